@@ -1,0 +1,35 @@
+# Every target sets itself up on a fresh clone: the stamp file stands for an installed .venv.
+PYTHON ?= python3
+# Where torch without CUDA comes from; pip prefers its "+cpu" build over the plain one.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint docs clean
+
+demo: $(STAMP)
+	$(BIN)/pcm3 demo --out demo
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(MAKE) docs
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf build demo docs/_build docs/api .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find pcm3 tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --no-deps --retries 1 --timeout 30 \
+		--extra-index-url $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs]'
+	touch $@

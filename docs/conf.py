@@ -1,0 +1,29 @@
+"""How Sphinx builds these pages; nothing is fetched from the network."""
+
+from pcm3 import __version__
+
+project = "pcm3"
+author = "The pcm3 authors"
+release = version = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "myst_nb",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+html_theme = "furo"
+html_title = f"pcm3 {release}"
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Shapes", "Source"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+nb_execution_mode = "off"

@@ -1,0 +1,30 @@
+"""Augmentations of skeleton clips ``(N, C, T, V, M)``.
+
+Classes hold ranges, draw for every sample and take ``generator=``; the functions in
+``pcm3.augment.functional`` apply given values. No step loops over samples or waits for the device.
+"""
+
+from pcm3.augment import functional
+from pcm3.augment.compose import Compose, OneOf
+from pcm3.augment.mask import RandomMask, TopologyMask
+from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
+from pcm3.augment.spatial import JointJitter, Rotate, Shear
+from pcm3.augment.temporal import TemporalClip, TemporalCropResize
+
+__all__ = [
+    "Compose",
+    "CutMix",
+    "JointJitter",
+    "MixedClips",
+    "Mixup",
+    "OneOf",
+    "RandomMask",
+    "RandomMix",
+    "ResizeMix",
+    "Rotate",
+    "Shear",
+    "TemporalClip",
+    "TemporalCropResize",
+    "TopologyMask",
+    "functional",
+]

@@ -1,0 +1,102 @@
+"""Checks of the ranges, values and frame ranges that the augmentations are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pcm3._checks import check_clips
+
+
+def check_range(name: str, bounds: Sequence[float], low: float, high: float) -> None:
+    """Require ``low <= bounds[0] <= bounds[1] <= high``.
+
+    Raises:
+        ValueError: Naming the argument and its value.
+    """
+    if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
+        raise ValueError(f"expected {name} (a, b) with {low} <= a <= b <= {high}, got {bounds}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Require a number in [0, 1].
+
+    Raises:
+        ValueError: Naming the argument and its value.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected {name} in [0, 1], got {value}")
+
+
+def check_probabilities(probabilities: Sequence[float], count: int) -> None:
+    """Require ``count`` probabilities that sum to 1.
+
+    Raises:
+        ValueError: Showing the probabilities.
+    """
+    wrong_size = len(probabilities) != count
+    if wrong_size or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
+        raise ValueError(
+            f"expected {count} probabilities >= 0 that sum to 1, got {tuple(probabilities)}"
+        )
+
+
+def check_batch_or_clip(clips: Tensor, joints: int | None = None) -> None:
+    """Require clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)``.
+
+    Raises:
+        ValueError: Naming the expected and the received shape.
+    """
+    check_clips(clips.unsqueeze(0) if clips.ndim == 4 else clips, joints=joints)
+
+
+def check_values(
+    name: str, values: Tensor, clips: Tensor, *shape: int, dtype: torch.dtype | None = None
+) -> None:
+    """Require values ``(N, *shape)`` for a batch of clips, ``shape`` for one clip.
+
+    Raises:
+        ValueError: Naming the expected and the received shape or dtype.
+    """
+    expected = (*clips.shape[:-4], *shape)
+    if tuple(values.shape) != expected:
+        raise ValueError(
+            f"expected {name} {expected} for clips {tuple(clips.shape)}, got {tuple(values.shape)}"
+        )
+    if dtype is not None and values.dtype != dtype:
+        raise ValueError(f"expected {name} of {dtype}, got {values.dtype}")
+
+
+def check_integers(name: str, values: Tensor) -> None:
+    """Require an integer tensor.
+
+    Raises:
+        ValueError: Naming the dtype.
+    """
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"expected integer {name}, got {values.dtype}")
+
+
+def check_frame_ranges(clips: Tensor, starts: Tensor, lengths: Tensor) -> None:
+    """Require one non-empty range of frames for every clip, within the clip.
+
+    On an accelerator the range itself is not looked at: the host would wait for the device.
+
+    Raises:
+        ValueError: Naming the first bad range, the shape or the dtype.
+    """
+    for name, values in (("starts", starts), ("lengths", lengths)):
+        check_values(name, values, clips)
+        check_integers(name, values)
+    if clips.device.type != "cpu":
+        return
+    inside = (starts >= 0) & (lengths >= 1) & (starts + lengths <= clips.shape[-3])
+    if not bool(inside.all()):
+        index = int((~inside).flatten().nonzero()[0])
+        raise ValueError(
+            f"expected 0 <= start, 1 <= length and start + length <= T={clips.shape[-3]}, got "
+            f"start {int(starts.flatten()[index])} and length {int(lengths.flatten()[index])} "
+            f"in sample {index}"
+        )

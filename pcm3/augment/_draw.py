@@ -1,0 +1,104 @@
+"""What all transforms share: the random source of one call, unbatched clips and the repr."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from pcm3._checks import check_clips
+from pcm3.skeleton import Skeleton
+
+
+class Draw:
+    """Random values for the samples of one batch, float32 whatever the clips are.
+
+    Args:
+        clips: The batch; values are drawn on its device.
+        generator: Source of the random numbers, the device's default where None.
+        same_on_batch: Draw once and repeat the values for every sample.
+    """
+
+    def __init__(self, clips: Tensor, generator: Generator | None, same_on_batch: bool) -> None:
+        self.samples = clips.shape[0]
+        self.device = clips.device
+        self.generator = generator
+        self._drawn = 1 if same_on_batch else self.samples
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """``(N, *shape)`` uniform in [low, high)."""
+        unit = torch.rand(
+            self._drawn, *shape, generator=self.generator, device=self.device, dtype=torch.float32
+        )
+        return (low + (high - low) * unit).expand(self.samples, *shape)
+
+    def integers(self, low: int, high: int | Tensor) -> Tensor:
+        """``(N,)`` uniform in {low, ..., high}; ``high`` may differ between samples."""
+        return low + (self.uniform() * (high - low + 1)).long()
+
+    def choice(self, probabilities: Sequence[float]) -> Tensor:
+        """``(N,)`` indices, index k with ``probabilities[k]``."""
+        unit, index, reached = self.uniform(), torch.zeros((), device=self.device), 0.0
+        for probability in probabilities[:-1]:
+            reached += probability
+            index = index + (unit >= reached)
+        return index.long().expand(self.samples)
+
+    def subset(self, *shape: int, count: int | Tensor) -> Tensor:
+        """Boolean ``(N, *shape)`` with ``count`` True along the last axis, uniformly."""
+        rank = self.uniform(*shape).argsort(-1).argsort(-1)
+        return rank < (count[:, None] if isinstance(count, Tensor) else count)
+
+
+class Described:
+    """A repr that spells the constructor call."""
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                shown += [repr(item) for item in value]
+            else:
+                value = value.name if isinstance(value, Skeleton) else value
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Transform(Described, ABC):
+    """Clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)`` in, the same kind out."""
+
+    same_on_batch: bool
+    skeleton: Skeleton | None = None
+
+    def __call__(self, clips: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw values and apply them.
+
+        Args:
+            clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
+            generator: Source of the random numbers, on the device of the clips.
+
+        Raises:
+            ValueError: If the clips are of another shape than these.
+        """
+        batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
+        check_clips(batch, joints=None if self.skeleton is None else len(self.skeleton))
+        result = self._transform(batch, Draw(batch, generator, self.same_on_batch))
+        return result.squeeze(0) if clips.ndim == 4 else result
+
+    @abstractmethod
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        """The result for a batch ``(N, C, T, V, M)``."""
+
+
+def select(candidates: Sequence[Tensor], index: Tensor) -> Tensor:
+    """For every sample i the i-th entry of ``candidates[index[i]]``."""
+    return torch.stack(list(candidates))[index, torch.arange(len(index), device=index.device)]
+
+
+def share_of(count: int, ratio: float) -> int:
+    """``int(count * ratio)``, immune to products a hair below a whole number."""
+    return int(count * ratio + 1e-9)

@@ -1,0 +1,287 @@
+"""Augmentations as pure functions: given clips and values, they draw nothing.
+
+Every function takes a batch of clips ``(N, C, T, V, M)`` with one value per sample along the first
+axis of each value, or one clip ``(C, T, V, M)`` with values that lack that axis. Results keep the
+device and dtype of the clips; arithmetic is float32 or wider. All are differentiable with respect
+to the clips, and where a value is continuous (``matrix``, ``lam``), with respect to it as well.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pcm3.augment._checks import check_batch_or_clip, check_frame_ranges, check_values
+from pcm3.skeleton import Skeleton
+
+__all__ = [
+    "apply_mask",
+    "center_crop_resize",
+    "crop_resize",
+    "keep_frames",
+    "linear_map",
+    "mirror",
+    "mixup",
+    "paste",
+    "rotation_matrix",
+    "shrink_frames",
+    "transform_joints",
+]
+
+
+def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Tensor:
+    """Cut a range of frames out of every clip and resize it linearly to ``size`` frames.
+
+    Equals ``torch.nn.functional.interpolate(mode="linear", align_corners=False)`` of each crop
+    (PCM3 Sec. 3.2, temporal crop-resize).
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        starts: First frame of each crop, integers ``(N,)``.
+        lengths: Frames of each crop, integers ``(N,)``, at least 1.
+        size: Frames of the result, at least 1.
+
+    Returns:
+        ``(N, C, size, V, M)`` or ``(C, size, V, M)``.
+
+    Raises:
+        ValueError: If a crop is empty or leaves the clip (checked on the CPU only), or a shape or
+            dtype is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_frame_ranges(clips, starts, lengths)
+    if size < 1:
+        raise ValueError(f"expected size >= 1, got {size}")
+    wide = _wide(clips)
+    length = lengths.to(wide)[..., None]
+    frame = torch.arange(size, device=clips.device, dtype=wide)
+    position = ((frame + 0.5) * (length / size) - 0.5).clamp(min=0)
+    before = torch.minimum(position.long(), lengths[..., None] - 1)
+    after = torch.minimum(before + 1, lengths[..., None] - 1)
+    weight = (position - before)[..., None, :, None, None]
+    first = _take_frames(clips, starts[..., None] + before)
+    second = _take_frames(clips, starts[..., None] + after)
+    return ((1 - weight) * first + weight * second).to(clips.dtype)
+
+
+def center_crop_resize(
+    clips: Tensor, lengths: Tensor | None = None, size: int = 64, ratio: float = 0.95
+) -> Tensor:
+    """Cut the middle out of every clip and resize it linearly: the crop used in evaluation.
+
+    ``int((1 - ratio) * n / 2)`` of the ``n`` valid frames are removed at both ends.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        lengths: Valid frames of each clip, integers ``(N,)`` in [1, T]; T by default.
+        size: Frames of the result, at least 1.
+        ratio: Share of the valid frames to keep, in (0, 1].
+
+    Returns:
+        ``(N, C, size, V, M)`` or ``(C, size, V, M)``.
+
+    Raises:
+        ValueError: If ``ratio``, ``size``, ``lengths`` or a shape is out of range.
+    """
+    check_batch_or_clip(clips)
+    if not 0 < ratio <= 1:
+        raise ValueError(f"expected ratio in (0, 1], got {ratio}")
+    if lengths is None:
+        lengths = torch.full(clips.shape[:-4], clips.shape[-3], device=clips.device)
+    check_frame_ranges(clips, torch.zeros_like(lengths), lengths)
+    # in whole millionths, because (1 - 0.9) * 20 / 2 is a hair below 1 in floating point
+    cut = lengths * round((1 - ratio) * 1e6) // 2_000_000
+    return crop_resize(clips, cut, lengths - 2 * cut, size)
+
+
+def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Set every frame outside a range to zero.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        starts: First kept frame, integers ``(N,)``.
+        lengths: Number of kept frames, integers ``(N,)``, at least 1.
+
+    Raises:
+        ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
+            dtype is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_frame_ranges(clips, starts, lengths)
+    outside = ~window(clips.shape[-3], starts, lengths)
+    return clips.masked_fill(outside[..., None, :, None, None], 0)
+
+
+def linear_map(clips: Tensor, matrix: Tensor) -> Tensor:
+    """Map the coordinates of every joint: ``x' = S x``, alike in all frames, joints and persons.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        matrix: ``(N, C, C)`` or ``(C, C)``.
+
+    Raises:
+        ValueError: If the shape of ``clips`` or ``matrix`` is wrong.
+    """
+    check_batch_or_clip(clips)
+    channels = clips.shape[-4]
+    check_values("matrix", matrix, clips, channels, channels)
+    columns = matrix.to(_wide(clips))[..., None, None, None]
+    # a sum over the 2 or 3 channels, not a matmul: autocast and TF32 would round the coordinates
+    mapped = columns[..., :, 0, :, :, :] * clips[..., 0, None, :, :, :]
+    for c in range(1, channels):
+        mapped = mapped + columns[..., :, c, :, :, :] * clips[..., c, None, :, :, :]
+    return mapped.to(clips.dtype)
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """Rotations ``R = Rz Ry Rx`` from angles about the fixed x, y and z axes.
+
+    Args:
+        angles: Radians ``(..., 3)``, counter-clockwise when looking against the axis.
+
+    Returns:
+        Matrices ``(..., 3, 3)``.
+
+    Raises:
+        ValueError: If the last axis of ``angles`` is not 3 long.
+    """
+    if angles.ndim == 0 or angles.shape[-1] != 3:
+        raise ValueError(f"expected angles (..., 3), got {tuple(angles.shape)}")
+    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
+    rows = [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def transform_joints(clips: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
+    """Map the coordinates of some joints, ``x' = S x``, and leave the others.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        joints: Which joints to map, boolean ``(N, V)``.
+        matrix: ``(N, C, C)`` or ``(C, C)``; zeros erase the joints.
+
+    Raises:
+        ValueError: If a shape or dtype is wrong.
+    """
+    mapped = linear_map(clips, matrix)
+    check_values("joints", joints, clips, clips.shape[-2], dtype=torch.bool)
+    return torch.where(joints[..., None, None, :, None], mapped, clips)
+
+
+def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
+    """Swap left and right: exchange the mirrored joints and negate the first coordinate.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``, x first and centred on the body.
+        skeleton: The layout of the joint axis.
+
+    Raises:
+        ValueError: If the joint axis is not the skeleton's.
+    """
+    check_batch_or_clip(clips, joints=len(skeleton))
+    swapped = clips.index_select(-2, torch.tensor(skeleton.mirror, device=clips.device))
+    return torch.cat([-swapped[..., :1, :, :, :], swapped[..., 1:, :, :, :]], dim=-4)
+
+
+def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
+    """Replace a region of joints and frames, in all persons, by that of another clip.
+
+    The paste of CutMix (Yun et al. 2019) on the joint-time grid (PCM3 Sec. 3.2).
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        source: What to paste from, the shape of ``clips``.
+        region: Where to paste, boolean ``(N, T, V)``.
+
+    Raises:
+        ValueError: If a shape or dtype is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_values("source", source, clips, *clips.shape[-4:])
+    check_values("region", region, clips, *clips.shape[-3:-1], dtype=torch.bool)
+    return torch.where(region[..., None, :, :, None], source, clips)
+
+
+def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Show the beginning of every clip, up to twice as fast, inside a range of frames.
+
+    The first ``min(2 * length, T)`` frames are resampled to ``length`` frames, nearest neighbour
+    (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around repeat the
+    ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.2).
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        starts: First frame of each range, integers ``(N,)``.
+        lengths: Frames of each range, integers ``(N,)``, at least 1.
+
+    Raises:
+        ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
+            dtype is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_frame_ranges(clips, starts, lengths)
+    frames = torch.arange(clips.shape[-3], device=clips.device)
+    out = lengths[..., None]
+    shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
+    return _take_frames(clips, shown * (2 * out).clamp(max=clips.shape[-3]) // out)
+
+
+def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
+    """Blend two clips: ``(1 - lam) * clips + lam * source`` (mixup, Zhang et al. 2018).
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        source: The shape of ``clips``.
+        lam: Share of the source ``(N,)``, in [0, 1].
+
+    Raises:
+        ValueError: If a shape is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_values("source", source, clips, *clips.shape[-4:])
+    check_values("lam", lam, clips)
+    share = lam.to(_wide(clips))[..., None, None, None, None]
+    return ((1 - share) * clips + share * source).to(clips.dtype)
+
+
+def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tensor:
+    """Set the masked coordinates to a value.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        mask: Boolean ``(N, T, V, M)`` or ``(T, V, M)``, True where masked.
+        value: What to put there: a number, or a tensor of no dimensions (a learnt value).
+
+    Raises:
+        ValueError: If a shape or dtype is wrong.
+    """
+    check_batch_or_clip(clips)
+    check_values("mask", mask, clips, *clips.shape[-3:], dtype=torch.bool)
+    return clips.masked_fill(mask.unsqueeze(-4), value)
+
+
+def window(frames: int, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Boolean ``(..., frames)``, True from ``start`` for ``length`` frames."""
+    frame = torch.arange(frames, device=starts.device)
+    return (frame >= starts[..., None]) & (frame < (starts + lengths)[..., None])
+
+
+def _wide(clips: Tensor) -> torch.dtype:
+    """The dtype to compute in: half precision is widened to float32."""
+    return torch.promote_types(clips.dtype, torch.float32)
+
+
+def _take_frames(clips: Tensor, index: Tensor) -> Tensor:
+    """Frames ``(..., C, T', V, M)`` at ``index`` ``(..., T')``, one list for each clip."""
+    *lead, frames, joints, persons = clips.shape
+    # whole frames are picked as rows, a tenth of the time of an element-wise gather
+    sequence = torch.arange(math.prod(lead), device=clips.device).view(*lead, 1)
+    rows = sequence * frames + index.unsqueeze(-2)
+    picked = clips.reshape(-1, joints * persons).index_select(0, rows.flatten())
+    return picked.view(*lead, index.shape[-1], joints, persons)

@@ -1,0 +1,154 @@
+"""Masks of joints and frames; True means masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pcm3._checks import check_positive
+from pcm3.augment._checks import check_share
+from pcm3.augment._draw import Draw, Transform, share_of
+from pcm3.skeleton import Skeleton
+
+__all__ = ["RandomMask", "TopologyMask"]
+
+
+class TopologyMask(Transform):
+    """Mask whole body parts in clips of consecutive frames (PCM3 Sec. 3.2).
+
+    In every clip of ``clip_length`` frames ``int(parts * ratio)`` parts are masked. The last clip
+    is shorter where T is not a multiple.
+
+    Args:
+        skeleton: The layout of the joint axis, with its body parts.
+        ratio: Share of the parts, in (0, 1].
+        clip_length: Frames that share their masked parts.
+        persons: Indices of the persons to mask; the others stay visible.
+        same_on_batch: Draw one mask for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
+        ``(T, V, M)``.
+
+    Raises:
+        ValueError: If an argument is out of range, the ratio masks no part, or clips lack the
+            joints or the persons.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> mask = TopologyMask(NTU25)(torch.randn(2, 3, 64, 25, 2))
+        >>> mask.shape, mask.dtype, bool(mask[..., 1].any())
+        (torch.Size([2, 64, 25, 2]), torch.bool, False)
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        ratio: float = 0.6,
+        clip_length: int = 8,
+        persons: Sequence[int] = (0,),
+        same_on_batch: bool = False,
+    ) -> None:
+        _check_mask(ratio, clip_length, persons)
+        if share_of(len(skeleton.parts), ratio) == 0:
+            raise ValueError(
+                f"expected a ratio that masks at least one of {len(skeleton.parts)} parts, "
+                f"got {ratio}"
+            )
+        self.skeleton = skeleton
+        self.ratio = ratio
+        self.clip_length = clip_length
+        self.persons = tuple(persons)
+        self.same_on_batch = same_on_batch
+        self._part_of = part_of_joint(skeleton)
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        parts = len(self.skeleton.parts)
+        count = share_of(parts, self.ratio)
+        chosen = draw.subset(_clip_count(clips, self.clip_length), parts, count=count)
+        joints = chosen[..., self._part_of.to(clips.device)]
+        return _spread(joints, clips, self.clip_length, self.persons)
+
+
+class RandomMask(Transform):
+    """Mask random joints, anew in every clip of ``clip_length`` frames.
+
+    Args:
+        ratio: Share of the joints, in (0, 1]; ``int(V * ratio)`` are masked.
+        clip_length: Frames that share their masked joints.
+        persons: Indices of the persons to mask; the others stay visible.
+        same_on_batch: Draw one mask for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
+        ``(T, V, M)``.
+
+    Raises:
+        ValueError: If an argument is out of range, the ratio masks no joint, or clips lack the
+            persons.
+
+    Example:
+        >>> import torch
+        >>> mask = RandomMask(ratio=0.4)(torch.randn(2, 3, 64, 25, 1))
+        >>> mask.sum(dim=(2, 3)).unique().tolist()
+        [10]
+    """
+
+    def __init__(
+        self,
+        ratio: float = 0.6,
+        clip_length: int = 1,
+        persons: Sequence[int] = (0,),
+        same_on_batch: bool = False,
+    ) -> None:
+        _check_mask(ratio, clip_length, persons)
+        self.ratio = ratio
+        self.clip_length = clip_length
+        self.persons = tuple(persons)
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        joints = clips.shape[3]
+        count = share_of(joints, self.ratio)
+        if count == 0:
+            raise ValueError(
+                f"expected a ratio that masks at least one of {joints} joints, got {self.ratio}"
+            )
+        chosen = draw.subset(_clip_count(clips, self.clip_length), joints, count=count)
+        return _spread(chosen, clips, self.clip_length, self.persons)
+
+
+def part_of_joint(skeleton: Skeleton) -> Tensor:
+    """Index of the part of every joint, ``(V,)``."""
+    part_of = torch.empty(len(skeleton), dtype=torch.long)
+    for index, joints in enumerate(skeleton.parts.values()):
+        part_of[list(joints)] = index
+    return part_of
+
+
+def _clip_count(clips: Tensor, clip_length: int) -> int:
+    return -(-clips.shape[2] // clip_length)
+
+
+def _spread(joints: Tensor, clips: Tensor, clip_length: int, persons: tuple[int, ...]) -> Tensor:
+    """Mask ``(N, T, V, M)`` from the masked joints ``(N, clips, V)`` of every clip."""
+    frames, total = clips.shape[2], clips.shape[4]
+    if max(persons) >= total:
+        raise ValueError(f"expected clips with persons {persons}, got M={total}")
+    shown = torch.zeros(total, dtype=torch.bool, device=clips.device)
+    for person in persons:
+        shown[person] = True
+    return joints.repeat_interleave(clip_length, dim=1)[:, :frames, :, None] & shown
+
+
+def _check_mask(ratio: float, clip_length: int, persons: Sequence[int]) -> None:
+    check_share("ratio", ratio)
+    check_positive("ratio", ratio)
+    check_positive("clip_length", clip_length)
+    if len(persons) == 0 or min(persons) < 0:
+        raise ValueError(f"expected at least one person index >= 0, got {tuple(persons)}")

@@ -1,0 +1,224 @@
+"""Mixing the samples of a batch with each other: the inter-skeleton views of PCM3."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from pcm3._checks import check_clips, check_positive
+from pcm3.augment import functional
+from pcm3.augment._checks import check_probabilities, check_range
+from pcm3.augment._draw import Described, Draw, select
+from pcm3.augment.mask import part_of_joint
+from pcm3.skeleton import Skeleton
+
+__all__ = ["CutMix", "MixedClips", "Mixup", "RandomMix", "ResizeMix"]
+
+
+class MixedClips(NamedTuple):
+    """A mixed batch and what it was mixed from."""
+
+    clips: Tensor
+    """Mixed clips ``(N, C, T, V, M)``."""
+    partner: Tensor
+    """Index of the other sample in the batch, long ``(N,)``."""
+    lam: Tensor
+    """Share of the other sample, float32 ``(N,)`` in [0, 1]."""
+
+
+class _Mix(Described, ABC):
+    """Draws partners; a subclass mixes the clips with them."""
+
+    same_on_batch: bool
+    skeleton: Skeleton | None = None
+
+    def __call__(self, clips: Tensor, generator: Generator | None = None) -> MixedClips:
+        """Mix every sample with the partner ``(i + n) mod N``, n uniform in {1, ..., N - 2}.
+
+        With two samples, n is 1.
+
+        Args:
+            clips: ``(N, C, T, V, M)`` with N at least 2. All persons are mixed.
+            generator: Source of the random numbers, on the device of the clips.
+
+        Raises:
+            ValueError: If the shape of the clips is wrong, or N is below 2.
+        """
+        check_clips(clips, joints=None if self.skeleton is None else len(self.skeleton))
+        samples = clips.shape[0]
+        if samples < 2:
+            raise ValueError(f"expected at least 2 samples to mix, got {tuple(clips.shape)}")
+        draw = Draw(clips, generator, self.same_on_batch)
+        shift = draw.integers(1, max(samples - 2, 1))
+        partner = (torch.arange(samples, device=clips.device) + shift) % samples
+        mixed, lam = self._mix(clips, clips[partner], draw)
+        return MixedClips(mixed, partner, lam.contiguous())
+
+    @abstractmethod
+    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Mixed clips and the share ``(N,)`` of the source, the partners' clips."""
+
+
+class CutMix(_Mix):
+    """Replace body parts over a range of frames by the partner's (CutMix, Yun et al. 2019).
+
+    On the joint-time grid, as PCM3 Sec. 3.2 does: a number of parts uniform in ``parts``, an extent
+    uniform in ``extent`` cells of ``T / grid`` frames, a start uniform on that grid. Where T is not
+    a multiple of ``grid``, the borders of the cells are rounded to whole frames. ``lam`` is the
+    pasted share of the joint-time grid.
+
+    Args:
+        skeleton: The layout of the joint axis, with its body parts.
+        parts: Fewest and most parts to paste.
+        extent: Fewest and most cells of the time grid to paste.
+        grid: Cells of the time axis.
+        same_on_batch: Draw partner shift, parts and frames once for the whole batch.
+
+    Raises:
+        ValueError: If a range does not fit the skeleton or the grid.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> mixed = CutMix(NTU25)(torch.randn(8, 3, 64, 25, 2))
+        >>> mixed.clips.shape, mixed.partner.shape, mixed.lam.shape
+        (torch.Size([8, 3, 64, 25, 2]), torch.Size([8]), torch.Size([8]))
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        parts: tuple[int, int] = (2, 3),
+        extent: tuple[int, int] = (7, 11),
+        grid: int = 16,
+        same_on_batch: bool = False,
+    ) -> None:
+        check_range("parts", parts, 1, len(skeleton.parts))
+        check_positive("grid", grid)
+        check_range("extent", extent, 1, grid)
+        self.skeleton = skeleton
+        self.parts = parts
+        self.extent = extent
+        self.grid = grid
+        self.same_on_batch = same_on_batch
+        self._part_of = part_of_joint(skeleton)
+
+    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        frames = clips.shape[2]
+        count = draw.integers(*self.parts)
+        chosen = draw.subset(len(self.skeleton.parts), count=count)
+        joints = chosen[:, self._part_of.to(clips.device)]
+        cells = draw.integers(*self.extent)
+        first = draw.integers(0, self.grid - cells)
+        start, stop = (
+            (2 * cell * frames + self.grid) // (2 * self.grid) for cell in (first, first + cells)
+        )
+        start = start.clamp(max=frames - 1)  # at least one frame, however short the clip
+        stop = stop.maximum(start + 1)
+        region = functional.window(frames, start, stop - start)[:, :, None] & joints[:, None, :]
+        mixed = functional.paste(clips, self._source(source, start, stop), region)
+        return mixed, region.float().mean(dim=(1, 2))
+
+    def _source(self, source: Tensor, start: Tensor, stop: Tensor) -> Tensor:  # noqa: ARG002
+        return source
+
+
+class ResizeMix(CutMix):
+    """Paste body parts of the partner, played up to twice as fast (ResizeMix, Qin et al. 2020).
+
+    Like ``CutMix``, but the range of ``rt`` frames shows the partner's first ``min(2 * rt, T)``
+    frames, resampled by nearest neighbour (PCM3 Sec. 3.2).
+
+    Args:
+        skeleton: The layout of the joint axis, with its body parts.
+        parts: Fewest and most parts to paste.
+        extent: Fewest and most cells of the time grid to paste.
+        grid: Cells of the time axis.
+        same_on_batch: Draw partner shift, parts and frames once for the whole batch.
+
+    Raises:
+        ValueError: If a range does not fit the skeleton or the grid.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> ResizeMix(NTU25)(torch.randn(8, 3, 64, 25, 2)).clips.shape
+        torch.Size([8, 3, 64, 25, 2])
+    """
+
+    def _source(self, source: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+        return functional.shrink_frames(source, start, stop - start)
+
+
+class Mixup(_Mix):
+    """Blend every sample with its partner, ``(1 - lam) x + lam x'`` (mixup, Zhang et al. 2018).
+
+    Args:
+        lam: Range of the partner's share, within [0, 1]; uniform.
+        same_on_batch: Draw partner shift and share once for the whole batch.
+
+    Raises:
+        ValueError: If ``lam`` is not a range within [0, 1].
+
+    Example:
+        >>> import torch
+        >>> mixed = Mixup()(torch.randn(8, 3, 64, 25, 2))
+        >>> bool(((mixed.lam >= 0) & (mixed.lam <= 1)).all())
+        True
+    """
+
+    def __init__(self, lam: tuple[float, float] = (0.0, 1.0), same_on_batch: bool = False) -> None:
+        check_range("lam", lam, 0, 1)
+        self.lam = lam
+        self.same_on_batch = same_on_batch
+
+    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        lam = draw.uniform(low=self.lam[0], high=self.lam[1])
+        return functional.mixup(clips, source, lam), lam
+
+
+class RandomMix(_Mix):
+    """CutMix, ResizeMix or Mixup, drawn for each sample: the mixing of PCM3 (Sec. 3.2).
+
+    All three run on the whole batch and each sample takes the result of its own.
+
+    Args:
+        skeleton: The layout of the joint axis, with its body parts.
+        probabilities: Of CutMix, ResizeMix and Mixup, summing to 1.
+        same_on_batch: Draw everything once for the whole batch, as the published recipe does.
+
+    Raises:
+        ValueError: If the probabilities do not fit.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> mixed = RandomMix(NTU25, same_on_batch=True)(torch.randn(8, 3, 64, 25, 2))
+        >>> len(mixed.lam.unique())
+        1
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        probabilities: Sequence[float] = (0.5, 0.25, 0.25),
+        same_on_batch: bool = False,
+    ) -> None:
+        check_probabilities(probabilities, 3)
+        self.skeleton = skeleton
+        self.probabilities = tuple(probabilities)
+        self.same_on_batch = same_on_batch
+        self._mixes: tuple[_Mix, ...] = (CutMix(skeleton), ResizeMix(skeleton), Mixup())
+
+    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        kind = draw.choice(self.probabilities)
+        mixed, lam = zip(*(mix._mix(clips, source, draw) for mix in self._mixes), strict=True)
+        return select(mixed, kind), select(lam, kind)

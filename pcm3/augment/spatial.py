@@ -1,0 +1,139 @@
+"""Transforms of the coordinates, alike in all frames of a sample."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pcm3.augment._checks import check_share
+from pcm3.augment._draw import Draw, Transform, share_of
+from pcm3.augment.functional import linear_map, rotation_matrix, transform_joints
+
+__all__ = ["JointJitter", "Rotate", "Shear"]
+
+
+class Shear(Transform):
+    """Slant the body: ``x' = S x`` with ones on the diagonal of S (PCM3 Sec. 3.2).
+
+    The other entries are uniform in [-amplitude, amplitude]; all frames, joints and persons of a
+    sample share one matrix. Any number of channels.
+
+    Args:
+        amplitude: Largest off-diagonal entry, at least 0 (0: identity).
+        same_on_batch: Draw one matrix for the whole batch.
+
+    Raises:
+        ValueError: If ``amplitude`` is negative.
+
+    Example:
+        >>> import torch
+        >>> Shear(amplitude=0.5)
+        Shear(amplitude=0.5, same_on_batch=False)
+        >>> Shear()(torch.randn(2, 3, 64, 25, 2)).shape
+        torch.Size([2, 3, 64, 25, 2])
+    """
+
+    def __init__(self, amplitude: float = 1.0, same_on_batch: bool = False) -> None:
+        _check_amplitude(amplitude)
+        self.amplitude = amplitude
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        channels = clips.shape[1]
+        slant = draw.uniform(channels, channels, low=-self.amplitude, high=self.amplitude)
+        unit = torch.eye(channels, device=clips.device)
+        return linear_map(clips, torch.where(unit == 1, unit, slant))
+
+
+class JointJitter(Transform):
+    """Erase or distort some joints (PCM3 Sec. 3.2).
+
+    ``int(V * ratio)`` joints, the same in all frames and persons of a sample, are set to zero or
+    mapped by a random matrix with entries uniform in [-amplitude, amplitude].
+
+    Args:
+        ratio: Share of the joints, in [0, 1] (0: identity).
+        amplitude: Largest entry of the matrix, at least 0.
+        zero_probability: Probability of zeros instead of the matrix, in [0, 1].
+        same_on_batch: Draw joints and matrix once for the whole batch.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> erased = JointJitter(zero_probability=1)(torch.ones(3, 64, 25, 2))
+        >>> int((erased == 0).all(dim=1)[0, :, 0].sum())
+        15
+    """
+
+    def __init__(
+        self,
+        ratio: float = 0.6,
+        amplitude: float = 1.0,
+        zero_probability: float = 0.5,
+        same_on_batch: bool = False,
+    ) -> None:
+        check_share("ratio", ratio)
+        _check_amplitude(amplitude)
+        check_share("zero_probability", zero_probability)
+        self.ratio = ratio
+        self.amplitude = amplitude
+        self.zero_probability = zero_probability
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        channels, joints = clips.shape[1], clips.shape[3]
+        chosen = draw.subset(joints, count=share_of(joints, self.ratio))
+        matrix = draw.uniform(channels, channels, low=-self.amplitude, high=self.amplitude)
+        erase = draw.uniform() < self.zero_probability
+        return transform_joints(clips, chosen, matrix.masked_fill(erase[:, None, None], 0))
+
+
+class Rotate(Transform):
+    """Turn the body by random angles about x, then y, then z: ``R = Rz Ry Rx``.
+
+    Clips of two channels turn in their plane, by the range of z.
+
+    Args:
+        degrees: Largest angle about each axis, ``(x, y, z)`` or one number for all, at least 0;
+            angles are uniform in [-degrees, degrees] (0: identity).
+        same_on_batch: Draw one rotation for the whole batch.
+
+    Raises:
+        ValueError: If a range is negative, or clips have neither two nor three channels.
+
+    Example:
+        >>> import torch
+        >>> Rotate(degrees=(0, 30, 0))
+        Rotate(degrees=(0, 30, 0), same_on_batch=False)
+        >>> Rotate(degrees=10)(torch.randn(2, 3, 64, 25, 2)).shape
+        torch.Size([2, 3, 64, 25, 2])
+    """
+
+    def __init__(
+        self, degrees: float | tuple[float, float, float] = 30.0, same_on_batch: bool = False
+    ) -> None:
+        each = degrees if isinstance(degrees, (tuple, list)) else (degrees,) * 3
+        if len(each) != 3 or not all(limit >= 0 for limit in each):
+            raise ValueError(f"expected degrees >= 0, one number or (x, y, z), got {degrees}")
+        self.degrees = degrees
+        self.same_on_batch = same_on_batch
+        self._radians = [math.radians(limit) for limit in each]
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        channels = clips.shape[1]
+        if channels not in (2, 3):
+            raise ValueError(f"expected clips with C=2 or C=3, got {tuple(clips.shape)}")
+        x, y, z = (draw.uniform(low=-limit, high=limit) for limit in self._radians)
+        if channels == 2:
+            x, y = torch.zeros_like(z), torch.zeros_like(z)
+        matrix = rotation_matrix(torch.stack([x, y, z], dim=-1))
+        return linear_map(clips, matrix[:, :channels, :channels])
+
+
+def _check_amplitude(amplitude: float) -> None:
+    if not amplitude >= 0:
+        raise ValueError(f"expected amplitude >= 0, got {amplitude}")

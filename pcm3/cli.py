@@ -1,0 +1,329 @@
+"""The ``pcm3`` command."""
+
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pcm3._version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if arguments[:1] == ["--version"]:
+        print(f"pcm3 {__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    name = arguments[0]
+    try:
+        if name not in COMMANDS:
+            raise ValueError(f"expected a command among {', '.join(COMMANDS)}, got {name!r}")
+        COMMANDS[name](arguments[1:])
+    except KeyboardInterrupt as stop:
+        print(f"pcm3: {stop or 'stopped'}; run the same command to go on", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        print(f"pcm3: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if debug:
+            raise
+        print(
+            f"pcm3: error: this command needs {error.name}; install it with "
+            "pip install 'pcm3[train]'",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+def _overview() -> str:
+    lines = ["usage: pcm3 COMMAND [options]", ""]
+    lines += [
+        f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}"
+        for name, command in COMMANDS.items()
+    ]
+    lines += [
+        "",
+        "pcm3 COMMAND --help shows a command's options. --debug shows where an error came from.",
+        "",
+        "example:",
+        "  pcm3 prepare packed recordings.npz store",
+        "  pcm3 pretrain --preset small --data store --out run",
+        "  pcm3 evaluate linear --run run --data store",
+    ]
+    return "\n".join(lines)
+
+
+def _parse(kind: Any, command: str, arguments: Sequence[str], default: Any = None) -> Any:
+    import tyro  # noqa: PLC0415
+
+    options = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, **options)
+
+
+def _finish(
+    command: str, metrics: dict[str, Any], as_json: bool, say: str = "", **rest: Any
+) -> None:
+    """The end of a command: a line for people, and with ``--json`` one for programs."""
+    if say:
+        print(say)
+    if as_json:
+        print(json.dumps({"command": command, "metrics": metrics, **rest}))
+
+
+def _demo(arguments: Sequence[str]) -> None:
+    """Synthetic skeletons, pretraining, evaluation: a table and pictures in minutes."""
+    from pcm3.demo import demo  # noqa: PLC0415
+
+    def options(
+        out: Path = Path("demo"), epochs: int = 40, seed: int = 0, json: bool = False
+    ) -> None:
+        """Pretrain on synthetic skeletons and compare with a random encoder.
+
+        Args:
+            out: Folder for data, runs and pictures.
+            epochs: Pretraining epochs of each method.
+            seed: Of data and training.
+            json: Print the result as JSON on the last line.
+        """
+        _finish("demo", demo(out, epochs=epochs, seed=seed), json)
+
+    _parse(options, "demo", arguments)
+
+
+def _prepare(arguments: Sequence[str]) -> None:
+    """Raw files to a store: one folder that training and evaluation read."""
+    from tyro.conf import Positional  # noqa: PLC0415
+
+    from pcm3.data.prepare import prepare  # noqa: PLC0415
+    from pcm3.training.progress import ProgressReport  # noqa: PLC0415
+
+    def options(
+        format: Positional[Literal["packed"]],
+        source: Positional[Path],
+        store: Positional[Path],
+        normalization: Literal["center", "none"] = "center",
+        dtype: Literal["float32", "float16"] = "float32",
+        min_frames: int = 1,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Read recordings and write a store.
+
+        Args:
+            format: What the files are.
+            source: The file to read.
+            store: The folder to write; appears only when it is complete.
+            normalization: Recipe for the coordinates; center subtracts the first person's spine
+                frame by frame.
+            dtype: Type of the stored coordinates.
+            min_frames: Drop shorter sequences.
+            overwrite: Replace a store that is there.
+            json: Print the report as JSON on the last line.
+        """
+        bar: list[ProgressReport] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bar:
+                bar.append(ProgressReport("prepare", total).__enter__())
+            bar[0].advance()
+
+        try:
+            report = prepare(
+                format,
+                source,
+                store,
+                normalization=normalization,
+                dtype=dtype,
+                min_frames=min_frames,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        finally:
+            if bar:
+                bar[0].__exit__(None, None, None)
+        summary = report["summary"]
+        _finish(
+            "prepare",
+            {"kept": report["kept"], "dropped": len(report["dropped"])},
+            json,
+            f"{store}: {summary['sequences']} sequences, {summary['frames']} frames, "
+            f"{summary['classes']} classes, skeleton {summary['skeleton']}; "
+            f"{len(report['dropped'])} dropped, {summary['duplicates']} duplicates",
+            report=report,
+        )
+
+    _parse(options, "prepare", arguments)
+
+
+def _pretrain(arguments: Sequence[str]) -> None:
+    """Pretrain an encoder on a store; the same command again continues a stopped run."""
+    import tyro  # noqa: PLC0415
+
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.training.config import Config, ModelConfig, TrainConfig  # noqa: PLC0415
+    from pcm3.training.presets import PRESETS, get_preset  # noqa: PLC0415
+    from pcm3.training.pretrain import pretrain  # noqa: PLC0415
+
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--preset", default="small")
+    preset_name = peek.parse_known_args(list(arguments))[0].preset
+    chosen = get_preset(preset_name)
+
+    @dataclass
+    class Options:
+        """Pretrain PCM3 on the training part of a store.
+
+        The defaults shown are the chosen preset's.
+        """
+
+        data: Annotated[Path, tyro.conf.arg(help="The store.")] = tyro.MISSING
+        out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
+        preset: Annotated[
+            str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
+        ] = preset_name
+        protocol: Annotated[
+            str, tyro.conf.arg(help="Training part: xsub, xview, fold:K, COLUMN:values or all.")
+        ] = chosen.protocol
+        model: ModelConfig = field(default_factory=lambda: chosen.model)
+        train: TrainConfig = field(default_factory=lambda: chosen.train)
+        json: Annotated[
+            bool, tyro.conf.arg(help="Print the result as JSON on the last line.")
+        ] = False
+
+    options = _parse(Options, "pretrain", arguments)
+    config = Config(options.model, options.train, options.protocol)
+    records = pretrain(config, Store(options.data), options.out)
+    last = records[-1] if records else {"epoch": 0}
+    _finish(
+        "pretrain",
+        last,
+        options.json,
+        f"{options.out}: trained {last['epoch']} epochs",
+        run=str(options.out),
+    )
+
+
+def _evaluate(arguments: Sequence[str]) -> None:
+    """Evaluate a run's encoder: linear, knn."""
+    from tyro.conf import Positional  # noqa: PLC0415
+
+    from pcm3.data.dataset import SkeletonDataset  # noqa: PLC0415
+    from pcm3.data.splits import split  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.linear import SGDProbe  # noqa: PLC0415
+    from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear  # noqa: PLC0415
+    from pcm3.hub import load_encoder  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
+
+    def options(
+        task: Positional[Literal["linear", "knn"]],
+        run: Path,
+        data: Path,
+        protocol: str | None = None,
+        solver: Literal["logistic", "sgd"] = "logistic",
+        sgd: SGDProbe = SGDProbe(),  # noqa: B008
+        k: int = 1,
+        json: bool = False,
+    ) -> None:
+        """Measure how well a frozen encoder's features tell actions apart.
+
+        Args:
+            task: linear fits a linear classifier on the training part; knn looks up the nearest
+                training sequence.
+            run: The run folder.
+            data: The store.
+            protocol: Training and test part: xsub, xview, fold:K, COLUMN:values; the run's own
+                by default.
+            solver: Of linear: logistic regression on cached features, or the reference
+                recipe.
+            sgd: Schedule of the reference recipe.
+            k: Of knn: neighbours that vote.
+            json: Print the result as JSON on the last line.
+        """
+        folder = Run(run)
+        pretrained = load_encoder(folder.encoder)
+        store = Store(data)
+        protocol = protocol or folder.protocol()
+        parts = [SkeletonDataset(store, indices) for indices in split(store, protocol)]
+        if task == "linear":
+            metrics = evaluate_linear(pretrained, *parts, solver=solver, recipe=sgd)
+        else:
+            metrics = evaluate_knn(pretrained, *parts, k=k)
+        result = {
+            "command": f"evaluate {task}",
+            "protocol": protocol,
+            "solver": solver if task == "linear" else f"{k} nearest, cosine",
+            "train_sequences": len(parts[0]),
+            "test_sequences": len(parts[1]),
+            "metrics": metrics,
+        }
+        file = folder.write_result(f"{task}_{protocol.replace(':', '_')}", result)
+        _finish(
+            f"evaluate {task}",
+            metrics,
+            json,
+            f"{task} {protocol}: top-1 {metrics['top1']:.1%}  ({file})",
+            protocol=protocol,
+        )
+
+    _parse(options, "evaluate", arguments)
+
+
+def _features(arguments: Sequence[str]) -> None:
+    """Write a run's features of every sequence of a store to one .npz file."""
+    import numpy as np  # noqa: PLC0415
+
+    from pcm3.data.dataset import SkeletonDataset  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.features import extract_features  # noqa: PLC0415
+    from pcm3.hub import load_encoder  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
+
+    def options(run: Path, data: Path, out: Path, json: bool = False) -> None:
+        """Compute features (N, D) and write them with labels and the store's columns.
+
+        Args:
+            run: The run folder.
+            data: The store.
+            out: The .npz file to write.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix != ".npz":
+            raise ValueError(f"expected --out FILE.npz, got {out}")
+        store = Store(data)
+        features = extract_features(load_encoder(Run(run).encoder), SkeletonDataset(store))
+        columns = {name: values for name, values in store.columns.items() if name != "features"}
+        arrays = {"features": features.values.numpy(), "labels": features.labels.numpy()}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f".{out.name}")
+        np.savez(temporary, **arrays, **columns)
+        temporary.replace(out)
+        shape = tuple(features.values.shape)
+        _finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))
+
+    _parse(options, "features", arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "demo": _demo,
+    "prepare": _prepare,
+    "pretrain": _pretrain,
+    "evaluate": _evaluate,
+    "features": _features,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

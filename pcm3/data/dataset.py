@@ -1,0 +1,155 @@
+"""A torch data set over a store, and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pcm3.data.store import Store
+from pcm3.skeleton import Stream, to_stream
+
+__all__ = ["Batch", "SkeletonDataset", "collate"]
+
+
+class Batch(NamedTuple):
+    """Clips of different lengths, zero padded at the end.
+
+    Attributes:
+        clips: (N, C, T, V, M) float32, T of the longest.
+        lengths: Valid frames of each (N,), int64.
+        labels: (N,) int64, -1 where there is none.
+        indices: Position of each in the data set (N,), int64; -1 where unknown.
+    """
+
+    clips: Tensor
+    lengths: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class SkeletonDataset(Dataset[tuple[Tensor, int]]):
+    """Sequences of a store as clips, whole and unaugmented.
+
+    Args:
+        store: The data.
+        indices: The sequences to use, in this order; all by default.
+        stream: ``"joint"``, ``"bone"`` or ``"motion"``. The methods derive streams themselves,
+            after augmentation: leave this at ``"joint"`` for them.
+        persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
+            ones, more adds empty ones.
+        max_frames: Longer sequences are cut off here; None for no limit.
+
+    Attributes:
+        indices: The store's index of each item (len,), int64.
+        labels: Class of each item (len,), int64.
+        lengths: Frames of each item after cutting (len,), int64.
+        skeleton: The layout of the joint axis.
+        class_names: Names of the classes.
+
+    Raises:
+        ValueError: If an index is outside the store, or persons or max_frames is below 1.
+
+    Example:
+        >>> data = SkeletonDataset(store, train)                             # doctest: +SKIP
+        >>> loader = DataLoader(data, 64, shuffle=True, collate_fn=collate)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        indices: ArrayLike | None = None,
+        stream: Stream = "joint",
+        persons: int | None = None,
+        max_frames: int | None = 300,
+    ) -> None:
+        self.store = store
+        self.stream: Stream = stream
+        self.persons = store.persons if persons is None else persons
+        self.max_frames = max_frames
+        self.indices = np.asarray(np.arange(len(store)) if indices is None else indices, np.int64)
+        if self.persons < 1:
+            raise ValueError(f"expected persons >= 1, got {persons}")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"expected max_frames >= 1, got {max_frames}")
+        if self.indices.ndim != 1 or ((self.indices < 0) | (self.indices >= len(store))).any():
+            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {self.indices}")
+        self.skeleton = store.skeleton
+        self.class_names = store.class_names
+        self.labels: NDArray[np.int64] = store.labels[self.indices]
+        self.lengths: NDArray[np.int64] = np.minimum(
+            store.lengths[self.indices],
+            np.iinfo(np.int64).max if max_frames is None else max_frames,
+        )
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return (
+            f"SkeletonDataset({len(self)} of {self.store!r}, stream={self.stream!r}, "
+            f"persons={self.persons}, max_frames={self.max_frames})"
+        )
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One clip (C, T, V, M) float32 and its label."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected an item in [0, {len(self)}), got {index}")
+        batch = self.__getitems__([index])
+        return batch.clips[0], int(batch.labels[0])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A whole batch at once; the data loader calls this."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[wanted]
+        _, present, joints, channels = self.store.frames.shape
+        kept = min(present, self.persons)
+        shape = (len(wanted), int(lengths.max()), self.persons, joints, channels)
+        frames = np.zeros(shape, np.float32)
+        for row, (item, length) in enumerate(zip(wanted.tolist(), lengths.tolist(), strict=True)):
+            sequence = self.store.sequence(int(self.indices[item]))
+            frames[row, :length, :kept] = sequence[:length, :kept]
+        clips = torch.from_numpy(frames).permute(0, 4, 1, 3, 2).contiguous()
+        if self.stream != "joint":
+            clips = to_stream(clips, self.skeleton, self.stream)
+        if self.stream == "motion":  # no motion from the last frame into the padding
+            for clip, length in zip(clips, lengths.tolist(), strict=True):
+                clip[:, length - 1 :] = 0
+        return Batch(
+            clips,
+            torch.from_numpy(lengths),
+            torch.from_numpy(self.labels[wanted]),
+            torch.from_numpy(wanted),
+        )
+
+
+def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:
+    """Pad samples to a batch; what is a batch already passes through. For any ``DataLoader``.
+
+    Args:
+        samples: A ``Batch``, or pairs of a clip (C, T, V, M) and its label.
+
+    Raises:
+        ValueError: If there is no sample, or the clips differ in more than their frames.
+    """
+    if isinstance(samples, Batch):
+        return samples
+    shapes = {(clip.shape[0], *clip.shape[2:]) for clip, _ in samples}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+        raise ValueError(
+            f"expected clips (C, T, V, M) that differ in T only, got {len(samples)} with "
+            f"(C, V, M) of {sorted(shapes)}"
+        )
+    lengths = torch.tensor([clip.shape[1] for clip, _ in samples])
+    channels, joints, persons = shapes.pop()
+    clips = torch.zeros(len(samples), channels, int(lengths.max()), joints, persons)
+    for row, (clip, _) in zip(clips, samples, strict=True):
+        row[:, : clip.shape[1]] = clip
+    labels = torch.tensor([int(label) for _, label in samples])
+    return Batch(clips, lengths, labels, torch.full_like(lengths, -1))

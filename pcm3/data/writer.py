@@ -1,0 +1,266 @@
+"""Writing a store, sequence by sequence and all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcm3.data._meta import COUNTS, FORMAT, STORE_VERSION, StoreDtype, read_meta, write_json
+from pcm3.skeleton import Skeleton
+
+__all__ = ["StoreWriter"]
+
+
+class StoreWriter:
+    """Write a store sequence by sequence, in constant memory; use it as a context manager.
+
+    Everything goes to a hidden folder beside the target, which gets the target's name when the
+    ``with`` block ends well. After an exception nothing is left.
+
+    Args:
+        path: The folder to make.
+        skeleton: The layout of the joint axis.
+        class_names: Names of the classes; labels index them.
+        dtype: ``"float32"``, or ``"float16"`` for half the size and about 1 mm of precision.
+        fps: Frames per second, where known.
+        unit: Unit of the coordinates.
+        source: Where the recordings come from.
+        licence: Under which terms.
+        normalization: The recipe that was applied to the coordinates.
+        overwrite: Replace a store that is already there. Any other folder is left alone.
+
+    Attributes:
+        report: A JSON-able dict to keep as ``report.json``, or None.
+
+    Raises:
+        ValueError: If the path exists, the dtype is unknown, or no sequence was added.
+
+    Example:
+        >>> with StoreWriter("mine", NTU25, class_names=["wave"]) as writer:  # doctest: +SKIP
+        ...     writer.add(sequence, label=0, subjects=1)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        skeleton: Skeleton,
+        *,
+        class_names: Sequence[str],
+        dtype: StoreDtype = "float32",
+        fps: float | None = None,
+        unit: str = "metres",
+        source: str = "",
+        licence: str = "",
+        normalization: str = "none",
+        overwrite: bool = False,
+    ) -> None:
+        if dtype not in get_args(StoreDtype):
+            raise ValueError(f"expected a dtype among {get_args(StoreDtype)}, got {dtype!r}")
+        self.path = Path(path)
+        self.skeleton = skeleton
+        self.class_names = [str(name) for name in class_names]
+        self.report: dict[str, Any] | None = None
+        self._dtype = np.dtype(dtype)
+        self._about = {
+            "fps": fps,
+            "unit": unit,
+            "source": source,
+            "licence": licence,
+            "normalization": normalization,
+        }
+        self._overwrite = overwrite
+        self._check_target()
+        self._folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
+        self._file: IO[bytes] | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._rows: list[dict[str, int]] = []
+        self._first_with: dict[bytes, int] = {}
+        self._frame_labels: list[NDArray[np.int64]] = []
+        self._segments: list[NDArray[np.int64]] = []
+
+    def __len__(self) -> int:
+        """Number of sequences added so far."""
+        return len(self._rows)
+
+    def __enter__(self) -> StoreWriter:
+        self._folder.mkdir(parents=True)
+        self._file = (self._folder / "frames.npy").open("wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self._file is not None:
+                self._file.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(
+        self,
+        sequence: ArrayLike,
+        label: int = -1,
+        *,
+        frame_labels: ArrayLike | None = None,
+        segments: ArrayLike | None = None,
+        **columns: int,
+    ) -> None:
+        """Append one sequence.
+
+        Args:
+            sequence: (T, M, V, C) finite coordinates, C of 2 or 3; 0 where nobody is. M and C
+                are those of the first sequence.
+            label: Class in [0, classes), or -1.
+            frame_labels: Class of every frame (T,), -1 is background; all sequences or none.
+            segments: (S, 3) start, end (exclusive), class, where ``frame_labels`` are given.
+            **columns: Integers that describe the sequence (``subjects=3``), the same names in
+                every call.
+
+        Raises:
+            ValueError: Naming the sequence and what does not fit.
+        """
+        if self._file is None:
+            raise ValueError("expected `with StoreWriter(...) as writer:` around add()")
+        frames = np.ascontiguousarray(sequence, dtype=np.float32)
+        self._check_sequence(frames, label)
+        row = {"lengths": len(frames), "labels": int(label)}
+        row |= {name: int(value) for name, value in columns.items()}
+        row["duplicate_of"] = self._duplicate_of(frames)
+        if self._rows and row.keys() != self._rows[0].keys():
+            self._fail(f"expected the columns {list(self._rows[0])}, got {list(row)}")
+        stored = frames.astype(self._dtype)
+        if not np.isfinite(stored).all():
+            self._fail(f"coordinates up to {np.abs(frames).max():.4g} do not fit {self._dtype}")
+        self._add_annotation(len(frames), frame_labels, segments)
+        if not self._rows:
+            self._shape = frames.shape[1:]
+            self._write_header(0)
+        self._file.write(stored.tobytes())
+        self._rows.append(row)
+
+    def _fail(self, what: str) -> None:
+        raise ValueError(f"sequence {len(self._rows)}: {what}")
+
+    def _check_target(self) -> None:
+        if not self.path.exists():
+            return
+        if not self._overwrite:
+            raise ValueError(f"{self.path}: exists already; pass overwrite=True to replace it")
+        read_meta(self.path, any_version=True)  # never delete a folder that is not a store
+
+    def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:
+        joints = len(self.skeleton)
+        wanted = f"(T, M, V={joints}, C of 2 or 3)"
+        fits = frames.ndim == 4 and frames.shape[2] == joints and frames.shape[3] in (2, 3)
+        if self._shape is not None:
+            wanted = f"(T, {', '.join(map(str, self._shape))})"
+            fits = frames.shape[1:] == self._shape
+        if not fits or 0 in frames.shape:
+            self._fail(f"expected coordinates {wanted}, got {frames.shape}")
+        if not np.isfinite(frames).all():
+            frame, person, joint, _ = np.argwhere(~np.isfinite(frames))[0].tolist()
+            self._fail(f"NaN or infinity in frame {frame}, person {person}, joint {joint}")
+        if not -1 <= label < len(self.class_names):
+            self._fail(f"expected a label in [-1, {len(self.class_names)}), got {label}")
+
+    def _duplicate_of(self, frames: NDArray[np.float32]) -> int:
+        """Index of the first sequence with the same bits, or -1."""
+        digest = hashlib.blake2b(frames.tobytes(), digest_size=16).digest()
+        first = self._first_with.setdefault(digest, len(self._rows))
+        return -1 if first == len(self._rows) else first
+
+    def _add_annotation(
+        self, length: int, frame_labels: ArrayLike | None, segments: ArrayLike | None
+    ) -> None:
+        if self._rows and (frame_labels is not None) != bool(self._frame_labels):
+            self._fail("expected frame_labels for all sequences or for none")
+        if frame_labels is None:
+            if segments is not None:
+                self._fail("expected frame_labels beside segments")
+            return
+        per_frame = np.asarray(frame_labels, dtype=np.int64)
+        spans = np.asarray([] if segments is None else segments, dtype=np.int64).reshape(-1, 3)
+        classes = len(self.class_names)
+        if per_frame.shape != (length,) or per_frame.min() < -1 or per_frame.max() >= classes:
+            self._fail(f"expected frame_labels ({length},) in [-1, {classes})")
+        for start, end, action in spans.tolist():
+            if not (0 <= start < end <= length and 0 <= action < classes):
+                self._fail(
+                    f"expected segments within {length} frames and {classes} classes, "
+                    f"got start {start}, end {end}, class {action}"
+                )
+        self._frame_labels.append(per_frame)
+        index = np.full((len(spans), 1), len(self._rows), dtype=np.int64)
+        self._segments.append(np.concatenate([index, spans], axis=1))
+
+    def _write_header(self, frames: int) -> None:
+        """The .npy header; NumPy pads it so that the first axis may grow in place."""
+        assert self._file is not None
+        assert self._shape is not None
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (frames, *self._shape),
+            },
+        )
+
+    def _finish(self) -> None:
+        if not self._rows or self._shape is None or self._file is None:
+            raise ValueError(f"{self.path}: no sequences were added, so there is no store to write")
+        columns = {
+            name: np.array([row[name] for row in self._rows], dtype=np.int64)
+            for name in self._rows[0]
+        }
+        frames = int(columns["lengths"].sum())
+        self._file.seek(0)
+        self._write_header(frames)
+        self._file.close()
+        np.savez(self._folder / "table.npz", allow_pickle=False, **columns)
+        if self._frame_labels:
+            np.save(self._folder / "frame_labels.npy", np.concatenate(self._frame_labels))
+            np.save(self._folder / "segments.npy", np.concatenate(self._segments))
+        if self.report is not None:
+            write_json(self._folder / "report.json", self.report)
+        counts = (len(self._rows), frames, *self._shape)
+        meta = {
+            "format": FORMAT,
+            "version": STORE_VERSION,
+            **dict(zip(COUNTS, counts, strict=True)),
+            "dtype": self._dtype.name,
+            "columns": list(columns),
+            "untrimmed": bool(self._frame_labels),
+            **self._about,
+            "class_names": self.class_names,
+            "skeleton": self.skeleton.to_dict(),
+        }
+        write_json(self._folder / "meta.json", meta)  # last: without it the folder is no store
+        self._move_into_place()
+
+    def _move_into_place(self) -> None:
+        self._check_target()
+        if not self.path.exists():
+            self._folder.rename(self.path)
+            return
+        old = self._folder.with_suffix(".old")
+        self.path.rename(old)
+        try:
+            self._folder.rename(self.path)
+        except BaseException:
+            old.rename(self.path)
+            raise
+        shutil.rmtree(old)

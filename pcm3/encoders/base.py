@@ -1,0 +1,70 @@
+"""What every encoder of this package offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+Pool = Literal["last", "mean"]
+
+
+class Encoder(nn.Module, ABC):
+    """Clips in, frame features out; ``pool`` turns those into one feature a sequence.
+
+    Attributes:
+        joints: V that the encoder takes.
+        in_channels: C that the encoder takes.
+        persons: M that the encoder takes.
+        out_features: D, the width of its features.
+        feature_blocks: Number of equal parts that a feature consists of: two for an encoder that
+            concatenates two directions.
+    """
+
+    joints: int
+    in_channels: int
+    persons: int
+    out_features: int
+    feature_blocks: int = 1
+
+    def __init__(self, joints: int, in_channels: int, persons: int, pool: Pool) -> None:
+        super().__init__()
+        if pool not in get_args(Pool):
+            raise ValueError(f"expected pool among {get_args(Pool)}, got {pool!r}")
+        for name, size in (("joints", joints), ("in_channels", in_channels), ("persons", persons)):
+            if size < 1:
+                raise ValueError(f"expected {name} >= 1, got {size}")
+        self.joints = joints
+        self.in_channels = in_channels
+        self.persons = persons
+        self.pooling = pool
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, JSON-able, that build an encoder of this shape again."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to build it again")
+
+    @abstractmethod
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
+
+        Args:
+            clips: The batch.
+            prompt: ``(C, V, M)``, added to every frame after the input normalisation.
+        """
+
+    def pool(self, frames: Tensor) -> Tensor:
+        """Reduce frame features ``(N, T', D)`` to sequence features ``(N, D)``."""
+        return frames[:, -1] if self.pooling == "last" else frames.mean(dim=1)
+
+    def encode_views(
+        self, views: Sequence[Tensor], prompts: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Encode several views of one batch; each is normalised by its own statistics.
+
+        Equal to calling the encoder on each view in turn. An encoder that can run them together
+        overrides this.
+        """
+        return [self(view, prompt) for view, prompt in zip(views, prompts, strict=True)]

@@ -1,0 +1,1 @@
+"""Downstream protocols on frozen features."""

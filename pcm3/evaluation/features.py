@@ -1,0 +1,100 @@
+"""Features of whole data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pcm3.augment import TemporalCropResize
+from pcm3.data.dataset import Batch, SkeletonDataset, collate
+from pcm3.hub import Pretrained
+from pcm3.methods.features import sequence_features
+from pcm3.skeleton import to_stream
+
+
+class Features(NamedTuple):
+    """Features of a data set, in its order.
+
+    Attributes:
+        values: ``(N, D)`` float32 on the CPU.
+        labels: ``(N,)`` int64.
+    """
+
+    values: Tensor
+    labels: Tensor
+
+
+def extract_features(
+    pretrained: Pretrained, dataset: SkeletonDataset, batch_size: int = 256
+) -> Features:
+    """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
+
+    Raises:
+        ValueError: If the data set's skeleton, persons or coordinates are not the encoder's.
+    """
+    check_data(pretrained, dataset)
+    device = next(pretrained.encoder.parameters()).device
+    values, labels = [], []
+    for batch in _batches(dataset, batch_size):
+        features = sequence_features(
+            pretrained.encoder,
+            batch.clips.to(device),
+            batch.lengths.to(device),
+            pretrained.skeleton,
+            pretrained.stream,
+            pretrained.frames,
+        )
+        values.append(features.float().cpu())
+        labels.append(batch.labels)
+    return Features(torch.cat(values), torch.cat(labels))
+
+
+@torch.no_grad()
+def extract_random_crops(
+    pretrained: Pretrained,
+    dataset: SkeletonDataset,
+    generator: torch.Generator,
+    batch_size: int = 256,
+) -> Features:
+    """Features of one random crop a sequence: 50 to 100 % of its frames, no other augmentation.
+
+    Source:
+        The training transform of the linear evaluation in ISC, CMD and PCM3.
+    """
+    check_data(pretrained, dataset)
+    encoder = pretrained.encoder.eval()
+    device = next(encoder.parameters()).device
+    crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
+    values, labels = [], []
+    for batch in _batches(dataset, batch_size):
+        clips = crop(batch.clips, batch.lengths, generator=generator).to(device)
+        clips = to_stream(clips, pretrained.skeleton, pretrained.stream)
+        values.append(encoder.pool(encoder(clips)).float().cpu())
+        labels.append(batch.labels)
+    return Features(torch.cat(values), torch.cat(labels))
+
+
+def _batches(dataset: SkeletonDataset, batch_size: int) -> Iterator[Batch]:
+    yield from DataLoader(dataset, batch_size, collate_fn=collate)
+
+
+def check_data(pretrained: Pretrained, dataset: SkeletonDataset) -> None:
+    """Require the joints, persons and coordinates that the encoder was trained on.
+
+    Raises:
+        ValueError: Saying what the encoder wants and what the store has.
+    """
+    wanted, found = pretrained.skeleton, dataset.skeleton
+    if wanted.joints != found.joints:
+        raise ValueError(
+            f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints, in the order "
+            f"of training), got {found.name!r} ({len(found)} joints)"
+        )
+    if pretrained.encoder.persons != dataset.persons:
+        raise ValueError(
+            f"expected a store of {pretrained.encoder.persons} persons, got {dataset.persons}"
+        )

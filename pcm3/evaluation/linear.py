@@ -1,0 +1,85 @@
+"""The linear probe: how well a linear classifier reads frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from pcm3.evaluation.features import Features
+from pcm3.heads import Classifier
+
+
+@dataclass(frozen=True)
+class SGDProbe:
+    """The reference recipe of the linear evaluation (ISC, CMD; PCM3 Sec. 4.3).
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Sequences a step.
+        lr: SGD learning rate, momentum 0.9, no weight decay.
+        drops: Epochs, counted from 0, at which the rate falls tenfold.
+        seed: Of weights and data order.
+    """
+
+    epochs: int = 80
+    batch_size: int = 64
+    lr: float = 0.1
+    drops: tuple[int, ...] = (50, 70)
+    seed: int = 0
+
+
+def sgd_probe(
+    draw_training: Callable[[], Features], test: Tensor, classes: int, recipe: SGDProbe
+) -> Tensor:
+    """Train a linear classifier by SGD and return its predictions of the last epoch.
+
+    Args:
+        draw_training: Gives the training features of an epoch: called once for each, so that
+            the crops are drawn anew.
+        test: Test features ``(N, D)``.
+        classes: Number of classes.
+        recipe: The schedule.
+
+    Returns:
+        Predicted classes ``(N,)``.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    classifier = Classifier(test.shape[1], classes)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.drops))
+    for _ in range(recipe.epochs):
+        values, labels = draw_training()
+        for rows in torch.randperm(len(values), generator=generator).split(recipe.batch_size):
+            loss = F.cross_entropy(classifier(values[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return classifier(test).argmax(dim=1)
+
+
+def logistic_probe(training: Features, test: Tensor, regularization: float = 1.0) -> Tensor:
+    """Fit multinomial logistic regression on standardised features, all at once.
+
+    Args:
+        training: Training features.
+        test: Test features ``(N, D)``.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        Predicted classes ``(N,)``.
+    """
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
+    )
+    classifier.fit(training.values.numpy(), training.labels.numpy())
+    return torch.as_tensor(classifier.predict(test.numpy()))

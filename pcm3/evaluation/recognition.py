@@ -1,0 +1,75 @@
+"""Recognition on a store: the linear probe and nearest neighbours as commands run them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.evaluation.features import extract_features, extract_random_crops
+from pcm3.evaluation.knn import nearest_labels
+from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
+from pcm3.evaluation.metrics import accuracy, per_class_accuracy
+from pcm3.hub import Pretrained
+
+Solver = Literal["logistic", "sgd"]
+
+
+def evaluate_linear(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    solver: Solver = "logistic",
+    recipe: SGDProbe | None = None,
+    regularization: float = 1.0,
+) -> dict[str, Any]:
+    """Linear probe of a frozen encoder.
+
+    Args:
+        pretrained: The encoder and how it wants its clips.
+        training: Labelled training part.
+        test: Labelled test part.
+        solver: ``"logistic"`` fits once on features of the centre crop, in seconds;
+            ``"sgd"`` is the reference protocol with new random crops every epoch.
+        recipe: Schedule of ``"sgd"``.
+        regularization: Of ``"logistic"``: the inverse strength of its L2 penalty.
+
+    Returns:
+        ``top1`` and ``per_class`` accuracies as fractions.
+    """
+    test_features = extract_features(pretrained, test)
+    recipe = recipe or SGDProbe()
+    if solver == "sgd":
+        generator = torch.Generator().manual_seed(recipe.seed)
+        predicted = sgd_probe(
+            lambda: extract_random_crops(pretrained, training, generator),
+            test_features.values,
+            len(test.class_names),
+            recipe,
+        )
+    else:
+        features = extract_features(pretrained, training)
+        predicted = logistic_probe(features, test_features.values, regularization)
+    return _summary(predicted, test_features.labels, len(test.class_names))
+
+
+def evaluate_knn(
+    pretrained: Pretrained, training: SkeletonDataset, test: SkeletonDataset, k: int = 1
+) -> dict[str, Any]:
+    """Nearest-neighbour retrieval with the features of a frozen encoder.
+
+    Returns:
+        ``top1`` and ``per_class`` accuracies as fractions.
+    """
+    gallery = extract_features(pretrained, training)
+    queries = extract_features(pretrained, test)
+    predicted = nearest_labels(gallery.values, gallery.labels, queries.values, k)
+    return _summary(predicted, queries.labels, len(test.class_names))
+
+
+def _summary(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, Any]:
+    return {
+        "top1": accuracy(predicted, labels),
+        "per_class": per_class_accuracy(predicted, labels, classes),
+    }

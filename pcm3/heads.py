@@ -1,0 +1,91 @@
+"""Small networks that stand on an encoder: projector, masked-motion decoder, classifier."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Projector(nn.Sequential):
+    """The embedding head h of contrastive learning: Linear, ReLU, Linear.
+
+    The output is not normalised; cosine similarity needs ``F.normalize``.
+
+    Args:
+        in_features: Width D of the sequence feature.
+        out_features: Width of the embedding, 128 in the paper.
+
+    Shapes:
+        ``(N, in_features)`` to ``(N, out_features)``.
+
+    Source:
+        PCM3 Sec. 3.1; MoCo v2.
+    """
+
+    def __init__(self, in_features: int, out_features: int = 128) -> None:
+        super().__init__(
+            nn.Linear(in_features, in_features), nn.ReLU(), nn.Linear(in_features, out_features)
+        )
+        last = self[2]
+        nn.init.xavier_uniform_(last.weight)
+
+
+class MaskedMotionDecoder(nn.Module):
+    """Frame features back to joint coordinates: a framewise adapter, a GRU and a linear map.
+
+    Args:
+        in_features: Width D of the frame features.
+        joints: V of the clips to predict.
+        in_channels: C of the clips to predict.
+        persons: M of the clips to predict.
+        hidden: Width of adapter and GRU, 512 in the published model.
+        layers: GRU layers.
+
+    Shapes:
+        ``(N, T, D)`` to clips ``(N, C, T, V, M)``.
+
+    Source:
+        PCM3 Sec. 3.2.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        joints: int = 25,
+        in_channels: int = 3,
+        persons: int = 2,
+        hidden: int = 512,
+        layers: int = 2,
+    ) -> None:
+        super().__init__()
+        self.frame = {"v": joints, "c": in_channels, "m": persons}
+        self.adapter = nn.Sequential(
+            nn.Linear(in_features, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+        )
+        self.gru = nn.GRU(hidden, hidden, layers, batch_first=True)
+        self.output = nn.Linear(hidden, joints * in_channels * persons)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Predict clips ``(N, C, T, V, M)`` from frame features ``(N, T, D)``."""
+        adapted = self.adapter(rearrange(frames, "n t d -> (n t) d"))
+        states, _ = self.gru(rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
+        return rearrange(self.output(states), "n t (v c m) -> n c t v m", **self.frame)
+
+
+class Classifier(nn.Linear):
+    """The linear probe's head: weights N(0, 0.01), zero bias.
+
+    Shapes:
+        ``(N, in_features)`` to class scores ``(N, classes)``.
+
+    Source:
+        The linear evaluation of ISC, CMD and PCM3.
+    """
+
+    def __init__(self, in_features: int, classes: int) -> None:
+        super().__init__(in_features, classes)
+        nn.init.normal_(self.weight, std=0.01)
+        nn.init.zeros_(self.bias)

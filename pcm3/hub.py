@@ -1,0 +1,76 @@
+"""Trained encoders in and out of files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from pcm3.encoders import Encoder, GRUEncoder
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import Skeleton, Stream
+
+_ENCODERS: dict[str, type[Encoder]] = {"GRUEncoder": GRUEncoder}
+
+
+class Pretrained(NamedTuple):
+    """An encoder and how it wants its clips.
+
+    Attributes:
+        encoder: In evaluation mode.
+        skeleton: Joint layout it was trained on.
+        stream: Stream it was trained on.
+        frames: Frames that clips are resized to.
+    """
+
+    encoder: Encoder
+    skeleton: Skeleton
+    stream: Stream
+    frames: int
+
+
+def save_encoder(
+    file: str | Path, encoder: Encoder, skeleton: Skeleton, stream: Stream, frames: int
+) -> None:
+    """Write an encoder as safetensors, with all that is needed to rebuild it in the header."""
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    header = {
+        "encoder": type(encoder).__name__,
+        "arguments": json.dumps(encoder.arguments),
+        "skeleton": json.dumps(skeleton.to_dict()),
+        "stream": stream,
+        "frames": str(frames),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, file, metadata=header)
+
+
+def load_encoder(file: str | Path) -> Pretrained:
+    """Rebuild the encoder that ``save_encoder`` wrote, on the CPU.
+
+    Raises:
+        SkeletonFormatError: If the file is missing, or is not such an encoder.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    if not Path(file).is_file():
+        raise SkeletonFormatError(f"expected a trained encoder, found no file {file}")
+    try:
+        with safe_open(file, framework="pt") as archive:
+            header = archive.metadata() or {}
+            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise SkeletonFormatError(f"{file}: not a safetensors file ({error})") from None
+    kind = _ENCODERS.get(header.get("encoder", ""))
+    if kind is None:
+        raise SkeletonFormatError(
+            f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
+            f"got {header.get('encoder')!r}"
+        )
+    skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
+    encoder = kind(**json.loads(header["arguments"]))
+    encoder.load_state_dict(weights)
+    stream: Stream = header["stream"]  # type: ignore[assignment]
+    return Pretrained(encoder.eval(), skeleton, stream, int(header["frames"]))

@@ -1,0 +1,224 @@
+"""The losses of PCM3, each as a function and as a module.
+
+All arithmetic is float32 whatever the inputs' precision, inside autocast regions too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcm3._checks import check_positive
+
+Reduction = Literal["mean", "none"]
+
+
+def info_nce(
+    query: Tensor,
+    key: Tensor,
+    negatives: Tensor,
+    temperature: float = 0.07,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""Contrast each query with its key against all negatives (PCM3 Eq. 1).
+
+    .. math::
+        -\log \frac{\exp(z \cdot z' / \tau)}
+                   {\exp(z \cdot z' / \tau) + \sum_i \exp(z \cdot m_i / \tau)}
+
+    Args:
+        query: Embeddings z ``(N, D)``, L2-normalised.
+        key: Positives z' ``(N, D)``, L2-normalised.
+        negatives: Embeddings m ``(K, D)``, L2-normalised.
+        temperature: tau > 0.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
+
+    Returns:
+        A scalar, or ``(N,)``.
+
+    Raises:
+        ValueError: If shapes do not fit or the temperature is not positive.
+
+    Example:
+        >>> z = torch.eye(2)
+        >>> round(float(info_nce(z, z, -z, temperature=1.0)), 3)  # log(1 + (e^-1 + 1) / e)
+        0.408
+    """
+    check_positive("temperature", temperature)
+    _check_pair("query", query, "key", key)
+    _check_width("negatives", negatives, query)
+    _check_reduction(reduction)
+    with torch.autocast(query.device.type, enabled=False):
+        query, key, negatives = query.float(), key.float(), negatives.float()
+        positive = (query * key).sum(dim=1, keepdim=True)
+        logits = torch.cat([positive, query @ negatives.T], dim=1) / temperature
+        target = torch.zeros(len(query), dtype=torch.long, device=query.device)
+        return F.cross_entropy(logits, target, reduction=reduction)
+
+
+def relational_kl(
+    student: Tensor,
+    teacher: Tensor,
+    anchors: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""Make the student's similarities to the anchors follow the teacher's (PCM3 Eq. 3).
+
+    .. math::
+        \mathrm{KL}\left(p(z', \tau_k) \,\|\, p(z, \tau_q)\right), \qquad
+        p_j(z, \tau) = \frac{\exp(z \cdot m_j / \tau)}{\sum_i \exp(z \cdot m_i / \tau)}
+
+    The paper writes the cross-entropy, which differs by the teacher's entropy and has the same
+    gradient. The teacher gets no gradient.
+
+    Args:
+        student: Embeddings z ``(N, D)``, L2-normalised.
+        teacher: Embeddings z' ``(N, D)``, L2-normalised.
+        anchors: Embeddings m ``(K, D)``, L2-normalised.
+        student_temperature: tau_q > 0.
+        teacher_temperature: tau_k > 0; lower than the student's sharpens the target.
+        reduction: ``"mean"`` over the batch, or ``"none"``.
+
+    Returns:
+        A scalar, or ``(N,)``; never negative but for rounding.
+
+    Raises:
+        ValueError: If shapes do not fit or a temperature is not positive.
+    """
+    check_positive("student_temperature", student_temperature)
+    check_positive("teacher_temperature", teacher_temperature)
+    _check_pair("student", student, "teacher", teacher)
+    _check_width("anchors", anchors, student)
+    _check_reduction(reduction)
+    with torch.autocast(student.device.type, enabled=False):
+        anchors = anchors.float()
+        log_student = F.log_softmax(student.float() @ anchors.T / student_temperature, dim=1)
+        log_teacher = F.log_softmax(
+            teacher.detach().float() @ anchors.T / teacher_temperature, dim=1
+        )
+        divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
+        return divergence.mean() if reduction == "mean" else divergence
+
+
+def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    r"""Mean squared error over the hidden coordinates (PCM3 Eq. 4, as its code computes it).
+
+    .. math::
+        \frac{\sum_{n,c,t,v,m} M_{ntvm} (\hat x_{nctvm} - x_{nctvm})^2}
+             {C \sum_{n,t,v,m} M_{ntvm}}
+
+    Args:
+        prediction: Clips ``(N, C, T, V, M)``.
+        target: Clips ``(N, C, T, V, M)``.
+        mask: Boolean ``(N, T, V, M)``, True where hidden.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If shapes do not fit, the mask is not boolean, or nothing is masked (the
+            last is checked on the CPU only: on an accelerator the result is then NaN).
+    """
+    _check_pair("prediction", prediction, "target", target, dims=5)
+    n, channels, *rest = prediction.shape
+    if mask.dtype != torch.bool or mask.shape != (n, *rest):
+        raise ValueError(
+            f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, "
+            f"got {mask.dtype} {tuple(mask.shape)}"
+        )
+    if mask.device.type == "cpu" and not mask.any():
+        raise ValueError("expected a mask that hides at least one joint, got an empty mask")
+    with torch.autocast(prediction.device.type, enabled=False):
+        squared = (prediction.float() - target.float()).square().sum(dim=1)
+        return (squared * mask).sum() / (channels * mask.sum())
+
+
+class InfoNCE(nn.Module):
+    """Module twin of :func:`info_nce`.
+
+    Example:
+        >>> z = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+        >>> InfoNCE(temperature=0.1)(z, z, torch.eye(8)).shape
+        torch.Size([])
+    """
+
+    def __init__(self, temperature: float = 0.07) -> None:
+        super().__init__()
+        check_positive("temperature", temperature)
+        self.temperature = temperature
+
+    def forward(
+        self, query: Tensor, key: Tensor, negatives: Tensor, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """Return the loss; see :func:`info_nce`."""
+        return info_nce(query, key, negatives, self.temperature, reduction)
+
+    def extra_repr(self) -> str:
+        """The temperature."""
+        return f"temperature={self.temperature}"
+
+
+class RelationalKL(nn.Module):
+    """Module twin of :func:`relational_kl`."""
+
+    def __init__(
+        self, student_temperature: float = 0.1, teacher_temperature: float = 0.05
+    ) -> None:
+        super().__init__()
+        check_positive("student_temperature", student_temperature)
+        check_positive("teacher_temperature", teacher_temperature)
+        self.student_temperature = student_temperature
+        self.teacher_temperature = teacher_temperature
+
+    def forward(
+        self, student: Tensor, teacher: Tensor, anchors: Tensor, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """Return the loss; see :func:`relational_kl`."""
+        return relational_kl(
+            student,
+            teacher,
+            anchors,
+            self.student_temperature,
+            self.teacher_temperature,
+            reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """The temperatures."""
+        return (
+            f"student_temperature={self.student_temperature}, "
+            f"teacher_temperature={self.teacher_temperature}"
+        )
+
+
+class MaskedMSE(nn.Module):
+    """Module twin of :func:`masked_mse`."""
+
+    def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss; see :func:`masked_mse`."""
+        return masked_mse(prediction, target, mask)
+
+
+def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
+    layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
+    if tensor.ndim != dims or tensor.shape != other.shape:
+        raise ValueError(
+            f"expected {name} and {other_name} of one shape {layout}, "
+            f"got {tuple(tensor.shape)} and {tuple(other.shape)}"
+        )
+
+
+def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
+    width = embeddings.shape[1]
+    if anchors.ndim != 2 or anchors.shape[1] != width or len(anchors) == 0:
+        raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}")
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"expected a reduction among {get_args(Reduction)}, got {reduction!r}")

@@ -1,0 +1,441 @@
+"""PCM3: prompted contrast with masked motion modelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcm3._checks import check_clips
+from pcm3.augment import (
+    JointJitter,
+    MixedClips,
+    OneOf,
+    RandomMix,
+    Shear,
+    TemporalCropResize,
+    TopologyMask,
+)
+from pcm3.augment.functional import apply_mask
+from pcm3.ema import MomentumTwin
+from pcm3.encoders import Encoder
+from pcm3.heads import MaskedMotionDecoder, Projector
+from pcm3.methods.features import sequence_features
+from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL
+from pcm3.prompts import DomainPrompt, TaskPrompt
+from pcm3.queue import MemoryQueue
+from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
+
+if TYPE_CHECKING:
+    from pcm3.data.dataset import SkeletonDataset
+
+Positive = Literal["intra", "inter", "mask", "predict"]
+PromptPosition = Literal["pre_norm", "post_norm"]
+Transform = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What one training step sees of a batch.
+
+    Attributes:
+        intra: Query view s_intra ``(N, C, T, V, M)``; both mixing partners too.
+        key: Key view s' ``(N, C, T, V, M)``.
+        source: Clips to be masked, and the target of the prediction ``(N, C, T, V, M)``.
+        inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``.
+        mask: ``(N, T, V, M)``, True where ``source`` is hidden.
+        offsets: Channel offset of the task prompt for each use, by name; empty without prompts.
+    """
+
+    intra: Tensor
+    key: Tensor
+    source: Tensor
+    inter: MixedClips
+    mask: Tensor
+    offsets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def masked(self) -> Tensor:
+        """The masked view s_mask: ``source`` with 0 where hidden."""
+        return apply_mask(self.source, self.mask)
+
+
+class PCM3Output(NamedTuple):
+    """The result of one step.
+
+    Attributes:
+        total: The loss to minimise (PCM3 Eq. 7).
+        terms: Every unweighted term as a scalar: ``info_nce/VIEW``, ``kl/VIEW``, ``masked_mse``.
+        prediction: Predicted clips ``(N, C, T, V, M)``, or None where nothing is predicted.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    prediction: Tensor | None
+
+
+class PCM3(nn.Module):
+    r"""Contrastive learning and masked prediction that serve each other.
+
+    .. math::
+        L = \sum_v L^v_{Info} + \lambda_{kl} \sum_v L^v_{KL} + \lambda_m L_{Mask}
+
+    over the positive pairs v in intra, inter, mask and predict. Calling the model on a batch
+    draws the views, updates the key encoder and returns the losses; in training mode the keys
+    then enter the queue.
+
+    The ablations of the paper are arguments. Table 7: ``positives=()`` (masked prediction),
+    ``positives=("intra", "inter"), mask_weight=0`` (contrastive learning) and
+    ``positives=("intra", "inter")`` (naive multi-task). Table 8: ``positives``, ``kl_weight=0``.
+    Table 9: ``domain_prompts``, ``task_prompts``. Table 10: ``masking``. The gradient
+    ablation: ``semantic_guidance=False``.
+
+    Args:
+        encoder: The query encoder f; the trained result.
+        skeleton: Joint layout of the clips.
+        stream: Derived from the augmented joints of every view.
+        frames: T that every view is resized to.
+        embedding: Width of the projector's output.
+        queue_size: K.
+        momentum: Of the key encoder.
+        temperature: tau of InfoNCE.
+        student_temperature: tau_q of the relational distillation.
+        teacher_temperature: tau_k of the relational distillation.
+        positives: The positive pairs, any of ``intra``, ``inter``, ``mask``, ``predict``.
+        mask_weight: lambda_m; 0 leaves masked prediction out.
+        kl_weight: lambda_kl; 0 leaves the distillation out.
+        semantic_guidance: Whether the contrastive gradient of the predicted view reaches the
+            decoder (never the encoder's features below it).
+        domain_prompts: Whether views carry a prompt of their own.
+        task_prompts: Whether features carry a prompt of the task they serve.
+        prompt_position: Domain prompts before the encoder's input normalisation (published code;
+            inert, for batch statistics subtract them) or after it.
+        crop: Temporal transform of every view, called with ``lengths``.
+        spatial: Transform of query and key view; by default jitter or shear, never both.
+        source_spatial: Transform of the clips to be masked; shear by default.
+        mixing: Gives the inter view; one draw a batch by default, as in the published code.
+        masking: Gives the mask; one draw a batch by default, as in the published code.
+        decoder_hidden: Width of the masked-motion decoder.
+
+    Raises:
+        ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
+            not fit.
+
+    Source:
+        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023.
+
+    Example:
+        >>> from pcm3.encoders import GRUEncoder
+        >>> model = PCM3(GRUEncoder(NTU25, hidden=8), NTU25, queue_size=32, decoder_hidden=8)
+        >>> output = model(torch.randn(4, 3, 80, 25, 2))
+        >>> output.total.backward()
+        >>> len(output.terms)
+        9
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        skeleton: Skeleton = NTU25,
+        *,
+        stream: Stream = "joint",
+        frames: int = 64,
+        embedding: int = 128,
+        queue_size: int = 16384,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.05,
+        positives: Sequence[Positive] = ("intra", "inter", "mask", "predict"),
+        mask_weight: float = 40.0,
+        kl_weight: float = 1.0,
+        semantic_guidance: bool = True,
+        domain_prompts: bool = True,
+        task_prompts: bool = True,
+        prompt_position: PromptPosition = "pre_norm",
+        crop: Transform | None = None,
+        spatial: Transform | None = None,
+        source_spatial: Transform | None = None,
+        mixing: Callable[..., MixedClips] | None = None,
+        masking: Transform | None = None,
+        decoder_hidden: int = 512,
+    ) -> None:
+        super().__init__()
+        _check_arguments(encoder, skeleton, positives, mask_weight, kl_weight, prompt_position)
+        self.skeleton = skeleton
+        self.stream: Stream = stream
+        self.frames = frames
+        self.positives = tuple(positives)
+        self.mask_weight = mask_weight
+        self.kl_weight = kl_weight
+        self.semantic_guidance = semantic_guidance
+        self.prompt_position = prompt_position
+
+        self.crop = crop or TemporalCropResize(size=frames)
+        self.spatial = spatial or OneOf(JointJitter(), Shear())
+        self.source_spatial = source_spatial or Shear()
+        self.mixing = mixing or RandomMix(skeleton, same_on_batch=True)
+        self.masking = masking or TopologyMask(skeleton, same_on_batch=True)
+
+        size = {
+            "joints": encoder.joints,
+            "in_channels": encoder.in_channels,
+            "persons": encoder.persons,
+        }
+        self.encoder = encoder
+        self.projector = Projector(encoder.out_features, embedding)
+        self.key_encoder = MomentumTwin(encoder, momentum)
+        self.key_projector = MomentumTwin(self.projector, momentum)
+        self.decoder = MaskedMotionDecoder(
+            encoder.out_features, hidden=decoder_hidden, **size
+        )
+        self.queue = MemoryQueue(queue_size, embedding)
+        names = get_args(Positive) if domain_prompts else ()
+        self.domain_prompts = nn.ModuleDict({name: DomainPrompt(**size) for name in names})
+        tasks = ("contrast", "predict") if task_prompts else ()
+        self.task_prompts = nn.ModuleDict(
+            {task: TaskPrompt(encoder.out_features, encoder.feature_blocks) for task in tasks}
+        )
+        self.info_nce = InfoNCE(temperature)
+        self.relational_kl = RelationalKL(student_temperature, teacher_temperature)
+        self.masked_mse = MaskedMSE()
+
+    def forward(
+        self,
+        clips: Tensor,
+        lengths: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> PCM3Output:
+        """Draw the views of clips ``(N, C, T, V, M)`` and return their losses."""
+        return self.loss(self.make_views(clips, lengths, generator))
+
+    @torch.no_grad()
+    def make_views(
+        self,
+        clips: Tensor,
+        lengths: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Views:
+        """Draw everything random of a step: crops, transforms, mix, mask, prompt offsets.
+
+        Args:
+            clips: Joint coordinates ``(N, C, T, V, M)``.
+            lengths: Valid frames of each clip ``(N,)``; T by default.
+            generator: Source of randomness on the clips' device.
+        """
+        check_clips(
+            clips,
+            joints=len(self.skeleton),
+            channels=self.encoder.in_channels,
+            persons=self.encoder.persons,
+            finite=True,
+        )
+
+        def view(spatial: Transform) -> Tensor:
+            cropped = self.crop(clips, lengths, generator=generator)
+            return to_stream(spatial(cropped, generator=generator), self.skeleton, self.stream)
+
+        intra, key, source = view(self.spatial), view(self.spatial), view(self.source_spatial)
+        inter = self.mixing(intra, generator=generator)
+        mask = self.masking(source, generator=generator)
+        return Views(intra, key, source, inter, mask, self._draw_offsets(clips.device, generator))
+
+    def _draw_offsets(
+        self, device: torch.device, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        if not self.task_prompts:
+            return {}
+        uses = (*get_args(Positive), "key", "decoder")
+        high = self._task_prompt("contrast").offsets
+        drawn = torch.randint(high, (len(uses),), device=device, generator=generator)
+        return dict(zip(uses, drawn, strict=True))
+
+    def loss(self, views: Views) -> PCM3Output:
+        """Losses of given views; in training mode moves key encoder and queue one step on.
+
+        Args:
+            views: What ``make_views`` returned, or views of your own.
+
+        Raises:
+            ValueError: If the views do not fit the encoder.
+        """
+        inputs = {}
+        if "intra" in self.positives:
+            inputs["intra"] = views.intra
+        if "inter" in self.positives:
+            inputs["inter"] = views.inter.clips
+        predicts = self.mask_weight > 0 or "predict" in self.positives
+        if predicts or "mask" in self.positives:
+            inputs["mask"] = views.masked
+
+        frames = self._encode(inputs)
+        prediction = None
+        if predicts:
+            prompted = self._prompt_task("predict", frames["mask"], views.offsets.get("decoder"))
+            prediction = self.decoder(prompted)
+        if "predict" in self.positives and prediction is not None:
+            frames |= self._encode({"predict": self._composite(prediction, prompted, views)})
+
+        terms = self._contrast(frames, views) if self.positives else {}
+        total = sum(
+            (term * self.kl_weight if name.startswith("kl") else term)
+            for name, term in terms.items()
+        )
+        if self.mask_weight > 0 and prediction is not None:
+            terms["masked_mse"] = self.masked_mse(prediction, views.source, views.mask)
+            total = total + self.mask_weight * terms["masked_mse"]
+        assert isinstance(total, Tensor)
+        return PCM3Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
+
+    def _encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        prompted, offsets = zip(*(self._prompt_view(n, v) for n, v in views.items()), strict=True)
+        return dict(zip(views, self.encoder.encode_views(prompted, offsets), strict=True))
+
+    def _prompt_view(self, name: str, clips: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The clips with their prompt, or the prompt for the encoder to add."""
+        if not self.domain_prompts:
+            return clips, None
+        prompt = self.domain_prompts[name]
+        assert isinstance(prompt, DomainPrompt)
+        if self.prompt_position == "pre_norm":
+            return prompt(clips), None
+        return clips, prompt.offset
+
+    def _task_prompt(self, task: str) -> TaskPrompt:
+        prompt = self.task_prompts[task]
+        assert isinstance(prompt, TaskPrompt)
+        return prompt
+
+    def _prompt_task(self, task: str, features: Tensor, offset: Tensor | None) -> Tensor:
+        if not self.task_prompts or offset is None:
+            return features
+        prompted: Tensor = self._task_prompt(task)(features, offset)
+        return prompted
+
+    def _composite(self, prediction: Tensor, prompted: Tensor, views: Views) -> Tensor:
+        """The predicted view: prediction where hidden, the input elsewhere.
+
+        With semantic guidance the decoder runs again on detached features, so that the
+        contrastive gradient updates the decoder but not, through it, the encoder.
+        """
+        if self.semantic_guidance:
+            prediction = self.decoder(prompted.detach())
+        else:
+            prediction = prediction.detach()
+        return torch.where(views.mask[:, None], prediction.to(views.source.dtype), views.source)
+
+    def _contrast(self, frames: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
+        key = self._key_embedding(views)
+        lam = views.inter.lam.to(key.dtype)[:, None]
+        mixed_key = F.normalize((1 - lam) * key + lam * key[views.inter.partner], dim=1)
+
+        def embed(name: str) -> Tensor:
+            features = self.encoder.pool(frames[name])
+            features = self._prompt_task("contrast", features, views.offsets.get(name))
+            return F.normalize(self.projector(features).float(), dim=1)
+
+        query = torch.cat([embed(name) for name in self.positives])
+        target = torch.cat([mixed_key if name == "inter" else key for name in self.positives])
+        anchors = self.queue.anchors
+
+        def per_view(prefix: str, losses: Tensor) -> dict[str, Tensor]:
+            means = losses.view(len(self.positives), -1).mean(dim=1)
+            return {f"{prefix}/{n}": m for n, m in zip(self.positives, means, strict=True)}
+
+        terms = per_view("info_nce", self.info_nce(query, target, anchors, reduction="none"))
+        if self.kl_weight > 0:
+            divergence = self.relational_kl(query, target, anchors, reduction="none")
+            terms |= per_view("kl", divergence)
+        if self.training:
+            self.queue.enqueue(key)
+        return terms
+
+    @torch.no_grad()
+    def _key_embedding(self, views: Views) -> Tensor:
+        if self.training:
+            self.key_encoder.update(self.encoder)
+            self.key_projector.update(self.projector)
+        clips, prompt = self._prompt_view("intra", views.key)
+        features = self.encoder.pool(self.key_encoder(clips, prompt))
+        features = self._prompt_task("contrast", features, views.offsets.get("key"))
+        return F.normalize(self.key_projector(features).float(), dim=1)
+
+    def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
+
+        Evaluation mode, centre crop of 95 %, no prompts, before the projector.
+
+        Args:
+            clips: Joint coordinates; the stream is derived here.
+            lengths: Valid frames of each clip ``(N,)``; T by default.
+        """
+        return sequence_features(
+            self.encoder, clips, lengths, self.skeleton, self.stream, self.frames
+        )
+
+    def fit(self, dataset: SkeletonDataset, out: str | Path | None = None, **options: Any) -> PCM3:
+        """Pretrain on a dataset; needs the ``train`` extra.
+
+        Args:
+            dataset: The training sequences.
+            out: Run folder; a run that is there already is continued. Nothing is written
+                without it.
+            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say.
+        """
+        from pcm3.training.config import TrainConfig  # noqa: PLC0415
+        from pcm3.training.trainer import fit  # noqa: PLC0415
+
+        fit(self, dataset, TrainConfig(**options), out)
+        return self
+
+    @classmethod
+    def from_preset(
+        cls,
+        name: str,
+        skeleton: Skeleton = NTU25,
+        persons: int = 2,
+        in_channels: int = 3,
+        **changes: Any,
+    ) -> PCM3:
+        """Build the model of a named preset.
+
+        Args:
+            name: ``"ntu60-xsub"`` for example; :data:`pcm3.training.presets.PRESETS` lists all.
+            skeleton: Joint layout of the data.
+            persons: M of the data.
+            in_channels: C of the data.
+            changes: Fields of :class:`pcm3.training.config.ModelConfig` to set otherwise.
+        """
+        from pcm3.training.presets import get_preset  # noqa: PLC0415
+
+        return get_preset(name).model.build(skeleton, persons, in_channels, **changes)
+
+
+def _check_arguments(
+    encoder: Encoder,
+    skeleton: Skeleton,
+    positives: Sequence[str],
+    mask_weight: float,
+    kl_weight: float,
+    prompt_position: str,
+) -> None:
+    if encoder.joints != len(skeleton):
+        raise ValueError(
+            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
+            f"got one for {encoder.joints}"
+        )
+    if len(set(positives)) != len(positives) or not set(positives) <= set(get_args(Positive)):
+        raise ValueError(f"expected positives among {get_args(Positive)}, got {positives!r}")
+    if mask_weight < 0 or kl_weight < 0:
+        raise ValueError(f"expected weights >= 0, got mask {mask_weight} and kl {kl_weight}")
+    if not positives and mask_weight == 0:
+        raise ValueError("expected positives or mask_weight > 0: nothing is left to learn")
+    if prompt_position not in get_args(PromptPosition):
+        raise ValueError(
+            f"expected prompt_position among {get_args(PromptPosition)}, got {prompt_position!r}"
+        )

@@ -1,0 +1,96 @@
+"""Learnable prompts that tell the encoder which view, and its heads which task, they see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class DomainPrompt(nn.Module):
+    """A learnable offset of every frame, one for each kind of view (PCM3 Eq. 6).
+
+    Called on clips it adds itself to them: the position before the encoder's input
+    normalisation, as in the published code. There the batch statistics subtract it again, so it
+    neither acts nor learns. Handing ``prompt.offset`` to the encoder, which adds it *after* that
+    normalisation, makes it effective.
+
+    Args:
+        joints: V of the clips.
+        in_channels: C of the clips.
+        persons: M of the clips.
+
+    Attributes:
+        offset: ``(C, V, M)``, initially uniform in +-sqrt(3 / (C V M)) (Xavier).
+
+    Shapes:
+        ``(N, C, T, V, M)`` to the same.
+    """
+
+    def __init__(self, joints: int = 25, in_channels: int = 3, persons: int = 2) -> None:
+        super().__init__()
+        bound = (3 / (joints * in_channels * persons)) ** 0.5
+        self.offset = nn.Parameter(
+            torch.empty(in_channels, joints, persons).uniform_(-bound, bound)
+        )
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Add the prompt to every frame of every clip."""
+        return clips + self.offset[:, None]
+
+
+class TaskPrompt(nn.Module):
+    """A learnable vector added to a contiguous block of feature channels (PCM3 Sec. 3.4).
+
+    Where features consist of several ``blocks`` (the two directions of a recurrent encoder),
+    each gets an equal share of the vector, at the same offset within the block.
+
+    Args:
+        features: Width D of the features.
+        blocks: Equal parts of a feature.
+        width: Length r of the prompt over all blocks; 256 of 2048 in the published code, and
+            an eighth of D where it is not given.
+
+    Attributes:
+        vector: ``(width,)``, initially uniform in +-sqrt(6 / (width + 1)) (Xavier).
+
+    Raises:
+        ValueError: If ``blocks`` does not divide D and the width, or the width exceeds D.
+
+    Example:
+        >>> prompt = TaskPrompt(16, blocks=2, width=4)
+        >>> (prompt(torch.zeros(1, 16), torch.tensor(3)) != 0).nonzero()[:, 1].tolist()
+        [3, 4, 11, 12]
+    """
+
+    def __init__(self, features: int, blocks: int = 1, width: int | None = None) -> None:
+        super().__init__()
+        if width is None:
+            width = max(features // (8 * blocks), 1) * blocks
+        if features % blocks or width % blocks or not 0 < width <= features:
+            raise ValueError(
+                f"expected a width in (0, {features}] and {blocks} blocks that divide width and "
+                f"features, got width {width} and features {features}"
+            )
+        bound = (6 / (width + 1)) ** 0.5
+        self.vector = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
+        self.features = features
+        self.blocks = blocks
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets may be drawn: 0 up to, not including, this number."""
+        return max((self.features - len(self.vector)) // self.blocks, 1)
+
+    def forward(self, features: Tensor, offset: Tensor) -> Tensor:
+        """Add the prompt to channels ``offset, offset + 1, ...`` of every block.
+
+        Args:
+            features: ``(..., D)``.
+            offset: Integer scalar tensor, ``0 <= offset < offsets``.
+        """
+        block = self.features // self.blocks
+        starts = torch.arange(self.blocks, device=features.device)[:, None] * block
+        within = torch.arange(len(self.vector) // self.blocks, device=features.device)
+        channels = (starts + within + offset).flatten()
+        full = self.vector.new_zeros(self.features).index_put((channels,), self.vector)
+        return features + full

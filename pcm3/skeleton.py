@@ -1,0 +1,486 @@
+"""Joint layouts of human bodies, and the three input streams derived from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "COCO17",
+    "KINECT20",
+    "NTU25",
+    "PARTS",
+    "SBU15",
+    "SKELETONS",
+    "UIPRMD22",
+    "Skeleton",
+    "Stream",
+    "find_skeleton",
+    "to_stream",
+]
+
+PARTS = ("trunk", "left_arm", "right_arm", "left_leg", "right_leg")
+"""The five body parts that PCM3 masks and mixes."""
+
+Stream = Literal["joint", "bone", "motion"]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A joint layout: names, tree, body parts, left-right pairs and centre.
+
+    Args:
+        name: What the layout is called, ``"ntu25"`` for example.
+        joints: Joint names, V of them, unique.
+        parents: Parent index of every joint, -1 at the one root.
+        parts: Body part name to joint indices; every joint belongs to exactly one part.
+        mirror: For every joint the index of its left-right counterpart, its own index on the
+            midline. Indexing the joint axis with it swaps the sides.
+        center: Index of the joint that recordings are centred on.
+
+    Raises:
+        ValueError: If the parents are not one tree, the parts do not partition the joints, or
+            the mirror is not its own inverse.
+
+    Example:
+        >>> NTU25.joints[NTU25.center]
+        'spine_mid'
+        >>> [len(indices) for indices in NTU25.parts.values()]
+        [5, 6, 6, 4, 4]
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    parts: Mapping[str, tuple[int, ...]] = field(hash=False)
+    mirror: tuple[int, ...]
+    center: int
+
+    def __post_init__(self) -> None:
+        def invalid(what: str) -> ValueError:
+            return ValueError(f"skeleton {self.name!r}: {what}")
+
+        count = len(self.joints)
+        if len(set(self.joints)) != count or count == 0:
+            raise invalid(f"expected unique joint names, got {self.joints}")
+        if len(self.parents) != count:
+            raise invalid(f"expected {count} parents, one a joint, got {len(self.parents)}")
+        if sum(parent == -1 for parent in self.parents) != 1:
+            raise invalid(f"expected exactly one root (parent -1), got parents {self.parents}")
+        if any(not -1 <= parent < count for parent in self.parents):
+            raise invalid(f"expected parents in [-1, {count}), got {self.parents}")
+        for joint in range(count):
+            if len(self._ancestors(joint)) > count:
+                raise invalid(f"joint {joint} ({self.joints[joint]}) is its own ancestor")
+        if sorted(j for part in self.parts.values() for j in part) != list(range(count)):
+            raise invalid("expected every joint in exactly one part")
+        if len(self.mirror) != count or any(
+            not 0 <= other < count or self.mirror[other] != joint
+            for joint, other in enumerate(self.mirror)
+        ):
+            raise invalid(f"expected a mirror that is its own inverse, got {self.mirror}")
+        if not 0 <= self.center < count:
+            raise invalid(f"expected center in [0, {count}), got {self.center}")
+
+    def _ancestors(self, joint: int) -> list[int]:
+        """The joint and its ancestors up to the root; longer than V where there is a cycle."""
+        chain = [joint]
+        while self.parents[chain[-1]] != -1 and len(chain) <= len(self.joints):
+            chain.append(self.parents[chain[-1]])
+        return chain
+
+    def __len__(self) -> int:
+        """Number of joints V."""
+        return len(self.joints)
+
+    @cached_property
+    def mirror_pairs(self) -> tuple[tuple[int, int], ...]:
+        """The left-right pairs, each once, lower index first."""
+        return tuple((a, b) for a, b in enumerate(self.mirror) if a < b)
+
+    @cached_property
+    def depth_order(self) -> tuple[int, ...]:
+        """Joint indices with every parent before its children (for forward kinematics)."""
+        return tuple(sorted(range(len(self)), key=lambda joint: len(self._ancestors(joint))))
+
+    def reordered(self, joints: Sequence[str]) -> Skeleton:
+        """The same skeleton with its joints in another order, given by name.
+
+        Case and separators do not count: ``"HipCenter"`` and ``"hip_center"`` are one name.
+
+        Raises:
+            ValueError: If ``joints`` does not name the same joints.
+        """
+        old = {_normal_name(name): index for index, name in enumerate(self.joints)}
+        new = [_normal_name(name) for name in joints]
+        if sorted(new) != sorted(old):
+            missing, unknown = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+            raise ValueError(
+                f"skeleton {self.name!r} has the joints {', '.join(self.joints)}; "
+                f"missing {missing}, unknown {unknown}"
+            )
+        source = [old[name] for name in new]
+        target = {index: position for position, index in enumerate(source)} | {-1: -1}
+        return replace(
+            self,
+            joints=tuple(self.joints[index] for index in source),
+            parents=tuple(target[self.parents[index]] for index in source),
+            parts={
+                name: tuple(sorted(target[index] for index in part))
+                for name, part in self.parts.items()
+            },
+            mirror=tuple(target[self.mirror[index]] for index in source),
+            center=target[self.center],
+        )
+
+    @classmethod
+    def from_parents(
+        cls,
+        names: Sequence[str],
+        parents: Sequence[int],
+        name: str = "custom",
+        center: int | str | None = None,
+    ) -> Skeleton:
+        """Derive the body parts, the mirror and the centre of any human joint tree.
+
+        Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``hip.L``);
+        joints whose name says neither inherit from their parent. Where no name has a side, the
+        tree's two pairs of equal branches are taken as arms and legs; the legs are the pair
+        that ends the spine, and of each pair the branch with the lower joint index counts as
+        left.
+
+        Args:
+            names: Joint names, V of them.
+            parents: Parent index of every joint, -1 at the root.
+            name: Name of the skeleton.
+            center: Index or name of the centre joint. By default the first trunk joint called
+                spine (spine mid before others), torso, chest, pelvis or hip, or else the root.
+
+        Raises:
+            ValueError: If limbs cannot be told apart, naming the part that stayed empty.
+
+        Example:
+            >>> body = Skeleton.from_parents(SBU15.joints, SBU15.parents)
+            >>> body.parts == SBU15.parts and body.mirror == SBU15.mirror
+            True
+        """
+        joints = tuple(names)
+        tree = tuple(int(parent) for parent in parents)
+        unsided = cls(name, joints, tree, {"all": tuple(range(len(joints)))}, _same(joints), 0)
+        if any(_side(joint) for joint in joints):
+            parts, mirror = _parts_from_names(unsided)
+        else:
+            parts, mirror = _parts_from_shape(unsided)
+        empty = [part for part in PARTS if not parts[part]]
+        if empty:
+            raise ValueError(
+                f"skeleton {name!r}: found no joints for {', '.join(empty)}; name the joints by "
+                "side and limb (left_elbow, right_knee) or construct Skeleton(...) with its parts"
+            )
+        if center is None:
+            center = _default_center(unsided, parts["trunk"])
+        elif isinstance(center, str):
+            if center not in joints:
+                raise ValueError(f"expected a centre among {', '.join(joints)}, got {center!r}")
+            center = joints.index(center)
+        return cls(name, joints, tree, parts, mirror, center)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; ``Skeleton.from_dict`` reads it back."""
+        return {
+            "name": self.name,
+            "joints": list(self.joints),
+            "parents": list(self.parents),
+            "parts": {part: list(indices) for part, indices in self.parts.items()},
+            "mirror": list(self.mirror),
+            "center": self.center,
+        }
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Skeleton:
+        """Build a skeleton from what ``to_dict`` returned.
+
+        Raises:
+            ValueError: If a key is missing or the description is not a valid skeleton.
+        """
+        try:
+            return cls(
+                name=str(description["name"]),
+                joints=tuple(description["joints"]),
+                parents=tuple(description["parents"]),
+                parts={part: tuple(ids) for part, ids in description["parts"].items()},
+                mirror=tuple(description["mirror"]),
+                center=int(description["center"]),
+            )
+        except KeyError as error:
+            raise ValueError(f"skeleton description lacks the key {error}") from None
+
+
+def _normal_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _same(joints: Sequence[str]) -> tuple[int, ...]:
+    return tuple(range(len(joints)))
+
+
+def _words(name: str) -> list[str]:
+    """Lower-case words of a joint name: camel case, digits and separators split it."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+_LIMBS: dict[str, tuple[str, ...]] = {
+    "trunk": ("eye", "ear", "head", "nose", "mouth", "jaw", "face", "neck"),
+    "arm": ("arm", "shoulder", "elbow", "wrist", "hand", "collar", "clavicle"),
+    "leg": ("leg", "hip", "knee", "ankle", "foot", "toe", "heel", "thigh", "shin", "calf"),
+}
+
+
+def _side(name: str) -> str | None:
+    words = _words(name)
+    if words and words[0].startswith(("left", "right")):  # "lefthand"
+        return "left" if words[0].startswith("left") else "right"
+    return next((_SIDES[word] for word in words if word in _SIDES), None)
+
+
+def _limb(name: str) -> str | None:
+    """The limb that a joint name speaks of; the last word counts most (``hand_tip``, ``upleg``)."""
+    for word in reversed(_words(name)):
+        for limb, keys in _LIMBS.items():
+            if any(word.removesuffix("s").endswith(key) or word.endswith(key) for key in keys):
+                return limb
+    return None
+
+
+def _unsided(name: str) -> str:
+    return "".join(w for w in _words(name) if w not in _SIDES).replace("left", "").replace(
+        "right", ""
+    ) + "".join(re.findall(r"\d", name))
+
+
+def _parts_from_names(skeleton: Skeleton) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    sides: dict[int, str | None] = {-1: None}
+    limbs: dict[int, str | None] = {-1: None}
+    for joint in skeleton.depth_order:
+        parent, name = skeleton.parents[joint], skeleton.joints[joint]
+        sides[joint] = _side(name) or (
+            sides[parent] if _limb(name) in (None, "arm", "leg") else None
+        )
+        limbs[joint] = _limb(name) or limbs[parent]
+
+    def part(joint: int) -> str:
+        side, limb = sides[joint], limbs[joint]
+        return f"{side}_{limb}" if side and limb in ("arm", "leg") else "trunk"
+
+    count = len(skeleton)
+    parts = {name: tuple(j for j in range(count) if part(j) == name) for name in PARTS}
+    index = {(sides[j], _unsided(skeleton.joints[j])): j for j in range(count) if sides[j]}
+    opposite = {"left": "right", "right": "left"}
+    mirror = [
+        index.get((opposite[side], _unsided(skeleton.joints[j])), j) if (side := sides[j]) else j
+        for j in range(count)
+    ]
+    return parts, tuple(mirror)
+
+
+def _parts_from_shape(skeleton: Skeleton) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """Arms and legs as the two largest pairs of equal sibling branches, at different joints."""
+    children: dict[int, list[int]] = {joint: [] for joint in range(-1, len(skeleton))}
+    for joint, parent in enumerate(skeleton.parents):
+        children[parent].append(joint)
+
+    def branch(joint: int) -> list[int]:  # depth first, larger sub-branches first
+        ordered = sorted(children[joint], key=lambda c: (-len(branch(c)), c))
+        return [joint] + [j for child in ordered for j in branch(child)]
+
+    def shape(joint: int) -> tuple[Any, ...]:
+        return tuple(sorted(shape(child) for child in children[joint]))
+
+    def twins(junction: int) -> list[tuple[int, int]]:  # a shape that three share is no pair
+        shapes = [shape(child) for child in children[junction]]
+        equal = [c for c, s in zip(children[junction], shapes, strict=True) if shapes.count(s) == 2]
+        return [
+            (a, b)
+            for i, a in enumerate(equal)
+            for b in equal[i + 1 :]
+            if shape(a) == shape(b) and len(branch(a)) > 1
+        ]
+
+    pairs = [(junction, a, b) for junction in range(len(skeleton)) for a, b in twins(junction)]
+    pairs.sort(key=lambda pair: -len(branch(pair[1])))
+    limbs: list[tuple[int, int, int]] = []
+    for pair in pairs:  # neither the eyes beside the shoulders nor fingers within an arm
+        within = [joint for top, a, b in limbs for joint in (top, *branch(a), *branch(b))]
+        if len(limbs) < 2 and pair[0] not in within:
+            limbs.append(pair)
+
+    def extra_branches(pair: tuple[int, int, int]) -> int:
+        """Branches at the junction besides the limbs and the way to the other pair."""
+        neighbours = len(children[pair[0]]) + (skeleton.parents[pair[0]] != -1)
+        return neighbours - 3
+
+    if len({extra_branches(pair) for pair in limbs}) < 2:
+        raise ValueError(
+            f"skeleton {skeleton.name!r}: expected two pairs of equal limbs, the legs ending the "
+            f"spine, found {len(limbs)} such pairs; name the joints by side and limb "
+            "(left_elbow, right_knee), or construct Skeleton(...) with its parts"
+        )
+    legs, arms = sorted(limbs, key=extra_branches)
+    parts: dict[str, tuple[int, ...]] = {}
+    mirror = list(range(len(skeleton)))
+    for limb, (_, a, b) in (("arm", arms), ("leg", legs)):
+        parts[f"left_{limb}"], parts[f"right_{limb}"] = (
+            tuple(sorted(branch(a))),
+            tuple(sorted(branch(b))),
+        )
+        for left, right in zip(branch(a), branch(b), strict=True):
+            mirror[left], mirror[right] = right, left
+    taken = {joint for part in parts.values() for joint in part}
+    parts["trunk"] = tuple(j for j in range(len(skeleton)) if j not in taken)
+    return {part: parts[part] for part in PARTS}, tuple(mirror)
+
+
+def _default_center(skeleton: Skeleton, trunk: Sequence[int]) -> int:
+    for key in ("spinemid", "spine", "torso", "chest", "pelvis", "hip"):
+        for joint in trunk:
+            if key in _normal_name(skeleton.joints[joint]):
+                return joint
+    return skeleton.parents.index(-1)
+
+
+def _named(
+    name: str, joints: str, parents: Iterable[int], parts: Iterable[Iterable[int]], center: str
+) -> Skeleton:
+    names = tuple(joints.split())
+    swap = {"left": "right", "right": "left"}
+    mirror = tuple(
+        names.index(re.sub("left|right", lambda side: swap[side.group()], joint)) for joint in names
+    )
+    groups = {part: tuple(ids) for part, ids in zip(PARTS, parts, strict=True)}
+    return Skeleton(name, names, tuple(parents), groups, mirror, names.index(center))
+
+
+NTU25 = _named(
+    "ntu25",
+    "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand "
+    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot "
+    "right_hip right_knee right_ankle right_foot spine_shoulder left_hand_tip left_thumb "
+    "right_hand_tip right_thumb",
+    (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11),
+    (
+        (0, 1, 2, 3, 20),
+        (4, 5, 6, 7, 21, 22),
+        (8, 9, 10, 11, 23, 24),
+        (12, 13, 14, 15),
+        (16, 17, 18, 19),
+    ),
+    "spine_mid",
+)
+"""Kinect v2: NTU RGB+D and PKU-MMD."""
+
+KINECT20 = _named(
+    "kinect20",
+    "hip_center spine shoulder_center head shoulder_left elbow_left wrist_left hand_left "
+    "shoulder_right elbow_right wrist_right hand_right hip_left knee_left ankle_left foot_left "
+    "hip_right knee_right ankle_right foot_right",
+    (-1, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
+    ((0, 1, 2, 3), range(4, 8), range(8, 12), range(12, 16), range(16, 20)),
+    "spine",
+)
+"""Kinect v1: UTD-MHAD, NW-UCLA, MSR-Action3D. Files order these joints differently: match them
+by name with ``KINECT20.reordered(names)``."""
+
+SBU15 = _named(
+    "sbu15",
+    "head neck torso left_shoulder left_elbow left_hand right_shoulder right_elbow right_hand "
+    "left_hip left_knee left_foot right_hip right_knee right_foot",
+    (1, 2, -1, 1, 3, 4, 1, 6, 7, 2, 9, 10, 2, 12, 13),
+    ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
+    "torso",
+)
+"""OpenNI: SBU Kinect Interaction."""
+
+COCO17 = _named(
+    "coco17",
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
+    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle",
+    (-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    (range(5), (5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16)),
+    "nose",
+)
+"""COCO key points, the output of most 2D pose estimators; hips hang from the shoulders."""
+
+UIPRMD22 = _named(
+    "uiprmd22",
+    "waist spine chest neck head head_tip left_collar left_upper_arm left_forearm left_hand "
+    "right_collar right_upper_arm right_forearm right_hand left_upper_leg left_lower_leg left_foot "
+    "left_toes right_upper_leg right_lower_leg right_foot right_toes",
+    (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20),
+    (range(6), range(6, 10), range(10, 14), range(14, 18), range(18, 22)),
+    "spine",
+)
+"""Kinect v2 with absolute joints by forward kinematics: UI-PRMD."""
+
+SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, UIPRMD22)}
+"""The built-in skeletons by name."""
+
+
+def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -> Skeleton:
+    """The built-in skeleton with these joints, in this order, or one derived from the tree.
+
+    Args:
+        joints: Joint names in the order of the data.
+        parents: Parent indices; needed where no built-in skeleton has these joints.
+
+    Raises:
+        ValueError: If no built-in skeleton has these joints and ``parents`` is missing.
+    """
+    names = {_normal_name(joint) for joint in joints}
+    for skeleton in SKELETONS.values():
+        if names == {_normal_name(joint) for joint in skeleton.joints}:
+            return skeleton.reordered(joints)
+    if parents is None:
+        raise ValueError(
+            f"expected the joints of one of {', '.join(SKELETONS)}, or parents to derive a "
+            f"skeleton from; got {len(joints)} joints: {', '.join(joints)}"
+        )
+    return Skeleton.from_parents(joints, parents)
+
+
+def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
+    """Joint coordinates, bone vectors or frame-to-frame motion of a batch.
+
+    Args:
+        clips: Joint coordinates ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        skeleton: The layout of the joint axis.
+        stream: ``"joint"`` returns the clips; ``"bone"`` joint minus parent, 0 at the root;
+            ``"motion"`` the next frame minus this one, 0 in the last frame.
+
+    Returns:
+        A tensor of the shape of ``clips``.
+
+    Raises:
+        ValueError: If the stream is unknown, or the joint axis is not the skeleton's.
+    """
+    if clips.ndim not in (4, 5) or clips.shape[-2] != len(skeleton):
+        raise ValueError(
+            f"expected clips (N, C, T, V={len(skeleton)}, M) of skeleton {skeleton.name!r}, "
+            f"got {tuple(clips.shape)}"
+        )
+    if stream == "joint":
+        return clips
+    if stream == "bone":
+        own = range(len(skeleton))
+        parents = [p if p >= 0 else j for j, p in zip(own, skeleton.parents, strict=True)]
+        return clips - clips.index_select(-2, torch.tensor(parents, device=clips.device))
+    if stream == "motion":
+        return torch.cat([clips.diff(dim=-3), torch.zeros_like(clips[..., :1, :, :])], dim=-3)
+    raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")

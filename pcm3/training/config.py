@@ -1,0 +1,225 @@
+"""Every setting of a pretraining run, as plain dataclasses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from pcm3.augment import (
+    JointJitter,
+    OneOf,
+    RandomMask,
+    RandomMix,
+    Shear,
+    TemporalCropResize,
+    TopologyMask,
+)
+from pcm3.encoders import GRUEncoder
+from pcm3.encoders.base import Pool
+from pcm3.encoders.gru import Direction
+from pcm3.methods.pcm3 import PCM3, Positive, PromptPosition
+from pcm3.skeleton import Skeleton, Stream
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained; the defaults are the paper's."""
+
+    stream: Stream = "joint"
+    """Input stream, derived after augmentation."""
+    hidden: int = 1024
+    """Width of one GRU."""
+    layers: int = 3
+    """GRU layers."""
+    direction: Direction = "causal_pair"
+    """What the second GRU of a layer sees."""
+    pool: Pool = "last"
+    """How frame features become a sequence feature."""
+    frames: int = 64
+    """Frames that every view is resized to."""
+    embedding: int = 128
+    """Width of the contrastive embedding."""
+    decoder_hidden: int = 512
+    """Width of the masked-motion decoder."""
+    queue_size: int = 16384
+    """Keys in the memory queue."""
+    key_momentum: float = 0.999
+    """Momentum of the key encoder."""
+    temperature: float = 0.07
+    """Of InfoNCE."""
+    student_temperature: float = 0.1
+    """Of the relational distillation's student."""
+    teacher_temperature: float = 0.05
+    """Of the relational distillation's teacher."""
+    positives: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
+    """Positive pairs of contrastive learning."""
+    mask_weight: float = 40.0
+    """Weight of masked prediction; 0 leaves it out."""
+    kl_weight: float = 1.0
+    """Weight of relational distillation; 0 leaves it out."""
+    semantic_guidance: bool = True
+    """Whether the contrastive gradient reaches the decoder."""
+    domain_prompts: bool = True
+    """A prompt for each kind of view."""
+    task_prompts: bool = True
+    """A prompt for each task."""
+    prompt_position: PromptPosition = "pre_norm"
+    """Domain prompts before the input normalisation (published code, inert) or after it."""
+    crop_scale: tuple[float, float] = (0.1, 1.0)
+    """Range of the cropped share of a sequence."""
+    crop_min_frames: int = 64
+    """No crop is shorter than this many frames."""
+    shear: float = 1.0
+    """Amplitude of shear."""
+    jitter: float = 1.0
+    """Amplitude of joint jitter."""
+    masking: Literal["topology", "random"] = "topology"
+    """Hide body parts, or single joints."""
+    mask_ratio: float = 0.6
+    """Share of the body parts, or joints, to hide."""
+    mask_clip_length: int = 8
+    """Frames that share one draw of hidden parts."""
+    same_on_batch: bool = True
+    """Draw mix and mask once for a batch (published code) or for each sample."""
+
+    def build(
+        self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any
+    ) -> PCM3:
+        """Build the model for data of a skeleton, a number of persons and of coordinates."""
+        if changes:
+            return replace(self, **changes).build(skeleton, persons, in_channels)
+        masking = (
+            TopologyMask(skeleton, self.mask_ratio, self.mask_clip_length)
+            if self.masking == "topology"
+            else RandomMask(self.mask_ratio, self.mask_clip_length)
+        )
+        masking.same_on_batch = self.same_on_batch
+        return PCM3(
+            self.build_encoder(skeleton, persons, in_channels),
+            skeleton,
+            stream=self.stream,
+            frames=self.frames,
+            embedding=self.embedding,
+            queue_size=self.queue_size,
+            momentum=self.key_momentum,
+            temperature=self.temperature,
+            student_temperature=self.student_temperature,
+            teacher_temperature=self.teacher_temperature,
+            positives=self.positives,
+            mask_weight=self.mask_weight,
+            kl_weight=self.kl_weight,
+            semantic_guidance=self.semantic_guidance,
+            domain_prompts=self.domain_prompts,
+            task_prompts=self.task_prompts,
+            prompt_position=self.prompt_position,
+            crop=TemporalCropResize(self.frames, self.crop_scale, self.crop_min_frames),
+            spatial=OneOf(JointJitter(amplitude=self.jitter), Shear(self.shear)),
+            source_spatial=Shear(self.shear),
+            mixing=RandomMix(skeleton, same_on_batch=self.same_on_batch),
+            masking=masking,
+            decoder_hidden=self.decoder_hidden,
+        )
+
+    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int) -> GRUEncoder:
+        """Build the encoder alone."""
+        return GRUEncoder(
+            skeleton,
+            in_channels,
+            persons,
+            hidden=self.hidden,
+            layers=self.layers,
+            direction=self.direction,
+            pool=self.pool,
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained; the defaults are the paper's."""
+
+    epochs: int = 451
+    """Passes over the training part; 0 writes the untrained encoder."""
+    batch_size: int = 128
+    """Sequences a step; an incomplete last batch is dropped."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum 0.9, or AdamW."""
+    lr: float = 0.02
+    """Learning rate after warm-up."""
+    weight_decay: float = 1e-4
+    """On every parameter."""
+    schedule: Literal["step", "cosine"] = "step"
+    """One tenfold drop, or a half cosine to zero."""
+    drop_epoch: int = 351
+    """First epoch, counted from 0, of the dropped rate."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the rate rises linearly from 0."""
+    clip_norm: float = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    accumulate: int = 1
+    """Batches whose gradients make one optimiser step."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; losses are always float32."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto."""
+    devices: int = 1
+    """Devices of this machine to train on."""
+    workers: int = 0
+    """Processes that read batches; 0 reads in the main process."""
+    seed: int = 0
+    """Of weights, data order and augmentation."""
+    knn_every: int = 0
+    """Epochs between nearest-neighbour checks on held-out training subjects; 0 never."""
+    checkpoint_every: int = 10
+    """Epochs between checkpoints; one is always written at the end and on Ctrl-C."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files to the run folder."""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("epochs", 0),
+            ("batch_size", 2),
+            ("accumulate", 1),
+            ("checkpoint_every", 1),
+            ("knn_every", 0),
+            ("workers", 0),
+        ):
+            if getattr(self, name) < low:
+                raise ValueError(f"expected {name} >= {low}, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"expected lr > 0, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: model and training."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    protocol: str = "xsub"
+    """Which sequences are the training part."""
+
+    def to_json(self) -> str:
+        """Text that ``from_json`` reads back."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Read a configuration; lists become tuples.
+
+        Raises:
+            ValueError: If the text is not JSON or names unknown settings.
+        """
+        raw = json.loads(text)
+        return cls(
+            model=_from_dict(ModelConfig, raw["model"]),
+            train=_from_dict(TrainConfig, raw["train"]),
+            protocol=raw["protocol"],
+        )
+
+
+def _from_dict(kind: Any, values: dict[str, Any]) -> Any:
+    unknown = set(values) - {f.name for f in fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown {kind.__name__} settings: {', '.join(sorted(unknown))}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
