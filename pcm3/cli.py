@@ -1,6 +1,5 @@
 """The ``pcm3`` command."""
 
-
 import argparse
 import json
 import sys
@@ -199,9 +198,9 @@ def _pretrain(arguments: Sequence[str]) -> None:
         ] = chosen.protocol
         model: ModelConfig = field(default_factory=lambda: chosen.model)
         train: TrainConfig = field(default_factory=lambda: chosen.train)
-        json: Annotated[
-            bool, tyro.conf.arg(help="Print the result as JSON on the last line.")
-        ] = False
+        json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
+            False
+        )
 
     options = _parse(Options, "pretrain", arguments)
     config = Config(options.model, options.train, options.protocol)
@@ -257,17 +256,17 @@ def _evaluate(arguments: Sequence[str]) -> None:
         pretrained = load_encoder(folder.encoder)
         store = Store(data)
         protocol = protocol or folder.protocol()
-        parts = [SkeletonDataset(store, indices) for indices in split(store, protocol)]
+        training, test = (SkeletonDataset(store, part) for part in split(store, protocol))
         if task == "linear":
-            metrics = evaluate_linear(pretrained, *parts, solver=solver, recipe=sgd)
+            metrics = evaluate_linear(pretrained, training, test, solver, sgd)
         else:
-            metrics = evaluate_knn(pretrained, *parts, k=k)
+            metrics = evaluate_knn(pretrained, training, test, k)
         result = {
             "command": f"evaluate {task}",
             "protocol": protocol,
             "solver": solver if task == "linear" else f"{k} nearest, cosine",
-            "train_sequences": len(parts[0]),
-            "test_sequences": len(parts[1]),
+            "train_sequences": len(training),
+            "test_sequences": len(test),
             "metrics": metrics,
         }
         file = folder.write_result(f"{task}_{protocol.replace(':', '_')}", result)
@@ -305,11 +304,11 @@ def _features(arguments: Sequence[str]) -> None:
             raise ValueError(f"expected --out FILE.npz, got {out}")
         store = Store(data)
         features = extract_features(load_encoder(Run(run).encoder), SkeletonDataset(store))
-        columns = {name: values for name, values in store.columns.items() if name != "features"}
-        arrays = {"features": features.values.numpy(), "labels": features.labels.numpy()}
+        arrays: dict[str, Any] = dict(store.columns)
+        arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}")
-        np.savez(temporary, **arrays, **columns)
+        np.savez(temporary, **arrays)
         temporary.replace(out)
         shape = tuple(features.values.shape)
         _finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))

@@ -23,11 +23,9 @@ class Projector(nn.Sequential):
     """
 
     def __init__(self, in_features: int, out_features: int = 128) -> None:
-        super().__init__(
-            nn.Linear(in_features, in_features), nn.ReLU(), nn.Linear(in_features, out_features)
-        )
-        last = self[2]
+        last = nn.Linear(in_features, out_features)
         nn.init.xavier_uniform_(last.weight)
+        super().__init__(nn.Linear(in_features, in_features), nn.ReLU(), last)
 
 
 class MaskedMotionDecoder(nn.Module):
@@ -72,7 +70,8 @@ class MaskedMotionDecoder(nn.Module):
         """Predict clips ``(N, C, T, V, M)`` from frame features ``(N, T, D)``."""
         adapted = self.adapter(rearrange(frames, "n t d -> (n t) d"))
         states, _ = self.gru(rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
-        return rearrange(self.output(states), "n t (v c m) -> n c t v m", **self.frame)
+        predicted: Tensor = self.output(states)
+        return rearrange(predicted, "n t (v c m) -> n c t v m", **self.frame)
 
 
 class Classifier(nn.Linear):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.errors import SkeletonFormatError
@@ -72,5 +72,5 @@ def load_encoder(file: str | Path) -> Pretrained:
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     encoder = kind(**json.loads(header["arguments"]))
     encoder.load_state_dict(weights)
-    stream: Stream = header["stream"]  # type: ignore[assignment]
+    stream = cast(Stream, header["stream"])
     return Pretrained(encoder.eval(), skeleton, stream, int(header["frames"]))

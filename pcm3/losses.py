@@ -166,9 +166,7 @@ class InfoNCE(nn.Module):
 class RelationalKL(nn.Module):
     """Module twin of :func:`relational_kl`."""
 
-    def __init__(
-        self, student_temperature: float = 0.1, teacher_temperature: float = 0.05
-    ) -> None:
+    def __init__(self, student_temperature: float = 0.1, teacher_temperature: float = 0.05) -> None:
         super().__init__()
         check_positive("student_temperature", student_temperature)
         check_positive("teacher_temperature", teacher_temperature)

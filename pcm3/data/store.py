@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class Store:
         try:
             with np.load(file, allow_pickle=False) as table:
                 return {name: table[name] for name in self.meta["columns"]}
-        except (OSError, ValueError, EOFError, KeyError) as error:
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
             raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
 
     def _check_sizes(self) -> None:

@@ -141,14 +141,13 @@ class StoreWriter:
         row["duplicate_of"] = self._duplicate_of(frames)
         if self._rows and row.keys() != self._rows[0].keys():
             self._fail(f"expected the columns {list(self._rows[0])}, got {list(row)}")
-        stored = frames.astype(self._dtype)
-        if not np.isfinite(stored).all():
+        if np.abs(frames).max() > np.finfo(self._dtype).max:
             self._fail(f"coordinates up to {np.abs(frames).max():.4g} do not fit {self._dtype}")
         self._add_annotation(len(frames), frame_labels, segments)
         if not self._rows:
             self._shape = frames.shape[1:]
             self._write_header(0)
-        self._file.write(stored.tobytes())
+        self._file.write(frames.astype(self._dtype).tobytes())
         self._rows.append(row)
 
     def _fail(self, what: str) -> None:
@@ -222,7 +221,7 @@ class StoreWriter:
     def _finish(self) -> None:
         if not self._rows or self._shape is None or self._file is None:
             raise ValueError(f"{self.path}: no sequences were added, so there is no store to write")
-        columns = {
+        columns: dict[str, Any] = {
             name: np.array([row[name] for row in self._rows], dtype=np.int64)
             for name in self._rows[0]
         }
@@ -230,7 +229,7 @@ class StoreWriter:
         self._file.seek(0)
         self._write_header(frames)
         self._file.close()
-        np.savez(self._folder / "table.npz", allow_pickle=False, **columns)
+        np.savez(self._folder / "table.npz", **columns)
         if self._frame_labels:
             np.save(self._folder / "frame_labels.npy", np.concatenate(self._frame_labels))
             np.save(self._folder / "segments.npy", np.concatenate(self._segments))

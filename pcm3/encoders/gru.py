@@ -121,27 +121,22 @@ class GRUEncoder(Encoder):
         return list(self._recur(torch.cat(inputs)).split([len(view) for view in views]))
 
     def _normalize(self, clips: Tensor, prompt: Tensor | None) -> Tensor:
-        check_clips(
-            clips, joints=self.joints, channels=self.in_channels, persons=self.persons
-        )
+        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
         batch = len(clips)
         vectors = rearrange(clips, "n c t v m -> (n t) (v c m)")
-        frames = rearrange(self.input_norm(vectors), "(n t) d -> n t d", n=batch)
+        frames: Tensor = rearrange(self.input_norm(vectors), "(n t) d -> n t d", n=batch)
         return frames if prompt is None else frames + rearrange(prompt, "c v m -> (v c m)")
 
     def _recur(self, frames: Tensor) -> Tensor:
         for pair in self.layers:
-            frames = torch.cat(
-                [self._run(gru, frames, index) for index, gru in enumerate(pair)], dim=-1
-            )
+            assert isinstance(pair, nn.ModuleList)
+            outputs = []
+            for index, gru in enumerate(pair):
+                backward = index == 1 and self.direction == "bidirectional"
+                output = gru(frames.flip(1) if backward else frames)[0]
+                outputs.append(output.flip(1) if backward else output)
+            frames = torch.cat(outputs, dim=-1)
         return frames
-
-    def _run(self, gru: nn.Module, frames: Tensor, index: int) -> Tensor:
-        if index == 1 and self.direction == "bidirectional":
-            outputs: Tensor = gru(frames.flip(1))[0]
-            return outputs.flip(1)
-        outputs = gru(frames)[0]
-        return outputs
 
     def extra_repr(self) -> str:
         """The arguments that the layers do not show."""

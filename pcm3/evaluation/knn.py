@@ -53,4 +53,3 @@ def nearest_labels(
         ballot = torch.zeros(len(part), classes, device=part.device)
         predicted.append(ballot.scatter_add_(1, gallery_labels[index], votes).argmax(dim=1))
     return torch.cat(predicted)
-

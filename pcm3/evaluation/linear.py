@@ -64,7 +64,8 @@ def sgd_probe(
             optimizer.step()
         schedule.step()
     with torch.no_grad():
-        return classifier(test).argmax(dim=1)
+        scores: Tensor = classifier(test)
+        return scores.argmax(dim=1)
 
 
 def logistic_probe(training: Features, test: Tensor, regularization: float = 1.0) -> Tensor:

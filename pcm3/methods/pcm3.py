@@ -25,8 +25,8 @@ from pcm3.augment.functional import apply_mask
 from pcm3.ema import MomentumTwin
 from pcm3.encoders import Encoder
 from pcm3.heads import MaskedMotionDecoder, Projector
-from pcm3.methods.features import sequence_features
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL
+from pcm3.methods.features import sequence_features
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
 from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
@@ -191,9 +191,7 @@ class PCM3(nn.Module):
         self.projector = Projector(encoder.out_features, embedding)
         self.key_encoder = MomentumTwin(encoder, momentum)
         self.key_projector = MomentumTwin(self.projector, momentum)
-        self.decoder = MaskedMotionDecoder(
-            encoder.out_features, hidden=decoder_hidden, **size
-        )
+        self.decoder = MaskedMotionDecoder(encoder.out_features, hidden=decoder_hidden, **size)
         self.queue = MemoryQueue(queue_size, embedding)
         names = get_args(Positive) if domain_prompts else ()
         self.domain_prompts = nn.ModuleDict({name: DomainPrompt(**size) for name in names})

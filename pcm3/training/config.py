@@ -83,9 +83,7 @@ class ModelConfig:
     same_on_batch: bool = True
     """Draw mix and mask once for a batch (published code) or for each sample."""
 
-    def build(
-        self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any
-    ) -> PCM3:
+    def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> PCM3:
         """Build the model for data of a skeleton, a number of persons and of coordinates."""
         if changes:
             return replace(self, **changes).build(skeleton, persons, in_channels)

@@ -143,9 +143,7 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay
-    )
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
 
 
 def _seed(*parts: int) -> int:
@@ -236,11 +234,11 @@ def _summaries(run: Run | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         return
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
-    with SummaryWriter(str(run.path)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(run.path)) as writer:
 
         def write(record: dict[str, Any]) -> None:
             for name, value in record.items():
                 if isinstance(value, float):
-                    writer.add_scalar(name, value, record["epoch"])  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name, value, record["epoch"])
 
         yield write

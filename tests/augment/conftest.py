@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -41,12 +41,21 @@ def seeded(seed: int = 0) -> Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture()
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On busy cores, threads that wait for each other make small tensors many times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def clips() -> Tensor:
     return torch.randn(6, 3, 64, 25, 2, generator=seeded(1))
 
 
-@pytest.fixture()
+@pytest.fixture
 def generator() -> Callable[[int], Generator]:
     return seeded
 

@@ -65,6 +65,8 @@ def _load_arrays(file: Path) -> dict[str, Any]:
     """All arrays but ``joints``, of which only the shape and dtype."""
     if not file.is_file():
         raise SkeletonFormatError(f"{file}: no such file")
+    if not zipfile.is_zipfile(file):
+        raise SkeletonFormatError(f"{file}: not a readable .npz, or cut short")
     try:
         with np.load(file, allow_pickle=False) as packed:
             if missing := [key for key in _REQUIRED if key not in packed.files]:
@@ -74,7 +76,7 @@ def _load_arrays(file: Path) -> dict[str, Any]:
             arrays["joints"] = _read_header(file, member)
     except SkeletonFormatError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise SkeletonFormatError(f"{file}: not a readable .npz of plain arrays, {error}") from None
     return arrays
 

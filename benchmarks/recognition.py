@@ -1,0 +1,149 @@
+"""Recognition on open data: random encoder, contrastive learning alone, and PCM3.
+
+Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, evaluate linear,
+evaluate knn) for several seeds and folds, and writes one JSON file with every figure, the
+commands, the commit, versions and device. The last epoch counts; test data choose nothing.
+
+    python benchmarks/recognition.py utd_mhad --data FOLDER_OF_PACKED_NPZ
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pcm3
+
+DATASETS = {
+    "utd_mhad": ["xsub"],
+    "nw_ucla": ["xview"],
+    "sbu_interaction": [f"fold:{fold}" for fold in range(1, 6)],
+}
+METHODS: dict[str, list[str]] = {
+    "random": ["--train.epochs", "0"],
+    "contrastive": ["--model.positives", "intra", "inter", "--model.mask-weight", "0"],
+    "pcm3": [],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+
+    store = options.work / options.dataset
+    prepare = ["prepare", "packed", str(options.data / f"{options.dataset}.npz"), str(store)]
+    if not store.exists():
+        call(prepare)
+    jobs = [
+        (method, protocol, seed)
+        for seed in range(options.seeds)
+        for protocol in DATASETS[options.dataset]
+        for method in METHODS
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        runs = list(pool.map(lambda job: measure(store, options.work, *job), jobs))
+    result = {
+        "benchmark": "recognition",
+        "command": f"python benchmarks/recognition.py {options.dataset} --seeds {options.seeds}",
+        "dataset": options.dataset,
+        "summary": {method: summarise(runs, method) for method in METHODS},
+        "runs": runs,
+        "environment": environment(),
+    }
+    file = options.out / f"recognition_{options.dataset}.json"
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result["summary"], indent=2))
+
+
+def measure(store: Path, work: Path, method: str, protocol: str, seed: int) -> dict[str, Any]:
+    """One run: pretrain, then both evaluations."""
+    run = work / f"{store.name}-{protocol.replace(':', '')}-{method}-{seed}"
+    common = ["--data", str(store), "--json"]
+    pretrain = ["pretrain", "--preset", "small", "--protocol", protocol, "--out", str(run)]
+    pretrain += ["--train.seed", str(seed), *METHODS[method], *common]
+    started = time.perf_counter()
+    call(pretrain)
+    seconds = time.perf_counter() - started
+    measured: dict[str, Any] = {
+        "method": method,
+        "protocol": protocol,
+        "seed": seed,
+        "pretrain_seconds": round(seconds, 1),
+        "command": "pcm3 " + " ".join(pretrain),
+    }
+    for task in ("linear", "knn"):
+        measured[task] = call(["evaluate", task, "--run", str(run), *common])["metrics"]["top1"]
+    print(json.dumps(measured), file=sys.stderr, flush=True)
+    return measured
+
+
+def call(arguments: list[str]) -> dict[str, Any]:
+    """Run a pcm3 command on one thread and return the JSON it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pcm3.cli", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"pcm3 {' '.join(arguments)} failed:\n{done.stderr}")
+    last = done.stdout.splitlines()[-1] if done.stdout else "{}"
+    return json.loads(last) if last.startswith("{") else {}
+
+
+def summarise(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
+    """Mean over folds within a seed; mean and standard deviation over seeds."""
+    summary: dict[str, Any] = {}
+    for task in ("linear", "knn"):
+        by_seed: dict[int, list[float]] = {}
+        for run in runs:
+            if run["method"] == method:
+                by_seed.setdefault(run["seed"], []).append(run[task])
+        values = [statistics.mean(folds) for folds in by_seed.values()]
+        summary[task] = {
+            "mean": round(statistics.mean(values), 4),
+            "std": round(statistics.stdev(values), 4) if len(values) > 1 else None,
+            "seeds": [round(value, 4) for value in values],
+        }
+    seconds = [run["pretrain_seconds"] for run in runs if run["method"] == method]
+    return summary | {"pretrain_seconds_max": max(seconds)}
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what the figures were measured."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "--", "pcm3"], capture_output=True, text=True, check=True
+    )
+    return {
+        "commit": commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else ""),
+        "pcm3": pcm3.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": f"cpu {platform.machine()}, {os.cpu_count()} cores, one thread a run",
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Composition and choice."""
+
+import pytest
+import torch
+
+from pcm3.augment import Compose, JointJitter, OneOf, Shear
+
+
+class Add:
+    def __init__(self, amount):
+        self.amount = amount
+
+    def __call__(self, clips, generator=None):
+        return clips + self.amount
+
+
+class AddDrawn:
+    """Adds another number to each sample."""
+
+    def __call__(self, clips, generator=None):
+        return clips + torch.rand(len(clips), 1, 1, 1, 1, generator=generator)
+
+
+def scale(clips, generator=None):
+    return clips * 10
+
+
+def test_compose_applies_in_turn():
+    clips = torch.ones(2, 3, 4, 5, 1)
+    assert torch.equal(Compose(Add(1), scale)(clips), clips * 20)
+    assert torch.equal(Compose(scale, Add(1))(clips), clips * 11)
+
+
+def test_compose_hands_one_generator_through(generator):
+    clips = torch.randn(4, 3, 8, 25, 2)
+    source = generator(0)
+    expected = JointJitter()(Shear()(clips, source), source)
+    assert torch.equal(Compose(Shear(), JointJitter())(clips, generator(0)), expected)
+
+
+@pytest.mark.parametrize("odds", [None, (0.2, 0.3, 0.5), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)])
+def test_one_of_applies_exactly_one_with_its_probability(odds, generator):
+    transform = OneOf(Add(1), Add(2), Add(4), probabilities=odds)
+    result = transform(torch.zeros(6000, 1, 1, 1, 1), generator(0)).flatten()
+    shares = torch.stack([(result == amount).float().mean() for amount in (1, 2, 4)])
+    expected = torch.tensor(odds or (1 / 3, 1 / 3, 1 / 3))
+    torch.testing.assert_close(shares, expected, rtol=0, atol=0.025)
+    assert bool((shares[expected == 0] == 0).all())
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_one_of_keeps_the_draws_of_each_sample(generator):
+    result = OneOf(AddDrawn(), AddDrawn())(torch.zeros(100, 1, 1, 1, 1), generator(0))
+    assert len(result.unique()) == 100
+
+
+def test_one_of_draws_once_for_the_batch(generator):
+    transform = OneOf(Add(1), Add(2), same_on_batch=True)
+    clips, seen = torch.zeros(5, 1, 1, 1, 1), set()
+    for seed in range(20):
+        (amount,) = transform(clips, generator(seed)).unique().tolist()
+        seen.add(amount)
+    assert seen == {1.0, 2.0}
+
+
+def test_jitter_or_shear_never_both(generator):
+    """The intra view of PCM3: joint jitter with probability one half, else shear."""
+    clips = torch.randn(400, 3, 4, 25, 2, generator=generator(0))
+    result = OneOf(JointJitter(zero_probability=1), Shear())(clips, generator(1))
+    erased = (result == 0).all(1)[:, 0, :, 0].sum(1)
+    assert set(erased.tolist()) == {0, 15}
+    kept = (result == clips).flatten(1).any(1)
+    assert bool((kept == (erased == 15)).all())  # sheared samples move every joint
+    assert (erased == 15).float().mean() == pytest.approx(0.5, abs=0.08)

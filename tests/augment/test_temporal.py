@@ -1,0 +1,122 @@
+"""Which frames the temporal transforms take, read back from clips that count their frames."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcm3.augment import TemporalClip, TemporalCropResize
+from pcm3.augment import functional as f
+
+
+def ramp(samples, frames, dtype=torch.float64):
+    """Clips whose every coordinate is the number of its frame."""
+    return torch.arange(frames, dtype=dtype).view(1, 1, -1, 1, 1).repeat(samples, 1, 1, 1, 1)
+
+
+def crops(resized):
+    """Start and length of the crop that a resized ramp shows (longer than half of it)."""
+    line = resized.flatten(1)
+    slope = line[:, line.shape[1] // 2] - line[:, line.shape[1] // 2 - 1]
+    length = slope * line.shape[1]
+    center = line.mean(dim=1)
+    return (center - (length - 1) / 2).round().long(), length.round().long()
+
+
+def test_ratio_start_and_limits_over_many_draws(generator):
+    crop = TemporalCropResize(size=64, scale=(0.1, 1.0), min_frames=64)
+    starts, lengths = crops(crop(ramp(20_000, 300), generator=generator(0)))
+    assert lengths.min() == 64
+    assert lengths.max() == 299
+    assert starts.min() == 0
+    assert bool((starts + lengths <= 300).all())
+    at_least = (lengths == 64).double().mean()  # ratio below 65 / 300
+    assert at_least == pytest.approx((65 / 300 - 0.1) / 0.9, abs=0.01)
+    free = lengths > 64
+    assert lengths[free].double().mean() == pytest.approx((65 + 299) / 2, abs=3)
+    relative = starts[free].double() / (300 - lengths[free])
+    assert relative.mean() == pytest.approx(0.5, abs=0.01)
+    late = (starts == 300 - lengths)[lengths == 296].double()  # starts 0..4, the last included
+    assert 0.05 < late.mean() < 0.4
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(1, 120), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_crops_stay_within_ragged_lengths(lengths, seed):
+    clips = torch.full((len(lengths), 3, 120, 5, 2), float("nan"))
+    for clip, n in zip(clips, lengths, strict=True):
+        clip[:, :n] = torch.randn(3, n, 5, 2)
+    generator = torch.Generator().manual_seed(seed)
+    resized = TemporalCropResize(16, min_frames=8)(clips, torch.tensor(lengths), generator)
+    assert bool(resized.isfinite().all())
+
+
+def test_short_clips_are_taken_whole(generator):
+    clips = torch.randn(4, 3, 100, 25, 2, generator=generator(0))
+    lengths = torch.tensor([64, 30, 7, 1])
+    resized = TemporalCropResize(64)(clips, lengths, generator(1))
+    whole = f.crop_resize(clips, torch.zeros(4, dtype=torch.long), lengths, 64)
+    assert torch.equal(resized, whole)
+
+
+def test_equals_the_crop_of_the_values_it_drew(generator):
+    clips = torch.randn(50, 3, 200, 5, 2, generator=generator(0), dtype=torch.float64)
+    lengths = torch.randint(100, 201, (50,), generator=generator(1))
+    crop = TemporalCropResize(64, scale=(0.5, 1), min_frames=40)
+    starts, kept = crops(crop(ramp(50, 200), lengths, generator(2)))
+    expected = f.crop_resize(clips, starts, kept, 64)
+    torch.testing.assert_close(crop(clips, lengths, generator(2)), expected)
+
+
+def test_same_on_batch_shares_the_relative_crop(generator):
+    crop = TemporalCropResize(64, scale=(0.5, 0.9), min_frames=1, same_on_batch=True)
+    starts, kept = crops(crop(ramp(3, 200), torch.tensor([100, 100, 200]), generator(0)))
+    assert (starts[0], kept[0]) == (starts[1], kept[1])
+    assert abs(kept[2] - 2 * kept[0]) <= 1
+
+
+@pytest.mark.parametrize("lengths", [40, torch.tensor(40), torch.tensor([40])])
+def test_one_clip_takes_its_length_in_any_form(lengths, generator):
+    clip = ramp(1, 64)[0]
+    crop = TemporalCropResize(16, min_frames=4)
+    expected = crop(clip[None], torch.tensor([40]), generator(0))[0]
+    assert torch.equal(crop(clip, lengths, generator(0)), expected)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (torch.tensor([1, 65]), r"lengths in \[1, T=64\], got \[1, 65\]"),
+        (torch.tensor([0, 5]), r"lengths in \[1, T=64\], got \[0, 5\]"),
+        (0, "lengths in"),
+        (torch.tensor([5.0, 5.0]), "integer lengths, got torch.float32"),
+        (torch.tensor([True, True]), "integer lengths, got torch.bool"),
+        (torch.tensor([5, 5, 5]), r"lengths \(N=2,\), got \(3,\)"),
+    ],
+)
+def test_bad_lengths_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        TemporalCropResize()(torch.zeros(2, 3, 64, 25, 2), lengths)
+
+
+def test_clip_masks_all_but_one_run_of_frames(generator):
+    kept = TemporalClip()(torch.ones(5000, 1, 64, 1, 1), generator(0)).flatten(1)
+    assert bool(((kept == 0) | (kept == 1)).all())
+    lengths, starts = kept.sum(1), kept.argmax(1)
+    assert (lengths.min(), lengths.max()) == (16, 32)
+    assert lengths.mean() == pytest.approx(24, abs=0.3)
+    assert bool(((kept.diff(dim=1) != 0).sum(1) <= 2).all())  # contiguous
+    assert (starts / (64 - lengths)).mean() == pytest.approx(0.5, abs=0.02)
+    assert starts.min() == 0
+    assert bool((starts + lengths == 64).any())
+
+
+def test_cut_clip_shows_the_frames_that_the_masked_clip_keeps(generator):
+    clips = torch.randn(6, 3, 64, 25, 2, generator=generator(0))
+    masked = TemporalClip(mode="mask")(clips, generator(1))
+    cut = TemporalClip(mode="crop")(clips, generator(1))
+    for i in range(6):
+        frames = (masked[i] != 0).flatten(2).any(2).any(0).nonzero().flatten()
+        assert torch.equal(masked[i, :, frames], clips[i, :, frames])
+        expected = f.crop_resize(clips[i], frames[0], torch.tensor(len(frames)), 64)
+        torch.testing.assert_close(cut[i], expected)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from pcm3.data import Batch, SkeletonDataset, collate
+from pcm3.skeleton import SBU15, to_stream
+
+LENGTHS = [4, 9, 1, 6, 12]
+
+
+@pytest.fixture
+def sequences(make_sequences):
+    return make_sequences(LENGTHS)
+
+
+@pytest.fixture
+def store(make_store, sequences):
+    return make_store(sequences)
+
+
+def slow_batch(sequences, persons=2, max_frames=300):
+    """The batch, number by number."""
+    cut = [sequence[:max_frames] for sequence in sequences]
+    longest = max(len(sequence) for sequence in cut)
+    clips = torch.zeros(len(cut), 3, longest, 15, persons)
+    for n, sequence in enumerate(cut):
+        for t, m, v, c in np.ndindex(*sequence.shape):
+            if m < persons:
+                clips[n, c, t, v, m] = float(sequence[t, m, v, c])
+    return clips
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    wanted=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    persons=st.integers(1, 3),
+    max_frames=st.integers(1, 10),
+)
+def test_batch_against_a_slow_loop(store, sequences, wanted, persons, max_frames):
+    data = SkeletonDataset(store, persons=persons, max_frames=max_frames)
+    batch = data.__getitems__(wanted)
+    expected = slow_batch([sequences[i] for i in wanted], persons, max_frames)
+    assert torch.equal(batch.clips, expected)
+    assert batch.clips.is_contiguous()
+    assert batch.lengths.tolist() == [min(LENGTHS[i], max_frames) for i in wanted]
+    assert batch.labels.tolist() == [i % 3 for i in wanted]
+    assert batch.indices.tolist() == wanted
+    assert {t.dtype for t in batch[1:]} == {torch.int64}
+
+
+def test_items_collate_to_the_same_batch(store):
+    data = SkeletonDataset(store)
+    whole = data.__getitems__([1, 0, 2])
+    single = collate([data[1], data[0], data[2]])
+    assert torch.equal(whole.clips, single.clips)
+    assert torch.equal(whole.lengths, single.lengths)
+    assert torch.equal(whole.labels, single.labels)
+    assert single.indices.tolist() == [-1, -1, -1]
+    assert collate(whole) is whole
+    clip, label = data[-1]
+    assert clip.shape == (3, 12, 15, 2)
+    assert label == 1
+    assert isinstance(label, int)
+
+
+def test_part_of_a_store(store, sequences):
+    data = SkeletonDataset(store, [3, 1])
+    assert len(data) == 2
+    assert data.labels.tolist() == [0, 1]
+    assert data.lengths.tolist() == [6, 9]
+    assert data.skeleton == SBU15
+    assert data.class_names == ("a", "b", "c")
+    assert data.persons == 2
+    assert torch.equal(data[0][0], slow_batch([sequences[3]])[0])
+    assert data.__getitems__([1]).indices.tolist() == [1]
+    assert len(list(data)) == 2
+
+
+@pytest.mark.parametrize("stream", ["bone", "motion"])
+def test_streams_ignore_padding(store, stream):
+    joints, data = SkeletonDataset(store), SkeletonDataset(store, stream=stream)
+    batch = data.__getitems__(range(5))
+    for i, clip in enumerate(batch.clips):
+        expected = to_stream(joints[i][0], SBU15, stream)
+        assert torch.equal(clip[:, : LENGTHS[i]], expected)
+        assert not clip[:, LENGTHS[i] :].any()
+
+
+def test_float16_store_gives_float32(make_store, sequences):
+    data = SkeletonDataset(make_store(sequences, name="half", dtype="float16"))
+    assert data[0][0].dtype == torch.float32
+    torch.testing.assert_close(data[0][0], slow_batch(sequences[:1])[0], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_loader_with_workers(store, context):
+    data = SkeletonDataset(store)
+    loader = DataLoader(
+        data, 2, num_workers=2 if context == "fork" else 1, collate_fn=collate,
+        multiprocessing_context=context,
+    )  # fmt: skip
+    batches = list(loader)
+    assert [len(batch.lengths) for batch in batches] == [2, 2, 1]
+    for n, batch in enumerate(batches):
+        assert isinstance(batch, Batch)
+        expected = data.__getitems__(range(2 * n, min(2 * n + 2, 5)))
+        assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+
+
+def test_batches_do_not_share_memory_with_the_store(store):
+    data = SkeletonDataset(store)
+    data[0][0].zero_()
+    assert data[0][0].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"indices": [0, 5]}, r"expected a list of indices in \[0, 5\), got \[0 5\]"),
+        ({"indices": [[0]]}, r"expected a list of indices"),
+        ({"persons": 0}, "expected persons >= 1, got 0"),
+        ({"max_frames": 0}, "expected max_frames >= 1, got 0"),
+    ],
+)
+def test_says_what_is_wrong(store, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SkeletonDataset(store, **arguments)
+
+
+def test_says_what_is_wrong_with_samples(store):
+    with pytest.raises(IndexError, match=r"\[0, 5\), got 5"):
+        SkeletonDataset(store)[5]
+    a, b = torch.zeros(3, 4, 15, 2), torch.zeros(3, 4, 15, 1)
+    with pytest.raises(ValueError, match=r"got 2 with \(C, V, M\) of"):
+        collate([(a, 0), (b, 0)])
+    with pytest.raises(ValueError, match="got 0 with"):
+        collate([])

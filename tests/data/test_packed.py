@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pcm3.data import Store, prepare
+from pcm3.data.readers import read_packed
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import SBU15
+
+LENGTHS = [3, 5, 2]
+
+
+def packed(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "joints": rng.normal(size=(sum(LENGTHS), 2, 15, 3)).astype(np.float32),
+        "lengths": np.array(LENGTHS, np.int32),
+        "labels": np.array([0, 1, -1], np.int32),
+        "subjects": np.array([1, 2, 3], np.int32),
+        "views": np.array([-1, -1, -1], np.int32),
+        "correct": np.array([True, False, True]),
+        "weight": np.array([60.0, 70.0, 80.0]),
+        "class_names": np.array(["wave", "bow"]),
+        "joint_names": np.array(SBU15.joints),
+        "parents": np.array(SBU15.parents, np.int32),
+        "fps": np.float32(15),
+        "unit": np.array("metres"),
+        "source": np.array("a test"),
+        "licence": np.array("CC0"),
+    }
+
+
+def untrimmed() -> dict[str, np.ndarray]:
+    return packed() | {
+        "frame_labels": np.array([-1, 0, 0, 1, 1, -1, -1, 0, -1, -1], np.int16),
+        "segments": np.array([[0, 1, 3, 0], [1, 0, 2, 1], [1, 4, 5, 0]], np.int32),
+    }
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "data.npz"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_reads_everything(file, save):
+    arrays = packed()
+    save(file, **arrays)
+    recordings = read_packed(file)
+    assert recordings.skeleton == SBU15
+    assert recordings.class_names == ("wave", "bow")
+    assert (recordings.fps, recordings.unit) == (15.0, "metres")
+    assert (recordings.source, recordings.licence) == ("a test", "CC0")
+    assert len(recordings) == 3
+    sequences = list(recordings)
+    joints = np.concatenate([recording.frames for recording in sequences])
+    assert joints.tobytes() == arrays["joints"].tobytes()
+    assert [len(recording.frames) for recording in sequences] == LENGTHS
+    assert [recording.label for recording in sequences] == [0, 1, -1]
+    assert sequences[1].columns == {"subjects": 2, "views": -1, "correct": 0}
+    assert sequences[0].frame_labels is None
+
+
+def test_doubles_become_floats(file):
+    arrays = packed()
+    np.savez(file, **arrays | {"joints": arrays["joints"].astype(np.float64)})
+    frames = next(iter(read_packed(file))).frames
+    assert frames.dtype == np.float32
+    np.testing.assert_array_equal(frames, arrays["joints"][:3])
+
+
+def test_untrimmed(file, tmp_path):
+    np.savez(file, **untrimmed())
+    prepare("packed", file, tmp_path / "s", min_frames=3)
+    store = Store(tmp_path / "s")
+    assert store.lengths.tolist() == [3, 5]
+    assert store.frame_labels.tolist() == [-1, 0, 0, 1, 1, -1, -1, 0]
+    assert store.segments.tolist() == untrimmed()["segments"].tolist()
+
+
+def test_unknown_skeleton_is_derived(file):
+    names = ["root", "chest", "head", "l_arm", "l_hand", "r_arm", "r_hand"]
+    names += ["l_thigh", "l_foot", "r_thigh", "r_foot"]
+    parents = [-1, 0, 1, 1, 3, 1, 5, 0, 7, 0, 9]
+    arrays = packed() | {"joint_names": np.array(names), "parents": np.array(parents)}
+    np.savez(file, **arrays | {"joints": arrays["joints"][:, :, :11]})
+    skeleton = read_packed(file).skeleton
+    assert skeleton.joints == tuple(names)
+    assert skeleton.parts["left_leg"] == (7, 8)
+
+
+def _with_nan() -> np.ndarray:
+    joints = packed()["joints"]
+    joints[3 + 4, 1, 6, 2] = np.nan
+    return joints
+
+
+JOINTS = packed()["joints"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joints": JOINTS[0]}, r"joints: expected \(sum of T, M, V, C of 2 or 3\), got \(2, 15"),
+        ({"joints": JOINTS.astype(int)}, "joints: expected floating-point coordinates, got int64"),
+        ({"joints": np.asfortranarray(JOINTS)}, "joints: expected C order"),
+        ({"joints": JOINTS[:, :, :14]}, "joint_names: expected 14 names, as joints has, got 15"),
+        ({"joints": JOINTS[:9]}, "lengths: add up to 10, but joints has 9 frames"),
+        ({"joints": _with_nan()}, "joints: NaN or infinity in sequence 1, frame 4, person 1, joi"),
+        ({"lengths": np.array([3, 7, 0])}, "lengths: sequence 2 has no frames"),
+        ({"lengths": np.array([3.0, 5.0, 2.0])}, r"lengths: expected integers \(3,\), got float64"),
+        ({"labels": np.array([0, 1])}, r"labels: expected integers \(3,\), got int64 \(2,\)"),
+        ({"labels": np.array([0, 2, 1])}, r"labels: expected \[-1, 2\), sequence 1 has 2"),
+        ({"labels": np.array([0, None, 1])}, "not a readable .npz of plain arrays.*allow_pickle"),
+        ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, "joint_names: expected 15"),
+        ({"joint_names": np.arange(15), "parents": np.zeros(15, int)}, "parents: .*one root"),
+        ({"frame_labels": np.zeros(9, int)}, r"frame_labels: expected integers \(10,\), got \(9,"),
+        ({"frame_labels": np.full(10, 2)}, r"frame_labels: expected \[-1, 2\), frame 0 has 2"),
+        ({"segments": np.zeros((2, 3), int)}, r"segments: expected integers \(S, 4\), got int64"),
+        ({"segments": np.array([[1, 2, 6, 0]])}, r"segments: row 0 \(1, 2, 6, 0\) lies outside"),
+        ({"segments": np.array([[3, 0, 1, 0]])}, r"segments: row 0 \(3, 0, 1, 0\) lies outside"),
+        ({"segments": np.array([[0, 0, 1, 2]])}, r"segments: row 0 \(0, 0, 1, 2\) lies outside"),
+    ],
+)
+def test_says_what_is_wrong(file, change, message):
+    np.savez(file, **untrimmed() | change)
+    with pytest.raises(SkeletonFormatError, match=message) as caught:
+        list(read_packed(file))
+    assert str(caught.value).startswith(str(file))
+
+
+@pytest.mark.parametrize("key", ["joints", "lengths", "labels", "class_names", "joint_names"])
+def test_missing_key(file, key):
+    arrays = packed()
+    del arrays[key]
+    np.savez(file, **arrays)
+    with pytest.raises(SkeletonFormatError, match=rf"{key}: missing; the file has .*parents"):
+        read_packed(file)
+
+
+def test_optional_keys(file):
+    keys = ("joints", "lengths", "labels", "class_names", "joint_names", "parents")
+    np.savez(file, **{key: packed()[key] for key in keys})
+    recordings = read_packed(file)
+    assert recordings.fps is None
+    assert next(iter(recordings)).columns == {}
+
+
+def test_no_npz(file):
+    with pytest.raises(SkeletonFormatError, match=r"data.npz: no such file"):
+        read_packed(file)
+    file.write_bytes(b"something else")
+    with pytest.raises(SkeletonFormatError, match=r"not a readable .npz"):
+        read_packed(file)
+    np.save(file.with_suffix(".npy"), np.zeros(3))
+    with pytest.raises(SkeletonFormatError, match=r"not a readable .npz"):
+        read_packed(file.with_suffix(".npy"))
+    np.savez(file, **packed())
+    file.write_bytes(file.read_bytes()[:-500])
+    with pytest.raises(SkeletonFormatError, match=r"not a readable .npz"):
+        read_packed(file)
+
+
+def test_prepare_reports_what_it_dropped(file, tmp_path):
+    arrays = packed()
+    arrays["joints"][:3] = 0
+    np.savez(file, **arrays)
+    seen = []
+    report = prepare(
+        "packed", file, tmp_path / "s", min_frames=3, progress=lambda *done: seen.append(done)
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert (report["read"], report["kept"]) == (3, 1)
+    assert report["dropped"] == [
+        {"index": 0, "reason": "all coordinates are zero"},
+        {"index": 2, "reason": "2 frames"},
+    ]
+    store = Store(tmp_path / "s")
+    assert store.columns["subjects"].tolist() == [2]
+    assert store.meta["normalization"] == "center"
+    assert '"kept": 1' in (tmp_path / "s" / "report.json").read_text()
+
+
+def test_prepare_fails_cleanly(file, tmp_path):
+    np.savez(file, **packed() | {"joints": _with_nan()})
+    with pytest.raises(SkeletonFormatError, match="NaN"):
+        prepare("packed", file, tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+    np.savez(file, **packed())
+    with pytest.raises(ValueError, match="no sequences were added"):
+        prepare("packed", file, tmp_path / "s", min_frames=9)
+    with pytest.raises(ValueError, match=r"expected a format among .*got 'bvh'"):
+        prepare("bvh", file, tmp_path / "s")
+    with pytest.raises(ValueError, match=r"expected a normalization among .*got 'whiten'"):
+        prepare("packed", file, tmp_path / "s", normalization="whiten")
+
+
+@pytest.mark.parametrize(
+    ("name", "sequences", "skeleton", "persons", "classes", "subjects"),
+    [
+        ("utd_mhad", 861, "kinect20", 1, 27, 8),
+        ("nw_ucla", 1484, "kinect20", 1, 10, 10),
+        ("sbu_interaction", 282, "sbu15", 2, 8, 7),
+        ("uiprmd_kinect", 2000, "uiprmd22", 1, 10, 10),
+        ("precog2016", 70, "kinect20", 1, 8, 12),
+    ],
+)
+def test_real_recordings(shared, tmp_path, name, sequences, skeleton, persons, classes, subjects):
+    file = shared / "data" / f"{name}.npz"
+    report = prepare("packed", file, tmp_path / "s", normalization="none")
+    assert report["dropped"] == []
+    summary = report["summary"]
+    assert summary["sequences"] == sequences
+    assert (summary["skeleton"], summary["persons"]) == (skeleton, persons)
+    assert (summary["classes"], summary["subjects"]) == (classes, subjects)
+    assert summary["duplicates"] == (95 if name == "nw_ucla" else 0)
+    assert summary["segments"] == (353 if name == "precog2016" else None)
+    store = Store(tmp_path / "s")
+    with np.load(file, allow_pickle=False) as arrays:
+        assert list(store.skeleton.parents) == arrays["parents"].tolist()
+        assert store.frames.tobytes() == arrays["joints"].tobytes()

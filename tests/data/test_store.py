@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import pickle
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pcm3.data import Store, StoreWriter
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import SBU15
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    persons=st.integers(1, 3),
+    channels=st.sampled_from([2, 3]),
+    seed=st.integers(0, 1000),
+)
+def test_round_trip_is_exact(make_store, make_sequences, lengths, persons, channels, seed):
+    sequences = make_sequences(lengths, persons, channels, seed)
+    store = make_store(sequences, {"trial": range(len(lengths))}, overwrite=True)
+    assert len(store) == len(lengths)
+    assert store.persons == persons
+    assert store.lengths.tolist() == lengths
+    assert store.columns["trial"].tolist() == list(range(len(lengths)))
+    assert store.labels.tolist() == [i % 3 for i in range(len(lengths))]
+    for i, sequence in enumerate(sequences):
+        assert store.sequence(i).tobytes() == sequence.tobytes()
+        assert store.sequence(i).shape == sequence.shape
+
+
+def test_describes_itself(make_store, make_sequences):
+    columns = {"subjects": [1, 1, 2], "views": [3, 3, 3]}
+    about = {"fps": 15.0, "source": "somewhere", "licence": "free", "normalization": "center"}
+    store = make_store(make_sequences([4, 2, 6]), columns, **about)
+    assert store.skeleton == SBU15
+    assert store.class_names == ("a", "b", "c")
+    assert about.items() <= store.meta.items()
+    assert not store.frames.flags.writeable
+    summary = store.summary()
+    json.dumps(summary)
+    assert summary["sequences"] == 3
+    assert summary["frames"] == 12
+    assert summary["subjects"] == 2
+    assert summary["views"] == 1
+    assert summary["lengths"] == {"min": 2, "q25": 3, "median": 4, "q75": 5, "max": 6}
+    assert "3 sequences, 12 frames, sbu15" in repr(store)
+    with pytest.raises(IndexError, match=r"\[0, 3\), got 3"):
+        store.sequence(3)
+
+
+def test_float16_is_close(make_store, make_sequences):
+    sequences = make_sequences([50])
+    store = make_store(sequences, dtype="float16")
+    assert store.frames.dtype == np.float16
+    np.testing.assert_allclose(store.sequence(0), sequences[0], rtol=1e-3, atol=1e-6)
+
+
+def test_float16_refuses_what_does_not_fit(make_store, make_sequences):
+    with pytest.raises(ValueError, match="sequence 0: coordinates up to 1e\\+06 do not fit"):
+        make_store([np.full_like(make_sequences([2])[0], 1e6)], dtype="float16")
+
+
+def test_pickles_as_a_path(make_store, make_sequences):
+    store = make_store(make_sequences([1000]))
+    pickled = pickle.dumps(store)
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled).frames, store.frames)
+
+
+def test_flags_bit_identical_sequences(make_store, make_sequences):
+    a, b, c = make_sequences([3, 3, 4])
+    nearly = a + np.float32(1e-6)
+    store = make_store([a, b, a, nearly, c, b, a])
+    assert store.columns["duplicate_of"].tolist() == [-1, -1, 0, -1, -1, 1, 0]
+    assert store.summary()["duplicates"] == 3
+
+
+def test_untrimmed(tmp_path, make_sequences):
+    sequences = make_sequences([5, 4])
+    with StoreWriter(tmp_path / "s", SBU15, class_names=["a", "b"]) as writer:
+        writer.add(sequences[0], frame_labels=[-1, 0, 0, 1, -1], segments=[[1, 3, 0], [3, 4, 1]])
+        writer.add(sequences[1], frame_labels=[-1, -1, 1, 1], segments=[(2, 4, 1)])
+    store = Store(tmp_path / "s")
+    assert store.labels.tolist() == [-1, -1]
+    assert store.frame_labels.tolist() == [-1, 0, 0, 1, -1, -1, -1, 1, 1]
+    assert store.segments.tolist() == [[0, 1, 3, 0], [0, 3, 4, 1], [1, 2, 4, 1]]
+    assert store.starts.tolist() == [0, 5]
+
+
+def test_exception_leaves_nothing(tmp_path, make_sequences):
+    def interrupted():
+        with StoreWriter(tmp_path / "s", SBU15, class_names=["a"]) as writer:
+            writer.add(make_sequences([3])[0], 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_folder_is_no_store(tmp_path, make_sequences):
+    with StoreWriter(tmp_path / "s", SBU15, class_names=["a"]) as writer:
+        writer.add(make_sequences([3])[0], 0)
+        (partial,) = tmp_path.iterdir()
+        assert partial != tmp_path / "s"
+        with pytest.raises(SkeletonFormatError, match=r"not a store, meta.json is missing"):
+            Store(partial)
+
+
+def test_writes_in_constant_memory(tmp_path, make_sequences):
+    (sequence,) = make_sequences([300])
+    tracemalloc.start()
+    with StoreWriter(tmp_path / "s", SBU15, class_names=["a"]) as writer:
+        for i in range(100):
+            sequence[0, 0, 0, 0] = i
+            writer.add(sequence, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * sequence.nbytes < Store(tmp_path / "s").frames.nbytes
+
+
+def test_overwrite(tmp_path, make_store, make_sequences):
+    make_store(make_sequences([3]))
+    with pytest.raises(ValueError, match=r"store: exists already; pass overwrite=True"):
+        make_store(make_sequences([5]))
+    with pytest.raises(ValueError, match="no sequences were added"):
+        make_store([], overwrite=True)
+    assert Store(tmp_path / "store").lengths.tolist() == [3]
+    make_store(make_sequences([5]), overwrite=True)
+    assert Store(tmp_path / "store").lengths.tolist() == [5]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_overwrite_spares_what_is_not_a_store(tmp_path, make_store, make_sequences):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "thesis.txt").write_text("irreplaceable")
+    with pytest.raises(ValueError, match="not a store"):
+        make_store(make_sequences([3]), overwrite=True)
+    assert (tmp_path / "store" / "thesis.txt").is_file()
+
+
+NAN = np.zeros((4, 2, 15, 3), np.float32)
+NAN[2, 1, 7, 0] = np.nan
+GOOD = np.ones((4, 2, 15, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sequence": GOOD[0]}, r"sequence 1: expected coordinates .*, got \(2, 15, 3\)"),
+        ({"sequence": GOOD[:, :1]}, r"expected coordinates \(T, 2, 15, 3\), got \(4, 1, 15, 3\)"),
+        ({"sequence": GOOD[:0]}, r"got \(0, 2, 15, 3\)"),
+        ({"sequence": NAN}, "NaN or infinity in frame 2, person 1, joint 7"),
+        ({"label": 2}, r"expected a label in \[-1, 2\), got 2"),
+        ({"views": 1}, r"expected the columns \['lengths', 'labels', 'subjects', .*'views'"),
+        ({"frame_labels": [0] * 4}, "for all sequences or for none"),
+        ({"segments": [[0, 1, 0]]}, "frame_labels beside segments"),
+    ],
+)
+def test_add_says_what_is_wrong(tmp_path, change, message):
+    def write():
+        with StoreWriter(tmp_path / "s", SBU15, class_names=["a", "b"]) as writer:
+            writer.add(GOOD, 0, subjects=1)
+            writer.add(**{"sequence": GOOD, "label": 0, "subjects": 1, **change})
+
+    with pytest.raises(ValueError, match=message):
+        write()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ({"frame_labels": [0, 0, 0]}, r"expected frame_labels \(4,\) in \[-1, 2\)"),
+        ({"frame_labels": [0, 0, 0, 2]}, r"expected frame_labels \(4,\) in \[-1, 2\)"),
+        ({"frame_labels": [0] * 4, "segments": [[1, 5, 0]]}, "start 1, end 5, class 0"),
+        ({"frame_labels": [0] * 4, "segments": [[2, 2, 0]]}, "start 2, end 2, class 0"),
+    ],
+)
+def test_annotation_says_what_is_wrong(tmp_path, annotation, message):
+    def write():
+        with StoreWriter(tmp_path / "s", SBU15, class_names=["a", "b"]) as writer:
+            writer.add(GOOD, **annotation)
+
+    with pytest.raises(ValueError, match=message):
+        write()
+
+
+def test_first_sequence_must_fit_the_skeleton(make_store):
+    message = r"expected coordinates \(T, M, V=15, C of 2 or 3\), got \(4, 2, 14, 3\)"
+    with pytest.raises(ValueError, match=message):
+        make_store([GOOD[:, :, :14]])
+
+
+def test_writer_arguments(tmp_path):
+    with pytest.raises(ValueError, match=r"expected a dtype among .*got 'int8'"):
+        StoreWriter(tmp_path / "s", SBU15, class_names=[], dtype="int8")
+    with pytest.raises(ValueError, match="expected `with StoreWriter"):
+        StoreWriter(tmp_path / "s", SBU15, class_names=[]).add(GOOD)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _edit(**changes: object):
+    def edit(store: Path) -> None:
+        meta = json.loads((store / "meta.json").read_text())
+        (store / "meta.json").write_text(json.dumps({**meta, **changes}))
+
+    return edit
+
+
+def _drop_skeleton(store: Path) -> None:
+    meta = json.loads((store / "meta.json").read_text())
+    del meta["skeleton"]
+    (store / "meta.json").write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: _cut(s / "frames.npy"), "frames.npy: cannot be read"),
+        (lambda s: (s / "frames.npy").unlink(), "frames.npy: cannot be read"),
+        (lambda s: (s / "frames.npy").write_bytes(b""), "frames.npy: cannot be read"),
+        (lambda s: _cut(s / "table.npz"), "table.npz: cannot be read"),
+        (lambda s: (s / "table.npz").unlink(), "table.npz: cannot be read"),
+        (lambda s: (s / "meta.json").unlink(), "not a store, meta.json is missing"),
+        (lambda s: _cut(s / "meta.json"), "meta.json: not JSON"),
+        (_drop_skeleton, "meta.json: missing skeleton"),
+        (_edit(version=2), "expected store version 1, found 2"),
+        (_edit(format="zarr"), "expected a description with format 'pcm3-store'"),
+        (_edit(frames=8), r"expected frames \(8, 2, 15, 3\), as meta.json says, found \(7, 2"),
+        (_edit(sequences=3), r"expected lengths \(3,\).*found \(2,\)"),
+        (_edit(dtype="float16"), "expected frames of float16, found float32"),
+        (_edit(columns=["lengths", "labels"]), "expected a column duplicate_of"),
+        (_edit(columns=["lengths", "labels", "duplicate_of", "fold"]), "table.npz: cannot .*fold"),
+        (_edit(skeleton={"name": "x"}), "meta.json: skeleton description lacks the key"),
+    ],
+)
+def test_damage_is_reported(make_store, make_sequences, damage, message):
+    path = make_store(make_sequences([3, 4])).path
+    damage(path)
+    with pytest.raises(SkeletonFormatError, match=message) as caught:
+        Store(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lengths_must_add_up(make_store, make_sequences):
+    path = make_store(make_sequences([3, 4])).path
+    with np.load(path / "table.npz") as table:
+        columns = dict(table)
+    np.savez(path / "table.npz", **columns | {"lengths": np.array([3, 3])})
+    with pytest.raises(SkeletonFormatError, match="lengths that add up to 7 frames, found 6"):
+        Store(path)
+
+
+def test_missing_path(tmp_path):
+    with pytest.raises(SkeletonFormatError, match="nowhere: no such store"):
+        Store(tmp_path / "nowhere")

@@ -1,0 +1,127 @@
+"""The memory queue against a deque, and in two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcm3.losses import info_nce
+from pcm3.queue import MemoryQueue
+
+
+@settings(deadline=None, max_examples=60)
+@given(size=st.integers(1, 7), batches=st.lists(st.integers(0, 17), max_size=6))
+def test_holds_the_last_keys(size: int, batches: list[int]) -> None:
+    queue = MemoryQueue(size, dim=1)
+    last = deque([(float(key),) for key in queue.anchors], maxlen=size)
+    upcoming, written = 100.0, 0
+    for batch in batches:
+        keys = [(upcoming + index,) for index in range(batch)]
+        upcoming, written = upcoming + batch, written + batch
+        queue.enqueue(torch.tensor(keys).reshape(batch, 1))
+        last.extend(keys)
+        assert int(queue.position) == written % size
+        oldest_first = queue.anchors.roll(-int(queue.position), dims=0)
+        assert [tuple(key) for key in oldest_first.tolist()] == list(last)
+    assert len(queue) == size
+
+
+def test_starts_with_different_random_unit_vectors() -> None:
+    torch.manual_seed(0)
+    anchors = MemoryQueue(256, 16).anchors
+    assert anchors.dtype == torch.float32
+    torch.testing.assert_close(anchors.norm(dim=1), torch.ones(256))
+    similarity = anchors @ anchors.T - torch.eye(256)
+    assert similarity.max() < 0.95
+    assert abs(float(similarity.mean())) < 0.01
+
+
+def test_enqueue_between_loss_and_backward_changes_no_gradient() -> None:
+    torch.manual_seed(0)
+    queue = MemoryQueue(8, 4)
+    key = torch.randn(3, 4)
+    gradients = []
+    for enqueue in (False, True):
+        query = torch.ones(3, 4, requires_grad=True)
+        loss = info_nce(query, key, queue.anchors)
+        if enqueue:
+            queue.enqueue(key)
+        loss.backward()
+        gradients.append(query.grad)
+    assert torch.equal(*gradients)
+
+
+def test_keys_are_taken_without_their_graph_and_as_float32() -> None:
+    queue = MemoryQueue(4, 2)
+    queue.enqueue(torch.full((2, 2), 0.5, dtype=torch.float16, requires_grad=True))
+    assert queue.anchors.dtype == torch.float32
+    assert not queue.anchors.requires_grad
+    assert queue.anchors[:2].tolist() == [[0.5, 0.5]] * 2
+
+
+def test_state_dict_carries_contents_and_position() -> None:
+    queue, twin = MemoryQueue(5, 2), MemoryQueue(5, 2)
+    queue.enqueue(torch.ones(3, 2))
+    twin.load_state_dict(queue.state_dict())
+    assert set(queue.state_dict()) == {"anchors", "position"}
+    for each in (queue, twin):
+        each.enqueue(2 * torch.ones(3, 2))
+    assert torch.equal(queue.anchors, twin.anchors)
+    assert int(queue.position) == int(twin.position) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3,), (3, 5, 1)])
+def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"keys \(N, D=5\), got") as raised:
+        MemoryQueue(8, 5).enqueue(torch.zeros(shape))
+    assert str(shape) in str(raised.value)
+
+
+@pytest.mark.parametrize(("size", "dim"), [(0, 4), (4, 0)])
+def test_sizes_below_one(size: int, dim: int) -> None:
+    with pytest.raises(ValueError, match=f"got {size} and {dim}"):
+        MemoryQueue(size, dim)
+
+
+WORKER = """
+import sys
+import torch
+import torch.distributed as dist
+from pcm3.queue import MemoryQueue
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+torch.manual_seed(0)
+queue = MemoryQueue(5, 1)
+for batch in range(2):
+    queue.enqueue(torch.tensor([[10.0 * batch + rank], [10.0 * batch + rank + 0.5]]))
+torch.save(queue.state_dict(), f"{folder}/queue{rank}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_hold_the_keys_of_both_in_rank_order(tmp_path: Path) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+    states = [torch.load(tmp_path / f"queue{rank}.pt", weights_only=True) for rank in range(2)]
+    keys = [0, 0.5, 1, 1.5, 10, 10.5, 11, 11.5]  # rank 0 before rank 1 in each of two batches
+    for state in states:
+        position = int(state["position"])
+        assert position == len(keys) % 5
+        assert state["anchors"].flatten().roll(-position).tolist() == keys[-5:]
