@@ -134,7 +134,7 @@ def _prepare(arguments: Sequence[str]) -> None:
         """
         bar: list[ProgressReport] = []
 
-        def progress(done: int, total: int) -> None:
+        def progress(_done: int, total: int) -> None:
             if not bar:
                 bar.append(ProgressReport("prepare", total).__enter__())
             bar[0].advance()

@@ -40,7 +40,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     train, test = (SkeletonDataset(store, indices) for indices in split(store, "xsub"))
     small = get_preset("small")
     full = Config(
-        model=replace(small.model, queue_size=512),
+        model=replace(small.model, queue_size=1024),
         train=replace(
             small.train, epochs=epochs, drop_epoch=round(0.8 * epochs), seed=seed, knn_every=0
         ),

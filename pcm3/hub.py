@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, get_args
+
+from torch import Tensor
 
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.errors import SkeletonFormatError
@@ -69,8 +71,22 @@ def load_encoder(file: str | Path) -> Pretrained:
             f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
             f"got {header.get('encoder')!r}"
         )
+    try:
+        return _rebuild(kind, header, weights)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        what = " ".join(str(error).split())  # torch names each weight on a line of its own
+        raise SkeletonFormatError(
+            f"{file}: the header does not describe the weights ({type(error).__name__}: {what})"
+        ) from None
+
+
+def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     encoder = kind(**json.loads(header["arguments"]))
     encoder.load_state_dict(weights)
     stream = cast(Stream, header["stream"])
+    if stream not in get_args(Stream):
+        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
+    if encoder.joints != len(skeleton):
+        raise ValueError(f"an encoder for {encoder.joints} joints, {len(skeleton)} in the skeleton")
     return Pretrained(encoder.eval(), skeleton, stream, int(header["frames"]))

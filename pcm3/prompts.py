@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pcm3._checks import check_clips
+
 
 class DomainPrompt(nn.Module):
     """A learnable offset of every frame, one for each kind of view (PCM3 Eq. 6).
@@ -34,7 +36,13 @@ class DomainPrompt(nn.Module):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Add the prompt to every frame of every clip."""
+        """Add the prompt to every frame of every clip.
+
+        Raises:
+            ValueError: If the clips do not have this prompt's C, V and M.
+        """
+        channels, joints, persons = self.offset.shape
+        check_clips(clips, joints=joints, channels=channels, persons=persons)
         return clips + self.offset[:, None]
 
 

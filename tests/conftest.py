@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+
+torch.set_num_threads(1)  # several processes run tests; threads of small tensors only fight
 
 GetGolden = Callable[[str], dict[str, NDArray[Any]]]
 

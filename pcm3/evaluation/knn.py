@@ -40,6 +40,8 @@ def nearest_labels(
         raise ValueError(
             f"expected {len(gallery)} gallery labels, got {tuple(gallery_labels.shape)}"
         )
+    if len(gallery_labels) and gallery_labels.min() < 0:
+        raise ValueError(f"expected gallery labels >= 0, got {int(gallery_labels.min())}")
     if not 1 <= k <= len(gallery):
         raise ValueError(f"expected k in [1, {len(gallery)}], got {k}")
     check_positive("chunk", chunk)

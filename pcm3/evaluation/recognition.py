@@ -37,7 +37,11 @@ def evaluate_linear(
 
     Returns:
         ``top1`` and ``per_class`` accuracies as fractions.
+
+    Raises:
+        ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
+    check_labels(training, test)
     test_features = extract_features(pretrained, test)
     recipe = recipe or SGDProbe()
     if solver == "sgd":
@@ -61,11 +65,30 @@ def evaluate_knn(
 
     Returns:
         ``top1`` and ``per_class`` accuracies as fractions.
+
+    Raises:
+        ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
+    check_labels(training, test)
     gallery = extract_features(pretrained, training)
     queries = extract_features(pretrained, test)
     predicted = nearest_labels(gallery.values, gallery.labels, queries.values, k)
     return _summary(predicted, queries.labels, len(test.class_names))
+
+
+def check_labels(*datasets: SkeletonDataset) -> None:
+    """Require a label of every sequence.
+
+    Raises:
+        ValueError: Naming the first sequence without one.
+    """
+    for dataset in datasets:
+        if (dataset.labels < 0).any():
+            index = int(dataset.indices[dataset.labels < 0][0])
+            raise ValueError(
+                f"expected labelled sequences, but in {dataset.store.path} sequence {index} has "
+                "no label"
+            )
 
 
 def _summary(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, Any]:

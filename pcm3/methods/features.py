@@ -35,7 +35,13 @@ def sequence_features(
     Raises:
         ValueError: If the clips do not fit the skeleton or the encoder, or are not finite.
     """
-    check_clips(clips, joints=len(skeleton), finite=True)
+    check_clips(
+        clips,
+        joints=len(skeleton),
+        channels=encoder.in_channels,
+        persons=encoder.persons,
+        finite=True,
+    )
     resized = center_crop_resize(clips, lengths, frames, crop)
     was_training = encoder.training
     encoder.eval()

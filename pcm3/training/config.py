@@ -160,8 +160,6 @@ class TrainConfig:
     """Of the forward pass; losses are always float32."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto."""
-    devices: int = 1
-    """Devices of this machine to train on."""
     workers: int = 0
     """Processes that read batches; 0 reads in the main process."""
     seed: int = 0
@@ -206,9 +204,11 @@ class Config:
         """Read a configuration; lists become tuples.
 
         Raises:
-            ValueError: If the text is not JSON or names unknown settings.
+            ValueError: If the text is not JSON, lacks a part or names unknown settings.
         """
         raw = json.loads(text)
+        if not isinstance(raw, dict) or not {"model", "train", "protocol"} <= raw.keys():
+            raise ValueError(f"expected settings with model, train and protocol, got {text:.60}")
         return cls(
             model=_from_dict(ModelConfig, raw["model"]),
             train=_from_dict(TrainConfig, raw["train"]),

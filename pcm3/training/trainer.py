@@ -62,13 +62,7 @@ def fit(
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     fabric = _launch(config)
-    update = config.batch_size * fabric.world_size * config.accumulate
-    steps = len(dataset) // update * config.accumulate
-    if steps == 0 and config.epochs:
-        raise ValueError(
-            f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {len(dataset)}"
-        )
+    steps = _steps_per_epoch(len(dataset), config, fabric.world_size)
     wrapped, optimizer = fabric.setup(model, _optimizer(model, config))
     run = Run(out) if out is not None else None
     step, sums, records = _resume(run, model, optimizer)
@@ -97,7 +91,8 @@ def fit(
                 for name, term in {"total": output.total.detach(), **output.terms}.items():
                     sums[name] = sums.get(name, 0) + term
                 progress.advance(f"epoch {epoch + 1}/{config.epochs}")
-                if stopped() and step % config.accumulate == 0:
+                within = step % config.accumulate == 0 and step < (epoch + 1) * steps
+                if within and stopped():
                     _save(run, model, optimizer, step, sums)
                     raise Interrupted(f"stopped in epoch {epoch + 1}, after {step} steps")
             speed = (step - first) * config.batch_size * fabric.world_size
@@ -112,8 +107,12 @@ def fit(
             write_summary(record)
             if run:
                 run.append_metrics(record)
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
+            last = epoch + 1 == config.epochs
+            stop = stopped() and not last
+            if last or stop or (epoch + 1) % config.checkpoint_every == 0:
                 _save(run, model, optimizer, step, sums)
+            if stop:
+                raise Interrupted(f"stopped after epoch {epoch + 1}, {step} steps")
     if run:
         save_encoder(run.encoder, model.encoder, model.skeleton, model.stream, model.frames)
     return records
@@ -131,12 +130,20 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
 
 def _launch(config: TrainConfig) -> Fabric:
     fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        precision=_PRECISION[config.precision],
+        accelerator=config.accelerator, devices=1, precision=_PRECISION[config.precision]
     )
     fabric.launch()
     return fabric
+
+
+def _steps_per_epoch(sequences: int, config: TrainConfig, devices: int) -> int:
+    update = config.batch_size * devices * config.accumulate
+    if sequences < update and config.epochs:
+        raise ValueError(
+            f"expected at least {update} training sequences (batch_size x devices x accumulate), "
+            f"got {sequences}"
+        )
+    return sequences // update * config.accumulate
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

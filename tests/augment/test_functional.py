@@ -68,6 +68,8 @@ def test_center_crop_removes_the_same_at_both_ends():
         torch.testing.assert_close(result[0], expected)
     nine_tenths = f.center_crop_resize(clips[:, :, :20], size=18, ratio=0.9)
     assert torch.equal(nine_tenths.flatten(), torch.arange(1.0, 19.0))
+    exact = f.center_crop_resize(clips, size=174, ratio=0.58)  # 63 frames less at both ends
+    assert torch.equal(exact.flatten(), torch.arange(63.0, 237.0))
     assert torch.equal(f.center_crop_resize(clips, size=300, ratio=1.0), clips)
 
 

@@ -30,6 +30,11 @@ def test_three_of_five_parts_in_every_eight_frames_of_the_first_person(generator
         assert sum(part in parts for parts in drawn) / len(drawn) == pytest.approx(0.6, abs=0.06)
 
 
+def test_part_count_whatever_floating_point_says(generator):
+    mask = TopologyMask(NTU25, ratio=1 - 0.8)(torch.zeros(3, 8, 25, 1), generator(0))
+    assert len(masked_parts(mask[0, :, 0], NTU25)) == 1
+
+
 def test_clips_draw_independently(generator):
     mask = TopologyMask(NTU25)(torch.zeros(2, 3, 64, 25, 1), generator(0))
     firsts = mask[0, ::8, :, 0]

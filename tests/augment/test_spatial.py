@@ -71,11 +71,13 @@ def test_jitter_maps_all_its_joints_by_one_uniform_matrix(generator):
     torch.testing.assert_close(matrix.var(0), torch.full((3, 3), 16 / 12), rtol=0.06, atol=0)
 
 
-def test_fifteen_of_twenty_five_whatever_floating_point_says(generator):
-    for ratio, count in ((0.6, 15), (0.28, 7), (0.56, 14), (0.99, 24), (1.0, 25)):
-        jitter = JointJitter(ratio=ratio, zero_probability=1)
-        erased = (jitter(torch.ones(1, 3, 1, 25, 1), generator(0)) == 0)[0, 0].sum()
-        assert int(erased) == count
+@pytest.mark.parametrize(
+    ("joints", "ratio", "count"), [(25, 0.6, 15), (25, 0.28, 7), (20, 1 - 0.9, 2), (25, 1.0, 25)]
+)
+def test_joint_count_whatever_floating_point_says(joints, ratio, count, generator):
+    jitter = JointJitter(ratio=ratio, zero_probability=1)
+    erased = (jitter(torch.ones(1, 3, 1, joints, 1), generator(0)) == 0)[0, 0].sum()
+    assert int(erased) == count
 
 
 def test_rotation_angles_are_uniform_about_their_own_axis(generator):

@@ -157,7 +157,9 @@ def test_encode_views_equals_one_call_a_view(
     views = [
         some_clips(size, 3, 6, 25, 2, seed=at, scale=at + 1.0) for at, size in enumerate(sizes)
     ]
-    prompts = [some_clips(3, 25, 2, seed=9 + at) if use else None for at, use in enumerate(prompted)]
+    prompts = [
+        some_clips(3, 25, 2, seed=9 + at) if use else None for at, use in enumerate(prompted)
+    ]
     results = together.encode_views(views, prompts)
     expected = Encoder.encode_views(apart, views, prompts)
     for result, wanted in zip(results, expected, strict=True):
@@ -169,9 +171,7 @@ def test_encode_views_equals_one_call_a_view(
 def test_a_prompt_is_added_after_the_normalization() -> None:
     encoder = rich_encoder(layers=1)
     clips, prompt = some_clips(2, 3, 5, 25, 2), some_clips(3, 25, 2, seed=4)
-    vector = torch.stack(
-        [prompt[c, v, m] for v in range(25) for c in range(3) for m in range(2)]
-    )
+    vector = torch.stack([prompt[c, v, m] for v in range(25) for c in range(3) for m in range(2)])
     expected = frame_by_frame(torch_gru(encoder), normalized_vectors(encoder, clips) + vector)
     assert largest(encoder(clips, prompt) - expected) < 1e-6
 

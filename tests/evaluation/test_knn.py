@@ -1,0 +1,165 @@
+"""Nearest neighbours against brute force, and as an evaluation of an encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.knn import nearest_labels
+from pcm3.evaluation.recognition import evaluate_knn
+from pcm3.hub import Pretrained
+from pcm3.skeleton import NTU25
+
+
+def brute_force(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int) -> list[int]:
+    """One query at a time: k best cosines, most votes, then the larger summed similarity."""
+    predicted = []
+    for query in queries.astype(np.float64):
+        cosines = [
+            row @ query / (np.linalg.norm(row) * np.linalg.norm(query))
+            for row in gallery.astype(np.float64)
+        ]
+        votes: dict[int, list[float]] = {}
+        for at in sorted(range(len(cosines)), key=lambda i: -cosines[i])[:k]:
+            votes.setdefault(int(labels[at]), []).append(cosines[at])
+        predicted.append(max(votes, key=lambda label: (len(votes[label]), sum(votes[label]))))
+    return predicted
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    gallery=st.integers(1, 12),
+    queries=st.integers(1, 9),
+    classes=st.integers(1, 4),
+    chunk=st.integers(1, 10),
+    seed=st.integers(0, 10_000),
+    data=st.data(),
+)
+def test_equals_brute_force(
+    gallery: int, queries: int, classes: int, chunk: int, seed: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, gallery))
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(gallery, 5)).astype(np.float32) * rng.uniform(0.1, 9, (gallery, 1))
+    asked = rng.normal(size=(queries, 5)).astype(np.float32)
+    labels = rng.integers(0, classes, gallery)
+    expected = brute_force(points, labels, asked, k)
+    found = nearest_labels(
+        torch.from_numpy(points), torch.from_numpy(labels), torch.from_numpy(asked), k, chunk
+    )
+    assert found.tolist() == expected
+
+
+def test_more_votes_beat_more_similarity_and_similarity_breaks_ties() -> None:
+    angles = torch.tensor([0.0, 1.0, 1.1, 1.5])
+    gallery = torch.stack([angles.cos(), angles.sin()], dim=1)
+    query = torch.tensor([[1.0, 0.0]])
+    labels = torch.tensor([1, 0, 0, 0])
+    assert nearest_labels(gallery, labels, query, k=1).tolist() == [1]
+    assert nearest_labels(gallery, labels, query, k=2).tolist() == [1]
+    assert nearest_labels(gallery, labels, query, k=3).tolist() == [0]
+    # Two votes far away, with less similarity in sum than the one beside the query.
+    around = torch.tensor([[1.0, 0.0], [-1.0, 0.1], [-1.0, -0.1]])
+    assert nearest_labels(around, torch.tensor([1, 0, 0]), query, k=3).tolist() == [0]
+    opposed = torch.tensor([[-1.0, 0.0]])
+    assert nearest_labels(-gallery, labels, opposed, k=2).tolist() == [1]
+
+
+GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("queries", "labels", "k", "message"),
+    [
+        (torch.zeros(3, 5), LABELS, 1, r"queries \(Q, D\), got \(6, 4\) and \(3, 5\)"),
+        (torch.zeros(4), LABELS, 1, r"got \(6, 4\) and \(4,\)"),
+        (GALLERY, LABELS[:5], 1, r"expected 6 gallery labels, got \(5,\)"),
+        (GALLERY, LABELS - 1, 1, "gallery labels >= 0, got -1"),
+        (GALLERY, LABELS, 0, r"k in \[1, 6\], got 0"),
+        (GALLERY, LABELS, 7, r"k in \[1, 6\], got 7"),
+    ],
+)
+def test_bad_arguments(queries: torch.Tensor, labels: torch.Tensor, k: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        nearest_labels(GALLERY, labels, queries, k)
+
+
+def test_chunk_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="chunk > 0, got 0"):
+        nearest_labels(GALLERY, LABELS, GALLERY, chunk=0)
+
+
+# --- on a store -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=36, classes=3, subjects=4, frames=(10, 30))
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Pretrained:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
+    return Pretrained(encoder, NTU25, "joint", 16)
+
+
+def test_features_are_in_the_data_sets_order(store: Store, pretrained: Pretrained) -> None:
+    order = [7, 3, 30, 12]
+    some = extract_features(pretrained, SkeletonDataset(store, order), batch_size=3)
+    every = extract_features(pretrained, SkeletonDataset(store))
+    assert some.labels.tolist() == store.labels[order].tolist()
+    torch.testing.assert_close(some.values, every.values[order], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_evaluation_equals_brute_force_on_the_features(
+    store: Store, pretrained: Pretrained, k: int
+) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    gallery, queries = (extract_features(pretrained, part) for part in (training, test))
+    predicted = np.array(
+        brute_force(gallery.values.numpy(), gallery.labels.numpy(), queries.values.numpy(), k)
+    )
+    right = predicted == test.labels
+    metrics = evaluate_knn(pretrained, training, test, k)
+    assert metrics["top1"] == pytest.approx(right.mean())
+    assert metrics["per_class"] == pytest.approx(
+        [right[test.labels == label].mean() for label in range(3)]
+    )
+
+
+def test_every_sequence_finds_itself(store: Store, pretrained: Pretrained) -> None:
+    data = SkeletonDataset(store)
+    assert evaluate_knn(pretrained, data, data)["top1"] == 1
+
+
+def test_a_class_without_test_sequences_has_no_accuracy(
+    store: Store, pretrained: Pretrained
+) -> None:
+    test = SkeletonDataset(store, np.flatnonzero(store.labels != 1))
+    metrics = evaluate_knn(pretrained, SkeletonDataset(store), test)
+    assert metrics["per_class"] == [1, None, 1]
+
+
+def test_another_skeleton_or_number_of_persons(tmp_path: Path, pretrained: Pretrained) -> None:
+    for options, message in (
+        ({"skeleton": NTU25.reordered(NTU25.joints[::-1])}, "25 joints, in the order of training"),
+        ({"persons": 2}, "expected a store of 1 persons, got 2"),
+    ):
+        out = tmp_path / str(len(message))
+        other = SkeletonDataset(generate(out, sequences=4, classes=2, subjects=2, **options))
+        with pytest.raises(ValueError, match=message):
+            evaluate_knn(pretrained, other, other)

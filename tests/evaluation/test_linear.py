@@ -1,0 +1,206 @@
+"""The linear probes on features whose answer is known, and on a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pcm3.data.dataset import Batch, SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.features import Features, extract_features, extract_random_crops
+from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
+from pcm3.evaluation.metrics import accuracy, per_class_accuracy
+from pcm3.evaluation.recognition import evaluate_linear
+from pcm3.heads import Classifier
+from pcm3.hub import Pretrained
+from pcm3.skeleton import NTU25
+
+RECIPE = SGDProbe(epochs=8, batch_size=32, drops=(6,))
+
+
+def features(separation: float, samples: int = 240, classes: int = 4) -> Features:
+    """Classes along axes of their own, moved and stretched so that scale matters."""
+    generator = torch.Generator().manual_seed(int(separation) + samples)
+    labels = torch.arange(samples) % classes
+    values = torch.randn(samples, 8, generator=generator)
+    values[torch.arange(samples), labels] += separation
+    return Features(values, labels)
+
+
+def probe(kind: str, training: Features, test: Tensor) -> Tensor:
+    if kind == "logistic":
+        return logistic_probe(training, test)
+    return sgd_probe(lambda: training, test, 4, RECIPE)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "sgd"])
+def test_separable_features_are_read_without_error(kind: str) -> None:
+    test = features(12, samples=100)
+    predicted = probe(kind, features(12), test.values)
+    assert predicted.dtype == torch.long
+    assert accuracy(predicted, test.labels) == 1
+
+
+@pytest.mark.parametrize("kind", ["logistic", "sgd"])
+def test_noise_is_read_at_chance(kind: str) -> None:
+    test = features(0, samples=800)
+    top1 = accuracy(probe(kind, features(0), test.values), test.labels)
+    assert abs(top1 - 0.25) < 0.08
+
+
+def test_logistic_probe_is_blind_to_scale_and_shift() -> None:
+    training, test = features(2), features(2, samples=200)
+    scale, shift = 10.0 ** torch.arange(-4, 4), 100 * torch.arange(8.0)
+    plain = logistic_probe(training, test.values)
+    moved = logistic_probe(
+        Features(training.values.double() * scale + shift, training.labels),
+        test.values.double() * scale + shift,
+    )
+    assert accuracy(plain, moved) > 0.99
+
+
+def test_logistic_probe_predicts_the_labels_it_was_given() -> None:
+    training = features(12)
+    renamed = Features(training.values, training.labels * 3 + 2)
+    assert torch.equal(logistic_probe(renamed, training.values), renamed.labels)
+
+
+def test_sgd_probe_draws_features_anew_every_epoch_and_repeats() -> None:
+    calls = []
+
+    def draw() -> Features:
+        calls.append(1)
+        return features(1)
+
+    test = features(1, samples=400).values
+    first = sgd_probe(draw, test, 4, RECIPE)
+    assert len(calls) == RECIPE.epochs
+    torch.manual_seed(77)
+    assert torch.equal(first, sgd_probe(draw, test, 4, RECIPE))
+
+
+def test_sgd_probe_follows_its_schedule() -> None:
+    """One full batch an epoch, so that every step can be written down."""
+    training = features(1)
+    test = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
+    recipe = SGDProbe(epochs=4, batch_size=1000, lr=1.0, drops=(1, 3), seed=4)
+    torch.manual_seed(recipe.seed)
+    classifier = Classifier(8, 4)
+    weights = [classifier.weight, classifier.bias]
+    speed = [torch.zeros(4, 8), torch.zeros(4)]
+    for rate in (1.0, 0.1, 0.1, 0.01):
+        scores = training.values @ weights[0].T + weights[1]
+        loss = -scores.log_softmax(1)[torch.arange(240), training.labels].mean()
+        for at, gradient in enumerate(torch.autograd.grad(loss, weights)):
+            speed[at] = 0.9 * speed[at] + gradient
+            weights[at].data -= rate * speed[at]
+    expected = classifier(test).argmax(1)
+    assert accuracy(sgd_probe(lambda: training, test, 4, recipe), expected) > 0.999
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def test_accuracies_by_hand() -> None:
+    predicted, labels = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 2, 2])
+    assert accuracy(predicted, labels) == pytest.approx(3 / 5)
+    assert per_class_accuracy(predicted, labels, 4) == pytest.approx([1, 1, 1 / 3, None])
+
+
+@pytest.mark.parametrize(("predicted", "labels"), [(3, 4), (0, 0)])
+def test_accuracy_of_nothing(predicted: int, labels: int) -> None:
+    with pytest.raises(ValueError, match=rf"got \({predicted},\) and \({labels},\)"):
+        accuracy(torch.zeros(predicted), torch.zeros(labels))
+
+
+# --- on a store -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=48, classes=3, subjects=4, frames=(10, 30))
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Pretrained:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
+    return Pretrained(encoder, NTU25, "joint", 16)
+
+
+@pytest.fixture(scope="module")
+def parts(store: Store) -> tuple[SkeletonDataset, SkeletonDataset]:
+    training, test = split(store, "xsub")
+    return SkeletonDataset(store, training), SkeletonDataset(store, test)
+
+
+def test_logistic_evaluation_is_the_probe_on_the_features(
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
+) -> None:
+    training, test = (extract_features(pretrained, part) for part in parts)
+    metrics = evaluate_linear(pretrained, *parts, regularization=0.3)
+    right = (logistic_probe(training, test.values, 0.3) == test.labels).numpy()
+    assert metrics["top1"] == pytest.approx(right.mean())
+    assert metrics["per_class"] == pytest.approx(
+        [right[parts[1].labels == label].mean() for label in range(3)]
+    )
+
+
+def test_sgd_evaluation_repeats_and_beats_chance(
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
+) -> None:
+    recipe = replace(RECIPE, batch_size=8, lr=1.0)
+    first = evaluate_linear(pretrained, *parts, solver="sgd", recipe=recipe)
+    assert first == evaluate_linear(pretrained, *parts, solver="sgd", recipe=recipe)
+    assert first["top1"] > 0.5
+
+
+class Ramp(SkeletonDataset):
+    """Every coordinate is its frame's number, so that a crop can be read off the result."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        batch = super().__getitems__(indices)
+        frames = torch.arange(batch.clips.shape[2]).float()
+        ramp = frames[:, None, None].expand_as(batch.clips)
+        return batch._replace(clips=ramp.contiguous())
+
+
+def test_random_crops_keep_half_to_all_of_the_frames(
+    tmp_path: Path, pretrained: Pretrained
+) -> None:
+    ramp = Ramp(generate(tmp_path / "long", sequences=40, classes=2, frames=(160, 200)))
+    seen: list[Tensor] = []
+    handle = pretrained.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        drawn = extract_random_crops(pretrained, ramp, generator)
+        assert drawn.labels.tolist() == ramp.labels.tolist()
+    handle.remove()
+    first, second = (clips[:, 0, :, 0, 0] for clips in seen)
+    for frames in (first, second):
+        step = (frames[:, -1] - frames[:, 0]) / 15  # 16 frames come out
+        share = step * 16 / torch.from_numpy(ramp.lengths)
+        assert 0.48 < float(share.min()) < 0.6
+        assert 0.9 < float(share.max()) <= 1.001
+    assert not (first == second).all(dim=1).any()
+
+
+@pytest.mark.parametrize("solver", ["logistic", "sgd"])
+def test_sequences_without_a_label_cannot_be_evaluated(
+    store: Store, pretrained: Pretrained, solver: str
+) -> None:
+    good, bad = SkeletonDataset(store), SkeletonDataset(store)
+    bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
+    for pair in ((good, bad), (bad, good)):
+        with pytest.raises(ValueError, match="sequence 5 has no label"):
+            evaluate_linear(pretrained, *pair, solver=solver, recipe=RECIPE)

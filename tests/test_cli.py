@@ -1,0 +1,343 @@
+"""The ``pcm3`` command from a packed file to features, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcm3 import __version__
+from pcm3.cli import COMMANDS, main
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.linear import logistic_probe
+from pcm3.hub import load_encoder
+from pcm3.skeleton import KINECT20, NTU25, Skeleton
+from pcm3.training.run import Run
+
+Capture = pytest.CaptureFixture[str]
+
+SMALL = [
+    *("--model.hidden", "8", "--model.frames", "16", "--model.queue-size", "16"),
+    *("--model.decoder-hidden", "8", "--model.embedding", "8", "--train.batch-size", "4"),
+    *("--train.knn-every", "0", "--train.accelerator", "cpu"),
+]
+
+
+def packed(file: Path, skeleton: Skeleton = NTU25, **changes: Any) -> Path:
+    recordings = synthetic_sequences(
+        sequences=18, classes=3, subjects=4, views=2, skeleton=skeleton, frames=(12, 30)
+    )
+    rows = list(recordings)
+    arrays = {
+        "joints": np.concatenate([row.frames for row in rows]),
+        "lengths": np.array([len(row.frames) for row in rows]),
+        "labels": np.array([row.label for row in rows]),
+        "class_names": np.array(recordings.class_names),
+        "joint_names": np.array(skeleton.joints),
+        "parents": np.array(skeleton.parents),
+        "subjects": np.array([row.columns["subjects"] for row in rows]),
+        "views": np.array([row.columns["views"] for row in rows]),
+    }
+    np.savez(file, **{name: v for name, v in {**arrays, **changes}.items() if v is not None})
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed file, its store and a run of two epochs, all made by the command."""
+    folder = tmp_path_factory.mktemp("cli")
+    packed(folder / "packed.npz")
+    assert main(["prepare", "packed", str(folder / "packed.npz"), str(folder / "store")]) == 0
+    assert main(pretrain(folder / "store", folder / "run", "--train.epochs", "2")) == 0
+    return folder
+
+
+def pretrain(store: Path, run: Path, *more: str) -> list[str]:
+    return ["pretrain", "--data", str(store), "--out", str(run), *SMALL, *more]
+
+
+def evaluate(task: str, folder: Path, *more: str) -> list[str]:
+    return ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store", *more]
+
+
+def run_json(capsys: Capture, arguments: list[str]) -> dict[str, Any]:
+    """Run a command with ``--json``; what its last line on standard output says."""
+    assert main([*arguments, "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["command"] == " ".join(arguments[: 2 if arguments[0] == "evaluate" else 1])
+    return result
+
+
+def one_error(capsys: Capture, arguments: list[str]) -> str:
+    """Run a command that must fail; the one line that it says."""
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("pcm3: error: ")
+    return line
+
+
+# --- the way through ------------------------------------------------------------------------------
+
+
+def test_prepare_reports_what_it_kept(tmp_path: Path, capsys: Capture) -> None:
+    joints = np.load(packed(tmp_path / "all.npz"))["joints"]
+    lengths = np.load(tmp_path / "all.npz")["lengths"]
+    joints[: lengths[0]] = 0  # nobody there
+    short = int((lengths[1:] < 15).sum())
+    assert short > 0
+    source = packed(tmp_path / "packed.npz", joints=joints)
+    arguments = ["prepare", "packed", str(source), str(tmp_path / "store"), "--min-frames", "15"]
+    result = run_json(capsys, arguments)
+    assert result["metrics"] == {"kept": 17 - short, "dropped": 1 + short}
+    store = Store(tmp_path / "store")
+    assert len(store) == 17 - short
+    assert store.lengths.tolist() == [n for n in lengths[1:] if n >= 15]
+    assert not np.abs(store.frames[:, 0, NTU25.center]).max() > 1e-6
+
+
+def test_pretrain_leaves_a_run(folder: Path) -> None:
+    run = Run(folder / "run")
+    assert [record["epoch"] for record in run.read_metrics()] == [1, 2]
+    config = json.loads(run.config.read_text())
+    assert config["model"]["hidden"] == 8
+    assert config["model"]["pool"] == "mean"  # the rest is the preset's
+    assert config["train"]["optimizer"] == "adamw"
+    assert load_encoder(run.encoder).encoder.out_features == 16
+
+
+def test_pretrain_takes_a_preset_by_name(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    arguments = pretrain(folder / "store", tmp_path, "--preset", "ntu60-xview", "--train.epochs=0")
+    assert run_json(capsys, arguments)["metrics"] == {"epoch": 0}
+    config = json.loads(Run(tmp_path).config.read_text())
+    assert (config["protocol"], config["model"]["pool"]) == ("xview", "last")
+
+
+def test_pretrain_again_changes_nothing(folder: Path, capsys: Capture) -> None:
+    before = Run(folder / "run").read_metrics()
+    weights = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
+    result = run_json(capsys, pretrain(folder / "store", folder / "run", "--train.epochs", "2"))
+    assert result["metrics"] == before[-1]
+    assert result["run"] == str(folder / "run")
+    assert Run(folder / "run").read_metrics() == before
+    again = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize("protocol", ["xsub", "views:1"])
+def test_evaluate_linear(folder: Path, capsys: Capture, protocol: str) -> None:
+    more = [] if protocol == "xsub" else ["--protocol", protocol]  # the run's own by default
+    result = run_json(capsys, evaluate("linear", folder, *more))
+    assert result["protocol"] == protocol
+    store, pretrained = Store(folder / "store"), load_encoder(folder / "run/encoder.safetensors")
+    training, test = (
+        extract_features(pretrained, SkeletonDataset(store, part))
+        for part in split(store, protocol)
+    )
+    right = logistic_probe(training, test.values) == test.labels
+    assert result["metrics"]["top1"] == pytest.approx(float(right.float().mean()))
+    file = folder / "run/results" / f"linear_{protocol.replace(':', '_')}.json"
+    written = json.loads(file.read_text())
+    assert written["metrics"] == result["metrics"]
+    assert written["train_sequences"] == len(training.labels)
+    assert written["test_sequences"] == len(test.labels)
+
+
+def test_evaluate_linear_by_sgd(folder: Path, capsys: Capture) -> None:
+    more = ["--solver", "sgd", "--sgd.epochs", "2", "--sgd.drops", "1"]
+    first, again = (run_json(capsys, evaluate("linear", folder, *more)) for _ in range(2))
+    assert first == again
+    assert 0 <= first["metrics"]["top1"] <= 1
+
+
+def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
+    result = run_json(capsys, evaluate("knn", folder, "--protocol", "all"))
+    assert result["metrics"] == {"top1": 1.0, "per_class": [1.0, 1.0, 1.0]}
+    assert main(evaluate("knn", folder, "--protocol", "all", "--k", "2")) == 0
+    assert "knn all: top-1 100.0%" in capsys.readouterr().out
+
+
+def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "deep" / "features.npz"
+    arguments = ["features", "--run", f"{folder}/run", "--data", f"{folder}/store", "--out"]
+    result = run_json(capsys, [*arguments, str(out)])
+    assert result["metrics"] == {"shape": [18, 16]}
+    store, written = Store(folder / "store"), np.load(out)
+    pretrained = load_encoder(folder / "run/encoder.safetensors")
+    expected = extract_features(pretrained, SkeletonDataset(store)).values
+    np.testing.assert_allclose(written["features"], expected.numpy(), rtol=1e-5)
+    for name in ("subjects", "views"):
+        assert written[name].tolist() == store.columns[name].tolist()
+    assert written["labels"].tolist() == store.labels.tolist()
+    assert [file.name for file in out.parent.iterdir()] == ["features.npz"]
+
+
+def test_another_stream_and_no_labels(tmp_path: Path, capsys: Capture) -> None:
+    source = packed(tmp_path / "packed.npz", KINECT20, labels=np.full(18, -1))
+    assert main(["prepare", "packed", str(source), f"{tmp_path}/store"]) == 0
+    more = ["--train.epochs", "1", "--model.stream", "bone", "--protocol", "all"]
+    assert main(pretrain(tmp_path / "store", tmp_path / "run", *more)) == 0
+    loaded = load_encoder(tmp_path / "run/encoder.safetensors")
+    assert (loaded.stream, loaded.skeleton.name) == ("bone", "kinect20")
+    capsys.readouterr()
+    line = one_error(capsys, evaluate("knn", tmp_path))
+    assert "sequence 0 has no label" in line
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_missing_paths(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    nowhere = tmp_path / "nowhere"
+    run, store = f"{folder}/run", f"{folder}/store"
+    for arguments in (
+        ["prepare", "packed", str(nowhere), f"{tmp_path}/store"],
+        pretrain(nowhere, tmp_path / "run"),
+        ["evaluate", "knn", "--run", str(nowhere), "--data", store],
+        ["evaluate", "knn", "--run", run, "--data", str(nowhere)],
+        ["features", "--run", run, "--data", str(nowhere), "--out", f"{tmp_path}/f.npz"],
+    ):
+        assert str(nowhere) in one_error(capsys, arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupt_source(tmp_path: Path, capsys: Capture) -> None:
+    source = tmp_path / "packed.npz"
+    source.write_bytes(b"no archive")
+    line = one_error(capsys, ["prepare", "packed", str(source), f"{tmp_path}/store"])
+    assert f"{source}: not a readable .npz" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["packed.npz"]
+
+
+def test_corrupt_encoder(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "config.json").write_text((folder / "run" / "config.json").read_text())
+    (tmp_path / "encoder.safetensors").write_bytes(b"no tensors")
+    arguments = ["evaluate", "knn", "--run", str(tmp_path), "--data", f"{folder}/store"]
+    assert "not a safetensors file" in one_error(capsys, arguments)
+
+
+def test_store_that_is_there_already(folder: Path, capsys: Capture) -> None:
+    arguments = ["prepare", "packed", f"{folder}/packed.npz", f"{folder}/store"]
+    assert f"{folder}/store" in one_error(capsys, arguments)
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_store_of_another_skeleton(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    source = packed(tmp_path / "packed.npz", KINECT20)
+    assert main(["prepare", "packed", str(source), f"{tmp_path}/store"]) == 0
+    capsys.readouterr()
+    for arguments in (
+        ["evaluate", "linear", "--run", f"{folder}/run", "--data", f"{tmp_path}/store"],
+        ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/store"],
+        ["features", "--run", f"{folder}/run", "--data", f"{tmp_path}/store", "--out", "f.npz"],
+    ):
+        line = one_error(capsys, arguments)
+        assert "'ntu25' (25 joints" in line
+        assert "'kinect20' (20 joints" in line
+
+
+def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    store, run = folder / "store", tmp_path / "run"
+    for more, message in (
+        (["--preset", "huge"], "expected a preset among"),
+        (["--protocol", "alphabetical"], "unknown protocol 'alphabetical'"),
+        (["--model.temperature", "0"], "expected temperature > 0"),
+        (["--train.batch-size", "500"], "at least 500 training sequences"),
+    ):
+        assert message in one_error(capsys, pretrain(store, run, *more))
+    assert not (run / "encoder.safetensors").exists()
+    other = pretrain(store, folder / "run", "--train.epochs", "2", "--model.layers", "1")
+    assert "model.layers is 3 there and 1 here" in one_error(capsys, other)
+
+
+def test_result_that_has_no_place(folder: Path, capsys: Capture) -> None:
+    arguments = ["features", "--run", f"{folder}/run", "--data", f"{folder}/store"]
+    assert "--out FILE.npz" in one_error(capsys, [*arguments, "--out", "features.csv"])
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        main(["prepare", "packed", "nowhere.npz", f"{tmp_path}/store", "--debug"])
+
+
+def test_unknown_command(capsys: Capture) -> None:
+    line = one_error(capsys, ["train"])
+    assert all(name in line for name in COMMANDS)
+    assert "'train'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrain"], "--data"),
+        (["evaluate", "knn"], "--run"),
+        (["evaluate", "guess", "--run", "a", "--data", "b"], "guess"),
+        (["features", "--run", "a", "--data", "b", "--out", "c.npz", "--colour", "1"], "--colour"),
+        (["pretrain", "--data", "a", "--out", "b", "--train.lr", "0"], "expected lr > 0, got 0.0"),
+    ],
+)
+def test_unusable_options_end_with_2_and_no_traceback(
+    arguments: list[str], message: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main(arguments))
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+
+
+# --- the command itself ---------------------------------------------------------------------------
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pcm3 {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_the_commands(arguments: list[str], capsys: Capture) -> None:
+    assert main(arguments) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+    assert set(COMMANDS) <= set(listed)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_its_options(name: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: pcm3 {name}" in capsys.readouterr().out
+
+
+def test_ctrl_c_says_how_to_go_on(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt("stopped in epoch 1, after 2 steps")
+
+    monkeypatch.setattr("pcm3.training.pretrain.pretrain", interrupted)
+    assert main(pretrain(folder / "store", tmp_path)) == 130
+    assert capsys.readouterr().err == (
+        "pcm3: stopped in epoch 1, after 2 steps; run the same command to go on\n"
+    )
+
+
+def test_it_is_a_program(tmp_path: Path) -> None:
+    script = "import sys; from pcm3.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "features", "--run", "a", "--data", "b", "--out", "c"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "pcm3: error: expected --out FILE.npz, got c\n"

@@ -1,0 +1,111 @@
+"""Encoders in and out of files, and files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pcm3.encoders import GRUEncoder
+from pcm3.errors import SkeletonFormatError
+from pcm3.hub import load_encoder, save_encoder
+from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "options"),
+    [
+        (NTU25, {"pool": "mean"}),
+        (KINECT20.reordered(KINECT20.joints[::-1]), {"persons": 1, "direction": "bidirectional"}),
+        (SBU15, {"in_channels": 2, "direction": "forward", "layers": 1}),
+    ],
+    ids=["ntu25", "kinect20", "sbu15"],
+)
+def test_round_trip(tmp_path: Path, skeleton: Skeleton, options: dict[str, Any]) -> None:
+    encoder = GRUEncoder(skeleton, hidden=6, **options)
+    clips = torch.randn(3, encoder.in_channels, 10, len(skeleton), encoder.persons)
+    encoder(clips)  # moves the normalisation's statistics
+    file = tmp_path / "deep" / "encoder.safetensors"
+    save_encoder(file, encoder, skeleton, "bone", 48)
+    loaded = load_encoder(str(file))
+    assert loaded.skeleton == skeleton
+    assert (loaded.stream, loaded.frames) == ("bone", 48)
+    assert not loaded.encoder.training
+    assert loaded.encoder.arguments == encoder.arguments
+    encoder.eval()
+    assert torch.equal(loaded.encoder(clips), encoder(clips))
+    assert torch.equal(loaded.encoder.pool(loaded.encoder(clips)), encoder.pool(encoder(clips)))
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
+    return file
+
+
+def test_absent_file(tmp_path: Path) -> None:
+    with pytest.raises(SkeletonFormatError, match=r"found no file .*nowhere\.safetensors"):
+        load_encoder(tmp_path / "nowhere.safetensors")
+    with pytest.raises(SkeletonFormatError, match="found no file"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not tensors at all", bytes(200), b"PK\x03\x04" * 50])
+def test_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "encoder.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: not a safetensors file"):
+        load_encoder(file)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_truncated_file(good: Path, share: float) -> None:
+    content = good.read_bytes()
+    good.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SkeletonFormatError, match="not a safetensors file"):
+        load_encoder(good)
+
+
+@pytest.mark.parametrize("header", [None, {"format": "pt"}, {"encoder": "Perceiver"}])
+def test_safetensors_of_something_else(tmp_path: Path, header: dict[str, str] | None) -> None:
+    file = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(2)}, file, metadata=header)
+    name = (header or {}).get("encoder")
+    with pytest.raises(SkeletonFormatError, match=f"among GRUEncoder in the header, got {name!r}"):
+        load_encoder(file)
+
+
+def header_of(file: Path) -> dict[str, str]:
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return header
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arguments": None},
+        {"frames": None},
+        {"skeleton": "{}"},
+        {"skeleton": json.dumps(SBU15.to_dict())},
+        {"skeleton": "no json"},
+        {"arguments": '{"hidden": 3, "layers": 1}'},  # not the shape of the weights
+        {"arguments": '{"width": 3}'},
+        {"frames": "many"},
+        {"stream": "colour"},
+    ],
+    ids=str,
+)
+def test_header_that_does_not_describe_the_weights(
+    good: Path, change: dict[str, str | None]
+) -> None:
+    header = {k: v for k, v in {**header_of(good), **change}.items() if v is not None}
+    save_file(load_file(good), good, metadata=header)
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: "):
+        load_encoder(good)

@@ -1,0 +1,161 @@
+"""Settings and presets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from pcm3 import PCM3
+from pcm3.augment import RandomMask, TopologyMask
+from pcm3.skeleton import KINECT20, NTU25
+from pcm3.training.config import Config, ModelConfig, TrainConfig
+from pcm3.training.presets import PRESETS, get_preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip(name: str) -> None:
+    config = get_preset(name)
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_json_round_trip_of_changed_settings() -> None:
+    config = Config(
+        ModelConfig(positives=("intra",), crop_scale=(0.2, 0.3), stream="bone"),
+        TrainConfig(epochs=3, warmup_epochs=0.5),
+        protocol="fold:2",
+    )
+    again = Config.from_json(config.to_json())
+    assert again == config
+    assert again.model.positives == ("intra",)
+
+
+@pytest.mark.parametrize("part", ["model", "train"])
+def test_unknown_settings(part: str) -> None:
+    raw = asdict(Config())
+    raw[part]["colour"] = "red"
+    with pytest.raises(ValueError, match=r"unknown .*Config settings: colour"):
+        Config.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": {}, "train": {}}'])
+def test_text_that_is_no_configuration(text: str) -> None:
+    with pytest.raises(ValueError):
+        Config.from_json(text)
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(ValueError, match=r"ntu60-xsub, .*small.*, got 'ntu61'"):
+        get_preset("ntu61")
+    with pytest.raises(ValueError, match="got 'ntu61'"):
+        PCM3.from_preset("ntu61")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    {
+        "epochs": -1,
+        "batch_size": 1,
+        "accumulate": 0,
+        "checkpoint_every": 0,
+        "knn_every": -1,
+        "workers": -1,
+        "lr": 0.0,
+    }.items(),
+)
+def test_settings_out_of_range(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"expected {setting} >=? ?\d, got {value}"):
+        replace(TrainConfig(), **{setting: value})
+
+
+def test_papers_preset_is_the_published_recipe() -> None:
+    train = get_preset("ntu60-xsub").train
+    assert (train.epochs, train.drop_epoch, train.batch_size) == (451, 351, 128)
+    assert (train.optimizer, train.lr, train.weight_decay) == ("sgd", 0.02, 1e-4)
+    with torch.device("meta"):
+        model = PCM3.from_preset("ntu60-xsub")
+    assert sum(p.numel() for p in model.parameters()) == 103_457_862
+    assert (model.mask_weight, model.kl_weight, model.semantic_guidance) == (40, 1, True)
+    assert (model.info_nce.temperature, model.key_encoder.momentum) == (0.07, 0.999)
+    assert model.prompt_position == "pre_norm"
+    assert (model.encoder.pooling, model.frames) == ("last", 64)
+
+
+def test_every_setting_reaches_the_model() -> None:
+    config = ModelConfig(
+        stream="motion",
+        hidden=4,
+        layers=1,
+        direction="forward",
+        pool="mean",
+        frames=24,
+        embedding=6,
+        decoder_hidden=5,
+        queue_size=10,
+        key_momentum=0.5,
+        temperature=0.2,
+        student_temperature=0.3,
+        teacher_temperature=0.4,
+        positives=("mask", "intra"),
+        mask_weight=2.0,
+        kl_weight=3.0,
+        semantic_guidance=False,
+        domain_prompts=False,
+        task_prompts=False,
+        prompt_position="post_norm",
+        crop_scale=(0.3, 0.6),
+        crop_min_frames=7,
+        shear=0.2,
+        jitter=0.1,
+        mask_ratio=0.4,
+        mask_clip_length=3,
+        same_on_batch=False,
+    )
+    model = config.build(KINECT20, persons=1)
+    assert model.stream == "motion"
+    assert model.encoder.arguments == {
+        "skeleton_or_joints": 20,
+        "in_channels": 3,
+        "persons": 1,
+        "hidden": 4,
+        "layers": 1,
+        "direction": "forward",
+        "pool": "mean",
+    }
+    assert model.frames == 24
+    assert tuple(model.queue.anchors.shape) == (10, 6)
+    assert model.decoder.gru.hidden_size == 5
+    assert model.key_encoder.momentum == model.key_projector.momentum == 0.5
+    assert model.info_nce.temperature == 0.2
+    assert model.relational_kl.student_temperature == 0.3
+    assert model.relational_kl.teacher_temperature == 0.4
+    assert model.positives == ("mask", "intra")
+    assert (model.mask_weight, model.kl_weight) == (2, 3)
+    assert not model.semantic_guidance
+    assert not [*model.domain_prompts, *model.task_prompts]
+    assert model.prompt_position == "post_norm"
+    crop, spatial = "size=24, scale=(0.3, 0.6), min_frames=7", "amplitude=0.2"
+    assert crop in repr(model.crop)
+    assert spatial in repr(model.source_spatial)
+    assert spatial in repr(model.spatial)
+    assert "amplitude=0.1" in repr(model.spatial)
+    masking = model.masking
+    assert isinstance(masking, TopologyMask)
+    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.4, 3, False)
+    assert "same_on_batch=False" in repr(model.mixing)
+
+
+def test_masking_of_single_joints() -> None:
+    masking = ModelConfig(hidden=4, masking="random").build(NTU25, 2).masking
+    assert isinstance(masking, RandomMask)
+    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 8, True)
+
+
+def test_from_preset_takes_changes() -> None:
+    model = PCM3.from_preset("small", KINECT20, persons=1, hidden=4, positives=())
+    assert model.encoder.out_features == 8
+    assert (model.encoder.joints, model.encoder.persons) == (20, 1)
+    assert model.positives == ()
+    assert model.encoder.pooling == "mean"

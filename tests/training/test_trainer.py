@@ -1,0 +1,407 @@
+"""The training loop: schedule, accumulation, stopping and going on, and what it leaves behind."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pcm3 import PCM3
+from pcm3.data.dataset import Batch, SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.hub import load_encoder
+from pcm3.methods import Views
+from pcm3.skeleton import NTU25
+from pcm3.training.config import Config, ModelConfig, TrainConfig
+from pcm3.training.pretrain import pretrain
+from pcm3.training.run import Run
+from pcm3.training.trainer import Interrupted, fit, learning_rate
+
+MODEL = ModelConfig(
+    hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
+)
+TRAIN = TrainConfig(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", optimizer="adamw")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=12, classes=3, subjects=4, views=2, frames=(10, 30))
+
+
+def new_model(seed: int = 0, **changes: Any) -> PCM3:
+    torch.manual_seed(seed)
+    return replace(MODEL, **changes).build(NTU25, persons=1)
+
+
+class StopsItself(SkeletonDataset):
+    """Signals its own process while it reads a given batch."""
+
+    def __init__(self, store: Store, at: int, number: int = signal.SIGINT) -> None:
+        super().__init__(store)
+        self.left, self.number = at, number
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        return super().__getitems__(indices)
+
+
+def without_speed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "samples_per_second"} for record in records]
+
+
+def state_of(model: PCM3) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_equal_states(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 6, 8])  # of nine steps, three an epoch
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    store: Store, tmp_path: Path, at: int, optimizer: Any
+) -> None:
+    config = replace(TRAIN, optimizer=optimizer)
+    whole = new_model()
+    wanted = fit(whole, SkeletonDataset(store), config, tmp_path / "whole", quiet=True)
+    where = (
+        f"after epoch {at // 3}, {at} steps" if at % 3 == 0 else f"in epoch {at // 3 + 1}, after"
+    )
+    with pytest.raises(Interrupted, match=f"stopped {where}"):
+        fit(new_model(), StopsItself(store, at), config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "encoder.safetensors").exists()
+    assert len(Run(tmp_path / "run").read_metrics()) == at // 3
+    # Another seed: everything comes from the checkpoint.
+    again = new_model(seed=9)
+    records = fit(again, SkeletonDataset(store), config, tmp_path / "run", quiet=True)
+    assert_equal_states(state_of(again), state_of(whole))
+    assert without_speed(records) == without_speed(wanted)
+    assert Run(tmp_path / "run").read_metrics() == records
+    assert [record["step"] for record in records] == [3, 6, 9]
+
+
+def test_a_signal_in_the_last_step_finds_nothing_left_to_stop(store: Store, tmp_path: Path) -> None:
+    records = fit(new_model(), StopsItself(store, 9), TRAIN, tmp_path, quiet=True)
+    assert len(records) == 3
+    assert (tmp_path / "encoder.safetensors").exists()
+
+
+def test_a_termination_signal_stops_between_accumulated_steps(store: Store, tmp_path: Path) -> None:
+    config = replace(TRAIN, batch_size=3, accumulate=2)
+    whole = new_model()
+    fit(whole, SkeletonDataset(store), config, quiet=True)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="after 6 steps"):  # the fifth begins an accumulation
+        fit(new_model(), StopsItself(store, 5, signal.SIGTERM), config, tmp_path, quiet=True)
+    assert signal.getsignal(signal.SIGTERM) is before
+    again = new_model(seed=9)
+    fit(again, SkeletonDataset(store), config, tmp_path, quiet=True)
+    assert_equal_states(state_of(again), state_of(whole))
+
+
+def test_a_run_that_died_goes_on_from_its_last_checkpoint(store: Store, tmp_path: Path) -> None:
+    config = replace(TRAIN, checkpoint_every=2)
+    whole = new_model()
+    wanted = fit(whole, SkeletonDataset(store), config, quiet=True)
+
+    class Dies(SkeletonDataset):
+        batches = 0
+
+        def __getitems__(self, indices: Sequence[int]) -> Batch:
+            self.batches += 1
+            if self.batches == 8:
+                raise OSError("disk gone")
+            return super().__getitems__(indices)
+
+    with pytest.raises(OSError, match="disk gone"):
+        fit(new_model(), Dies(store), config, tmp_path, quiet=True)
+    again = new_model(seed=9)
+    records = fit(again, SkeletonDataset(store), config, tmp_path, quiet=True)
+    assert_equal_states(state_of(again), state_of(whole))
+    assert without_speed(records) == without_speed(wanted)
+
+
+def test_a_finished_run_is_not_trained_again(store: Store, tmp_path: Path) -> None:
+    model = new_model()
+    records = fit(model, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    again = new_model(seed=9)
+    assert fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True) == records
+    assert_equal_states(state_of(again), state_of(model))
+
+
+def test_seed_decides_the_run(store: Store) -> None:
+    def train(seed: int) -> dict[str, Tensor]:
+        model = new_model()
+        fit(model, SkeletonDataset(store), replace(TRAIN, epochs=1, seed=seed), quiet=True)
+        return state_of(model)
+
+    first = train(1)
+    torch.manual_seed(123)
+    assert_equal_states(first, train(1))
+    assert not torch.equal(first["queue.anchors"], train(2)["queue.anchors"])
+
+
+def test_every_epoch_takes_every_sequence_once_in_a_new_order(store: Store) -> None:
+    class Remembers(SkeletonDataset):
+        rows: list[list[int]]
+
+        def __getitems__(self, indices: Sequence[int]) -> Batch:
+            self.rows.append(list(indices))
+            return super().__getitems__(indices)
+
+    data = Remembers(store)
+    data.rows = []
+    fit(new_model(), data, replace(TRAIN, batch_size=5), quiet=True)
+    assert [len(batch) for batch in data.rows] == [5] * 6  # twelve sequences, two left over
+    epochs = [data.rows[at] + data.rows[at + 1] for at in (0, 2, 4)]
+    assert all(len(set(epoch)) == 10 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+# --- optimisation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, {0: 1, 5.9: 1, 6: 0.1, 9.9: 0.1}),
+        ({"warmup_epochs": 2.0}, {0: 0, 0.5: 0.25, 1.5: 0.75, 2: 1, 6: 0.1}),
+        ({"schedule": "cosine"}, {0: 1, 2.5: (1 + math.sqrt(0.5)) / 2, 5: 0.5, 10: 0}),
+        ({"schedule": "cosine", "warmup_epochs": 2.0}, {1: 0.5, 2: 1, 6: 0.5, 10: 0}),
+    ],
+)
+def test_learning_rate(settings: dict[str, Any], rates: dict[float, float]) -> None:
+    config = TrainConfig(epochs=10, lr=0.02, drop_epoch=6, **settings)
+    for epoch, factor in rates.items():
+        assert learning_rate(config, epoch) == pytest.approx(0.02 * factor, abs=1e-12), epoch
+
+
+def test_published_schedule_drops_once() -> None:
+    rates = [learning_rate(TrainConfig(), epoch) for epoch in range(451)]
+    assert rates[:351] == [0.02] * 351
+    assert rates[351:] == pytest.approx([0.002] * 100)
+
+
+def test_metrics_hold_rate_and_means_of_the_terms(store: Store, tmp_path: Path) -> None:
+    model = new_model()
+    outputs: list[Any] = []
+    loss = model.loss
+
+    def record(views: Views) -> Any:
+        outputs.append(loss(views))
+        return outputs[-1]
+
+    model.loss = record
+    config = replace(TRAIN, drop_epoch=2)
+    records = fit(model, SkeletonDataset(store), config, tmp_path, quiet=True)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == records
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert [record["lr"] for record in records] == pytest.approx([0.01, 0.01, 0.001])
+    for at, figures in enumerate(records):
+        steps = outputs[3 * at : 3 * at + 3]
+        assert figures["total"] == pytest.approx(sum(float(o.total.detach()) for o in steps) / 3)
+        for name in steps[0].terms:
+            mean = sum(float(output.terms[name]) for output in steps) / 3
+            assert figures[name] == pytest.approx(mean, rel=1e-5), name
+
+
+def trained_with_its_views(data: SkeletonDataset, config: TrainConfig) -> tuple[PCM3, list[Views]]:
+    model, views = new_model(), []
+    make = model.make_views
+
+    def record(*inputs: Any) -> Views:
+        views.append(make(*inputs))
+        return views[-1]
+
+    model.make_views = record
+    fit(model, data, config, quiet=True)
+    return model, views
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+def test_accumulation_is_the_mean_of_the_batches_gradients(store: Store, clip_norm: float) -> None:
+    config = replace(
+        TRAIN, epochs=1, batch_size=6, accumulate=2, optimizer="sgd", clip_norm=clip_norm
+    )
+    model, views = trained_with_its_views(SkeletonDataset(store), config)
+    assert len(views) == 2
+    manual = new_model()
+    for half in views:
+        (manual.loss(half).total / 2).backward()
+    trained = {name: p for name, p in manual.named_parameters() if p.requires_grad}
+    norm = float(
+        torch.stack([p.grad.norm() for p in trained.values() if p.grad is not None]).norm()
+    )
+    assert norm > 0.5
+    shrink = min(1.0, clip_norm / norm) if clip_norm else 1.0
+    for name, parameter in model.named_parameters():
+        if name in trained:
+            start, grad = trained[name].detach(), trained[name].grad
+            assert grad is not None
+            wanted = start - config.lr * (shrink * grad + config.weight_decay * start)
+            torch.testing.assert_close(parameter.detach(), wanted, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_sgd_follows_the_published_recipe(store: Store) -> None:
+    config = replace(TRAIN, epochs=1, optimizer="sgd")
+    model, views = trained_with_its_views(SkeletonDataset(store), config)
+    manual = new_model()
+    velocity: dict[str, Tensor] = {}
+    for batch in views:
+        manual.zero_grad()
+        manual.loss(batch).total.backward()
+        for name, parameter in manual.named_parameters():
+            if parameter.grad is None:
+                continue
+            step = parameter.grad + 1e-4 * parameter.detach()
+            velocity[name] = 0.9 * velocity[name] + step if name in velocity else step
+            parameter.data -= 0.01 * velocity[name]
+    for name, value in manual.named_parameters():
+        wanted = model.get_parameter(name).detach()
+        torch.testing.assert_close(value.detach(), wanted, rtol=1e-4, atol=1e-6, msg=name)
+
+
+# --- the run folder -------------------------------------------------------------------------------
+
+
+def test_the_encoder_that_was_trained_is_written(store: Store, tmp_path: Path) -> None:
+    model = new_model(stream="bone")
+    fit(model, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    loaded = load_encoder(tmp_path / "encoder.safetensors")
+    assert (loaded.stream, loaded.frames, loaded.skeleton) == ("bone", 16, store.skeleton)
+    assert_equal_states(dict(loaded.encoder.state_dict()), dict(model.encoder.state_dict()))
+
+
+def test_no_epochs_write_the_untrained_encoder(store: Store, tmp_path: Path) -> None:
+    model = new_model()
+    before = copy.deepcopy(model.encoder.state_dict())
+    config = replace(TRAIN, epochs=0, batch_size=1000)
+    assert fit(model, SkeletonDataset(store), config, tmp_path, quiet=True) == []
+    loaded = load_encoder(tmp_path / "encoder.safetensors")
+    assert_equal_states(dict(loaded.encoder.state_dict()), dict(before))
+
+
+def test_nothing_is_written_without_a_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = new_model()
+    before = state_of(model)
+    assert model.fit(SkeletonDataset(store), epochs=1, batch_size=4, accelerator="cpu") is model
+    assert not list(tmp_path.iterdir())
+    assert not torch.equal(before["queue.anchors"], model.queue.anchors)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "needed"), [(13, 1, 13), (5, 3, 15)])
+def test_too_few_sequences(store: Store, batch_size: int, accumulate: int, needed: int) -> None:
+    config = replace(TRAIN, batch_size=batch_size, accumulate=accumulate)
+    with pytest.raises(ValueError, match=f"at least {needed} training sequences.*got 12"):
+        fit(new_model(), SkeletonDataset(store), config, quiet=True)
+
+
+def test_monitor_joins_the_metrics(store: Store) -> None:
+    seen: list[int] = []
+
+    def monitor(model: PCM3) -> dict[str, float]:
+        seen.append(int(model.queue.position))
+        return {"knn": float(len(seen))}
+
+    config = replace(TRAIN, knn_every=2, epochs=4)
+    records = fit(new_model(), SkeletonDataset(store), config, monitor=monitor, quiet=True)
+    assert [record.get("knn") for record in records] == [None, 1, None, 2]
+    assert seen == [24 % 16, 48 % 16]
+
+
+def test_progress_is_plain_lines_on_standard_error(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(new_model(), SkeletonDataset(store), TRAIN)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    lines = [line for line in shown.err.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1", "2", "3"]
+    assert all("masked_mse" in line for line in lines)
+
+
+# --- pretrain: a configuration and a store --------------------------------------------------------
+
+CONFIG = Config(MODEL, TRAIN)
+SMALL = replace(CONFIG, train=replace(TRAIN, epochs=1, batch_size=3))
+
+
+def test_pretraining_sees_the_training_part_alone(store: Store, tmp_path: Path) -> None:
+    records = pretrain(SMALL, store, tmp_path, quiet=True)
+    training, _ = split(store, "xsub")
+    torch.manual_seed(0)
+    model = MODEL.build(store.skeleton, persons=1)
+    wanted = fit(model, SkeletonDataset(store, training), SMALL.train, quiet=True)
+    assert without_speed(records) == without_speed(wanted)
+    assert Run(tmp_path).protocol() == "xsub"
+    written = Config.from_json((tmp_path / "config.json").read_text())
+    assert written == SMALL
+
+
+def test_the_monitor_never_sees_test_sequences(store: Store, tmp_path: Path) -> None:
+    config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=2))
+    records = pretrain(config, store, tmp_path / "run", quiet=True)
+    _, test = split(store, "xsub")
+    spoiled = copy.copy(store)
+    spoiled.labels = store.labels.copy()
+    spoiled.labels[test] = 0
+    again = pretrain(config, spoiled, tmp_path / "again", quiet=True)
+    assert without_speed(records) == without_speed(again)
+    assert all(0 <= record["knn"] <= 1 for record in records)
+
+
+@pytest.mark.parametrize(
+    ("config", "difference"),
+    [
+        (replace(SMALL, model=replace(MODEL, hidden=5)), "model.hidden is 4 there and 5 here"),
+        (replace(SMALL, train=replace(SMALL.train, lr=0.5)), "train.lr is 0.01 there and 0.5 here"),
+        (replace(SMALL, protocol="xview"), "protocol is xsub there and xview here"),
+    ],
+    ids=["model", "train", "protocol"],
+)
+def test_a_run_with_other_settings_is_not_continued(
+    store: Store, tmp_path: Path, config: Config, difference: str
+) -> None:
+    pretrain(SMALL, store, tmp_path, quiet=True)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(ValueError, match=difference):
+        pretrain(config, store, tmp_path, quiet=True)
+    assert (tmp_path / "config.json").read_text() == before
+    assert len(pretrain(SMALL, store, tmp_path, quiet=True)) == 1
+
+
+def test_settings_may_be_mended_where_no_run_came_about(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 50 training sequences"):
+        pretrain(
+            replace(SMALL, train=replace(SMALL.train, batch_size=50)), store, tmp_path, quiet=True
+        )
+    assert len(pretrain(SMALL, store, tmp_path, quiet=True)) == 1
+
+
+def test_a_run_of_other_data_is_not_continued(store: Store, tmp_path: Path) -> None:
+    pretrain(SMALL, store, tmp_path / "run", quiet=True)
+    other = generate(tmp_path / "other", sequences=20, classes=2, subjects=2, frames=(10, 12))
+    with pytest.raises(ValueError, match=r"data\.sequences is 12 there and 20 here"):
+        pretrain(SMALL, other, tmp_path / "run", quiet=True)
