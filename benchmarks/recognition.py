@@ -74,8 +74,11 @@ def main() -> None:
 
 
 def measure(store: Path, work: Path, method: str, protocol: str, seed: int) -> dict[str, Any]:
-    """One run: pretrain, then both evaluations."""
+    """One run: pretrain, then both evaluations; a run measured before is not repeated."""
     run = work / f"{store.name}-{protocol.replace(':', '')}-{method}-{seed}"
+    kept = run / "results" / "benchmark.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
     common = ["--data", str(store), "--json"]
     pretrain = ["pretrain", "--preset", "small", "--protocol", protocol, "--out", str(run)]
     pretrain += ["--train.seed", str(seed), *LENGTH.get(store.name, []), *METHODS[method], *common]
@@ -87,10 +90,11 @@ def measure(store: Path, work: Path, method: str, protocol: str, seed: int) -> d
         "protocol": protocol,
         "seed": seed,
         "pretrain_seconds": round(seconds, 1),
-        "command": "pcm3 " + " ".join(pretrain),
+        "command": "pcm3 " + " ".join(pretrain).replace(str(work), "runs"),
     }
     for task in ("linear", "knn"):
         measured[task] = call(["evaluate", task, "--run", str(run), *common])["metrics"]["top1"]
+    kept.write_text(json.dumps(measured))
     print(json.dumps(measured), file=sys.stderr, flush=True)
     return measured
 

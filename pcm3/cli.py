@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise ValueError(f"expected a command among {', '.join(COMMANDS)}, got {name!r}")
         COMMANDS[name](arguments[1:])
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt as stop:
         print(f"pcm3: {stop or 'stopped'}; run the same command to go on", file=sys.stderr)
         return 130
