@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,39 +16,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if arguments[:1] == ["--version"]:
-        print(f"pcm3 {__version__}")
-        return 0
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    name = arguments[0]
     try:
-        if name not in COMMANDS:
-            raise ValueError(f"expected a command among {', '.join(COMMANDS)}, got {name!r}")
-        COMMANDS[name](arguments[1:])
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        _dispatch([argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt as stop:
         print(f"pcm3: {stop or 'stopped'}; run the same command to go on", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         if debug:
             raise
-        print(f"pcm3: error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if debug:
-            raise
-        print(
-            f"pcm3: error: this command needs {error.name}; install it with "
-            "pip install 'pcm3[train]'",
-            file=sys.stderr,
-        )
+        print(f"pcm3: error: {_explain(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _dispatch(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+    elif arguments[0] == "--version":
+        print(f"pcm3 {__version__}")
+    elif arguments[0] in COMMANDS:
+        COMMANDS[arguments[0]](arguments[1:])
+    else:
+        raise ValueError(f"expected a command among {', '.join(COMMANDS)}, got {arguments[0]!r}")
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"this command needs {error.name}; install it with pip install 'pcm3[train]'"
+    return str(error)
 
 
 def _overview() -> str:

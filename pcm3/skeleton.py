@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from pcm3._limbs import PARTS, derive_parts, from_root
+
 __all__ = [
     "COCO17",
     "KINECT20",
@@ -24,9 +26,6 @@ __all__ = [
     "find_skeleton",
     "to_stream",
 ]
-
-PARTS = ("trunk", "left_arm", "right_arm", "left_leg", "right_leg")
-"""The five body parts that PCM3 masks and mixes."""
 
 Stream = Literal["joint", "bone", "motion"]
 
@@ -107,7 +106,7 @@ class Skeleton:
     @cached_property
     def depth_order(self) -> tuple[int, ...]:
         """Joint indices with every parent before its children (for forward kinematics)."""
-        return tuple(sorted(range(len(self)), key=lambda joint: len(self._ancestors(joint))))
+        return tuple(from_root(self.parents))
 
     def reordered(self, joints: Sequence[str]) -> Skeleton:
         """The same skeleton with its joints in another order, given by name.
@@ -172,19 +171,14 @@ class Skeleton:
         """
         joints = tuple(names)
         tree = tuple(int(parent) for parent in parents)
-        unsided = cls(name, joints, tree, {"all": tuple(range(len(joints)))}, _same(joints), 0)
-        if any(_side(joint) for joint in joints):
-            parts, mirror = _parts_from_names(unsided)
-        else:
-            parts, mirror = _parts_from_shape(unsided)
-        empty = [part for part in PARTS if not parts[part]]
-        if empty:
-            raise ValueError(
-                f"skeleton {name!r}: found no joints for {', '.join(empty)}; name the joints by "
-                "side and limb (left_elbow, right_knee) or construct Skeleton(...) with its parts"
-            )
+        everything = tuple(range(len(joints)))
+        cls(name, joints, tree, {"all": everything}, everything, 0)  # is it a tree at all?
+        try:
+            parts, mirror = derive_parts(joints, tree)
+        except ValueError as error:
+            raise ValueError(f"skeleton {name!r}: {error}") from None
         if center is None:
-            center = _default_center(unsided, parts["trunk"])
+            center = _default_center(joints, tree, parts["trunk"])
         elif isinstance(center, str):
             if center not in joints:
                 raise ValueError(f"expected a centre among {', '.join(joints)}, got {center!r}")
@@ -226,133 +220,12 @@ def _normal_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _same(joints: Sequence[str]) -> tuple[int, ...]:
-    return tuple(range(len(joints)))
-
-
-def _words(name: str) -> list[str]:
-    """Lower-case words of a joint name: camel case, digits and separators split it."""
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
-
-
-_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
-_LIMBS: dict[str, tuple[str, ...]] = {
-    "trunk": ("eye", "ear", "head", "nose", "mouth", "jaw", "face", "neck"),
-    "arm": ("arm", "shoulder", "elbow", "wrist", "hand", "collar", "clavicle"),
-    "leg": ("leg", "hip", "knee", "ankle", "foot", "toe", "heel", "thigh", "shin", "calf"),
-}
-
-
-def _side(name: str) -> str | None:
-    words = _words(name)
-    if words and words[0].startswith(("left", "right")):  # "lefthand"
-        return "left" if words[0].startswith("left") else "right"
-    return next((_SIDES[word] for word in words if word in _SIDES), None)
-
-
-def _limb(name: str) -> str | None:
-    """The limb that a joint name speaks of; the last word counts most (``hand_tip``, ``upleg``)."""
-    for word in reversed(_words(name)):
-        for limb, keys in _LIMBS.items():
-            if any(word.removesuffix("s").endswith(key) or word.endswith(key) for key in keys):
-                return limb
-    return None
-
-
-def _unsided(name: str) -> str:
-    return "".join(w for w in _words(name) if w not in _SIDES).replace("left", "").replace(
-        "right", ""
-    ) + "".join(re.findall(r"\d", name))
-
-
-def _parts_from_names(skeleton: Skeleton) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
-    sides: dict[int, str | None] = {-1: None}
-    limbs: dict[int, str | None] = {-1: None}
-    for joint in skeleton.depth_order:
-        parent, name = skeleton.parents[joint], skeleton.joints[joint]
-        sides[joint] = _side(name) or (
-            sides[parent] if _limb(name) in (None, "arm", "leg") else None
-        )
-        limbs[joint] = _limb(name) or limbs[parent]
-
-    def part(joint: int) -> str:
-        side, limb = sides[joint], limbs[joint]
-        return f"{side}_{limb}" if side and limb in ("arm", "leg") else "trunk"
-
-    count = len(skeleton)
-    parts = {name: tuple(j for j in range(count) if part(j) == name) for name in PARTS}
-    index = {(sides[j], _unsided(skeleton.joints[j])): j for j in range(count) if sides[j]}
-    opposite = {"left": "right", "right": "left"}
-    mirror = [
-        index.get((opposite[side], _unsided(skeleton.joints[j])), j) if (side := sides[j]) else j
-        for j in range(count)
-    ]
-    return parts, tuple(mirror)
-
-
-def _parts_from_shape(skeleton: Skeleton) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
-    """Arms and legs as the two largest pairs of equal sibling branches, at different joints."""
-    children: dict[int, list[int]] = {joint: [] for joint in range(-1, len(skeleton))}
-    for joint, parent in enumerate(skeleton.parents):
-        children[parent].append(joint)
-
-    def branch(joint: int) -> list[int]:  # depth first, larger sub-branches first
-        ordered = sorted(children[joint], key=lambda c: (-len(branch(c)), c))
-        return [joint] + [j for child in ordered for j in branch(child)]
-
-    def shape(joint: int) -> tuple[Any, ...]:
-        return tuple(sorted(shape(child) for child in children[joint]))
-
-    def twins(junction: int) -> list[tuple[int, int]]:  # a shape that three share is no pair
-        shapes = [shape(child) for child in children[junction]]
-        equal = [c for c, s in zip(children[junction], shapes, strict=True) if shapes.count(s) == 2]
-        return [
-            (a, b)
-            for i, a in enumerate(equal)
-            for b in equal[i + 1 :]
-            if shape(a) == shape(b) and len(branch(a)) > 1
-        ]
-
-    pairs = [(junction, a, b) for junction in range(len(skeleton)) for a, b in twins(junction)]
-    pairs.sort(key=lambda pair: -len(branch(pair[1])))
-    limbs: list[tuple[int, int, int]] = []
-    for pair in pairs:  # neither the eyes beside the shoulders nor fingers within an arm
-        within = [joint for top, a, b in limbs for joint in (top, *branch(a), *branch(b))]
-        if len(limbs) < 2 and pair[0] not in within:
-            limbs.append(pair)
-
-    def extra_branches(pair: tuple[int, int, int]) -> int:
-        """Branches at the junction besides the limbs and the way to the other pair."""
-        neighbours = len(children[pair[0]]) + (skeleton.parents[pair[0]] != -1)
-        return neighbours - 3
-
-    if len({extra_branches(pair) for pair in limbs}) < 2:
-        raise ValueError(
-            f"skeleton {skeleton.name!r}: expected two pairs of equal limbs, the legs ending the "
-            f"spine, found {len(limbs)} such pairs; name the joints by side and limb "
-            "(left_elbow, right_knee), or construct Skeleton(...) with its parts"
-        )
-    legs, arms = sorted(limbs, key=extra_branches)
-    parts: dict[str, tuple[int, ...]] = {}
-    mirror = list(range(len(skeleton)))
-    for limb, (_, a, b) in (("arm", arms), ("leg", legs)):
-        parts[f"left_{limb}"], parts[f"right_{limb}"] = (
-            tuple(sorted(branch(a))),
-            tuple(sorted(branch(b))),
-        )
-        for left, right in zip(branch(a), branch(b), strict=True):
-            mirror[left], mirror[right] = right, left
-    taken = {joint for part in parts.values() for joint in part}
-    parts["trunk"] = tuple(j for j in range(len(skeleton)) if j not in taken)
-    return {part: parts[part] for part in PARTS}, tuple(mirror)
-
-
-def _default_center(skeleton: Skeleton, trunk: Sequence[int]) -> int:
+def _default_center(joints: Sequence[str], parents: Sequence[int], trunk: Sequence[int]) -> int:
     for key in ("spinemid", "spine", "torso", "chest", "pelvis", "hip"):
         for joint in trunk:
-            if key in _normal_name(skeleton.joints[joint]):
+            if key in _normal_name(joints[joint]):
                 return joint
-    return skeleton.parents.index(-1)
+    return parents.index(-1)
 
 
 def _named(
