@@ -36,7 +36,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
     with tempfile.TemporaryDirectory() as folder:
         store = generate(Path(folder) / "store", sequences=options.batch_size * 2, persons=2)
-        batch = SkeletonDataset(store).__getitems__(list(range(options.batch_size)))
+        batch = SkeletonDataset(store).batch(range(options.batch_size))
     views = model.make_views(batch.clips, batch.lengths, generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
     output = model.loss(views)

@@ -89,7 +89,7 @@ def _demo(arguments: Sequence[str]) -> None:
     from pcm3.demo import demo  # noqa: PLC0415
 
     def options(
-        out: Path = Path("demo"), epochs: int = 40, seed: int = 0, json: bool = False
+        out: Path = Path("demo"), epochs: int = 120, seed: int = 0, json: bool = False
     ) -> None:
         """Pretrain on synthetic skeletons and compare with a random encoder.
 

@@ -88,7 +88,7 @@ def _draw_prediction(config: Config, store: Store, run: Path, file: Path) -> Pat
     assert checkpoint is not None
     model.load_state_dict(checkpoint["model"])
     test = SkeletonDataset(store, split(store, "xsub")[1])
-    batch = test.__getitems__(list(range(0, len(test), max(len(test) // 16, 1))))
+    batch = test.batch(range(0, len(test), max(len(test) // 16, 1)))
     views = model.train().make_views(
         batch.clips, batch.lengths, generator=torch.Generator().manual_seed(0)
     )

@@ -101,11 +101,15 @@ class SkeletonDataset(Dataset[tuple[Tensor, int]]):
         """One clip (C, T, V, M) float32 and its label."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected an item in [0, {len(self)}), got {index}")
-        batch = self.__getitems__([index])
+        batch = self.batch([index])
         return batch.clips[0], int(batch.labels[0])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """A whole batch at once; the data loader calls this."""
+        """The items at once: data loaders call this where it is there."""
+        return self.batch(indices)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The items with these indices as one zero-padded batch."""
         wanted = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[wanted]
         _, present, joints, channels = self.store.frames.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -33,6 +33,7 @@ from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
 
 if TYPE_CHECKING:
     from pcm3.data.dataset import SkeletonDataset
+    from pcm3.training.config import TrainConfig
 
 Positive = Literal["intra", "inter", "mask", "predict"]
 PromptPosition = Literal["pre_norm", "post_norm"]
@@ -202,6 +203,7 @@ class PCM3(nn.Module):
         self.info_nce = InfoNCE(temperature)
         self.relational_kl = RelationalKL(student_temperature, teacher_temperature)
         self.masked_mse = MaskedMSE()
+        self._recipe: TrainConfig | None = None
 
     def forward(
         self,
@@ -383,12 +385,13 @@ class PCM3(nn.Module):
             dataset: The training sequences.
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
-            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say.
+            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
+                the others are the preset's, or the paper's for a model built without one.
         """
         from pcm3.training.config import TrainConfig  # noqa: PLC0415
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
-        fit(self, dataset, TrainConfig(**options), out)
+        fit(self, dataset, replace(self._recipe or TrainConfig(), **options), out)
         return self
 
     @classmethod
@@ -400,7 +403,7 @@ class PCM3(nn.Module):
         in_channels: int = 3,
         **changes: Any,
     ) -> PCM3:
-        """Build the model of a named preset.
+        """Build the model of a named preset; ``fit`` then trains by the preset's recipe.
 
         Args:
             name: ``"ntu60-xsub"`` for example; :data:`pcm3.training.presets.PRESETS` lists all.
@@ -411,7 +414,10 @@ class PCM3(nn.Module):
         """
         from pcm3.training.presets import get_preset  # noqa: PLC0415
 
-        return get_preset(name).model.build(skeleton, persons, in_channels, **changes)
+        preset = get_preset(name)
+        model = preset.model.build(skeleton, persons, in_channels, **changes)
+        model._recipe = preset.train
+        return model
 
 
 def _check_arguments(

@@ -661,3 +661,16 @@ def test_the_loss_falls() -> None:
         errors.append(float(output.terms["masked_mse"]))
     assert sum(totals[-5:]) < 0.8 * sum(totals[:5])
     assert sum(errors[-5:]) < sum(errors[:5])
+
+
+def test_fit_follows_the_preset_and_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pcm3.training import trainer
+    from pcm3.training.config import TrainConfig
+    from pcm3.training.presets import get_preset
+
+    used: list[TrainConfig] = []
+    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    model = PCM3.from_preset("small", KINECT20, persons=1)
+    assert model.fit(None, epochs=3) is model
+    PCM3(GRUEncoder(NTU25, hidden=4), NTU25, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
+    assert used == [replace(get_preset("small").train, epochs=3), TrainConfig(epochs=3)]

@@ -20,10 +20,11 @@ from pcm3 import PCM3
 from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
-from pcm3.data.synthetic import generate
+from pcm3.data.synthetic import generate, synthetic_sequences
+from pcm3.data.writer import StoreWriter
 from pcm3.hub import load_encoder
 from pcm3.methods import Views
-from pcm3.skeleton import NTU25
+from pcm3.skeleton import KINECT20, NTU25
 from pcm3.training.config import Config, ModelConfig, TrainConfig
 from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
@@ -405,3 +406,14 @@ def test_a_run_of_other_data_is_not_continued(store: Store, tmp_path: Path) -> N
     other = generate(tmp_path / "other", sequences=20, classes=2, subjects=2, frames=(10, 12))
     with pytest.raises(ValueError, match=r"data\.sequences is 12 there and 20 here"):
         pretrain(SMALL, other, tmp_path / "run", quiet=True)
+
+
+def test_pretraining_needs_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with StoreWriter(tmp_path / "store", KINECT20, class_names=[]) as writer:
+        for sequence in synthetic_sequences(sequences=8, skeleton=KINECT20, frames=(12, 20)):
+            writer.add(sequence.frames, -1, subjects=1)
+    config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=1), protocol="all")
+    records = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
+    assert len(records) == 1
+    assert "knn" not in records[0]
+    assert "no nearest-neighbour checks during training" in capsys.readouterr().err
