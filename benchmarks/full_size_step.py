@@ -56,6 +56,7 @@ def main() -> None:
         "total_after_the_step": float(model.eval().loss(views).total.detach()),
         "environment": environment(),
     }
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "full_size_step.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

@@ -41,6 +41,7 @@ def main() -> None:
         "beyond_torch_seconds": round(with_parts - torch_only, 3),
         "environment": environment(),
     }
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "import_time.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

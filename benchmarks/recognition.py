@@ -69,6 +69,7 @@ def main() -> None:
         "environment": environment() | {"threads_per_run": 1, "runs_at_once": options.jobs},
     }
     file = options.out / f"recognition_{options.dataset}.json"
+    options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["summary"], indent=2))
 
