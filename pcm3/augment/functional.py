@@ -35,7 +35,7 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     """Cut a range of frames out of every clip and resize it linearly to ``size`` frames.
 
     Equals ``torch.nn.functional.interpolate(mode="linear", align_corners=False)`` of each crop
-    (PCM3 Sec. 3.2, temporal crop-resize).
+    (PCM3 Sec. 3.1, temporal crop-resize).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
@@ -192,7 +192,7 @@ def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
 def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
     """Replace a region of joints and frames, in all persons, by that of another clip.
 
-    The paste of CutMix (Yun et al. 2019) on the joint-time grid (PCM3 Sec. 3.2).
+    The paste of CutMix (Yun et al. 2019) on the joint-time grid (PCM3 Sec. 3.1).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
@@ -213,7 +213,7 @@ def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
 
     The first ``min(2 * length, T)`` frames are resampled to ``length`` frames, nearest neighbour
     (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around repeat the
-    ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.2).
+    ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.

@@ -66,7 +66,7 @@ class _Mix(Described, ABC):
 class CutMix(_Mix):
     """Replace body parts over a range of frames by the partner's (CutMix, Yun et al. 2019).
 
-    On the joint-time grid, as PCM3 Sec. 3.2 does: a number of parts uniform in ``parts``, an extent
+    On the joint-time grid, as PCM3 Sec. 3.1 does: a number of parts uniform in ``parts``, an extent
     uniform in ``extent`` cells of ``T / grid`` frames, a start uniform on that grid. Where T is not
     a multiple of ``grid``, the borders of the cells are rounded to whole frames. ``lam`` is the
     pasted share of the joint-time grid.
@@ -133,7 +133,7 @@ class ResizeMix(CutMix):
     """Paste body parts of the partner, played up to twice as fast (ResizeMix, Qin et al. 2020).
 
     Like ``CutMix``, but the range of ``rt`` frames shows the partner's first ``min(2 * rt, T)``
-    frames, resampled by nearest neighbour (PCM3 Sec. 3.2).
+    frames, resampled by nearest neighbour (PCM3 Sec. 3.1).
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.

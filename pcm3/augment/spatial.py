@@ -15,7 +15,7 @@ __all__ = ["JointJitter", "Rotate", "Shear"]
 
 
 class Shear(Transform):
-    """Slant the body: ``x' = S x`` with ones on the diagonal of S (PCM3 Sec. 3.2).
+    """Slant the body: ``x' = S x`` with ones on the diagonal of S (PCM3 Sec. 3.1).
 
     The other entries are uniform in [-amplitude, amplitude]; all frames, joints and persons of a
     sample share one matrix. Any number of channels.
@@ -48,7 +48,7 @@ class Shear(Transform):
 
 
 class JointJitter(Transform):
-    """Erase or distort some joints (PCM3 Sec. 3.2).
+    """Erase or distort some joints (PCM3 Sec. 3.1).
 
     ``int(V * ratio)`` joints, the same in all frames and persons of a sample, are set to zero or
     mapped by a random matrix with entries uniform in [-amplitude, amplitude].

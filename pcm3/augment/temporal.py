@@ -16,7 +16,7 @@ __all__ = ["TemporalClip", "TemporalCropResize"]
 
 
 class TemporalCropResize(Described):
-    """Cut a random range of valid frames and resize it linearly (PCM3 Sec. 3.2).
+    """Cut a random range of valid frames and resize it linearly (PCM3 Sec. 3.1).
 
     Of ``n`` valid frames ``min(max(floor(n * ratio), min_frames), n)`` are kept, with
     ``ratio ~ U(scale)`` and a uniform start.
