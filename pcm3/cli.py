@@ -86,7 +86,12 @@ def _finish(
 
 def _demo(arguments: Sequence[str]) -> None:
     """Synthetic skeletons, pretraining, evaluation: a table and pictures in minutes."""
+    import torch  # noqa: PLC0415
+
     from pcm3.demo import demo  # noqa: PLC0415
+
+    # On tensors this small a second thread gains little, and loses much on a busy machine.
+    torch.set_num_threads(1)
 
     def options(
         out: Path = Path("demo"), epochs: int = 120, seed: int = 0, json: bool = False
