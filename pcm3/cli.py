@@ -120,7 +120,7 @@ def _prepare(arguments: Sequence[str]) -> None:
         format: Positional[Literal["packed"]],
         source: Positional[Path],
         store: Positional[Path],
-        normalization: Literal["center", "none"] = "center",
+        normalization: Literal["none", "center", "isc", "sgn"] = "center",
         dtype: Literal["float32", "float16"] = "float32",
         min_frames: int = 1,
         overwrite: bool = False,
@@ -133,7 +133,8 @@ def _prepare(arguments: Sequence[str]) -> None:
             source: The file to read.
             store: The folder to write; appears only when it is complete.
             normalization: Recipe for the coordinates; center subtracts the first person's spine
-                frame by frame.
+                frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
+                recordings from several cameras need; sgn (MAMP) moves each recording once.
             dtype: Type of the stored coordinates.
             min_frames: Drop shorter sequences.
             overwrite: Replace a store that is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 import numpy as np
@@ -9,14 +10,26 @@ from numpy.typing import NDArray
 
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Normalization", "normalize"]
+__all__ = ["Normalization", "normalize", "pad_null_frames"]
 
-Normalization = Literal["none", "center"]
+Normalization = Literal["none", "center", "isc", "sgn"]
+
+_ISC_BODIES, _ISC_FRAMES = 4, 300
+_SGN_MIN_FRAMES, _SGN_MAX_ASPECT, _SGN_MAX_NOISE = 12, 0.8, 0.69754
+_PELVIS = {"hipcenter", "centerhip", "pelvis", "waist", "spinebase", "hips", "midhip"}
+
+Frames = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 def normalize(
-    frames: NDArray[np.float32], skeleton: Skeleton, recipe: Normalization
-) -> NDArray[np.float32]:
+    frames: Frames,
+    skeleton: Skeleton,
+    recipe: Normalization,
+    persons: int | None = None,
+    *,
+    duplicate_single: bool = False,
+) -> Frames:
     """Normalise one sequence.
 
     ``"none"`` changes nothing. ``"center"`` subtracts, frame by frame, the centre joint of
@@ -24,25 +37,86 @@ def normalize(
     that centre joint is itself absent, the one of the nearest earlier frame is used, or of the
     first frame that has it.
 
+    ``"isc"`` is what PCM3, CMD and ISC train on. Of the first four bodies those with the highest
+    spread become persons 0, 1, ...; ``pad_null_frames`` of each; the centre as above, but where
+    it is absent nothing is subtracted, and joints whose coordinates sum to 0 stay 0; then all is
+    rotated so that in frame 0 of person 0 pelvis to centre joint points to +z, and again so that
+    left to right shoulder points to +x (which may undo the first). It cuts after 300 frames, as
+    its authors do, but does not pad to 300: the padding runs to the sequence's own end, which
+    are the very frames that their training reads.
+
+    ``"sgn"`` is what MAMP and CTR-GCN train on. Frames without anyone are dropped, then bodies
+    that are short (at most 11 frames, unless all are) or in most frames broader than a person
+    is; the rest are put into two slots by their motion, and moved, not rotated, so that the
+    centre joint of person 0 is the origin in its first frame.
+
     Args:
-        frames: (T, M, V, C); 0 where nobody is.
-        skeleton: Names the centre joint.
-        recipe: ``"none"`` or ``"center"``.
+        frames: (T, B, V, C), any number of bodies; 0 where nobody is.
+        skeleton: Names the joints; ``"isc"`` needs its centre, pelvis and shoulders.
+        recipe: ``"none"``, ``"center"``, ``"isc"`` or ``"sgn"``.
+        persons: M of the result, zero-padded. By default B; 2 for ``"sgn"``. Where ``"none"``
+            and ``"center"`` get more bodies, those with the highest spread stay, in their order:
+            the standard deviation over frames and joints, summed over coordinates.
+        duplicate_single: ``"sgn"`` only: where nobody else is, person 1 is a copy of person 0 (the
+            published NTU-120 data) instead of zeros (NTU-60).
 
     Returns:
-        (T, M, V, C) float32.
+        (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without dropped frames
+        for ``"sgn"``.
 
     Raises:
-        ValueError: If the recipe is unknown.
+        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates.
     """
-    if recipe == "none":
-        return frames
-    if recipe == "center":
-        return _center(frames, skeleton.center)
-    raise ValueError(f"expected a normalization among {get_args(Normalization)}, got {recipe!r}")
+    if recipe not in get_args(Normalization):
+        expected = get_args(Normalization)
+        raise ValueError(f"expected a normalization among {expected}, got {recipe!r}")
+    if frames.ndim != 4 or frames.shape[2] != len(skeleton):
+        raise ValueError(
+            f"expected frames (T, B, V={len(skeleton)}, C) of skeleton {skeleton.name!r}, "
+            f"got {frames.shape}"
+        )
+    if recipe == "isc" and frames.shape[3] != 3:
+        raise ValueError(f"'isc' rotates 3D coordinates, got C={frames.shape[3]}")
+    if persons is None:
+        persons = 2 if recipe == "sgn" else frames.shape[1]
+    elif persons < 1:
+        raise ValueError(f"expected at least 1 person, got {persons}")
+    if 0 in frames.shape[:2]:
+        return np.zeros((len(frames), persons, *frames.shape[2:]), dtype=np.float32)
+    if recipe == "isc":
+        return _isc(frames, skeleton, persons)
+    if recipe == "sgn":
+        return _slots(_sgn(frames, skeleton.center, duplicate_single), persons)
+    if frames.shape[1] > persons:
+        frames = frames[:, np.sort(_by_spread(frames)[:persons])]
+    frames = _slots(frames.astype(np.float32, copy=False), persons)
+    return _center(frames, skeleton.center) if recipe == "center" else frames
 
 
-def _center(frames: NDArray[np.float32], joint: int) -> NDArray[np.float32]:
+def _slots(frames: Frames, persons: int) -> Frames:
+    """The first slots, and zeros after them."""
+    missing = persons - frames.shape[1]
+    if missing > 0:
+        return np.pad(frames, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    return frames[:, :persons] if missing else frames
+
+
+def _seen(frames: Frames) -> Mask:
+    """Which frames (..., V, C) hold anything, (...)."""
+    return np.asarray(frames.any((-1, -2)))
+
+
+def _by_spread(frames: Frames) -> NDArray[np.int64]:
+    """Bodies, the one with the highest spread over its non-empty frames first."""
+    scores = []
+    for body in range(frames.shape[1]):
+        own = frames[:, body].astype(np.float64)
+        own = own[_seen(frames[:, body])]
+        scores.append(own.std((0, 1)).sum() if len(own) else 0.0)
+    return np.argsort(-np.array(scores), kind="stable")
+
+
+def _center(frames: Frames, joint: int) -> Frames:
     centers = frames[:, 0, joint]
     seen = centers.any(-1)
     if not seen.any():
@@ -50,3 +124,142 @@ def _center(frames: NDArray[np.float32], joint: int) -> NDArray[np.float32]:
     latest = np.maximum.accumulate(np.where(seen, np.arange(len(frames)), int(np.argmax(seen))))
     present = frames.any(-1, keepdims=True)
     return (frames - centers[latest, None, None]) * present
+
+
+def pad_null_frames(person: Frames, size: int) -> Frames:
+    """Fill one person's empty frames at the end by repeating what is before them, in a cycle.
+
+    Where the very first frame is empty, all empty frames are taken out before, else gaps in the
+    middle stay. A person that is never there stays zero.
+
+    Args:
+        person: (T, V, C), cut after ``size`` frames.
+        size: Frames of the result.
+
+    Returns:
+        (size, V, C).
+
+    Example:
+        >>> frames = np.array([0, 0, 1, 2, 3], dtype=np.float32).reshape(5, 1, 1)
+        >>> pad_null_frames(frames, 10).ravel().astype(int).tolist()
+        [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
+    """
+    person = person[:size]
+    seen = _seen(person)
+    if not seen.any():
+        return np.zeros((size, *person.shape[1:]), dtype=person.dtype)
+    until = len(seen) - int(np.argmax(seen[::-1]))
+    person = person[:until] if seen[0] else person[seen]
+    return person[np.arange(size) % len(person)]
+
+
+def _isc(frames: Frames, skeleton: Skeleton, persons: int) -> Frames:
+    size = min(len(frames), _ISC_FRAMES)
+    order = _by_spread(frames[:, :_ISC_BODIES])[:persons]
+    bodies = np.stack([pad_null_frames(frames[:, body], size) for body in order], axis=1)
+    clip = _slots(bodies, persons).astype(np.float64)
+    absent = clip.sum(-1, keepdims=True) == 0
+    clip = np.where(absent, 0.0, clip - clip[:, :1, skeleton.center, None])
+    pelvis, left, right = _landmarks(skeleton)
+    clip = _turn(clip, pelvis, (skeleton.center,), (0.0, 0.0, 1.0))
+    clip = _turn(clip, (left,), (right,), (1.0, 0.0, 0.0))
+    return clip.astype(np.float32)
+
+
+def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
+    """The pelvis (or the joints it is the mean of), the left and the right shoulder."""
+
+    def top(part: str) -> int:
+        return next(joint for joint in skeleton.depth_order if joint in skeleton.parts[part])
+
+    names = [re.sub(r"[^a-z]", "", name.lower()) for name in skeleton.joints]
+    pelvis = tuple(joint for joint, name in enumerate(names) if name in _PELVIS)[:1]
+    return pelvis or (top("left_leg"), top("right_leg")), top("left_arm"), top("right_arm")
+
+
+def _turn(
+    clip: NDArray[np.float64],
+    start: tuple[int, ...],
+    end: tuple[int, ...],
+    axis: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """Rotate so that, in frame 0 of person 0, ``start`` to ``end`` points along ``axis``."""
+    first = clip[0, 0]
+    vector = first[list(end)].mean(0) - first[list(start)].mean(0)
+    skipped = clip.sum((-1, -2), keepdims=True) == 0
+    return np.where(skipped, clip, clip @ _minimal_rotation(vector, np.array(axis)).T)
+
+
+def _minimal_rotation(
+    vector: NDArray[np.float64], axis: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The rotation about their cross product that turns ``vector`` to the unit vector ``axis``.
+
+    Identity where vector, cross product or angle are below 1e-6, also for opposite directions.
+    """
+    cross = np.cross(vector, axis)
+    sine = float(np.linalg.norm(cross))
+    angle = np.arctan2(sine, vector @ axis)
+    if min(np.abs(vector).sum(), np.abs(cross).sum(), angle) < 1e-6:
+        return np.eye(3)
+    x, y, z = cross / sine
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew)
+
+
+def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
+    """(T', 2, V, C)."""
+    present = _seen(frames)
+    frames, present = frames[present.any(1)], present[present.any(1)]
+    motions = {
+        body: _motion(frames[present[:, body], body])
+        for body in np.flatnonzero(present.any(0)).tolist()
+    }
+    if len(motions) > 1:
+        motions = _without_noise(frames, present, motions)
+    actors = _cast(frames, present, sorted(motions, key=lambda body: -motions[body]))
+    seen = _seen(actors)
+    actors, seen = actors[seen.any(1)], seen[seen.any(1)]
+    if len(actors):
+        origin = actors[int(np.argmax(seen[:, 0])), 0, center]
+        actors = (actors - origin) * seen[..., None, None]
+    if duplicate_single and not seen[:, 1].any():
+        actors[:, 1] = actors[:, 0]
+    return actors
+
+
+def _motion(own: Frames) -> float:
+    """Sum over coordinates of their variance over all frames and joints (T, V, C)."""
+    return float(own.astype(np.float64).var((0, 1)).sum())
+
+
+def _without_noise(frames: Frames, present: Mask, motions: dict[int, float]) -> dict[int, float]:
+    """The bodies that are persons, with their motion."""
+    long = [body for body in motions if present[:, body].sum() >= _SGN_MIN_FRAMES]
+    kept = {body: motions[body] for body in long or motions}
+    for body in list(kept):
+        if len(kept) == 1:
+            break
+        own = frames[present[:, body], body]
+        width, height = np.moveaxis(np.ptp(own, axis=1)[:, :2], 1, 0)
+        valid = width <= _SGN_MAX_ASPECT * height
+        if (~valid).mean() >= _SGN_MAX_NOISE:
+            del kept[body]
+        else:
+            kept[body] = min(kept[body], _motion(own[valid]))
+    return kept
+
+
+def _cast(frames: Frames, present: Mask, bodies: list[int]) -> Frames:
+    """Put bodies into two slots, each into the first that nobody has from its start to its end."""
+    actors = np.zeros((len(frames), 2, *frames.shape[2:]), dtype=np.float32)
+    taken: list[tuple[int, int]] = [(len(frames), -1), (len(frames), -1)]
+    for body in bodies:
+        own = np.flatnonzero(present[:, body])
+        first, last = int(own[0]), int(own[-1])
+        for slot, (start, end) in enumerate(taken):
+            if end < start or last < start or first > end:
+                actors[own, slot] = frames[own, body]
+                taken[slot] = min(start, first), max(end, last)
+                break
+    return actors

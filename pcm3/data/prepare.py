@@ -63,14 +63,20 @@ def prepare(
         overwrite=overwrite,
     ) as writer:
         for index, recording in enumerate(recordings):
-            frames = recording.frames
+            persons = recording.frames.shape[1]
+            frames = normalize(recording.frames, recordings.skeleton, normalization, persons)
+            if recording.frame_labels is not None and len(frames) != len(recording.frames):
+                raise ValueError(
+                    f"normalization {normalization!r} drops frames, so that frame labels would no "
+                    "longer fit; expected 'center' or 'none' for untrimmed recordings"
+                )
             if len(frames) < min_frames:
                 dropped.append({"index": index, "reason": f"{len(frames)} frames"})
             elif not frames.any():
                 dropped.append({"index": index, "reason": "all coordinates are zero"})
             else:
                 writer.add(
-                    normalize(frames, recordings.skeleton, normalization),
+                    frames,
                     recording.label,
                     frame_labels=recording.frame_labels,
                     segments=recording.segments,
