@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcm3.data.normalize import normalize
-from pcm3.skeleton import SBU15
+from pcm3.data.normalize import normalize, pad_null_frames
+from pcm3.skeleton import KINECT20, NTU25, SBU15, UIPRMD22
 
 CENTER = SBU15.center
 
@@ -62,3 +62,264 @@ def test_no_center_at_all(frames):
 def test_unknown_recipe(frames):
     with pytest.raises(ValueError, match=r"expected a normalization among .*got 'x'"):
         normalize(frames, SBU15, "x")
+
+
+def test_persons_pads_and_chooses(frames):
+    padded = normalize(frames, SBU15, "none", persons=4)
+    np.testing.assert_array_equal(padded[:, :2], frames)
+    assert padded.shape == (6, 4, 15, 3)
+    assert not padded[:, 2:].any()
+    bodies = np.concatenate([frames * s for s in (0.1, 1.0, 0.01)], axis=1)
+    kept = normalize(bodies, SBU15, "none", persons=2)
+    np.testing.assert_array_equal(kept, frames)
+    centered = normalize(bodies, SBU15, "center", persons=2)
+    np.testing.assert_array_equal(centered, normalize(frames, SBU15, "center"))
+    with pytest.raises(ValueError, match="expected at least 1 person, got 0"):
+        normalize(frames, SBU15, "none", persons=0)
+
+
+@pytest.mark.parametrize("recipe", ["none", "center", "isc", "sgn"])
+def test_nobody(recipe):
+    for shape in ((3, 0, 15, 3), (0, 2, 15, 3), (0, 0, 15, 3)):
+        result = normalize(np.zeros(shape, np.float32), SBU15, recipe, persons=2)
+        assert result.shape == (shape[0], 2, 15, 3)
+        assert not result.any()
+    zeros = normalize(np.zeros((4, 3, 15, 3), np.float32), SBU15, recipe, persons=2)
+    assert zeros.shape == (0 if recipe == "sgn" else 4, 2, 15, 3)
+    assert not zeros.any()
+
+
+def test_wrong_shapes(frames):
+    with pytest.raises(ValueError, match=r"expected frames \(T, B, V=25, C\) of skeleton 'ntu25'"):
+        normalize(frames, NTU25, "isc")
+    with pytest.raises(ValueError, match="'isc' rotates 3D coordinates, got C=2"):
+        normalize(frames[..., :2], SBU15, "isc")
+
+
+def numbers(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "expected"),
+    [
+        ([0, 0, 1, 2, 3], 10, [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]),
+        ([0, 0, 1, 2, 3, 0, 0, 0, 0, 0], 10, [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]),
+        ([0, 1, 0, 2], 4, [1, 2, 1, 2]),
+        ([1, 0, 2], 8, [1, 0, 2, 1, 0, 2, 1, 0]),
+        ([1, 0, 2, 0, 0], 5, [1, 0, 2, 1, 0]),
+        ([1, 2, 3], 3, [1, 2, 3]),
+        ([1, 2, 3], 2, [1, 2]),
+        ([0, 0], 3, [0, 0, 0]),
+        ([0, 0, 5], 2, [0, 0]),
+    ],
+)
+def test_pad_null_frames(given, size, expected):
+    assert pad_null_frames(numbers(*given), size).ravel().tolist() == expected
+
+
+def people(length: int = 20, bodies: int = 2, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    still = rng.normal(0, 0.5, (1, bodies, 25, 3)) + np.array([0, 0, 3])
+    return (still + rng.normal(0, 0.05, (length, bodies, 25, 3)).cumsum(0)).astype(np.float32)
+
+
+def spread(person: np.ndarray) -> float:
+    seen = [frame for frame in person.astype(np.float64) if frame.any()]
+    values = [[[frame[v][c] for frame in seen for v in range(25)]] for c in range(3)]
+    return sum(float(np.std(value)) for value in values) if seen else 0.0
+
+
+def turn(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """The minimal rotation by another way: two reflections."""
+    unit = vector / np.linalg.norm(vector)
+    half = unit + axis
+    half /= np.linalg.norm(half)
+    eye = np.eye(3)
+    return (2 * np.outer(half, half) - eye) @ (2 * np.outer(unit, unit) - eye)
+
+
+def isc_slowly(frames: np.ndarray) -> np.ndarray:
+    """Joint by joint, padded to 300 frames and cut again, as the recipe is told."""
+    bodies = sorted((frames[:300, b] for b in range(min(4, frames.shape[1]))), key=spread)[::-1][:2]
+    clip = np.zeros((300, 2, 25, 3))
+    for person, body in enumerate(bodies):
+        clip[: len(body), person] = body
+        if not clip[:, person].any():
+            continue
+        if not clip[0, person].any():
+            kept = [frame.copy() for frame in clip[:, person] if frame.any()]
+            clip[:, person] = 0
+            clip[: len(kept), person] = kept
+        for t in range(300):
+            if not clip[t:, person].any():
+                for later in range(t, 300):
+                    clip[later, person] = clip[later - t, person]
+                break
+    for t in range(300):
+        center = clip[t, 0, 1].copy()
+        for person, joint in np.ndindex(2, 25):
+            if clip[t, person, joint].sum() != 0:
+                clip[t, person, joint] -= center
+    for start, end, axis in ((0, 1, [0, 0, 1]), (4, 8, [1, 0, 0])):
+        rotation = turn(clip[0, 0, end] - clip[0, 0, start], np.array(axis, float))
+        for t, person, joint in np.ndindex(300, 2, 25):
+            clip[t, person, joint] = rotation @ clip[t, person, joint]
+    return clip[: len(frames)]
+
+
+@pytest.mark.parametrize("case", ["plain", "late", "gap", "single", "many", "joints", "long"])
+def test_isc_is_what_the_recipe_says(case):
+    frames = people(310 if case == "long" else 12, {"single": 1, "many": 5}.get(case, 2))
+    if case == "late":
+        frames[:3, 0] = frames[5, 0] = frames[:4, 1] = 0
+    elif case == "gap":
+        frames[5:8, 0] = frames[9:, 1] = 0
+    elif case == "joints":
+        frames[2, 0, 1] = frames[3, 1, 4] = frames[6, 0, 7] = 0
+    elif case == "many":
+        frames[:, 4] *= 9  # the fifth is not looked at
+    before = frames.copy()
+    result = normalize(frames, NTU25, "isc", persons=2)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(frames, before)
+    np.testing.assert_allclose(result, isc_slowly(frames), atol=2e-6)
+
+
+def test_isc_facts():
+    result = normalize(people(), NTU25, "isc")
+    shoulders = result[0, 0, 8] - result[0, 0, 4]
+    assert shoulders[0] > 0
+    np.testing.assert_allclose(shoulders[1:], 0, atol=1e-6)
+    assert not result[:, 0, 1].any()
+    np.testing.assert_allclose(  # rigid: distances stay
+        np.linalg.norm(result[:, 0, 3] - result[:, 1, 9], axis=-1),
+        min_distances(people(), result),
+        atol=1e-5,
+    )
+
+
+def min_distances(frames: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Distance of joint 3 of the person that came first to joint 9 of the other."""
+    order = (0, 1) if spread(frames[:, 0]) >= spread(frames[:, 1]) else (1, 0)
+    return np.linalg.norm(frames[:, order[0], 3] - frames[:, order[1], 9], axis=-1)
+
+
+def test_isc_without_a_direction():
+    frames = np.zeros((3, 1, 25, 3), np.float32)
+    frames[:, 0, 3] = [0.0, 1.0, 0.5]
+    np.testing.assert_array_equal(normalize(frames, NTU25, "isc"), frames)
+    frames[:, 0, 0] = [0, 0, 1]  # pelvis to spine mid is exactly -z
+    np.testing.assert_array_equal(normalize(frames, NTU25, "isc"), frames)
+
+
+@pytest.mark.parametrize("skeleton", [SBU15, KINECT20, UIPRMD22], ids=lambda s: s.name)
+def test_isc_of_other_skeletons(skeleton):
+    shape = (5, 1, len(skeleton), 3)
+    frames = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    result = normalize(frames, skeleton, "isc")
+    arms = {"sbu15": (3, 6), "kinect20": (4, 8), "uiprmd22": (6, 10)}[skeleton.name]
+    shoulders = result[0, 0, arms[1]] - result[0, 0, arms[0]]
+    assert shoulders[0] > 0
+    np.testing.assert_allclose(shoulders[1:], 0, atol=1e-6)
+    centered = (frames - frames[:, :, skeleton.center, None])[0, 0].astype(float)
+    pelvis = centered[[9, 12]].mean(0) if skeleton is SBU15 else centered[0]
+    first = centered @ turn(-pelvis, np.array([0.0, 0, 1])).T
+    both = first @ turn(first[arms[1]] - first[arms[0]], np.array([1.0, 0, 0])).T
+    np.testing.assert_allclose(result[0, 0], both, atol=1e-5)
+
+
+def narrow(length: int, motion: float, seed: int = 0) -> np.ndarray:
+    """A body (T, 25, 3) that is twice as high as broad and moves so much."""
+    rng = np.random.default_rng(seed)
+    body = np.zeros((length, 25, 3), np.float32)
+    body[:, :, 0] = np.linspace(-0.5, 0.5, 25)
+    body[:, :, 1] = np.linspace(-1, 1, 25)
+    body[:, :, 2] = 3
+    return (body + motion * rng.normal(size=(length, 1, 3))).astype(np.float32)
+
+
+def scene(*bodies: tuple[int, np.ndarray], length: int = 40) -> np.ndarray:
+    frames = np.zeros((length, len(bodies), 25, 3), np.float32)
+    for slot, (start, body) in enumerate(bodies):
+        frames[start : start + len(body), slot] = body
+    return frames
+
+
+def moved(frames: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    return (frames - origin) * frames.any((-1, -2), keepdims=True)
+
+
+def test_sgn_single_person():
+    body = narrow(30, 0.1)
+    frames = scene((3, body))
+    frames[10] = 0
+    result = normalize(frames, NTU25, "sgn")
+    kept = np.delete(body, 7, axis=0)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result[:, 0], kept - body[0, 1])  # nobody's frames are dropped
+    assert not result[:, 1].any()
+    twins = normalize(frames, NTU25, "sgn", duplicate_single=True)
+    np.testing.assert_array_equal(twins[:, 1], result[:, 0])
+    assert normalize(frames, NTU25, "sgn", persons=1).shape == (29, 1, 25, 3)
+    assert not normalize(frames, NTU25, "sgn", persons=3)[:, 2].any()
+
+
+def test_sgn_more_motion_comes_first():
+    calm, lively = narrow(40, 0.1, 1), narrow(35, 0.5, 2)
+    result = normalize(scene((0, calm), (5, lively)), NTU25, "sgn", duplicate_single=True)
+    origin = lively[0, 1]  # of the first frame that has person 0, which is not the first frame
+    np.testing.assert_array_equal(result[5:, 0], lively - origin)
+    assert not result[:5, 0].any()
+    np.testing.assert_array_equal(result[:, 1], calm - origin)
+
+
+def test_sgn_drops_short_bodies():
+    long, short = narrow(40, 0.1), narrow(11, 0.9)
+    result = normalize(scene((0, long), (0, short)), NTU25, "sgn")
+    np.testing.assert_array_equal(result[:, 0], long - long[0, 1])
+    assert not result[:, 1].any()
+    result = normalize(scene((0, long), (0, narrow(12, 0.9))), NTU25, "sgn")
+    assert result[:12].any((-1, -2)).all()
+    both = normalize(scene((0, narrow(11, 0.1)), (0, narrow(9, 0.9)), length=11), NTU25, "sgn")
+    assert both.any((0, 2, 3)).all()  # all are short
+
+
+@pytest.mark.parametrize(("broad_frames", "stays"), [(27, True), (28, False)])  # 0.675, 0.7
+def test_sgn_drops_broad_bodies(broad_frames, stays):
+    person, chair = narrow(40, 0.1), narrow(40, 0.9, 5)
+    chair[:broad_frames, :, 0] *= 4
+    result = normalize(scene((0, chair), (0, person)), NTU25, "sgn")
+    assert result[:, 1].any() == stays
+    if not stays:
+        np.testing.assert_array_equal(result[:, 0], person - person[0, 1])
+    alone = normalize(scene((0, chair * [4, 1, 1])), NTU25, "sgn")
+    assert alone[:, 0].any()
+    two = normalize(scene((0, chair * [4, 1, 1]), (0, chair * [5, 1, 1])), NTU25, "sgn")
+    assert two.any((0, 2, 3)).tolist() == [True, False]  # never the last one
+
+
+def test_sgn_motion_counts_valid_frames_only():
+    steady, jumpy = narrow(40, 0.3, 1), narrow(40, 0.1, 2)
+    jumpy[:8, :, 0] *= 4
+    jumpy[:8] += 5  # much motion, but only in frames where it is too broad
+    result = normalize(scene((0, jumpy), (0, steady)), NTU25, "sgn")
+    np.testing.assert_array_equal(result[:, 0], steady - steady[0, 1])
+
+
+def test_sgn_slots():
+    first, second, third, fourth = (narrow(15, m, i) for i, m in enumerate((0.9, 0.5, 0.3, 0.1)))
+    frames = scene((0, first), (10, second), (20, third), (20, fourth))
+    result = normalize(frames, NTU25, "sgn")
+    origin = first[0, 1]
+    np.testing.assert_array_equal(result[:15, 0], first - origin)
+    np.testing.assert_array_equal(result[20:35, 0], third - origin)  # no overlap with the first
+    np.testing.assert_array_equal(result[10:25, 1], second - origin)
+    assert not result[25:, 1].any()  # the fourth overlaps both: discarded
+    assert len(result) == 35  # frames without anyone are dropped
+
+
+def test_sgn_drops_frames_of_discarded_bodies():
+    person, short = narrow(30, 0.1), narrow(10, 0.9)
+    result = normalize(scene((0, person), (30, short)), NTU25, "sgn")
+    np.testing.assert_array_equal(result[:, 0], moved(person, person[0, 1]))
