@@ -1,6 +1,6 @@
 """PCM3's mask, mixing, losses and queue in a plain PyTorch loop with a network of your own.
 
-Runs in seconds on synthetic skeletons and prints how the loss falls.
+Runs in seconds on synthetic skeletons and prints how the loss falls, epoch by epoch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pcm3 import NTU25, MemoryQueue
-from pcm3.augment import RandomMix, Shear, TemporalCropResize, TopologyMask
+from pcm3.augment import Compose, RandomMix, Shear, TemporalCropResize, TopologyMask
 from pcm3.augment.functional import apply_mask
 from pcm3.data import SkeletonDataset, collate, generate
 from pcm3.losses import InfoNCE
@@ -35,18 +35,21 @@ def main(epochs: int = 5) -> list[float]:
         key_network = copy.deepcopy(network).requires_grad_(False)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 
-        crop, shear = TemporalCropResize(size=32, scale=(0.5, 1.0), min_frames=16), Shear(0.5)
+        view = Compose(TemporalCropResize(size=32, scale=(0.5, 1.0), min_frames=16), Shear(0.5))
         hide, mix = TopologyMask(NTU25, ratio=0.4), RandomMix(NTU25)
         info_nce, queue = InfoNCE(temperature=0.1), MemoryQueue(size=96, dim=32)
+
+        for clips, lengths, _, _ in loader:  # real keys instead of the random ones it starts with
+            queue.enqueue(F.normalize(key_network(view(clips, lengths)), dim=1))
 
         losses = []
         for epoch in range(epochs):
             total = 0.0
             for clips, lengths, _, _ in loader:
-                view = shear(crop(clips, lengths))
-                masked = apply_mask(view, hide(view))
-                mixed = mix(view)
-                key = F.normalize(key_network(shear(crop(clips, lengths))), dim=1)
+                query_clips = view(clips, lengths)
+                masked = apply_mask(query_clips, hide(query_clips))
+                mixed = mix(query_clips)
+                key = F.normalize(key_network(view(clips, lengths)), dim=1)
                 lam = mixed.lam[:, None]
                 mixed_key = F.normalize((1 - lam) * key + lam * key[mixed.partner], dim=1)
                 loss = info_nce(F.normalize(network(masked), dim=1), key, queue.anchors)

@@ -13,6 +13,7 @@ def check_clips(
     channels: int | None = None,
     persons: int | None = None,
     finite: bool = False,
+    unbatched: bool = False,
 ) -> None:
     """Require clips ``(N, C, T, V, M)`` of the given sizes, or say what came instead.
 
@@ -23,17 +24,22 @@ def check_clips(
         persons: Required M, where given.
         finite: Also refuse NaN and infinity. On an accelerator this check is left out: it would
             make the host wait for the device.
+        unbatched: Also take one clip ``(C, T, V, M)``. Its C is at most 3, for with more it is
+            likely a batch ``(N, C, T, V)`` that lacks the axis of persons.
 
     Raises:
-        ValueError: With the expected and the received shape, or the first bad entry.
+        ValueError: With the expected and the received type or shape, or the first bad entry.
     """
-    wanted = f"(N, C{_equals(channels)}, T, V{_equals(joints)}, M{_equals(persons)})"
-    fits = clips.ndim == 5 and all(
-        size is None or clips.shape[axis] == size
-        for axis, size in ((1, channels), (3, joints), (4, persons))
+    check_tensor("clips", clips)
+    one = unbatched and clips.ndim == 4 and clips.shape[0] <= 3
+    sizes = ((-4, channels), (-2, joints), (-1, persons))
+    fits = (clips.ndim == 5 or one) and all(
+        size is None or clips.shape[axis] == size for axis, size in sizes
     )
     if not fits or 0 in clips.shape:
-        raise ValueError(f"expected clips {wanted}, got {tuple(clips.shape)}")
+        layout = f"C{_equals(channels)}, T, V{_equals(joints)}, M{_equals(persons)})"
+        or_one = f", or one clip ({layout} with C at most 3" if unbatched else ""
+        raise ValueError(f"expected clips (N, {layout}{or_one}, got {tuple(clips.shape)}")
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
     if finite and clips.device.type == "cpu" and not bool(torch.isfinite(clips).all()):
@@ -42,6 +48,22 @@ def check_clips(
             "expected finite coordinates, got NaN or infinity in "
             f"sample {sample}, frame {frame}, joint {joint}, person {person}"
         )
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Require a tensor.
+
+    Raises:
+        ValueError: Naming the argument and the type that came instead.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: expected a torch tensor, got {type_name(value)}")
+
+
+def type_name(value: object) -> str:
+    """``numpy.ndarray`` for an array, ``list`` for a list."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -13,8 +13,8 @@ PARTS = ("trunk", "left_arm", "right_arm", "left_leg", "right_leg")
 """The five body parts that PCM3 masks and mixes."""
 
 ADVICE = (
-    "name the joints by side and limb (left_elbow, right_knee), or construct Skeleton(...) with "
-    "its parts"
+    "name the joints by side and limb (left_elbow, right_knee), or give parts, mirror and center "
+    "yourself: Skeleton(name, joints, parents, parts, mirror, center)"
 )
 
 
@@ -44,8 +44,15 @@ def from_root(parents: Sequence[int]) -> list[int]:
 
 
 def _words(name: str) -> list[str]:
-    """Lower-case words of a joint name: camel case, digits and separators split it."""
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    """Lower-case words of a joint name: camel case, digits and separators split it.
+
+    The side of ``lhand`` is split off as well.
+    """
+    words: list[str] = []
+    for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name):
+        sided = _SIDED.fullmatch(word.lower())
+        words += sided.groups() if sided else [word.lower()]
+    return words
 
 
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
@@ -54,6 +61,10 @@ _LIMBS: dict[str, tuple[str, ...]] = {
     "arm": ("arm", "shoulder", "elbow", "wrist", "hand", "collar", "clavicle"),
     "leg": ("leg", "hip", "knee", "ankle", "foot", "toe", "heel", "thigh", "shin", "calf"),
 }
+
+_SIDED = re.compile(
+    rf"([lr])((?:up|upper|low|lower|fore)?(?:{'|'.join(sum(_LIMBS.values(), ()))})s?)"
+)
 
 
 def _side(name: str) -> str | None:
@@ -146,8 +157,7 @@ def parts_from_shape(parents: Sequence[int]) -> tuple[Parts, Mirror]:
 
     if len({extra_branches(pair) for pair in limbs}) < 2:
         raise ValueError(
-            "expected two pairs of equal limbs, the legs ending the spine, "
-            f"found {len(limbs)} such pairs; {ADVICE}"
+            f"no joint name has a side, and the tree alone does not tell arms and legs; {ADVICE}"
         )
     legs, arms = sorted(limbs, key=extra_branches)
     parts: dict[str, tuple[int, ...]] = {}

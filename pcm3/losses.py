@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_positive, check_tensor, type_name
 
 Reduction = Literal["mean", "none"]
 
@@ -125,6 +125,7 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
             last is checked on the CPU only: on an accelerator the result is then NaN).
     """
     _check_pair("prediction", prediction, "target", target, dims=5)
+    check_tensor("mask", mask)
     n, channels, *rest = prediction.shape
     if mask.dtype != torch.bool or mask.shape != (n, *rest):
         raise ValueError(
@@ -203,6 +204,8 @@ class MaskedMSE(nn.Module):
 
 
 def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
+    check_tensor(name, tensor)
+    check_tensor(other_name, other)
     layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
     if tensor.ndim != dims or tensor.shape != other.shape:
         raise ValueError(
@@ -213,6 +216,11 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
 
 def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
     width = embeddings.shape[1]
+    if not isinstance(anchors, Tensor):
+        raise ValueError(
+            f"expected {name} as a torch tensor (K, D={width}), the anchors of a MemoryQueue, "
+            f"got {type_name(anchors)}"
+        )
     if anchors.ndim != 2 or anchors.shape[1] != width or len(anchors) == 0:
         raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}")
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pcm3._checks import check_clips
+from pcm3.skeleton import Skeleton, joint_count
 
 
 class DomainPrompt(nn.Module):
@@ -17,7 +18,7 @@ class DomainPrompt(nn.Module):
     normalisation, makes it effective.
 
     Args:
-        joints: V of the clips.
+        joints: A skeleton, or its number of joints V.
         in_channels: C of the clips.
         persons: M of the clips.
 
@@ -26,10 +27,21 @@ class DomainPrompt(nn.Module):
 
     Shapes:
         ``(N, C, T, V, M)`` to the same.
+
+    Raises:
+        ValueError: If ``joints`` is neither a skeleton nor a number.
+
+    Example:
+        >>> from pcm3.encoders import GRUEncoder
+        >>> from pcm3.skeleton import NTU25
+        >>> encoder, prompt = GRUEncoder(NTU25, hidden=8), DomainPrompt(NTU25)
+        >>> encoder(torch.randn(4, 3, 64, 25, 2), prompt.offset).shape
+        torch.Size([4, 64, 16])
     """
 
-    def __init__(self, joints: int = 25, in_channels: int = 3, persons: int = 2) -> None:
+    def __init__(self, joints: Skeleton | int = 25, in_channels: int = 3, persons: int = 2) -> None:
         super().__init__()
+        joints = joint_count(joints)
         bound = (3 / (joints * in_channels * persons)) ** 0.5
         self.offset = nn.Parameter(
             torch.empty(in_channels, joints, persons).uniform_(-bound, bound)

@@ -7,6 +7,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcm3._checks import check_tensor
+
 
 class MemoryQueue(nn.Module):
     """The last K keys, first in first out: negatives and anchors of the contrastive losses.
@@ -25,7 +27,7 @@ class MemoryQueue(nn.Module):
         position: Integer scalar, the row that the next key goes to.
 
     Raises:
-        ValueError: If a size is below 1, or keys do not have shape ``(N, D)``.
+        ValueError: If a size is below 1.
 
     Source:
         MoCo (He et al., CVPR 2020); PCM3 Sec. 3.1.
@@ -54,11 +56,21 @@ class MemoryQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys ``(N, D)`` in place of the oldest; of more than K keys the last K stay."""
+        """Put keys ``(N, D)`` in place of the oldest; of more than K keys the last K stay.
+
+        Raises:
+            ValueError: If the keys have another shape, or are not finite (looked at on the CPU
+                only: on an accelerator the host would wait for the device).
+        """
+        check_tensor("keys", keys)
         size, dim = self.anchors.shape
         if keys.ndim != 2 or keys.shape[1] != dim:
             raise ValueError(f"expected keys (N, D={dim}), got {tuple(keys.shape)}")
         keys = _gather(keys.detach().to(self.anchors.dtype))
+        # after gathering, so that every process sees it and none is left waiting
+        if keys.device.type == "cpu" and not bool(torch.isfinite(keys).all()):
+            row = int((~torch.isfinite(keys)).any(dim=1).nonzero()[0])
+            raise ValueError(f"expected finite keys, got NaN or infinity in row {row}")
         skipped = max(len(keys) - size, 0)
         rows = torch.arange(skipped, len(keys), device=keys.device)
         rows = (self.position + rows) % size

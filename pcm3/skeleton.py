@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pcm3._limbs import PARTS, derive_parts, from_root
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "COCO17",
@@ -148,7 +148,7 @@ class Skeleton:
     ) -> Skeleton:
         """Derive the body parts, the mirror and the centre of any human joint tree.
 
-        Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``hip.L``);
+        Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lhand``);
         joints whose name says neither inherit from their parent. Where no name has a side, the
         tree's two pairs of equal branches are taken as arms and legs; the legs are the pair
         that ends the spine, and of each pair the branch with the lower joint index counts as
@@ -306,6 +306,21 @@ SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, UIPRMD22)}
 """The built-in skeletons by name."""
 
 
+def joint_count(skeleton: Skeleton | int) -> int:
+    """V of a skeleton, or V itself.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(skeleton, Skeleton):
+        return len(skeleton)
+    if not isinstance(skeleton, int):
+        raise ValueError(
+            f"expected a Skeleton (pcm3.NTU25, say) or its number of joints, got {skeleton!r}"
+        )
+    return skeleton
+
+
 def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -> Skeleton:
     """The built-in skeleton with these joints, in this order, or one derived from the tree.
 
@@ -332,7 +347,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     """Joint coordinates, bone vectors or frame-to-frame motion of a batch.
 
     Args:
-        clips: Joint coordinates ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        clips: Joint coordinates ``(N, C, T, V, M)``, or ``(C, T, V, M)`` with C at most 3.
         skeleton: The layout of the joint axis.
         stream: ``"joint"`` returns the clips; ``"bone"`` joint minus parent, 0 at the root;
             ``"motion"`` the next frame minus this one, 0 in the last frame.
@@ -343,10 +358,17 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     Raises:
         ValueError: If the stream is unknown, or the joint axis is not the skeleton's.
     """
-    if clips.ndim not in (4, 5) or clips.shape[-2] != len(skeleton):
+    import torch  # noqa: PLC0415 - layouts are read by processes that have no other use for it
+
+    from pcm3._checks import check_tensor  # noqa: PLC0415
+
+    check_tensor("clips", clips)
+    batch_or_clip = clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
+    if not batch_or_clip or clips.shape[-2] != len(skeleton):
+        layout = f"C, T, V={len(skeleton)}, M)"
         raise ValueError(
-            f"expected clips (N, C, T, V={len(skeleton)}, M) of skeleton {skeleton.name!r}, "
-            f"got {tuple(clips.shape)}"
+            f"expected clips (N, {layout}, or one clip ({layout} with C at most 3, of skeleton "
+            f"{skeleton.name!r}, got {tuple(clips.shape)}"
         )
     if stream == "joint":
         return clips

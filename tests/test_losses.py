@@ -20,6 +20,7 @@ from pcm3.losses import (
     masked_mse,
     relational_kl,
 )
+from pcm3.queue import MemoryQueue
 
 SIZES = {
     "samples": st.integers(1, 5),
@@ -192,6 +193,12 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
         ((Z, Z, QUEUE.T), r"\(K, D=8\), got \(8, 16\)"),
         ((Z, Z, QUEUE[0]), r"\(K, D=8\), got \(8,\)"),
         ((Z, Z, QUEUE[:0]), r"\(K, D=8\), got \(0, 8\)"),
+        (
+            (Z, Z, MemoryQueue(16, 8)),
+            r"\(K, D=8\), the anchors of a MemoryQueue, got .*MemoryQueue",
+        ),
+        ((Z.numpy(), Z, QUEUE), "expected a torch tensor, got numpy.ndarray"),
+        ((Z, Z.tolist(), QUEUE), "expected a torch tensor, got list"),
     ],
 )
 def test_embeddings_that_do_not_fit(loss: Any, inputs: tuple[Tensor, ...], message: str) -> None:

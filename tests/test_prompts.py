@@ -12,6 +12,7 @@ from pcm3.encoders import GRUEncoder
 from pcm3.methods import PCM3
 from pcm3.methods.pcm3 import PromptPosition
 from pcm3.prompts import DomainPrompt, TaskPrompt
+from pcm3.skeleton import SBU15
 
 
 @settings(deadline=None, max_examples=40)
@@ -84,6 +85,12 @@ def test_domain_prompt_adds_itself_to_every_frame() -> None:
         [clips[:, :, t] + prompt.offset.detach() for t in range(clips.shape[2])], dim=2
     )
     torch.testing.assert_close(prompt(clips).detach(), expected, rtol=0, atol=0)
+
+
+def test_domain_prompt_of_a_skeleton() -> None:
+    assert DomainPrompt(SBU15, persons=1).offset.shape == (3, 15, 1)
+    with pytest.raises(ValueError, match=r"a Skeleton .* or its number of joints, got 'sbu15'"):
+        DomainPrompt("sbu15")  # type: ignore[arg-type]
 
 
 def prompted_model(position: PromptPosition) -> tuple[PCM3, Tensor]:

@@ -84,6 +84,22 @@ def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
     assert str(shape) in str(raised.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_keys_that_are_no_numbers(value: float) -> None:
+    queue, keys = MemoryQueue(8, 5), torch.zeros(3, 5)
+    before = queue.anchors.clone()
+    keys[1, 4] = value
+    with pytest.raises(ValueError, match="finite keys, got NaN or infinity in row 1"):
+        queue.enqueue(keys)
+    assert torch.equal(queue.anchors, before)
+    assert queue.position == 0
+
+
+def test_keys_of_another_kind() -> None:
+    with pytest.raises(ValueError, match=r"expected a torch tensor, got numpy\.ndarray"):
+        MemoryQueue(8, 5).enqueue(torch.zeros(3, 5).numpy())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("size", "dim"), [(0, 4), (4, 0)])
 def test_sizes_below_one(size: int, dim: int) -> None:
     with pytest.raises(ValueError, match=f"got {size} and {dim}"):

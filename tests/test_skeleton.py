@@ -334,7 +334,8 @@ class TestFromParents:
         assert prefixed.center == plain.center
 
     @pytest.mark.parametrize(
-        ("left", "right"), [("l_{}", "r_{}"), ("{}Left", "{}Right"), ("left{}", "right{}")]
+        ("left", "right"),
+        [("l_{}", "r_{}"), ("{}Left", "{}Right"), ("left{}", "right{}"), ("l{}", "r{}")],
     )
     def test_ways_to_name_a_side(self, left: str, right: str) -> None:
         def renamed(joint: str) -> str:
@@ -346,6 +347,19 @@ class TestFromParents:
         derived = Skeleton.from_parents([renamed(j) for j in SBU15.joints], SBU15.parents)
         assert derived.parts == SBU15.parts
         assert derived.mirror == SBU15.mirror
+
+    @pytest.mark.parametrize("style", ["left_{} right_{}", "L{} R{}", "l{} r{}", "{}_l {}_r"])
+    def test_seven_joints_are_enough(self, style: str) -> None:
+        sides = [side.format(limb) for limb in ("hand", "foot") for side in style.split()]
+        derived = Skeleton.from_parents(["root", "spine", "head", *sides], [-1, 0, 1, 1, 1, 0, 0])
+        assert list(derived.parts.values()) == [(0, 1, 2), (3,), (4,), (5,), (6,)]
+        assert derived.mirror == (0, 1, 2, 4, 3, 6, 5)
+
+    def test_a_first_letter_is_no_side_by_itself(self) -> None:
+        derived = Skeleton.from_parents(
+            ["leg_root", "lowerarm", "ribs", "lhand", "rhand", "lfoot", "rfoot"], [-1, *6 * [0]]
+        )
+        assert derived.mirror == (0, 1, 2, 4, 3, 6, 5)
 
     @pytest.mark.parametrize(
         "skeleton", [NTU25, KINECT20, SBU15, UIPRMD22], ids=lambda skeleton: skeleton.name
@@ -368,10 +382,13 @@ class TestFromParents:
         assert derived.parts["left_arm"] == (4, 5, 6, 7, *range(20, 28))
 
     def test_shape_does_not_guess(self) -> None:
-        with pytest.raises(ValueError, match="found 1 such pairs; name the joints"):
+        advice = r"no joint name has a side.*name the joints.*or give parts, mirror and center"
+        with pytest.raises(ValueError, match=advice):
             without_names(COCO17)  # eyes and shoulders hang from one joint
-        with pytest.raises(ValueError, match="found 0 such pairs"):
+        with pytest.raises(ValueError, match=advice):
             Skeleton.from_parents(["a", "b", "c"], [-1, 0, 1])
+        with pytest.raises(ValueError, match=advice):  # two pairs alike: which are the legs?
+            Skeleton.from_parents([*"abcdefghij"], [-1, 0, 1, 2, 1, 4, 0, 6, 0, 8])
 
     def test_names_the_parts_it_did_not_find(self) -> None:
         with pytest.raises(ValueError, match="no joints for left_leg, right_leg; name the joints"):
@@ -426,11 +443,17 @@ class TestToStream:
         clips = torch.randn(1, 2, 3, 15, 1, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda x: to_stream(x, SBU15, stream), clips)
 
-    @pytest.mark.parametrize("shape", [(2, 3, 8, 20, 1), (3, 8, 25), (1, 2, 3, 8, 25, 1)])
+    @pytest.mark.parametrize(
+        "shape", [(2, 3, 8, 20, 1), (3, 8, 25), (1, 2, 3, 8, 25, 1), (4, 3, 25, 25)]
+    )
     def test_wrong_shape(self, shape: tuple[int, ...]) -> None:
-        with pytest.raises(ValueError, match=r"V=25, M\) of skeleton 'ntu25', got \(") as error:
+        with pytest.raises(ValueError, match=r"V=25, M\).*of skeleton 'ntu25', got \(") as error:
             to_stream(torch.zeros(shape), NTU25, "bone")
         assert str(shape) in str(error.value)
+
+    def test_numpy_clips(self) -> None:
+        with pytest.raises(ValueError, match=r"expected a torch tensor, got numpy\.ndarray"):
+            to_stream(torch.zeros(1, 3, 2, 25, 1).numpy(), NTU25, "bone")  # type: ignore[arg-type]
 
     def test_unknown_stream(self) -> None:
         with pytest.raises(ValueError, match=r"\('joint', 'bone', 'motion'\), got 'speed'"):

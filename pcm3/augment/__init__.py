@@ -2,6 +2,7 @@
 
 Classes hold ranges, draw for every sample and take ``generator=``; the functions in
 ``pcm3.augment.functional`` apply given values. No step loops over samples or waits for the device.
+One unbatched clip ``(C, T, V, M)`` of at most 3 channels is taken as well, but by the mixes.
 """
 
 from pcm3.augment import functional

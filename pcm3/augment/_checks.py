@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_clips
+from pcm3._checks import check_clips, check_tensor
 
 
 def check_range(name: str, bounds: Sequence[float], low: float, high: float) -> None:
@@ -44,12 +44,12 @@ def check_probabilities(probabilities: Sequence[float], count: int) -> None:
 
 
 def check_batch_or_clip(clips: Tensor, joints: int | None = None) -> None:
-    """Require clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)``.
+    """Require clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)`` with C at most 3.
 
     Raises:
         ValueError: Naming the expected and the received shape.
     """
-    check_clips(clips.unsqueeze(0) if clips.ndim == 4 else clips, joints=joints)
+    check_clips(clips, joints=joints, unbatched=True)
 
 
 def check_values(
@@ -58,8 +58,9 @@ def check_values(
     """Require values ``(N, *shape)`` for a batch of clips, ``shape`` for one clip.
 
     Raises:
-        ValueError: Naming the expected and the received shape or dtype.
+        ValueError: Naming the expected and the received type, shape or dtype.
     """
+    check_tensor(name, values)
     expected = (*clips.shape[:-4], *shape)
     if tuple(values.shape) != expected:
         raise ValueError(
@@ -77,6 +78,31 @@ def check_integers(name: str, values: Tensor) -> None:
     """
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"expected integer {name}, got {values.dtype}")
+
+
+def check_lengths(lengths: Tensor, clips: Tensor) -> None:
+    """Require valid frames ``(N,)`` in [1, T] for a batch, a scalar for one clip.
+
+    On an accelerator the range itself is not looked at: the host would wait for the device.
+
+    Raises:
+        ValueError: Naming the first bad length, the type, the shape or the dtype.
+    """
+    check_tensor("lengths", lengths)
+    *samples, _, frames, _, _ = clips.shape
+    if list(lengths.shape) != samples:
+        wanted = f"(N={samples[0]},)" if samples else "() for one clip"
+        raise ValueError(f"expected lengths {wanted}, got {tuple(lengths.shape)}")
+    check_integers("lengths", lengths)
+    if lengths.device.type != "cpu":
+        return
+    inside = (lengths >= 1) & (lengths <= frames)
+    if not bool(inside.all()):
+        index = int((~inside).flatten().nonzero()[0])
+        raise ValueError(
+            f"expected lengths in [1, T={frames}], got {int(lengths.flatten()[index])} "
+            f"in sample {index}"
+        )
 
 
 def check_frame_ranges(clips: Tensor, starts: Tensor, lengths: Tensor) -> None:

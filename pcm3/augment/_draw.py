@@ -74,7 +74,7 @@ class Transform(Described, ABC):
     same_on_batch: bool
     skeleton: Skeleton | None = None
 
-    def __call__(self, clips: Tensor, generator: Generator | None = None) -> Tensor:
+    def __call__(self, clips: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Draw values and apply them.
 
         Args:
@@ -84,8 +84,9 @@ class Transform(Described, ABC):
         Raises:
             ValueError: If the clips are of another shape than these.
         """
+        joints = None if self.skeleton is None else len(self.skeleton)
+        check_clips(clips, joints=joints, unbatched=True)
         batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
-        check_clips(batch, joints=None if self.skeleton is None else len(self.skeleton))
         result = self._transform(batch, Draw(batch, generator, self.same_on_batch))
         return result.squeeze(0) if clips.ndim == 4 else result
 

@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from torch import Generator, Tensor
 
+from pcm3._checks import check_clips, type_name
 from pcm3.augment._checks import check_probabilities
-from pcm3.augment._draw import Described, Draw, Transform, select
+from pcm3.augment._draw import Described, Draw, select
 
 __all__ = ["Compose", "OneOf"]
 
-
-class ClipTransform(Protocol):
-    """Anything that can be composed: clips in, clips out, with ``generator=``."""
-
-    def __call__(self, clips: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Transform ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)``."""
+ClipTransform = Callable[..., Tensor]
+"""``transform(clips, generator=...)``; one with an attribute ``takes_lengths`` that is true is
+called with ``lengths=`` as well, where they are known, and returns valid frames only."""
 
 
-class Compose(Described):
+class _Several(Described):
+    """Holds transforms."""
+
+    def __init__(self, transforms: tuple[ClipTransform, ...]) -> None:
+        for transform in transforms:
+            if not callable(transform):
+                raise ValueError(
+                    f"expected transforms one by one, {type(self).__name__}(a, b), each to be "
+                    f"called on clips; got {type_name(transform)}"
+                )
+        self.transforms = transforms
+
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether any of the transforms takes ``lengths``."""
+        return any(_takes_lengths(transform) for transform in self.transforms)
+
+
+class Compose(_Several):
     """Apply transforms in turn.
 
     Args:
         transforms: Callables ``transform(clips, generator=...)``; none is the identity.
 
+    Raises:
+        ValueError: If a transform cannot be called.
+
     Example:
         >>> import torch
-        >>> from pcm3.augment import Rotate, Shear
-        >>> Compose(Shear(0.5), Rotate(10))(torch.randn(3, 64, 25, 2)).shape
-        torch.Size([3, 64, 25, 2])
+        >>> from pcm3.augment import Shear, TemporalCropResize
+        >>> view = Compose(TemporalCropResize(size=32), Shear(0.5))
+        >>> view(torch.randn(2, 3, 64, 25, 2), lengths=torch.tensor([50, 64])).shape
+        torch.Size([2, 3, 32, 25, 2])
     """
 
     def __init__(self, *transforms: ClipTransform) -> None:
-        self.transforms = transforms
+        super().__init__(transforms)
 
-    def __call__(self, clips: Tensor, generator: Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        clips: Tensor,
+        lengths: Tensor | int | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
         """Apply the transforms in turn, all with the same generator.
 
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
+            lengths: Valid frames ``(N,)``, for the first transform that takes them
+                (``TemporalCropResize``); after it all frames are valid.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If a transform refuses the clips.
+            ValueError: If a transform refuses the clips, or there are lengths and none takes them.
         """
+        if lengths is not None and not self.takes_lengths:
+            raise ValueError(f"expected no lengths, for no transform takes them: {self!r}")
         for transform in self.transforms:
-            clips = transform(clips, generator=generator)
+            if lengths is not None and _takes_lengths(transform):
+                clips = transform(clips, lengths=lengths, generator=generator)
+                lengths = None
+            else:
+                clips = transform(clips, generator=generator)
         return clips
 
 
-class OneOf(Transform):
+class OneOf(_Several):
     """Apply exactly one of several transforms, drawn for each sample.
 
     Every transform runs on the whole batch and each sample takes the result of its own: no waiting
@@ -65,7 +98,7 @@ class OneOf(Transform):
             ``same_on_batch``.
 
     Raises:
-        ValueError: If there is no transform, or the probabilities do not fit.
+        ValueError: If there is no transform, one cannot be called, or the probabilities do not fit.
 
     Example:
         >>> import torch
@@ -80,20 +113,48 @@ class OneOf(Transform):
         probabilities: Sequence[float] | None = None,
         same_on_batch: bool = False,
     ) -> None:
+        super().__init__(transforms)
         if not transforms:
             raise ValueError("expected at least one transform, got none")
         if probabilities is not None:
             check_probabilities(probabilities, len(transforms))
             probabilities = tuple(probabilities)
-        self.transforms = transforms
         self.probabilities = probabilities
         self.same_on_batch = same_on_batch
 
-    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+    def __call__(
+        self,
+        clips: Tensor,
+        lengths: Tensor | int | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Apply one transform to every sample.
+
+        Args:
+            clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
+            lengths: Valid frames ``(N,)``, where every transform takes them.
+            generator: Source of the random numbers, on the device of the clips.
+
+        Raises:
+            ValueError: If a transform refuses the clips, the results differ in shape, or there
+                are lengths that not every transform takes.
+        """
+        check_clips(clips, unbatched=True)
+        if lengths is not None and not all(map(_takes_lengths, self.transforms)):
+            raise ValueError(f"expected no lengths, for not every transform takes them: {self!r}")
+        batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
+        draw = Draw(batch, generator, self.same_on_batch)
         count = len(self.transforms)
         index = draw.choice(self.probabilities or (1 / count,) * count)
-        results = [transform(clips, generator=draw.generator) for transform in self.transforms]
+        given = {"generator": generator} | ({} if lengths is None else {"lengths": lengths})
+        results = [transform(batch, **given) for transform in self.transforms]
         if len({result.shape for result in results}) > 1:
             shapes = [tuple(result.shape) for result in results]
             raise ValueError(f"expected results of one shape, got {shapes}")
-        return select(results, index)
+        result = select(results, index)
+        return result.squeeze(0) if clips.ndim == 4 else result
+
+
+def _takes_lengths(transform: ClipTransform) -> bool:
+    return bool(getattr(transform, "takes_lengths", False))

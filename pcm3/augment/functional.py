@@ -1,9 +1,10 @@
 """Augmentations as pure functions: given clips and values, they draw nothing.
 
 Every function takes a batch of clips ``(N, C, T, V, M)`` with one value per sample along the first
-axis of each value, or one clip ``(C, T, V, M)`` with values that lack that axis. Results keep the
-device and dtype of the clips; arithmetic is float32 or wider. All are differentiable with respect
-to the clips, and where a value is continuous (``matrix``, ``lam``), with respect to it as well.
+axis of each value, or one clip ``(C, T, V, M)``, C at most 3, with values that lack that axis.
+Results keep the device and dtype of the clips; arithmetic is float32 or wider. All are
+differentiable with respect to the clips, and where a value is continuous (``matrix``, ``lam``),
+with respect to it as well.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ import math
 import torch
 from torch import Tensor
 
-from pcm3.augment._checks import check_batch_or_clip, check_frame_ranges, check_values
+from pcm3.augment._checks import (
+    check_batch_or_clip,
+    check_frame_ranges,
+    check_lengths,
+    check_values,
+)
 from pcm3.skeleton import Skeleton
 
 __all__ = [
@@ -90,7 +96,7 @@ def center_crop_resize(
         raise ValueError(f"expected ratio in (0, 1], got {ratio}")
     if lengths is None:
         lengths = torch.full(clips.shape[:-4], clips.shape[-3], device=clips.device)
-    check_frame_ranges(clips, torch.zeros_like(lengths), lengths)
+    check_lengths(lengths, clips)
     # in whole millionths, because (1 - 0.9) * 20 / 2 is a hair below 1 in floating point
     cut = lengths * round((1 - ratio) * 1e6) // 2_000_000
     return crop_resize(clips, cut, lengths - 2 * cut, size)

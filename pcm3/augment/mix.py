@@ -36,7 +36,7 @@ class _Mix(Described, ABC):
     same_on_batch: bool
     skeleton: Skeleton | None = None
 
-    def __call__(self, clips: Tensor, generator: Generator | None = None) -> MixedClips:
+    def __call__(self, clips: Tensor, *, generator: Generator | None = None) -> MixedClips:
         """Mix every sample with the partner ``(i + n) mod N``, n uniform in {1, ..., N - 2}.
 
         With two samples, n is 1.

@@ -126,7 +126,7 @@ class Rotate(Transform):
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
         channels = clips.shape[1]
         if channels not in (2, 3):
-            raise ValueError(f"expected clips with C=2 or C=3, got {tuple(clips.shape)}")
+            raise ValueError(f"expected clips with C=2 or C=3, got C={channels}")
         x, y, z = (draw.uniform(low=-limit, high=limit) for limit in self._radians)
         if channels == 2:
             x, y = torch.zeros_like(z), torch.zeros_like(z)

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, check_positive
-from pcm3.augment._checks import check_integers, check_range
+from pcm3._checks import check_clips, check_positive, check_tensor
+from pcm3.augment._checks import check_lengths, check_range
 from pcm3.augment._draw import Described, Draw, Transform
 from pcm3.augment.functional import crop_resize, keep_frames
 
@@ -35,6 +35,8 @@ class TemporalCropResize(Described):
         >>> TemporalCropResize(size=64)(torch.randn(2, 3, 300, 25, 2)).shape
         torch.Size([2, 3, 64, 25, 2])
     """
+
+    takes_lengths = True
 
     def __init__(
         self,
@@ -69,11 +71,11 @@ class TemporalCropResize(Described):
             ``(N, C, size, V, M)``, or one clip ``(C, size, V, M)``.
 
         Raises:
-            ValueError: If the shape of the clips is wrong, or the lengths are not integers in
-                [1, T] (the range is checked on the CPU only).
+            ValueError: If the shape of the clips is wrong, or the lengths are no tensor of
+                integers in [1, T] (the range is checked on the CPU only).
         """
+        check_clips(clips, unbatched=True)
         batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
-        check_clips(batch)
         valid = _valid_frames(batch, lengths)
         draw = Draw(batch, generator, self.same_on_batch)
         ratio = draw.uniform(low=self.scale[0], high=self.scale[1])
@@ -135,11 +137,8 @@ def _valid_frames(clips: Tensor, lengths: Tensor | int | None) -> Tensor:
     if lengths is None or isinstance(lengths, int):
         full = frames if lengths is None else lengths
         lengths = torch.full((samples,), full, device=clips.device)
+    check_tensor("lengths", lengths)
     if lengths.ndim == 0:
         lengths = lengths.expand(samples)
-    if lengths.shape != (samples,):
-        raise ValueError(f"expected lengths (N={samples},), got {tuple(lengths.shape)}")
-    check_integers("lengths", lengths)
-    if lengths.device.type == "cpu" and not bool(((lengths >= 1) & (lengths <= frames)).all()):
-        raise ValueError(f"expected lengths in [1, T={frames}], got {lengths.tolist()}")
+    check_lengths(lengths, clips)
     return lengths.long()

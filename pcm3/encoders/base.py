@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from pcm3._checks import type_name
+
 Pool = Literal["last", "mean"]
 
 
@@ -52,8 +54,18 @@ class Encoder(nn.Module, ABC):
 
         Args:
             clips: The batch.
-            prompt: ``(C, V, M)``, added to every frame after the input normalisation.
+            prompt: ``(C, V, M)``, added to every frame after the input normalisation; the
+                ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
+
+    def _check_prompt(self, prompt: Tensor | None) -> None:
+        """Require a prompt ``(C, V, M)``, or None."""
+        shape = tuple(prompt.shape) if isinstance(prompt, Tensor) else type_name(prompt)
+        if prompt is not None and shape != (self.in_channels, self.joints, self.persons):
+            raise ValueError(
+                f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), "
+                f"the offset of a DomainPrompt, got {shape}"
+            )
 
     def pool(self, frames: Tensor) -> Tensor:
         """Reduce frame features ``(N, T', D)`` to sequence features ``(N, D)``."""

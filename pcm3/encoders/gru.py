@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pcm3._checks import check_clips
 from pcm3.encoders.base import Encoder, Pool
-from pcm3.skeleton import Skeleton
+from pcm3.skeleton import Skeleton, joint_count
 
 Direction = Literal["causal_pair", "bidirectional", "forward"]
 
@@ -42,7 +42,8 @@ class GRUEncoder(Encoder):
         ``direction="forward"``.
 
     Raises:
-        ValueError: For an unknown direction or pool, a size below 1, or clips of other sizes.
+        ValueError: For an unknown direction or pool, a size below 1, or clips or a prompt of
+            other sizes.
 
     Source:
         PCM3 Sec. 4.2; CMD (Mao et al., ECCV 2022).
@@ -64,9 +65,7 @@ class GRUEncoder(Encoder):
         direction: Direction = "causal_pair",
         pool: Pool = "last",
     ) -> None:
-        joints = (
-            skeleton_or_joints if isinstance(skeleton_or_joints, int) else len(skeleton_or_joints)
-        )
+        joints = joint_count(skeleton_or_joints)
         super().__init__(joints, in_channels, persons, pool)
         if direction not in get_args(Direction):
             raise ValueError(f"expected direction among {get_args(Direction)}, got {direction!r}")
@@ -109,7 +108,7 @@ class GRUEncoder(Encoder):
             prompt: ``(C, V, M)``, added to every frame after the input normalisation.
 
         Raises:
-            ValueError: If the clips do not have this encoder's C, V and M.
+            ValueError: If clips or prompt do not have this encoder's C, V and M.
         """
         return self._recur(self._normalize(clips, prompt))
 
@@ -122,6 +121,7 @@ class GRUEncoder(Encoder):
 
     def _normalize(self, clips: Tensor, prompt: Tensor | None) -> Tensor:
         check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_prompt(prompt)
         batch = len(clips)
         vectors = rearrange(clips, "n c t v m -> (n t) (v c m)")
         frames: Tensor = rearrange(self.input_norm(vectors), "(n t) d -> n t d", n=batch)

@@ -33,7 +33,8 @@ def sequence_features(
         crop: Central share of the frames that is used, 0.95 in the papers' protocols.
 
     Raises:
-        ValueError: If the clips do not fit the skeleton or the encoder, or are not finite.
+        ValueError: If the clips do not fit the skeleton or the encoder, or are not finite, or
+            the lengths are no tensor ``(N,)`` of integers in [1, T].
     """
     check_clips(
         clips,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcm3.augment import Compose, JointJitter, OneOf, Shear
+from pcm3.augment import Compose, JointJitter, OneOf, Shear, TemporalCropResize
 
 
 class Add:
@@ -34,14 +34,60 @@ def test_compose_applies_in_turn():
 def test_compose_hands_one_generator_through(generator):
     clips = torch.randn(4, 3, 8, 25, 2)
     source = generator(0)
-    expected = JointJitter()(Shear()(clips, source), source)
-    assert torch.equal(Compose(Shear(), JointJitter())(clips, generator(0)), expected)
+    expected = JointJitter()(Shear()(clips, generator=source), generator=source)
+    assert torch.equal(Compose(Shear(), JointJitter())(clips, generator=generator(0)), expected)
+
+
+CROP = TemporalCropResize(size=16, min_frames=4)
+
+
+def padded(lengths, frames=40):
+    """Clips that are NaN beyond their lengths."""
+    clips = torch.randn(len(lengths), 3, frames, 25, 2)
+    for clip, length in zip(clips, lengths, strict=True):
+        clip[:, length:] = float("nan")
+    return clips
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Compose(CROP, Shear()),
+        Compose(Shear(), CROP, TemporalCropResize(size=16)),
+        Compose(Shear(), Compose(CROP)),
+        OneOf(CROP, Compose(CROP, Shear())),
+        Compose(OneOf(CROP, CROP), Shear()),
+    ],
+    ids=repr,
+)
+def test_lengths_go_to_the_crop(transform, generator):
+    lengths = torch.tensor([30, 7, 1])
+    result = transform(padded(lengths), lengths, generator=generator(0))
+    assert result.shape == (3, 3, 16, 25, 2)
+    assert bool(result.isfinite().all())
+    assert bool(transform(padded([7])[0], lengths=7).isfinite().all())  # one clip
+
+
+def test_lengths_draw_as_the_crop_alone(generator):
+    lengths = torch.tensor([30, 20])
+    clips, source = padded(lengths), generator(0)
+    expected = Shear()(CROP(clips, lengths, source), generator=source)
+    composed = Compose(CROP, Shear())(clips, lengths=lengths, generator=generator(0))
+    assert torch.equal(composed, expected)
+
+
+@pytest.mark.parametrize(
+    "transform", [Compose(Shear()), Compose(), OneOf(CROP, Shear()), OneOf(Shear())], ids=repr
+)
+def test_lengths_that_would_be_lost_are_refused(transform):
+    with pytest.raises(ValueError, match=r"expected no lengths, .* takes them: "):
+        transform(torch.randn(2, 3, 16, 25, 2), lengths=torch.tensor([3, 4]))
 
 
 @pytest.mark.parametrize("odds", [None, (0.2, 0.3, 0.5), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)])
 def test_one_of_applies_exactly_one_with_its_probability(odds, generator):
     transform = OneOf(Add(1), Add(2), Add(4), probabilities=odds)
-    result = transform(torch.zeros(6000, 1, 1, 1, 1), generator(0)).flatten()
+    result = transform(torch.zeros(6000, 1, 1, 1, 1), generator=generator(0)).flatten()
     shares = torch.stack([(result == amount).float().mean() for amount in (1, 2, 4)])
     expected = torch.tensor(odds or (1 / 3, 1 / 3, 1 / 3))
     torch.testing.assert_close(shares, expected, rtol=0, atol=0.025)
@@ -50,7 +96,7 @@ def test_one_of_applies_exactly_one_with_its_probability(odds, generator):
 
 
 def test_one_of_keeps_the_draws_of_each_sample(generator):
-    result = OneOf(AddDrawn(), AddDrawn())(torch.zeros(100, 1, 1, 1, 1), generator(0))
+    result = OneOf(AddDrawn(), AddDrawn())(torch.zeros(100, 1, 1, 1, 1), generator=generator(0))
     assert len(result.unique()) == 100
 
 
@@ -58,7 +104,7 @@ def test_one_of_draws_once_for_the_batch(generator):
     transform = OneOf(Add(1), Add(2), same_on_batch=True)
     clips, seen = torch.zeros(5, 1, 1, 1, 1), set()
     for seed in range(20):
-        (amount,) = transform(clips, generator(seed)).unique().tolist()
+        (amount,) = transform(clips, generator=generator(seed)).unique().tolist()
         seen.add(amount)
     assert seen == {1.0, 2.0}
 
@@ -66,7 +112,7 @@ def test_one_of_draws_once_for_the_batch(generator):
 def test_jitter_or_shear_never_both(generator):
     """The intra view of PCM3: joint jitter with probability one half, else shear."""
     clips = torch.randn(400, 3, 4, 25, 2, generator=generator(0))
-    result = OneOf(JointJitter(zero_probability=1), Shear())(clips, generator(1))
+    result = OneOf(JointJitter(zero_probability=1), Shear())(clips, generator=generator(1))
     erased = (result == 0).all(1)[:, 0, :, 0].sum(1)
     assert set(erased.tolist()) == {0, 15}
     kept = (result == clips).flatten(1).any(1)

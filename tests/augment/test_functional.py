@@ -269,11 +269,14 @@ CLIPS = torch.zeros(2, 3, 8, 25, 2)
 MASK = torch.zeros(2, 8, 25, 2, dtype=torch.bool)
 ZERO = torch.tensor([0, 0])
 BAD = [
-    (lambda: f.linear_map(CLIPS[0, 0], torch.eye(3)), r"clips \(N, C, T, V, M\), got \(8, 25, 2\)"),
+    (
+        lambda: f.linear_map(CLIPS[0, 0], torch.eye(3)),
+        r"expected clips \(N, C, T.*got \(8, 25, 2\)",
+    ),
     (lambda: f.linear_map(CLIPS, torch.eye(3)), r"matrix \(2, 3, 3\).*got \(3, 3\)"),
     (lambda: f.linear_map(CLIPS.long(), MATRIX), "floating-point clips, got torch.int64"),
     (lambda: f.transform_joints(CLIPS, JOINTS, MATRIX), r"joints \(2, 25\).*got \(2, 5\)"),
-    (lambda: f.mirror(CLIPS, SBU15), r"V=15, M\), got \(2, 3, 8, 25, 2\)"),
+    (lambda: f.mirror(CLIPS, SBU15), r"V=15, M\).*got \(2, 3, 8, 25, 2\)"),
     (lambda: f.apply_mask(CLIPS, MASK[:1]), r"mask \(2, 8, 25, 2\).*got \(1, 8, 25, 2\)"),
     (lambda: f.apply_mask(CLIPS, MASK.long()), "mask of torch.bool, got torch.int64"),
     (lambda: f.paste(CLIPS, CLIPS[:1], MASK[..., 0]), "source"),
@@ -288,7 +291,13 @@ BAD = [
     (lambda: f.keep_frames(CLIPS, ZERO - 1, LENGTHS), "got start -1 and length 3 in sample 0"),
     (lambda: f.shrink_frames(CLIPS, ZERO, ZERO), "1 <= length.*got start 0 and length 0"),
     (lambda: f.center_crop_resize(CLIPS, ratio=0), r"ratio in \(0, 1\], got 0"),
-    (lambda: f.center_crop_resize(CLIPS, torch.tensor([8, 9])), "length 9 in sample 1"),
+    (lambda: f.center_crop_resize(CLIPS, torch.tensor([8, 9])), r"\[1, T=8\], got 9 in sample 1"),
+    (lambda: f.center_crop_resize(CLIPS, torch.tensor([0, 8])), r"\[1, T=8\], got 0 in sample 0"),
+    (lambda: f.center_crop_resize(CLIPS, LENGTHS[:1]), r"lengths \(N=2,\), got \(1,\)"),
+    (lambda: f.center_crop_resize(CLIPS[0], LENGTHS), r"lengths \(\) for one clip, got \(2,\)"),
+    (lambda: f.center_crop_resize(CLIPS, [3, 2]), "lengths: expected a torch tensor, got list"),
+    (lambda: f.mixup(CLIPS, CLIPS.numpy(), LAM), "source: expected a torch .*numpy.ndarray"),
+    (lambda: f.mirror(CLIPS.numpy(), NTU25), "clips: expected a torch tensor, got numpy.ndarray"),
     (lambda: f.rotation_matrix(torch.zeros(2)), r"angles \(..., 3\), got \(2,\)"),
 ]
 

@@ -28,7 +28,7 @@ def region(clips, mixed):
 @pytest.mark.parametrize("mix", [CutMix(NTU25), ResizeMix(NTU25)], ids=["cut", "resize"])
 def test_a_paste_is_two_or_three_parts_by_a_range_on_the_grid(mix, generator):
     clips = named(2000)
-    mixed = mix(clips, generator(0))
+    mixed = mix(clips, generator=generator(0))
     pasted = region(clips, mixed)
     joints, frames = pasted.any(1), pasted.any(2)
     assert torch.equal(pasted, joints[:, None] & frames[..., None])  # a rectangle
@@ -69,7 +69,7 @@ def test_cut_mix_pastes_the_same_frames():
 
 def test_resize_mix_pastes_the_beginning_of_the_partner_faster(generator):
     clips = named(200)
-    mixed = ResizeMix(NTU25)(clips, generator(0))
+    mixed = ResizeMix(NTU25)(clips, generator=generator(0))
     for i, pasted in enumerate(region(clips, mixed)):
         frames = pasted.any(1).nonzero().flatten().tolist()
         out, joint = len(frames), int(pasted.any(0).float().argmax())
@@ -81,7 +81,7 @@ def test_resize_mix_pastes_the_beginning_of_the_partner_faster(generator):
 @pytest.mark.parametrize("mix", [CutMix, ResizeMix])
 def test_any_number_of_frames(mix, frames, generator):
     clips = named(500, frames)
-    mixed = mix(NTU25)(clips, generator(0))
+    mixed = mix(NTU25)(clips, generator=generator(0))
     pasted = region(clips, mixed)
     torch.testing.assert_close(mixed.lam, pasted.float().mean((1, 2)))
     count = pasted.any(2).sum(1)
@@ -94,7 +94,7 @@ def test_any_number_of_frames(mix, frames, generator):
 @pytest.mark.parametrize("skeleton", [SBU15, COCO17], ids=lambda s: s.name)
 def test_other_skeletons(skeleton, generator):
     clips = named(100, 32, len(skeleton), channels=2)
-    mixed = CutMix(skeleton, parts=(1, 1), extent=(4, 4))(clips, generator(0))
+    mixed = CutMix(skeleton, parts=(1, 1), extent=(4, 4))(clips, generator=generator(0))
     pasted = region(clips, mixed)
     allowed = {frozenset(ids) for ids in skeleton.parts.values()}
     assert {frozenset(p.any(0).nonzero().flatten().tolist()) for p in pasted} == allowed
@@ -103,7 +103,7 @@ def test_other_skeletons(skeleton, generator):
 
 def test_mixup_blends_with_the_partner(generator):
     clips = torch.randn(500, 3, 2, 5, 2, generator=generator(0))
-    mixed = Mixup((0.2, 0.6))(clips, generator(1))
+    mixed = Mixup((0.2, 0.6))(clips, generator=generator(1))
     for i in range(500):
         lam, partner = mixed.lam[i].item(), mixed.partner[i]
         expected = (1 - lam) * clips[i].numpy() + lam * clips[partner].numpy()
@@ -117,9 +117,9 @@ def test_partners_are_one_to_n_minus_two_further(generator):
     for samples, shifts in ((2, {1}), (3, {1}), (4, {1, 2}), (6, {1, 2, 3, 4})):
         clips, seen = torch.zeros(samples, 3, 2, 5, 1), set()
         for seed in range(30):
-            partner = Mixup()(clips, generator(seed)).partner
+            partner = Mixup()(clips, generator=generator(seed)).partner
             seen |= set(((partner - torch.arange(samples)) % samples).tolist())
-            together = Mixup(same_on_batch=True)(clips, generator(seed)).partner
+            together = Mixup(same_on_batch=True)(clips, generator=generator(seed)).partner
             assert len(((together - torch.arange(samples)) % samples).unique()) == 1
         assert seen == shifts
 
@@ -133,7 +133,7 @@ def kinds(clips, mixed):
 
 def test_random_mix_odds(generator):
     clips = named(3000)
-    mixed = RandomMix(NTU25)(clips, generator(0))
+    mixed = RandomMix(NTU25)(clips, generator=generator(0))
     kind = kinds(clips, mixed)
     shares = torch.bincount(kind, minlength=3) / 3000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.25, 0.25]), rtol=0, atol=0.03)
@@ -147,7 +147,7 @@ def test_random_mix_odds(generator):
 def test_random_mix_draws_once_for_the_batch(generator):
     clips, counts = named(8), [0, 0, 0]
     for seed in range(400):
-        mixed = RandomMix(NTU25, same_on_batch=True)(clips, generator(seed))
+        mixed = RandomMix(NTU25, same_on_batch=True)(clips, generator=generator(seed))
         (kind,) = kinds(clips, mixed).unique().tolist()
         counts[kind] += 1
         assert len(mixed.lam.unique()) == 1
@@ -162,13 +162,13 @@ def test_random_mix_draws_once_for_the_batch(generator):
 def test_random_mix_with_one_certain_method(kind, generator):
     clips = named(100)
     odds = [float(index == kind) for index in range(3)]
-    mixed = RandomMix(NTU25, probabilities=odds)(clips, generator(0))
+    mixed = RandomMix(NTU25, probabilities=odds)(clips, generator=generator(0))
     assert set(kinds(clips, mixed).tolist()) == {kind}
 
 
 def test_no_grid_position_is_left_out_for_a_fixed_extent(generator):
     clips = named(400, 16)
-    pasted = region(clips, CutMix(NTU25, extent=(14, 14))(clips, generator(0))).any(2)
+    pasted = region(clips, CutMix(NTU25, extent=(14, 14))(clips, generator=generator(0))).any(2)
     runs = {
         tuple(i for i, on in itertools.compress(enumerate(row), row)) for row in pasted.tolist()
     }

@@ -30,7 +30,7 @@ def matrices(mapped):
 
 @pytest.mark.parametrize("channels", [2, 3])
 def test_shear_has_a_unit_diagonal_and_uniform_slants(channels, generator):
-    matrix = matrices(Shear(0.5)(basis(4000, channels), generator(0)))
+    matrix = matrices(Shear(0.5)(basis(4000, channels), generator=generator(0)))
     diagonal = torch.eye(channels, dtype=torch.bool)
     assert bool((matrix[:, diagonal] == 1).all())
     slant = matrix[:, ~diagonal]
@@ -46,7 +46,7 @@ def test_shear_has_a_unit_diagonal_and_uniform_slants(channels, generator):
 @pytest.mark.parametrize("joints", [25, 20, 15, 17])
 def test_jitter_changes_the_right_number_of_joints(joints, generator):
     clips = torch.rand(200, 3, 4, joints, 2, generator=generator(0)) + 0.1
-    result = JointJitter()(clips, generator(1))
+    result = JointJitter()(clips, generator=generator(1))
     changed = (result != clips).any(1)
     assert torch.equal(changed, changed[:, :1, :, :1].expand_as(changed))  # frames, persons
     assert changed[:, 0, :, 0].sum(1).unique().tolist() == [int(round(joints * 0.6, 6))]
@@ -54,7 +54,7 @@ def test_jitter_changes_the_right_number_of_joints(joints, generator):
 
 def test_jitter_joints_and_zeros_are_uniform(generator):
     clips = basis(4000, 3)
-    result = JointJitter()(clips, generator(0))
+    result = JointJitter()(clips, generator=generator(0))
     changed = (result != clips).any(1)[:, 0, :, 0].float()
     assert changed.sum(1).unique().tolist() == [15]
     assert (changed.mean(0) - 0.6).abs().max() < 0.035
@@ -65,7 +65,7 @@ def test_jitter_joints_and_zeros_are_uniform(generator):
 
 def test_jitter_maps_all_its_joints_by_one_uniform_matrix(generator):
     jitter = JointJitter(ratio=1, amplitude=2, zero_probability=0)
-    matrix = matrices(jitter(basis(4000, 3), generator(0)))
+    matrix = matrices(jitter(basis(4000, 3), generator=generator(0)))
     assert matrix.abs().max() <= 2
     assert matrix.mean(0).abs().max() < 0.08
     torch.testing.assert_close(matrix.var(0), torch.full((3, 3), 16 / 12), rtol=0.06, atol=0)
@@ -76,12 +76,12 @@ def test_jitter_maps_all_its_joints_by_one_uniform_matrix(generator):
 )
 def test_joint_count_whatever_floating_point_says(joints, ratio, count, generator):
     jitter = JointJitter(ratio=ratio, zero_probability=1)
-    erased = (jitter(torch.ones(1, 3, 1, joints, 1), generator(0)) == 0)[0, 0].sum()
+    erased = (jitter(torch.ones(1, 3, 1, joints, 1), generator=generator(0)) == 0)[0, 0].sum()
     assert int(erased) == count
 
 
 def test_rotation_angles_are_uniform_about_their_own_axis(generator):
-    matrix = matrices(Rotate((0, 40, 0))(basis(4000, 3), generator(0)))
+    matrix = matrices(Rotate((0, 40, 0))(basis(4000, 3), generator=generator(0)))
     assert bool((matrix[:, 1] == torch.tensor([0.0, 1, 0])).all())
     angle = torch.rad2deg(torch.atan2(matrix[:, 0, 2], matrix[:, 0, 0]))
     assert angle.abs().max() <= 40.001
@@ -95,7 +95,7 @@ def test_rotation_keeps_lengths():
 
 
 def test_two_channels_turn_in_their_plane_by_the_range_of_z(generator):
-    matrix = matrices(Rotate((90, 90, 20))(basis(1000, 2), generator(0)))
+    matrix = matrices(Rotate((90, 90, 20))(basis(1000, 2), generator=generator(0)))
     torch.testing.assert_close(matrix.det(), torch.ones(1000))
     angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     assert 19 < angle.abs().max() <= 20.001

@@ -51,10 +51,17 @@ def test_crops_stay_within_ragged_lengths(lengths, seed):
     assert bool(resized.isfinite().all())
 
 
+def test_takes_lengths_and_generator_by_position(generator):
+    clips, lengths = torch.randn(2, 3, 100, 25, 2), torch.tensor([80, 90])
+    crop = TemporalCropResize(size=16, min_frames=8)
+    by_name = crop(clips, lengths=lengths, generator=generator(0))
+    assert torch.equal(crop(clips, lengths, generator(0)), by_name)
+
+
 def test_short_clips_are_taken_whole(generator):
     clips = torch.randn(4, 3, 100, 25, 2, generator=generator(0))
     lengths = torch.tensor([64, 30, 7, 1])
-    resized = TemporalCropResize(64)(clips, lengths, generator(1))
+    resized = TemporalCropResize(64)(clips, lengths, generator=generator(1))
     whole = f.crop_resize(clips, torch.zeros(4, dtype=torch.long), lengths, 64)
     assert torch.equal(resized, whole)
 
@@ -63,14 +70,14 @@ def test_equals_the_crop_of_the_values_it_drew(generator):
     clips = torch.randn(50, 3, 200, 5, 2, generator=generator(0), dtype=torch.float64)
     lengths = torch.randint(100, 201, (50,), generator=generator(1))
     crop = TemporalCropResize(64, scale=(0.5, 1), min_frames=40)
-    starts, kept = crops(crop(ramp(50, 200), lengths, generator(2)))
+    starts, kept = crops(crop(ramp(50, 200), lengths, generator=generator(2)))
     expected = f.crop_resize(clips, starts, kept, 64)
-    torch.testing.assert_close(crop(clips, lengths, generator(2)), expected)
+    torch.testing.assert_close(crop(clips, lengths, generator=generator(2)), expected)
 
 
 def test_same_on_batch_shares_the_relative_crop(generator):
     crop = TemporalCropResize(64, scale=(0.5, 0.9), min_frames=1, same_on_batch=True)
-    starts, kept = crops(crop(ramp(3, 200), torch.tensor([100, 100, 200]), generator(0)))
+    starts, kept = crops(crop(ramp(3, 200), torch.tensor([100, 100, 200]), generator=generator(0)))
     assert (starts[0], kept[0]) == (starts[1], kept[1])
     assert abs(kept[2] - 2 * kept[0]) <= 1
 
@@ -79,18 +86,20 @@ def test_same_on_batch_shares_the_relative_crop(generator):
 def test_one_clip_takes_its_length_in_any_form(lengths, generator):
     clip = ramp(1, 64)[0]
     crop = TemporalCropResize(16, min_frames=4)
-    expected = crop(clip[None], torch.tensor([40]), generator(0))[0]
-    assert torch.equal(crop(clip, lengths, generator(0)), expected)
+    expected = crop(clip[None], torch.tensor([40]), generator=generator(0))[0]
+    assert torch.equal(crop(clip, lengths, generator=generator(0)), expected)
 
 
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (torch.tensor([1, 65]), r"lengths in \[1, T=64\], got \[1, 65\]"),
-        (torch.tensor([0, 5]), r"lengths in \[1, T=64\], got \[0, 5\]"),
+        (torch.tensor([1, 65]), r"lengths in \[1, T=64\], got 65 in sample 1"),
+        (torch.tensor([0, 5]), r"lengths in \[1, T=64\], got 0 in sample 0"),
         (0, "lengths in"),
         (torch.tensor([5.0, 5.0]), "integer lengths, got torch.float32"),
         (torch.tensor([True, True]), "integer lengths, got torch.bool"),
+        ([5, 5], "lengths: expected a torch tensor, got list"),
+        (torch.Generator(), "lengths: expected a torch tensor, got .*Generator"),
         (torch.tensor([5, 5, 5]), r"lengths \(N=2,\), got \(3,\)"),
     ],
 )
@@ -100,7 +109,7 @@ def test_bad_lengths_are_refused(lengths, message):
 
 
 def test_clip_masks_all_but_one_run_of_frames(generator):
-    kept = TemporalClip()(torch.ones(5000, 1, 64, 1, 1), generator(0)).flatten(1)
+    kept = TemporalClip()(torch.ones(5000, 1, 64, 1, 1), generator=generator(0)).flatten(1)
     assert bool(((kept == 0) | (kept == 1)).all())
     lengths, starts = kept.sum(1), kept.argmax(1)
     assert (lengths.min(), lengths.max()) == (16, 32)
@@ -113,8 +122,8 @@ def test_clip_masks_all_but_one_run_of_frames(generator):
 
 def test_cut_clip_shows_the_frames_that_the_masked_clip_keeps(generator):
     clips = torch.randn(6, 3, 64, 25, 2, generator=generator(0))
-    masked = TemporalClip(mode="mask")(clips, generator(1))
-    cut = TemporalClip(mode="crop")(clips, generator(1))
+    masked = TemporalClip(mode="mask")(clips, generator=generator(1))
+    cut = TemporalClip(mode="crop")(clips, generator=generator(1))
     for i in range(6):
         frames = (masked[i] != 0).flatten(2).any(2).any(0).nonzero().flatten()
         assert torch.equal(masked[i, :, frames], clips[i, :, frames])

@@ -21,6 +21,7 @@ from pcm3.augment import (
     TemporalCropResize,
     TopologyMask,
 )
+from pcm3.augment import functional as f
 from pcm3.skeleton import COCO17, NTU25, SBU15
 
 SAME = [
@@ -74,17 +75,17 @@ def test_generator_repeats_a_draw_and_leaves_the_default_alone(
 
 
 def test_generator_repeats_a_mask(mask_transform, clips, generator):
-    first = mask_transform(clips, generator(3))
-    assert torch.equal(first, mask_transform(clips, generator(3)))
-    assert not torch.equal(first, mask_transform(clips, generator(4)))
+    first = mask_transform(clips, generator=generator(3))
+    assert torch.equal(first, mask_transform(clips, generator=generator(3)))
+    assert not torch.equal(first, mask_transform(clips, generator=generator(4)))
 
 
 def test_generator_repeats_a_mix(mix_transform, clips, generator):
     state = torch.get_rng_state()
-    first, again = (mix_transform(clips, generator(3)) for _ in range(2))
+    first, again = (mix_transform(clips, generator=generator(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert torch.equal(state, torch.get_rng_state())
-    assert not torch.equal(first.clips, mix_transform(clips, generator(4)).clips)
+    assert not torch.equal(first.clips, mix_transform(clips, generator=generator(4)).clips)
 
 
 def test_a_draw_does_not_depend_on_the_dtype(coordinate_transform, clips, generator):
@@ -100,7 +101,7 @@ def test_samples_differ_by_default(coordinate_transform, clips, generator):
 
 
 def test_masks_differ_by_default(mask_transform, clips, generator):
-    assert len(mask_transform(clips, generator(0)).flatten(1).unique(dim=0)) == 6
+    assert len(mask_transform(clips, generator=generator(0)).flatten(1).unique(dim=0)) == 6
 
 
 @pytest.mark.parametrize("transform", SAME, ids=repr)
@@ -117,9 +118,9 @@ def test_one_clip_equals_a_batch_of_one(coordinate_transform, clips, generator):
 
 
 def test_one_clip_gets_the_mask_of_a_batch_of_one(mask_transform, clips, generator):
-    one = mask_transform(clips[0], generator(0))
+    one = mask_transform(clips[0], generator=generator(0))
     assert one.shape == (64, 25, 2)
-    assert torch.equal(one, mask_transform(clips[:1], generator(0))[0])
+    assert torch.equal(one, mask_transform(clips[:1], generator=generator(0))[0])
 
 
 def test_mixing_one_clip_is_refused(mix_transform, clips):
@@ -138,7 +139,7 @@ def test_gradient_reaches_the_clips(coordinate_transform, clips, generator):
 
 def test_gradient_reaches_both_mixed_clips(mix_transform, clips, generator):
     clips.requires_grad_()
-    mixed = mix_transform(clips, generator(0))
+    mixed = mix_transform(clips, generator=generator(0))
     (gradient,) = torch.autograd.grad(mixed.clips[0].sum(), clips)
     assert bool((gradient[0] != 0).any())
     assert bool((gradient[mixed.partner[0]] != 0).any())
@@ -147,7 +148,7 @@ def test_gradient_reaches_both_mixed_clips(mix_transform, clips, generator):
 def test_gradcheck_of_a_whole_pipeline(generator):
     pipeline = Compose(TemporalCropResize(5, min_frames=2), Shear(), JointJitter(), TemporalClip())
     clips = torch.randn(2, 2, 6, 3, 1, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: pipeline(x, generator(0)), (clips,))
+    assert torch.autograd.gradcheck(lambda x: pipeline(x, generator=generator(0)), (clips,))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,34 @@ def test_wrong_rank_is_refused(coordinate_transform, mask_transform):
 
 @pytest.mark.parametrize("cls", [TopologyMask, CutMix, ResizeMix, RandomMix])
 def test_wrong_joint_count_is_refused(cls, clips):
-    with pytest.raises(ValueError, match=r"V=15, M\), got \(6, 3, 64, 25, 2\)"):
+    with pytest.raises(ValueError, match=r"V=15, M\).*got \(6, 3, 64, 25, 2\)"):
         cls(SBU15)(clips)
+
+
+def test_a_batch_without_its_person_axis_is_refused(coordinate_transform, mask_transform):
+    layouts = r"clips \(N, C, T, V.*, or one clip \(C, T, V.* C at most 3, got \(4, 3, 25, 25\)"
+    for transform in (coordinate_transform, mask_transform, lambda x: f.mirror(x, NTU25)):
+        with pytest.raises(ValueError, match=layouts):
+            transform(torch.zeros(4, 3, 25, 25))
+
+
+def test_the_shape_that_was_given_is_named():
+    with pytest.raises(ValueError, match=r"V=25, M\) with C at most 3, got \(3, 30, 11, 1\)"):
+        TopologyMask(NTU25)(torch.zeros(3, 30, 11, 1))
+
+
+@pytest.mark.parametrize("transform", [*SAME, Mixup()], ids=repr)
+def test_numpy_clips_are_refused(transform, clips):
+    with pytest.raises(ValueError, match=r"expected a torch tensor, got numpy\.ndarray"):
+        transform(clips.numpy())
+
+
+@pytest.mark.parametrize("transform", [Shear(), TopologyMask(NTU25), Mixup()], ids=repr)
+def test_only_names_say_what_is_a_generator(transform, clips):
+    with pytest.raises(TypeError, match="positional"):
+        transform(clips, torch.full((6,), 30))
+    with pytest.raises(TypeError, match="lengths"):
+        transform(clips, lengths=torch.full((6,), 30))
 
 
 @pytest.mark.parametrize("skeleton", [SBU15, COCO17], ids=lambda s: s.name)
@@ -251,8 +278,10 @@ BAD = [
     (lambda: JointJitter(zero_probability=-0.1), r"zero_probability in \[0, 1\], got -0.1"),
     (lambda: Rotate(-5), "degrees >= 0, .* got -5"),
     (lambda: Rotate((1, 2)), r"or \(x, y, z\), got \(1, 2\)"),
-    (lambda: Rotate()(torch.zeros(4, 8, 25, 1)), r"C=2 or C=3, got \(1, 4, 8, 25, 1\)"),
+    (lambda: Rotate()(torch.zeros(1, 8, 25, 1)), "C=2 or C=3, got C=1"),
     (OneOf, "at least one transform"),
+    (lambda: OneOf([Shear(), Rotate()]), r"one by one, OneOf\(a, b\), .*; got list"),
+    (lambda: Compose([Shear(), Rotate()]), r"one by one, Compose\(a, b\), .*; got list"),
     (lambda: OneOf(Shear(), probabilities=(0.5, 0.5)), r"1 probabilities .* got \(0.5, 0.5\)"),
     (lambda: OneOf(Shear(), Rotate(), probabilities=(0.9, 0.9)), "sum to 1"),
     (

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.heads import Projector
+from pcm3.prompts import DomainPrompt
 from pcm3.skeleton import KINECT20
 
 
@@ -213,11 +214,26 @@ def test_weights_start_xavier_uniform_and_biases_like_torch() -> None:
         ({"layers": 0}, "layers >= 1"),
         ({"persons": 0}, "persons >= 1, got 0"),
         ({"skeleton_or_joints": 0}, "joints >= 1, got 0"),
+        ({"skeleton_or_joints": "ntu25"}, "a Skeleton .* or its number of joints, got 'ntu25'"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GRUEncoder(**options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "got"),
+    [(DomainPrompt(), r"pcm3\.prompts\.DomainPrompt"), (torch.zeros(4), r"\(4,\)")],
+    ids=["module", "lengths"],
+)
+def test_prompts_that_do_not_fit(prompt: Any, got: str) -> None:
+    encoder, clips = GRUEncoder(hidden=4), torch.zeros(4, 3, 8, 25, 2)
+    message = rf"prompt \(C=3, V=25, M=2\), the offset of a DomainPrompt, got {got}"
+    with pytest.raises(ValueError, match=message):
+        encoder(clips, prompt=prompt)
+    with pytest.raises(ValueError, match=message):
+        encoder.encode_views([clips], [prompt])
 
 
 @pytest.mark.parametrize(

@@ -601,6 +601,22 @@ def test_coordinates_that_are_no_numbers(entry: str, value: float) -> None:
         getattr(model, entry)(clips)
 
 
+@pytest.mark.parametrize("entry", ["forward", "features"])
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (torch.tensor([9, 9]), r"lengths \(N=4,\), got \(2,\)"),
+        (torch.tensor([9, 9, 670, 9]), r"lengths in \[1, T=20\], got 670 in sample 2"),
+        ([9, 9, 9, 9], "lengths: expected a torch tensor, got list"),
+    ],
+    ids=["shape", "range", "list"],
+)
+def test_lengths_that_do_not_fit(entry: str, lengths: Any, message: str) -> None:
+    model = tiny()
+    with pytest.raises(ValueError, match=message):
+        getattr(model, entry)(torch.zeros(4, 3, 20, 25, 2), lengths)
+
+
 def test_integer_clips() -> None:
     with pytest.raises(ValueError, match=r"floating-point clips, got torch\.int64"):
         tiny()(torch.zeros(4, 3, 20, 25, 2, dtype=torch.long))
