@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pcm3.errors import SkeletonFormatError
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Version of the folder's layout; a reader refuses any other."""
 
 FORMAT = "pcm3-store"
-COUNTS = ("sequences", "frames", "persons", "joints", "channels")
+COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
 StoreDtype = Literal["float32", "float16"]
 
@@ -23,6 +23,8 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     file = path / "meta.json"
+    if path.exists() and not path.is_dir():
+        raise SkeletonFormatError(f"{path}: expected a store, which is a folder, got a file")
     if not path.is_dir():
         raise SkeletonFormatError(f"{path}: no such store; make one with `pcm3 prepare`")
     if not file.is_file():
@@ -41,10 +43,10 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
             "run `pcm3 prepare` again"
         )
     needed = {*COUNTS, "dtype", "columns", "untrimmed", "class_names", "skeleton"}
-    needed |= {"fps", "unit", "normalization"}
+    needed |= {"fps", "unit", "normalization", "protocols"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
-    for column in ("lengths", "labels", "duplicate_of"):
+    for column in ("lengths", "labels", "slots", "duplicate_of"):
         if column not in meta["columns"]:
             raise SkeletonFormatError(f"{file}: expected a column {column}")
     return meta

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3.data.protocols import Protocol
 from pcm3.data.store import Store
 
 __all__ = ["split", "validation_split"]
 
 Indices = NDArray[np.int64]
 
-_PROTOCOLS = (
+_GENERIC = (
     "xsub (odd subjects train), xview (the highest view tests), fold:K (fold K tests), "
     "subjects:1,3 or views:1,2 or any column (these train, the rest tests), "
     "all (everything in both)"
@@ -23,8 +24,9 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
 
     Args:
         store: The data.
-        protocol: ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view
-            tests. ``"fold:K"``: fold K tests. ``"subjects:1,3,5"``, ``"views:1,2"`` or any other
+        protocol: A protocol that the data set is published with (``Store.protocols``), or else
+            ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view tests.
+            ``"fold:K"``: fold K tests. ``"subjects:1,3,5"``, ``"views:1,2"`` or any other
             column: sequences with these values train, the rest tests. ``"all"``: everything in
             both.
         drop_duplicates: Leave out of the test part what is bit-identical to a training sequence
@@ -41,8 +43,11 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
     """
     if protocol == "all":
         return np.arange(len(store)), np.arange(len(store))
-    train = _training_mask(store, protocol)
-    return _parts(store, train, ~train, protocol, drop_duplicates=drop_duplicates)
+    column, train, test = _resolve(store, protocol)
+    values = store.columns[column]
+    training = np.isin(values, train)
+    testing = ~training if test is None else np.isin(values, test)
+    return _parts(store, training, testing, protocol, drop_duplicates=drop_duplicates)
 
 
 def validation_split(
@@ -57,7 +62,8 @@ def validation_split(
 
     Holds out the last ``fraction`` (at least one) of the values of the protocol's own column, so
     that validation asks what the test will ask: unseen subjects for ``"xsub"``, an unseen view
-    for ``"xview"``, a fold for ``"fold:K"``. Subjects where that column has one value left.
+    for ``"xview"``, a fold for ``"fold:K"``. Where that column has one value left, subjects are
+    held out, or else videos.
 
     Args:
         store: The data.
@@ -77,51 +83,50 @@ def validation_split(
         raise ValueError(f"expected a fraction in (0, 1), got {fraction}")
     chosen = np.zeros(len(store), dtype=bool)
     chosen[np.asarray(train_indices)] = True
-    column = "subjects" if protocol == "all" else _column_of(protocol)
-    if len(np.unique(_column(store, column, protocol)[chosen])) < 2:
-        column = "subjects"
-    values = _column(store, column, protocol)
-    groups = np.unique(values[chosen])
+    first = "subjects" if protocol == "all" else _resolve(store, protocol).column
+    for column in (first, "subjects", "videos"):
+        values = store.columns.get(column, np.zeros(len(store), np.int64))
+        groups = np.unique(values[chosen])
+        if len(groups) > 1:
+            break
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)
-    what = f"validation part of {protocol}"
+    what = f"validation within the training part of {protocol}"
     return _parts(store, chosen & ~test, test, what, drop_duplicates=drop_duplicates)
 
 
-def _column_of(protocol: str) -> str:
-    name = protocol.partition(":")[0]
-    return {"xsub": "subjects", "xview": "views"}.get(name, name)
-
-
-def _column(store: Store, name: str, protocol: str) -> Indices:
-    if name not in store.columns:
-        raise ValueError(
-            f"protocol {protocol!r} needs the column {name}; {store.path} has "
-            f"{', '.join(store.columns)}"
-        )
-    return store.columns[name]
-
-
-def _training_mask(store: Store, protocol: str) -> NDArray[np.bool_]:
+def _resolve(store: Store, protocol: str) -> Protocol:
+    """The column and the values that a protocol means in this store."""
+    if protocol in store.protocols:
+        return store.protocols[protocol]
     name, colon, text = protocol.partition(":")
-    if not colon and protocol not in ("xsub", "xview"):
-        raise ValueError(f"unknown protocol {protocol!r}; there are {_PROTOCOLS}")
-    values = _column(store, _column_of(protocol), protocol)
+    if not colon and name not in ("xsub", "xview"):
+        own = "".join(f"{own}, " for own in store.protocols)
+        raise ValueError(f"unknown protocol {protocol!r}; there are {own}{_GENERIC}")
+    column = {"xsub": "subjects", "xview": "views"}.get(protocol, name)
+    if column not in store.columns:
+        raise ValueError(
+            f"protocol {protocol!r} needs the column {column}; {store.path} has "
+            f"{', '.join(store.columns)}; protocol 'all' needs none"
+        )
+    there = np.unique(store.columns[column]).tolist()
     if protocol == "xsub":
-        return np.equal(values % 2, 1)
+        return Protocol(column, tuple(value for value in there if value % 2))
+    if protocol == "xview" and len(there) < 2:
+        raise ValueError(f"protocol 'xview' needs several views; {store.path} has {there[0]} alone")
     if protocol == "xview":
-        return np.not_equal(values, int(values.max()))
+        return Protocol(column, tuple(there[:-1]))
     try:
-        chosen = [int(value) for value in text.split(",")]
+        chosen = tuple(int(value) for value in text.split(","))
     except ValueError:
         raise ValueError(f"expected integers after the colon in {protocol!r}") from None
-    if unknown := sorted(set(chosen) - set(values.tolist())):
-        there = ", ".join(map(str, np.unique(values)))
+    if unknown := sorted(set(chosen) - set(there)):
         raise ValueError(
-            f"protocol {protocol!r}: {store.path} has no {name} {unknown}, but {there}"
+            f"protocol {protocol!r}: {store.path} has no {column} {unknown}, "
+            f"but {', '.join(map(str, there))}"
         )
-    selected = np.isin(values, chosen)
-    return ~selected if name == "fold" else selected
+    rest = tuple(value for value in there if value not in chosen)
+    return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
 
 
 def _parts(
@@ -138,5 +143,5 @@ def _parts(
         test = test & ~np.isin(first, first[train])
     for part, mask in (("training", train), ("test", test)):
         if not mask.any():
-            raise ValueError(f"{protocol}: the {part} part of {store.path} is empty")
+            raise ValueError(f"{protocol}: nothing of {store.path} is left for the {part} part")
     return np.flatnonzero(train), np.flatnonzero(test)

@@ -9,7 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data._meta import COUNTS, StoreDtype, read_meta
+from pcm3.data._meta import StoreDtype, read_meta
+from pcm3.data.protocols import Protocol
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
@@ -19,8 +20,9 @@ __all__ = ["Store", "StoreDtype"]
 class Store:
     """Read a store folder; the coordinates stay on disk until they are used.
 
-    The folder holds ``frames.npy`` (sum of T, M, V, C), all sequences end to end; ``table.npz``
-    with one integer column (N,) per property of a sequence; ``meta.json``; for untrimmed
+    The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without the persons
+    at the end who are never there; ``table.npz`` with one integer column (N,) per property of a
+    sequence; ``meta.json``; for untrimmed
     recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); and ``report.json``
     where ``prepare`` wrote one. Nothing in it is pickled.
 
@@ -29,9 +31,14 @@ class Store:
         meta: What ``meta.json`` says.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes.
-        frames: All frames (sum of T, M, V, C), read-only, float32 or float16.
+        protocols: The divisions that the data set is published with, by name.
+        persons: Number of persons M that every frame has room for.
+        bodies: Everybody in every frame (R, V, C), read-only, float32 or float16; R is the sum of
+            ``lengths`` times ``slots``.
         lengths: Frames per sequence (N,), int64.
-        starts: First frame of each sequence in ``frames`` (N,), int64.
+        slots: Persons of each sequence that ``bodies`` holds (N,), 1 to M; the rest is empty.
+        starts: First frame of each sequence, counted through all of them (N,), int64: where its
+            ``frame_labels`` begin.
         labels: Class per sequence (N,), int64, -1 where there is none.
         columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
             ``duplicate_of``, the first sequence with the same bits or -1.
@@ -56,12 +63,21 @@ class Store:
         except (ValueError, TypeError) as error:
             raise SkeletonFormatError(f"{self.path / 'meta.json'}: {error}") from None
         self.class_names = tuple(self.meta["class_names"])
-        self.frames = self._load("frames.npy", mmap=True)
+        self.protocols = {
+            name: Protocol(
+                rule["column"], tuple(rule["train"]), rule["test"] and tuple(rule["test"])
+            )
+            for name, rule in self.meta["protocols"].items()
+        }
+        self.persons = int(self.meta["persons"])
+        self.bodies = self._load("bodies.npy", mmap=True)
         table = self._load_table()
         self.lengths = table.pop("lengths")
         self.labels = table.pop("labels")
+        self.slots = table.pop("slots")
         self.columns = table
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+        self.starts = _starts(self.lengths)
+        self._rows = _starts(self.lengths * self.slots)
         untrimmed = bool(self.meta["untrimmed"])
         self.frame_labels = self._load("frame_labels.npy") if untrimmed else None
         self.segments = self._load("segments.npy") if untrimmed else None
@@ -84,29 +100,33 @@ class Store:
             raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
 
     def _check_sizes(self) -> None:
-        counts = [int(self.meta[key]) for key in COUNTS]
-        sequences, frames = counts[:2]
-        wanted: dict[str, tuple[int, ...]] = {"frames": tuple(counts[1:])}
-        wanted |= {"lengths": (sequences,), "labels": (sequences,)}
-        found = {"frames": self.frames, "lengths": self.lengths, "labels": self.labels}
-        for name, column in self.columns.items():
-            wanted[name], found[name] = (sequences,), column
+        sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
+        shape = (rows, int(self.meta["joints"]), int(self.meta["channels"]))
+        wanted: dict[str, tuple[int, ...]] = {"bodies": shape}
+        found = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
+        found |= {"slots": self.slots, **self.columns}
+        wanted |= dict.fromkeys(list(found)[1:], (sequences,))
         if self.frame_labels is not None:
             wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
-        for name, shape in wanted.items():
-            if found[name].shape != shape:
+        for name, size in wanted.items():
+            if found[name].shape != size:
                 raise SkeletonFormatError(
-                    f"{self.path}: expected {name} {shape}, as meta.json says, "
+                    f"{self.path}: expected {name} {size}, as meta.json says, "
                     f"found {found[name].shape}"
                 )
-        if self.frames.dtype != self.meta["dtype"]:
+        if self.bodies.dtype != self.meta["dtype"]:
             raise SkeletonFormatError(
-                f"{self.path}: expected frames of {self.meta['dtype']}, found {self.frames.dtype}"
+                f"{self.path}: expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}"
             )
-        if int(self.lengths.sum()) != frames:
+        if (self.lengths < 1).any() or ((self.slots < 1) | (self.slots > self.persons)).any():
             raise SkeletonFormatError(
-                f"{self.path}: expected lengths that add up to {frames} frames, "
-                f"found {int(self.lengths.sum())}"
+                f"{self.path}: expected lengths from 1 and slots from 1 to {self.persons}"
+            )
+        sums = (int(self.lengths.sum()), int((self.lengths * self.slots).sum()))
+        if sums != (frames, rows):
+            raise SkeletonFormatError(
+                f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
+                f"found {sums[0]} and {sums[1]}"
             )
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
@@ -119,28 +139,42 @@ class Store:
 
     def __repr__(self) -> str:
         return (
-            f"Store({str(self.path)!r}: {len(self)} sequences, {len(self.frames)} frames, "
+            f"Store({str(self.path)!r}: {len(self)} sequences, {int(self.lengths.sum())} frames, "
             f"{self.skeleton.name}, {self.persons} persons, {len(self.class_names)} classes)"
         )
 
     @property
-    def persons(self) -> int:
-        """Number of persons M that every frame has room for."""
-        return int(self.frames.shape[1])
+    def channels(self) -> int:
+        """Number of coordinates C."""
+        return int(self.bodies.shape[-1])
 
-    def sequence(self, index: int) -> NDArray[Any]:
-        """One sequence (T, M, V, C), a read-only view of the file; 0 where nobody is.
+    def stored(self, index: int) -> NDArray[Any]:
+        """The persons of one sequence that the file holds (T, M', V, C), a read-only view.
 
         Raises:
             IndexError: If there is no such sequence.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a sequence in [0, {len(self)}), got {index}")
-        start = int(self.starts[index])
-        return self.frames[start : start + int(self.lengths[index])]
+        length, slots, start = (
+            int(column[index]) for column in (self.lengths, self.slots, self._rows)
+        )
+        rows = self.bodies[start : start + length * slots]
+        return rows.reshape(length, slots, *rows.shape[1:])
+
+    def sequence(self, index: int) -> NDArray[Any]:
+        """One sequence (T, M, V, C); 0 where nobody is.
+
+        Raises:
+            IndexError: If there is no such sequence.
+        """
+        stored = self.stored(index)
+        empty = self.persons - stored.shape[1]
+        return np.pad(stored, ((0, 0), (0, empty), (0, 0), (0, 0))) if empty else stored
 
     def summary(self) -> dict[str, Any]:
-        """Counts and length quantiles, JSON-able."""
+        """Counts, and quantiles and a histogram of the lengths; JSON-able."""
+        counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
         names = ("min", "q25", "median", "q75", "max")
 
@@ -149,17 +183,35 @@ class Store:
 
         return {
             "sequences": len(self),
-            "frames": len(self.frames),
+            "frames": int(self.lengths.sum()),
             "persons": self.persons,
             "skeleton": self.skeleton.name,
             "joints": len(self.skeleton),
+            "channels": self.channels,
             "classes": len(self.class_names),
             "subjects": distinct("subjects"),
             "views": distinct("views"),
             "lengths": dict(zip(names, quantiles, strict=True)),
+            "length_histogram": {"edges": edges, "counts": counts},
             "duplicates": int((self.columns["duplicate_of"] >= 0).sum()),
             "segments": None if self.segments is None else len(self.segments),
+            "protocols": list(self.protocols),
             "fps": self.meta["fps"],
             "normalization": self.meta["normalization"],
+            "unit": self.meta["unit"],
             "dtype": self.meta["dtype"],
+            "megabytes": self.bodies.nbytes / 1e6,
         }
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+
+
+def _histogram(lengths: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Counts in at most 8 bins of whole frames, and the bins' edges (the last one exclusive)."""
+    low, high = int(lengths.min()), int(lengths.max()) + 1
+    step = -(-(high - low) // 8)
+    edges = np.arange(low, high + step, step)
+    counts, _ = np.histogram(lengths, edges)
+    return counts.tolist(), edges.tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, get_args
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data._meta import COUNTS, FORMAT, STORE_VERSION, StoreDtype, read_meta, write_json
+from pcm3.data.protocols import Protocol
 from pcm3.skeleton import Skeleton
 
 __all__ = ["StoreWriter"]
@@ -35,6 +36,7 @@ class StoreWriter:
         source: Where the recordings come from.
         licence: Under which terms.
         normalization: The recipe that was applied to the coordinates.
+        protocols: Published divisions into training and test part, by name; each needs its column.
         overwrite: Replace a store that is already there. Any other folder is left alone.
 
     Attributes:
@@ -60,6 +62,7 @@ class StoreWriter:
         source: str = "",
         licence: str = "",
         normalization: str = "none",
+        protocols: Mapping[str, Protocol] | None = None,
         overwrite: bool = False,
     ) -> None:
         if dtype not in get_args(StoreDtype):
@@ -75,6 +78,7 @@ class StoreWriter:
             "source": source,
             "licence": licence,
             "normalization": normalization,
+            "protocols": {name: rule._asdict() for name, rule in (protocols or {}).items()},
         }
         self._overwrite = overwrite
         self._check_target()
@@ -92,7 +96,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self._folder.mkdir(parents=True)
-        self._file = (self._folder / "frames.npy").open("wb")
+        self._file = (self._folder / "bodies.npy").open("wb")
         return self
 
     def __exit__(
@@ -136,7 +140,8 @@ class StoreWriter:
             raise ValueError("expected `with StoreWriter(...) as writer:` around add()")
         frames = np.ascontiguousarray(sequence, dtype=np.float32)
         self._check_sequence(frames, label)
-        row = {"lengths": len(frames), "labels": int(label)}
+        slots = _slots(frames)
+        row = {"lengths": len(frames), "labels": int(label), "slots": slots}
         row |= {name: int(value) for name, value in columns.items()}
         row["duplicate_of"] = self._duplicate_of(frames)
         if self._rows and row.keys() != self._rows[0].keys():
@@ -147,7 +152,7 @@ class StoreWriter:
         if not self._rows:
             self._shape = frames.shape[1:]
             self._write_header(0)
-        self._file.write(frames.astype(self._dtype).tobytes())
+        self._file.write(frames[:, :slots].astype(self._dtype).tobytes())
         self._rows.append(row)
 
     def _fail(self, what: str) -> None:
@@ -157,7 +162,7 @@ class StoreWriter:
         if not self.path.exists():
             return
         if not self._overwrite:
-            raise ValueError(f"{self.path}: exists already; pass overwrite=True to replace it")
+            raise ValueError(f"{self.path}: exists already; choose another name, or overwrite it")
         read_meta(self.path, any_version=True)  # never delete a folder that is not a store
 
     def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:
@@ -205,7 +210,7 @@ class StoreWriter:
         index = np.full((len(spans), 1), len(self._rows), dtype=np.int64)
         self._segments.append(np.concatenate([index, spans], axis=1))
 
-    def _write_header(self, frames: int) -> None:
+    def _write_header(self, rows: int) -> None:
         """The .npy header; NumPy pads it so that the first axis may grow in place."""
         assert self._file is not None
         assert self._shape is not None
@@ -214,7 +219,7 @@ class StoreWriter:
             {
                 "descr": np.lib.format.dtype_to_descr(self._dtype),
                 "fortran_order": False,
-                "shape": (frames, *self._shape),
+                "shape": (rows, *self._shape[1:]),
             },
         )
 
@@ -226,8 +231,9 @@ class StoreWriter:
             for name in self._rows[0]
         }
         frames = int(columns["lengths"].sum())
+        rows = int((columns["lengths"] * columns["slots"]).sum())
         self._file.seek(0)
-        self._write_header(frames)
+        self._write_header(rows)
         self._file.close()
         np.savez(self._folder / "table.npz", **columns)
         if self._frame_labels:
@@ -235,7 +241,7 @@ class StoreWriter:
             np.save(self._folder / "segments.npy", np.concatenate(self._segments))
         if self.report is not None:
             write_json(self._folder / "report.json", self.report)
-        counts = (len(self._rows), frames, *self._shape)
+        counts = (len(self._rows), frames, rows, *self._shape)
         meta = {
             "format": FORMAT,
             "version": STORE_VERSION,
@@ -263,3 +269,9 @@ class StoreWriter:
             old.rename(self.path)
             raise
         shutil.rmtree(old)
+
+
+def _slots(frames: NDArray[np.float32]) -> int:
+    """Persons up to the last who is ever there, at least 1."""
+    there = np.flatnonzero(frames.any(axis=(0, 2, 3)))
+    return int(there[-1]) + 1 if len(there) else 1

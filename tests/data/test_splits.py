@@ -105,7 +105,7 @@ def test_validation_drops_duplicates(make_store, make_sequences):
         ("fold:7", r"protocol 'fold:7': .*has no fold \[7\], but 1, 2, 3"),
         ("views:left", "expected integers after the colon in 'views:left'"),
         ("setups:1", "needs the column setups; .*has subjects, views, fold, duplicate_of"),
-        ("subjects:1,2,3,4", "subjects:1,2,3,4: the test part of .* is empty"),
+        ("subjects:1,2,3,4", "subjects:1,2,3,4: nothing of .* is left for the test part"),
     ],
 )
 def test_says_what_is_wrong(store, protocol, message):
@@ -115,7 +115,7 @@ def test_says_what_is_wrong(store, protocol, message):
 
 def test_says_what_is_wrong_with_a_poor_store(make_store, make_sequences):
     store = make_store(make_sequences([1, 2]), {"views": [-1, -1]})
-    with pytest.raises(ValueError, match=r"xview: the training part of .* is empty"):
+    with pytest.raises(ValueError, match=r"'xview' needs several views; .* has -1 alone"):
         split(store, "xview")
     with pytest.raises(ValueError, match="'xsub' needs the column subjects"):
         split(store, "xsub")
@@ -124,7 +124,7 @@ def test_says_what_is_wrong_with_a_poor_store(make_store, make_sequences):
 
 
 def _prepared(shared, tmp_path, name):
-    prepare("packed", shared / "data" / f"{name}.npz", tmp_path / name)
+    prepare(shared / "data" / f"{name}.npz", tmp_path / name)
     return Store(tmp_path / name)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pcm3.data import Store, StoreWriter
+from pcm3.data import SkeletonDataset, Store, StoreWriter
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import SBU15
 
@@ -44,7 +44,7 @@ def test_describes_itself(make_store, make_sequences):
     assert store.skeleton == SBU15
     assert store.class_names == ("a", "b", "c")
     assert about.items() <= store.meta.items()
-    assert not store.frames.flags.writeable
+    assert not store.bodies.flags.writeable
     summary = store.summary()
     json.dumps(summary)
     assert summary["sequences"] == 3
@@ -57,10 +57,28 @@ def test_describes_itself(make_store, make_sequences):
         store.sequence(3)
 
 
+def test_absent_persons_take_no_room(make_store, make_sequences):
+    sequences = make_sequences([4, 3, 5, 2], persons=3)
+    sequences[0][:, 1:] = 0
+    sequences[1][:, :2] = 0  # only the last is there
+    sequences[3][:] = 0
+    store = make_store(sequences, name="ragged")
+    assert store.slots.tolist() == [1, 3, 3, 1]
+    assert store.bodies.shape == (4 + 9 + 15 + 2, 15, 3)
+    assert store.stored(0).shape == (4, 1, 15, 3)
+    assert store.persons == 3
+    for index, sequence in enumerate(sequences):
+        np.testing.assert_array_equal(store.sequence(index), sequence)
+    clips, lengths, _, _ = SkeletonDataset(store).batch([3, 1, 0])
+    for row, index in enumerate((3, 1, 0)):
+        clip = clips[row, :, : lengths[row]].permute(1, 3, 2, 0).numpy()
+        np.testing.assert_array_equal(clip, sequences[index])
+
+
 def test_float16_is_close(make_store, make_sequences):
     sequences = make_sequences([50])
     store = make_store(sequences, dtype="float16")
-    assert store.frames.dtype == np.float16
+    assert store.bodies.dtype == np.float16
     np.testing.assert_allclose(store.sequence(0), sequences[0], rtol=1e-3, atol=1e-6)
 
 
@@ -73,7 +91,7 @@ def test_pickles_as_a_path(make_store, make_sequences):
     store = make_store(make_sequences([1000]))
     pickled = pickle.dumps(store)
     assert len(pickled) < 1000
-    np.testing.assert_array_equal(pickle.loads(pickled).frames, store.frames)
+    np.testing.assert_array_equal(pickle.loads(pickled).bodies, store.bodies)
 
 
 def test_flags_bit_identical_sequences(make_store, make_sequences):
@@ -125,12 +143,14 @@ def test_writes_in_constant_memory(tmp_path, make_sequences):
             writer.add(sequence, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 * sequence.nbytes < Store(tmp_path / "s").frames.nbytes
+    assert peak < 10 * sequence.nbytes < Store(tmp_path / "s").bodies.nbytes
 
 
 def test_overwrite(tmp_path, make_store, make_sequences):
     make_store(make_sequences([3]))
-    with pytest.raises(ValueError, match=r"store: exists already; pass overwrite=True"):
+    with pytest.raises(
+        ValueError, match=r"store: exists already; choose another name, or overwrite it"
+    ):
         make_store(make_sequences([5]))
     with pytest.raises(ValueError, match="no sequences were added"):
         make_store([], overwrite=True)
@@ -161,7 +181,10 @@ GOOD = np.ones((4, 2, 15, 3), np.float32)
         ({"sequence": GOOD[:0]}, r"got \(0, 2, 15, 3\)"),
         ({"sequence": NAN}, "NaN or infinity in frame 2, person 1, joint 7"),
         ({"label": 2}, r"expected a label in \[-1, 2\), got 2"),
-        ({"views": 1}, r"expected the columns \['lengths', 'labels', 'subjects', .*'views'"),
+        (
+            {"views": 1},
+            r"expected the columns \['lengths', 'labels', 'slots', 'subjects', .*'views'",
+        ),
         ({"frame_labels": [0] * 4}, "for all sequences or for none"),
         ({"segments": [[0, 1, 0]]}, "frame_labels beside segments"),
     ],
@@ -219,6 +242,9 @@ def _edit(**changes: object):
     return edit
 
 
+COLUMNS = ["lengths", "labels", "slots", "duplicate_of"]
+
+
 def _drop_skeleton(store: Path) -> None:
     meta = json.loads((store / "meta.json").read_text())
     del meta["skeleton"]
@@ -228,21 +254,22 @@ def _drop_skeleton(store: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda s: _cut(s / "frames.npy"), "frames.npy: cannot be read"),
-        (lambda s: (s / "frames.npy").unlink(), "frames.npy: cannot be read"),
-        (lambda s: (s / "frames.npy").write_bytes(b""), "frames.npy: cannot be read"),
+        (lambda s: _cut(s / "bodies.npy"), "bodies.npy: cannot be read"),
+        (lambda s: (s / "bodies.npy").unlink(), "bodies.npy: cannot be read"),
+        (lambda s: (s / "bodies.npy").write_bytes(b""), "bodies.npy: cannot be read"),
         (lambda s: _cut(s / "table.npz"), "table.npz: cannot be read"),
         (lambda s: (s / "table.npz").unlink(), "table.npz: cannot be read"),
         (lambda s: (s / "meta.json").unlink(), "not a store, meta.json is missing"),
         (lambda s: _cut(s / "meta.json"), "meta.json: not JSON"),
         (_drop_skeleton, "meta.json: missing skeleton"),
-        (_edit(version=2), "expected store version 1, found 2"),
+        (_edit(version=1), "expected store version 2, found 1"),
         (_edit(format="zarr"), "expected a description with format 'pcm3-store'"),
-        (_edit(frames=8), r"expected frames \(8, 2, 15, 3\), as meta.json says, found \(7, 2"),
+        (_edit(rows=16), r"expected bodies \(16, 15, 3\), as meta.json says, found \(14, 15"),
         (_edit(sequences=3), r"expected lengths \(3,\).*found \(2,\)"),
-        (_edit(dtype="float16"), "expected frames of float16, found float32"),
-        (_edit(columns=["lengths", "labels"]), "expected a column duplicate_of"),
-        (_edit(columns=["lengths", "labels", "duplicate_of", "fold"]), "table.npz: cannot .*fold"),
+        (_edit(dtype="float16"), "expected bodies of float16, found float32"),
+        (_edit(columns=["lengths", "labels", "slots"]), "expected a column duplicate_of"),
+        (_edit(columns=[*COLUMNS, "fold"]), "table.npz: cannot .*fold"),
+        (_edit(frames=8), "expected lengths that add up to 8 frames and 14 bodies, found 7 and 14"),
         (_edit(skeleton={"name": "x"}), "meta.json: skeleton description lacks the key"),
     ],
 )
@@ -260,7 +287,17 @@ def test_lengths_must_add_up(make_store, make_sequences):
     with np.load(path / "table.npz") as table:
         columns = dict(table)
     np.savez(path / "table.npz", **columns | {"lengths": np.array([3, 3])})
-    with pytest.raises(SkeletonFormatError, match="lengths that add up to 7 frames, found 6"):
+    with pytest.raises(SkeletonFormatError, match="add up to 7 frames and 14 bodies, found 6"):
+        Store(path)
+
+
+@pytest.mark.parametrize("slots", [[0, 2], [3, 2]])
+def test_slots_must_fit(make_store, make_sequences, slots):
+    path = make_store(make_sequences([3, 4])).path
+    with np.load(path / "table.npz") as table:
+        columns = dict(table)
+    np.savez(path / "table.npz", **columns | {"slots": np.array(slots)})
+    with pytest.raises(SkeletonFormatError, match="slots from 1 to 2"):
         Store(path)
 
 

@@ -1,0 +1,63 @@
+"""The protocols that data sets are published with: who trains and who tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = [
+    "NTU60_PROTOCOLS",
+    "NTU120_PROTOCOLS",
+    "PKU1_PROTOCOLS",
+    "PKU2_PROTOCOLS",
+    "Protocol",
+    "published_split",
+]
+
+
+class Protocol(NamedTuple):
+    """Which values of a column train and which test.
+
+    Attributes:
+        column: The store's column.
+        train: Its values that train.
+        test: Its values that test; None for all others.
+    """
+
+    column: str
+    train: tuple[int, ...]
+    test: tuple[int, ...] | None = None
+
+
+_SUBJECTS_60 = (1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 35, 38)
+_SUBJECTS_120 = (
+    *_SUBJECTS_60,
+    *(45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87)),
+    *(89, *range(91, 96), 97, 98, 100, 103),
+)
+
+NTU60_PROTOCOLS: Mapping[str, Protocol] = {
+    "xsub": Protocol("subjects", _SUBJECTS_60),
+    "xview": Protocol("views", (2, 3)),
+}
+"""NTU RGB+D 60: 20 of 40 subjects train; cameras 2 and 3 train."""
+
+NTU120_PROTOCOLS: Mapping[str, Protocol] = {
+    "xsub": Protocol("subjects", _SUBJECTS_120),
+    "xset": Protocol("setups", tuple(range(2, 33, 2))),
+}
+"""NTU RGB+D 120: 53 of 106 subjects train; even setups train."""
+
+PKU1_PROTOCOLS: Mapping[str, Protocol] = {"xview": Protocol("views", (2, 3), (1,))}
+"""PKU-MMD I: cameras M and R train, L tests; ``xsub`` is in the data set's split file alone."""
+
+PKU2_PROTOCOLS: Mapping[str, Protocol] = {
+    "xsub": Protocol("subjects", (1, 4, 5, 6, *range(8, 14)), (2, 3, 7)),
+    "xview": Protocol("views", (2, 3), (1,)),
+}
+"""PKU-MMD II: 10 of 13 subjects train; cameras M and R train, L tests."""
+
+
+def published_split(column: str) -> Protocol:
+    """A column that says itself what trains (1) and what tests (0); others do neither."""
+    return Protocol(column, train=(1,), test=(0,))
