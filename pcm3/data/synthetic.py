@@ -11,7 +11,7 @@ import numpy as np
 from pcm3.data._actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data._puppet import Floats, Puppet, about_y, make_puppet, pose, rotations
 from pcm3.data.normalize import Normalization, normalize
-from pcm3.data.readers.base import Recording, Recordings
+from pcm3.data.readers.base import Recording, Source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.skeleton import NTU25, Skeleton
@@ -67,7 +67,7 @@ def generate(
         class_names=recordings.class_names,
         dtype=dtype,
         fps=recordings.fps,
-        source=recordings.source,
+        source=recordings.about,
         licence=recordings.licence,
         normalization=normalization,
         overwrite=overwrite,
@@ -90,7 +90,7 @@ def synthetic_sequences(
     noise: float = 0.01,
     missing: float = 0.05,
     seed: int = 0,
-) -> Recordings:
+) -> Source:
     """Recordings of a puppet, made one by one; the same seed gives the same ones.
 
     Each subject has its own bone lengths, posture and style, each sequence its own speed,
@@ -146,13 +146,15 @@ def synthetic_sequences(
             fold = 1 + (subject - 1) % min(5, subjects)
             yield Recording(clip, label, {"subjects": subject, "views": view, "fold": fold})
 
-    return Recordings(
+    return Source(
+        format="synthetic",
         skeleton=skeleton,
         class_names=tuple(scripts),
-        count=sequences,
-        sequences=make(),
+        units=(seed,),
+        read=lambda _: make(),
+        persons=persons,
         fps=_FPS,
-        source=f"pcm3 synthetic, seed {seed}",
+        about=f"pcm3 synthetic, seed {seed}",
         licence="CC0-1.0",
     )
 

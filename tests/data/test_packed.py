@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pickle
+import zipfile
+
 import numpy as np
 import pytest
 
 from pcm3.data import Store, prepare
-from pcm3.data.readers import read_packed
+from pcm3.data.readers.packed import read_packed
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import SBU15
 
@@ -47,19 +50,52 @@ def file(tmp_path):
 def test_reads_everything(file, save):
     arrays = packed()
     save(file, **arrays)
-    recordings = read_packed(file)
-    assert recordings.skeleton == SBU15
-    assert recordings.class_names == ("wave", "bow")
-    assert (recordings.fps, recordings.unit) == (15.0, "metres")
-    assert (recordings.source, recordings.licence) == ("a test", "CC0")
-    assert len(recordings) == 3
-    sequences = list(recordings)
+    source = pickle.loads(pickle.dumps(read_packed(file)))
+    assert (source.format, source.skeleton, source.persons) == ("packed", SBU15, 2)
+    assert source.class_names == ("wave", "bow")
+    assert (source.fps, source.unit) == (15.0, "metres")
+    assert (source.about, source.licence) == ("a test", "CC0")
+    sequences = list(source)
+    assert [recording.name for recording in sequences] == [f"sequence {i}" for i in range(3)]
     joints = np.concatenate([recording.frames for recording in sequences])
     assert joints.tobytes() == arrays["joints"].tobytes()
     assert [len(recording.frames) for recording in sequences] == LENGTHS
     assert [recording.label for recording in sequences] == [0, 1, -1]
     assert sequences[1].columns == {"subjects": 2, "views": -1, "correct": 0}
     assert sequences[0].frame_labels is None
+
+
+@pytest.mark.parametrize(
+    ("save", "units"),
+    [(np.savez, [(0, 256), (256, 512), (512, 600)]), (np.savez_compressed, [(0, 600)])],
+)
+def test_units(file, save, units):
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(1, 4, 600)
+    total = int(lengths.sum())
+    arrays = packed() | {
+        "joints": rng.normal(size=(total, 2, 15, 3)).astype(np.float32),
+        "lengths": lengths,
+        "labels": np.arange(600) % 2,
+        "subjects": np.arange(600),
+        "frame_labels": np.arange(total) % 2,
+        "segments": np.array([[300, 0, 1, 1], [599, 0, 1, 0]]),
+    }
+    save(file, **arrays)
+    source = read_packed(file)
+    assert [unit[1:3] for unit in source.units] == units
+    assert len(pickle.dumps(source.units[0])) < 300
+    parts = [list(source.read(unit)) for unit in reversed(source.units)]  # in any order
+    recordings = [recording for part in reversed(parts) for recording in part]
+    assert [recording.columns["subjects"] for recording in recordings] == list(range(600))
+    assert [recording.label for recording in recordings] == arrays["labels"].tolist()
+    assert [len(recording.frames) for recording in recordings] == lengths.tolist()
+    joints = np.concatenate([recording.frames for recording in recordings])
+    assert joints.tobytes() == arrays["joints"].tobytes()
+    frame_labels = np.concatenate([recording.frame_labels for recording in recordings])
+    assert frame_labels.tolist() == arrays["frame_labels"].tolist()
+    assert recordings[300].segments.tolist() == [[0, 1, 1]]
+    assert sum(len(recording.segments) for recording in recordings) == 2
 
 
 def test_doubles_become_floats(file):
@@ -72,7 +108,7 @@ def test_doubles_become_floats(file):
 
 def test_untrimmed(file, tmp_path):
     np.savez(file, **untrimmed())
-    prepare("packed", file, tmp_path / "s", min_frames=3)
+    prepare(file, tmp_path / "s", min_frames=3, workers=1)
     store = Store(tmp_path / "s")
     assert store.lengths.tolist() == [3, 5]
     assert store.frame_labels.tolist() == [-1, 0, 0, 1, 1, -1, -1, 0]
@@ -112,7 +148,7 @@ JOINTS = packed()["joints"]
         ({"lengths": np.array([3.0, 5.0, 2.0])}, r"lengths: expected integers \(3,\), got float64"),
         ({"labels": np.array([0, 1])}, r"labels: expected integers \(3,\), got int64 \(2,\)"),
         ({"labels": np.array([0, 2, 1])}, r"labels: expected \[-1, 2\), sequence 1 has 2"),
-        ({"labels": np.array([0, None, 1])}, "not a readable .npz of plain arrays.*allow_pickle"),
+        ({"labels": np.array([0, None, 1])}, "labels: cannot be read, .*allow_pickle"),
         ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, "joint_names: expected 15"),
         ({"joint_names": np.arange(15), "parents": np.zeros(15, int)}, "parents: .*one root"),
         ({"frame_labels": np.zeros(9, int)}, r"frame_labels: expected integers \(10,\), got \(9,"),
@@ -130,21 +166,46 @@ def test_says_what_is_wrong(file, change, message):
     assert str(caught.value).startswith(str(file))
 
 
-@pytest.mark.parametrize("key", ["joints", "lengths", "labels", "class_names", "joint_names"])
+@pytest.mark.parametrize("key", ["joints", "lengths", "parents", "joint_names"])
 def test_missing_key(file, key):
     arrays = packed()
     del arrays[key]
     np.savez(file, **arrays)
-    with pytest.raises(SkeletonFormatError, match=rf"{key}: missing; the file has .*parents"):
+    with pytest.raises(SkeletonFormatError, match=rf"{key}: missing; the file has .*labels"):
+        read_packed(file)
+
+
+def test_size_and_head_at_odds(file, tmp_path):
+    np.savez(file, **packed())
+    joints = tmp_path / "joints.npy"
+    np.save(joints, packed()["joints"])
+    joints.write_bytes(joints.read_bytes().replace(b"(10, 2, 15, 3)", b"(11, 2, 15, 3)"))
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, member in (members | {"joints.npy": joints.read_bytes()}).items():
+            archive.writestr(name, member)
+    with pytest.raises(SkeletonFormatError, match=r"joints: expected \d+ bytes for float32 \(11, "):
         read_packed(file)
 
 
 def test_optional_keys(file):
-    keys = ("joints", "lengths", "labels", "class_names", "joint_names", "parents")
+    keys = ("joints", "lengths", "joint_names", "parents")
     np.savez(file, **{key: packed()[key] for key in keys})
-    recordings = read_packed(file)
-    assert recordings.fps is None
-    assert next(iter(recordings)).columns == {}
+    source = read_packed(file)
+    assert (source.fps, source.class_names, source.about) == (None, (), "data.npz")
+    assert [(each.label, each.columns) for each in source] == [(-1, {})] * 3
+    np.savez(file, **{key: packed()[key] for key in (*keys, "labels")})
+    assert read_packed(file).class_names == ("0", "1")
+
+
+def test_columns_of_words_become_codes(file):
+    words = {"subjects": np.array(["ben", "anna", "ben"]), "weight": np.array([1.5, 2, 3])}
+    np.savez(file, **packed() | words)
+    source = read_packed(file)
+    assert [each.columns["subjects"] for each in source] == [1, 0, 1]
+    assert "weight" not in next(iter(source)).columns
+    assert source.about == "a test; subjects: 0 anna, 1 ben"
 
 
 def test_no_npz(file):
@@ -162,40 +223,6 @@ def test_no_npz(file):
         read_packed(file)
 
 
-def test_prepare_reports_what_it_dropped(file, tmp_path):
-    arrays = packed()
-    arrays["joints"][:3] = 0
-    np.savez(file, **arrays)
-    seen = []
-    report = prepare(
-        "packed", file, tmp_path / "s", min_frames=3, progress=lambda *done: seen.append(done)
-    )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert (report["read"], report["kept"]) == (3, 1)
-    assert report["dropped"] == [
-        {"index": 0, "reason": "all coordinates are zero"},
-        {"index": 2, "reason": "2 frames"},
-    ]
-    store = Store(tmp_path / "s")
-    assert store.columns["subjects"].tolist() == [2]
-    assert store.meta["normalization"] == "center"
-    assert '"kept": 1' in (tmp_path / "s" / "report.json").read_text()
-
-
-def test_prepare_fails_cleanly(file, tmp_path):
-    np.savez(file, **packed() | {"joints": _with_nan()})
-    with pytest.raises(SkeletonFormatError, match="NaN"):
-        prepare("packed", file, tmp_path / "s")
-    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
-    np.savez(file, **packed())
-    with pytest.raises(ValueError, match="no sequences were added"):
-        prepare("packed", file, tmp_path / "s", min_frames=9)
-    with pytest.raises(ValueError, match=r"expected a format among .*got 'bvh'"):
-        prepare("bvh", file, tmp_path / "s")
-    with pytest.raises(ValueError, match=r"expected a normalization among .*got 'whiten'"):
-        prepare("packed", file, tmp_path / "s", normalization="whiten")
-
-
 @pytest.mark.parametrize(
     ("name", "sequences", "skeleton", "persons", "classes", "subjects"),
     [
@@ -208,7 +235,7 @@ def test_prepare_fails_cleanly(file, tmp_path):
 )
 def test_real_recordings(shared, tmp_path, name, sequences, skeleton, persons, classes, subjects):
     file = shared / "data" / f"{name}.npz"
-    report = prepare("packed", file, tmp_path / "s", normalization="none")
+    report = prepare(file, tmp_path / "s", normalization="none", workers=1)
     assert report["dropped"] == []
     summary = report["summary"]
     assert summary["sequences"] == sequences
@@ -219,4 +246,5 @@ def test_real_recordings(shared, tmp_path, name, sequences, skeleton, persons, c
     store = Store(tmp_path / "s")
     with np.load(file, allow_pickle=False) as arrays:
         assert list(store.skeleton.parents) == arrays["parents"].tolist()
-        assert store.frames.tobytes() == arrays["joints"].tobytes()
+        joints = np.concatenate([store.sequence(index) for index in range(len(store))])
+        assert joints.tobytes() == arrays["joints"].tobytes()

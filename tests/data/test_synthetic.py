@@ -163,7 +163,7 @@ def test_store(tmp_path):
     store = generate(tmp_path / "s", sequences=12, skeleton=COCO17, dtype="float16", seed=1)
     assert store.skeleton == COCO17
     assert store.meta["normalization"] == "center"
-    assert store.frames.dtype == np.float16
+    assert store.bodies.dtype == np.float16
     assert set(store.columns) == {"subjects", "views", "fold", "duplicate_of"}
 
 

@@ -1,6 +1,98 @@
-"""Readers: one file per format, each gives ``Recordings``."""
+"""Readers: one file per format, each gives a ``Source`` of recordings."""
 
-from pcm3.data.readers.base import Recording, Recordings
-from pcm3.data.readers.packed import read_packed
+from __future__ import annotations
 
-__all__ = ["Recording", "Recordings", "read_packed"]
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from pcm3.data.readers import (
+    agcn,
+    bvh,
+    ctrgcn,
+    folder,
+    msr,
+    ntu,
+    packed,
+    pku,
+    pyskl,
+    ucla,
+    utd,
+)
+from pcm3.data.readers._files import fail
+from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
+
+__all__ = ["Format", "Recording", "Source", "open_source"]
+
+Format = Literal[
+    "ntu", "pku", "pyskl", "ctrgcn", "agcn", "ucla", "utd", "msr", "bvh", "packed", "folder"
+]
+
+_MODULES: dict[str, ModuleType] = {
+    "ntu": ntu,
+    "pku": pku,
+    "pyskl": pyskl,
+    "ctrgcn": ctrgcn,
+    "agcn": agcn,
+    "ucla": ucla,
+    "utd": utd,
+    "msr": msr,
+    "bvh": bvh,
+    "packed": packed,
+    "folder": folder,
+}
+
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
+
+
+def open_source(path: str | Path, format: Format | None = None, **options: Any) -> Source:
+    """Open files of a format, or of the one that the path looks like.
+
+    Args:
+        path: A file or a folder, as the format has it.
+        format: Name of the format; found out by default.
+        options: Of the format's reader, ``untrimmed=True`` for PKU-MMD say.
+
+    Raises:
+        SkeletonFormatError: If no format fits the path, or the files are not what it promises.
+        ValueError: If the format or an option is unknown.
+    """
+    path = Path(path)
+    _check_path(path)
+    name = format or detect_format(path)
+    if name not in _MODULES:
+        raise ValueError(f"expected a format among {', '.join(get_args(Format))}, got {name!r}")
+    read: Callable[..., Source] = getattr(_MODULES[name], f"read_{name}")
+    known = list(inspect.signature(read).parameters)[1:]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        there = f"has the options {', '.join(known)}" if known else "has no options"
+        raise ValueError(f"format {name!r} {there}; got {', '.join(unknown)}")
+    return read(path, **options)
+
+
+def _check_path(path: Path) -> None:
+    if not os.access(path, os.F_OK):
+        fail(path, "no such file or folder")
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        fail(path, "no permission to read it")
+    if path.suffix.lower() in _ARCHIVES and path.is_file():
+        fail(path, "expected an unpacked folder, got an archive; unpack it first")
+
+
+def detect_format(path: Path) -> str:
+    """The format that a path looks like.
+
+    Raises:
+        SkeletonFormatError: If it looks like none.
+    """
+    for name, module in _MODULES.items():
+        if module.detect(path):
+            return name
+    raise SkeletonFormatError(
+        f"{path}: looks like none of {', '.join(_MODULES)}; name the format if it is one of them"
+    )

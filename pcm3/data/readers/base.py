@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.protocols import Protocol
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Recording", "Recordings"]
+__all__ = ["Recording", "Source"]
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,14 @@ class Recording:
     """One sequence as a file holds it.
 
     Args:
-        frames: (T, M, V, C) float32; 0 where nobody is.
+        frames: (T, B, V, C) float32, one slot for each of the B bodies, in the order in which
+            the file names them; 0 where a body or joint is not seen.
         label: Class index, -1 where there is none.
-        columns: Further integers that describe it: subjects, views, ...
+        columns: Further integers that describe it: subjects, views, ... The same names in all
+            recordings of a source.
         frame_labels: Class per frame (T,), -1 is background; untrimmed recordings only.
         segments: (S, 3) start, end (exclusive), class; untrimmed recordings only.
+        name: What the files call it, for reports.
     """
 
     frames: NDArray[np.float32]
@@ -30,26 +35,45 @@ class Recording:
     columns: Mapping[str, int] = field(default_factory=dict)
     frame_labels: NDArray[np.int64] | None = None
     segments: NDArray[np.int64] | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """A data set as its files hold it: a description, and sequences that are read when asked for.
+class Source:
+    """A data set as its files hold it: a description, and units that are read one by one.
 
-    Iterate once; ``len`` is the number of sequences to come.
+    Units are independent and may be read in any process and any order: ``read`` and every unit
+    can be pickled.
+
+    Args:
+        format: Name of the format, ``"ntu"`` say.
+        skeleton: The layout of the joint axis.
+        class_names: Names of the classes; labels index them.
+        units: What ``read`` takes: a file, or a file and a range of its sequences. Sorted, so
+            that the same files give the same store.
+        read: Gives the recordings of a unit, one at a time; raises ``SkeletonFormatError`` naming
+            file and place.
+        persons: M of the store to be; recordings may hold more or fewer bodies.
+        protocols: The divisions that the data set is published with, by name.
+        fps: Frames per second, where known.
+        unit: Unit of the coordinates.
+        about: Where the recordings come from.
+        licence: Under which terms.
     """
 
+    format: str
     skeleton: Skeleton
     class_names: tuple[str, ...]
-    count: int
-    sequences: Iterator[Recording]
+    units: Sequence[Any]
+    read: Callable[[Any], Iterator[Recording]]
+    persons: int = 1
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
     fps: float | None = None
     unit: str = "metres"
-    source: str = ""
+    about: str = ""
     licence: str = ""
 
-    def __len__(self) -> int:
-        return self.count
-
     def __iter__(self) -> Iterator[Recording]:
-        return self.sequences
+        """All recordings, unit by unit."""
+        for unit in self.units:
+            yield from self.read(unit)

@@ -2,124 +2,125 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers.base import Recording, Recordings
-from pcm3.errors import SkeletonFormatError
+from pcm3.data.readers._files import Range, codes, fail, not_finite
+from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
+from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import find_skeleton
 
-__all__ = ["read_packed"]
+__all__ = ["detect", "read_packed"]
 
-_REQUIRED = ("joints", "lengths", "labels", "class_names", "joint_names", "parents")
-_KNOWN = (*_REQUIRED, "fps", "unit", "source", "licence", "frame_labels", "segments")
+_REQUIRED = ("joints", "lengths", "joint_names", "parents")
+_OPTIONAL = "labels class_names frame_labels segments fps unit source licence"
+_KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
 
 
-def read_packed(path: str | Path) -> Recordings:
-    """Read a packed ``.npz``; coordinates are streamed, one sequence in memory at a time.
+class _Data(NamedTuple):
+    """All arrays but the coordinates."""
+
+    joints: NpzArray
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.int64]]
+    frame_labels: NDArray[Any] | None
+    segments: NDArray[Any] | None
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a packed ``.npz``."""
+    return path.suffix == ".npz" and set(_REQUIRED) <= set(npz_keys(path))
+
+
+def read_packed(path: str | Path) -> Source:
+    """Read a packed ``.npz``, one sequence in memory at a time.
 
     Keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths`` (N,);
-    ``labels`` (N,), -1 for none; ``class_names``; ``joint_names`` (V,); ``parents`` (V,), -1 at
-    the root; optionally ``fps``, ``unit``, ``source``, ``licence``; for untrimmed recordings
+    ``joint_names`` (V,); ``parents`` (V,), -1 at the root; optionally ``labels`` (N,), -1 for none;
+    ``class_names``; ``fps``, ``unit``, ``source``, ``licence``; for untrimmed recordings
     ``frame_labels`` (sum of T,), -1 is background, and ``segments`` (S, 4) of sequence, start,
-    end (exclusive), class. Every other integer array (N,) is kept as a column: ``subjects``,
-    ``views``, ``fold``, ... Other keys are ignored.
+    end (exclusive), class. Every other array (N,) of integers or words is kept as a column:
+    ``subjects``, ``views``, ``fold``, ...; words become codes in alphabetical order, which
+    ``Source.about`` lists. Other keys are ignored. A file written by ``np.savez`` can be read by
+    several processes; a compressed one only from its beginning.
 
     Raises:
-        SkeletonFormatError: Naming file, key and place; for NaN coordinates only when the
-            iteration reaches them.
+        SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
     """
     file = Path(path)
-    arrays = _load_arrays(file)
-    shape, dtype = arrays.pop("joints")
+    arrays, large = load_npz(file, _REQUIRED, ("joints",))
+    joints = large["joints"]
     joint_names = [str(name) for name in arrays["joint_names"]]
-    class_names = tuple(str(name) for name in arrays["class_names"])
-    _check_joints(file, shape, dtype, len(joint_names))
-    columns = _columns(file, arrays, shape[0], len(class_names))
+    _check_joints(joints, len(joint_names))
+    notes = _encode_words(arrays)
+    columns = _columns(file, arrays, joints.shape[0])
+    lengths, labels = columns.pop("lengths"), columns.pop("labels")
+    names = arrays.get("class_names", range(int(labels.max()) + 1))
+    class_names = tuple(str(name) for name in names)
+    wrong = (labels < -1) | (labels >= len(class_names))
+    if wrong.any():
+        at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
+        fail(file, "labels", f"{expected}, sequence {at} has {int(labels[at])}")
     if "frame_labels" in arrays:
-        _check_untrimmed(file, arrays, columns["lengths"], len(class_names))
+        _check_untrimmed(file, arrays, lengths, len(class_names))
+    data = _Data(
+        joints, lengths, labels, columns, arrays.get("frame_labels"), arrays.get("segments")
+    )
     try:
         skeleton = find_skeleton(joint_names, [int(parent) for parent in arrays["parents"]])
     except ValueError as error:
-        _fail(file, "joint_names, parents", str(error))
-    return Recordings(
+        fail(file, "joint_names, parents", str(error))
+    return Source(
+        format="packed",
         skeleton=skeleton,
         class_names=class_names,
-        count=len(columns["lengths"]),
-        sequences=_sequences(file, columns, arrays),
+        units=joints.units(len(lengths)),
+        read=partial(_read_unit, data),
+        persons=joints.shape[1],
         fps=float(arrays["fps"]) if "fps" in arrays else None,
-        **{key: str(arrays[key]) for key in ("unit", "source", "licence") if key in arrays},
+        unit=str(arrays.get("unit", "metres")),
+        about="; ".join([str(arrays.get("source", file.name)), *notes]),
+        licence=str(arrays.get("licence", "")),
     )
 
 
-def _fail(file: Path, key: str, what: str) -> NoReturn:
-    raise SkeletonFormatError(f"{file}: {key}: {what}")
-
-
-def _load_arrays(file: Path) -> dict[str, Any]:
-    """All arrays but ``joints``, of which only the shape and dtype."""
-    if not file.is_file():
-        raise SkeletonFormatError(f"{file}: no such file")
-    if not zipfile.is_zipfile(file):
-        raise SkeletonFormatError(f"{file}: not a readable .npz, or cut short")
-    try:
-        with np.load(file, allow_pickle=False) as packed:
-            if missing := [key for key in _REQUIRED if key not in packed.files]:
-                _fail(file, ", ".join(missing), f"missing; the file has {', '.join(packed.files)}")
-            arrays = {key: packed[key] for key in packed.files if key != "joints"}
-        with zipfile.ZipFile(file) as archive, archive.open("joints.npy") as member:
-            arrays["joints"] = _read_header(file, member)
-    except SkeletonFormatError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise SkeletonFormatError(f"{file}: not a readable .npz of plain arrays, {error}") from None
-    return arrays
-
-
-def _read_header(file: Path, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in read:
-        _fail(file, "joints", f"expected .npy version 1.0 or 2.0, got {version}")
-    shape, fortran_order, dtype = read[version](member)
-    if fortran_order:
-        _fail(file, "joints", "expected C order; save it as np.ascontiguousarray(joints)")
-    return shape, dtype
-
-
-def _check_joints(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], names: int) -> None:
+def _check_joints(joints: NpzArray, names: int) -> None:
+    file, shape, dtype = joints.file, joints.shape, joints.dtype
     if len(shape) != 4 or shape[3] not in (2, 3) or 0 in shape:
-        _fail(file, "joints", f"expected (sum of T, M, V, C of 2 or 3), got {shape}")
+        fail(file, "joints", f"expected (sum of T, M, V, C of 2 or 3), got {shape}")
     if dtype.kind != "f":
-        _fail(file, "joints", f"expected floating-point coordinates, got {dtype}")
+        fail(file, "joints", f"expected floating-point coordinates, got {dtype}")
     if shape[2] != names:
-        _fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
+        fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
-def _columns(
-    file: Path, arrays: dict[str, Any], frames: int, classes: int
-) -> dict[str, NDArray[np.int64]]:
-    lengths, labels = arrays["lengths"], arrays["labels"]
+def _encode_words(arrays: dict[str, Any]) -> list[str]:
+    """Replace columns of words by codes; what they stand for."""
+    notes = []
+    for key, array in arrays.items():
+        if key not in _KNOWN and array.ndim == 1 and array.dtype.kind in "US":
+            words, arrays[key] = np.unique(array.astype(str), return_inverse=True)
+            notes.append(codes(key, words.tolist()))
+    return notes
+
+
+def _columns(file: Path, arrays: dict[str, Any], frames: int) -> dict[str, NDArray[np.int64]]:
+    lengths = arrays["lengths"]
+    labels = arrays.setdefault("labels", np.full(lengths.shape, -1))
     for key in ("lengths", "labels"):
         if arrays[key].shape != (len(lengths),) or arrays[key].dtype.kind not in "iu":
             shape, dtype = arrays[key].shape, arrays[key].dtype
-            _fail(file, key, f"expected integers ({len(lengths)},), got {dtype} {shape}")
+            fail(file, key, f"expected integers ({len(lengths)},), got {dtype} {shape}")
     if (lengths < 1).any():
-        _fail(file, "lengths", f"sequence {int(np.argmax(lengths < 1))} has no frames")
+        fail(file, "lengths", f"sequence {int(np.argmax(lengths < 1))} has no frames")
     if int(lengths.sum()) != frames:
-        _fail(file, "lengths", f"add up to {int(lengths.sum())}, but joints has {frames} frames")
-    wrong = (labels < -1) | (labels >= classes)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        _fail(file, "labels", f"expected [-1, {classes}), sequence {at} has {int(labels[at])}")
+        fail(file, "lengths", f"add up to {int(lengths.sum())}, but joints has {frames} frames")
     columns = {"lengths": lengths, "labels": labels}
     for key, array in arrays.items():
         if key not in _KNOWN and array.shape == lengths.shape and array.dtype.kind in "iub":
@@ -134,57 +135,42 @@ def _check_untrimmed(
     segments = arrays.setdefault("segments", np.zeros((0, 4), dtype=np.int64))
     if per_frame.shape != (int(lengths.sum()),) or per_frame.dtype.kind != "i":
         shape = per_frame.shape
-        _fail(file, "frame_labels", f"expected integers ({int(lengths.sum())},), got {shape}")
+        fail(file, "frame_labels", f"expected integers ({int(lengths.sum())},), got {shape}")
     wrong = (per_frame < -1) | (per_frame >= classes)
     if wrong.any():
         at = int(np.argmax(wrong))
-        _fail(file, "frame_labels", f"expected [-1, {classes}), frame {at} has {per_frame[at]}")
+        fail(file, "frame_labels", f"expected [-1, {classes}), frame {at} has {per_frame[at]}")
     if segments.ndim != 2 or segments.shape[1] != 4 or segments.dtype.kind not in "iu":
-        _fail(file, "segments", f"expected integers (S, 4), got {segments.dtype} {segments.shape}")
+        fail(file, "segments", f"expected integers (S, 4), got {segments.dtype} {segments.shape}")
     for at, (sequence, start, end, action) in enumerate(segments.tolist()):
         inside = 0 <= sequence < len(lengths) and 0 <= start < end <= int(lengths[sequence])
         if not inside or not 0 <= action < classes:
             row = (sequence, start, end, action)
-            _fail(file, "segments", f"row {at} {row} lies outside the sequences or the classes")
+            fail(file, "segments", f"row {at} {row} lies outside the sequences or the classes")
 
 
-def _sequences(
-    file: Path, columns: dict[str, NDArray[np.int64]], arrays: dict[str, Any]
-) -> Iterator[Recording]:
-    lengths = columns["lengths"]
-    ends = np.cumsum(lengths)
-    extra = [key for key in columns if key not in ("lengths", "labels")]
-    with zipfile.ZipFile(file) as archive, archive.open("joints.npy") as member:
-        shape, dtype = _read_header(file, member)
-        for index, length in enumerate(lengths.tolist()):
-            frames = _read_frames(file, member, (length, *shape[1:]), dtype, index)
-            untrimmed: dict[str, Any] = {}
-            if "frame_labels" in arrays:
-                span = slice(int(ends[index]) - length, int(ends[index]))
-                untrimmed["frame_labels"] = arrays["frame_labels"][span].astype(np.int64)
-                rows = arrays["segments"]
-                untrimmed["segments"] = rows[rows[:, 0] == index, 1:].astype(np.int64)
-            yield Recording(
-                frames,
-                int(columns["labels"][index]),
-                {key: int(columns[key][index]) for key in extra},
-                **untrimmed,
-            )
+def _untrimmed(
+    data: _Data, index: int
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Frame labels and segments of one sequence."""
+    if data.frame_labels is None or data.segments is None:
+        return None, None
+    start = int(data.lengths[:index].sum())
+    rows = data.segments[data.segments[:, 0] == index, 1:]
+    span = data.frame_labels[start : start + int(data.lengths[index])]
+    return span.astype(np.int64), rows.astype(np.int64)
 
 
-def _read_frames(
-    file: Path, member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], index: int
-) -> NDArray[np.float32]:
-    size = int(np.prod(shape)) * dtype.itemsize
-    try:
-        raw = member.read(size)
-    except (OSError, zipfile.BadZipFile) as error:
-        _fail(file, "joints", f"sequence {index} cannot be read, {error}")
-    if len(raw) != size:
-        _fail(file, "joints", f"the file ends inside sequence {index}")
-    frames = np.frombuffer(raw, dtype).reshape(shape).astype(np.float32)
-    if not np.isfinite(frames).all():
-        frame, person, joint, _ = np.argwhere(~np.isfinite(frames))[0].tolist()
-        place = f"sequence {index}, frame {frame}, person {person}, joint {joint}"
-        _fail(file, "joints", f"NaN or infinity in {place}")
-    return frames
+def _read_unit(data: _Data, unit: Range) -> Iterator[Recording]:
+    sequences = data.joints.sequences(data.lengths, unit)
+    for index, rows in enumerate(sequences, unit.start):
+        frames = rows.astype(np.float32)
+        if where := not_finite(frames):
+            fail(unit.file, "joints", f"NaN or infinity in sequence {index}, {where}")
+        yield Recording(
+            frames,
+            int(data.labels[index]),
+            {key: int(column[index]) for key, column in data.columns.items()},
+            *_untrimmed(data, index),
+            name=f"sequence {index}",
+        )

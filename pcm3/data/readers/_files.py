@@ -1,0 +1,169 @@
+"""What several readers do with files and the coordinates in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcm3.errors import SkeletonFormatError
+
+
+def fail(file: Path, *words: str) -> NoReturn:
+    """Raise an error that names file and place: ``file: place: what``."""
+    raise SkeletonFormatError(": ".join([str(file), *words])) from None
+
+
+def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
+    """The files in a folder and those below it, its own first, found as they are asked for.
+
+    What cannot be listed is passed over; links to folders are not followed.
+    """
+    folders = [folder]
+    for here in folders:  # grows on the way
+        with suppress(OSError), os.scandir(here) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a link to where nothing may be read
+                    if entry.is_file():
+                        yield here / entry.name
+                    elif recursive and entry.is_dir(follow_symlinks=False):
+                        folders.append(here / entry.name)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also where one may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def file_or_files(path: Path) -> Iterator[Path]:
+    """A file itself, or those below a folder."""
+    return iter([path]) if is_file(path) else files_below(path)
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text; undecodable bytes are replaced.
+
+    Raises:
+        SkeletonFormatError: If the file cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
+
+
+class NumberedFiles(NamedTuple):
+    """The files of a folder, not of those below it, whose names are numbers of a recording.
+
+    Attributes:
+        pattern: Such names for errors, ``aAA_sSS.json`` say.
+        name: The same as an expression, a group for every number, the action first.
+        actions: Numbers of the actions.
+    """
+
+    pattern: str
+    name: re.Pattern[str]
+    actions: Sequence[int]
+
+    def numbers(self, file: Path) -> list[int]:
+        """The numbers in the name of a file; none where it is another name."""
+        match = self.name.fullmatch(file.name)
+        return [int(number) for number in match.groups()] if match else []
+
+    def any_in(self, folder: Path) -> bool:
+        """Whether there are any."""
+        return any(self.numbers(file) for file in files_below(folder, recursive=False))
+
+    def find(self, folder: Path) -> list[Path]:
+        """All of them, by their numbers.
+
+        Raises:
+            SkeletonFormatError: If there are none, or an action is unknown.
+        """
+        if not folder.is_dir():
+            fail(folder, "no such folder")
+        numbered = [(self.numbers(f), f) for f in files_below(folder, recursive=False)]
+        found = sorted((numbers, file) for numbers, file in numbered if numbers)
+        if not found:
+            fail(folder, f"expected files named {self.pattern}, found none")
+        for numbers, file in found:
+            if numbers[0] not in self.actions:
+                known = ", ".join(map(str, self.actions))
+                fail(file, f"expected an action among {known}, got {numbers[0]}")
+        return [file for _, file in found]
+
+
+class Range(NamedTuple):
+    """A unit: some of the sequences of a file, of its array ``key`` where it has several."""
+
+    file: Path
+    start: int
+    end: int
+    key: str = ""
+
+
+def ranges(file: Path, count: int, key: str = "") -> list[Range]:
+    """All sequences of a file, 256 in a unit."""
+    return [Range(file, at, min(at + 256, count), key) for at in range(0, count, 256)]
+
+
+def open_npy(file: Path) -> NDArray[Any]:
+    """The array of a ``.npy``, still on disk.
+
+    Raises:
+        SkeletonFormatError: If it is none, or holds Python objects.
+    """
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        fail(file, f"not a readable .npy of numbers, {error}")
+    if not isinstance(array, np.ndarray):
+        fail(file, "expected one array, got an .npz")
+    return array
+
+
+def not_finite(frames: NDArray[np.floating]) -> str | None:
+    """Where the first NaN or infinity of (T, M, V, C) is, None where there is none."""
+    finite = np.isfinite(frames)
+    if finite.all():
+        return None
+    frame, person, joint, _ = np.argwhere(~finite)[0].tolist()
+    return f"frame {frame}, person {person}, joint {joint}"
+
+
+def unpadded(frames: NDArray[Any]) -> NDArray[Any]:
+    """Without the zeros after the last frame; one frame is kept."""
+    used = np.flatnonzero(frames.any(axis=tuple(range(1, frames.ndim))))
+    return frames[: int(used[-1]) + 1 if len(used) else 1]
+
+
+def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
+    """Coordinates (T, 20, 3) of one person as (T, 1, 20, 3) float32.
+
+    Raises:
+        SkeletonFormatError: If they are of another shape or not finite.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        fail(file, key, f"expected numbers, {error}")
+    if array.ndim != 3 or array.shape[1:] != (20, 3) or len(array) == 0:
+        fail(file, key, f"expected (T, 20, 3), got {array.shape}")
+    frames = np.ascontiguousarray(array[:, None])
+    if where := not_finite(frames):
+        fail(file, key, f"NaN or infinity in {where}")
+    return frames
+
+
+def codes(column: str, words: Sequence[str]) -> str:
+    """What the numbers in a column of words stand for."""
+    return f"{column}: " + ", ".join(f"{code} {word}" for code, word in enumerate(words))

@@ -1,0 +1,151 @@
+"""Arrays in an ``.npz`` that are too large to load."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.readers._files import Range, fail, ranges
+from pcm3.errors import SkeletonFormatError
+
+# What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
+_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class NpzArray(NamedTuple):
+    """An array in an ``.npz`` of which only the head has been read.
+
+    Attributes:
+        file: The ``.npz``.
+        key: The array's name in it.
+        shape: Its shape; sequences lie end to end along the first axis.
+        dtype: Its dtype.
+        stored: Whether it is not compressed, so that any part of it can be read.
+        begin: Where its numbers begin: in the file if stored, else in the unpacked array.
+    """
+
+    file: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stored: bool
+    begin: int
+
+    def units(self, count: int) -> list[Range]:
+        """All sequences; in one unit if the array is compressed."""
+        whole = [Range(self.file, 0, count, self.key)]
+        return ranges(self.file, count, self.key) if self.stored else whole
+
+    def sequences(self, lengths: NDArray[np.int64], unit: Range) -> Iterator[NDArray[Any]]:
+        """The sequences of a unit, one in memory at a time.
+
+        Args:
+            lengths: Rows of every sequence (N,).
+            unit: Which.
+
+        Raises:
+            SkeletonFormatError: Naming the sequence, if it cannot be read. A checksum is
+                compared only where the array is compressed.
+        """
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        index = unit.start
+        try:
+            with self._open() as stream:
+                stream.seek(self.begin + int(lengths[: unit.start].sum()) * row)
+                for index in range(unit.start, unit.end):
+                    size = int(lengths[index]) * row
+                    raw = stream.read(size)
+                    if len(raw) != size:
+                        fail(self.file, self.key, f"the file ends inside sequence {index}")
+                    yield np.frombuffer(raw, self.dtype).reshape(-1, *self.shape[1:])
+        except _ERRORS as error:
+            fail(self.file, self.key, f"sequence {index} cannot be read, {error}")
+
+    @contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        if self.stored:
+            with self.file.open("rb") as stream:
+                yield stream
+        else:
+            with (
+                zipfile.ZipFile(self.file) as archive,
+                archive.open(f"{self.key}.npy") as stream,
+            ):
+                yield stream
+
+
+def npz_keys(file: Path) -> list[str]:
+    """Names of the arrays in an ``.npz``; none where it is no such file, or cut short."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (*_ERRORS, ValueError):
+        return []
+    return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+
+
+def load_npz(
+    file: Path, required: Sequence[str], large: Sequence[str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, NpzArray]]:
+    """All arrays of an ``.npz``, but of the large ones only the head.
+
+    Raises:
+        SkeletonFormatError: If it is none, lacks an array, or an array cannot be read or is of
+            Python objects; or a large one is not in C order.
+    """
+    if not file.is_file():
+        fail(file, "expected a file, got a folder" if file.is_dir() else "no such file")
+    keys = npz_keys(file)
+    if not keys:
+        fail(file, "not a readable .npz, or cut short")
+    if missing := [key for key in required if key not in keys]:
+        fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
+    arrays, heads, key = {}, {}, keys[0]
+    try:
+        with np.load(file, allow_pickle=False) as packed:
+            for key in keys:
+                if key not in large:
+                    arrays[key] = packed[key]
+        for key in large:
+            heads[key] = _read_head(file, key)
+    except SkeletonFormatError:
+        raise
+    except (*_ERRORS, ValueError) as error:
+        fail(file, key, f"cannot be read, {error}")
+    return arrays, heads
+
+
+def _read_head(file: Path, key: str) -> NpzArray:
+    with zipfile.ZipFile(file) as archive:
+        member = archive.getinfo(f"{key}.npy")
+        with archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                head = np.lib.format.read_array_header_1_0(stream)
+            elif version == (2, 0):
+                head = np.lib.format.read_array_header_2_0(stream)
+            else:
+                fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
+            begin = stream.tell()
+    shape, fortran_order, dtype = head
+    if fortran_order:
+        fail(file, key, f"expected C order; save it as np.ascontiguousarray({key})")
+    size = begin + math.prod(shape) * dtype.itemsize
+    if size != member.file_size:
+        what = f"expected {size} bytes for {dtype} {shape}, got {member.file_size}"
+        fail(file, key, what)
+    stored = member.compress_type == zipfile.ZIP_STORED
+    if stored:  # behind the member's local header: 30 bytes, its name and extra field
+        with file.open("rb") as raw:
+            raw.seek(member.header_offset + 26)
+            begin += member.header_offset + 30 + sum(struct.unpack("<2H", raw.read(4)))
+    return NpzArray(file, key, shape, dtype, stored, begin)

@@ -1,0 +1,101 @@
+"""CTR-GCN, SGN and MAMP: NTU RGB+D in one ``.npz``, padded to 300 frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.protocols import published_split
+from pcm3.data.readers._files import Range, fail, not_finite, unpadded
+from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
+from pcm3.data.readers.base import Recording, Source
+from pcm3.skeleton import NTU25
+
+__all__ = ["detect", "read_ctrgcn"]
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_PERSONS, _JOINTS = 2, len(NTU25)
+_VALUES = _PERSONS * _JOINTS * 3
+_PROTOCOLS = {"ntu60_cs": "xsub", "ntu60_cv": "xview", "ntu120_csub": "xsub", "ntu120_cset": "xset"}
+
+
+class _Part(NamedTuple):
+    """``x_train`` or ``x_test``, and what belongs to it."""
+
+    array: NpzArray
+    labels: NDArray[np.int64]
+    classes: int
+    trains: int
+
+
+def detect(path: Path) -> bool:
+    """Whether this is an ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
+    return set(_KEYS) <= set(npz_keys(path))
+
+
+def read_ctrgcn(path: str | Path) -> Source:
+    """Read ``NTU60_CS.npz`` and its like, one sequence in memory at a time.
+
+    ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
+    frame, which are cut; ``y_train`` and ``y_test`` (N, classes) are one-hot. The column
+    ``train`` is 1 or 0, the protocol ``split`` goes by it, and so does the one that the file is
+    named after (``xsub`` for ``NTU60_CS``); classes have the codes A001, A002, ... Files of NTU
+    RGB+D 120 hold a copy of the person where there is one, not zeros, as the second. A sequence
+    without any coordinate keeps one frame. A file written by ``np.savez`` can be read by several
+    processes; a compressed one only from its beginning.
+
+    Raises:
+        SkeletonFormatError: Naming the array and the sequence that is wrong; NaN coordinates
+            only when they are read.
+    """
+    file = Path(path)
+    arrays, heads = load_npz(file, _KEYS, ("x_train", "x_test"))
+    parts = {key: _part(arrays[f"y{key[1:]}"], heads[key]) for key in heads}
+    classes, others = parts["x_train"].classes, parts["x_test"].classes
+    if classes != others:
+        fail(file, "y_test", f"expected {classes} classes, as y_train has, got {others}")
+    protocols = {"split": published_split("train")}
+    if name := _PROTOCOLS.get(file.stem.lower()):
+        protocols[name] = protocols["split"]
+    return Source(
+        format="ctrgcn",
+        skeleton=NTU25,
+        class_names=tuple(f"A{number:03d}" for number in range(1, classes + 1)),
+        units=[unit for part in parts.values() for unit in part.array.units(len(part.labels))],
+        read=partial(_read_unit, parts),
+        persons=_PERSONS,
+        protocols=protocols,
+        fps=30.0,
+        about=f"NTU RGB+D, prepared in the manner of CTR-GCN: {file.name}",
+    )
+
+
+def _part(one_hot: NDArray[Any], array: NpzArray) -> _Part:
+    file, shape, dtype, key = array.file, array.shape, array.dtype, f"y{array.key[1:]}"
+    if len(shape) != 3 or shape[2] != _VALUES or shape[1] == 0 or dtype.kind != "f":
+        fail(file, array.key, f"expected floats (N, T, {_VALUES}), got {dtype} {shape}")
+    if one_hot.ndim != 2 or one_hot.dtype.kind not in "fiub":
+        fail(file, key, f"expected one-hot (N, classes), got {one_hot.dtype} {one_hot.shape}")
+    if len(one_hot) != shape[0]:
+        fail(file, key, f"expected {shape[0]} rows, as {array.key} has, got {len(one_hot)}")
+    wrong = ((one_hot != 0) & (one_hot != 1)).any(1) | ((one_hot != 0).sum(1) != 1)
+    if wrong.any():
+        fail(file, key, f"row {int(np.argmax(wrong))} is not one-hot")
+    labels = one_hot.argmax(1).astype(np.int64)
+    return _Part(array, labels, one_hot.shape[1], int(key == "y_train"))
+
+
+def _read_unit(parts: Mapping[str, _Part], unit: Range) -> Iterator[Recording]:
+    array, labels, _, trains = parts[unit.key]
+    sequences = array.sequences(np.ones(len(labels), np.int64), unit)
+    for index, rows in enumerate(sequences, unit.start):
+        frames = unpadded(rows[0]).reshape(-1, _PERSONS, _JOINTS, 3).astype(np.float32)
+        if where := not_finite(frames):
+            fail(unit.file, unit.key, f"NaN or infinity in sequence {index}, {where}")
+        name = f"{unit.key}[{index}]"
+        yield Recording(frames, int(labels[index]), {"train": trains}, name=name)

@@ -1,0 +1,252 @@
+"""A folder of plain ``.npy`` files: what a pose estimator and ten lines of Python give."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.readers._files import codes, fail, files_below, is_file, not_finite, open_npy
+from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
+
+__all__ = ["BLAZEPOSE33", "detect", "read_folder"]
+
+_FACE = (
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer "
+    "left_ear right_ear mouth_left mouth_right"
+)
+_PAIRS = "shoulder elbow wrist pinky index thumb hip knee ankle heel foot_index"
+
+BLAZEPOSE33 = Skeleton.from_parents(
+    (
+        *_FACE.split(),
+        *(f"{side}_{joint}" for joint in _PAIRS.split() for side in ("left", "right")),
+    ),
+    (
+        *(-1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0),
+        *(0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16),
+        *(11, 12, 23, 24, 25, 26, 27, 28, 27, 28),
+    ),
+    name="blazepose33",
+    center="nose",
+)
+"""MediaPipe's 33 landmarks; hips hang from the shoulders, heels and toes from the ankles."""
+
+_SKELETONS = SKELETONS | {BLAZEPOSE33.name: BLAZEPOSE33}
+_TABLE, _LAYOUT = "labels.csv", "skeleton.json"
+_RESERVED = ("lengths", "labels", "duplicate_of", "sequence", "frame_labels", "segments", "self")
+
+
+class _Unit(NamedTuple):
+    file: Path
+    name: str
+    label: int
+    columns: dict[str, int]
+
+
+class _First(NamedTuple):
+    """The first file, whose number of coordinates all must have."""
+
+    name: str
+    channels: int
+
+
+class _Table(NamedTuple):
+    units: list[_Unit]
+    class_names: tuple[str, ...]
+    notes: list[str]
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a folder with a ``labels.csv`` or a ``skeleton.json`` beside ``.npy``."""
+    described = any(is_file(path / name) for name in (_TABLE, _LAYOUT))
+    return described and any(file.suffix == ".npy" for file in files_below(path))
+
+
+def read_folder(
+    path: str | Path,
+    *,
+    skeleton: str | None = None,
+    fps: float | None = None,
+    unit: str = "metres",
+) -> Source:
+    """Read a folder of ``.npy`` files, one recording each.
+
+    A file holds numbers (T, M, V, C), or (T, V, C) of one person, with C of 2 or 3; 0 where a
+    person or joint is not seen. ``labels.csv``, if there is one, has the columns ``file`` (path
+    inside the folder; files that it does not name are left out), ``label`` (optional: class
+    indices or names; empty for none) and any others: integers stay as they are, words become
+    codes in alphabetical order, which ``Source.about`` lists, and empty cells -1. Without it
+    every file is read, without labels. ``skeleton.json`` names the joints: what
+    ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
+
+    Args:
+        path: The folder.
+        skeleton: Instead of ``skeleton.json``, the name of a built-in skeleton: ``"coco17"``,
+            ``"blazepose33"``, ``"ntu25"``, ...
+        fps: Frames per second, if known.
+        unit: Unit of the coordinates.
+
+    Raises:
+        ValueError: If no skeleton has the name.
+        SkeletonFormatError: Naming the file and the line, key or shape that is wrong; in ``.npy``
+            files only when they are read.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        fail(folder, "no such folder")
+    layout = _find_layout(folder, skeleton)
+    table = _read_table(folder)
+    persons, first = _survey(table.units, layout)
+    return Source(
+        format="folder",
+        skeleton=layout,
+        class_names=table.class_names,
+        units=table.units,
+        read=partial(_read_unit, layout, first),
+        persons=persons,
+        fps=fps,
+        unit=unit,
+        about="; ".join([f"folder {folder.resolve().name}", *table.notes]),
+    )
+
+
+def _find_layout(folder: Path, name: str | None) -> Skeleton:
+    if name is not None:
+        if name not in _SKELETONS:
+            raise ValueError(f"expected a skeleton among {', '.join(_SKELETONS)}, got {name!r}")
+        return _SKELETONS[name]
+    file = folder / _LAYOUT
+    if not file.is_file():
+        what = f"expected a {_LAYOUT} with joints and parents, or skeleton= one of "
+        fail(folder, what + ", ".join(_SKELETONS))
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(description, dict) or "joints" not in description:
+            raise ValueError("expected an object with joints and parents")
+        if "parts" in description:
+            return Skeleton.from_dict(description)
+        return find_skeleton(description["joints"], description.get("parents"))
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        fail(file, str(error))
+
+
+def _read_table(folder: Path) -> _Table:
+    file = folder / _TABLE
+    if not file.is_file():
+        files = (found for found in files_below(folder) if found.suffix == ".npy")
+        names = sorted(found.relative_to(folder).as_posix() for found in files)
+        if not names:
+            fail(folder, "expected .npy files, found none")
+        return _Table([_Unit(folder / name, name, -1, {}) for name in names], (), [])
+    header, lines = _read_lines(file)
+    cells = {key: [row[at] for _, row in lines] for at, key in enumerate(header)}
+    seen: dict[str, int] = {}
+    for (line, _), name in zip(lines, cells["file"], strict=True):
+        if not (folder / name).is_file() or not name.endswith(".npy"):
+            fail(file, f"line {line}", f"expected a .npy file in {folder}, got {name!r}")
+        if name in seen:
+            fail(file, f"line {line}", f"{name} is already in line {seen[name]}")
+        seen[name] = line
+    labels, class_names = _encode_labels(file, lines, cells)
+    notes, columns = [], {}
+    for key in header:
+        if key not in ("file", "label"):
+            columns[key], words = _encode(cells[key])
+            if words:
+                notes.append(codes(key, words))
+    units = [
+        _Unit(
+            folder / name, name, labels[row], {key: column[row] for key, column in columns.items()}
+        )
+        for row, name in enumerate(cells["file"])
+    ]
+    return _Table(sorted(units, key=lambda unit: unit.name), class_names, notes)
+
+
+def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and each row with its line number; cells without blanks around them."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        fail(file, f"cannot be read, {error}")
+    if len(rows) < 2 or "file" not in rows[0][1]:
+        found = ", ".join(rows[0][1]) if rows else "nothing"
+        fail(file, "line 1", f"expected columns file, label, ... and rows below, got {found}")
+    header = rows[0][1]
+    for key in header:
+        if not key.isidentifier() or key in _RESERVED or header.count(key) > 1:
+            fail(file, "line 1", f"expected unique column names, plain words, got {key!r}")
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
+    return header, rows[1:]
+
+
+def _encode(cells: list[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Integers as they are, or else codes of the words; -1 for empty cells."""
+    filled = [cell for cell in cells if cell]
+    try:
+        numbers = {cell: int(cell) for cell in filled}
+        return [numbers.get(cell, -1) for cell in cells], ()
+    except ValueError:
+        words = tuple(sorted(set(filled)))
+        code = {word: number for number, word in enumerate(words)}
+        return [code.get(cell, -1) for cell in cells], words
+
+
+def _encode_labels(
+    file: Path, lines: list[tuple[int, list[str]]], cells: dict[str, list[str]]
+) -> tuple[list[int], tuple[str, ...]]:
+    if "label" not in cells:
+        return [-1] * len(lines), ()
+    labels, words = _encode(cells["label"])
+    for (line, _), label in zip(lines, labels, strict=True):
+        if label < -1:
+            fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
+    return labels, words or tuple(str(label) for label in range(max(labels) + 1))
+
+
+def _open(file: Path, skeleton: Skeleton) -> NDArray[Any]:
+    """The array (T, M, V, C), still on disk."""
+    array = open_npy(file)
+    wrong_shape = array.ndim not in (3, 4) or array.shape[-1] not in (2, 3) or 0 in array.shape
+    if wrong_shape or array.dtype.kind not in "fiu":
+        what = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
+        fail(file, f"{what}, got {array.dtype} {array.shape}")
+    if array.shape[-2] != len(skeleton):
+        what = f"expected {len(skeleton)} joints, as skeleton {skeleton.name!r} has"
+        fail(file, f"{what}, got {array.shape[-2]} in {array.shape}")
+    return np.asarray(array if array.ndim == 4 else array[:, None])
+
+
+def _survey(units: list[_Unit], skeleton: Skeleton) -> tuple[int, _First | None]:
+    """The most persons of any file, and the first file; what is wrong shows when it is read."""
+    persons, first = 1, None
+    for unit in units:
+        with suppress(SkeletonFormatError):
+            _, bodies, _, channels = _open(unit.file, skeleton).shape
+            persons = max(persons, bodies)
+            first = first or _First(unit.name, channels)
+    return persons, first
+
+
+def _read_unit(skeleton: Skeleton, first: _First | None, unit: _Unit) -> Iterator[Recording]:
+    frames = _open(unit.file, skeleton).astype(np.float32)
+    if first and frames.shape[3] != first.channels:
+        what = f"expected {first.channels} coordinates a joint, as in {first.name}"
+        fail(unit.file, f"{what}, got {frames.shape[3]}")
+    if where := not_finite(frames):
+        fail(unit.file, where, "NaN or infinity; write 0 where a joint is not seen")
+    yield Recording(frames, unit.label, unit.columns, name=unit.name)

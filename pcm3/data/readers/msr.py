@@ -1,0 +1,88 @@
+"""MSR-Action3D: a folder of text files, one recording each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pcm3.data.protocols import Protocol
+from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers.base import Recording, Source
+from pcm3.skeleton import KINECT20
+
+__all__ = ["MSR20", "detect", "read_msr"]
+
+_ACTIONS = (
+    "high arm wave; horizontal arm wave; hammer; hand catch; forward punch; high throw; draw x; "
+    "draw tick; draw circle; hand clap; two hand wave; side-boxing; bend; forward kick; "
+    "side kick; jogging; tennis swing; tennis serve; golf swing; pick up and throw"
+)
+_CLASS_NAMES = tuple(_ACTIONS.split("; "))
+_FILES = NumberedFiles(
+    "aAA_sSS_eEE_skeleton3D.txt",
+    re.compile(r"a(\d+)_s(\d+)_e(\d+)_skeleton3D\.txt"),
+    range(1, len(_CLASS_NAMES) + 1),
+)
+
+_ORDER = (
+    "shoulder_left shoulder_right shoulder_center spine hip_left hip_right hip_center elbow_left "
+    "elbow_right wrist_left wrist_right hand_left hand_right knee_left knee_right ankle_left "
+    "ankle_right foot_left foot_right head"
+)
+MSR20 = KINECT20.reordered(_ORDER.split())
+"""``KINECT20`` in the order of MSR-Action3D. The data set does not name its joints: the tree
+follows from the bones its authors draw, which side comes first is this library's choice."""
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a folder with files named ``aAA_sSS_eEE_skeleton3D.txt``."""
+    return _FILES.any_in(path)
+
+
+def read_msr(path: str | Path) -> Source:
+    """Read MSR-Action3D: 20 lines a frame of x, y, z in metres and confidence.
+
+    The confidence is not kept. Names give the action (1 to 20, here labels 0 to 19) and the
+    columns ``subjects`` and ``trials``, from 1. Protocol ``xsub``: odd subjects train.
+
+    Args:
+        path: A folder; its sub-folders are not searched.
+
+    Raises:
+        SkeletonFormatError: If no file has such a name, an action is unknown, or, when it is
+            read and naming the line, a file does not hold what it should.
+    """
+    return Source(
+        format="msr",
+        skeleton=MSR20,
+        class_names=_CLASS_NAMES,
+        units=_FILES.find(Path(path)),
+        read=_read_unit,
+        protocols={"xsub": Protocol("subjects", (1, 3, 5, 7, 9))},
+        fps=15.0,
+        about="MSR-Action3D",
+    )
+
+
+def _read_unit(file: Path) -> Iterator[Recording]:
+    rows = []
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(file, f"not a readable text file, {error}")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            x, y, z, _ = (float(word) for word in line.split())
+        except ValueError:
+            fail(file, f"line {number}", f"expected x, y, z and confidence, got {line[:60]!r}")
+        rows.append((x, y, z))
+    if not rows or len(rows) % 20:
+        fail(file, "lines", f"expected 20 a frame, got {len(rows)}")
+    action, subject, trial = _FILES.numbers(file)
+    frames = one_person(file, "coordinates", np.array(rows).reshape(-1, 20, 3))
+    yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)

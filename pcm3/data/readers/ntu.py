@@ -1,0 +1,293 @@
+"""NTU RGB+D: a folder of raw Kinect v2 text files, one recording each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.readers._files import fail, file_or_files, read_lines
+from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
+from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import NTU25
+
+__all__ = ["NTU_ACTIONS", "detect", "read_ntu"]
+
+_JOINTS = len(NTU25)
+_BODY_VALUES, _JOINT_VALUES = 10, 12
+_JOINT_COUNT = str(_JOINTS).encode()
+_BODY = [_BODY_VALUES, 1] + [_JOINT_VALUES] * _JOINTS  # values in the lines of a body
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a ``SsssCcccPpppRrrrAaaa.skeleton``, or a folder that holds any."""
+    files = file_or_files(path)
+    return any(f.suffix == ".skeleton" and NtuName.parse(f.name) is not None for f in files)
+
+
+def read_ntu(
+    path: str | Path,
+    *,
+    ignore: str | Path | None = None,
+    edition: Literal[60, 120] | None = None,
+) -> Source:
+    """Read NTU RGB+D 60 or 120: ``SsssCcccPpppRrrrAaaa.skeleton`` files, also in sub-folders.
+
+    A recording has one slot per body id, in order of first appearance; a file without any body
+    gives frames (T, 0, 25, 3). The label is the action, counted from 0; columns are ``subjects``
+    (P), ``views`` (camera, C), ``setups`` (S) and ``replications`` (R), as the names count them,
+    from 1. Only positions are read, in metres; of the nine other values of a joint only that they
+    are there.
+
+    Args:
+        path: A folder, or one file.
+        ignore: Text file that names, one a line, the samples to leave out: the list of missing
+            or incomplete skeletons that comes with the data set. Lines that do not begin like a
+            name are comments.
+        edition: 60 reads only what belongs to NTU RGB+D 60, actions up to A060 and setups up to
+            S017, from files of both; 120 says that they are NTU RGB+D 120 even if no action is
+            above A060. By default that is how one is told from the other. The edition decides
+            the classes and the protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+
+    Raises:
+        SkeletonFormatError: If there is no file, a name is not of the pattern, or, naming the
+            line and only when it is read, a file does not follow the format.
+        ValueError: If the edition is neither.
+    """
+    if edition not in (None, 60, 120):
+        raise ValueError(f"expected edition 60 or 120, got {edition!r}")
+    root = Path(path)
+    ignored = frozenset[str]() if ignore is None else _ignored_names(Path(ignore))
+    files = (f for f in file_or_files(root) if f.suffix == ".skeleton" and f.stem not in ignored)
+    names = {file: _parse_name(file) for file in files}
+    if edition == 60:
+        names = {f: name for f, name in names.items() if name.action <= 60 and name.setups <= 17}
+    if not names:
+        wanted = " of NTU RGB+D 60 (up to A060 and S017)" if edition == 60 else ""
+        left = f" besides those that {ignore} names" if ignored else ""
+        fail(root, f"expected .skeleton files{wanted}, found none{left}")
+    edition = edition or ntu_edition(names.values())
+    return Source(
+        format="ntu",
+        skeleton=NTU25,
+        class_names=NTU_ACTIONS[:edition],
+        units=sorted(names, key=lambda file: (file.name, file)),
+        read=_read_unit,
+        persons=2,
+        protocols=ntu_protocols(edition),
+        fps=30.0,
+        about=f"NTU RGB+D {edition}",
+        licence="academic research only, no redistribution; see the data set's release agreement",
+    )
+
+
+def _ignored_names(file: Path) -> frozenset[str]:
+    names = set()
+    for number, line in enumerate(read_lines(file), 1):
+        name = line.strip().removesuffix(".skeleton")
+        if NtuName.parse(name):
+            names.add(name)
+        elif re.match(r"S\d", name):
+            what = f"expected a name like S001C002P003R002A013, got {name!r}"
+            fail(file, f"line {number}", what)
+    if not names:
+        fail(file, "expected names like S001C002P003R002A013, found none")
+    return frozenset(names)
+
+
+def _parse_name(file: Path) -> NtuName:
+    name = NtuName.parse(file.name)
+    if name is None or min(name) < 1 or name.action > len(NTU_ACTIONS):
+        what = "expected a name SsssCcccPpppRrrrAaaa.skeleton, numbers from 1"
+        fail(file, f"{what}, actions up to {len(NTU_ACTIONS)}")
+    return name
+
+
+def _read_unit(file: Path) -> Iterator[Recording]:
+    name = _parse_name(file)
+    yield Recording(_read_frames(file), name.action - 1, name.columns, name=file.stem)
+
+
+def _read_frames(file: Path) -> NDArray[np.float32]:
+    """Positions (T, B, 25, 3), bodies in order of first appearance."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
+    try:
+        return _parse(_Text(file, data))
+    except SkeletonFormatError:  # maybe only of other white space than single spaces
+        tidy = b"\n".join(b" ".join(line.split()) for line in data.split(b"\n"))
+        return _parse(_Text(file, tidy.rstrip()))
+
+
+def _parse(text: _Text) -> NDArray[np.float32]:
+    length, bodies = _walk(text)
+    slots: dict[int, int] = {}
+    for _, body, _ in bodies:
+        slots.setdefault(body, len(slots))
+    frames = np.zeros((length, len(slots), _JOINTS, 3), dtype=np.float32)
+    if bodies:
+        times = [frame for frame, _, _ in bodies]
+        places = [slots[body] for _, body, _ in bodies]
+        lines = np.add.outer([line for _, _, line in bodies], np.arange(_JOINTS))
+        frames[times, places] = text.positions(lines.ravel()).reshape(-1, _JOINTS, 3)
+    return frames
+
+
+def _walk(text: _Text) -> tuple[int, list[tuple[int, int, int]]]:
+    """The number of frames; and frame, body id and first joint line of every body seen."""
+    length = text.integer(0, 1, "the number of frames")
+    bodies: list[tuple[int, int, int]] = []
+    line = 1
+    for frame in range(length):
+        seen = set()
+        count = text.integer(line, 1, "the number of bodies", frame)
+        line += 1
+        for _ in range(count):
+            body = text.integer(line, _BODY_VALUES, "a body", frame)
+            if body in seen:
+                text.fail(line, f"body {body} is twice in frame {frame}")
+            seen.add(body)
+            if text.counts[line : line + len(_BODY)] != _BODY or not text.has_joints(line + 1):
+                joints = text.integer(line + 1, 1, "the number of joints")
+                if joints != _JOINTS:
+                    text.fail(line + 1, f"expected {_JOINTS} joints, got {joints}")
+                text.expect_rows(line + 2, _JOINTS, _JOINT_VALUES, "a joint")
+            bodies.append((frame, body, line + 2))
+            line += 2 + _JOINTS
+    if line < len(text.counts):
+        text.fail(line, f"expected the end of the file after {length} frames")
+    return length, bodies
+
+
+class _Text:
+    """A text file of lines of numbers with single spaces between them.
+
+    It is parsed no further than needed: ``starts`` and ``ends`` bound the lines and ``counts``
+    says how many values each has; ``integer`` and ``positions`` read some of them.
+    """
+
+    def __init__(self, file: Path, data: bytes) -> None:
+        if not data or data.isspace():
+            fail(file, "the file is empty")
+        self.file, self.data = file, data + b"\n" * _WINDOW
+        self.raw = np.frombuffer(self.data, np.uint8)
+        length = len(data) + (not data.endswith(b"\n"))
+        blanks = np.flatnonzero(self.raw[:length] <= ord(" "))
+        kinds = self.raw[blanks]
+        rows = np.flatnonzero(kinds == ord("\n"))
+        spaces = np.cumsum(kinds == ord(" "), dtype=np.int32)[rows]  # up to the end of each line
+        ends = blanks[rows]
+        self.first = np.concatenate(([0], ends[:-1] + 1))
+        self.counts = (np.diff(spaces, prepend=0) + 1).tolist()
+        self.starts, self.ends = self.first.tolist(), ends.tolist()
+
+    def fail(self, line: int, what: str) -> NoReturn:
+        fail(self.file, f"line {line + 1}", what)
+
+    def expect_rows(self, line: int, rows: int, values: int, what: str) -> None:
+        """Check that these lines are there and have so many values."""
+        counts = self.counts[line : line + rows]
+        if counts == [values] * rows:
+            return
+        what = f"expected {what}, {values} value{'' if values == 1 else 's'}"
+        for at, count in enumerate(counts, line):
+            if count != values:
+                self.fail(at, f"{what}, got {count}")
+        self.fail(len(self.counts), f"{what}, but the file ends")
+
+    def has_joints(self, line: int) -> bool:
+        """Whether a line says in so many letters how many joints there are."""
+        return self.data[self.starts[line] : self.ends[line]].rstrip() == _JOINT_COUNT
+
+    def integer(self, line: int, values: int, what: str, frame: int | None = None) -> int:
+        """The first value of a line of so many values, an integer >= 0 of any size."""
+        if line >= len(self.counts) or self.counts[line] != values:
+            self.expect_rows(line, 1, values, _of(what, frame))
+        value = self.data[self.starts[line] : self.ends[line]].partition(b" ")[0].rstrip()
+        if not value.isdigit() or len(value) > 20:
+            self.fail(line, f"expected {_of(what, frame)}, an integer, got {_show(value)}")
+        return int(value)
+
+    def positions(self, lines: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The first three values of lines that have more, (lines, 3)."""
+        first = self.first[lines]
+        windows = np.lib.stride_tricks.sliding_window_view(self.raw, _WINDOW)[first]
+        spaces = windows == ord(" ")
+        lengths = []
+        for _ in range(3):
+            lengths.append(spaces.argmax(1))
+            spaces[np.arange(len(first)), lengths[-1]] = False
+        ends = np.stack([first + length for length in lengths])
+        starts = np.concatenate([first[None], ends[:-1] + 1])
+        numbers, odd = _decimals(self.raw, starts.ravel(), ends.ravel())
+        positions = numbers.reshape(3, -1).T
+        odd_lines = odd.reshape(3, -1).any(0) | (lengths[2] == 0)  # no third space there
+        for at in np.flatnonzero(odd_lines).tolist():
+            positions[at] = self._three_floats(int(lines[at]))
+        return positions.astype(np.float32)
+
+    def _three_floats(self, line: int) -> list[float]:
+        values = self.data[self.starts[line] : self.ends[line]].split(b" ")[:3]
+        numbers = []
+        for value in values:
+            try:
+                number = float(value.replace(b"_", b"?"))  # 1_000 is no number in a file
+            except ValueError:
+                number = math.nan
+            if not abs(number) <= _LARGEST:
+                self.fail(line, f"expected a finite number, got {_show(value)}")
+            numbers.append(number)
+        return numbers
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+_WINDOW = 48  # three numbers of up to 15 characters
+_WIDTH = 15  # as many decimal digits as a float64 holds exactly
+_PLACES = np.arange(_WIDTH - 1, -1, -1, dtype=np.uint8)[:, None]  # of a right-aligned number
+_POWERS = 10.0 ** np.arange(_WIDTH + 1)
+
+
+def _decimals(
+    raw: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Decimal numbers such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
+
+    All at once: the bytes of a number are digits of one integer, which is then divided by a power
+    of ten; both are exact in float64, so the quotient is the nearest one. Whatever else is there
+    (exponents, more than 15 characters, words) is left to the caller.
+
+    Returns:
+        The numbers, and which of them are not decimal numbers of that kind.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(raw, _WIDTH)[ends - _WIDTH]
+    columns = np.ascontiguousarray(windows.T)  # (15, numbers), right-aligned
+    lengths = ends - starts
+    inside = np.minimum(lengths, _WIDTH).astype(np.uint8) > _PLACES
+    digits = columns - np.uint8(ord("0"))
+    is_digit = (digits < 10) & inside
+    is_point = (columns == ord(".")) & inside
+    points = is_point.sum(0, dtype=np.uint8)
+    decimals = (is_point * _PLACES).sum(0, dtype=np.uint8) % _WIDTH
+    minus = raw[starts] == ord("-")
+    count = is_digit.sum(0, dtype=np.uint8)
+    odd = (count + points + minus != lengths) | (points > 1) | (count == 0)
+    integers = _POWERS[_PLACES[:, 0]] @ (digits * is_digit)  # with a 0 for the point
+    whole = np.floor(integers / _POWERS[decimals + 1]) * points
+    numbers = (integers - whole * _POWERS[decimals] * 9) / _POWERS[decimals]
+    return np.where(minus, -numbers, numbers), odd
+
+
+def _of(what: str, frame: int | None) -> str:
+    return what if frame is None else f"{what} of frame {frame}"
+
+
+def _show(value: bytes) -> str:
+    return repr(value[:40].decode("ascii", "replace"))

@@ -1,0 +1,280 @@
+"""PKU-MMD: untrimmed Kinect v2 videos as text, with the actions in them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
+from pcm3.data.readers._files import fail, files_below, read_lines
+from pcm3.data.readers.base import Recording, Source
+from pcm3.skeleton import NTU25
+
+__all__ = ["PKU_ACTIONS", "detect", "read_pku"]
+
+_ACTIONS = (
+    "bow; brush hair; brush teeth; check time; cheer up; clap; cross hands in front; drink water; "
+    "drop; eat meal; fall down; give object; wave hand; shake hands; hop; hug; jump up; "
+    "kick other person; kick something; phone call; pat on back; pick up; play with phone; "
+    "point finger at other person; point to something; punch or slap; push other person; "
+    "put on a hat; put something inside pocket; read; rub two hands; salute; sit down; stand up; "
+    "take off a hat; take off glasses; take off jacket; take out something from pocket; "
+    "take a selfie; tear up paper; throw; back pain; chest pain; headache; neck pain; "
+    "type on a keyboard; fan self; put on jacket; put on glasses; wipe face; write"
+)
+PKU_ACTIONS = tuple(_ACTIONS.split("; "))
+"""Actions 1 to 51."""
+
+_NAME = re.compile(r"(?:(?P<one>\d{4})|A(?P<script>\d{2})N(?P<subject>\d{2}))-(?P<view>[LMR])")
+_VIEWS = {"L": 1, "M": 2, "R": 3}
+_SPLIT = re.compile(r"cross.?(subject|view).*\.txt", re.IGNORECASE)
+_FRAME_VALUES, _LABEL_VALUES = 150, 4
+
+Kind = Literal["skeletons", "labels"]
+
+
+class _Video(NamedTuple):
+    """A unit: one video, its files and what is known of it."""
+
+    skeletons: Path
+    labels: Path
+    columns: Mapping[str, int]
+
+
+def detect(path: Path) -> bool:
+    """Whether this folder holds PKU-MMD's skeleton files, at any depth."""
+    kinds: dict[Path, Kind | None] = {}  # of folders: their first file tells
+    for file in files_below(path):
+        if kinds.get(file.parent) is None and file.suffix == ".txt":
+            kinds[file.parent] = kind = _kind(file)
+            if kind == "skeletons":
+                return True
+    return False
+
+
+def read_pku(
+    path: str | Path, *, untrimmed: bool = False, phase: Literal[1, 2] | None = None
+) -> Source:
+    """Read PKU-MMD: action instances, or whole videos with a class for every frame.
+
+    The files are found by name and content, in whatever folders: skeletons ``0002-L.txt`` (Phase
+    I) or ``A01N01-L.txt`` (Phase II), 150 numbers a line; labels of the same names, lines of
+    ``class,start,end,confidence``; and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
+    whose lines 2 and 4 name the training and the validation videos.
+
+    An instance is the rows ``start:end``, counted from 0, end exclusive, of a label line; its
+    label is the class - 1. All frames are (T, 2, 25, 3), as the files have two slots. An end
+    behind the last frame is moved to it, with a warning. Columns: ``videos`` (number of the
+    video in order of their names), ``views`` (1 for L, 2 for M, 3 for R), in Phase II
+    ``subjects`` (N), and with split files ``xsub``, ``xview``: 1 for training, 0 for validation;
+    the protocols of these names go by them, and without them by the published subjects (Phase II)
+    and cameras.
+
+    Args:
+        path: Folder that holds all these files.
+        untrimmed: Whole videos instead of instances, with ``frame_labels`` (-1 is background;
+            where instances overlap, the one listed last) and ``segments``.
+        phase: 1 or 2; needed only where ``path`` holds both.
+
+    Raises:
+        SkeletonFormatError: Naming file and line, if the files do not fit together or do not
+            follow the format; the latter only when they are read.
+    """
+    root = Path(path)
+    if phase not in (None, 1, 2):
+        raise ValueError(f"expected phase 1 or 2, got {phase!r}")
+    files = sorted(file for file in files_below(root) if file.suffix == ".txt")
+    skeletons, labels = _find_files(root, files, phase)
+    names = sorted(skeletons)
+    splits = _read_splits(files, names)
+    units = []
+    for index, name in enumerate(names):
+        columns = {"videos": index, "views": _VIEWS[name[-1]]}
+        if name.startswith("A"):
+            columns["subjects"] = int(name[4:6])
+        columns.update({column: parts[name] for column, parts in splits.items()})
+        units.append(_Video(skeletons[name], labels[name], columns))
+    published = dict(PKU2_PROTOCOLS if names[0].startswith("A") else PKU1_PROTOCOLS)
+    return Source(
+        format="pku",
+        skeleton=NTU25,
+        class_names=PKU_ACTIONS,
+        units=units,
+        read=partial(_read_unit, untrimmed=untrimmed),
+        persons=2,
+        protocols=published | {column: published_split(column) for column in splits},
+        fps=30.0,
+        about=f"PKU-MMD, Phase {'II' if names[0].startswith('A') else 'I'}",
+        licence="academic research only; see the data set's terms",
+    )
+
+
+def _kind(file: Path) -> Kind | None:
+    """What a file is, by its name and its first line that is not blank; None if it is neither."""
+    if _NAME.fullmatch(file.stem) is None:
+        return None
+    try:
+        with file.open(encoding="ascii", errors="replace") as lines:
+            first = next((line for line in lines if line.strip()), "")
+    except OSError:
+        return None
+    if len(first.split()) == _FRAME_VALUES:
+        return "skeletons"
+    return "labels" if len(first.split(",")) == _LABEL_VALUES else None
+
+
+def _find_files(
+    root: Path, texts: Iterable[Path], phase: int | None
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Skeleton and label files by the name of the video; the same names in both."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for file in texts:
+        match = _NAME.fullmatch(file.stem)
+        if match and phase in (None, 1 if match["one"] else 2):
+            folders[file.parent].append(file)
+    found: dict[Kind, dict[str, Path]] = {"skeletons": {}, "labels": {}}
+    for folder, files in folders.items():
+        kind = next((kind for file in files if (kind := _kind(file))), None)
+        if kind is None:
+            continue
+        for file in files:
+            if file.stem in found[kind]:
+                also = found[kind][file.stem].parent
+                fail(folder, f"{kind} of {file.stem} are also in {also}")
+            found[kind][file.stem] = file
+    skeletons, labels = found["skeletons"], found["labels"]
+    if not skeletons or not labels:
+        fail(
+            root,
+            "expected skeleton files (150 numbers a line) and label files (class,start,"
+            f"end,confidence) called 0002-L.txt or A01N01-L.txt{f', phase {phase}' * bool(phase)}; "
+            f"found {len(skeletons)} and {len(labels)}",
+        )
+    if len({name.startswith("A") for name in skeletons}) > 1:
+        fail(root, "holds both phases; say phase=1 or phase=2")
+    for name in sorted(skeletons.keys() ^ labels.keys()):
+        missing, there = ("skeletons", labels) if name in labels else ("labels", skeletons)
+        fail(there[name], f"found no {missing} of this video")
+    return skeletons, labels
+
+
+def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str, int]]:
+    """``xsub`` and ``xview``, where there is a file that is about these videos."""
+    splits: dict[str, dict[str, int]] = {}
+    for file in texts:
+        match = _SPLIT.fullmatch(file.name)
+        if match is None:
+            continue
+        parts = _read_split(file)
+        if parts.keys().isdisjoint(names):  # of the other phase
+            continue
+        column = {"subject": "xsub", "view": "xview"}[match[1].lower()]
+        if column in splits:
+            fail(file, f"a second file that says {column} of these videos")
+        if missing := [name for name in names if name not in parts]:
+            some = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
+            fail(file, f"lists neither for training nor for validation: {some}")
+        splits[column] = parts
+    return splits
+
+
+def _read_split(file: Path) -> dict[str, int]:
+    lines = read_lines(file)
+    if len(lines) < 4:
+        what = "expected the training videos in line 2 and the validation videos in line 4"
+        fail(file, f"{what}, got {len(lines)} lines")
+    parts: dict[str, int] = {}
+    for number, part in ((2, 1), (4, 0)):
+        for entry in filter(None, (entry.strip() for entry in lines[number - 1].split(","))):
+            name = entry.removesuffix(".txt")
+            if _NAME.fullmatch(name) is None:
+                _fail(file, number, f"expected names like 0002-L or A01N01-L, got {entry!r}")
+            if parts.setdefault(name, part) != part:
+                _fail(file, number, f"{name} is also in line 2")
+    return parts
+
+
+def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording]:
+    frames = _read_frames(video.skeletons)
+    segments = _read_labels(video.labels, len(frames))
+    name = video.skeletons.stem
+    if untrimmed:
+        frame_labels = np.full(len(frames), -1, dtype=np.int64)
+        for _, start, end, action in segments:
+            frame_labels[start:end] = action
+        rows = np.array([row[1:] for row in segments], dtype=np.int64).reshape(-1, 3)
+        yield Recording(frames, -1, video.columns, frame_labels, rows, name=name)
+        return
+    for line, start, end, action in segments:
+        yield Recording(frames[start:end], action, video.columns, name=f"{name} label line {line}")
+
+
+def _read_frames(file: Path) -> NDArray[np.float32]:
+    """(T, 2, 25, 3)."""
+    try:
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file
+            rows = np.loadtxt(file, dtype=np.float32, comments=None, ndmin=2)
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
+    except ValueError:
+        _explain(file)
+    if rows.size == 0:
+        fail(file, "the file is empty")
+    if rows.shape[1] != _FRAME_VALUES or not np.isfinite(rows).all():
+        _explain(file)
+    return rows.reshape(-1, 2, len(NTU25), 3)
+
+
+def _explain(file: Path) -> NoReturn:
+    """Find the line that is no frame."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            values = line.split()
+            if values and len(values) != _FRAME_VALUES:
+                _fail(file, number, f"expected {_FRAME_VALUES} values, got {len(values)}")
+            for value in values:
+                if not _is_number(value):
+                    _fail(file, number, f"expected a finite number, got {value[:40]!r}")
+    fail(file, "not a text file of numbers")
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return "_" not in value and abs(float(value)) <= float(np.finfo(np.float32).max)
+    except ValueError:
+        return False
+
+
+def _read_labels(file: Path, length: int) -> list[tuple[int, int, int, int]]:
+    """Line number, start, end and class (from 0) of every action."""
+    rows = []
+    for number, line in enumerate(read_lines(file), 1):
+        if not line.strip():
+            continue
+        values = [value.strip() for value in line.split(",")]
+        if len(values) != _LABEL_VALUES or not all(map(str.isdecimal, values[:3])):
+            _fail(file, number, f"expected class,start,end,confidence, integers, got {line!r}")
+        action, start, end = map(int, values[:3])
+        if not 1 <= action <= len(PKU_ACTIONS):
+            _fail(file, number, f"expected a class from 1 to {len(PKU_ACTIONS)}, got {action}")
+        if not start < min(end, length):
+            _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
+        if end > length:
+            warnings.warn(
+                f"{file}: line {number}: cut to the video, {end} -> {length}", stacklevel=2
+            )
+        rows.append((number, start, min(end, length), action - 1))
+    return rows
+
+
+def _fail(file: Path, line: int, what: str) -> NoReturn:
+    fail(file, f"line {line}", what)

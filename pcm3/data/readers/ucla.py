@@ -1,0 +1,78 @@
+"""Northwestern-UCLA Multiview Action3D: a folder of JSON files, one recording each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pcm3.data.protocols import Protocol
+from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers.base import Recording, Source
+from pcm3.skeleton import KINECT20
+
+__all__ = ["detect", "read_ucla"]
+
+_ACTIONS = {
+    1: "pick up with one hand",
+    2: "pick up with two hands",
+    3: "drop trash",
+    4: "walk around",
+    5: "sit down",
+    6: "stand up",
+    8: "donning",
+    9: "doffing",
+    11: "throw",
+    12: "carry",
+}
+_LABELS = {action: label for label, action in enumerate(_ACTIONS)}
+_FILES = NumberedFiles(
+    "aAA_sSS_eEE_vVV.json", re.compile(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json"), tuple(_ACTIONS)
+)
+
+
+def detect(path: Path) -> bool:
+    """Whether this is a folder with files named ``aAA_sSS_eEE_vVV.json``."""
+    return _FILES.any_in(path)
+
+
+def read_ucla(path: str | Path) -> Source:
+    """Read NW-UCLA in the JSON files of CTR-GCN: key ``skeletons``, (T, 20, 3) in metres.
+
+    Joints are in the order of ``KINECT20``. Names give the action (1 to 6, 8, 9, 11 and 12, here
+    labels 0 to 9) and the columns ``subjects``, ``trials`` and ``views``, from 1 as a rule. 95
+    recordings of the data set are in it twice, under two views. Protocol ``xview``: views 1 and 2
+    train.
+
+    Args:
+        path: A folder; its sub-folders are not searched.
+
+    Raises:
+        SkeletonFormatError: If no file has such a name, an action is unknown, or, when it is
+            read, a file does not hold what it should.
+    """
+    return Source(
+        format="ucla",
+        skeleton=KINECT20,
+        class_names=tuple(_ACTIONS.values()),
+        units=_FILES.find(Path(path)),
+        read=_read_unit,
+        protocols={"xview": Protocol("views", (1, 2))},
+        fps=30.0,
+        about="Northwestern-UCLA Multiview Action3D",
+    )
+
+
+def _read_unit(file: Path) -> Iterator[Recording]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        fail(file, f"not a readable JSON file, {error}")
+    if not isinstance(content, dict) or "skeletons" not in content:
+        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        fail(file, "skeletons", f"missing; the file has {found}")
+    action, subject, trial, view = _FILES.numbers(file)
+    columns = {"subjects": subject, "trials": trial, "views": view}
+    frames = one_person(file, "skeletons", content["skeletons"])
+    yield Recording(frames, _LABELS[action], columns, name=file.stem)

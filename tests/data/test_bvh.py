@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pcm3.data.readers.bvh import detect, read_bvh
+from pcm3.errors import SkeletonFormatError
+
+# name, children; offsets follow from the position in the tree
+_LEFT, _RIGHT = [(f"{side}Arm", [(f"{side}Hand", [None])]) for side in ("Left", "Right")]
+_LEGS = [(f"{side}UpLeg", [(f"{side}Foot", [None])]) for side in ("Left", "Right")]
+TREE = ("Hips", [("Spine", [("Head", [None]), _LEFT, _RIGHT]), *_LEGS])
+
+
+class Body:
+    """A hierarchy with its own, slow forward kinematics."""
+
+    def __init__(self, order="ZXY", seed=0, tree=TREE, prefix=""):
+        self.rng = np.random.default_rng(seed)
+        self.order = order
+        self.names, self.parents, self.offsets, self.lines = [], [], [], ["HIERARCHY"]
+        self.prefix = prefix
+        self._add(tree, -1, 0)
+        self.channels = 6 + 3 * (sum(not name.endswith("_end") for name in self.names) - 1)
+
+    def _add(self, node, parent, depth):
+        name, children = node or (f"{self.names[parent]}_end", [])
+        name = name if node is None else self.prefix + name
+        index, pad = len(self.names), "\t" * depth
+        self.names.append(name)
+        self.parents.append(parent)
+        self.offsets.append(self.rng.uniform(-30, 30, 3).round(3) if parent >= 0 else np.zeros(3))
+        title = "End Site" if node is None else f"{'ROOT' if parent < 0 else 'JOINT'} {name}"
+        values = " ".join(map(str, self.offsets[-1]))
+        self.lines += [pad + title, pad + "{", f"{pad}\tOFFSET {values}"]
+        turns = " ".join(f"{axis}rotation" for axis in self.order)
+        if parent < 0:
+            self.lines.append(f"\tCHANNELS 6 Xposition Yposition Zposition {turns}")
+        elif node is not None:
+            self.lines.append(f"{pad}\tCHANNELS 3 {turns}")
+        for child in children:
+            self._add(child, index, depth + 1)
+        self.lines.append(pad + "}")
+
+    def text(self, motion, frame_time=0.0333333):
+        rows = [" ".join(f"{value:.6f}" for value in row) for row in motion]
+        head = ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {frame_time}"]
+        return "\n".join([*self.lines, *head, *rows]) + "\n"
+
+    def motion(self, frames):
+        return self.rng.uniform(-90, 90, (frames, self.channels)).round(6)
+
+    def positions(self, row):
+        column, world = 0, []
+        for index, parent in enumerate(self.parents):
+            matrix, shift = np.eye(4), self.offsets[index]
+            if parent < 0:
+                shift, column = row[:3], 3
+            if not self.names[index].endswith("_end"):
+                for axis in self.order:
+                    matrix = matrix @ turn(axis, row[column])
+                    column += 1
+            matrix[:3, 3] = shift
+            world.append(matrix if parent < 0 else world[parent] @ matrix)
+        return np.array([matrix[:3, 3] for matrix in world])
+
+
+def turn(axis, degrees):
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    a, b = {"X": (1, 2), "Y": (2, 0), "Z": (0, 1)}[axis]
+    matrix = np.eye(4)
+    matrix[a, a] = matrix[b, b] = cos
+    matrix[a, b], matrix[b, a] = -sin, sin
+    return matrix
+
+
+@given(order=st.permutations("XYZ").map("".join), seed=st.integers(0, 99), frames=st.integers(1, 4))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_forward_kinematics(tmp_path, order, seed, frames):
+    body = Body(order, seed)
+    motion = body.motion(frames)
+    (tmp_path / "walk.bvh").write_text(body.text(motion))
+    source = pickle.loads(pickle.dumps(read_bvh(tmp_path / "walk.bvh")))
+    (recording,) = source
+    assert recording.frames.shape == (frames, 1, len(body.names), 3)
+    for found, row in zip(recording.frames[:, 0], motion, strict=True):
+        np.testing.assert_allclose(found, body.positions(row) / 100, atol=1e-5)
+    assert (recording.name, recording.label, recording.columns) == ("walk", -1, {})
+    assert source.skeleton.joints == tuple(body.names)
+    assert source.skeleton.parents == tuple(body.parents)
+    assert source.fps == 30.0
+
+
+def chain(*names, then=(None,)):
+    """Joints each below the one before, the last with these children."""
+    node = (names[-1], list(then))
+    for name in names[-2::-1]:
+        node = (name, [node])
+    return node
+
+
+def cmu():
+    """The joints of CMU's motion-capture library, as its BVH files have them."""
+    legs, arms = [], []
+    for side in ("Left", "Right"):
+        foot = (f"{side}UpLeg", f"{side}Leg", f"{side}Foot", f"{side}ToeBase")
+        legs.append(chain(f"{side[0]}HipJoint", *foot))
+        fingers = [chain(f"{side}FingerBase", f"{side}HandIndex1"), chain(f"{side[0]}Thumb")]
+        hand = (f"{side}Shoulder", f"{side}Arm", f"{side}ForeArm", f"{side}Hand")
+        arms.append(chain(*hand, then=fingers))
+    neck = chain("Neck", "Neck1", "Head")
+    return ("Hips", [*legs, chain("LowerBack", "Spine", "Spine1", then=[neck, *arms])])
+
+
+def mixamo():
+    """Mixamo's, with all fingers."""
+    legs, arms = [], []
+    for side in ("Left", "Right"):
+        legs.append(chain(*(f"{side}{name}" for name in ("UpLeg", "Leg", "Foot", "ToeBase"))))
+        fingers = [
+            chain(*(f"{side}Hand{finger}{joint}" for joint in (1, 2, 3, 4)))
+            for finger in ("Thumb", "Index", "Middle", "Ring", "Pinky")
+        ]
+        hand = (f"{side}Shoulder", f"{side}Arm", f"{side}ForeArm", f"{side}Hand")
+        arms.append(chain(*hand, then=fingers))
+    neck = chain("Neck", "Head", "HeadTop_End")
+    return ("Hips", [chain("Spine", "Spine1", "Spine2", then=[neck, *arms]), *legs])
+
+
+@pytest.mark.parametrize(
+    ("tree", "prefix", "trunk", "arm", "leg"),
+    [(cmu(), "", 8, 9, 6), (mixamo(), "mixamorig:", 8, 29, 5)],
+    ids=["cmu", "mixamo"],
+)
+def test_skeletons_of_motion_capture_tools(tmp_path, tree, prefix, trunk, arm, leg):
+    body = Body(tree=tree, prefix=prefix)
+    (tmp_path / "walk.bvh").write_text(body.text(body.motion(1)))
+    skeleton = read_bvh(tmp_path).skeleton
+    assert skeleton.joints == tuple(body.names)
+    sizes = {name: len(part) for name, part in skeleton.parts.items()}
+    assert sizes == {
+        "trunk": trunk,
+        "left_arm": arm,
+        "right_arm": arm,
+        "left_leg": leg,
+        "right_leg": leg,
+    }
+    names = [name.removeprefix(prefix) for name in body.names]
+    ends = {"arm": ("Shoulder", "Hand"), "leg": ("UpLeg", "ToeBase_end")}
+    for side, limb in [(side, limb) for side in ("left", "right") for limb in ends]:
+        part = {names[joint] for joint in skeleton.parts[f"{side}_{limb}"]}
+        assert {side.title() + end for end in ends[limb]} <= part
+        assert all(name.startswith(side[0].upper()) for name in part)
+    for joint, other in enumerate(skeleton.mirror):
+        swapped = names[joint].replace("Left", "Right").replace("LHip", "RHip")
+        swapped = swapped.replace("LThumb", "RThumb")
+        if swapped != names[joint] or joint in skeleton.parts["trunk"]:
+            assert names[other] == swapped
+    assert names[skeleton.center] == "Spine"
+    assert "Head" in {names[joint] for joint in skeleton.parts["trunk"]}
+
+
+def test_one_turn_by_hand(tmp_path):
+    body = Body()
+    motion = np.zeros((1, body.channels))
+    motion[0, :4] = 1, 2, 3, 90  # the root turns a quarter about z
+    (tmp_path / "a.bvh").write_text(body.text(motion))
+    (recording,) = read_bvh(tmp_path, unit_scale=1)
+    x, y, z = body.offsets[1]
+    np.testing.assert_allclose(recording.frames[0, 0, 1], [1 - y, 2 + x, 3 + z], rtol=1e-5)
+
+
+def test_folder(tmp_path):
+    body = Body()
+    (tmp_path / "b").mkdir()
+    for name, time in (("z.bvh", 0.01), ("b/a.BVH", 0.02)):
+        (tmp_path / name).write_text(body.text(body.motion(2), time).replace("\n", "\r\n"))
+    source = read_bvh(tmp_path)
+    assert source.fps is None
+    assert [recording.name for recording in source] == ["a", "z"]
+    assert source.skeleton.parts["left_arm"] == (4, 5, 6)
+    (tmp_path / "b" / "a.BVH").write_text(body.text(body.motion(2)).replace("Head", "Skull"))
+    with pytest.raises(SkeletonFormatError, match=r"its joints differ from those of .*a.BVH"):
+        read_bvh(tmp_path)
+
+
+def test_positions_of_joints_replace_offsets(tmp_path):
+    body = Body()
+    motion = np.zeros((1, body.channels))
+    text = body.text(motion).replace("CHANNELS 3", "CHANNELS 4 Yposition", 1)
+    (tmp_path / "a.bvh").write_text(
+        text.rstrip().rpartition("\n")[0] + "\n" + "0 " * 6 + "7 " + "0 " * (body.channels - 6)
+    )
+    (recording,) = read_bvh(tmp_path, unit_scale=1)
+    x, _, z = body.offsets[1]
+    np.testing.assert_allclose(recording.frames[0, 0, 1], [x, 7, z], rtol=1e-5)
+
+
+GOOD = Body().text(Body().motion(2))
+HEAD, _, ROWS = GOOD.partition("Frames: 2")
+CHAIN = (
+    "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 1 Xrotation\nEnd Site\n{\nOFFSET 0 0 0\n}\n}\n"
+)
+CHAIN += "MOTION\nFrames: 1\nFrame Time: 1\n0\n"
+LAST = GOOD.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected MOTION, the file ends"),
+        ("MOTION\nFrames: 1\n", "line 1: expected a complete HIERARCHY with one ROOT"),
+        ("HIERARCHY\nJOINT a\n", "line 2: JOINT is out of place"),
+        ("HIERARCHY\nROOT a\n{\nROOT b\n", "line 4: ROOT is out of place"),
+        ("HIERARCHY\nROOT a\n{\nJOINT\n", "line 4: JOINT is out of place"),
+        ("HIERARCHY\nROOT a\n{\n}\n", "line 4: joint a has no OFFSET"),
+        ("HIERARCHY\nROOT a\n{\nOFFSET 1 2\n", "line 4: expected 3 finite numbers, got '1 2'"),
+        ("HIERARCHY\nROOT a\n{\nOFFSET 1 2 nan\n", "line 4: expected 3 finite numbers"),
+        ("HIERARCHY\nROOT a\n{\nCHANNELS 2 Xposition\n", "line 4: expected their number and Xpos"),
+        ("HIERARCHY\nROOT a\n{\nCHANNELS 1 Wposition\n", "line 4: .*'CHANNELS 1 Wposition'"),
+        ("HIERARCHY\nROOT a\n{\nSCALE 1\n", "line 4: unexpected 'SCALE 1' in HIERARCHY"),
+        ("HIERARCHY\nROOT a\n}\n", "line 3: unexpected '}' in HIERARCHY"),
+        ("HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nMOTION\n", "line 5: expected a complete HIERARCHY"),
+        (HEAD, "expected frames:, got 'the end'"),
+        (HEAD + "Frames: 0\nFrame Time: 1\n", "expected frames and a frame time, got 0.0 and 1.0"),
+        (HEAD + "Frames: 2\nTime: 1\n", "expected frame time:, got 'Time: 1'"),
+        (HEAD + "Frames: 3" + ROWS, f"line {LAST}: expected 3 frames, got 2"),
+        (GOOD + "1 2 3\n", f"line {LAST + 1}: expected 36 finite numbers, got '1 2 3'"),
+        (GOOD.replace("Left", "Right"), r"skeleton 'bvh': expected unique joint names"),
+        (CHAIN, "skeleton 'bvh': "),
+    ],
+)
+def test_says_what_is_wrong(tmp_path, text, message):
+    file = tmp_path / "a.bvh"
+    file.write_text(text)
+    with pytest.raises(SkeletonFormatError, match=message) as caught:
+        list(read_bvh(file))
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+def test_options(tmp_path):
+    with pytest.raises(ValueError, match="expected unit_scale > 0, got 0"):
+        read_bvh(tmp_path, unit_scale=0)
+    with pytest.raises(SkeletonFormatError, match=r"expected .bvh files, found none"):
+        read_bvh(tmp_path)
+    assert not detect(tmp_path)
+    (tmp_path / "a.bvh").write_text(GOOD)
+    assert detect(tmp_path)
+    assert detect(tmp_path / "a.bvh")
+    assert not detect(tmp_path / "b.bvh")

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pcm3.data.readers import _MODULES, open_source
+from pcm3.data.readers.folder import BLAZEPOSE33, detect, read_folder
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import COCO17, SBU15, UIPRMD22
+
+RNG = np.random.default_rng(0)
+CLIPS = {
+    "b.npy": RNG.normal(size=(4, 2, 17, 3)).astype(np.float32),
+    "a.npy": RNG.normal(size=(3, 17, 3)),
+    "more/c.npy": RNG.integers(1, 9, size=(2, 1, 17, 3)).astype(np.int16),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, clip in CLIPS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / name, clip)
+    return tmp_path
+
+
+def check_frames(source):
+    for recording, name in zip(source, sorted(CLIPS), strict=True):
+        wanted = CLIPS[name] if CLIPS[name].ndim == 4 else CLIPS[name][:, None]
+        assert recording.frames.dtype == np.float32
+        np.testing.assert_array_equal(recording.frames, wanted.astype(np.float32))
+        assert recording.name == name
+
+
+def test_without_labels(folder):
+    source = read_folder(folder, skeleton="coco17", fps=25, unit="pixels")
+    assert (source.format, source.skeleton, source.persons) == ("folder", COCO17, 2)
+    assert (source.fps, source.unit, source.class_names) == (25, "pixels", ())
+    check_frames(pickle.loads(pickle.dumps(source)))
+    assert [recording.label for recording in source] == [-1, -1, -1]
+
+
+def test_labels_by_name(folder):
+    (folder / "labels.csv").write_text(
+        "\ufefffile, label ,subjects,camera\nb.npy,wave,3,side\n\n"
+        '"more/c.npy",bow,,front\na.npy,,1,"front"\n',
+        encoding="utf-8",
+    )
+    source = read_folder(folder, skeleton="coco17")
+    check_frames(source)
+    assert source.class_names == ("bow", "wave")
+    assert source.about == f"folder {folder.name}; camera: 0 front, 1 side"
+    assert [(recording.label, recording.columns) for recording in source] == [
+        (-1, {"subjects": 1, "camera": 0}),
+        (1, {"subjects": 3, "camera": 1}),
+        (0, {"subjects": -1, "camera": 0}),
+    ]
+
+
+def test_labels_by_number(folder):
+    (folder / "labels.csv").write_text("label,file\n2,b.npy\n-1,a.npy\n")
+    source = read_folder(folder, skeleton="coco17")
+    assert source.class_names == ("0", "1", "2")
+    assert [(recording.name, recording.label) for recording in source] == [
+        ("a.npy", -1),
+        ("b.npy", 2),
+    ]
+    (folder / "labels.csv").write_text("file\nb.npy\n")
+    assert read_folder(folder, skeleton="coco17").class_names == ()
+
+
+def test_skeleton_file(folder):
+    description = COCO17.to_dict() | {"name": "mine", "center": 5}
+    (folder / "skeleton.json").write_text(json.dumps(description))
+    skeleton = read_folder(folder).skeleton
+    assert (skeleton.name, skeleton.center, skeleton.parents) == ("mine", 5, COCO17.parents)
+    named = {"joints": COCO17.joints, "parents": COCO17.parents}
+    (folder / "skeleton.json").write_text(json.dumps(named))
+    assert read_folder(folder).skeleton == COCO17
+    other = {"joints": [f"{name}_x" for name in COCO17.joints], "parents": COCO17.parents}
+    (folder / "skeleton.json").write_text(json.dumps(other))
+    assert read_folder(folder).skeleton.parts == COCO17.parts
+
+
+def test_blazepose(tmp_path):
+    names = BLAZEPOSE33.joints
+    assert (len(names), names[0], names[10], names[16]) == (
+        33,
+        "nose",
+        "mouth_right",
+        "right_wrist",
+    )
+    assert names[23:25] == ("left_hip", "right_hip")
+    assert names[29:] == ("left_heel", "right_heel", "left_foot_index", "right_foot_index")
+    assert BLAZEPOSE33.parts == {
+        "trunk": tuple(range(11)),
+        "left_arm": (11, 13, 15, 17, 19, 21),
+        "right_arm": (12, 14, 16, 18, 20, 22),
+        "left_leg": (23, 25, 27, 29, 31),
+        "right_leg": (24, 26, 28, 30, 32),
+    }
+    assert BLAZEPOSE33.mirror[:11] == (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9)
+    assert all(BLAZEPOSE33.mirror[j] == j + (1 if j % 2 else -1) for j in range(11, 33))
+    parent = {joint: names[p] for joint, p in zip(names, BLAZEPOSE33.parents, strict=True)}
+    assert parent["left_elbow"] == "left_shoulder"
+    assert parent["right_pinky"] == "right_wrist"
+    assert parent["left_hip"] == "left_shoulder"
+    assert parent["right_foot_index"] == "right_ankle"
+    np.save(tmp_path / "x.npy", np.ones((2, 33, 3)))
+    (source,) = read_folder(tmp_path, skeleton="blazepose33")
+    assert source.frames.shape == (2, 1, 33, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "labels.csv: line 1: expected columns file, label, .* got nothing"),
+        ("name,label\na.npy,1\n", "labels.csv: line 1: expected columns file, .* got name, label"),
+        ("file,label\n", "labels.csv: line 1: .* rows below, got file, label"),
+        ("file,label,my col\na.npy,1,2\n", "line 1: expected unique column names.* got 'my col'"),
+        ("file,labels\na.npy,1\n", "line 1: expected unique column names, .* got 'labels'"),
+        ("file,x,x\na.npy,1,2\n", "line 1: expected unique column names, plain words, got 'x'"),
+        ("file,label\na.npy,1\n\nb.npy\n", "labels.csv: line 4: expected 2 cells, got 1"),
+        ("file,label\nz.npy,1\n", r"labels.csv: line 2: expected a .npy file in .* got 'z.npy'"),
+        ("file\na.npy\nb.npy\na.npy\n", "labels.csv: line 4: a.npy is already in line 2"),
+        ("file,label\na.npy,0\nb.npy,-2\n", "line 3: expected a label from 0, .* got -2"),
+        (b"file,label\na.npy,\xff\n", "labels.csv: cannot be read, 'utf-8'"),
+    ],
+)
+def test_says_what_is_wrong_with_the_table(folder, text, message):
+    (folder / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SkeletonFormatError, match=message):
+        read_folder(folder, skeleton="coco17")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"skeleton.json: Expecting property name"),
+        ("[1]", "skeleton.json: expected an object with joints and parents"),
+        ('{"joints": ["a", "b"]}', "skeleton.json: expected the joints of one of .* or parents"),
+        ('{"joints": ["a", "b"], "parents": [0, 0]}', "skeleton.json: .*exactly one root"),
+        ('{"joints": ["a"], "parts": {}}', "skeleton.json: .*lacks the key 'name'"),
+        ('{"joints": 3}', "skeleton.json: .*not iterable"),
+        (
+            json.dumps(SBU15.to_dict()),
+            r"a.npy: expected 15 joints, as skeleton 'sbu15' has, got 17",
+        ),
+    ],
+)
+def test_says_what_is_wrong_with_the_skeleton(folder, text, message):
+    (folder / "skeleton.json").write_text(text)
+    with pytest.raises(SkeletonFormatError, match=message):
+        list(read_folder(folder))
+
+
+def test_skeleton_is_needed(folder):
+    with pytest.raises(SkeletonFormatError, match=r"expected a skeleton.json .*blazepose33"):
+        read_folder(folder)
+    with pytest.raises(ValueError, match=r"expected a skeleton among .*coco17.* got 'stick'"):
+        read_folder(folder, skeleton="stick")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            np.zeros((3, 17)),
+            r"b.npy: expected numbers \(T, M, V, C of 2 or 3\).* float64 \(3, 17\)",
+        ),
+        (np.zeros((3, 17, 4)), r"b.npy: expected numbers .* got float64 \(3, 17, 4\)"),
+        (np.zeros((0, 17, 3)), r"b.npy: expected numbers .* got float64 \(0, 17, 3\)"),
+        (np.zeros((3, 17, 3), bool), r"b.npy: expected numbers .* got bool \(3, 17, 3\)"),
+        (np.zeros((3, 18, 3)), r"b.npy: expected 17 joints, as skeleton 'coco17' has, got 18"),
+        (np.zeros((3, 17, 2)), "b.npy: expected 3 coordinates a joint, as in a.npy, got 2"),
+        (np.full((3, 17, 3), np.inf), "b.npy: frame 0, person 0, joint 0: NaN or inf.*write 0"),
+        (np.array([None]), "b.npy: not a readable .npy of numbers, .*Python objects"),
+    ],
+)
+def test_says_what_is_wrong_with_a_file(folder, array, message):
+    np.save(folder / "b.npy", array)
+    with pytest.raises(SkeletonFormatError, match=message):
+        list(read_folder(folder, skeleton="coco17"))
+
+
+def test_damaged_file(folder):
+    (folder / "b.npy").write_bytes((folder / "b.npy").read_bytes()[:-9])
+    with pytest.raises(SkeletonFormatError, match=r"b.npy: not a readable .npy"):
+        list(read_folder(folder, skeleton="coco17"))
+
+
+def test_no_files(tmp_path):
+    with pytest.raises(SkeletonFormatError, match=r"expected .npy files, found none"):
+        read_folder(tmp_path, skeleton="coco17")
+    with pytest.raises(SkeletonFormatError, match="nowhere: no such folder"):
+        read_folder(tmp_path / "nowhere", skeleton="coco17")
+
+
+def test_detect(folder, tmp_path):
+    assert not detect(folder)
+    (folder / "labels.csv").write_text("file\n")
+    assert detect(folder)
+    assert not detect(folder / "a.npy")
+    assert not detect(folder / "nowhere")
+
+
+words = st.text(st.characters(codec="utf-8", categories=["L", "P"]), min_size=1, max_size=6)
+
+
+@given(st.lists(st.one_of(words, st.just("")), min_size=3, max_size=3))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_class_names(folder, labels):
+    quoted = [label.replace('"', '""') for label in labels]
+    rows = [f'{name},"{label}"' for name, label in zip(sorted(CLIPS), quoted, strict=True)]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    source = read_folder(folder, skeleton="coco17")
+    named = [source.class_names[r.label] if r.label >= 0 else "" for r in source]
+    assert named == labels
+
+
+def test_real_recordings(shared, tmp_path):
+    with np.load(shared / "data" / "uiprmd_kinect.npz", allow_pickle=False) as arrays:
+        length = int(arrays["lengths"][0])
+        joints = arrays["joints"][:length]
+    np.save(tmp_path / "one.npy", joints)
+    (recording,) = read_folder(tmp_path, skeleton=UIPRMD22.name)
+    np.testing.assert_array_equal(recording.frames, joints)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.zip", "nturgbd.tar.gz", "Skeleton.RAR", "data.7z", "b.tgz", "walk.bvh.gz"]
+)
+@pytest.mark.parametrize("format", [None, "ntu"])
+def test_archives_are_refused(tmp_path, name, format):
+    (tmp_path / name).write_bytes(b"any")
+    with pytest.raises(SkeletonFormatError, match=rf"{name}: expected an unpacked folder, got an"):
+        open_source(tmp_path / name, format)
+
+
+def test_a_folder_called_like_an_archive(folder):
+    named = folder.rename(folder.with_name("clips.zip"))
+    assert len(open_source(named, "folder", skeleton="coco17").units) == 3
+    (named / "labels.csv").write_text("file\nb.npy\n")
+    assert open_source(named, skeleton="coco17").format == "folder"
+
+
+def odd_paths(root):
+    """Paths that are not what a format expects."""
+    names = ["train_data_joint.npy", "labels.csv", "a01_s01_e01_v01.json", "0002-L.txt"]
+    names += ["S001C002P003R002A013.skeleton", "walk.bvh", "data.npz", "data.pkl", "none"]
+    for name in names:
+        (root / f"folder-{name}").mkdir()
+        (root / f"in-{name}" / name).mkdir(parents=True)
+        (root / f"link-{name}").symlink_to(root / "gone")
+        if not name.endswith((".skeleton", ".bvh")):  # they are told by their names
+            (root / f"empty-{name}").write_bytes(b"")
+    with zipfile.ZipFile(root / "damaged.npz", "w") as archive:
+        archive.writestr("x_train.npy", b"")
+    content = (root / "damaged.npz").read_bytes()
+    (root / "damaged.npz").write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    (root / "loop").mkdir()
+    (root / "loop" / "again").symlink_to(root / "loop")
+    return sorted(root.iterdir())
+
+
+@pytest.mark.parametrize("module", _MODULES.values(), ids=list(_MODULES))
+def test_detect_takes_any_path(tmp_path, module):
+    for path in [*odd_paths(tmp_path), tmp_path / "nowhere", tmp_path / "empty-none" / "below"]:
+        assert not module.detect(path), path
+
+
+def test_no_permission(tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    np.save(locked / "train_data_joint.npy", np.zeros(3))
+    (locked / "0002-L.txt").write_text("1")
+    try:
+        for mode in (0o000, 0o400, 0o300):
+            locked.chmod(mode)
+            if os.access(locked, os.R_OK | os.X_OK):
+                pytest.skip("this user may read everything")
+            for module in _MODULES.values():
+                module.detect(locked)
+                assert not module.detect(locked / "below")
+            with pytest.raises(SkeletonFormatError, match="locked: no permission to read it"):
+                open_source(locked)
+            assert not _MODULES["pku"].detect(tmp_path)
+    finally:
+        locked.chmod(0o700)
+    (locked / "0002-L.txt").chmod(0)
+    assert not _MODULES["pku"].detect(locked)
+    with pytest.raises(SkeletonFormatError, match=r"0002-L.txt: no permission to read it"):
+        open_source(locked / "0002-L.txt")

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pcm3.data import Store, prepare, split
+from pcm3.data.protocols import NTU60_PROTOCOLS, NTU120_PROTOCOLS
+from pcm3.data.readers.ntu import NTU_ACTIONS
+from pcm3.data.readers.pyskl import detect, read_pyskl
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import COCO17, NTU25
+
+NAMES = ["S001C002P003R002A013", "S001C001P001R001A060", "S017C003P040R001A001"]
+
+
+def annotation(name, label, points):
+    return {
+        "frame_dir": name,
+        "label": label,
+        "keypoint": points,
+        "total_frames": points.shape[1],
+    }
+
+
+def three_d(dtype=np.float16):
+    rng = np.random.default_rng(0)
+    shapes = [(1, 4, 25, 3), (2, 3, 25, 3), (1, 2, 25, 3)]
+    points = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    labels = [12, 59, 0]
+    return {
+        "split": {
+            "xsub_train": NAMES[:1],
+            "xsub_val": [*NAMES[1:], "S001C001P001R001A002"],
+            "xview_val": NAMES[:1],
+            "xview_train": NAMES[1:2],
+            "other": NAMES,
+        },
+        "annotations": [annotation(*row) for row in zip(NAMES, labels, points, strict=True)],
+    }
+
+
+def two_d():
+    rng = np.random.default_rng(1)
+    samples = []
+    for index, bodies in enumerate([3, 1]):
+        points = rng.uniform(0, 1000, size=(bodies, 5, 17, 2)).astype(np.float32)
+        samples.append(
+            annotation(f"v_{index}", np.int64(index), points)
+            | {"keypoint_score": np.ones((bodies, 5, 17), np.float16), "img_shape": (1080, 1920)}
+        )
+    splits = {"train": np.array(["v_0"]), "val": ["v_1"], "train2": ["v_1"], "test2": ["v_0"]}
+    return {"split": splits, "annotations": samples}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def dump(contents):
+        file = tmp_path / "ntu60_3danno.pkl"
+        file.write_bytes(pickle.dumps(contents, 4))
+        return file
+
+    return dump
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_three_d(write, dtype):
+    contents = three_d(dtype)
+    source = read_pyskl(write(contents))
+    assert (source.format, source.skeleton, source.persons) == ("pyskl", NTU25, 2)
+    assert (source.fps, source.unit) == (30.0, "metres")
+    assert source.class_names == NTU_ACTIONS[:60]
+    recordings = list(pickle.loads(pickle.dumps(source)))
+    for recording, wanted in zip(recordings, contents["annotations"], strict=True):
+        assert recording.frames.dtype == np.float32
+        np.testing.assert_array_equal(
+            recording.frames, wanted["keypoint"].transpose(1, 0, 2, 3).astype(np.float32)
+        )
+    assert [recording.label for recording in recordings] == [12, 59, 0]
+    assert [recording.name for recording in recordings] == NAMES
+    ntu = {"setups": 1, "views": 2, "subjects": 3, "replications": 2}
+    assert recordings[0].columns == ntu | {"xsub": 1, "xview": 0}
+    assert [recording.columns["xsub"] for recording in recordings] == [1, 0, 0]
+    assert [recording.columns["xview"] for recording in recordings] == [0, 1, -1]
+
+
+def test_protocols(write, tmp_path):
+    file = write(three_d())
+    prepare(file, tmp_path / "store", workers=1)
+    store = Store(tmp_path / "store")
+    assert {name: rule.column for name, rule in store.protocols.items()} == {
+        "xsub": "xsub",
+        "xview": "xview",
+    }
+    assert [part.tolist() for part in split(store, "xsub")] == [[0], [1, 2]]
+    assert [part.tolist() for part in split(store, "xview")] == [[1], [0]]  # 2 is in neither
+    # A file without splits has the data set's own, told by the names.
+    assert read_pyskl(write(three_d() | {"split": {}})).protocols == NTU60_PROTOCOLS
+    contents = three_d() | {"split": {"xsub_train": NAMES[:1], "xsub_val": NAMES[1:]}}
+    contents["annotations"][2]["frame_dir"] = "S018C003P040R001A061"
+    protocols = {"xsub": ("xsub", (1,), (0,)), "xset": NTU120_PROTOCOLS["xset"]}
+    assert read_pyskl(write(contents)).protocols == protocols
+
+
+def test_two_d(write):
+    contents = two_d()
+    source = read_pyskl(write(contents))
+    assert (source.skeleton, source.persons, source.unit) == (COCO17, 2, "pixels")
+    assert source.fps is None
+    assert "joint scores dropped" in source.about
+    assert source.class_names == ("0", "1")
+    first, second = source
+    np.testing.assert_array_equal(
+        first.frames, contents["annotations"][0]["keypoint"].transpose(1, 0, 2, 3)
+    )
+    assert first.columns == {"split": 1, "split2": 0}
+    assert second.columns == {"split": 0, "split2": 1}
+    assert source.protocols == {name: (name, (1,), (0,)) for name in ("split", "split2")}
+
+
+def test_labels_of_their_own(write):
+    contents = three_d()
+    contents["annotations"][0]["label"] = 2
+    assert len(read_pyskl(write(contents)).class_names) == 60
+    assert read_pyskl(write(contents)).class_names[:2] == ("0", "1")
+    contents["annotations"][0]["label"] = 119
+    assert len(read_pyskl(write(contents)).class_names) == 120
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, 4)), min_size=1, max_size=4
+    )
+)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_sizes(write, sizes):
+    rng = np.random.default_rng(len(sizes))
+    points = [rng.normal(size=(m, t, 25, 3)).astype(np.float32) for m, t, _ in sizes]
+    labels = [label for _, _, label in sizes]
+    rows = [annotation(str(i), labels[i], points[i]) for i in range(len(sizes))]
+    source = read_pyskl(write({"split": {}, "annotations": rows}))
+    assert len(source.class_names) == max(labels) + 1
+    for recording, wanted, label in zip(source, points, labels, strict=True):
+        np.testing.assert_array_equal(recording.frames, wanted.transpose(1, 0, 2, 3))
+        assert (recording.label, recording.columns) == (label, {})
+
+
+def _with_nan():
+    points = three_d()["annotations"][1]["keypoint"]
+    points[1, 2, 7, 0] = np.nan
+    return points
+
+
+LIST = np.zeros((1, 4, 25, 3)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": -1}, r"annotation 1 \(S001C001P001R001A060\): label: .* from 0, got -1"),
+        ({"label": "drink"}, r"annotation 1 \(S0.*\): label: expected an integer from 0, got 'dri"),
+        ({"frame_dir": 7}, "annotation 1: frame_dir: expected a name, got 7"),
+        ({"total_frames": 9}, r"keypoint: expected 9 frames, as total_frames, got \(2, 3, 25, 3\)"),
+        ({"keypoint": np.zeros((3, 25, 3))}, r"expected floats \(M, T, V, C\), got float64 \(3, 2"),
+        (
+            {"keypoint": np.zeros((2, 3, 25, 3), int)},
+            r"floats \(M, T, V, C\), got int64 \(2, 3, 25",
+        ),
+        ({"keypoint": LIST}, r"keypoint: expected floats \(M, T, V, C\), got list \(1, 4, 25, 3\)"),
+        ({"keypoint": np.zeros((2, 3, 17, 2))}, r"expected \(M, T, 25, 3\), got \(2, 3, 17, 2\)"),
+        (
+            {"keypoint": _with_nan()},
+            "A060.: keypoint: NaN or infinity in frame 2, person 1, joint 7",
+        ),
+    ],
+)
+def test_says_which_annotation_is_wrong(write, change, message):
+    contents = three_d()
+    contents["annotations"][1] |= change
+    file = write(contents)
+    with pytest.raises(SkeletonFormatError, match=message) as caught:
+        list(read_pyskl(file))
+    assert str(caught.value).startswith(f"{file}: annotation 1")
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ([1], "expected a dict of annotations and split, got <class 'list'>"),
+        ({"split": {}, "data": []}, "expected a dict of annotations and split, got split, data"),
+        ({"split": {}, "annotations": []}, "annotations: expected a list with at least one sample"),
+        ({"split": {}, "annotations": [3]}, "annotation 0: expected a dict, got int"),
+        (
+            {"split": {}, "annotations": [{"label": 1}]},
+            "annotation 0: frame_dir, keypoint missing; there are label",
+        ),
+        (
+            {"split": {}, "annotations": [annotation("a", 0, np.zeros((1, 2, 18, 2)))]},
+            r"annotation 0 \(a\): keypoint: expected \(M, T, 25, 3\) or \(M, T, 17, 2\), got",
+        ),
+        (three_d() | {"split": []}, "split: expected a dict of lists of names, got list"),
+        (
+            three_d() | {"split": {"xsub_train": NAMES, "xsub_val": NAMES[1:]}},
+            "split: S001C001P001R001A060 is in both xsub_train and xsub_val",
+        ),
+        (
+            three_d() | {"split": {"xsub_train": [1, 2], "xsub_val": []}},
+            "split xsub_train: expected a list of sample names",
+        ),
+    ],
+)
+def test_says_what_is_wrong(write, contents, message):
+    with pytest.raises(SkeletonFormatError, match=message):
+        read_pyskl(write(contents))
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def test_runs_nothing(write):
+    with pytest.raises(SkeletonFormatError, match=r"refused \w+.system"):
+        read_pyskl(write(three_d() | {"more": Evil()}))
+
+
+def test_detect(write, tmp_path):
+    assert detect(write(three_d()))
+    (tmp_path / "label.pkl").write_bytes(pickle.dumps((["a"], [0])))
+    assert not detect(tmp_path / "label.pkl")
+    assert not detect(tmp_path / "missing.pkl")
+    assert not detect(tmp_path)
