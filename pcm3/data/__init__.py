@@ -1,14 +1,20 @@
 """Data: readers, the store, protocols and the torch data set."""
 
-from pcm3.data.dataset import Batch, SkeletonDataset, collate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.data.writer import StoreWriter
 
+if TYPE_CHECKING:
+    from pcm3.data.dataset import Batch, HybridDataset, SkeletonDataset, collate
+
 __all__ = [
     "Batch",
+    "HybridDataset",
     "SkeletonDataset",
     "Store",
     "StoreWriter",
@@ -18,3 +24,10 @@ __all__ = [
     "split",
     "validation_split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Reading files needs no torch: the processes that do it start without.
+    if name in __all__:
+        return getattr(import_module("pcm3.data.dataset"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

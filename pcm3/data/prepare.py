@@ -1,104 +1,329 @@
-"""Raw files in, a store out."""
+"""Raw files in, a store out: in parallel, in constant memory, resumable, whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple, get_args
 
+import numpy as np
+
+from pcm3._files import replacing
 from pcm3.data.normalize import Normalization, normalize
-from pcm3.data.readers import Recordings, read_packed
+from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
+from pcm3.errors import SkeletonFormatError
 
-__all__ = ["Format", "prepare"]
+__all__ = ["prepare"]
 
-Format = Literal["packed"]
+_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill can lose
+
+
+class _NothingKeptError(Exception):
+    """A shard has no sequence, so there is no store to write."""
+
+
+class _Shard(NamedTuple):
+    """A part of the work that one process does and that is kept once it is done."""
+
+    folder: Path
+    source: Source
+    units: Sequence[Any]
+    normalization: Normalization
+    duplicate_single: bool
+    min_frames: int
+    skip_bad: bool
+
+    @property
+    def report(self) -> Path:
+        return self.folder.with_suffix(".json")
+
+    def read_report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(self.report.read_text())
+        return report
+
+    def is_done(self) -> bool:
+        return self.report.exists() and (self.skip_bad or not self.read_report()["bad"])
 
 
 def prepare(
-    format: Format,
     source: str | Path,
     out: str | Path,
     *,
+    format: Format | None = None,
     normalization: Normalization = "center",
+    duplicate_single: bool = False,
+    persons: int | None = None,
     dtype: StoreDtype = "float32",
     min_frames: int = 1,
+    skip_bad: bool = False,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Turn raw files into a store, in constant memory; nothing appears unless it all went well.
+    """Turn raw files into a store.
+
+    The work is cut into shards that are kept beside the store until it is complete: after a
+    kill, the same call goes on where it was.
 
     Args:
-        format: What the files are: ``"packed"``.
         source: The file or folder to read.
-        out: The store to write.
+        out: The store to write; it appears only when it is complete.
+        format: What the files are; found out from the path by default.
         normalization: Recipe for the coordinates, see ``normalize``.
+        duplicate_single: Of ``"sgn"``, see there: the published NTU-120 data.
+        persons: M of the store; by default what the format has.
         dtype: Type of the stored coordinates.
         min_frames: Shorter sequences are dropped.
+        skip_bad: Count files that do not hold what their format promises, instead of stopping.
+        workers: Processes that read; one for each core by default.
         overwrite: Replace a store that is already there.
-        progress: Called after every sequence with how many are done and how many there are.
+        progress: Called with how many units (files, mostly) are done and how many there are.
+        options: Of the reader, ``untrimmed=True`` for PKU-MMD say.
 
     Returns:
-        The report, also kept as ``report.json`` in the store: settings, ``read``, ``kept``,
-        ``dropped`` (index and reason of each) and, not in the file, ``Store.summary()`` as
-        ``summary``. Bit-identical copies stay in, see ``Store.columns["duplicate_of"]``.
+        The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
+        parts of a large file), ``read`` and ``kept`` sequences, ``dropped`` (name and reason of
+        each), ``bad`` (message for each unit that was skipped), ``bodies`` (how many recordings
+        hold 0, 1, 2, ... bodies) and, not in the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
         ValueError: If ``out`` exists, an option is unknown, or no sequence is left.
     """
-    recordings = _read(format, source)
-    dropped: list[dict[str, Any]] = []
-    with StoreWriter(
+    workers = os.cpu_count() or 1 if workers is None else workers
+    for name, value in (("workers", workers), ("min_frames", min_frames)):
+        if value < 1:
+            raise ValueError(f"expected {name} >= 1, got {value}")
+    if normalization not in get_args(Normalization):
+        expected = ", ".join(get_args(Normalization))
+        raise ValueError(f"expected a normalization among {expected}, got {normalization!r}")
+    if duplicate_single and normalization != "sgn":
+        raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {normalization!r}")
+    opened = open_source(Path(source), format, **options)
+    if persons is not None:
+        if persons < 1:
+            raise ValueError(f"expected at least 1 person, got {persons}")
+        opened = replace(opened, persons=persons)
+    settings = {
+        "format": opened.format,
+        "source": Path(source).resolve().name,
+        "options": {name: _plain(value) for name, value in options.items()},
+        "normalization": normalization,
+        "duplicate_single": duplicate_single,
+        "persons": opened.persons,
+        "min_frames": min_frames,
+    }
+    writer = StoreWriter(  # refuses a bad target before any work is done
         out,
-        recordings.skeleton,
-        class_names=recordings.class_names,
+        opened.skeleton,
+        class_names=opened.class_names,
         dtype=dtype,
-        fps=recordings.fps,
-        unit=recordings.unit,
-        source=recordings.source,
-        licence=recordings.licence,
+        fps=opened.fps,
+        unit=opened.unit,
+        source=opened.about,
+        licence=opened.licence,
         normalization=normalization,
+        protocols=opened.protocols,
         overwrite=overwrite,
-    ) as writer:
-        for index, recording in enumerate(recordings):
-            persons = recording.frames.shape[1]
-            frames = normalize(recording.frames, recordings.skeleton, normalization, persons)
-            if recording.frame_labels is not None and len(frames) != len(recording.frames):
-                raise ValueError(
-                    f"normalization {normalization!r} drops frames, so that frame labels would no "
-                    "longer fit; expected 'center' or 'none' for untrimmed recordings"
-                )
-            if len(frames) < min_frames:
-                dropped.append({"index": index, "reason": f"{len(frames)} frames"})
-            elif not frames.any():
-                dropped.append({"index": index, "reason": "all coordinates are zero"})
-            else:
-                writer.add(
-                    frames,
-                    recording.label,
-                    frame_labels=recording.frame_labels,
-                    segments=recording.segments,
-                    **recording.columns,
-                )
-            if progress is not None:
-                progress(index + 1, len(recordings))
-        report: dict[str, Any] = {
-            "format": format,
-            "source": Path(source).name,
-            "normalization": normalization,
-            "dtype": dtype,
-            "min_frames": min_frames,
-            "read": len(recordings),
-            "kept": len(writer),
-            "dropped": dropped,
-        }
+    )
+    partial = _partial_folder(Path(out), Path(source), settings)
+    size = max(1, min(_LARGEST_SHARD, len(opened.units) // _FEWEST_SHARDS))
+    shards = [
+        _Shard(
+            partial / f"{start:08}",
+            replace(opened, units=()),
+            opened.units[start : start + size],
+            normalization,
+            duplicate_single,
+            min_frames,
+            skip_bad,
+        )
+        for start in range(0, len(opened.units), size)
+    ]
+    done = 0
+    for shard in _work(shards, workers):
+        done += len(shard.units)
+        if progress is not None:
+            progress(done, len(opened.units))
+    report = settings | {"dtype": dtype, "units": len(opened.units)} | _total(shards)
+    if not report["kept"]:
+        shutil.rmtree(partial)
+        raise ValueError(_why_nothing(report))
+    with writer:
+        for shard in shards:
+            if shard.read_report()["kept"]:
+                _append(Store(shard.folder), writer)
         writer.report = report
+    shutil.rmtree(partial, ignore_errors=True)
     return report | {"summary": Store(out).summary()}
 
 
-def _read(format: Format, source: str | Path) -> Recordings:
-    if format == "packed":
-        return read_packed(source)
-    raise ValueError(f"expected a format among {get_args(Format)}, got {format!r}")
+def _partial_folder(out: Path, source: Path, settings: dict[str, Any]) -> Path:
+    """Where finished shards of exactly this work are kept; what else is left is removed."""
+    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
+    for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
+        status = file.stat()
+        if not file.is_dir():
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    partial = out.with_name(f".{out.name}.{digest.hexdigest()}.shards")
+    for pattern in (f".{out.name}.*.shards", f".{out.name}.*.partial"):
+        for other in out.parent.glob(pattern):
+            if other != partial:
+                shutil.rmtree(other)
+    partial.mkdir(parents=True, exist_ok=True)
+    return partial
+
+
+def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
+    """Do what is not done yet; gives every shard once it is."""
+    done = [shard.is_done() for shard in shards]
+    yield from compress(shards, done)
+    waiting = [shard for shard, is_done in zip(shards, done, strict=True) if not is_done]
+    if workers == 1 or len(waiting) < 2:
+        for shard in waiting:
+            _do(shard)
+            yield shard
+        return
+    # Not forked: a process that has started torch's threads must not be.
+    context = multiprocessing.get_context("spawn")
+    count = min(workers, len(waiting))
+    with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
+        futures = {pool.submit(_do, shard): shard for shard in waiting}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _do(shard: _Shard) -> None:
+    """Read the units of a shard into a small store of its own; its report comes last."""
+    source = shard.source
+    dropped: list[dict[str, str]] = []
+    bad: list[str] = []
+    bodies: Counter[int] = Counter()
+    writer = StoreWriter(
+        shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
+    )
+    try:
+        with writer:
+            for unit in shard.units:
+                try:
+                    for recording in source.read(unit):
+                        bodies[_bodies(recording)] += 1
+                        reason = _add(recording, shard, writer)
+                        if reason:
+                            dropped.append({"name": recording.name, "reason": reason})
+                except SkeletonFormatError as error:
+                    if not shard.skip_bad:
+                        raise
+                    bad.append(str(error))
+            if len(writer) == 0:
+                raise _NothingKeptError
+    except _NothingKeptError:
+        pass
+    report = {"kept": len(writer), "dropped": dropped, "bad": bad, "bodies": bodies}
+    with replacing(shard.report) as temporary:
+        temporary.write_text(json.dumps(report))
+
+
+def _plain(value: Any) -> Any:
+    """For JSON, and without the folders of a machine."""
+    return value.name if isinstance(value, Path) else value
+
+
+def _bodies(recording: Recording) -> int:
+    return int(recording.frames.any(axis=(0, 2, 3)).sum())
+
+
+def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None:
+    """Normalise and write a recording, or say why it is dropped."""
+    if not recording.frames.any():
+        return "no body in any frame"
+    frames = normalize(
+        recording.frames,
+        shard.source.skeleton,
+        shard.normalization,
+        shard.source.persons,
+        duplicate_single=shard.duplicate_single,
+    )
+    if len(frames) < shard.min_frames:
+        return f"fewer than {shard.min_frames} frames"
+    if not frames.any():
+        return "no body left after normalisation"
+    if recording.frame_labels is not None and len(frames) != len(recording.frames):
+        raise ValueError(
+            f"{recording.name}: recipe {shard.normalization!r} drops frames, so frame labels would "
+            "no longer fit; use 'center' or 'none' for untrimmed recordings"
+        )
+    writer.add(
+        frames,
+        recording.label,
+        frame_labels=recording.frame_labels,
+        segments=recording.segments,
+        **recording.columns,
+    )
+    return None
+
+
+def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
+    total: dict[str, Any] = {"kept": 0, "dropped": [], "bad": []}
+    bodies: Counter[str] = Counter()
+    for shard in shards:
+        report = shard.read_report()
+        for key in total:
+            total[key] += report[key]
+        bodies.update(report["bodies"])
+    return total | {"bodies": dict(bodies), "read": total["kept"] + len(total["dropped"])}
+
+
+def _why_nothing(report: dict[str, Any]) -> str:
+    reasons = Counter(entry["reason"] for entry in report["dropped"]).most_common()
+    why = [f"{count} {reason}" for reason, count in reasons]
+    why += [f"{len(report['bad'])} parts are bad, {report['bad'][0]}"] if report["bad"] else []
+    return f"none of {report['read']} sequences is left: {'; '.join(why)}"
+
+
+def _append(part: Store, writer: StoreWriter) -> None:
+    columns = {name: part.columns[name] for name in part.columns if name != "duplicate_of"}
+    for index in range(len(part)):
+        annotation: dict[str, Any] = {}
+        if part.frame_labels is not None and part.segments is not None:
+            start = int(part.starts[index])
+            span = slice(start, start + int(part.lengths[index]))
+            annotation["frame_labels"] = part.frame_labels[span]
+            annotation["segments"] = part.segments[part.segments[:, 0] == index, 1:]
+        writer.add(
+            np.asarray(part.sequence(index)),
+            int(part.labels[index]),
+            **annotation,
+            **{name: int(values[index]) for name, values in columns.items()},
+        )

@@ -1,0 +1,84 @@
+"""What a store holds and what was left out of it, in words."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from pcm3.data.store import Store
+
+__all__ = ["describe", "read_report"]
+
+_BAR = 40
+_BAD_SHOWN = 5
+
+
+def read_report(store: Store) -> dict[str, Any] | None:
+    """The report that ``prepare`` left in a store, or None where there is none."""
+    file = store.path / "report.json"
+    if not file.is_file():
+        return None
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report
+
+
+def describe(store: Store) -> str:
+    """A store and the report of its preparation, as lines of text."""
+    summary, report = store.summary(), read_report(store)
+    lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
+    return "\n".join(lines + (_preparation(report) if report else []))
+
+
+def _contents(summary: dict[str, Any]) -> list[str]:
+    counts = [_count(summary["sequences"], "sequence"), _count(summary["frames"], "frame")]
+    counts += [
+        _count(summary[words], word)
+        for word, words in (("class", "classes"), ("subject", "subjects"), ("view", "views"))
+        if summary[words]
+    ]
+    kind = [f"skeleton {summary['skeleton']}", _count(summary["joints"], "joint")]
+    kind += [_count(summary["channels"], "coordinate"), _count(summary["persons"], "person")]
+    stored = [f"normalization {summary['normalization']}", summary["unit"]]
+    stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
+    stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
+    lines = [", ".join(part) for part in (counts, kind, stored)]
+    if summary["segments"] is not None:
+        lines.append(f"untrimmed, {_count(summary['segments'], 'segment')}")
+    if summary["duplicates"]:
+        lines.append(f"bit-identical to an earlier sequence: {summary['duplicates']:,}")
+    if summary["protocols"]:
+        lines.append(f"published protocols: {', '.join(summary['protocols'])}")
+    return [f"  {line}" for line in lines]
+
+
+def _histogram(histogram: dict[str, list[int]]) -> list[str]:
+    edges, counts = histogram["edges"], histogram["counts"]
+    width = len(str(edges[-1]))
+    rows = [
+        f"    {low:>{width}} to {high - 1:>{width}}  {'#' * -(-_BAR * n // max(counts))} {n:,}"
+        for low, high, n in zip(edges, edges[1:], counts, strict=False)
+    ]
+    return ["  frames in a sequence:", *rows]
+
+
+def _preparation(report: dict[str, Any]) -> list[str]:
+    bad, dropped = report["bad"], report["dropped"]
+    counts = [_count(report["units"], "part"), _count(report["read"], "sequence")]
+    lines = [
+        f"read from {report['source']} ({report['format']}): {' with '.join(counts)}; "
+        f"{report['kept']:,} kept, {len(dropped):,} dropped; {_count(len(bad), 'bad part')} skipped"
+    ]
+    reasons = Counter(entry["reason"] for entry in dropped)
+    lines += [f"  dropped {count:,}: {reason}" for reason, count in reasons.most_common()]
+    lines += [f"  bad: {message}" for message in bad[:_BAD_SHOWN]]
+    if len(bad) > _BAD_SHOWN:
+        lines.append(f"  and {len(bad) - _BAD_SHOWN:,} more in report.json")
+    bodies = sorted((int(number), count) for number, count in report["bodies"].items())
+    seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)
+    return [f"  {line}" for line in (*lines, f"bodies: {seen}")]
+
+
+def _count(number: int, word: str) -> str:
+    plural = "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{plural if number != 1 else ''}"
