@@ -8,6 +8,7 @@ from typing import NamedTuple, cast, get_args
 
 from torch import Tensor
 
+from pcm3._files import replacing
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton, Stream
@@ -23,30 +24,33 @@ class Pretrained(NamedTuple):
         skeleton: Joint layout it was trained on.
         stream: Stream it was trained on.
         frames: Frames that clips are resized to.
+        normalization: Recipe of the recordings that it was trained on; None if unknown.
     """
 
     encoder: Encoder
     skeleton: Skeleton
     stream: Stream
     frames: int
+    normalization: str | None = None
 
 
-def save_encoder(
-    file: str | Path, encoder: Encoder, skeleton: Skeleton, stream: Stream, frames: int
-) -> None:
+def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     """Write an encoder as safetensors, with all that is needed to rebuild it in the header."""
-    from safetensors.torch import save_file  # noqa: PLC0415
+    from safetensors.torch import save  # noqa: PLC0415
 
+    encoder = pretrained.encoder
     header = {
         "encoder": type(encoder).__name__,
         "arguments": json.dumps(encoder.arguments),
-        "skeleton": json.dumps(skeleton.to_dict()),
-        "stream": stream,
-        "frames": str(frames),
+        "skeleton": json.dumps(pretrained.skeleton.to_dict()),
+        "stream": pretrained.stream,
+        "frames": str(pretrained.frames),
     }
+    if pretrained.normalization is not None:
+        header["normalization"] = pretrained.normalization
     weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, file, metadata=header)
+    with replacing(Path(file)) as temporary:
+        temporary.write_bytes(save(weights, metadata=header))
 
 
 def load_encoder(file: str | Path) -> Pretrained:
@@ -58,7 +62,9 @@ def load_encoder(file: str | Path) -> Pretrained:
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     if not Path(file).is_file():
-        raise SkeletonFormatError(f"expected a trained encoder, found no file {file}")
+        raise SkeletonFormatError(
+            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
+        )
     try:
         with safe_open(file, framework="pt") as archive:
             header = archive.metadata() or {}
@@ -89,4 +95,5 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
     if encoder.joints != len(skeleton):
         raise ValueError(f"an encoder for {encoder.joints} joints, {len(skeleton)} in the skeleton")
-    return Pretrained(encoder.eval(), skeleton, stream, int(header["frames"]))
+    frames, normalization = int(header["frames"]), header.get("normalization")
+    return Pretrained(encoder.eval(), skeleton, stream, frames, normalization)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from pcm3.encoders import GRUEncoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.hub import load_encoder, save_encoder
+from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 
@@ -30,10 +30,10 @@ def test_round_trip(tmp_path: Path, skeleton: Skeleton, options: dict[str, Any])
     clips = torch.randn(3, encoder.in_channels, 10, len(skeleton), encoder.persons)
     encoder(clips)  # moves the normalisation's statistics
     file = tmp_path / "deep" / "encoder.safetensors"
-    save_encoder(file, encoder, skeleton, "bone", 48)
+    save_encoder(file, Pretrained(encoder, skeleton, "bone", 48, "isc"))
     loaded = load_encoder(str(file))
     assert loaded.skeleton == skeleton
-    assert (loaded.stream, loaded.frames) == ("bone", 48)
+    assert (loaded.stream, loaded.frames, loaded.normalization) == ("bone", 48, "isc")
     assert not loaded.encoder.training
     assert loaded.encoder.arguments == encoder.arguments
     encoder.eval()
@@ -44,7 +44,7 @@ def test_round_trip(tmp_path: Path, skeleton: Skeleton, options: dict[str, Any])
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     file = tmp_path / "encoder.safetensors"
-    save_encoder(file, GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
+    save_encoder(file, Pretrained(GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64))
     return file
 
 

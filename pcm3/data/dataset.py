@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pcm3.data.store import Store
-from pcm3.skeleton import Stream, to_stream
+from pcm3.skeleton import Skeleton, Stream, to_stream
 
-__all__ = ["Batch", "SkeletonDataset", "collate"]
+__all__ = ["Batch", "ClipDataset", "HybridDataset", "SkeletonDataset", "collate"]
 
 
 class Batch(NamedTuple):
@@ -33,69 +33,19 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-class SkeletonDataset(Dataset[tuple[Tensor, int]]):
-    """Sequences of a store as clips, whole and unaugmented.
+class ClipDataset(Dataset[tuple[Tensor, int]]):
+    """Clips that are read batch by batch."""
 
-    Args:
-        store: The data.
-        indices: The sequences to use, in this order; all by default.
-        stream: ``"joint"``, ``"bone"`` or ``"motion"``. The methods derive streams themselves,
-            after augmentation: leave this at ``"joint"`` for them.
-        persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
-            ones, more adds empty ones.
-        max_frames: Longer sequences are cut off here; None for no limit.
-
-    Attributes:
-        indices: The store's index of each item (len,), int64.
-        labels: Class of each item (len,), int64.
-        lengths: Frames of each item after cutting (len,), int64.
-        skeleton: The layout of the joint axis.
-        class_names: Names of the classes.
-
-    Raises:
-        ValueError: If an index is outside the store, or persons or max_frames is below 1.
-
-    Example:
-        >>> data = SkeletonDataset(store, train)                             # doctest: +SKIP
-        >>> loader = DataLoader(data, 64, shuffle=True, collate_fn=collate)  # doctest: +SKIP
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        indices: ArrayLike | None = None,
-        stream: Stream = "joint",
-        persons: int | None = None,
-        max_frames: int | None = 300,
-    ) -> None:
-        self.store = store
-        self.stream: Stream = stream
-        self.persons = store.persons if persons is None else persons
-        self.max_frames = max_frames
-        self.indices = np.asarray(np.arange(len(store)) if indices is None else indices, np.int64)
-        if self.persons < 1:
-            raise ValueError(f"expected persons >= 1, got {persons}")
-        if max_frames is not None and max_frames < 1:
-            raise ValueError(f"expected max_frames >= 1, got {max_frames}")
-        if self.indices.ndim != 1 or ((self.indices < 0) | (self.indices >= len(store))).any():
-            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {self.indices}")
-        self.skeleton = store.skeleton
-        self.class_names = store.class_names
-        self.labels: NDArray[np.int64] = store.labels[self.indices]
-        self.lengths: NDArray[np.int64] = np.minimum(
-            store.lengths[self.indices],
-            np.iinfo(np.int64).max if max_frames is None else max_frames,
-        )
+    skeleton: Skeleton
+    normalization: str
+    persons: int
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of items."""
-        return len(self.indices)
-
-    def __repr__(self) -> str:
-        return (
-            f"SkeletonDataset({len(self)} of {self.store!r}, stream={self.stream!r}, "
-            f"persons={self.persons}, max_frames={self.max_frames})"
-        )
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One clip (C, T, V, M) float32 and its label."""
@@ -110,15 +60,86 @@ class SkeletonDataset(Dataset[tuple[Tensor, int]]):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
+        raise NotImplementedError
+
+
+class SkeletonDataset(ClipDataset):
+    """Sequences of a store as clips, whole and unaugmented.
+
+    Args:
+        store: The data.
+        indices: The sequences to use, in this order; all by default.
+        stream: ``"joint"``, ``"bone"`` or ``"motion"``. The methods derive streams themselves,
+            after augmentation: leave this at ``"joint"`` for them.
+        persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
+            ones, more adds empty ones.
+        max_frames: Longer sequences are cut off here; None for no limit.
+        skeleton: Order of the joints; the store's by default. Data sets of the same joints often
+            differ in it.
+
+    Attributes:
+        indices: The store's index of each item (len,), int64.
+        labels: Class of each item (len,), int64.
+        lengths: Frames of each item after cutting (len,), int64.
+        skeleton: The layout of the joint axis.
+        normalization: The recipe that the store was prepared with.
+        class_names: Names of the classes.
+
+    Raises:
+        ValueError: If an index is outside the store, persons or max_frames is below 1, or the
+            skeleton has other joints than the store.
+
+    Example:
+        >>> data = SkeletonDataset(store, train)                             # doctest: +SKIP
+        >>> loader = DataLoader(data, 64, shuffle=True, collate_fn=collate)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        indices: ArrayLike | None = None,
+        stream: Stream = "joint",
+        persons: int | None = None,
+        max_frames: int | None = 300,
+        skeleton: Skeleton | None = None,
+    ) -> None:
+        self.store = store
+        self.stream: Stream = stream
+        self.persons = store.persons if persons is None else persons
+        self.max_frames = max_frames
+        self.indices = np.asarray(np.arange(len(store)) if indices is None else indices, np.int64)
+        if self.persons < 1:
+            raise ValueError(f"expected persons >= 1, got {persons}")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"expected max_frames >= 1, got {max_frames}")
+        if self.indices.ndim != 1 or ((self.indices < 0) | (self.indices >= len(store))).any():
+            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {self.indices}")
+        self.skeleton = skeleton or store.skeleton
+        self._order = _joint_order(store.skeleton, self.skeleton)
+        self.normalization = store.meta["normalization"]
+        self.class_names = store.class_names
+        self.labels: NDArray[np.int64] = store.labels[self.indices]
+        self.lengths: NDArray[np.int64] = np.minimum(
+            store.lengths[self.indices],
+            np.iinfo(np.int64).max if max_frames is None else max_frames,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"SkeletonDataset({len(self)} of {self.store!r}, stream={self.stream!r}, "
+            f"persons={self.persons}, max_frames={self.max_frames})"
+        )
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The items with these indices as one zero-padded batch."""
         wanted = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[wanted]
-        _, present, joints, channels = self.store.frames.shape
-        kept = min(present, self.persons)
-        shape = (len(wanted), int(lengths.max()), self.persons, joints, channels)
-        frames = np.zeros(shape, np.float32)
+        size = (self.persons, len(self.skeleton), self.store.channels)
+        frames = np.zeros((len(wanted), int(lengths.max()), *size), np.float32)
         for row, (item, length) in enumerate(zip(wanted.tolist(), lengths.tolist(), strict=True)):
-            sequence = self.store.sequence(int(self.indices[item]))
-            frames[row, :length, :kept] = sequence[:length, :kept]
+            stored = self.store.stored(int(self.indices[item]))[:length, : self.persons]
+            ordered = stored if self._order is None else stored[:, :, self._order]
+            frames[row, :length, : stored.shape[1]] = ordered
         clips = torch.from_numpy(frames).permute(0, 4, 1, 3, 2).contiguous()
         if self.stream != "joint":
             clips = to_stream(clips, self.skeleton, self.stream)
@@ -131,6 +152,101 @@ class SkeletonDataset(Dataset[tuple[Tensor, int]]):
             torch.from_numpy(self.labels[wanted]),
             torch.from_numpy(wanted),
         )
+
+
+def _joint_order(there: Skeleton, wanted: Skeleton) -> list[int] | None:
+    if there.joints == wanted.joints:
+        return None
+    if set(there.joints) != set(wanted.joints):
+        raise ValueError(
+            f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
+            f"{there.name!r} ({len(there)} joints) with other joints"
+        )
+    return [there.joints.index(joint) for joint in wanted.joints]
+
+
+class HybridDataset(ClipDataset):
+    """Several data sets as one, to train on more recordings than one of them has.
+
+    Items of the first come first. Classes stay apart, even where their names are the same: their
+    labels count on through the data sets, and the stores' names stand before the classes' names.
+
+    Args:
+        datasets: Of the same skeleton, normalization, stream, number of persons and coordinates.
+
+    Attributes:
+        labels: Class of each item (len,), int64.
+        lengths: Frames of each item (len,), int64.
+        skeleton: The layout of the joint axis.
+        normalization: The recipe that all stores were prepared with.
+        class_names: Names of the classes.
+
+    Raises:
+        ValueError: If there is none, or two of them do not fit together.
+
+    Example:
+        >>> both = HybridDataset([SkeletonDataset(ntu), SkeletonDataset(pku)])  # doctest: +SKIP
+    """
+
+    def __init__(self, datasets: Sequence[SkeletonDataset]) -> None:
+        if not datasets:
+            raise ValueError("expected at least one data set, got none")
+        first = datasets[0]
+        for other in datasets[1:]:
+            if other.skeleton.joints != first.skeleton.joints:
+                raise ValueError(
+                    f"expected data sets of the same joints in the same order, got those of "
+                    f"{first.store.path} and {other.store.path}; skeleton= gives them one order"
+                )
+            for what, wanted, found in (
+                ("normalization", first.normalization, other.normalization),
+                ("stream", first.stream, other.stream),
+                ("persons", first.persons, other.persons),
+                ("coordinates", first.store.channels, other.store.channels),
+            ):
+                if wanted != found:
+                    raise ValueError(
+                        f"expected stores of the same {what}, got {wanted} in {first.store.path} "
+                        f"and {found} in {other.store.path}"
+                    )
+        self.datasets = list(datasets)
+        self.skeleton, self.normalization = first.skeleton, first.normalization
+        self.persons = first.persons
+        self.class_names = tuple(
+            f"{each.store.path.name}/{name}" for each in datasets for name in each.class_names
+        )
+        offsets = np.cumsum([0, *(len(each.class_names) for each in datasets)])
+        self.labels = np.concatenate(
+            [
+                np.where(each.labels < 0, -1, each.labels + offset)
+                for each, offset in zip(datasets, offsets, strict=False)
+            ]
+        )
+        self.lengths = np.concatenate([each.lengths for each in datasets])
+        self._ends = np.cumsum([len(each) for each in datasets])
+
+    def __repr__(self) -> str:
+        return f"HybridDataset({self.datasets!r})"
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The items with these indices as one zero-padded batch."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        wanted = np.where(wanted < 0, wanted + len(self), wanted)
+        lengths = torch.from_numpy(self.lengths[wanted])
+        owners = np.searchsorted(self._ends, wanted, side="right")
+        clips: Tensor | None = None
+        for number, each in enumerate(self.datasets):
+            rows = np.flatnonzero(owners == number)
+            if len(rows) == 0:
+                continue
+            part = each.batch((wanted[rows] - (self._ends[number] - len(each))).tolist()).clips
+            if clips is None:
+                size = (part.shape[1], int(lengths.max()), *part.shape[3:])
+                clips = part.new_zeros(len(wanted), *size)
+            clips[torch.from_numpy(rows), :, : part.shape[2]] = part
+        assert clips is not None
+        labels = torch.from_numpy(self.labels[wanted])
+        return Batch(clips, lengths, labels, torch.from_numpy(wanted))
 
 
 def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pcm3.augment import TemporalCropResize
 from pcm3.data.dataset import Batch, SkeletonDataset, collate
+from pcm3.data.store import Store
 from pcm3.hub import Pretrained
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
@@ -34,7 +36,8 @@ def extract_features(
     """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
 
     Raises:
-        ValueError: If the data set's skeleton, persons or coordinates are not the encoder's.
+        ValueError: If the data set's skeleton, persons, normalization or coordinates are not the
+            encoder's.
     """
     check_data(pretrained, dataset)
     device = next(pretrained.encoder.parameters()).device
@@ -82,8 +85,23 @@ def _batches(dataset: SkeletonDataset, batch_size: int) -> Iterator[Batch]:
     yield from DataLoader(dataset, batch_size, collate_fn=collate)
 
 
+def dataset_for(
+    pretrained: Pretrained, store: Store, indices: ArrayLike | None = None
+) -> SkeletonDataset:
+    """Sequences of a store in the encoder's joint order, with room for its number of persons.
+
+    Raises:
+        ValueError: If the store has other joints, more persons, or another normalization than
+            the encoder was trained on.
+    """
+    persons = max(store.persons, pretrained.encoder.persons)
+    dataset = SkeletonDataset(store, indices, persons=persons, skeleton=pretrained.skeleton)
+    check_data(pretrained, dataset)
+    return dataset
+
+
 def check_data(pretrained: Pretrained, dataset: SkeletonDataset) -> None:
-    """Require the joints, persons and coordinates that the encoder was trained on.
+    """Require the joints, persons and normalization that the encoder was trained on.
 
     Raises:
         ValueError: Saying what the encoder wants and what the store has.
@@ -97,4 +115,9 @@ def check_data(pretrained: Pretrained, dataset: SkeletonDataset) -> None:
     if pretrained.encoder.persons != dataset.persons:
         raise ValueError(
             f"expected a store of {pretrained.encoder.persons} persons, got {dataset.persons}"
+        )
+    if pretrained.normalization not in (None, dataset.normalization):
+        raise ValueError(
+            f"expected a store prepared with normalization {pretrained.normalization!r}, as the "
+            f"encoder's training data were, got {dataset.normalization!r}"
         )

@@ -32,7 +32,7 @@ from pcm3.queue import MemoryQueue
 from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
 
 if TYPE_CHECKING:
-    from pcm3.data.dataset import SkeletonDataset
+    from pcm3.data.dataset import ClipDataset
     from pcm3.training.config import TrainConfig
 
 Positive = Literal["intra", "inter", "mask", "predict"]
@@ -378,7 +378,7 @@ class PCM3(nn.Module):
             self.encoder, clips, lengths, self.skeleton, self.stream, self.frames
         )
 
-    def fit(self, dataset: SkeletonDataset, out: str | Path | None = None, **options: Any) -> PCM3:
+    def fit(self, dataset: ClipDataset, out: str | Path | None = None, **options: Any) -> PCM3:
         """Pretrain on a dataset; needs the ``train`` extra.
 
         Args:

@@ -24,7 +24,7 @@ from pcm3.skeleton import Skeleton, Stream
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is trained; the defaults are the paper's."""
+    """What is trained."""
 
     stream: Stream = "joint"
     """Input stream, derived after augmentation."""
@@ -134,7 +134,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained; the defaults are the paper's."""
+    """How it is trained."""
 
     epochs: int = 451
     """Passes over the training part; 0 writes the untrained encoder."""

@@ -59,6 +59,10 @@ class ProgressReport:
         """One unit is done; ``figures`` stand beside the bar."""
         self._bar.update(self._task, advance=1, figures=figures)
 
+    def advance_to(self, done: int) -> None:
+        """So many units are done."""
+        self._bar.update(self._task, completed=done)
+
     def line(self, text: str) -> None:
         """Say something that stays."""
         if self._plain:
@@ -70,6 +74,6 @@ class ProgressReport:
 def format_figures(figures: Mapping[str, Any]) -> str:
     """Names and numbers on one line."""
     return "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in figures.items()
     )

@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import reprlib
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from pcm3._files import replacing
 
 
 class Run:
@@ -40,16 +40,45 @@ class Run:
         """The protocol that the run was trained under.
 
         Raises:
-            ValueError: If the folder holds no run.
+            ValueError: If the folder holds no run, or one that no protocol is known of.
         """
         if not self.config.is_file():
             raise ValueError(f"expected a run folder with a config.json, got {self.path}")
-        protocol: str = json.loads(self.config.read_text())["protocol"]
+        protocol: str | None = json.loads(self.config.read_text()).get("protocol")
+        if protocol is None:
+            raise ValueError(
+                f"{self.path} does not say which protocol its training part came from; "
+                "give one, xsub say"
+            )
         return protocol
+
+    def claim(self, settings: dict[str, Any]) -> None:
+        """Write the settings of a new run; refuse to continue one that has others.
+
+        A folder in which nothing was trained yet, because the first attempt failed, is a new run.
+
+        Raises:
+            ValueError: If the folder holds a run with other settings, or is no run folder.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"expected a run folder, got the file {self.path}")
+        if (self.path / "meta.json").exists():
+            raise ValueError(f"expected a run folder, got the store {self.path}")
+        text = json.dumps(settings, indent=2) + "\n"
+        trained = self.checkpoint.exists() or self.encoder.exists()
+        if not (trained and self.config.exists()):
+            self.write_text(self.config, text)
+            return
+        differences = _differences(json.loads(self.config.read_text()), json.loads(text))
+        if differences:
+            raise ValueError(
+                f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
+                "give the same, or another folder"
+            )
 
     def write_text(self, file: Path, text: str) -> None:
         """Write a file whole or not at all."""
-        with _replacing(file) as temporary:
+        with replacing(file) as temporary:
             temporary.write_text(text)
 
     def write_result(self, name: str, result: dict[str, Any]) -> Path:
@@ -60,7 +89,7 @@ class Run:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        with _replacing(self.checkpoint) as temporary:
+        with replacing(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -87,12 +116,12 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
 
-@contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(set(there) | set(here)):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} is {reprlib.repr(old)} there and {reprlib.repr(new)} here")
+    return found

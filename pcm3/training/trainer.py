@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pcm3.data.dataset import Batch, SkeletonDataset, collate
-from pcm3.hub import save_encoder
+from pcm3.data.dataset import Batch, ClipDataset, collate
+from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods.pcm3 import PCM3
 from pcm3.training.config import TrainConfig
 from pcm3.training.progress import ProgressReport, format_figures
@@ -36,10 +37,11 @@ class Interrupted(KeyboardInterrupt):
 
 def fit(
     model: PCM3,
-    dataset: SkeletonDataset,
+    dataset: ClipDataset,
     config: TrainConfig,
     out: str | Path | None = None,
     *,
+    settings: dict[str, Any] | None = None,
     monitor: Callable[[PCM3], dict[str, float]] | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -50,6 +52,8 @@ def fit(
         dataset: The training sequences.
         config: All settings.
         out: Run folder. Nothing is written without it.
+        settings: What the run folder's ``config.json`` says beside the data; ``config`` and a
+            description of the model by default. A run of other settings is not continued.
         monitor: Called every ``config.knn_every`` epochs; its figures join the metrics.
         quiet: Show no progress.
 
@@ -58,14 +62,16 @@ def fit(
         ``samples_per_second``.
 
     Raises:
-        ValueError: If the data set has fewer sequences than one batch.
+        ValueError: If the data set has fewer sequences than one batch, the run folder holds a run
+            of other settings or data, or there is no such accelerator.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     fabric = _launch(config)
     steps = _steps_per_epoch(len(dataset), config, fabric.world_size)
     wrapped, optimizer = fabric.setup(model, _optimizer(model, config))
     run = Run(out) if out is not None else None
-    step, sums, records = _resume(run, model, optimizer)
+    settings = (settings or _describe(model, config)) | {"data": _describe_data(dataset)}
+    step, sums, records = _resume(run, settings, model, optimizer)
     generator = torch.Generator(fabric.device)
     wrapped.train()
     with (
@@ -103,7 +109,7 @@ def fit(
             if monitor and config.knn_every and (epoch + 1) % config.knn_every == 0:
                 record |= monitor(model)
             records.append(record)
-            progress.line(format_figures(record))
+            progress.line(format_figures(record | {"epoch": f"{epoch + 1}/{config.epochs}"}))
             write_summary(record)
             if run:
                 run.append_metrics(record)
@@ -114,7 +120,8 @@ def fit(
             if stop:
                 raise Interrupted(f"stopped after epoch {epoch + 1}, {step} steps")
     if run:
-        save_encoder(run.encoder, model.encoder, model.skeleton, model.stream, model.frames)
+        view = Pretrained(model.encoder, model.skeleton, model.stream, model.frames)
+        save_encoder(run.encoder, view._replace(normalization=dataset.normalization))
     return records
 
 
@@ -129,9 +136,12 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
 
 
 def _launch(config: TrainConfig) -> Fabric:
-    fabric = Fabric(
-        accelerator=config.accelerator, devices=1, precision=_PRECISION[config.precision]
-    )
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator, devices=1, precision=_PRECISION[config.precision]
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"accelerator {config.accelerator!r}: {error}") from None
     fabric.launch()
     return fabric
 
@@ -153,13 +163,34 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
 
 
+def _describe(model: PCM3, config: TrainConfig) -> dict[str, Any]:
+    """For a run that was not started from a preset's model settings."""
+    about = {
+        "method": type(model).__name__,
+        "encoder": type(model.encoder).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "stream": model.stream,
+        "frames": model.frames,
+    }
+    return {"model": about, "train": asdict(config), "protocol": None}
+
+
+def _describe_data(dataset: ClipDataset) -> dict[str, Any]:
+    return {
+        "sequences": len(dataset),
+        "frames": int(dataset.lengths.sum()),
+        "normalization": dataset.normalization,
+        "skeleton": {"name": dataset.skeleton.name, "joints": list(dataset.skeleton.joints)},
+    }
+
+
 def _seed(*parts: int) -> int:
     """One seed from several numbers; equal parts give equal randomness after a resume."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _batches(
-    dataset: SkeletonDataset, config: TrainConfig, fabric: Fabric, epoch: int, steps: int, skip: int
+    dataset: ClipDataset, config: TrainConfig, fabric: Fabric, epoch: int, steps: int, skip: int
 ) -> Iterator[Batch]:
     """The batches of an epoch that are still to do, in an order set by seed and epoch alone."""
     order = np.random.default_rng((config.seed, epoch)).permutation(len(dataset))
@@ -177,12 +208,15 @@ def _batches(
 
 
 def _resume(
-    run: Run | None, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Run | None, settings: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Tensor], list[dict[str, Any]]]:
-    state = run.load_checkpoint() if run else None
-    if run is None or state is None:
-        if run:
-            run.write_metrics([])
+    """Step, sums of the epoch's terms and records where the run stands."""
+    if run is None:
+        return 0, {}, []
+    run.claim(settings)
+    state = run.load_checkpoint()
+    if state is None:
+        run.write_metrics([])
         return 0, {}, []
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

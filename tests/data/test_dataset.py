@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pcm3.data import Batch, SkeletonDataset, collate
-from pcm3.skeleton import SBU15, to_stream
+from pcm3.data import Batch, HybridDataset, SkeletonDataset, Store, StoreWriter, collate
+from pcm3.skeleton import NTU25, SBU15, to_stream
 
 LENGTHS = [4, 9, 1, 6, 12]
 
@@ -142,3 +142,66 @@ def test_says_what_is_wrong_with_samples(store):
         collate([(a, 0), (b, 0)])
     with pytest.raises(ValueError, match="got 0 with"):
         collate([])
+
+
+def test_joints_in_another_order(store, sequences):
+    turned = SBU15.reordered(SBU15.joints[::-1])
+    data = SkeletonDataset(store, [1, 3], skeleton=turned)
+    assert data.skeleton == turned
+    clip, _ = data[1]
+    np.testing.assert_array_equal(
+        clip.numpy(), sequences[3][:, :, ::-1].transpose(3, 0, 2, 1), strict=True
+    )
+    with pytest.raises(ValueError, match=r"expected a store of skeleton 'ntu25'.*'sbu15'"):
+        SkeletonDataset(store, skeleton=NTU25)
+
+
+def test_hybrid_is_its_parts_end_to_end(make_store, make_sequences):
+    parts = [
+        SkeletonDataset(make_store(make_sequences([4, 9, 2]), name="a"), [2, 0]),
+        SkeletonDataset(make_store(make_sequences([7, 3, 5], seed=1), name="b")),
+    ]
+    hybrid = HybridDataset(parts)
+    items = [part[index] for part in parts for index in range(len(part))]
+    assert len(hybrid) == 5
+    assert hybrid.lengths.tolist() == [2, 4, 7, 3, 5]
+    assert hybrid.class_names == ("a/a", "a/b", "a/c", "b/a", "b/b", "b/c")
+    assert hybrid.labels.tolist() == [2, 0, 3, 4, 5]
+    order = [3, 0, 4, 1, -1]
+    batch = hybrid.batch(order)
+    assert batch.clips.shape == (5, 3, 5, 15, 2)
+    assert batch.indices.tolist() == [3, 0, 4, 1, 4]
+    for row, index in enumerate(order):
+        clip, _ = items[index]
+        assert torch.equal(batch.clips[row, :, : clip.shape[1]], clip)
+        assert not batch.clips[row, :, clip.shape[1] :].any()
+        assert int(batch.labels[row]) == int(hybrid.labels[index])
+    assert torch.equal(hybrid[2][0], items[2][0])
+    alone = hybrid.batch([4, 2])  # nothing of the first part
+    assert torch.equal(alone.clips[1], items[2][0])
+
+
+def test_unlabelled_items_of_a_hybrid_stay_so(make_store, make_sequences, tmp_path):
+    with StoreWriter(tmp_path / "none", SBU15, class_names=[]) as writer:
+        writer.add(make_sequences([4])[0])
+    none = SkeletonDataset(Store(tmp_path / "none"))
+    some = SkeletonDataset(make_store(make_sequences([3, 3])))
+    assert HybridDataset([some, none]).labels.tolist() == [0, 1, -1]
+
+
+def test_what_makes_no_hybrid(make_store, make_sequences):
+    first = SkeletonDataset(make_store(make_sequences([4]), name="a"))
+    other = make_store(make_sequences([4]), name="b", normalization="isc")
+    flat = SkeletonDataset(make_store(make_sequences([4], channels=2), name="c"))
+    turned = SBU15.reordered(SBU15.joints[::-1])
+    for data, message in (
+        (SkeletonDataset(other), "same normalization, got none in .*a and isc in .*b"),
+        (flat, "same coordinates, got 3 in .*a and 2 in .*c"),
+        (SkeletonDataset(first.store, persons=1), "same persons, got 2 in .* and 1"),
+        (SkeletonDataset(first.store, stream="bone"), "same stream, got joint in .* and bone"),
+        (SkeletonDataset(first.store, skeleton=turned), "same joints in the same order"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            HybridDataset([first, data])
+    with pytest.raises(ValueError, match="at least one data set, got none"):
+        HybridDataset([])

@@ -339,7 +339,7 @@ def test_progress_is_plain_lines_on_standard_error(
     shown = capsys.readouterr()
     assert shown.out == ""
     lines = [line for line in shown.err.splitlines() if line.startswith("epoch ")]
-    assert [line.split()[1] for line in lines] == ["1", "2", "3"]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
     assert all("masked_mse" in line for line in lines)
 
 
@@ -378,7 +378,7 @@ def test_the_monitor_never_sees_test_sequences(store: Store, tmp_path: Path) -> 
     [
         (replace(SMALL, model=replace(MODEL, hidden=5)), "model.hidden is 4 there and 5 here"),
         (replace(SMALL, train=replace(SMALL.train, lr=0.5)), "train.lr is 0.01 there and 0.5 here"),
-        (replace(SMALL, protocol="xview"), "protocol is xsub there and xview here"),
+        (replace(SMALL, protocol="xview"), "protocol is 'xsub' there and 'xview' here"),
     ],
     ids=["model", "train", "protocol"],
 )
@@ -393,6 +393,28 @@ def test_a_run_with_other_settings_is_not_continued(
     assert len(pretrain(SMALL, store, tmp_path, quiet=True)) == 1
 
 
+def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: Path) -> None:
+    data = SkeletonDataset(store)
+    fit(MODEL.build(store.skeleton, 1), data, SMALL.train, tmp_path, quiet=True)
+    longer = replace(SMALL.train, epochs=2)
+    with pytest.raises(ValueError, match=r"train\.epochs is 1 there and 2 here"):
+        fit(MODEL.build(store.skeleton, 1), data, longer, tmp_path, quiet=True)
+    wider = replace(MODEL, hidden=5).build(store.skeleton, 1)
+    with pytest.raises(ValueError, match=r"model\.parameters is \d+ there and \d+ here"):
+        fit(wider, data, SMALL.train, tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="does not say which protocol"):
+        Run(tmp_path).protocol()
+
+
+def test_a_run_needs_a_folder_of_its_own(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a run folder, got the store"):
+        pretrain(SMALL, store, store.path, quiet=True)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="expected a run folder, got the file"):
+        pretrain(SMALL, store, tmp_path / "file", quiet=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_settings_may_be_mended_where_no_run_came_about(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 50 training sequences"):
         pretrain(
@@ -404,7 +426,7 @@ def test_settings_may_be_mended_where_no_run_came_about(store: Store, tmp_path: 
 def test_a_run_of_other_data_is_not_continued(store: Store, tmp_path: Path) -> None:
     pretrain(SMALL, store, tmp_path / "run", quiet=True)
     other = generate(tmp_path / "other", sequences=20, classes=2, subjects=2, frames=(10, 12))
-    with pytest.raises(ValueError, match=r"data\.sequences is 12 there and 20 here"):
+    with pytest.raises(ValueError, match=r"data\.sequences is 6 there and 10 here"):
         pretrain(SMALL, other, tmp_path / "run", quiet=True)
 
 
