@@ -5,9 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pcm3._version import __version__
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _dispatch([argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt as stop:
-        print(f"pcm3: {stop or 'stopped'}; run the same command to go on", file=sys.stderr)
+        print(f"pcm3: {str(stop) or 'stopped'}; run the same command to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,11 +67,11 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _parse(kind: Any, command: str, arguments: Sequence[str], default: Any = None) -> Any:
+def _parse(kind: Any, command: str, arguments: Sequence[str]) -> Any:
     import tyro  # noqa: PLC0415
 
-    options = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, **options)
+    config = (tyro.conf.FlagCreatePairsOff,)  # no --no-json beside --json
+    return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, config=config)
 
 
 def _finish(
@@ -111,68 +111,107 @@ def _demo(arguments: Sequence[str]) -> None:
 
 def _prepare(arguments: Sequence[str]) -> None:
     """Raw files to a store: one folder that training and evaluation read."""
-    from tyro.conf import Positional  # noqa: PLC0415
+    from tyro.conf import OmitArgPrefixes, Positional, arg  # noqa: PLC0415
 
+    from pcm3.data.normalize import Normalization  # noqa: PLC0415
     from pcm3.data.prepare import prepare  # noqa: PLC0415
+    from pcm3.data.readers import Format  # noqa: PLC0415
+    from pcm3.data.report import describe  # noqa: PLC0415
+    from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.training.progress import ProgressReport  # noqa: PLC0415
 
     def options(
-        format: Positional[Literal["packed"]],
-        source: Positional[Path],
-        store: Positional[Path],
-        normalization: Literal["none", "center", "isc", "sgn"] = "center",
-        dtype: Literal["float32", "float16"] = "float32",
+        format: Positional[Format | Literal["auto"]],
+        source: Annotated[Path, Positional, arg(metavar="SOURCE")],
+        store: Annotated[Path, Positional, arg(metavar="STORE")],
+        normalization: Normalization = "center",
+        duplicate_single: bool = False,
+        persons: int | None = None,
+        dtype: StoreDtype = "float32",
         min_frames: int = 1,
+        skip_bad: bool = False,
+        workers: int | None = None,
         overwrite: bool = False,
+        reader: OmitArgPrefixes[ReaderOptions] = ReaderOptions(),
         json: bool = False,
     ) -> None:
-        """Read recordings and write a store.
+        """Read recordings and write a store; the same command again continues a stopped one.
 
         Args:
-            format: What the files are.
-            source: The file to read.
+            format: What the files are; auto, or leaving it out, finds it out from the path.
+            source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
             normalization: Recipe for the coordinates; center subtracts the first person's spine
                 frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
                 recordings from several cameras need; sgn (MAMP) moves each recording once.
-            dtype: Type of the stored coordinates.
+            duplicate_single: Of sgn: a lone person is there twice, as in the published NTU-120.
+            persons: Persons that a sequence has room for; by default what the format has.
+            dtype: Type of the stored coordinates; float16 takes half the room.
             min_frames: Drop shorter sequences.
+            skip_bad: Count files that do not hold what they should instead of stopping.
+            workers: Processes that read; one for each core by default.
             overwrite: Replace a store that is there.
+            reader: What only some formats know.
             json: Print the report as JSON on the last line.
         """
         bar: list[ProgressReport] = []
 
-        def progress(_done: int, total: int) -> None:
+        def progress(done: int, total: int) -> None:
             if not bar:
                 bar.append(ProgressReport("prepare", total).__enter__())
-            bar[0].advance()
+            bar[0].advance_to(done)
 
         try:
             report = prepare(
-                format,
                 source,
                 store,
+                format=None if format == "auto" else format,
                 normalization=normalization,
+                duplicate_single=duplicate_single,
+                persons=persons,
                 dtype=dtype,
                 min_frames=min_frames,
+                skip_bad=skip_bad,
+                workers=workers,
                 overwrite=overwrite,
                 progress=progress,
+                **reader.given(),
             )
         finally:
             if bar:
                 bar[0].__exit__(None, None, None)
-        summary = report["summary"]
-        _finish(
-            "prepare",
-            {"kept": report["kept"], "dropped": len(report["dropped"])},
-            json,
-            f"{store}: {summary['sequences']} sequences, {summary['frames']} frames, "
-            f"{summary['classes']} classes, skeleton {summary['skeleton']}; "
-            f"{len(report['dropped'])} dropped, {summary['duplicates']} duplicates",
-            report=report,
-        )
+        counts = {key: report[key] for key in ("units", "read", "kept")}
+        counts |= {key: len(report[key]) for key in ("dropped", "bad")}
+        _finish("prepare", counts, json, describe(Store(store)), report=report)
 
+    first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    is_path = Path(first).name != first or Path(first).exists()
+    if first not in get_args(Format) and is_path:
+        arguments = ["auto", *arguments]
     _parse(options, "prepare", arguments)
+
+
+def _show(arguments: Sequence[str]) -> None:
+    """What a store holds, and what was left out of it."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.data.report import describe, read_report  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+
+    def options(
+        store: Annotated[Path, Positional, arg(metavar="STORE")], json: bool = False
+    ) -> None:
+        """Describe a store.
+
+        Args:
+            store: The store.
+            json: Print the summary as JSON on the last line.
+        """
+        opened = Store(store)
+        say = describe(opened)
+        _finish("show", opened.summary(), json, say, report=read_report(opened))
+
+    _parse(options, "show", arguments)
 
 
 def _pretrain(arguments: Sequence[str]) -> None:
@@ -196,7 +235,9 @@ def _pretrain(arguments: Sequence[str]) -> None:
         The defaults shown are the chosen preset's.
         """
 
-        data: Annotated[Path, tyro.conf.arg(help="The store.")] = tyro.MISSING
+        data: Annotated[
+            tuple[Path, ...], tyro.conf.arg(help="The store, or several to train on as one.")
+        ] = tyro.MISSING
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
             str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
@@ -212,13 +253,13 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
     options = _parse(Options, "pretrain", arguments)
     config = Config(options.model, options.train, options.protocol)
-    records = pretrain(config, Store(options.data), options.out)
+    records = pretrain(config, [Store(path) for path in options.data], options.out)
     last = records[-1] if records else {"epoch": 0}
     _finish(
         "pretrain",
         last,
         options.json,
-        f"{options.out}: trained {last['epoch']} epochs",
+        f"{options.out}: {last['epoch']} of {options.train.epochs} epochs trained",
         run=str(options.out),
     )
 
@@ -227,9 +268,9 @@ def _evaluate(arguments: Sequence[str]) -> None:
     """Evaluate a run's encoder: linear, knn."""
     from tyro.conf import Positional  # noqa: PLC0415
 
-    from pcm3.data.dataset import SkeletonDataset  # noqa: PLC0415
     from pcm3.data.splits import split  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.features import dataset_for  # noqa: PLC0415
     from pcm3.evaluation.linear import SGDProbe  # noqa: PLC0415
     from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear  # noqa: PLC0415
     from pcm3.hub import load_encoder  # noqa: PLC0415
@@ -264,20 +305,26 @@ def _evaluate(arguments: Sequence[str]) -> None:
         pretrained = load_encoder(folder.encoder)
         store = Store(data)
         protocol = protocol or folder.protocol()
-        training, test = (SkeletonDataset(store, part) for part in split(store, protocol))
+        if protocol == "all":
+            raise ValueError("protocol 'all' would test on training data; give another --protocol")
+        training, test = (dataset_for(pretrained, store, part) for part in split(store, protocol))
         if task == "linear":
             metrics = evaluate_linear(pretrained, training, test, solver, sgd)
         else:
             metrics = evaluate_knn(pretrained, training, test, k)
         result = {
             "command": f"evaluate {task}",
+            "store": store.path.resolve().name,
             "protocol": protocol,
             "solver": solver if task == "linear" else f"{k} nearest, cosine",
             "train_sequences": len(training),
             "test_sequences": len(test),
             "metrics": metrics,
         }
-        file = folder.write_result(f"{task}_{protocol.replace(':', '_')}", result)
+        variant = f"_k{k}" if task == "knn" and k > 1 else ""
+        variant += "_sgd" if task == "linear" and solver == "sgd" else ""
+        name = f"{task}{variant}_{result['store']}_{protocol.replace(':', '_')}"
+        file = folder.write_result(name, result)
         _finish(
             f"evaluate {task}",
             metrics,
@@ -293,9 +340,9 @@ def _features(arguments: Sequence[str]) -> None:
     """Write a run's features of every sequence of a store to one .npz file."""
     import numpy as np  # noqa: PLC0415
 
-    from pcm3.data.dataset import SkeletonDataset  # noqa: PLC0415
+    from pcm3._files import replacing  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.features import extract_features  # noqa: PLC0415
+    from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
     from pcm3.hub import load_encoder  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
 
@@ -311,22 +358,52 @@ def _features(arguments: Sequence[str]) -> None:
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
         store = Store(data)
-        features = extract_features(load_encoder(Run(run).encoder), SkeletonDataset(store))
+        pretrained = load_encoder(Run(run).encoder)
+        features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f".{out.name}")
-        np.savez(temporary, **arrays)
-        temporary.replace(out)
+        with replacing(out) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
         shape = tuple(features.values.shape)
         _finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))
 
     _parse(options, "features", arguments)
 
 
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What only some formats know; see the documentation of each."""
+
+    ignore: Path | None = None
+    """ntu: file that names the samples to leave out, one a line."""
+    edition: Literal[60, 120] | None = None
+    """ntu: 60 reads only the actions of NTU RGB+D 60."""
+    untrimmed: bool = False
+    """pku: whole videos with a class for every frame, for detection."""
+    phase: Literal[1, 2] | None = None
+    """pku: which phase, where the folder holds both."""
+    skeleton: str | None = None
+    """folder: name of the joint layout, coco17 say, instead of a skeleton.json."""
+    fps: float | None = None
+    """folder: frames per second."""
+    unit: str | None = None
+    """folder: unit of the coordinates."""
+    unit_scale: float | None = None
+    """bvh: metres in one of the file's units; 0.01 by default."""
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not left at their default."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) != each.default
+        }
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": _demo,
     "prepare": _prepare,
+    "show": _show,
     "pretrain": _pretrain,
     "evaluate": _evaluate,
     "features": _features,
