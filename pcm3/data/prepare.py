@@ -104,9 +104,8 @@ def prepare(
         SkeletonFormatError: If a file does not hold what its format promises.
         ValueError: If ``out`` exists, an option is unknown, or no sequence is left.
     """
-    workers = os.cpu_count() or 1 if workers is None else workers
-    for name, value in (("workers", workers), ("min_frames", min_frames)):
-        if value < 1:
+    for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
+        if value is not None and value < 1:
             raise ValueError(f"expected {name} >= 1, got {value}")
     if normalization not in get_args(Normalization):
         expected = ", ".join(get_args(Normalization))
@@ -114,10 +113,7 @@ def prepare(
     if duplicate_single and normalization != "sgn":
         raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {normalization!r}")
     opened = open_source(Path(source), format, **options)
-    if persons is not None:
-        if persons < 1:
-            raise ValueError(f"expected at least 1 person, got {persons}")
-        opened = replace(opened, persons=persons)
+    opened = replace(opened, persons=persons or opened.persons)
     settings = {
         "format": opened.format,
         "source": Path(source).resolve().name,
@@ -140,22 +136,20 @@ def prepare(
         protocols=opened.protocols,
         overwrite=overwrite,
     )
-    partial = _partial_folder(Path(out), Path(source), settings)
-    size = max(1, min(_LARGEST_SHARD, len(opened.units) // _FEWEST_SHARDS))
-    shards = [
+    partial = _partial_folder(Path(out), Path(source), opened, settings)
+    shards = _cut(
         _Shard(
-            partial / f"{start:08}",
-            replace(opened, units=()),
-            opened.units[start : start + size],
+            partial,
+            replace(opened, units=()),  # once is enough
+            opened.units,
             normalization,
             duplicate_single,
             min_frames,
             skip_bad,
         )
-        for start in range(0, len(opened.units), size)
-    ]
+    )
     done = 0
-    for shard in _work(shards, workers):
+    for shard in _work(shards, workers or os.cpu_count() or 1):
         done += len(shard.units)
         if progress is not None:
             progress(done, len(opened.units))
@@ -172,9 +166,18 @@ def prepare(
     return report | {"summary": Store(out).summary()}
 
 
-def _partial_folder(out: Path, source: Path, settings: dict[str, Any]) -> Path:
+def _cut(whole: _Shard) -> list[_Shard]:
+    size = max(1, min(_LARGEST_SHARD, len(whole.units) // _FEWEST_SHARDS))
+    return [
+        whole._replace(folder=whole.folder / f"{start:08}", units=whole.units[start : start + size])
+        for start in range(0, len(whole.units), size)
+    ]
+
+
+def _partial_folder(out: Path, source: Path, opened: Source, settings: dict[str, Any]) -> Path:
     """Where finished shards of exactly this work are kept; what else is left is removed."""
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
+    digest.update(repr(opened.units).encode())
     for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
         status = file.stat()
         if not file.is_dir():

@@ -222,7 +222,7 @@ def test_settings_are_checked(folder, tmp_path):
         ({"colour": "red"}, "format 'folder' has the options .*; got colour"),
         ({"workers": 0}, "expected workers >= 1, got 0"),
         ({"min_frames": 0}, "expected min_frames >= 1, got 0"),
-        ({"persons": 0}, "expected at least 1 person, got 0"),
+        ({"persons": 0}, "expected persons >= 1, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(folder, tmp_path / "s", **({"skeleton": "coco17"} | options))
