@@ -220,19 +220,26 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.training.config import Config, ModelConfig, TrainConfig  # noqa: PLC0415
-    from pcm3.training.presets import PRESETS, get_preset  # noqa: PLC0415
+    from pcm3.training.presets import PRESETS, get_preset, post_distillation  # noqa: PLC0415
     from pcm3.training.pretrain import pretrain  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset", default="small")
-    preset_name = peek.parse_known_args(list(arguments))[0].preset
-    chosen = get_preset(preset_name)
+    peek.add_argument("--phase", default="pretrain")
+    peek.add_argument("--from", dest="start", type=Path)
+    early = peek.parse_known_args(list(arguments))[0]
+    chosen = get_preset(early.preset)
+    if early.phase == "post-distill":
+        if early.start is None:
+            raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
+        chosen = post_distillation(Run(early.start).load_config())
 
     @dataclass
     class Options:
-        """Pretrain PCM3 on the training part of a store.
+        """Pretrain on the training part of a store.
 
-        The defaults shown are the chosen preset's.
+        The defaults shown are the chosen preset's, or those of the run that it goes on from.
         """
 
         data: Annotated[
@@ -241,7 +248,15 @@ def _pretrain(arguments: Sequence[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
             str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
-        ] = preset_name
+        ] = early.preset
+        phase: Annotated[
+            Literal["pretrain", "post-distill"],
+            tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
+        ] = "pretrain"
+        start: Annotated[
+            Path | None,
+            tyro.conf.arg(name="from", help="Run whose weights to start from."),
+        ] = None
         protocol: Annotated[
             str, tyro.conf.arg(help="Training part: xsub, xview, fold:K, COLUMN:values or all.")
         ] = chosen.protocol
@@ -253,7 +268,8 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
     options = _parse(Options, "pretrain", arguments)
     config = Config(options.model, options.train, options.protocol)
-    records = pretrain(config, [Store(path) for path in options.data], options.out)
+    stores = [Store(path) for path in options.data]
+    records = pretrain(config, stores, options.out, start=options.start)
     last = records[-1] if records else {"epoch": 0}
     _finish(
         "pretrain",

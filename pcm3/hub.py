@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcm3._files import replacing
+from pcm3._official import fill, gru_width, pcm3_for, read_weights, rename_pcm3
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import Skeleton, Stream
+from pcm3.skeleton import NTU25, Skeleton, Stream
 
 _ENCODERS: dict[str, type[Encoder]] = {"GRUEncoder": GRUEncoder}
 
@@ -84,6 +86,63 @@ def load_encoder(file: str | Path) -> Pretrained:
         raise SkeletonFormatError(
             f"{file}: the header does not describe the weights ({type(error).__name__}: {what})"
         ) from None
+
+
+class Official(NamedTuple):
+    """A published checkpoint.
+
+    Attributes:
+        encoder: In evaluation mode.
+        model: The whole method, where the checkpoint holds more than the encoder.
+        unused: Names in the checkpoint that nothing was made of.
+    """
+
+    encoder: Encoder
+    model: nn.Module | None
+    unused: tuple[str, ...]
+
+
+def load_official(
+    source: str | Path | Mapping[str, Any],
+    method: Literal["pcm3"] = "pcm3",
+    *,
+    skeleton: Skeleton = NTU25,
+    persons: int = 2,
+    in_channels: int = 3,
+    hidden: int | None = None,
+) -> Official:
+    """Load a checkpoint of the authors' code, the whole model or the encoder alone.
+
+    What wrappers leave (``module.``, ``state_dict``) is taken off; nothing in the file is executed.
+
+    Args:
+        source: The file, or the state dict itself.
+        method: Whose checkpoint it is.
+        skeleton: Joint layout it was trained on.
+        persons: Persons it was trained on.
+        in_channels: Coordinates it was trained on.
+        hidden: Width of one GRU to insist on; by default what the checkpoint has.
+
+    Raises:
+        ValueError: If there is no such method.
+        SkeletonFormatError: Naming the weights that are missing or of another shape.
+
+    Example:
+        >>> encoder = load_official("xsub_joint.pth.tar").encoder            # doctest: +SKIP
+    """
+    if method != "pcm3":
+        raise ValueError(f"expected method 'pcm3', got {method!r}")
+    weights, name = read_weights(source)
+    renamed = rename_pcm3(weights)
+    hidden = hidden or gru_width(renamed, name)
+    layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.layers.")})
+    encoder = GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
+    if "queue.anchors" not in renamed:
+        unused = fill(encoder, renamed, name, prefix="encoder.")
+        return Official(encoder.eval(), None, unused)
+    model = pcm3_for(encoder, skeleton, renamed, name)
+    unused = fill(model, renamed, name)
+    return Official(model.encoder.eval(), model, unused)
 
 
 def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:

@@ -18,6 +18,7 @@ from pcm3.augment import (
     OneOf,
     RandomMix,
     Shear,
+    TemporalClip,
     TemporalCropResize,
     TopologyMask,
 )
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from pcm3.data.dataset import ClipDataset
     from pcm3.training.config import TrainConfig
 
-Positive = Literal["intra", "inter", "mask", "predict"]
+Positive = Literal["intra", "inter", "mask", "predict", "clip"]
+PCM3_POSITIVES: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
+Result = Literal["query", "key"]
 PromptPosition = Literal["pre_norm", "post_norm"]
 Transform = Callable[..., Tensor]
 
@@ -51,6 +54,7 @@ class Views:
         inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``.
         mask: ``(N, T, V, M)``, True where ``source`` is hidden.
         offsets: Channel offset of the task prompt for each use, by name; empty without prompts.
+        clip: Short clip of ``key``, for the query alone ``(N, C, T, V, M)``; None without it.
     """
 
     intra: Tensor
@@ -59,6 +63,7 @@ class Views:
     inter: MixedClips
     mask: Tensor
     offsets: Mapping[str, Tensor] = field(default_factory=dict)
+    clip: Tensor | None = None
 
     @property
     def masked(self) -> Tensor:
@@ -84,9 +89,9 @@ class PCM3(nn.Module):
     r"""Contrastive learning and masked prediction that serve each other.
 
     .. math::
-        L = \sum_v L^v_{Info} + \lambda_{kl} \sum_v L^v_{KL} + \lambda_m L_{Mask}
+        L = \lambda_c \sum_v L^v_{Info} + \lambda_{kl} \sum_v L^v_{KL} + \lambda_m L_{Mask}
 
-    over the positive pairs v in intra, inter, mask and predict. Calling the model on a batch
+    over the positive pairs v: intra, inter, mask and predict, and in PCM3++ clip. Calling the model on a batch
     draws the views, updates the key encoder and returns the losses; in training mode the keys
     then enter the queue.
 
@@ -95,6 +100,14 @@ class PCM3(nn.Module):
     ``positives=("intra", "inter")`` (naive multi-task). Table 8: ``positives``, ``kl_weight=0``.
     Table 9: ``domain_prompts``, ``task_prompts``. Table 10: ``masking``. The gradient
     ablation: ``semantic_guidance=False``.
+
+    PCM3++ adds the clip view (``positives=("intra", "inter", "mask", "predict", "clip")``): a short
+    clip of the key view goes to the query encoder, so both sides share their spatial transform and
+    differ in time alone. Its second phase, post-distillation, goes on from trained weights with the
+    distillation terms alone (``info_nce_weight=0, mask_weight=0``) and takes the key encoder as the
+    result. The survey leaves open how long clips are (here a quarter to a half of the frames, see
+    ``TemporalClip``), whether masked prediction stays on in post-distillation (here it does not)
+    and where prompts are added (here an argument, as for PCM3).
 
     Args:
         encoder: The query encoder f; the trained result.
@@ -107,7 +120,8 @@ class PCM3(nn.Module):
         temperature: tau of InfoNCE.
         student_temperature: tau_q of the relational distillation.
         teacher_temperature: tau_k of the relational distillation.
-        positives: The positive pairs, any of ``intra``, ``inter``, ``mask``, ``predict``.
+        positives: The positive pairs, any of ``intra``, ``inter``, ``mask``, ``predict``, ``clip``.
+        info_nce_weight: lambda_c; 0 leaves InfoNCE out and keeps the distillation.
         mask_weight: lambda_m; 0 leaves masked prediction out.
         kl_weight: lambda_kl; 0 leaves the distillation out.
         semantic_guidance: Whether the contrastive gradient of the predicted view reaches the
@@ -121,14 +135,18 @@ class PCM3(nn.Module):
         source_spatial: Transform of the clips to be masked; shear by default.
         mixing: Gives the inter view; one draw a batch by default, as in the published code.
         masking: Gives the mask; one draw a batch by default, as in the published code.
+        clipping: Gives the clip view from the key view; ``TemporalClip()`` by default, which
+            zeroes the frames outside, ``TemporalClip(mode="crop")`` resizes those inside.
         decoder_hidden: Width of the masked-motion decoder.
+        result: Which encoder is the result, for ``features`` and for export.
 
     Raises:
         ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
             not fit.
 
     Source:
-        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023.
+        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023. PCM3++: Sec. 3 of
+        their later survey and benchmark of self-supervised skeleton representation learning.
 
     Example:
         >>> from pcm3.encoders import GRUEncoder
@@ -152,7 +170,8 @@ class PCM3(nn.Module):
         temperature: float = 0.07,
         student_temperature: float = 0.1,
         teacher_temperature: float = 0.05,
-        positives: Sequence[Positive] = ("intra", "inter", "mask", "predict"),
+        positives: Sequence[Positive] = PCM3_POSITIVES,
+        info_nce_weight: float = 1.0,
         mask_weight: float = 40.0,
         kl_weight: float = 1.0,
         semantic_guidance: bool = True,
@@ -164,24 +183,30 @@ class PCM3(nn.Module):
         source_spatial: Transform | None = None,
         mixing: Callable[..., MixedClips] | None = None,
         masking: Transform | None = None,
+        clipping: Transform | None = None,
         decoder_hidden: int = 512,
+        result: Result = "query",
     ) -> None:
         super().__init__()
-        _check_arguments(encoder, skeleton, positives, mask_weight, kl_weight, prompt_position)
+        weights = {"info_nce": info_nce_weight, "mask": mask_weight, "kl": kl_weight}
+        _check_arguments(encoder, skeleton, positives, weights, prompt_position, result)
         self.skeleton = skeleton
         self.stream: Stream = stream
         self.frames = frames
         self.positives = tuple(positives)
+        self.info_nce_weight = info_nce_weight
         self.mask_weight = mask_weight
         self.kl_weight = kl_weight
         self.semantic_guidance = semantic_guidance
         self.prompt_position = prompt_position
+        self.result = result
 
         self.crop = crop or TemporalCropResize(size=frames)
         self.spatial = spatial or OneOf(JointJitter(), Shear())
         self.source_spatial = source_spatial or Shear()
         self.mixing = mixing or RandomMix(skeleton, same_on_batch=True)
         self.masking = masking or TopologyMask(skeleton, same_on_batch=True)
+        self.clipping = clipping or TemporalClip()
 
         size = {
             "joints": encoder.joints,
@@ -194,7 +219,7 @@ class PCM3(nn.Module):
         self.key_projector = MomentumTwin(self.projector, momentum)
         self.decoder = MaskedMotionDecoder(encoder.out_features, hidden=decoder_hidden, **size)
         self.queue = MemoryQueue(queue_size, embedding)
-        names = get_args(Positive) if domain_prompts else ()
+        names = _with_clip(self.positives) if domain_prompts else ()
         self.domain_prompts = nn.ModuleDict({name: DomainPrompt(**size) for name in names})
         tasks = ("contrast", "predict") if task_prompts else ()
         self.task_prompts = nn.ModuleDict(
@@ -243,14 +268,16 @@ class PCM3(nn.Module):
         intra, key, source = view(self.spatial), view(self.spatial), view(self.source_spatial)
         inter = self.mixing(intra, generator=generator)
         mask = self.masking(source, generator=generator)
-        return Views(intra, key, source, inter, mask, self._draw_offsets(clips.device, generator))
+        offsets = self._draw_offsets(clips.device, generator)
+        clip = self.clipping(key, generator=generator) if "clip" in self.positives else None
+        return Views(intra, key, source, inter, mask, offsets, clip)
 
     def _draw_offsets(
         self, device: torch.device, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         if not self.task_prompts:
             return {}
-        uses = (*get_args(Positive), "key", "decoder")
+        uses = (*_with_clip(self.positives), "key", "decoder")
         high = self._task_prompt("contrast").offsets
         drawn = torch.randint(high, (len(uses),), device=device, generator=generator)
         return dict(zip(uses, drawn, strict=True))
@@ -269,6 +296,10 @@ class PCM3(nn.Module):
             inputs["intra"] = views.intra
         if "inter" in self.positives:
             inputs["inter"] = views.inter.clips
+        if "clip" in self.positives:
+            if views.clip is None:
+                raise ValueError("expected views with a clip, as positives has one, got none")
+            inputs["clip"] = views.clip
         predicts = self.mask_weight > 0 or "predict" in self.positives
         if predicts or "mask" in self.positives:
             inputs["mask"] = views.masked
@@ -282,10 +313,8 @@ class PCM3(nn.Module):
             frames |= self._encode({"predict": self._composite(prediction, prompted, views)})
 
         terms = self._contrast(frames, views) if self.positives else {}
-        total = sum(
-            (term * self.kl_weight if name.startswith("kl") else term)
-            for name, term in terms.items()
-        )
+        weights = {"info_nce": self.info_nce_weight, "kl": self.kl_weight}
+        total = sum(term * weights[name.partition("/")[0]] for name, term in terms.items())
         if self.mask_weight > 0 and prediction is not None:
             terms["masked_mse"] = self.masked_mse(prediction, views.source, views.mask)
             total = total + self.mask_weight * terms["masked_mse"]
@@ -347,7 +376,10 @@ class PCM3(nn.Module):
             means = losses.view(len(self.positives), -1).mean(dim=1)
             return {f"{prefix}/{n}": m for n, m in zip(self.positives, means, strict=True)}
 
-        terms = per_view("info_nce", self.info_nce(query, target, anchors, reduction="none"))
+        terms: dict[str, Tensor] = {}
+        if self.info_nce_weight > 0:
+            losses = self.info_nce(query, target, anchors, reduction="none")
+            terms |= per_view("info_nce", losses)
         if self.kl_weight > 0:
             divergence = self.relational_kl(query, target, anchors, reduction="none")
             terms |= per_view("kl", divergence)
@@ -365,6 +397,15 @@ class PCM3(nn.Module):
         features = self._prompt_task("contrast", features, views.offsets.get("key"))
         return F.normalize(self.key_projector(features).float(), dim=1)
 
+    @property
+    def trained_encoder(self) -> Encoder:
+        """The encoder that pretraining is for: ``encoder``, or its momentum twin."""
+        if self.result == "query":
+            return self.encoder
+        twin = self.key_encoder.module
+        assert isinstance(twin, Encoder)
+        return twin
+
     def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
 
@@ -375,7 +416,7 @@ class PCM3(nn.Module):
             lengths: Valid frames of each clip ``(N,)``; T by default.
         """
         return sequence_features(
-            self.encoder, clips, lengths, self.skeleton, self.stream, self.frames
+            self.trained_encoder, clips, lengths, self.skeleton, self.stream, self.frames
         )
 
     def fit(self, dataset: ClipDataset, out: str | Path | None = None, **options: Any) -> PCM3:
@@ -420,13 +461,18 @@ class PCM3(nn.Module):
         return model
 
 
+def _with_clip(positives: Sequence[Positive]) -> tuple[Positive, ...]:
+    """Views that may carry prompts: PCM3's always, so that its ablations are of one size."""
+    return (*PCM3_POSITIVES, "clip") if "clip" in positives else PCM3_POSITIVES
+
+
 def _check_arguments(
     encoder: Encoder,
     skeleton: Skeleton,
     positives: Sequence[str],
-    mask_weight: float,
-    kl_weight: float,
+    weights: Mapping[str, float],
     prompt_position: str,
+    result: str,
 ) -> None:
     if encoder.joints != len(skeleton):
         raise ValueError(
@@ -435,10 +481,19 @@ def _check_arguments(
         )
     if len(set(positives)) != len(positives) or not set(positives) <= set(get_args(Positive)):
         raise ValueError(f"expected positives among {get_args(Positive)}, got {positives!r}")
-    if mask_weight < 0 or kl_weight < 0:
-        raise ValueError(f"expected weights >= 0, got mask {mask_weight} and kl {kl_weight}")
-    if not positives and mask_weight == 0:
-        raise ValueError("expected positives or mask_weight > 0: nothing is left to learn")
+    if min(weights.values()) < 0:
+        raise ValueError(
+            "expected weights >= 0, got "
+            + ", ".join(f"{name} {weight}" for name, weight in weights.items())
+        )
+    contrasts = positives and (weights["info_nce"] or weights["kl"])
+    if not contrasts and weights["mask"] == 0:
+        raise ValueError(
+            "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0: "
+            "nothing is left to learn"
+        )
+    if result not in get_args(Result):
+        raise ValueError(f"expected result among {get_args(Result)}, got {result!r}")
     if prompt_position not in get_args(PromptPosition):
         raise ValueError(
             f"expected prompt_position among {get_args(PromptPosition)}, got {prompt_position!r}"

@@ -12,13 +12,15 @@ from pcm3.augment import (
     RandomMask,
     RandomMix,
     Shear,
+    TemporalClip,
     TemporalCropResize,
     TopologyMask,
 )
+from pcm3.augment.temporal import ClipMode
 from pcm3.encoders import GRUEncoder
 from pcm3.encoders.base import Pool
 from pcm3.encoders.gru import Direction
-from pcm3.methods.pcm3 import PCM3, Positive, PromptPosition
+from pcm3.methods.pcm3 import PCM3, PCM3_POSITIVES, Positive, PromptPosition, Result
 from pcm3.skeleton import Skeleton, Stream
 
 
@@ -52,8 +54,10 @@ class ModelConfig:
     """Of the relational distillation's student."""
     teacher_temperature: float = 0.05
     """Of the relational distillation's teacher."""
-    positives: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
-    """Positive pairs of contrastive learning."""
+    positives: tuple[Positive, ...] = PCM3_POSITIVES
+    """Positive pairs of contrastive learning; clip is PCM3++'s."""
+    info_nce_weight: float = 1.0
+    """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
     mask_weight: float = 40.0
     """Weight of masked prediction; 0 leaves it out."""
     kl_weight: float = 1.0
@@ -82,6 +86,12 @@ class ModelConfig:
     """Frames that share one draw of hidden parts."""
     same_on_batch: bool = True
     """Draw mix and mask once for a batch (published code) or for each sample."""
+    clip_ratio: tuple[float, float] = (0.25, 0.5)
+    """Range of the share of the key view's frames that the clip view keeps."""
+    clip_mode: ClipMode = "mask"
+    """Zero the frames outside the clip, or resize those inside."""
+    result: Result = "query"
+    """Which encoder is the result."""
 
     def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> PCM3:
         """Build the model for data of a skeleton, a number of persons and of coordinates."""
@@ -105,6 +115,7 @@ class ModelConfig:
             student_temperature=self.student_temperature,
             teacher_temperature=self.teacher_temperature,
             positives=self.positives,
+            info_nce_weight=self.info_nce_weight,
             mask_weight=self.mask_weight,
             kl_weight=self.kl_weight,
             semantic_guidance=self.semantic_guidance,
@@ -116,7 +127,9 @@ class ModelConfig:
             source_spatial=Shear(self.shear),
             mixing=RandomMix(skeleton, same_on_batch=self.same_on_batch),
             masking=masking,
+            clipping=TemporalClip(self.clip_ratio, self.clip_mode),
             decoder_hidden=self.decoder_hidden,
+            result=self.result,
         )
 
     def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int) -> GRUEncoder:

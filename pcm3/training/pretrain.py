@@ -19,11 +19,17 @@ from pcm3.evaluation.recognition import check_labels, evaluate_knn
 from pcm3.hub import Pretrained
 from pcm3.methods.pcm3 import PCM3
 from pcm3.training.config import Config
+from pcm3.training.run import Run
 from pcm3.training.trainer import fit
 
 
 def pretrain(
-    config: Config, stores: Store | Sequence[Store], out: str | Path, *, quiet: bool = False
+    config: Config,
+    stores: Store | Sequence[Store],
+    out: str | Path,
+    *,
+    start: str | Path | None = None,
+    quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Pretrain on the training part of one or more stores, or continue a run that was stopped.
 
@@ -32,14 +38,16 @@ def pretrain(
         stores: The data; only the protocol's training part of each is seen. The nearest-neighbour
             checks during training are made on the first.
         out: The run folder.
+        start: A run folder whose last checkpoint gives the weights to start from; the optimiser
+            starts afresh.
         quiet: Show no progress.
 
     Returns:
         One record of metrics for each epoch.
 
     Raises:
-        ValueError: If the folder holds a run with other settings or other data, or the stores do
-            not fit together.
+        ValueError: If the folder holds a run with other settings or other data, the stores do
+            not fit together, or the weights to start from are of another model.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
     train = [split(store, config.protocol)[0] for store in stores]
@@ -55,7 +63,21 @@ def pretrain(
     model = config.model.build(first.skeleton, persons, first.channels)
     monitor = _knn_monitor(first, train[0], persons, config, quiet)
     settings = json.loads(config.to_json())
+    if start is not None:
+        _load(model, Run(start))
+        settings["start"] = Path(start).resolve().name
     return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
+
+
+def _load(model: PCM3, run: Run) -> None:
+    state = run.load_checkpoint()
+    if state is None:
+        raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"{run.path} is of another model: {what:.300}") from None
 
 
 def _knn_monitor(
@@ -77,7 +99,7 @@ def _knn_monitor(
         return None
 
     def monitor(model: PCM3) -> dict[str, float]:
-        view = Pretrained(model.encoder, model.skeleton, model.stream, model.frames)
+        view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
         return {"knn": evaluate_knn(view, gallery, queries)["top1"]}
 
     return monitor

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from pcm3._files import replacing
+from pcm3.training.config import Config
 
 
 class Run:
@@ -51,6 +52,16 @@ class Run:
                 "give one, xsub say"
             )
         return protocol
+
+    def load_config(self) -> Config:
+        """The settings that the run was trained with.
+
+        Raises:
+            ValueError: If the folder holds no run of the command.
+        """
+        if not self.config.is_file():
+            raise ValueError(f"expected a run folder with a config.json, got {self.path}")
+        return Config.from_json(self.config.read_text())
 
     def claim(self, settings: dict[str, Any]) -> None:
         """Write the settings of a new run; refuse to continue one that has others.

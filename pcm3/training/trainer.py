@@ -120,7 +120,7 @@ def fit(
             if stop:
                 raise Interrupted(f"stopped after epoch {epoch + 1}, {step} steps")
     if run:
-        view = Pretrained(model.encoder, model.skeleton, model.stream, model.frames)
+        view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
         save_encoder(run.encoder, view._replace(normalization=dataset.normalization))
     return records
 

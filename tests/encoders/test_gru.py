@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pcm3.encoders import Encoder, GRUEncoder
 from pcm3.heads import Projector
+from pcm3.hub import load_official
 from pcm3.prompts import DomainPrompt
 from pcm3.skeleton import KINECT20
 
@@ -246,23 +247,10 @@ def test_clips_that_do_not_fit(shape: tuple[int, ...]) -> None:
     assert str(shape) in str(raised.value)
 
 
-def reference_weights(recorded: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The reference encoder's weights under this encoder's names."""
-    prefix, weights = "state/encoder_q.", {}
-    for key, value in recorded.items():
-        name = key.removeprefix(prefix)
-        if name.startswith("encoder.gru."):
-            kind, layer = name.removeprefix("encoder.gru.").removesuffix("_reverse").rsplit("_l", 1)
-            weights[f"layers.{layer}.{int(name.endswith('_reverse'))}.{kind}_l0"] = value
-        elif name.startswith("input_norm."):
-            weights[name] = value
-    return weights
-
-
 def test_recorded_reference_features(golden: Callable[[str], dict[str, Any]]) -> None:
     recorded = {key: torch.as_tensor(value) for key, value in golden("pcm3_encoder").items()}
-    encoder = GRUEncoder(hidden=16)
-    encoder.load_state_dict(reference_weights(recorded))
+    weights = {key.removeprefix("state/"): v for key, v in recorded.items() if "state/" in key}
+    encoder = load_official(weights).encoder
     projector = Projector(32, 16)
     fc = "state/encoder_q.fc."
     projector.load_state_dict(

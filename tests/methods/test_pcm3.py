@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from pcm3.augment import MixedClips, RandomMask, RandomMix, TopologyMask
+from pcm3.augment import MixedClips, RandomMask, RandomMix, TemporalClip, TopologyMask
 from pcm3.encoders import GRUEncoder
+from pcm3.hub import load_official
 from pcm3.methods import PCM3, Views
 from pcm3.methods.pcm3 import PCM3Output
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 POSITIVES = ("intra", "inter", "mask", "predict")
+PLUS_PLUS = (*POSITIVES, "clip")
 
 
 def tiny(skeleton: Skeleton = NTU25, persons: int = 2, **options: Any) -> PCM3:
@@ -50,43 +52,14 @@ def gradients(module: nn.Module) -> dict[str, Tensor | None]:
 # --- recorded numbers -----------------------------------------------------------------------------
 
 
-def reference_weights(recorded: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The reference step's weights under this method's names."""
-    weights = {}
-    for key, value in recorded.items():
-        owner, _, name = key.removeprefix("state/").partition(".")
-        if owner in ("encoder_q", "encoder_k"):
-            prefix, module = ("", "") if owner == "encoder_q" else ("key_", "module.")
-            if name.startswith("fc."):
-                weights[f"{prefix}projector.{module}{name.removeprefix('fc.')}"] = value
-            elif name.startswith("input_norm."):
-                weights[f"{prefix}encoder.{module}{name}"] = value
-            else:
-                kind, layer = name.removeprefix("encoder.gru.").rsplit("_l", 1)
-                layer, _, reverse = layer.partition("_")
-                at = f"layers.{layer}.{int(bool(reverse))}.{kind}_l0"
-                weights[f"{prefix}encoder.{module}{at}"] = value
-        elif owner == "linear":
-            weights[f"decoder.adapter.{name}"] = value
-        elif owner == "recons_decoder":
-            own = name.replace("decoder.", "gru.").replace("reconstruction.", "output.")
-            weights[f"decoder.{own}"] = value
-    weights["queue.anchors"] = recorded["state/queue"].T.contiguous()
-    weights["queue.position"] = recorded["state/queue_ptr"][0]
-    return weights
-
-
 def test_recorded_reference_step(golden: Callable[[str], dict[str, Any]]) -> None:
     recorded = {k: torch.as_tensor(v) for k, v in golden("pcm3_step_no_prompt").items()}
-    model = PCM3(
-        GRUEncoder(25, hidden=16),
-        embedding=16,
-        queue_size=64,
-        semantic_guidance=False,
-        domain_prompts=False,
-        task_prompts=False,
-    )
-    model.load_state_dict(reference_weights(recorded))
+    weights = {key.removeprefix("state/"): v for key, v in recorded.items() if "state/" in key}
+    model = load_official(weights).model
+    assert isinstance(model, PCM3)
+    model.train()
+    model.semantic_guidance = False
+    model.domain_prompts = model.task_prompts = nn.ModuleDict()
     lam = recorded["lam"].expand(6)
     views = Views(
         intra=recorded["view_intra"],
@@ -185,8 +158,10 @@ def slow_terms(model: PCM3, views: Views) -> dict[str, Tensor]:
         mixed[i] = (1 - lam) * key[i] + lam * key[partner]
         mixed[i] /= mixed[i].norm()
 
+    if views.clip is not None:
+        frames["clip"] = encode(model.encoder, views.clip, "clip")
     terms = {"masked_mse": (prediction - views.source)[hidden].square().mean()}
-    for name in POSITIVES:
+    for name in model.positives:
         query, target = (
             embed(model.projector, frames[name], name),
             mixed if name == "inter" else key,
@@ -201,10 +176,15 @@ def slow_terms(model: PCM3, views: Views) -> dict[str, Tensor]:
     return terms
 
 
+@pytest.mark.parametrize("positives", [POSITIVES, PLUS_PLUS], ids=["pcm3", "pcm3++"])
 @pytest.mark.parametrize("prompted", [True, False])
 @pytest.mark.parametrize("position", ["pre_norm", "post_norm"])
-def test_every_term_equals_its_definition(position: str, prompted: bool) -> None:
+def test_every_term_equals_its_definition(
+    position: str, prompted: bool, positives: tuple[str, ...]
+) -> None:
     model = tiny(
+        positives=positives,
+        info_nce_weight=2.0,
         prompt_position=position,
         domain_prompts=prompted,
         task_prompts=prompted,
@@ -222,10 +202,52 @@ def test_every_term_equals_its_definition(position: str, prompted: bool) -> None
     for name, wanted in expected.items():
         torch.testing.assert_close(output.terms[name], wanted, rtol=1e-4, atol=1e-5, msg=name)
     total = sum(
-        {"info_nce": 1.0, "kl": 0.5, "masked_mse": 3.0}[name.split("/")[0]] * float(term)
+        {"info_nce": 2.0, "kl": 0.5, "masked_mse": 3.0}[name.split("/")[0]] * float(term)
         for name, term in output.terms.items()
     )
     assert float(output.total) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["mask", "crop"])
+def test_clip_is_a_stretch_of_the_key_view(mode: str) -> None:
+    model = tiny(positives=PLUS_PLUS, clipping=TemporalClip((0.25, 0.5), mode))
+    views = views_of(model)
+    assert views.clip is not None
+    for clip, key in zip(views.clip, views.key, strict=True):
+        if mode == "crop":  # its first and last frame are frames of the key view
+            for frame in (clip[:, 0], clip[:, -1]):
+                assert (key - frame[:, None]).abs().amax(dim=(0, 2, 3)).min() < 1e-5
+            continue
+        kept = clip.abs().amax(dim=(0, 2, 3)) > 0
+        assert 4 <= int(kept.sum()) <= 8  # a quarter to a half of 16
+        at = kept.nonzero().flatten()
+        assert int(at[-1] - at[0]) + 1 == len(at)
+        assert torch.equal(clip[:, kept], key[:, kept])
+    assert tiny().make_views(clips_for(model)).clip is None
+    with pytest.raises(ValueError, match="expected views with a clip"):
+        model.loss(replace(views, clip=None))
+
+
+def test_clip_view_changes_no_other_view() -> None:
+    plain, plus = views_of(tiny()), views_of(tiny(positives=PLUS_PLUS))
+    for name in ("intra", "key", "source", "mask"):
+        assert torch.equal(getattr(plain, name), getattr(plus, name))
+
+
+def test_post_distillation_is_distillation_alone() -> None:
+    model = tiny(positives=PLUS_PLUS, info_nce_weight=0, mask_weight=0, result="key")
+    model(clips_for(model))  # moves the twin away from the query encoder
+    output = model(clips_for(model, seed=3))
+    assert set(output.terms) == {f"kl/{name}" for name in PLUS_PLUS}
+    total = sum(float(term) for term in output.terms.values())
+    assert float(output.total.detach()) == pytest.approx(total, rel=1e-5)
+    assert model.trained_encoder is model.key_encoder.module
+    assert tiny().trained_encoder is not tiny().key_encoder.module
+    clips = clips_for(model)
+    model.encoder.get_submodule("layers").requires_grad_(False)
+    for parameter in model.encoder.parameters():
+        parameter.data.zero_()
+    assert model.features(clips).abs().sum() > 0  # not the query encoder's
 
 
 def test_every_batch_norm_sees_each_view_by_itself() -> None:
@@ -637,8 +659,10 @@ def test_views_that_do_not_fit() -> None:
         ({"positives": ("intra", "clips")}, "expected positives among .*got"),
         ({"positives": ("intra", "intra")}, "expected positives among"),
         ({"positives": (), "mask_weight": 0}, "nothing is left to learn"),
-        ({"mask_weight": -1}, "weights >= 0, got mask -1"),
-        ({"kl_weight": -2}, "weights >= 0, got mask 40.0 and kl -2"),
+        ({"mask_weight": -1}, "weights >= 0, got info_nce 1.0, mask -1"),
+        ({"kl_weight": -2}, "weights >= 0, got .*mask 40.0, kl -2"),
+        ({"info_nce_weight": 0, "kl_weight": 0, "mask_weight": 0}, "nothing is left to learn"),
+        ({"result": "best"}, "expected result among .*got 'best'"),
         ({"prompt_position": "behind"}, "expected prompt_position among .*got 'behind'"),
         ({"temperature": 0}, "temperature > 0, got 0"),
         ({"teacher_temperature": 0}, "teacher_temperature > 0, got 0"),

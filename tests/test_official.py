@@ -1,0 +1,169 @@
+"""Published checkpoints: their names, wrappers and sizes, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pcm3 import NTU25, PCM3
+from pcm3.encoders import GRUEncoder
+from pcm3.errors import SkeletonFormatError
+from pcm3.hub import load_official
+
+HIDDEN = 128  # the smallest whose features have room for the published task prompts
+
+
+def model() -> PCM3:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(NTU25, hidden=HIDDEN, layers=2)
+    built = PCM3(encoder, NTU25, embedding=8, queue_size=16, decoder_hidden=4)
+    with torch.no_grad():
+        for tensor in built.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.randn_like(tensor).abs())
+    built.queue.position.fill_(5)
+    return built
+
+
+def published(built: PCM3) -> dict[str, Tensor]:
+    """The weights under the names of the authors' code, written out one by one."""
+    state, names = built.state_dict(), {}
+    for side, encoder, projector in (
+        ("q", "encoder", "projector"),
+        ("k", "key_encoder.module", "key_projector.module"),
+    ):
+        for layer in range(2):
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                for second, suffix in ((0, ""), (1, "_reverse")):
+                    theirs = f"encoder_{side}.encoder.gru.{kind}_l{layer}{suffix}"
+                    names[theirs] = f"{encoder}.layers.{layer}.{second}.{kind}_l0"
+        for entry in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            names[f"encoder_{side}.input_norm.{entry}"] = f"{encoder}.input_norm.{entry}"
+        for entry in ("0.weight", "0.bias", "2.weight", "2.bias"):
+            names[f"encoder_{side}.fc.{entry}"] = f"{projector}.{entry}"
+    for key in state:
+        if key.startswith("decoder.adapter."):
+            names[key.replace("decoder.adapter", "linear")] = key
+        elif key.startswith("decoder.gru."):
+            names[key.replace("decoder.gru", "recons_decoder.decoder")] = key
+        elif key.startswith("decoder.output."):
+            names[key.replace("decoder.output", "recons_decoder.reconstruction")] = key
+    weights = {theirs: state[ours] for theirs, ours in names.items()}
+    weights["queue"] = state["queue.anchors"].T
+    weights["queue_ptr"] = state["queue.position"].reshape(1)
+    for theirs, view in (("base", "intra"), ("mix", "inter"), ("mask",) * 2, ("recons", "predict")):
+        offset = state[f"domain_prompts.{view}.offset"]  # (C, V, M)
+        flat = [offset[c, v, m] for v in range(25) for c in range(3) for m in range(2)]
+        weights[f"{theirs}_prompt"] = torch.stack(flat).reshape(1, 1, 150)
+    for theirs, task in (("cl", "contrast"), ("mp", "predict")):
+        weights[f"{theirs}_prompt"] = state[f"task_prompts.{task}.vector"][None]
+    return weights
+
+
+def wrappers(weights: dict[str, Tensor]) -> dict[str, Any]:
+    return {
+        "bare": weights,
+        "module": {f"module.{key}": value for key, value in weights.items()},
+        "state_dict": {"epoch": 450, "state_dict": weights, "args": argparse.Namespace(lr=0.02)},
+        "model": {"model": {f"module.{key}": value for key, value in weights.items()}},
+    }
+
+
+@pytest.mark.parametrize("wrapper", ["bare", "module", "state_dict", "model"])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_whole_model(tmp_path: Path, wrapper: str, on_disk: bool) -> None:
+    built = model()
+    content = wrappers(published(built))[wrapper]
+    if on_disk:
+        torch.save(content, tmp_path / "checkpoint.pth.tar")
+    loaded = load_official(tmp_path / "checkpoint.pth.tar" if on_disk else content)
+    assert loaded.model is not None
+    assert loaded.unused == ()
+    assert loaded.encoder is loaded.model.encoder
+    wanted, found = built.state_dict(), loaded.model.state_dict()
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        assert torch.equal(found[key], value), key
+
+
+def test_encoder_alone() -> None:
+    built = model().eval()
+    weights = {
+        key.removeprefix("encoder_q."): value
+        for key, value in published(built).items()
+        if key.startswith("encoder_q.")
+    }
+    clips = torch.randn(2, 3, 9, 25, 2)
+    for names in (weights, {f"encoder_q.{key}": value for key, value in weights.items()}):
+        loaded = load_official(names, hidden=HIDDEN)
+        assert loaded.model is None
+        assert not loaded.encoder.training
+        assert torch.equal(loaded.encoder(clips), built.encoder(clips))
+        assert loaded.unused == tuple(
+            f"projector.{n}.{e}" for n in (0, 2) for e in ("weight", "bias")
+        )
+
+
+def test_prompts_of_another_size_are_left_out() -> None:
+    weights = published(model())
+    weights["cl_prompt"] = torch.zeros(1, 256)
+    loaded = load_official(weights)
+    assert isinstance(loaded.model, PCM3)
+    assert not loaded.model.task_prompts
+    assert loaded.unused == ("task_prompts.contrast.vector", "task_prompts.predict.vector")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder_q.encoder.gru.bias_hh_l1": None}, "encoder.layers.1.0.bias_hh_l0 is missing"),
+        ({"linear.0.bias": None}, "decoder.adapter.0.bias is missing"),
+        ({"queue": torch.zeros(9, 16)}, r"queue.anchors is (16, 9), expected (16, 8)"),
+        ({"encoder_q.input_norm.bias": torch.zeros(7)}, "input_norm.bias is (7,), expected (150,)"),
+        ({"encoder_q.encoder.gru.weight_hh_l0": None}, "expected the encoder's encoder.gru.weight"),
+    ],
+)
+def test_what_is_missing_is_named(change: dict[str, Tensor | None], message: str) -> None:
+    weights = {k: v for k, v in {**published(model()), **change}.items() if v is not None}
+    with pytest.raises(SkeletonFormatError, match=re.escape(message)):
+        load_official(weights)
+
+
+def test_wrong_hidden_size_is_named() -> None:
+    message = re.escape("weight_ih_l0 is (384, 150), expected (96, 150)")
+    with pytest.raises(SkeletonFormatError, match=message):
+        load_official(published(model()), hidden=32)
+
+
+class Gadget:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return print, ("executed",)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "evil.pth"
+    torch.save({"state_dict": published(model()), "extra": Gadget()}, file)
+    with pytest.raises(SkeletonFormatError, match=r"evil\.pth: not a checkpoint of plain tensors"):
+        load_official(file)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(SkeletonFormatError, match=r"nowhere\.pth: no such file"):
+        load_official(tmp_path / "nowhere.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(SkeletonFormatError, match=r"text\.pth: not a checkpoint"):
+        load_official(tmp_path / "text.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(SkeletonFormatError, match="expected named weights, got list"):
+        load_official(tmp_path / "list.pth")
+    with pytest.raises(SkeletonFormatError, match="found no tensor"):
+        load_official({"epoch": 3})
+    with pytest.raises(ValueError, match="expected method 'pcm3', got 'moco'"):
+        load_official({}, "moco")  # type: ignore[arg-type]
