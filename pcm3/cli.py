@@ -281,24 +281,30 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    """Evaluate a run's encoder: linear, knn."""
+    """Evaluate a run's encoder, or several together: linear, knn."""
     from tyro.conf import Positional  # noqa: PLC0415
 
     from pcm3.data.splits import split  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import dataset_for  # noqa: PLC0415
+    from pcm3.evaluation.fusion import fuse  # noqa: PLC0415
     from pcm3.evaluation.linear import SGDProbe  # noqa: PLC0415
-    from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear  # noqa: PLC0415
+    from pcm3.evaluation.recognition import (  # noqa: PLC0415
+        evaluate_knn,
+        linear_scores,
+        summarize,
+    )
     from pcm3.hub import load_encoder  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
 
     def options(
         task: Positional[Literal["linear", "knn"]],
-        run: Path,
+        run: tuple[Path, ...],
         data: Path,
         protocol: str | None = None,
         solver: Literal["logistic", "sgd"] = "logistic",
         sgd: SGDProbe = SGDProbe(),  # noqa: B008
+        weights: tuple[float, ...] | None = None,
         k: int = 1,
         json: bool = False,
     ) -> None:
@@ -307,25 +313,33 @@ def _evaluate(arguments: Sequence[str]) -> None:
         Args:
             task: linear fits a linear classifier on the training part; knn looks up the nearest
                 training sequence.
-            run: The run folder.
+            run: The run folder; of linear several, usually of joint, bone and motion, whose
+                classifiers' scores are added. The result goes to the first.
             data: The store.
             protocol: Training and test part: xsub, xview, fold:K, COLUMN:values; the run's own
                 by default.
             solver: Of linear: logistic regression on cached features, or the reference
                 recipe.
             sgd: Schedule of the reference recipe.
+            weights: Of several runs' scores; equal by default.
             k: Of knn: neighbours that vote.
             json: Print the result as JSON on the last line.
         """
-        folder = Run(run)
-        pretrained = load_encoder(folder.encoder)
+        folders = [Run(path) for path in run]
         store = Store(data)
-        protocol = protocol or folder.protocol()
+        protocol = protocol or folders[0].protocol()
         if protocol == "all":
             raise ValueError("protocol 'all' would test on training data; give another --protocol")
-        training, test = (dataset_for(pretrained, store, part) for part in split(store, protocol))
+        if task == "knn" and len(folders) > 1:
+            raise ValueError(f"knn evaluates one run, got {len(folders)}")
+        parts, scores = split(store, protocol), []
+        for folder in folders:
+            pretrained = load_encoder(folder.encoder)
+            training, test = (dataset_for(pretrained, store, part) for part in parts)
+            if task == "linear":
+                scores.append(linear_scores(pretrained, training, test, solver, sgd))
         if task == "linear":
-            metrics = evaluate_linear(pretrained, training, test, solver, sgd)
+            metrics = summarize(fuse(scores, weights), test)
         else:
             metrics = evaluate_knn(pretrained, training, test, k)
         result = {
@@ -339,8 +353,15 @@ def _evaluate(arguments: Sequence[str]) -> None:
         }
         variant = f"_k{k}" if task == "knn" and k > 1 else ""
         variant += "_sgd" if task == "linear" and solver == "sgd" else ""
+        if len(folders) > 1:
+            variant += "_fused"
+            result["weights"] = weights
+            result["runs"] = [
+                {"run": folder.path.resolve().name, "top1": summarize(each, test)["top1"]}
+                for folder, each in zip(folders, scores, strict=True)
+            ]
         name = f"{task}{variant}_{result['store']}_{protocol.replace(':', '_')}"
-        file = folder.write_result(name, result)
+        file = folders[0].write_result(name, result)
         _finish(
             f"evaluate {task}",
             metrics,

@@ -222,7 +222,8 @@ def test_evaluate_linear(folder: Path, capsys: Capture, protocol: str) -> None:
         extract_features(pretrained, SkeletonDataset(store, part))
         for part in split(store, protocol)
     )
-    right = logistic_probe(training, test.values) == test.labels
+    scores = logistic_probe(training, test.values, len(store.class_names))
+    right = scores.argmax(dim=1) == test.labels
     assert result["metrics"]["top1"] == pytest.approx(float(right.float().mean()))
     file = folder / "run/results" / f"linear_store_{protocol.replace(':', '_')}.json"
     written = json.loads(file.read_text())
@@ -253,6 +254,70 @@ def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
     assert "knn xsub: top-1 " in capsys.readouterr().out
     results = {file.name for file in (folder / "run/results").glob("knn*")}
     assert results == {"knn_store_xsub.json", "knn_k2_store_xsub.json"}
+
+
+def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    other = tmp_path / "bone"
+    more = ["--train.epochs", "1", "--model.stream", "bone"]
+    assert main(pretrain(folder / "store", other, *more)) == 0
+    capsys.readouterr()
+    store, scores = Store(folder / "store"), []
+    runs = [folder / "run", other]
+    for run in runs:
+        pretrained = load_encoder(run / "encoder.safetensors")
+        training, test = (
+            extract_features(pretrained, SkeletonDataset(store, part))
+            for part in split(store, "xsub")
+        )
+        scores.append(logistic_probe(training, test.values, len(store.class_names)))
+    fused = (0.3 * scores[0] + 0.7 * scores[1]).argmax(1) == test.labels
+    arguments = ["evaluate", "linear", "--data", f"{folder}/store", "--run", *map(str, runs)]
+    result = run_json(capsys, [*arguments, "--weights", "0.3", "0.7"])
+    assert result["metrics"]["top1"] == pytest.approx(float(fused.float().mean()))
+    written = json.loads((runs[0] / "results/linear_fused_store_xsub.json").read_text())
+    assert written["weights"] == [0.3, 0.7]
+    assert [each["run"] for each in written["runs"]] == ["run", "bone"]
+    assert "expected a weight for each of 2" in one_error(capsys, [*arguments, "--weights", "1"])
+    arguments[1] = "knn"
+    assert "knn evaluates one run, got 2" in one_error(capsys, arguments)
+
+
+def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    positives = ["--model.positives", "intra", "inter", "mask", "predict", "clip"]
+    assert main(pretrain(folder / "store", first, "--train.epochs", "3", *positives)) == 0
+    capsys.readouterr()
+    data = ["--data", f"{folder}/store", "--out", str(second)]
+    result = run_json(capsys, ["pretrain", "--phase", "post-distill", "--from", str(first), *data])
+    terms = {name for name in result["metrics"] if "/" in name}
+    assert terms == {f"kl/{view}" for view in positives[1:]}
+    config, before = (json.loads(Run(run).config.read_text()) for run in (second, first))
+    assert config["start"] == "first"
+    assert config["train"]["epochs"] == 1
+    assert config["train"]["lr"] == pytest.approx(before["train"]["lr"] / 10)
+    assert config["model"] == before["model"] | {
+        "info_nce_weight": 0, "mask_weight": 0, "result": "key"
+    }  # fmt: skip
+    exported = load_encoder(second / "encoder.safetensors").encoder.state_dict()
+    trained = Run(second).load_checkpoint()["model"]
+    for name, value in exported.items():
+        assert torch.equal(value, trained[f"key_encoder.module.{name}"]), name
+    started = Run(first).load_checkpoint()["model"]
+    moved = started["key_encoder.module.layers.0.0.weight_ih_l0"]
+    assert not torch.equal(moved, trained["key_encoder.module.layers.0.0.weight_ih_l0"])
+    torch.testing.assert_close(  # it went on from there
+        moved, trained["key_encoder.module.layers.0.0.weight_ih_l0"], rtol=0, atol=0.01
+    )
+    missing = ["pretrain", "--phase", "post-distill", *data]
+    assert "give it as --from RUN" in one_error(capsys, missing)
+    other = ["--from", str(tmp_path), *data]
+    line = one_error(capsys, ["pretrain", "--phase", "post-distill", *other])
+    assert "expected a run folder with a config.json" in line
+    wide = ["--model.hidden", "9", "--from", str(first), "--data", f"{folder}/store"]
+    line = one_error(
+        capsys, ["pretrain", "--phase", "post-distill", *wide, "--out", f"{tmp_path}/wide"]
+    )
+    assert "first is of another model: " in line
 
 
 def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:

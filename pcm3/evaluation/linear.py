@@ -38,7 +38,7 @@ class SGDProbe:
 def sgd_probe(
     draw_training: Callable[[], Features], test: Tensor, classes: int, recipe: SGDProbe
 ) -> Tensor:
-    """Train a linear classifier by SGD and return its predictions of the last epoch.
+    """Train a linear classifier by SGD and return its scores of the last epoch.
 
     Args:
         draw_training: Gives the training features of an epoch: called once for each, so that
@@ -48,7 +48,7 @@ def sgd_probe(
         recipe: The schedule.
 
     Returns:
-        Predicted classes ``(N,)``.
+        Scores ``(N, classes)``, the logits.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -65,22 +65,29 @@ def sgd_probe(
         schedule.step()
     with torch.no_grad():
         scores: Tensor = classifier(test)
-        return scores.argmax(dim=1)
+    return scores
 
 
-def logistic_probe(training: Features, test: Tensor, regularization: float = 1.0) -> Tensor:
+def logistic_probe(
+    training: Features, test: Tensor, classes: int, regularization: float = 1.0
+) -> Tensor:
     """Fit multinomial logistic regression on standardised features, all at once.
 
     Args:
         training: Training features.
         test: Test features ``(N, D)``.
+        classes: Number of classes.
         regularization: scikit-learn's C, the inverse strength of the L2 penalty.
 
     Returns:
-        Predicted classes ``(N,)``.
+        Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
+        part lacks.
     """
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
     )
     classifier.fit(training.values.numpy(), training.labels.numpy())
-    return torch.as_tensor(classifier.predict(test.numpy()))
+    scores = torch.full((len(test), classes), -torch.inf)
+    found = torch.as_tensor(classifier.predict_log_proba(test.numpy()), dtype=torch.float32)
+    scores[:, torch.as_tensor(classifier.classes_)] = found
+    return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.features import extract_features, extract_random_crops
@@ -41,21 +42,39 @@ def evaluate_linear(
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
+    scores = linear_scores(pretrained, training, test, solver, recipe, regularization)
+    return summarize(scores, test)
+
+
+def linear_scores(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    solver: Solver = "logistic",
+    recipe: SGDProbe | None = None,
+    regularization: float = 1.0,
+) -> Tensor:
+    """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
-    test_features = extract_features(pretrained, test)
+    classes = len(test.class_names)
+    test_features = extract_features(pretrained, test).values
     recipe = recipe or SGDProbe()
     if solver == "sgd":
         generator = torch.Generator().manual_seed(recipe.seed)
-        predicted = sgd_probe(
+        return sgd_probe(
             lambda: extract_random_crops(pretrained, training, generator),
-            test_features.values,
-            len(test.class_names),
+            test_features,
+            classes,
             recipe,
         )
-    else:
-        features = extract_features(pretrained, training)
-        predicted = logistic_probe(features, test_features.values, regularization)
-    return _summary(predicted, test_features.labels, len(test.class_names))
+    features = extract_features(pretrained, training)
+    return logistic_probe(features, test_features, classes, regularization)
+
+
+def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
+    """``top1`` and ``per_class`` accuracies of scores ``(N, classes)`` for a test part."""
+    labels = torch.as_tensor(test.labels)
+    return _summary(scores.argmax(dim=1), labels, len(test.class_names))
 
 
 def evaluate_knn(

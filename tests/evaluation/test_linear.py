@@ -38,8 +38,8 @@ def features(separation: float, samples: int = 240, classes: int = 4) -> Feature
 
 def probe(kind: str, training: Features, test: Tensor) -> Tensor:
     if kind == "logistic":
-        return logistic_probe(training, test)
-    return sgd_probe(lambda: training, test, 4, RECIPE)
+        return logistic_probe(training, test, 4).argmax(1)
+    return sgd_probe(lambda: training, test, 4, RECIPE).argmax(1)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "sgd"])
@@ -60,18 +60,24 @@ def test_noise_is_read_at_chance(kind: str) -> None:
 def test_logistic_probe_is_blind_to_scale_and_shift() -> None:
     training, test = features(2), features(2, samples=200)
     scale, shift = 10.0 ** torch.arange(-4, 4), 100 * torch.arange(8.0)
-    plain = logistic_probe(training, test.values)
+    plain = logistic_probe(training, test.values, 4).argmax(1)
     moved = logistic_probe(
         Features(training.values.double() * scale + shift, training.labels),
         test.values.double() * scale + shift,
-    )
+        4,
+    ).argmax(1)
     assert accuracy(plain, moved) > 0.99
 
 
 def test_logistic_probe_predicts_the_labels_it_was_given() -> None:
     training = features(12)
     renamed = Features(training.values, training.labels * 3 + 2)
-    assert torch.equal(logistic_probe(renamed, training.values), renamed.labels)
+    scores = logistic_probe(renamed, training.values, 14)
+    assert torch.equal(scores.argmax(1), renamed.labels)
+    seen = torch.isin(torch.arange(14), renamed.labels)
+    assert torch.equal(scores.isfinite().all(0), seen)
+    assert torch.equal((scores == -torch.inf).all(0), ~seen)
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(len(scores)))
 
 
 def test_sgd_probe_draws_features_anew_every_epoch_and_repeats() -> None:
@@ -104,7 +110,8 @@ def test_sgd_probe_follows_its_schedule() -> None:
             speed[at] = 0.9 * speed[at] + gradient
             weights[at].data -= rate * speed[at]
     expected = classifier(test).argmax(1)
-    assert accuracy(sgd_probe(lambda: training, test, 4, recipe), expected) > 0.999
+    scores = sgd_probe(lambda: training, test, 4, recipe)
+    assert accuracy(scores.argmax(1), expected) > 0.999
 
 
 # --- metrics --------------------------------------------------------------------------------------
@@ -149,7 +156,8 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
 ) -> None:
     training, test = (extract_features(pretrained, part) for part in parts)
     metrics = evaluate_linear(pretrained, *parts, regularization=0.3)
-    right = (logistic_probe(training, test.values, 0.3) == test.labels).numpy()
+    predicted = logistic_probe(training, test.values, 3, 0.3).argmax(1)
+    right = (predicted == test.labels).numpy()
     assert metrics["top1"] == pytest.approx(right.mean())
     assert metrics["per_class"] == pytest.approx(
         [right[parts[1].labels == label].mean() for label in range(3)]

@@ -1,0 +1,42 @@
+"""Several encoders, usually of joint, bone and motion streams, judge together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+STREAM_WEIGHTS = (0.6, 0.6, 0.4)
+"""Of joint, bone and motion, as AimCLR fixes them (and HiCLR beside equal weights)."""
+
+
+def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Weighted sum of class scores.
+
+    Fix the weights before you look at test data: choosing them there is training on it.
+
+    Args:
+        scores: ``(N, classes)`` of each encoder's classifier, for the same sequences.
+        weights: One for each encoder; equal by default.
+
+    Returns:
+        ``(N, classes)``.
+
+    Raises:
+        ValueError: If there is nothing to fuse, or sizes differ.
+
+    Example:
+        >>> joint, bone = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.1, 0.9]])
+        >>> int(fuse([joint, bone]).argmax()), int(fuse([joint, bone], (0.9, 0.1)).argmax())
+        (1, 0)
+    """
+    weights = [1.0 / max(len(scores), 1)] * len(scores) if weights is None else list(weights)
+    if not scores or len(weights) != len(scores):
+        raise ValueError(
+            f"expected a weight for each of {len(scores)} encoders, at least one, got {weights}"
+        )
+    shapes = {tuple(each.shape) for each in scores}
+    if len(shapes) > 1:
+        raise ValueError(f"expected scores of one shape (N, classes), got {sorted(shapes)}")
+    return torch.stack([w * each for w, each in zip(weights, scores, strict=True)]).sum(dim=0)

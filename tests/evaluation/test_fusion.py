@@ -1,0 +1,34 @@
+"""Fusion of scores against a slow sum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcm3.evaluation.fusion import STREAM_WEIGHTS, fuse
+
+
+@pytest.mark.parametrize("weights", [None, STREAM_WEIGHTS, (1.0, 0.0, 0.0)])
+def test_weighted_sum(weights: tuple[float, ...] | None) -> None:
+    scores = [torch.randn(5, 4) for _ in range(3)]
+    fused = fuse(scores, weights)
+    for row in range(5):
+        for column in range(4):
+            parts = [float(each[row, column]) for each in scores]
+            used = weights or (1 / 3, 1 / 3, 1 / 3)
+            wanted = sum(w * part for w, part in zip(used, parts, strict=True))
+            assert float(fused[row, column]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_classes_that_none_has_seen_stay_impossible() -> None:
+    scores = torch.tensor([[0.0, -torch.inf]])
+    assert fuse([scores, scores], (0.6, 0.4))[0, 1] == -torch.inf
+
+
+def test_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="a weight for each of 0 encoders, at least one"):
+        fuse([])
+    with pytest.raises(ValueError, match=r"a weight for each of 1 encoders.*got \[0.5, 0.5\]"):
+        fuse([torch.zeros(2, 3)], (0.5, 0.5))
+    with pytest.raises(ValueError, match=r"one shape \(N, classes\), got \[\(2, 3\), \(2, 4\)\]"):
+        fuse([torch.zeros(2, 3), torch.zeros(2, 4)])
