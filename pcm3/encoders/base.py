@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -42,6 +43,25 @@ class Encoder(nn.Module, ABC):
         self.in_channels = in_channels
         self.persons = persons
         self.pooling = pool
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Encoder:
+        """Rebuild a trained encoder on the CPU, in evaluation mode; needs safetensors.
+
+        Args:
+            path: The ``encoder.safetensors`` of a run, or the run folder.
+
+        Raises:
+            SkeletonFormatError: If there is no such file, or it holds something else.
+            ValueError: If it is an encoder of another class.
+        """
+        from pcm3.hub import load_encoder  # noqa: PLC0415
+
+        path = Path(path)
+        encoder = load_encoder(path / "encoder.safetensors" if path.is_dir() else path).encoder
+        if not isinstance(encoder, cls):
+            raise ValueError(f"expected a {cls.__name__} in {path}, got {type(encoder).__name__}")
+        return encoder
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -157,12 +157,18 @@ class TrainConfig:
     """SGD with momentum 0.9, or AdamW."""
     lr: float = 0.02
     """Learning rate after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
     weight_decay: float = 1e-4
-    """On every parameter."""
+    """On every parameter, see decay_vectors."""
+    decay_vectors: bool = True
+    """Whether biases and other parameters of one axis decay too."""
     schedule: Literal["step", "cosine"] = "step"
-    """One tenfold drop, or a half cosine to zero."""
+    """One tenfold drop, or a half cosine to min_lr."""
     drop_epoch: int = 351
     """First epoch, counted from 0, of the dropped rate."""
+    min_lr: float = 0.0
+    """Where the cosine ends."""
     warmup_epochs: float = 0.0
     """Epochs over which the rate rises linearly from 0."""
     clip_norm: float = 0.0
@@ -197,6 +203,8 @@ class TrainConfig:
                 raise ValueError(f"expected {name} >= {low}, got {getattr(self, name)}")
         if not self.lr > 0:
             raise ValueError(f"expected lr > 0, got {self.lr}")
+        if not 0 <= self.min_lr <= self.lr:
+            raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     if config.schedule == "step":
         return config.lr * (0.1 if epoch >= config.drop_epoch else 1.0)
     done = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return config.min_lr + (config.lr - config.min_lr) * cosine
 
 
 def _launch(config: TrainConfig) -> Fabric:
@@ -158,9 +159,16 @@ def _steps_per_epoch(sequences: int, config: TrainConfig, devices: int) -> int:
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if not config.decay_vectors:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    decay = config.weight_decay
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, weight_decay=decay)
 
 
 def _describe(model: PCM3, config: TrainConfig) -> dict[str, Any]:

@@ -187,6 +187,7 @@ def test_every_epoch_takes_every_sequence_once_in_a_new_order(store: Store) -> N
         ({"warmup_epochs": 2.0}, {0: 0, 0.5: 0.25, 1.5: 0.75, 2: 1, 6: 0.1}),
         ({"schedule": "cosine"}, {0: 1, 2.5: (1 + math.sqrt(0.5)) / 2, 5: 0.5, 10: 0}),
         ({"schedule": "cosine", "warmup_epochs": 2.0}, {1: 0.5, 2: 1, 6: 0.5, 10: 0}),
+        ({"schedule": "cosine", "min_lr": 0.01}, {0: 1, 5: 0.75, 10: 0.5}),
     ],
 )
 def test_learning_rate(settings: dict[str, Any], rates: dict[float, float]) -> None:
@@ -391,6 +392,27 @@ def test_a_run_with_other_settings_is_not_continued(
         pretrain(config, store, tmp_path, quiet=True)
     assert (tmp_path / "config.json").read_text() == before
     assert len(pretrain(SMALL, store, tmp_path, quiet=True)) == 1
+
+
+def test_published_schedule_of_mamp() -> None:
+    config = TrainConfig(
+        epochs=400, optimizer="adamw", lr=1e-3, schedule="cosine", min_lr=5e-4, warmup_epochs=20
+    )
+    for epoch, rate in ((10, 5e-4), (100, 9.47e-4), (210, 7.5e-4), (300, 5.81e-4), (400, 5e-4)):
+        assert learning_rate(config, epoch) == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_vectors_may_be_spared_the_decay(store: Store, optimizer: str) -> None:
+    """One step with decay and one without differ in the matrices alone."""
+    config = replace(TRAIN, epochs=1, batch_size=12, optimizer=optimizer, decay_vectors=False)
+    ends = []
+    for decay in (0.5, 0.0):
+        model = new_model()
+        fit(model, SkeletonDataset(store), replace(config, weight_decay=decay), quiet=True)
+        ends.append(dict(model.encoder.named_parameters()))
+    for name, parameter in ends[0].items():
+        assert torch.equal(parameter, ends[1][name]) == (parameter.ndim == 1), name
 
 
 def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: Path) -> None:
