@@ -1,4 +1,4 @@
-"""Small networks that stand on an encoder: projector, masked-motion decoder, classifier."""
+"""Small networks that stand on an encoder: projector, masked-motion decoder, classifiers."""
 
 from __future__ import annotations
 
@@ -88,3 +88,80 @@ class Classifier(nn.Linear):
         super().__init__(in_features, classes)
         nn.init.normal_(self.weight, std=0.01)
         nn.init.zeros_(self.bias)
+
+
+class ProbeHead(nn.Sequential):
+    """MAMP's linear-probe head: batch normalisation without weights, then a linear map.
+
+    Args:
+        in_features: Width D of the sequence feature.
+        classes: Number of classes.
+
+    Shapes:
+        ``(N, in_features)`` to class scores ``(N, classes)``.
+
+    Source:
+        The linear evaluation of MAE and MAMP.
+    """
+
+    def __init__(self, in_features: int, classes: int) -> None:
+        linear = nn.Linear(in_features, classes)
+        nn.init.trunc_normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
+        super().__init__(nn.BatchNorm1d(in_features, eps=1e-6, affine=False), linear)
+
+
+class FinetuneHead(nn.Module):
+    """MAMP's fine-tuning head: the mean over time and persons of every joint, and a small network.
+
+    Args:
+        in_features: Width D of a token.
+        joints: V.
+        classes: Number of classes.
+        hidden: Width of the hidden layer.
+        dropout: Probability of dropping an entry of a token.
+
+    Shapes:
+        Tokens ``(N, M, T', V, D)``, as ``TransformerEncoder.tokens`` gives them, to class scores
+        ``(N, classes)``.
+
+    Source:
+        The fine-tuning of MAMP.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        joints: int,
+        classes: int,
+        hidden: int = 2048,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.network = nn.Sequential(
+            nn.Linear(joints * in_features, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, classes),
+        )
+        for layer in self.network:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """Class scores of tokens ``(N, M, T', V, D)``.
+
+        Args:
+            tokens: The batch.
+            present: Persons to average over, boolean ``(N, M)``, at least one of each sample; as
+                ``TransformerEncoder.present`` gives it. All by default.
+        """
+        persons = rearrange(self.dropout(tokens).mean(dim=2), "n m v d -> n m (v d)")
+        if present is None:
+            features = persons.mean(dim=1)
+        else:
+            features = (persons * present[..., None]).sum(1) / present.sum(1, keepdim=True)
+        scores: Tensor = self.network(features)
+        return scores

@@ -1,11 +1,13 @@
-"""Projector, masked-motion decoder and classifier, recomputed by hand."""
+"""Projector, masked-motion decoder and classifiers, recomputed by hand."""
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pcm3.heads import Classifier, MaskedMotionDecoder, Projector
+from pcm3.encoders import TransformerEncoder
+from pcm3.heads import Classifier, FinetuneHead, MaskedMotionDecoder, ProbeHead, Projector
 
 
 def test_projector_is_linear_relu_linear() -> None:
@@ -85,3 +87,76 @@ def test_classifier_starts_near_zero() -> None:
     assert abs(float(weight.mean())) < 2e-4
     features = torch.randn(3, 400)
     torch.testing.assert_close(classifier(features), features @ weight.T)
+
+
+def count(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("classes", "probe", "finetune"), [(60, 15_420, 13_236_284), (120, 30_840, 13_359_224)]
+)
+def test_published_parameter_counts(classes: int, probe: int, finetune: int) -> None:
+    with torch.device("meta"):
+        encoder = TransformerEncoder()
+        heads = ProbeHead(256, classes), FinetuneHead(256, 25, classes)
+    assert [count(head) for head in heads] == [probe, finetune]
+    totals = {60: [6_351_420, 19_572_284], 120: [6_366_840, 19_695_224]}
+    assert [count(encoder, head) for head in heads] == totals[classes]
+
+
+def test_probe_head_normalizes_by_batch_or_running_statistics() -> None:
+    torch.manual_seed(0)
+    head = ProbeHead(64, 100)
+    assert not list(head[0].parameters())
+    linear = head[1]
+    assert isinstance(linear, nn.Linear)
+    assert not linear.bias.any()
+    assert abs(float(linear.weight.detach().std()) - 0.01) < 4e-4
+    features = torch.randn(7, 64) * 3 + 2
+    mean, var = features.mean(0), features.var(0, unbiased=False)
+    expected = (features - mean) / (var + 1e-6).sqrt() @ linear.weight.T
+    torch.testing.assert_close(head(features), expected)
+    running = 0.1 * mean, 0.9 + 0.1 * features.var(0)  # one training step from 0 and 1
+    expected = (features - running[0]) / (running[1] + 1e-6).sqrt() @ linear.weight.T
+    torch.testing.assert_close(head.eval()(features), expected)
+
+
+def test_finetune_head_is_joint_means_and_two_layers() -> None:
+    torch.manual_seed(0)
+    head = FinetuneHead(4, joints=5, classes=3, hidden=6).eval()
+    weights = head.network.state_dict()
+    for name in ("0", "3"):
+        bound = (6 / sum(weights[f"{name}.weight"].shape)) ** 0.5
+        assert 0.7 * bound < float(weights[f"{name}.weight"].abs().max()) <= bound
+        assert not weights[f"{name}.bias"].any()
+    tokens = torch.randn(2, 3, 7, 5, 4)
+    expected = []
+    for sample in tokens:
+        features = torch.zeros(20)
+        for v in range(5):
+            joint = sum(sample[m, t, v] for m in range(3) for t in range(7)) / 21
+            features[4 * v : 4 * v + 4] = joint
+        hidden = features @ weights["0.weight"].T / (1 + 1e-5) ** 0.5
+        expected.append(hidden.clamp(min=0) @ weights["3.weight"].T)
+    torch.testing.assert_close(head(tokens), torch.stack(expected))
+
+
+def test_finetune_head_averages_over_present_persons() -> None:
+    torch.manual_seed(0)
+    head = FinetuneHead(4, joints=5, classes=3, hidden=6).eval()
+    tokens = torch.randn(2, 2, 7, 5, 4)
+    present = torch.tensor([[True, False], [True, True]])
+    expected = torch.cat([head(tokens[:1, :1]), head(tokens[1:])])
+    torch.testing.assert_close(head(tokens, present), expected)
+    torch.testing.assert_close(head(tokens, present | True), head(tokens))
+
+
+def test_finetune_head_drops_entries_of_tokens_in_training() -> None:
+    torch.manual_seed(0)
+    head = FinetuneHead(50, joints=5, classes=3, hidden=6)
+    seen: list[Tensor] = []
+    head.dropout.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    head(torch.ones(4, 2, 7, 5, 50))
+    assert seen[0].unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float((seen[0] == 0).float().mean()) == pytest.approx(0.3, abs=0.02)

@@ -7,7 +7,7 @@ One unbatched clip ``(C, T, V, M)`` of at most 3 channels is taken as well, but 
 
 from pcm3.augment import functional
 from pcm3.augment.compose import Compose, OneOf
-from pcm3.augment.mask import RandomMask, TopologyMask
+from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask
 from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
 from pcm3.augment.spatial import JointJitter, Rotate, Shear
 from pcm3.augment.temporal import TemporalClip, TemporalCropResize
@@ -18,6 +18,7 @@ __all__ = [
     "JointJitter",
     "MixedClips",
     "Mixup",
+    "MotionAwareMask",
     "OneOf",
     "RandomMask",
     "RandomMix",

@@ -30,6 +30,8 @@ __all__ = [
     "linear_map",
     "mirror",
     "mixup",
+    "motion_aware_mask",
+    "motion_intensity",
     "paste",
     "rotation_matrix",
     "shrink_frames",
@@ -270,6 +272,84 @@ def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tens
     check_batch_or_clip(clips)
     check_values("mask", mask, clips, *clips.shape[-3:], dtype=torch.bool)
     return clips.masked_fill(mask.unsqueeze(-4), value)
+
+
+def motion_intensity(clips: Tensor, patch: int = 4) -> Tensor:
+    """How much every joint moves from one patch of frames to the next (MAMP).
+
+    The mean of ``|x[t] - x[t - patch]|`` over the coordinates and frames of a patch; the first
+    patch, which has none before it, gets the value of the second. Zero where there is but one.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        patch: Frames of a patch, at least 1; T is a multiple.
+
+    Returns:
+        ``(N, T / patch, V, M)`` or ``(T / patch, V, M)``, float32 or wider.
+
+    Raises:
+        ValueError: If T is not a multiple of ``patch``, or the shape of the clips is wrong.
+    """
+    check_batch_or_clip(clips)
+    wide = clips.to(_wide(clips))
+    if patch_count(clips, patch) == 1:
+        return torch.zeros_like(wide[..., 0, :1, :, :])
+    change = (wide[..., patch:, :, :] - wide[..., :-patch, :, :]).abs().mean(dim=-4)
+    moved = change.unflatten(-3, (-1, patch)).mean(dim=-3)
+    return torch.cat([moved[..., :1, :, :], moved], dim=-3)
+
+
+def motion_aware_mask(
+    clips: Tensor, uniform: Tensor, visible: int, temperature: float = 0.8, patch: int = 4
+) -> Tensor:
+    r"""Hide all but ``visible`` patches of every person, moving ones more often (MAMP).
+
+    Patches are drawn without replacement by the Gumbel trick. With the intensities I of one
+    person's patches and uniform numbers u, those with the lowest scores stay visible:
+
+    .. math::
+        \log \mathrm{softmax}\left(\frac{I}{\tau \max I}\right) - \log(-\log u)
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        uniform: Uniform in [0, 1), one for each patch: ``(N, T / patch, V, M)``.
+        visible: Patches that stay visible of each person.
+        temperature: tau; the lower, the more motion counts. Zero or less: not at all.
+        patch: Frames of a patch.
+
+    Returns:
+        Boolean ``(N, T, V, M)`` or ``(T, V, M)``, True where masked.
+
+    Raises:
+        ValueError: If ``visible`` is not in [1, patches of a person], or a shape is wrong.
+    """
+    intensity = motion_intensity(clips, patch)
+    check_values("uniform", uniform, clips, *intensity.shape[-3:])
+    steps, joints, _ = intensity.shape[-3:]
+    if not 1 <= visible <= steps * joints:
+        raise ValueError(f"expected visible in [1, {steps * joints}] patches, got {visible}")
+    score = uniform.flatten(-3, -2)
+    if temperature > 0:
+        tokens = intensity.flatten(-3, -2)
+        scaled = tokens / (tokens.amax(dim=-2, keepdim=True) * temperature + 1e-10)
+        gumbel = -torch.log(-torch.log(score + 1e-10) + 1e-10)
+        score = scaled.log_softmax(dim=-2) + gumbel
+    kept = score.argsort(dim=-2, stable=True)[..., :visible, :]
+    mask: Tensor = torch.ones_like(score, dtype=torch.bool).scatter(-2, kept, False)
+    mask = mask.unflatten(-2, (steps, joints))
+    return mask.repeat_interleave(patch, dim=-3)
+
+
+def patch_count(clips: Tensor, patch: int) -> int:
+    """T / patch.
+
+    Raises:
+        ValueError: If T is not a multiple of ``patch``.
+    """
+    frames = clips.shape[-3]
+    if patch < 1 or frames % patch:
+        raise ValueError(f"expected clips with T a multiple of patch={patch}, got T={frames}")
+    return frames // patch
 
 
 def window(frames: int, starts: Tensor, lengths: Tensor) -> Tensor:

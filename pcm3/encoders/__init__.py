@@ -2,5 +2,8 @@
 
 from pcm3.encoders.base import Encoder
 from pcm3.encoders.gru import GRUEncoder
+from pcm3.encoders.stgcn import STGCNEncoder
+from pcm3.encoders.streaming import StreamingEncoder
+from pcm3.encoders.transformer import TransformerEncoder
 
-__all__ = ["Encoder", "GRUEncoder"]
+__all__ = ["Encoder", "GRUEncoder", "STGCNEncoder", "StreamingEncoder", "TransformerEncoder"]

@@ -11,6 +11,7 @@ from pcm3.augment import (
     CutMix,
     JointJitter,
     Mixup,
+    MotionAwareMask,
     OneOf,
     RandomMask,
     RandomMix,
@@ -33,7 +34,7 @@ COORDINATES = [
     OneOf(JointJitter(), Shear()),
     Compose(Shear(), Rotate(20), JointJitter()),
 ]
-MASKS = [TopologyMask(NTU25), RandomMask()]
+MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask()]
 MIXES = [CutMix(NTU25), ResizeMix(NTU25), Mixup(), RandomMix(NTU25)]
 
 

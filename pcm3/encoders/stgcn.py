@@ -1,0 +1,242 @@
+"""Spatial-temporal graph convolution, the encoder of AimCLR and HiCLR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from pcm3._checks import check_clips
+from pcm3.encoders.base import Encoder, Pool
+from pcm3.skeleton import Skeleton
+
+
+def spatial_partitions(skeleton: Skeleton) -> Tensor:
+    r"""The neighbours of every joint, in three kinds, each kind averaged.
+
+    Distance is counted in bones from the skeleton's centre. Partition 0 (root) holds the joint
+    itself, 1 (centripetal) its neighbour that is nearer to the centre, 2 (centrifugal) those
+    that are farther. :math:`\Lambda_k^{-1} A_k` for each partition k, with
+    :math:`\Lambda_k^{ii} = \sum_j A_k^{ij}`: a row sums to 1, or to 0 where there is no such
+    neighbour (centripetal at the centre, centrifugal at the tips).
+
+    Args:
+        skeleton: Any joint tree.
+
+    Returns:
+        ``(3, V, V)`` float32; row i says which joints j joint i gathers from.
+
+    Source:
+        Yan et al., AAAI 2018, Sec. 3.4 (spatial configuration partitioning) and Eq. 10. The
+        inverse degree stands on one side, as in their code.
+
+    Example:
+        >>> from pcm3.skeleton import NTU25
+        >>> spatial_partitions(NTU25).sum(dim=2)[:, NTU25.center]
+        tensor([1., 0., 1.])
+    """
+    joints = range(len(skeleton))
+    bones = [(joint, skeleton.parents[joint]) for joint in joints if skeleton.parents[joint] != -1]
+    neighbours: list[list[int]] = [[] for _ in joints]
+    for a, b in bones:
+        neighbours[a].append(b)
+        neighbours[b].append(a)
+    partitions = torch.zeros(3, len(skeleton), len(skeleton))
+    partitions[0] = torch.eye(len(skeleton))
+    reached = [skeleton.center]
+    for near in reached:  # grows while it is walked: breadth first, away from the centre
+        for far in neighbours[near]:
+            if not partitions[1, near, far]:
+                partitions[1, far, near] = partitions[2, near, far] = 1
+                reached.append(far)
+    return partitions / partitions.sum(dim=2, keepdim=True).clamp(min=1)
+
+
+class _GraphConvolution(nn.Module):
+    """A 1 x 1 convolution for each partition, gathered over its neighbours and summed."""
+
+    adjacency: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, adjacency: Tensor, edge_importance: bool
+    ) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(in_channels, out_channels * len(adjacency), kernel_size=1)
+        self.register_buffer("adjacency", adjacency, persistent=False)
+        self.importance = nn.Parameter(torch.ones_like(adjacency)) if edge_importance else None
+
+    def forward(self, joints: Tensor) -> Tensor:
+        """``(B, C, T, V)`` to ``(B, C', T, V)``."""
+        edges = self.adjacency if self.importance is None else self.adjacency * self.importance
+        mixed = rearrange(self.mix(joints), "b (k c) t v -> b c t (k v)", k=len(edges))
+        gathered: Tensor = mixed @ rearrange(edges, "k w v -> (k v) w")
+        return gathered
+
+
+class _Block(nn.Module):
+    """Over the graph, then over time, with a shortcut around both."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        adjacency: Tensor,
+        kernel: int,
+        stride: int,
+        dropout: float,
+        edge_importance: bool,
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _GraphConvolution(in_channels, out_channels, adjacency, edge_importance),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0)),
+            nn.BatchNorm2d(out_channels),
+            nn.Dropout(dropout),
+        )
+        self.shortcut: nn.Module | None = None
+        if residual and (in_channels, stride) == (out_channels, 1):
+            self.shortcut = nn.Identity()
+        elif residual:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, joints: Tensor) -> Tensor:
+        """``(B, C, T, V)`` to ``(B, C', ceil(T / stride), V)``."""
+        out: Tensor = self.body(joints)
+        return torch.relu(out if self.shortcut is None else out + self.shortcut(joints))
+
+
+class STGCNEncoder(Encoder):
+    """Convolutions over the joint tree and over time, in residual blocks.
+
+    Batch-normalised joints go through stages of blocks; every stage after the first doubles the
+    channels and divides the frames by ``stride``. Each person passes on its own. The mean over
+    joints and persons, through a linear map, is the feature of a frame.
+
+    Args:
+        skeleton: The joint tree, or what its ``to_dict`` returned.
+        in_channels: Coordinates C of a joint.
+        persons: Persons M of a clip.
+        channels: Width of the first stage. 16 is AimCLR's and HiCLR's, 64 ST-GCN's.
+        layers: Blocks of each stage.
+        stride: Of the first block of each later stage: T' is T divided by it twice with three
+            stages, rounded up. 1 keeps every frame, which masked prediction and labels for
+            single frames need.
+        out_features: D.
+        temporal_kernel: Frames that a temporal convolution sees; odd.
+        dropout: Share of the activations that every block drops in training.
+        pool: Sequence feature: the ``"mean"`` over frames or the ``"last"`` one.
+        edge_importance: Whether every block learns a weight for each edge.
+
+    Shapes:
+        ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
+
+    Raises:
+        ValueError: If the skeleton is only a number, a size is out of range, or clips or a
+            prompt do not fit.
+
+    Source:
+        Yan et al.: Spatial Temporal Graph Convolutional Networks, AAAI 2018; sizes of AimCLR
+        (Guo et al., AAAI 2022).
+
+    Example:
+        >>> from pcm3.skeleton import NTU25
+        >>> encoder = STGCNEncoder(NTU25)
+        >>> frames = encoder(torch.randn(4, 3, 64, 25, 2))
+        >>> frames.shape, encoder.pool(frames).shape
+        (torch.Size([4, 16, 256]), torch.Size([4, 256]))
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton | Mapping[str, Any],
+        in_channels: int = 3,
+        persons: int = 2,
+        channels: int = 16,
+        layers: Sequence[int] = (4, 3, 3),
+        stride: int = 2,
+        out_features: int = 256,
+        temporal_kernel: int = 9,
+        dropout: float = 0.0,
+        pool: Pool = "mean",
+        edge_importance: bool = True,
+    ) -> None:
+        if isinstance(skeleton, Mapping):
+            skeleton = Skeleton.from_dict(skeleton)
+        if not isinstance(skeleton, Skeleton):
+            raise ValueError(
+                f"expected a Skeleton (pcm3.NTU25, say): the graph needs its joint tree; "
+                f"got {skeleton!r}"
+            )
+        super().__init__(len(skeleton), in_channels, persons, pool)
+        sizes = {"channels": channels, "stride": stride, "out_features": out_features}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"expected {name} >= 1, got {size}")
+        if not layers or min(layers) < 1:
+            raise ValueError(f"expected layers >= 1 in each of one or more stages, got {layers}")
+        if temporal_kernel < 1 or temporal_kernel % 2 == 0:
+            raise ValueError(f"expected an odd temporal_kernel >= 1, got {temporal_kernel}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"expected dropout in [0, 1), got {dropout}")
+        self.out_features = out_features
+        self._arguments: dict[str, Any] = {
+            "skeleton": skeleton.to_dict(),
+            "in_channels": in_channels,
+            "persons": persons,
+            "channels": channels,
+            "layers": list(layers),
+            "stride": stride,
+            "out_features": out_features,
+            "temporal_kernel": temporal_kernel,
+            "dropout": dropout,
+            "pool": pool,
+            "edge_importance": edge_importance,
+        }
+        self.input_norm = nn.BatchNorm1d(len(skeleton) * in_channels * persons)
+        adjacency = spatial_partitions(skeleton)
+        blocks: list[nn.Module] = []
+        width = in_channels
+        for stage, count in enumerate(layers):
+            for index in range(count):
+                step = stride if stage and index == 0 else 1
+                wider = channels * 2**stage
+                common = (adjacency, temporal_kernel, step, dropout, edge_importance)
+                blocks.append(_Block(width, wider, *common, residual=bool(blocks)))
+                width = wider
+        self.blocks = nn.Sequential(*blocks)
+        self.output = nn.Linear(width, out_features)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments that build an encoder of this shape again."""
+        return dict(self._arguments)
+
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
+
+        Args:
+            clips: The batch.
+            prompt: ``(C, V, M)``, added to every frame after the input normalisation.
+
+        Raises:
+            ValueError: If clips or prompt do not have this encoder's C, V and M.
+        """
+        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_prompt(prompt)
+        vectors = self.input_norm(rearrange(clips, "n c t v m -> n (v c m) t"))
+        sizes = {"v": self.joints, "c": self.in_channels}
+        joints = rearrange(vectors, "n (v c m) t -> n m c t v", **sizes)
+        if prompt is not None:
+            joints = joints + rearrange(prompt, "c v m -> m c 1 v")
+        joints = self.blocks(joints.flatten(0, 1))
+        people = rearrange(joints, "(n m) c t v -> n t c (v m)", m=self.persons)
+        features: Tensor = self.output(people.mean(dim=-1))
+        return features

@@ -1,0 +1,156 @@
+"""Features of a live recording, frame by frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pcm3._checks import check_clips, check_tensor, type_name
+from pcm3.encoders.base import Encoder
+from pcm3.encoders.gru import GRUEncoder
+
+
+class StreamState(NamedTuple):
+    """All that a stream remembers. Pushing never writes into it, so it may be kept.
+
+    Attributes:
+        hidden: Hidden state ``(N, hidden)`` of every GRU, layer by layer.
+        last: Feature of the latest frame ``(N, D)``.
+        mean: Mean feature of all frames so far ``(N, D)``.
+        frames: How many those are.
+    """
+
+    hidden: tuple[Tensor, ...]
+    last: Tensor
+    mean: Tensor
+    frames: int
+
+
+class StreamingEncoder:
+    """A recurrent encoder that is handed one frame at a time, as from a camera.
+
+    The features are those of the whole sequence so far, at the cost of one frame: the GRUs'
+    hidden states are carried along. Frames are what the encoder was trained on: normalised, and
+    of its stream; bones of a frame are ``to_stream`` of it, motion needs the next frame too.
+    The encoder's weights are used where they are, not copied.
+
+    Args:
+        encoder: A ``GRUEncoder`` that does not look ahead (``direction="causal_pair"`` or
+            ``"forward"``), in evaluation mode.
+
+    Attributes:
+        state: What has been seen; None before the first frame. Setting it to an earlier one
+            goes back there, and one encoder can so serve several cameras.
+
+    Raises:
+        ValueError: If the encoder is of another kind, looks ahead or is in training mode.
+
+    Example:
+        >>> encoder = GRUEncoder(25, hidden=8).eval()
+        >>> stream = StreamingEncoder(encoder)
+        >>> clip = torch.randn(3, 40, 25, 2)
+        >>> features = [stream.push(clip[:, t]) for t in range(40)]
+        >>> torch.allclose(features[-1], encoder(clip[None])[0, -1], atol=1e-5)
+        True
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        if not isinstance(encoder, GRUEncoder):
+            raise ValueError(f"expected a GRUEncoder, got {type_name(encoder)}")
+        if encoder.direction == "bidirectional":
+            raise ValueError(
+                "expected direction 'causal_pair' or 'forward', got 'bidirectional': its features "
+                "depend on frames to come"
+            )
+        self.encoder = encoder
+        self.state: StreamState | None = None
+        self._one = False
+        self._check_mode()
+
+    def reset(self) -> None:
+        """Forget all frames: the next one is the first of a new sequence."""
+        self.state = None
+
+    @torch.no_grad()
+    def push(self, frame: Tensor) -> Tensor:
+        """Take the next frame and return its feature, without gradient.
+
+        Args:
+            frame: ``(C, V, M)`` of one recording, or ``(N, C, V, M)`` of N at once.
+
+        Returns:
+            ``(D,)``, or ``(N, D)``: what the encoder gives for this frame in the whole sequence.
+
+        Raises:
+            ValueError: If the frame does not fit the encoder or the N of the frames before, is
+                not finite (it would stay in the state), or the encoder is in training mode.
+        """
+        self._check_mode()
+        self._check_frame(frame)
+        self._one = frame.ndim == 3
+        clips = (frame[None] if self._one else frame).unsqueeze(2)
+        check_clips(clips, finite=True)
+        before = self.state
+        if before is not None and len(before.last) != len(clips):
+            raise ValueError(
+                f"expected frames of N={len(before.last)} recordings, as before, got {len(clips)}; "
+                "reset() starts anew"
+            )
+        if before is None:
+            before = self._start(clips)
+        last, hidden = self._step(clips, before.hidden)
+        frames = before.frames + 1
+        mean = before.mean + (last - before.mean) / frames
+        self.state = StreamState(hidden, last, mean, frames)
+        return last[0] if self._one else last
+
+    @property
+    def pooled(self) -> Tensor:
+        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``: what ``encoder.pool`` gives.
+
+        Raises:
+            ValueError: Before the first frame.
+        """
+        if self.state is None:
+            raise ValueError("expected at least one frame, got none since the start or reset()")
+        pooled = self.state.last if self.encoder.pooling == "last" else self.state.mean
+        return pooled[0] if self._one else pooled
+
+    def _start(self, clips: Tensor) -> StreamState:
+        encoder = self.encoder
+        zeros = clips.new_zeros(len(clips), encoder.out_features)
+        hidden = zeros.chunk(encoder.feature_blocks, dim=1) * len(encoder.layers)
+        return StreamState(hidden, zeros, zeros, 0)
+
+    def _step(self, clips: Tensor, hidden: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Feature ``(N, D)`` and hidden states after clips of one frame."""
+        features = self.encoder._normalize(clips, None)[:, 0]
+        after: list[Tensor] = []
+        for layer in self.encoder.layers:
+            assert isinstance(layer, nn.ModuleList)
+            states: list[Tensor] = []
+            for gru in layer:
+                assert isinstance(gru, nn.GRU)
+                before = hidden[len(after) + len(states)]
+                # Half the overhead of calling the module, which is made for whole sequences.
+                states.append(torch.gru_cell(features, before, *gru.all_weights[0]))
+            features = torch.cat(states, dim=-1)
+            after += states
+        return features, tuple(after)
+
+    def _check_mode(self) -> None:
+        if self.encoder.training:
+            raise ValueError("expected an encoder in evaluation mode; call encoder.eval()")
+
+    def _check_frame(self, frame: Tensor) -> None:
+        check_tensor("frame", frame)
+        size = (self.encoder.in_channels, self.encoder.joints, self.encoder.persons)
+        if frame.ndim not in (3, 4) or frame.shape[-3:] != size or 0 in frame.shape:
+            channels, joints, persons = size
+            layout = f"C={channels}, V={joints}, M={persons})"
+            raise ValueError(
+                f"expected a frame ({layout}, or frames of N recordings (N, {layout}, "
+                f"got {tuple(frame.shape)}"
+            )

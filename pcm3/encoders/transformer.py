@@ -1,0 +1,336 @@
+"""The joint-time transformer of MAMP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from pcm3._checks import check_clips
+from pcm3.encoders.base import Encoder
+from pcm3.skeleton import Skeleton, joint_count
+
+
+class TransformerEncoder(Encoder):
+    """Self-attention between all joints at all times of one person.
+
+    A token is one joint during ``patch`` consecutive frames. Persons never see each other; a
+    frame feature is the mean over persons and joints. Nothing normalises the input.
+
+    Args:
+        skeleton: A skeleton, or its number of joints V.
+        in_channels: Coordinates C of a joint.
+        persons: Persons M of a clip.
+        frames: T of the temporal embeddings; clips of another length get resized ones.
+        patch: Frames of a token.
+        width: Width D of the tokens.
+        depth: Number of blocks.
+        heads: Attention heads of a block.
+        mlp_ratio: Width of a block's hidden layer, in D.
+        drop_path: Probability of leaving out the last block's branches in training; it grows
+            linearly from 0 in the first. 0.3 for MAMP's fine-tuning.
+        skip_absent: Neither encode nor average persons that are all zero. The published code
+            does both. A sample without anybody keeps its first person. Finding the persons makes
+            the host wait for the device once.
+
+    Attributes:
+        out_features: D.
+
+    Shapes:
+        ``(N, C, T, V, M)`` to frame features ``(N, T', D)`` with T' = T / patch.
+
+    Raises:
+        ValueError: For a size out of range, or clips or a prompt that do not fit.
+
+    Source:
+        MAMP (Mao et al., ICCV 2023).
+
+    Example:
+        >>> encoder = TransformerEncoder(25, frames=32, width=16, depth=2, heads=2)
+        >>> frames = encoder(torch.randn(4, 3, 32, 25, 2))
+        >>> frames.shape, encoder.pool(frames).shape
+        (torch.Size([4, 8, 16]), torch.Size([4, 16]))
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton | int = 25,
+        in_channels: int = 3,
+        persons: int = 2,
+        frames: int = 120,
+        patch: int = 4,
+        width: int = 256,
+        depth: int = 8,
+        heads: int = 8,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        skip_absent: bool = False,
+    ) -> None:
+        super().__init__(joint_count(skeleton), in_channels, persons, "mean")
+        if patch < 1 or frames < 1 or frames % patch:
+            raise ValueError(f"expected frames a multiple of patch, got {frames} and {patch}")
+        if depth < 1:
+            raise ValueError(f"expected depth >= 1, got {depth}")
+        self.frames = frames
+        self.patch = patch
+        self.out_features = width
+        self.heads = heads
+        self.mlp_ratio = mlp_ratio
+        self.skip_absent = skip_absent
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.tokenizer = nn.Linear(patch * in_channels, width)
+        self.positions = SeparableEmbedding(frames // patch, self.joints, width)
+        self.norm = nn.LayerNorm(width)
+        self.set_drop_path(drop_path)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments that build an encoder of this shape again."""
+        return {
+            "skeleton": self.joints,
+            "in_channels": self.in_channels,
+            "persons": self.persons,
+            "frames": self.frames,
+            "patch": self.patch,
+            "width": self.out_features,
+            "depth": len(self.blocks),
+            "heads": self.heads,
+            "mlp_ratio": self.mlp_ratio,
+            "drop_path": self.drop_path,
+            "skip_absent": self.skip_absent,
+        }
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set the drop-path probability of the last block, and in proportion of all others.
+
+        Raises:
+            ValueError: If the rate is not in [0, 1).
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"expected drop_path in [0, 1), got {rate}")
+        self.drop_path = rate
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            block.drop_path = rate * index / max(len(self.blocks) - 1, 1)
+
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
+
+        Args:
+            clips: The batch.
+            prompt: ``(C, V, M)``, added to every frame.
+
+        Raises:
+            ValueError: If clips or prompt do not have this encoder's C, V and M, or T is not a
+                multiple of ``patch``.
+        """
+        tokens, rows = self._encode(clips, prompt)
+        frames = self._place(tokens.mean(dim=2), rows, len(clips))
+        if rows is None:
+            return frames.mean(dim=1)
+        return frames.sum(dim=1) / self.present(clips).sum(dim=1)[:, None, None]
+
+    def tokens(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to tokens ``(N, M, T', V, D)``.
+
+        The tokens of a person that is skipped are zero.
+
+        Raises:
+            ValueError: As in calling the encoder.
+        """
+        tokens, rows = self._encode(clips, prompt)
+        return self._place(tokens, rows, len(clips))
+
+    def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
+        """Encode some patches of every person as if there were no others.
+
+        Args:
+            patches: All patches of B persons ``(B, T' V, patch C)``, as ``patchify`` orders them.
+            visible: Indices of the K patches to encode ``(B, K)``.
+
+        Returns:
+            Tokens ``(B, K, D)``.
+        """
+        size = patches.shape[-1]
+        picked = patches.gather(1, visible[..., None].expand(-1, -1, size))
+        places = F.embedding(visible, self.positions(patches.shape[1] // self.joints))
+        return self._attend(self.tokenizer(picked) + places)
+
+    def present(self, clips: Tensor) -> Tensor:
+        """Which persons of clips ``(N, C, T, V, M)`` are encoded: boolean ``(N, M)``.
+
+        All of them without ``skip_absent``.
+        """
+        if not self.skip_absent:
+            return torch.ones(len(clips), self.persons, dtype=torch.bool, device=clips.device)
+        return present_persons(clips)
+
+    def learning_rate_scales(self, decay: float = 0.8) -> dict[str, float]:
+        """Layer-wise learning-rate decay: a factor for each parameter name.
+
+        Tokeniser and embeddings get ``decay ** (depth + 1)``, block i = 1 ... depth
+        ``decay ** (depth + 1 - i)`` and the final norm 1, as a head on top should.
+        """
+        top = len(self.blocks) + 1
+
+        def level(name: str) -> int:
+            module, *rest = name.split(".")
+            if module == "blocks":
+                return int(rest[0]) + 1
+            return top if module == "norm" else 0
+
+        return {name: decay ** (top - level(name)) for name, _ in self.named_parameters()}
+
+    def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens ``(B, T', V, D)`` of the encoded persons and, where some are not, which are."""
+        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_prompt(prompt)
+        prompted = clips if prompt is None else clips + prompt[:, None]
+        patches = patchify(prompted, self.patch)
+        rows = self.present(clips).flatten().nonzero()[:, 0] if self.skip_absent else None
+        if rows is not None:
+            patches = patches.index_select(0, rows)
+        embedded = self.tokenizer(patches) + self.positions(patches.shape[1] // self.joints)
+        return self._attend(embedded).unflatten(1, (-1, self.joints)), rows
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens)
+        normalized: Tensor = self.norm(tokens)
+        return normalized
+
+    def _place(self, encoded: Tensor, rows: Tensor | None, samples: int) -> Tensor:
+        """``(B, ...)`` of the encoded persons to ``(N, M, ...)``, zero for the others."""
+        if rows is not None:
+            everybody = encoded.new_zeros(samples * self.persons, *encoded.shape[1:])
+            encoded = everybody.index_copy(0, rows, encoded)
+        placed: Tensor = encoded.unflatten(0, (samples, self.persons))
+        return placed
+
+    def extra_repr(self) -> str:
+        """The arguments that the layers do not show."""
+        return (
+            f"frames={self.frames}, patch={self.patch}, heads={self.heads}, "
+            f"drop_path={self.drop_path}, skip_absent={self.skip_absent}"
+        )
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention, then a two-layer network, each with a shortcut.
+
+    Args:
+        width: Width D of the tokens.
+        heads: Attention heads; a divisor of D.
+        mlp_ratio: Width of the hidden layer, in D.
+        drop_path: Probability of leaving out a branch, for each row, in training.
+
+    Shapes:
+        ``(B, L, D)`` to the same.
+
+    Raises:
+        ValueError: If the heads do not divide the width, or the hidden layer is empty.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        if width < 1 or heads < 1 or width % heads:
+            raise ValueError(f"expected heads that divide width, got {heads} and {width}")
+        hidden = int(width * mlp_ratio)
+        if hidden < 1:
+            raise ValueError(f"expected mlp_ratio >= 1 / width, got {mlp_ratio}")
+        self.heads = heads
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.apply(init_linear)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Transform tokens ``(B, L, D)``."""
+        tokens = tokens + self._drop(self._attention(self.norm1(tokens)))
+        return tokens + self._drop(self.mlp(self.norm2(tokens)))
+
+    def _attention(self, tokens: Tensor) -> Tensor:
+        query, key, value = rearrange(
+            self.qkv(tokens), "b l (s h d) -> s b h l d", s=3, h=self.heads
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        projected: Tensor = self.proj(rearrange(mixed, "b h l d -> b l (h d)"))
+        return projected
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        return branch * (branch.new_empty(len(branch), 1, 1).bernoulli_(keep) / keep)
+
+
+class SeparableEmbedding(nn.Module):
+    """A learnt vector for every time plus one for every joint.
+
+    Args:
+        steps: Times T'.
+        joints: V.
+        width: D.
+
+    Shapes:
+        A number of times T'' to ``(T'' V, D)``, time-major. Where T'' is not T', the vectors of the
+        times are resized by bicubic interpolation.
+    """
+
+    def __init__(self, steps: int, joints: int, width: int) -> None:
+        super().__init__()
+        # leading axes as in the published checkpoints; they also make weight decay apply
+        self.time = nn.Parameter(torch.empty(1, steps, 1, width))
+        self.joint = nn.Parameter(torch.empty(1, 1, joints, width))
+        for embedding in (self.time, self.joint):
+            nn.init.trunc_normal_(embedding, std=0.02)
+
+    def forward(self, steps: int) -> Tensor:
+        """Embeddings ``(steps V, D)``."""
+        time: Tensor = self.time
+        if steps != time.shape[1]:
+            columns = rearrange(time, "1 t 1 d -> 1 d t 1")
+            columns = F.interpolate(columns, (steps, 1), mode="bicubic", align_corners=False)
+            time = rearrange(columns, "1 d t 1 -> 1 t 1 d")
+        return (time + self.joint).flatten(0, 2)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for a linear layer; leaves other modules alone."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def patchify(clips: Tensor, patch: int) -> Tensor:
+    """Cut clips ``(N, C, T, V, M)`` into the patches ``(N M, T' V, patch C)`` of all persons.
+
+    Patches are time-major, and so are the coordinates of a patch.
+
+    Raises:
+        ValueError: If T is not a multiple of ``patch``.
+    """
+    if clips.shape[2] % patch:
+        raise ValueError(
+            f"expected clips (N, C, T, V, M) with T a multiple of patch={patch}, "
+            f"got T={clips.shape[2]}"
+        )
+    return rearrange(clips, "n c (t p) v m -> (n m) (t v) (p c)", p=patch)
+
+
+def present_persons(clips: Tensor) -> Tensor:
+    """Boolean ``(N, M)``: who is not all zero in clips ``(N, C, T, V, M)``.
+
+    In a sample without anybody that is the first person.
+    """
+    present = (clips != 0).any(dim=3).any(dim=2).any(dim=1)
+    nobody = ~present.any(dim=1, keepdim=True)
+    return torch.cat([present[:, :1] | nobody, present[:, 1:]], dim=1)

@@ -1,0 +1,162 @@
+"""Trained encoders as files that run without this package."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pcm3._checks import check_positive
+from pcm3._files import replacing
+from pcm3.encoders import Encoder
+
+__all__ = ["export_onnx", "export_program"]
+
+_TOLERANCE = 1e-5
+
+Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class _Both(nn.Module):
+    """Frame features and the sequence feature of clips."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        frames = self.encoder(clips)
+        return frames, self.encoder.pool(frames)
+
+
+def export_program(
+    encoder: Encoder, file: str | Path, frames: int = 64, check: bool = True
+) -> float | None:
+    """Write an encoder as a ``torch.export`` program (``.pt2``), which needs torch alone to run.
+
+    The program takes clips ``(N, C, T, V, M)`` of any N and ``frames`` frames, normalised,
+    resized and of the encoder's stream, in float32 on the CPU, and returns frame features
+    ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. It is
+    written whole or not at all.
+
+    Args:
+        encoder: Stays as it is.
+        file: To write; ``.pt2`` is usual.
+        frames: T, fixed in the program.
+        check: Read the file back and compare it with the encoder on random clips of several N.
+
+    Returns:
+        The largest deviation that the check found, or None without one.
+
+    Raises:
+        ValueError: If ``frames`` is below 1.
+        RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
+
+    Example:
+        >>> export_program(encoder, "encoder.pt2")                       # doctest: +SKIP
+        >>> program = torch.export.load("encoder.pt2").module()          # doctest: +SKIP
+        >>> frame_features, features = program(clips)                    # doctest: +SKIP
+    """
+    model = _frozen(encoder)
+    program = _trace(model, frames)
+    with replacing(Path(file)) as temporary:
+        with temporary.open("wb") as stream:
+            torch.export.save(program, stream)
+        if not check:
+            return None
+        with temporary.open("rb") as stream:
+            written = torch.export.load(stream).module()
+        return _deviation(written, model, frames, Path(file))
+
+
+def export_onnx(
+    encoder: Encoder, file: str | Path, frames: int = 64, check: bool = True
+) -> float | None:
+    """Write an encoder as ONNX, for runtimes of other languages and devices.
+
+    Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
+    ``export_program``. Needs ``pip install onnx onnxscript onnxruntime``, the last for the check.
+
+    Args:
+        encoder: Stays as it is.
+        file: To write; ``.onnx`` is usual. Weights are inside, so it is limited to 2 GB.
+        frames: T, fixed in the graph.
+        check: Run the file in onnxruntime and compare it with the encoder on random clips.
+
+    Returns:
+        The largest deviation that the check found, or None without one.
+
+    Raises:
+        ImportError: If a package is missing, naming it.
+        ValueError: If ``frames`` is below 1.
+        RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
+    """
+    wanted = ["onnx", "onnxscript"] + ["onnxruntime"] * check
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"writing ONNX needs more packages: pip install {' '.join(missing)}")
+    model = _frozen(encoder)
+    program = torch.onnx.export(
+        _trace(model, frames),
+        dynamo=True,
+        input_names=["clips"],
+        output_names=["frame_features", "features"],
+        verbose=False,
+    )
+    assert program is not None
+    with replacing(Path(file)) as temporary:
+        program.save(temporary, external_data=False)
+        return _deviation(_onnx_run(temporary), model, frames, Path(file)) if check else None
+
+
+def _frozen(encoder: Encoder) -> _Both:
+    """A float32 copy on the CPU in evaluation mode."""
+    return _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
+
+
+def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
+    check_positive("frames", frames)
+    clips = next(_random_clips(model.encoder, frames))
+    # Strict, for otherwise len() of a batch fixes its size.
+    return torch.export.export(
+        model, (clips,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=True
+    )
+
+
+def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    for batch in (2, 1, 5):
+        size = (batch, encoder.in_channels, frames, encoder.joints, encoder.persons)
+        yield torch.randn(size, generator=generator)
+
+
+@torch.no_grad()
+def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
+    """Largest deviation of the features, in units of the largest feature where that is above 1."""
+    worst = 0.0
+    for clips in _random_clips(model.encoder, frames):
+        for found, wanted in zip(run(clips), model(clips), strict=True):
+            scale = max(1.0, float(wanted.abs().max()))
+            worst = max(worst, float((found - wanted).abs().max()) / scale)
+    if not worst < _TOLERANCE:
+        raise RuntimeError(
+            f"{file}: expected features that deviate less than {_TOLERANCE} from the encoder's, "
+            f"got {worst:.1e}; nothing was written"
+        )
+    return worst
+
+
+def _onnx_run(file: Path) -> Run:
+    onnxruntime = import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def run(clips: Tensor) -> tuple[Tensor, Tensor]:
+        frame_features, features = session.run(None, {"clips": clips.numpy()})
+        return torch.from_numpy(frame_features), torch.from_numpy(features)
+
+    return run

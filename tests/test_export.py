@@ -1,0 +1,140 @@
+"""Files that run without this package give the encoder's features."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pcm3 import export
+from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.export import export_onnx, export_program
+from pcm3.skeleton import SBU15
+
+FRAMES = 8
+
+
+def make_gru(**options: Any) -> Encoder:
+    return GRUEncoder(SBU15, hidden=4, layers=2, **options)
+
+
+def make_graph() -> Encoder:
+    return STGCNEncoder(SBU15, persons=1, channels=4, layers=(1, 1), out_features=6)
+
+
+def make_transformer() -> Encoder:
+    return TransformerEncoder(SBU15, frames=FRAMES, width=8, depth=1, heads=2)
+
+
+KINDS: dict[str, Callable[[], Encoder]] = {
+    "causal pair": make_gru,
+    "bidirectional": lambda: make_gru(direction="bidirectional", pool="mean"),
+    "graph": make_graph,
+    "transformer": make_transformer,
+}
+
+
+@pytest.fixture(params=KINDS)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    """In training mode, with statistics of its own."""
+    torch.manual_seed(0)
+    made = KINDS[request.param]()
+    made(clips_for(made, 16) + 1)
+    return made
+
+
+def clips_for(encoder: Encoder, batch: int) -> torch.Tensor:
+    return torch.randn(batch, encoder.in_channels, FRAMES, encoder.joints, encoder.persons)
+
+
+def test_program_runs_with_torch_alone(tmp_path: Path, encoder: Encoder) -> None:
+    file = tmp_path / "deep" / "encoder.pt2"
+    state = copy.deepcopy(encoder.state_dict())
+    deviation = export_program(encoder, file, frames=FRAMES)
+    assert deviation is not None
+    assert deviation < 1e-5
+    assert [path.name for path in file.parent.iterdir()] == ["encoder.pt2"]
+    assert encoder.training
+    assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+
+    clips = clips_for(encoder, 7)
+    torch.save(clips, tmp_path / "clips.pt")
+    script = (
+        "import sys, torch; program = torch.export.load('deep/encoder.pt2').module();"
+        "torch.save(program(torch.load('clips.pt')), 'features.pt');"
+        "assert not any(name.startswith('pcm3') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    frames, pooled = torch.load(tmp_path / "features.pt")
+    expected = encoder.eval()(clips).detach()
+    torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
+
+
+def test_program_of_another_length_is_refused(tmp_path: Path) -> None:
+    export_program(make_graph().double(), tmp_path / "encoder.pt2", frames=5, check=False)
+    program = torch.export.load(tmp_path / "encoder.pt2").module()
+    assert program(torch.zeros(3, 3, 5, 15, 1))[0].dtype == torch.float32
+    with pytest.raises(AssertionError, match="Guard failed"):
+        program(torch.zeros(3, 3, 6, 15, 1))
+
+
+def test_without_a_check_nothing_is_measured(tmp_path: Path) -> None:
+    assert export_program(make_graph(), tmp_path / "encoder.pt2", FRAMES, check=False) is None
+
+
+def test_a_deviation_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "encoder.pt2"
+    file.write_text("old")
+    trace = export._trace
+
+    def trace_another(model: export._Both, frames: int) -> torch.export.ExportedProgram:
+        return trace(export._frozen(make_graph()), frames)
+
+    monkeypatch.setattr(export, "_trace", trace_another)
+    with pytest.raises(RuntimeError, match=r"encoder\.pt2: .* less than 1e-05 .*nothing was"):
+        export_program(make_graph(), file, frames=FRAMES)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_frames_below_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected frames > 0, got 0"):
+        export_program(make_graph(), tmp_path / "encoder.pt2", frames=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("check", "named"), [(True, "onnx onnxruntime"), (False, "onnx")])
+def test_onnx_names_the_packages_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool, named: str
+) -> None:
+    lacking = {"onnx", "onnxruntime"}
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name in lacking else name)
+    with pytest.raises(ImportError, match=f"pip install {named}$"):
+        export_onnx(make_graph(), tmp_path / "encoder.onnx", check=check)
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx(tmp_path: Path, encoder: Encoder) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "encoder.onnx"
+    deviation = export_onnx(encoder, file, frames=FRAMES)
+    assert deviation is not None
+    assert deviation < 1e-5
+    assert list(tmp_path.iterdir()) == [file]
+    assert encoder.training
+    session = onnxruntime.InferenceSession(file)
+    clips = clips_for(encoder, 3)
+    frames, pooled = session.run(["frame_features", "features"], {"clips": clips.numpy()})
+    expected = encoder.eval()(clips).detach()
+    torch.testing.assert_close(torch.from_numpy(frames), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(pooled), encoder.pool(expected), rtol=0, atol=1e-5)
