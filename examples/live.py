@@ -2,7 +2,7 @@
 
 A puppet performs before a noisy camera; frames of your own camera would do in the place of its
 file. The encoder here is untrained, to be ready in seconds: take a trained one with
-``pcm3.hub.load_encoder("RUN/encoder.safetensors").encoder``.
+``GRUEncoder.from_pretrained("RUN")``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pcm3 import NTU25
-from pcm3.data import SkeletonDataset, Store, generate, split
+from pcm3.data import SkeletonDataset, generate, split
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import Encoder, GRUEncoder, StreamingEncoder
@@ -39,12 +39,12 @@ def main() -> float:
         gallery, labels = make_gallery(encoder, SkeletonDataset(store, known))
         file = Path(folder) / "camera.npy"
         wanted = record(file, [int(index) for index in unseen[:12]])
-        return follow(file, StreamingEncoder(encoder), gallery, labels, wanted, store)
+        return follow(file, StreamingEncoder(encoder), gallery, labels, wanted, store.class_names)
 
 
 @torch.no_grad()
 def make_gallery(encoder: Encoder, dataset: SkeletonDataset) -> tuple[Tensor, Tensor]:
-    """Features of overlapping windows of known recordings at the camera's pace, and their labels."""
+    """Features ``(G, D)`` of overlapping windows at the camera's pace, and labels ``(G,)``."""
     clips, lengths, labels, _ = dataset.batch(range(len(dataset)))
     frames = encoder(clips)  # a causal encoder: the padding at the end changes nothing before it
     windows = [
@@ -70,7 +70,7 @@ def follow(
     gallery: Tensor,
     labels: Tensor,
     wanted: list[int],
-    store: Store,
+    names: tuple[str, ...],
 ) -> float:
     """Take the frames as a camera gives them, and print a label once a second."""
     raw: deque[Any] = deque(maxlen=FPS)  # where the body's centre is lost, an earlier one counts
@@ -85,8 +85,8 @@ def follow(
         label = int(nearest_labels(gallery, labels, query, k=5))
         right += label == wanted[time_step]
         if time_step % FPS == FPS - 1:
-            names = [store.class_names[each] for each in (label, wanted[time_step])]
-            print(f"{(time_step + 1) // FPS:>3} s  {names[0]:<18} (it is: {names[1]})")
+            second, truth = (time_step + 1) // FPS, names[wanted[time_step]]
+            print(f"{second:>3} s  {names[label]:<18} (it is: {truth})")
     seconds = time.perf_counter() - started
     print(f"{right / len(wanted):.0%} of {len(wanted)} frames named right")
     print(f"{len(wanted) / seconds:.0f} frames per second; the camera gives {FPS}")

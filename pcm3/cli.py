@@ -219,7 +219,7 @@ def _pretrain(arguments: Sequence[str]) -> None:
     import tyro  # noqa: PLC0415
 
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.training.config import Config, ModelConfig, TrainConfig  # noqa: PLC0415
+    from pcm3.training.config import Config, TrainConfig  # noqa: PLC0415
     from pcm3.training.presets import PRESETS, get_preset, post_distillation  # noqa: PLC0415
     from pcm3.training.pretrain import pretrain  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
@@ -260,7 +260,9 @@ def _pretrain(arguments: Sequence[str]) -> None:
         protocol: Annotated[
             str, tyro.conf.arg(help="Training part: xsub, xview, fold:K, COLUMN:values or all.")
         ] = chosen.protocol
-        model: ModelConfig = field(default_factory=lambda: chosen.model)
+        model: type(chosen.model) = field(  # type: ignore[valid-type]
+            default_factory=lambda: chosen.model
+        )
         train: TrainConfig = field(default_factory=lambda: chosen.train)
         json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
             False

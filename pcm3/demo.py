@@ -16,8 +16,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear
 from pcm3.hub import load_encoder
-from pcm3.methods.pcm3 import PCM3
-from pcm3.training.config import Config
+from pcm3.training.config import Config, PCM3Config
 from pcm3.training.presets import get_preset
 from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
@@ -39,8 +38,11 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     store = Store(data) if data.exists() else generate(data, seed=seed)
     train, test = (SkeletonDataset(store, indices) for indices in split(store, "xsub"))
     small = get_preset("small")
+    model = small.model
+    assert isinstance(model, PCM3Config)
+    model = replace(model, queue_size=1024)
     full = Config(
-        model=replace(small.model, queue_size=1024),
+        model=model,
         train=replace(
             small.train, epochs=epochs, drop_epoch=round(0.8 * epochs), seed=seed, knn_every=0
         ),
@@ -48,7 +50,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     methods = {
         "random encoder": replace(full, train=replace(full.train, epochs=0)),
         "contrastive only": replace(
-            full, model=replace(full.model, positives=("intra", "inter"), mask_weight=0.0)
+            full, model=replace(model, positives=("intra", "inter"), mask_weight=0.0)
         ),
         "PCM3": full,
     }
@@ -64,7 +66,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     _print_table(results, len(store.class_names))
     pictures = [
         save(loss_curves(Run(out / "pcm3").read_metrics()), out / "loss-curves.png"),
-        _draw_prediction(full, store, out / "pcm3", out / "masked-prediction.png"),
+        _draw_prediction(model, store, out / "pcm3", out / "masked-prediction.png"),
     ]
     print("pictures: " + ", ".join(str(picture) for picture in pictures))
     return results
@@ -81,9 +83,9 @@ def _print_table(results: dict[str, Any], classes: int) -> None:
 
 
 @torch.no_grad()
-def _draw_prediction(config: Config, store: Store, run: Path, file: Path) -> Path:
+def _draw_prediction(config: PCM3Config, store: Store, run: Path, file: Path) -> Path:
     """What the trained model sees and predicts of three test sequences."""
-    model: PCM3 = config.model.build(store.skeleton, store.persons)
+    model = config.build(store.skeleton, store.persons)
     checkpoint = Run(run).load_checkpoint()
     assert checkpoint is not None
     model.load_state_dict(checkpoint["model"])

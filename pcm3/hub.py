@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from pcm3._files import replacing
 from pcm3._official import fill, gru_width, pcm3_for, read_weights, rename_pcm3
-from pcm3.encoders import Encoder, GRUEncoder
+from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25, Skeleton, Stream
 
-_ENCODERS: dict[str, type[Encoder]] = {"GRUEncoder": GRUEncoder}
+_ENCODERS: dict[str, type[Encoder]] = {
+    kind.__name__: kind for kind in (GRUEncoder, STGCNEncoder, TransformerEncoder)
+}
 
 
 class Pretrained(NamedTuple):

@@ -30,6 +30,13 @@ def test_own_skeleton_gives_features(capsys: pytest.CaptureFixture[str]) -> None
     assert "left_arm   left_elbow, left_hand" in capsys.readouterr().out
 
 
+def test_live_names_actions_far_above_chance(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("live").main() > 0.4  # of six classes
+    output = capsys.readouterr().out
+    assert re.search(r"^ {2}1 s  \w[\w ]+\(it is: [\w ]+\)$", output, re.MULTILINE)
+    assert re.search(r"^\d+ frames per second; the camera gives 30$", output, re.MULTILINE)
+
+
 def test_code_of_the_parts_page_runs() -> None:
     page = (EXAMPLES.parent / "docs" / "parts.md").read_text()
     names: dict[str, object] = {}

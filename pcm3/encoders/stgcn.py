@@ -127,8 +127,7 @@ class STGCNEncoder(Encoder):
         channels: Width of the first stage. 16 is AimCLR's and HiCLR's, 64 ST-GCN's.
         layers: Blocks of each stage.
         stride: Of the first block of each later stage: T' is T divided by it twice with three
-            stages, rounded up. 1 keeps every frame, which masked prediction and labels for
-            single frames need.
+            stages, rounded up. 1 keeps every frame, at more than twice the cost.
         out_features: D.
         temporal_kernel: Frames that a temporal convolution sees; odd.
         dropout: Share of the activations that every block drops in training.

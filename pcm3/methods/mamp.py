@@ -22,7 +22,7 @@ from pcm3.encoders.transformer import (
     present_persons,
 )
 from pcm3.losses import MaskedMSE
-from pcm3.methods.features import sequence_features
+from pcm3.methods.base import Method
 from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
 
 Target = Literal["motion", "coordinates"]
@@ -57,7 +57,7 @@ class MAMPOutput(NamedTuple):
     prediction: Tensor
 
 
-class MAMP(nn.Module):
+class MAMP(Method):
     r"""Predict the motion of hidden joints from the few that are visible.
 
     A tenth of the patches of every person goes through the encoder. A shallow decoder sees these
@@ -105,6 +105,8 @@ class MAMP(nn.Module):
         >>> output.prediction.shape
         torch.Size([4, 3, 32, 25, 2])
     """
+
+    encoder: TransformerEncoder
 
     def __init__(
         self,
@@ -221,24 +223,6 @@ class MAMP(nn.Module):
         if self.target == "motion":
             target = frame_motion(target, self.motion_stride)
         return normalize_patches(target, self.encoder.patch) if self.normalize_target else target
-
-    @property
-    def trained_encoder(self) -> TransformerEncoder:
-        """The encoder that pretraining is for."""
-        return self.encoder
-
-    def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
-
-        Evaluation mode, centre crop of 95 %, all patches visible.
-
-        Args:
-            clips: Joint coordinates; the stream is derived here.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-        """
-        return sequence_features(
-            self.encoder, clips, lengths, self.skeleton, self.stream, self.frames
-        )
 
 
 class PatchDecoder(nn.Module):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +26,10 @@ from pcm3.ema import MomentumTwin
 from pcm3.encoders import Encoder
 from pcm3.heads import MaskedMotionDecoder, Projector
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL
-from pcm3.methods.features import sequence_features
+from pcm3.methods.base import Method
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
 from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
-
-if TYPE_CHECKING:
-    from pcm3.data.dataset import ClipDataset
-    from pcm3.training.config import TrainConfig
 
 Positive = Literal["intra", "inter", "mask", "predict", "clip"]
 PCM3_POSITIVES: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
@@ -85,15 +80,15 @@ class PCM3Output(NamedTuple):
     prediction: Tensor | None
 
 
-class PCM3(nn.Module):
+class PCM3(Method):
     r"""Contrastive learning and masked prediction that serve each other.
 
     .. math::
         L = \lambda_c \sum_v L^v_{Info} + \lambda_{kl} \sum_v L^v_{KL} + \lambda_m L_{Mask}
 
-    over the positive pairs v: intra, inter, mask and predict, and in PCM3++ clip. Calling the model on a batch
-    draws the views, updates the key encoder and returns the losses; in training mode the keys
-    then enter the queue.
+    over the positive pairs v: intra, inter, mask and predict, and in PCM3++ clip. Calling the model
+    on a batch draws the views, updates the key encoder and returns the losses; in training mode
+    the keys then enter the queue.
 
     The ablations of the paper are arguments. Table 7: ``positives=()`` (masked prediction),
     ``positives=("intra", "inter"), mask_weight=0`` (contrastive learning) and
@@ -145,8 +140,8 @@ class PCM3(nn.Module):
             not fit.
 
     Source:
-        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023. PCM3++: Sec. 3 of
-        their later survey and benchmark of self-supervised skeleton representation learning.
+        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023. PCM3++: Sec. 3
+        of their later survey and benchmark of self-supervised skeleton representation learning.
 
     Example:
         >>> from pcm3.encoders import GRUEncoder
@@ -228,7 +223,6 @@ class PCM3(nn.Module):
         self.info_nce = InfoNCE(temperature)
         self.relational_kl = RelationalKL(student_temperature, teacher_temperature)
         self.masked_mse = MaskedMSE()
-        self._recipe: TrainConfig | None = None
 
     def forward(
         self,
@@ -307,7 +301,8 @@ class PCM3(nn.Module):
         frames = self._encode(inputs)
         prediction = None
         if predicts:
-            prompted = self._prompt_task("predict", frames["mask"], views.offsets.get("decoder"))
+            masked = _stretch(frames["mask"], views.source.shape[2])
+            prompted = self._prompt_task("predict", masked, views.offsets.get("decoder"))
             prediction = self.decoder(prompted)
         if "predict" in self.positives and prediction is not None:
             frames |= self._encode({"predict": self._composite(prediction, prompted, views)})
@@ -406,59 +401,13 @@ class PCM3(nn.Module):
         assert isinstance(twin, Encoder)
         return twin
 
-    def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
 
-        Evaluation mode, centre crop of 95 %, no prompts, before the projector.
-
-        Args:
-            clips: Joint coordinates; the stream is derived here.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-        """
-        return sequence_features(
-            self.trained_encoder, clips, lengths, self.skeleton, self.stream, self.frames
-        )
-
-    def fit(self, dataset: ClipDataset, out: str | Path | None = None, **options: Any) -> PCM3:
-        """Pretrain on a dataset; needs the ``train`` extra.
-
-        Args:
-            dataset: The training sequences.
-            out: Run folder; a run that is there already is continued. Nothing is written
-                without it.
-            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
-                the others are the preset's, or the paper's for a model built without one.
-        """
-        from pcm3.training.config import TrainConfig  # noqa: PLC0415
-        from pcm3.training.trainer import fit  # noqa: PLC0415
-
-        fit(self, dataset, replace(self._recipe or TrainConfig(), **options), out)
-        return self
-
-    @classmethod
-    def from_preset(
-        cls,
-        name: str,
-        skeleton: Skeleton = NTU25,
-        persons: int = 2,
-        in_channels: int = 3,
-        **changes: Any,
-    ) -> PCM3:
-        """Build the model of a named preset; ``fit`` then trains by the preset's recipe.
-
-        Args:
-            name: ``"ntu60-xsub"`` for example; :data:`pcm3.training.presets.PRESETS` lists all.
-            skeleton: Joint layout of the data.
-            persons: M of the data.
-            in_channels: C of the data.
-            changes: Fields of :class:`pcm3.training.config.ModelConfig` to set otherwise.
-        """
-        from pcm3.training.presets import get_preset  # noqa: PLC0415
-
-        preset = get_preset(name)
-        model = preset.model.build(skeleton, persons, in_channels, **changes)
-        model._recipe = preset.train
-        return model
+def _stretch(features: Tensor, frames: int) -> Tensor:
+    """Frame features ``(N, T', D)`` of an encoder with temporal strides as ``(N, T, D)``."""
+    if features.shape[1] == frames:
+        return features
+    columns = features.transpose(1, 2)
+    return F.interpolate(columns, frames, mode="linear", align_corners=False).transpose(1, 2)
 
 
 def _with_clip(positives: Sequence[Positive]) -> tuple[Positive, ...]:

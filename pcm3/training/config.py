@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from pcm3.augment import (
+    Compose,
     JointJitter,
     OneOf,
     RandomMask,
     RandomMix,
+    Rotate,
     Shear,
     TemporalClip,
     TemporalCropResize,
     TopologyMask,
 )
 from pcm3.augment.temporal import ClipMode
-from pcm3.encoders import GRUEncoder
+from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.encoders.base import Pool
 from pcm3.encoders.gru import Direction
+from pcm3.methods.mamp import MAMP, Target
 from pcm3.methods.pcm3 import PCM3, PCM3_POSITIVES, Positive, PromptPosition, Result
 from pcm3.skeleton import Skeleton, Stream
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """What is trained."""
+class PCM3Config:
+    """What PCM3 trains."""
 
     stream: Stream = "joint"
     """Input stream, derived after augmentation."""
+    encoder: Literal["gru", "stgcn", "transformer"] = "gru"
+    """What encodes: recurrent (the paper), graph convolution, or MAMP's transformer."""
     hidden: int = 1024
-    """Width of one GRU."""
+    """Width of one GRU, of the transformer, or of the graph convolution's features."""
     layers: int = 3
-    """GRU layers."""
+    """Layers of the GRU, blocks of the transformer."""
     direction: Direction = "causal_pair"
     """What the second GRU of a layer sees."""
     pool: Pool = "last"
@@ -132,8 +138,16 @@ class ModelConfig:
             result=self.result,
         )
 
-    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int) -> GRUEncoder:
+    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int) -> Encoder:
         """Build the encoder alone."""
+        if self.encoder == "stgcn":
+            return STGCNEncoder(
+                skeleton, in_channels, persons, out_features=self.hidden, pool=self.pool
+            )
+        if self.encoder == "transformer":
+            return TransformerEncoder(
+                skeleton, in_channels, persons, self.frames, width=self.hidden, depth=self.layers
+            )
         return GRUEncoder(
             skeleton,
             in_channels,
@@ -142,6 +156,73 @@ class ModelConfig:
             layers=self.layers,
             direction=self.direction,
             pool=self.pool,
+        )
+
+
+@dataclass(frozen=True)
+class MAMPConfig:
+    """What MAMP trains; the defaults are its paper's for NTU RGB+D 60."""
+
+    stream: Stream = "joint"
+    """Input stream, derived after augmentation."""
+    frames: int = 120
+    """Frames that every clip is resized to."""
+    patch: int = 4
+    """Frames of one joint that make a token."""
+    width: int = 256
+    """Of tokens."""
+    depth: int = 8
+    """Blocks of the encoder."""
+    heads: int = 8
+    """Attention heads."""
+    decoder_depth: int = 3
+    """Blocks of the decoder."""
+    mask_ratio: float = 0.9
+    """Share of the tokens to hide."""
+    motion_temperature: float = 0.8
+    """Of the motion-aware mask; 0 hides uniformly."""
+    target: Target = "motion"
+    """What is predicted; coordinates, with motion_temperature 0, is the MAE baseline."""
+    motion_stride: int = 1
+    """Frames between the two positions whose difference is the motion."""
+    normalize_target: bool = True
+    """Whether every patch of the target gets mean 0 and variance 1."""
+    skip_absent: bool = False
+    """Leave persons who are not there out; the published code trains on them."""
+    crop_scale: tuple[float, float] = (0.5, 1.0)
+    """Range of the cropped share of a sequence."""
+    crop_min_frames: int = 64
+    """No crop is shorter than this many frames."""
+    rotation: float = 0.3
+    """Largest rotation about each axis, in radians."""
+
+    def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> MAMP:
+        """Build the model for data of a skeleton, a number of persons and of coordinates."""
+        if changes:
+            return replace(self, **changes).build(skeleton, persons, in_channels)
+        encoder = TransformerEncoder(
+            skeleton,
+            in_channels,
+            persons,
+            frames=self.frames,
+            patch=self.patch,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            skip_absent=self.skip_absent,
+        )
+        return MAMP(
+            encoder,
+            skeleton,
+            stream=self.stream,
+            decoder_depth=self.decoder_depth,
+            mask_ratio=self.mask_ratio,
+            motion_temperature=self.motion_temperature,
+            target=self.target,
+            motion_stride=self.motion_stride,
+            normalize_target=self.normalize_target,
+            crop=TemporalCropResize(self.frames, self.crop_scale, self.crop_min_frames),
+            rotate=Rotate(math.degrees(self.rotation)) if self.rotation else Compose(),
         )
 
 
@@ -207,18 +288,26 @@ class TrainConfig:
             raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
 
 
+_MODELS: dict[str, type[PCM3Config | MAMPConfig]] = {"pcm3": PCM3Config, "mamp": MAMPConfig}
+
+
 @dataclass(frozen=True)
 class Config:
     """A whole run: model and training."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: PCM3Config | MAMPConfig = field(default_factory=PCM3Config)
     train: TrainConfig = field(default_factory=TrainConfig)
     protocol: str = "xsub"
     """Which sequences are the training part."""
 
+    @property
+    def method(self) -> str:
+        """What the model is: pcm3 or mamp."""
+        return next(name for name, kind in _MODELS.items() if isinstance(self.model, kind))
+
     def to_json(self) -> str:
         """Text that ``from_json`` reads back."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps({"method": self.method, **asdict(self)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Config:
@@ -228,10 +317,14 @@ class Config:
             ValueError: If the text is not JSON, lacks a part or names unknown settings.
         """
         raw = json.loads(text)
-        if not isinstance(raw, dict) or not {"model", "train", "protocol"} <= raw.keys():
-            raise ValueError(f"expected settings with model, train and protocol, got {text:.60}")
+        needed = {"method", "model", "train", "protocol"}
+        if not isinstance(raw, dict) or not needed <= raw.keys() or raw["method"] not in _MODELS:
+            raise ValueError(
+                f"expected settings with method (pcm3 or mamp), model, train and protocol, "
+                f"got {text:.60}"
+            )
         return cls(
-            model=_from_dict(ModelConfig, raw["model"]),
+            model=_from_dict(_MODELS[raw["method"]], raw["model"]),
             train=_from_dict(TrainConfig, raw["train"]),
             protocol=raw["protocol"],
         )

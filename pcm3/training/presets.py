@@ -6,84 +6,109 @@ from dataclasses import replace
 
 from pcm3.methods.pcm3 import PCM3_POSITIVES
 from pcm3.skeleton import Stream
-from pcm3.training.config import Config, ModelConfig, TrainConfig
+from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
 
-_SMALL = Config(
-    model=ModelConfig(
-        frames=32,
-        hidden=64,
-        pool="mean",
-        decoder_hidden=64,
-        queue_size=2048,
-        key_momentum=0.99,
-        prompt_position="post_norm",
-        crop_scale=(0.5, 1.0),
-        crop_min_frames=32,
-        shear=0.5,
-        jitter=0.5,
-        mask_clip_length=4,
-        mask_weight=10.0,
-    ),
-    train=TrainConfig(
-        epochs=200,
-        batch_size=64,
-        optimizer="adamw",
-        lr=2e-3,
-        drop_epoch=160,
-        knn_every=10,
-    ),
+_PCM3 = PCM3Config()
+_SMALL = PCM3Config(
+    frames=32,
+    hidden=64,
+    pool="mean",
+    decoder_hidden=64,
+    queue_size=2048,
+    key_momentum=0.99,
+    prompt_position="post_norm",
+    crop_scale=(0.5, 1.0),
+    crop_min_frames=32,
+    shear=0.5,
+    jitter=0.5,
+    mask_clip_length=4,
+    mask_weight=10.0,
 )
+_MAMP = MAMPConfig()
+_MAMP_LARGE = MAMPConfig(decoder_depth=5)
+_MAMP_SMALL = MAMPConfig(frames=32, width=64, depth=3, heads=4, decoder_depth=1, crop_min_frames=32)
+
+_PCM3_TRAIN = TrainConfig()
+_SMALL_TRAIN = TrainConfig(
+    epochs=200, batch_size=64, optimizer="adamw", lr=2e-3, drop_epoch=160, knn_every=10
+)
+_MAMP_TRAIN = TrainConfig(
+    epochs=400,
+    optimizer="adamw",
+    lr=1e-3,
+    betas=(0.9, 0.95),
+    weight_decay=0.05,
+    decay_vectors=False,
+    schedule="cosine",
+    min_lr=5e-4,
+    warmup_epochs=20,
+)
+_MAMP_SMALL_TRAIN = replace(_MAMP_TRAIN, epochs=200, batch_size=64, warmup_epochs=10, knn_every=10)
 
 
-def _plus_plus(config: Config) -> Config:
+def _plus_plus(model: PCM3Config) -> PCM3Config:
     """PCM3++: the clip view, and domain prompts alone, where they can learn."""
-    model = replace(
-        config.model,
+    return replace(
+        model,
         positives=(*PCM3_POSITIVES, "clip"),
         task_prompts=False,
         prompt_position="post_norm",
     )
-    return replace(config, model=model)
 
 
-def _stream(config: Config, stream: Stream) -> Config:
+def _stream(stream: Stream) -> PCM3Config:
     """Bone or motion as in the published code: no prompts, no distillation, no guidance."""
-    model = replace(
-        config.model,
+    return PCM3Config(
         stream=stream,
         domain_prompts=False,
         task_prompts=False,
         kl_weight=0.0,
         semantic_guidance=False,
     )
-    return replace(config, model=model)
 
-
-_NTU60 = {f"ntu60-{protocol}": Config(protocol=protocol) for protocol in ("xsub", "xview")}
 
 PRESETS: dict[str, Config] = {
-    **_NTU60,
-    **{f"{name}-bone": _stream(config, "bone") for name, config in _NTU60.items()},
-    **{f"{name}-motion": _stream(config, "motion") for name, config in _NTU60.items()},
-    **{f"{name}-pp": _plus_plus(config) for name, config in _NTU60.items()},
-    "small": _SMALL,
-    "small-pp": _plus_plus(_SMALL),
+    "ntu60-xsub": Config(_PCM3, _PCM3_TRAIN, "xsub"),
+    "ntu60-xview": Config(_PCM3, _PCM3_TRAIN, "xview"),
+    "ntu60-xsub-bone": Config(_stream("bone"), _PCM3_TRAIN, "xsub"),
+    "ntu60-xview-bone": Config(_stream("bone"), _PCM3_TRAIN, "xview"),
+    "ntu60-xsub-motion": Config(_stream("motion"), _PCM3_TRAIN, "xsub"),
+    "ntu60-xview-motion": Config(_stream("motion"), _PCM3_TRAIN, "xview"),
+    "ntu60-xsub-pp": Config(_plus_plus(_PCM3), _PCM3_TRAIN, "xsub"),
+    "ntu60-xview-pp": Config(_plus_plus(_PCM3), _PCM3_TRAIN, "xview"),
+    "ntu60-xsub-mamp": Config(_MAMP, _MAMP_TRAIN, "xsub"),
+    "ntu60-xview-mamp": Config(_MAMP, _MAMP_TRAIN, "xview"),
+    "ntu120-xsub-mamp": Config(replace(_MAMP_LARGE, motion_temperature=0.75), _MAMP_TRAIN, "xsub"),
+    "ntu120-xset-mamp": Config(replace(_MAMP_LARGE, motion_temperature=0.75), _MAMP_TRAIN, "xset"),
+    "pku-xsub-mamp": Config(_MAMP_LARGE, _MAMP_TRAIN, "xsub"),
+    "small": Config(_SMALL, _SMALL_TRAIN),
+    "small-pp": Config(_plus_plus(_SMALL), _SMALL_TRAIN),
+    "small-mamp": Config(_MAMP_SMALL, _MAMP_SMALL_TRAIN),
+    "small-mae": Config(
+        replace(_MAMP_SMALL, target="coordinates", motion_temperature=0.0), _MAMP_SMALL_TRAIN
+    ),
 }
 """Preset name to settings.
 
-``ntu60-*`` are the paper's, at full size, ``-bone`` and ``-motion`` those of its other two streams,
-``-pp`` PCM3++. ``small`` was chosen on held-out training subjects of UTD-MHAD: half the frames,
-weaker distortions and prompts that can learn, for 1,200 steps.
+``ntu60-*``, ``ntu120-*`` and ``pku-*`` are the papers', at full size: PCM3, ``-bone`` and ``-motion``
+for its other two streams, ``-pp`` PCM3++, ``-mamp`` MAMP. ``small`` was chosen on held-out training
+subjects of UTD-MHAD: half the frames, weaker distortions and prompts that can learn, for 1,200
+steps; ``small-pp``, ``small-mamp`` and ``small-mae`` are untuned.
 """
 
 
 def post_distillation(config: Config) -> Config:
-    """The second phase of PCM3++, after a run with these settings.
+    """The second phase of PCM3++, after a run of PCM3 or PCM3++ with these settings.
 
     The distillation terms alone, a third as many epochs at a tenth of the rate, and the key
     encoder as the result. The survey gives neither rate nor epochs; its file names say 150, after
     451.
+
+    Raises:
+        ValueError: If the run is of another method.
     """
+    if not isinstance(config.model, PCM3Config):
+        raise ValueError(f"expected a run of PCM3 or PCM3++ to distil, got one of {config.method}")
     model = replace(config.model, info_nce_weight=0.0, mask_weight=0.0, result="key")
     epochs = max(1, round(config.train.epochs / 3))
     train = replace(config.train, epochs=epochs, lr=config.train.lr / 10, drop_epoch=epochs)

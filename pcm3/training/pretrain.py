@@ -17,7 +17,7 @@ from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
 from pcm3.evaluation.recognition import check_labels, evaluate_knn
 from pcm3.hub import Pretrained
-from pcm3.methods.pcm3 import PCM3
+from pcm3.methods import Method
 from pcm3.training.config import Config
 from pcm3.training.run import Run
 from pcm3.training.trainer import fit
@@ -69,7 +69,7 @@ def pretrain(
     return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
 
 
-def _load(model: PCM3, run: Run) -> None:
+def _load(model: Method, run: Run) -> None:
     state = run.load_checkpoint()
     if state is None:
         raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
@@ -82,7 +82,7 @@ def _load(model: PCM3, run: Run) -> None:
 
 def _knn_monitor(
     store: Store, train: NDArray[np.int64], persons: int, config: Config, quiet: bool
-) -> Callable[[PCM3], dict[str, float]] | None:
+) -> Callable[[Method], dict[str, float]] | None:
     """Nearest neighbours of a held-out part of the training data, where it can be held out.
 
     Pretraining itself needs neither labels nor several subjects.
@@ -98,7 +98,7 @@ def _knn_monitor(
             print(f"no nearest-neighbour checks during training: {reason}", file=sys.stderr)
         return None
 
-    def monitor(model: PCM3) -> dict[str, float]:
+    def monitor(model: Method) -> dict[str, float]:
         view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
         return {"knn": evaluate_knn(view, gallery, queries)["top1"]}
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from pcm3.data.dataset import Batch, ClipDataset, collate
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods.pcm3 import PCM3
+from pcm3.methods import Method
 from pcm3.training.config import TrainConfig
 from pcm3.training.progress import ProgressReport, format_figures
 from pcm3.training.run import Run
@@ -36,13 +36,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    model: PCM3,
+    model: Method,
     dataset: ClipDataset,
     config: TrainConfig,
     out: str | Path | None = None,
     *,
     settings: dict[str, Any] | None = None,
-    monitor: Callable[[PCM3], dict[str, float]] | None = None,
+    monitor: Callable[[Method], dict[str, float]] | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train a model in place; continue where the run folder's checkpoint stands.
@@ -171,7 +171,7 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, weight_decay=decay)
 
 
-def _describe(model: PCM3, config: TrainConfig) -> dict[str, Any]:
+def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
     """For a run that was not started from a preset's model settings."""
     about = {
         "method": type(model).__name__,

@@ -11,7 +11,7 @@ import torch
 from pcm3 import PCM3
 from pcm3.augment import RandomMask, TopologyMask
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, ModelConfig, TrainConfig
+from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.presets import PRESETS, get_preset
 
 
@@ -23,7 +23,7 @@ def test_json_round_trip(name: str) -> None:
 
 def test_json_round_trip_of_changed_settings() -> None:
     config = Config(
-        ModelConfig(positives=("intra",), crop_scale=(0.2, 0.3), stream="bone"),
+        PCM3Config(positives=("intra",), crop_scale=(0.2, 0.3), stream="bone"),
         TrainConfig(epochs=3, warmup_epochs=0.5),
         protocol="fold:2",
     )
@@ -84,7 +84,7 @@ def test_papers_preset_is_the_published_recipe() -> None:
 
 
 def test_every_setting_reaches_the_model() -> None:
-    config = ModelConfig(
+    config = PCM3Config(
         stream="motion",
         hidden=4,
         layers=1,
@@ -148,7 +148,7 @@ def test_every_setting_reaches_the_model() -> None:
 
 
 def test_masking_of_single_joints() -> None:
-    masking = ModelConfig(hidden=4, masking="random").build(NTU25, 2).masking
+    masking = PCM3Config(hidden=4, masking="random").build(NTU25, 2).masking
     assert isinstance(masking, RandomMask)
     assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 8, True)
 

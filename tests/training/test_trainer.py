@@ -25,12 +25,12 @@ from pcm3.data.writer import StoreWriter
 from pcm3.hub import load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, ModelConfig, TrainConfig
+from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
 from pcm3.training.trainer import Interrupted, fit, learning_rate
 
-MODEL = ModelConfig(
+MODEL = PCM3Config(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 )
 TRAIN = TrainConfig(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", optimizer="adamw")

@@ -1,0 +1,107 @@
+"""What every method offers once it is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from pcm3.encoders import Encoder
+from pcm3.methods.features import sequence_features
+from pcm3.skeleton import NTU25, Skeleton, Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from pcm3.data.dataset import ClipDataset
+    from pcm3.training.config import TrainConfig
+
+
+class Method(nn.Module):
+    """A pretraining method: called on clips it returns a loss, and it ends with an encoder.
+
+    Attributes:
+        encoder: The encoder that is trained.
+        skeleton: Joint layout of the clips.
+        stream: Derived from the augmented joints.
+        frames: T that every clip is resized to.
+    """
+
+    encoder: Encoder
+    skeleton: Skeleton
+    stream: Stream
+    frames: int
+    _recipe: TrainConfig | None = None
+
+    @property
+    def trained_encoder(self) -> Encoder:
+        """The encoder that pretraining is for."""
+        return self.encoder
+
+    def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
+
+        Evaluation mode, centre crop of 95 %, nothing hidden, no prompts.
+
+        Args:
+            clips: Joint coordinates; the stream is derived here.
+            lengths: Valid frames of each clip ``(N,)``; T by default.
+        """
+        return sequence_features(
+            self.trained_encoder, clips, lengths, self.skeleton, self.stream, self.frames
+        )
+
+    def fit(self, dataset: ClipDataset, out: str | Path | None = None, **options: Any) -> Self:
+        """Pretrain on a dataset; needs the ``train`` extra.
+
+        Args:
+            dataset: The training sequences.
+            out: Run folder; a run that is there already is continued. Nothing is written
+                without it.
+            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
+                the others are the preset's, or PCM3's for a model built without one.
+        """
+        from pcm3.training.config import TrainConfig  # noqa: PLC0415
+        from pcm3.training.trainer import fit  # noqa: PLC0415
+
+        try:
+            config = replace(self._recipe or TrainConfig(), **options)
+        except TypeError as error:
+            raise ValueError(f"expected fields of TrainConfig, {error}") from None
+        fit(self, dataset, config, out)
+        return self
+
+    @classmethod
+    def from_preset(
+        cls,
+        name: str,
+        skeleton: Skeleton = NTU25,
+        persons: int = 2,
+        in_channels: int = 3,
+        **changes: Any,
+    ) -> Self:
+        """Build the model of a named preset; ``fit`` then trains by the preset's recipe.
+
+        Args:
+            name: ``"ntu60-xsub"`` for example; :data:`pcm3.training.presets.PRESETS` lists all.
+            skeleton: Joint layout of the data.
+            persons: M of the data.
+            in_channels: C of the data.
+            changes: Settings of the model to change, fields of the preset's ``model``.
+
+        Raises:
+            ValueError: If there is no such preset, or it is of another method.
+        """
+        from pcm3.training.presets import get_preset  # noqa: PLC0415
+
+        preset = get_preset(name)
+        model = preset.model.build(skeleton, persons, in_channels, **changes)
+        if not isinstance(model, cls):
+            raise ValueError(
+                f"expected a preset of {cls.__name__}, but {name!r} is one of "
+                f"{type(model).__name__}"
+            )
+        model._recipe = preset.train
+        return model
