@@ -31,11 +31,24 @@ DATASETS = {
 # Its cameras look from different sides, so bodies are turned to face one way.
 NORMALIZATION = {"nw_ucla": "isc"}
 LENGTH = {"nw_ucla": ["--train.epochs", "80", "--train.drop-epoch", "64"]}
-METHODS: dict[str, list[str]] = {
-    "random": ["--train.epochs", "0"],
-    "contrastive": ["--model.positives", "intra", "inter", "--model.mask-weight", "0"],
-    "pcm3": [],
+SUITES: dict[str, dict[str, list[str]]] = {
+    "recognition": {
+        "random": ["--preset", "small", "--train.epochs", "0"],
+        "contrastive": [
+            *("--preset", "small", "--model.positives", "intra", "inter"),
+            *("--model.mask-weight", "0"),
+        ],
+        "pcm3": ["--preset", "small"],
+    },
+    "methods": {
+        "pcm3": ["--preset", "small"],
+        "pcm3pp": ["--preset", "small-pp"],
+        "pcm3pp_distilled": ["--phase", "post-distill"],
+        "mamp": ["--preset", "small-mamp"],
+        "mae": ["--preset", "small-mae"],
+    },
 }
+DISTILLED_FROM = {"pcm3pp_distilled": "pcm3pp"}
 
 
 def main() -> None:
@@ -43,6 +56,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("dataset", choices=DATASETS)
+    parser.add_argument("--suite", choices=SUITES, default="recognition", help="what to compare")
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for runs")
     parser.add_argument("--seeds", type=int, default=3)
@@ -50,6 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
+    methods = SUITES[options.suite]
     store = options.work / options.dataset
     prepare = ["prepare", "packed", str(options.data / f"{options.dataset}.npz"), str(store)]
     prepare += ["--normalization", NORMALIZATION.get(options.dataset, "center")]
@@ -59,34 +74,59 @@ def main() -> None:
         (method, protocol, seed)
         for seed in range(options.seeds)
         for protocol in DATASETS[options.dataset]
-        for method in METHODS
+        for method in methods
+        if method not in DISTILLED_FROM
+    ]
+    later = [
+        (method, protocol, seed)
+        for seed in range(options.seeds)
+        for protocol in DATASETS[options.dataset]
+        for method in methods
+        if method in DISTILLED_FROM
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = list(pool.map(lambda job: measure(store, options.work, *job), jobs))
+        runs = [
+            run
+            for part in (jobs, later)
+            for run in pool.map(lambda job: measure(store, options, *job), part)
+        ]
     result = {
-        "benchmark": "recognition",
-        "command": f"python benchmarks/recognition.py {options.dataset} --seeds {options.seeds}",
+        "benchmark": options.suite,
+        "command": f"python benchmarks/recognition.py {options.dataset} --suite {options.suite} "
+        f"--seeds {options.seeds}",
         "dataset": options.dataset,
         "normalization": NORMALIZATION.get(options.dataset, "center"),
-        "summary": {method: summarise(runs, method) for method in METHODS},
+        "summary": {method: summarise(runs, method) for method in methods},
         "runs": runs,
         "environment": environment() | {"threads_per_run": 1, "runs_at_once": options.jobs},
     }
-    file = options.out / f"recognition_{options.dataset}.json"
+    file = options.out / f"{options.suite}_{options.dataset}.json"
     options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["summary"], indent=2))
 
 
-def measure(store: Path, work: Path, method: str, protocol: str, seed: int) -> dict[str, Any]:
+def measure(
+    store: Path, options: argparse.Namespace, method: str, protocol: str, seed: int
+) -> dict[str, Any]:
     """One run: pretrain, then both evaluations; a run measured before is not repeated."""
-    run = work / f"{store.name}-{protocol.replace(':', '')}-{method}-{seed}"
+
+    def folder(name: str) -> Path:
+        return options.work / f"{store.name}-{protocol.replace(':', '')}-{name}-{seed}"
+
+    run = folder(method)
     kept = run / "results" / "benchmark.json"
     if kept.exists():
         return json.loads(kept.read_text())
     common = ["--data", str(store), "--json"]
-    pretrain = ["pretrain", "--preset", "small", "--protocol", protocol, "--out", str(run)]
-    pretrain += ["--train.seed", str(seed), *LENGTH.get(store.name, []), *METHODS[method], *common]
+    pretrain = ["pretrain", *SUITES[options.suite][method], "--out", str(run)]
+    if method in DISTILLED_FROM:
+        pretrain += ["--from", str(folder(DISTILLED_FROM[method]))]
+    else:
+        pretrain += ["--protocol", protocol, "--train.seed", str(seed)]
+        if "--train.epochs" not in pretrain:
+            pretrain += LENGTH.get(store.name, [])
+    pretrain += common
     started = time.perf_counter()
     call(pretrain)
     seconds = time.perf_counter() - started
@@ -95,7 +135,7 @@ def measure(store: Path, work: Path, method: str, protocol: str, seed: int) -> d
         "protocol": protocol,
         "seed": seed,
         "pretrain_seconds": round(seconds, 1),
-        "command": "pcm3 " + " ".join(pretrain).replace(str(work), "runs"),
+        "command": "pcm3 " + " ".join(pretrain).replace(str(options.work), "runs"),
     }
     for task in ("linear", "knn"):
         measured[task] = call(["evaluate", task, "--run", str(run), *common])["metrics"]["top1"]

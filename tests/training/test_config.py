@@ -11,7 +11,7 @@ import torch
 from pcm3 import PCM3
 from pcm3.augment import RandomMask, TopologyMask
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.presets import PRESETS, get_preset
 
 
@@ -32,9 +32,18 @@ def test_json_round_trip_of_changed_settings() -> None:
     assert again.model.positives == ("intra",)
 
 
+def test_settings_of_mamp_survive() -> None:
+    config = Config(MAMPConfig(target="coordinates", crop_scale=(0.6, 1.0)), protocol="xview")
+    again = Config.from_json(config.to_json())
+    assert again == config
+    assert (again.method, Config().method) == ("mamp", "pcm3")
+    with pytest.raises(ValueError, match="unknown MAMPConfig settings: .*hidden"):
+        Config.from_json(Config(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
+
+
 @pytest.mark.parametrize("part", ["model", "train"])
 def test_unknown_settings(part: str) -> None:
-    raw = asdict(Config())
+    raw = {"method": "pcm3", **asdict(Config())}
     raw[part]["colour"] = "red"
     with pytest.raises(ValueError, match=r"unknown .*Config settings: colour"):
         Config.from_json(json.dumps(raw))
