@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pcm3.encoders import Encoder
+from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods.pcm3 import PCM3
 from pcm3.skeleton import Skeleton
@@ -43,6 +43,27 @@ _RENAMED = [
     (r"^mp_prompt$", "task_prompts.predict.vector"),
 ]
 """PCM3's names, as patterns, and what stands for them here; the first that fits counts."""
+
+_LAYERS = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2"}
+_MAMP_RENAMED = [
+    *(
+        (rf"^{prefix}blocks\.(\d+)\.{re.escape(layer)}\.", rf"{owner}.blocks.\1.{ours}.")
+        for prefix, owner in (("", "encoder"), ("decoder_", "decoder"))
+        for layer, ours in _LAYERS.items()
+    ),
+    (r"^blocks\.", "encoder.blocks."),
+    (r"^decoder_blocks\.", "decoder.blocks."),
+    (r"^joints_embed\.proj\.", "encoder.tokenizer."),
+    (r"^temp_embed$", "encoder.positions.time"),
+    (r"^pos_embed$", "encoder.positions.joint"),
+    (r"^norm\.", "encoder.norm."),
+    (r"^mask_token$", "decoder.mask_token"),
+    (r"^decoder_temp_embed$", "decoder.positions.time"),
+    (r"^decoder_pos_embed$", "decoder.positions.joint"),
+    (r"^decoder_embed\.", "decoder.embed."),
+    (r"^decoder_norm\.", "decoder.norm."),
+    (r"^decoder_pred\.", "decoder.output."),
+]
 
 
 def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
@@ -115,9 +136,51 @@ def rename_pcm3(weights: Weights) -> Weights:
     whole = any(key.startswith("encoder_q.") for key in weights)
     renamed: Weights = {}
     for key, value in weights.items():
-        name = _rename_pcm3(key if whole else f"encoder_q.{key}")
+        name = _rename(key if whole else f"encoder_q.{key}", _RENAMED)
         renamed[name] = _reshape_pcm3(name, value)
     return renamed
+
+
+def rename_mamp(weights: Weights) -> Weights:
+    """Weights of the reference MAMP, whole model or encoder alone, under this library's names."""
+    renamed = {_rename(key, _MAMP_RENAMED): value for key, value in weights.items()}
+    kernel = renamed.get("encoder.tokenizer.weight")
+    if kernel is not None and kernel.ndim == 4:  # of a convolution (D, C, patch, 1)
+        renamed["encoder.tokenizer.weight"] = kernel[..., 0].transpose(1, 2).flatten(1)
+    return renamed
+
+
+def depth(weights: Weights, owner: str) -> int:
+    """Number of blocks of the encoder or the decoder."""
+    prefix = f"{owner}.blocks."
+    return len({key.split(".")[2] for key in weights if key.startswith(prefix)})
+
+
+def transformer_for(
+    weights: Weights, name: str, skeleton: Skeleton, in_channels: int, persons: int, heads: int
+) -> TransformerEncoder:
+    """An encoder of the sizes that the weights have.
+
+    Raises:
+        SkeletonFormatError: If these are not the weights of such an encoder.
+    """
+    kernel, time = (weights.get(f"encoder.{key}") for key in ("tokenizer.weight", "positions.time"))
+    if kernel is None or time is None:
+        raise SkeletonFormatError(
+            f"{name}: expected the encoder's joints_embed.proj.weight and temp_embed, found "
+            f"{', '.join(list(weights)[:3])}, ..."
+        )
+    patch = kernel.shape[1] // in_channels
+    return TransformerEncoder(
+        skeleton,
+        in_channels,
+        persons,
+        frames=time.shape[1] * patch,
+        patch=patch,
+        width=len(kernel),
+        depth=depth(weights, "encoder"),
+        heads=heads,
+    )
 
 
 def gru_width(weights: Weights, name: str) -> int:
@@ -159,8 +222,8 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, weights: Weights, name: str) 
     return model
 
 
-def _rename_pcm3(key: str) -> str:
-    for pattern, ours in _RENAMED:
+def _rename(key: str, patterns: Sequence[tuple[str, str]]) -> str:
+    for pattern, ours in patterns:
         renamed, fits = re.subn(pattern, ours, key)
         if fits:
             return renamed

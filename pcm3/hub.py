@@ -10,9 +10,19 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 from torch import Tensor, nn
 
 from pcm3._files import replacing
-from pcm3._official import fill, gru_width, pcm3_for, read_weights, rename_pcm3
+from pcm3._official import (
+    depth,
+    fill,
+    gru_width,
+    pcm3_for,
+    read_weights,
+    rename_mamp,
+    rename_pcm3,
+    transformer_for,
+)
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
+from pcm3.methods.mamp import MAMP
 from pcm3.skeleton import NTU25, Skeleton, Stream
 
 _ENCODERS: dict[str, type[Encoder]] = {
@@ -106,12 +116,13 @@ class Official(NamedTuple):
 
 def load_official(
     source: str | Path | Mapping[str, Any],
-    method: Literal["pcm3"] = "pcm3",
+    method: Literal["pcm3", "mamp"] = "pcm3",
     *,
     skeleton: Skeleton = NTU25,
     persons: int = 2,
     in_channels: int = 3,
     hidden: int | None = None,
+    heads: int = 8,
 ) -> Official:
     """Load a checkpoint of the authors' code, the whole model or the encoder alone.
 
@@ -123,7 +134,8 @@ def load_official(
         skeleton: Joint layout it was trained on.
         persons: Persons it was trained on.
         in_channels: Coordinates it was trained on.
-        hidden: Width of one GRU to insist on; by default what the checkpoint has.
+        hidden: Of PCM3: width of one GRU to insist on; by default what the checkpoint has.
+        heads: Of MAMP: attention heads, which its weights do not tell.
 
     Raises:
         ValueError: If there is no such method.
@@ -132,9 +144,11 @@ def load_official(
     Example:
         >>> encoder = load_official("xsub_joint.pth.tar").encoder            # doctest: +SKIP
     """
-    if method != "pcm3":
-        raise ValueError(f"expected method 'pcm3', got {method!r}")
+    if method not in ("pcm3", "mamp"):
+        raise ValueError(f"expected method 'pcm3' or 'mamp', got {method!r}")
     weights, name = read_weights(source)
+    if method == "mamp":
+        return _load_mamp(rename_mamp(weights), name, skeleton, in_channels, persons, heads)
     renamed = rename_pcm3(weights)
     hidden = hidden or gru_width(renamed, name)
     layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.layers.")})
@@ -144,6 +158,24 @@ def load_official(
         return Official(encoder.eval(), None, unused)
     model = pcm3_for(encoder, skeleton, renamed, name)
     unused = fill(model, renamed, name)
+    return Official(model.encoder.eval(), model, unused)
+
+
+def _load_mamp(
+    weights: dict[str, Tensor],
+    name: str,
+    skeleton: Skeleton,
+    in_channels: int,
+    persons: int,
+    heads: int,
+) -> Official:
+    encoder = transformer_for(weights, name, skeleton, in_channels, persons, heads)
+    blocks = depth(weights, "decoder")
+    if blocks == 0:
+        unused = fill(encoder, weights, name, prefix="encoder.")
+        return Official(encoder.eval(), None, unused)
+    model = MAMP(encoder, skeleton, decoder_depth=blocks)
+    unused = fill(model, weights, name)
     return Official(model.encoder.eval(), model, unused)
 
 

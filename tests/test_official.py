@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pcm3 import NTU25, PCM3
-from pcm3.encoders import GRUEncoder
+from pcm3 import MAMP, NTU25, PCM3
+from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.hub import load_official
 
@@ -165,5 +165,78 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         load_official(tmp_path / "list.pth")
     with pytest.raises(SkeletonFormatError, match="found no tensor"):
         load_official({"epoch": 3})
-    with pytest.raises(ValueError, match="expected method 'pcm3', got 'moco'"):
+    with pytest.raises(ValueError, match="expected method 'pcm3' or 'mamp', got 'moco'"):
         load_official({}, "moco")  # type: ignore[arg-type]
+
+
+# --- MAMP -----------------------------------------------------------------------------------------
+
+
+def mamp() -> MAMP:
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(NTU25, frames=16, width=16, depth=2, heads=2)
+    return MAMP(encoder, NTU25, decoder_depth=1)
+
+
+def published_mamp(built: MAMP) -> dict[str, Tensor]:
+    """The weights under the names of the authors' code, written out one by one."""
+    state = built.state_dict()
+    names = {
+        "temp_embed": "encoder.positions.time",
+        "pos_embed": "encoder.positions.joint",
+        "mask_token": "decoder.mask_token",
+        "decoder_temp_embed": "decoder.positions.time",
+        "decoder_pos_embed": "decoder.positions.joint",
+    }
+    for end in ("weight", "bias"):
+        names[f"joints_embed.proj.{end}"] = f"encoder.tokenizer.{end}"
+        names[f"norm.{end}"] = f"encoder.norm.{end}"
+        names[f"decoder_embed.{end}"] = f"decoder.embed.{end}"
+        names[f"decoder_norm.{end}"] = f"decoder.norm.{end}"
+        names[f"decoder_pred.{end}"] = f"decoder.output.{end}"
+        for theirs, ours, count in (("blocks", "encoder", 2), ("decoder_blocks", "decoder", 1)):
+            for block in range(count):
+                for layer, here in (
+                    ("norm1", "norm1"),
+                    ("attn.qkv", "qkv"),
+                    ("attn.proj", "proj"),
+                    ("norm2", "norm2"),
+                    ("mlp.fc1", "mlp.0"),
+                    ("mlp.fc2", "mlp.2"),
+                ):
+                    names[f"{theirs}.{block}.{layer}.{end}"] = f"{ours}.blocks.{block}.{here}.{end}"
+    weights = {theirs: state[ours] for theirs, ours in names.items()}
+    linear = weights["joints_embed.proj.weight"]  # (D, frame and coordinate)
+    weights["joints_embed.proj.weight"] = linear.view(16, 4, 3).transpose(1, 2)[..., None]
+    return weights
+
+
+@pytest.mark.parametrize("wrapper", ["bare", "module", "state_dict", "model"])
+def test_whole_mamp(wrapper: str) -> None:
+    built = mamp()
+    loaded = load_official(wrappers(published_mamp(built))[wrapper], "mamp", heads=2)
+    assert loaded.model is not None
+    assert loaded.unused == ()
+    found = loaded.model.state_dict()
+    assert found.keys() == built.state_dict().keys()
+    for key, value in built.state_dict().items():
+        assert torch.equal(found[key], value), key
+
+
+def test_encoder_of_mamp_alone() -> None:
+    built = mamp().eval()
+    weights = {k: v for k, v in published_mamp(built).items() if not k.startswith("decoder")}
+    loaded = load_official({**weights, "head.weight": torch.zeros(3)}, "mamp", heads=2)
+    assert loaded.model is None
+    assert loaded.unused == ("decoder.mask_token", "head.weight")
+    clips = torch.randn(2, 3, 16, 25, 2)
+    assert torch.equal(loaded.encoder(clips), built.encoder(clips))
+
+
+def test_what_mamp_lacks_is_named() -> None:
+    weights = published_mamp(mamp())
+    del weights["blocks.1.mlp.fc2.bias"]
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.blocks\.1\.mlp\.2\.bias is missing"):
+        load_official(weights, "mamp", heads=2)
+    with pytest.raises(SkeletonFormatError, match=r"expected the encoder's joints_embed"):
+        load_official(published(model()), "mamp")

@@ -92,8 +92,8 @@ PRESETS: dict[str, Config] = {
 
 ``ntu60-*``, ``ntu120-*`` and ``pku-*`` are the papers', at full size: PCM3, ``-bone`` and
 ``-motion`` for its other two streams, ``-pp`` PCM3++, ``-mamp`` MAMP. ``small`` was chosen on
-held-out training subjects of UTD-MHAD: half the frames, weaker distortions and prompts that can learn, for 1,200
-steps; ``small-pp``, ``small-mamp`` and ``small-mae`` are untuned.
+held-out training subjects of UTD-MHAD: half the frames, weaker distortions and prompts that can
+learn, for 1,200 steps; ``small-pp``, ``small-mamp`` and ``small-mae`` are untuned.
 """
 
 

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from pcm3.augment import Compose, MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.augment.functional import motion_aware_mask
 from pcm3.encoders import GRUEncoder, TransformerEncoder
+from pcm3.hub import load_official
 from pcm3.methods import MAMP, PCM3, MAMPViews
 from pcm3.methods.mamp import frame_motion, normalize_patches, unpatchify
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
@@ -41,47 +42,15 @@ def views_of(model: MAMP, samples: int = 4) -> MAMPViews:
 
 # --- recorded numbers -----------------------------------------------------------------------------
 
-BLOCK = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2"}
-NAMES = {
-    "temp_embed": "encoder.positions.time",
-    "pos_embed": "encoder.positions.joint",
-    "joints_embed.proj": "encoder.tokenizer",
-    "norm": "encoder.norm",
-    "mask_token": "decoder.mask_token",
-    "decoder_temp_embed": "decoder.positions.time",
-    "decoder_pos_embed": "decoder.positions.joint",
-    "decoder_embed": "decoder.embed",
-    "decoder_norm": "decoder.norm",
-    "decoder_pred": "decoder.output",
-}
-
-
-def reference_weights(recorded: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The reference model's weights under this method's names."""
-    weights = {}
-    for key, value in recorded.items():
-        if not key.startswith("state/"):
-            continue
-        name, end = key.removeprefix("state/"), ""
-        if name.endswith((".weight", ".bias")):
-            name, _, end = name.rpartition(".")
-        if "blocks." in name:
-            owner = "decoder" if name.startswith("decoder_") else "encoder"
-            index, _, layer = name.split("blocks.")[1].partition(".")
-            name = f"{owner}.blocks.{index}.{BLOCK.get(layer, layer)}"
-        else:
-            name = NAMES[name]
-        weights[f"{name}.{end}" if end else name] = value
-    kernel = weights["encoder.tokenizer.weight"]  # of a convolution (D, C, patch, 1)
-    weights["encoder.tokenizer.weight"] = kernel[..., 0].transpose(1, 2).flatten(1)
-    return weights
-
 
 def test_recorded_reference_step(golden: Callable[[str], dict[str, Any]]) -> None:
     recorded = {k: torch.as_tensor(v) for k, v in golden("mamp_step").items()}
-    encoder = TransformerEncoder(frames=32, width=32, depth=3, heads=4)
-    model = MAMP(encoder, decoder_depth=2)
-    model.load_state_dict(reference_weights(recorded))
+    weights = {key.removeprefix("state/"): v for key, v in recorded.items() if "state/" in key}
+    loaded = load_official(weights, "mamp", heads=4)
+    model = loaded.model
+    assert isinstance(model, MAMP)
+    assert loaded.unused == ()
+    model.train()
 
     def tokens(values: Tensor) -> Tensor:
         """Rows of persons ``(N M, T' V)`` to ``(N, T', V, M)``."""

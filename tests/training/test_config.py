@@ -37,7 +37,7 @@ def test_settings_of_mamp_survive() -> None:
     again = Config.from_json(config.to_json())
     assert again == config
     assert (again.method, Config().method) == ("mamp", "pcm3")
-    with pytest.raises(ValueError, match="unknown MAMPConfig settings: .*hidden"):
+    with pytest.raises(ValueError, match=r"unknown MAMPConfig settings: .*hidden"):
         Config.from_json(Config(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
 
 
