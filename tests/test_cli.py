@@ -256,6 +256,35 @@ def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
     assert results == {"knn_store_xsub.json", "knn_k2_store_xsub.json"}
 
 
+MAMP_SMALL = [
+    *("--preset", "small-mamp", "--model.frames", "16", "--model.width", "8"),
+    *("--model.depth", "1", "--model.heads", "2", "--train.batch-size", "4"),
+    *("--train.knn-every", "0", "--train.accelerator", "cpu", "--train.epochs", "1"),
+]
+
+
+def test_mamp(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    data = ["--data", f"{folder}/store", "--out", f"{tmp_path}/run"]
+    result = run_json(capsys, ["pretrain", *MAMP_SMALL, *data])
+    assert result["metrics"]["total"] == result["metrics"]["masked_mse"] > 0
+    assert json.loads(Run(tmp_path / "run").config.read_text())["method"] == "mamp"
+    encoder = load_encoder(tmp_path / "run/encoder.safetensors").encoder
+    assert (type(encoder).__name__, encoder.out_features) == ("TransformerEncoder", 8)
+    assert main(evaluate("knn", tmp_path, "--data", f"{folder}/store")[:4] + data[:2]) == 0
+    capsys.readouterr()
+    distil = ["pretrain", "--phase", "post-distill", "--from", f"{tmp_path}/run", *data[:2]]
+    line = one_error(capsys, [*distil, "--out", f"{tmp_path}/second"])
+    assert "expected a run of PCM3 or PCM3++ to distil, got one of mamp" in line
+
+
+@pytest.mark.parametrize("encoder", ["stgcn", "transformer"])
+def test_other_encoders(folder: Path, tmp_path: Path, encoder: str) -> None:
+    more = ["--train.epochs", "1", "--model.encoder", encoder]
+    assert main(pretrain(folder / "store", tmp_path / "run", *more)) == 0
+    assert load_encoder(tmp_path / "run/encoder.safetensors").encoder.out_features == 8
+    assert main(["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", f"{folder}/store"]) == 0
+
+
 def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     other = tmp_path / "bone"
     more = ["--train.epochs", "1", "--model.stream", "bone"]
