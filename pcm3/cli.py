@@ -46,6 +46,8 @@ def _dispatch(arguments: Sequence[str]) -> None:
 def _explain(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"this command needs {error.name}; install it with pip install 'pcm3[train]'"
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     return str(error)
 
 
@@ -141,8 +143,8 @@ def _prepare(arguments: Sequence[str]) -> None:
             format: What the files are; auto, or leaving it out, finds it out from the path.
             source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
-            normalization: Recipe for the coordinates; center subtracts the first person's spine
-                frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
+            normalization: Recipe for the coordinates; center subtracts the first person's centre
+                joint frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
                 recordings from several cameras need; sgn (MAMP) moves each recording once.
             duplicate_single: Of sgn: a lone person is there twice, as in the published NTU-120.
             persons: Persons that a sequence has room for; by default what the format has.
@@ -186,7 +188,7 @@ def _prepare(arguments: Sequence[str]) -> None:
 
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     is_path = Path(first).name != first or Path(first).exists()
-    if first not in get_args(Format) and is_path:
+    if first and first not in get_args(Format) and is_path:
         arguments = ["auto", *arguments]
     _parse(options, "prepare", arguments)
 
@@ -401,6 +403,7 @@ def _features(arguments: Sequence[str]) -> None:
         features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
+        arrays["names"] = np.array(store.names)
         with replacing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)

@@ -326,15 +326,19 @@ def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -
 
     Args:
         joints: Joint names in the order of the data.
-        parents: Parent indices; needed where no built-in skeleton has these joints.
+        parents: Parent indices; needed where no built-in skeleton has these joints. Where one
+            has, but another tree, the skeleton is derived from this tree.
 
     Raises:
-        ValueError: If no built-in skeleton has these joints and ``parents`` is missing.
+        ValueError: If no built-in skeleton has these joints and ``parents`` is missing, or the
+            parents are not one tree.
     """
     names = {_normal_name(joint) for joint in joints}
     for skeleton in SKELETONS.values():
         if names == {_normal_name(joint) for joint in skeleton.joints}:
-            return skeleton.reordered(joints)
+            known = skeleton.reordered(joints)
+            if parents is None or tuple(parents) == known.parents:
+                return known
     if parents is None:
         raise ValueError(
             f"expected the joints of one of {', '.join(SKELETONS)}, or parents to derive a "

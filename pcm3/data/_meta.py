@@ -43,7 +43,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
             "run `pcm3 prepare` again"
         )
     needed = {*COUNTS, "dtype", "columns", "untrimmed", "class_names", "skeleton"}
-    needed |= {"fps", "unit", "normalization", "protocols"}
+    needed |= {"fps", "unit", "normalization", "protocols", "source"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
     for column in ("lengths", "labels", "slots", "duplicate_of"):

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -25,6 +26,11 @@ from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["prepare"]
 
@@ -96,9 +102,10 @@ def prepare(
 
     Returns:
         The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
-        parts of a large file), ``read`` and ``kept`` sequences, ``dropped`` (name and reason of
-        each), ``bad`` (message for each unit that was skipped), ``bodies`` (how many recordings
-        hold 0, 1, 2, ... bodies) and, not in the file, ``Store.summary()`` as ``summary``.
+        parts of a large file), ``left_out`` files and why, ``frames_read``, ``read`` and ``kept``
+        sequences, ``dropped`` (name and reason of each), ``bad`` (message for each that was
+        skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies) and, not in the file,
+        ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
@@ -136,9 +143,8 @@ def prepare(
         protocols=opened.protocols,
         overwrite=overwrite,
     )
-    partial = _partial_folder(Path(out), Path(source), opened, settings)
-    shards = _cut(
-        _Shard(
+    with _partial_folder(Path(out), Path(source), opened, settings) as partial:
+        whole = _Shard(
             partial,
             replace(opened, units=()),  # once is enough
             opened.units,
@@ -147,22 +153,27 @@ def prepare(
             min_frames,
             skip_bad,
         )
-    )
-    done = 0
-    for shard in _work(shards, workers or os.cpu_count() or 1):
-        done += len(shard.units)
-        if progress is not None:
-            progress(done, len(opened.units))
-    report = settings | {"dtype": dtype, "units": len(opened.units)} | _total(shards)
-    if not report["kept"]:
+        shards, done = _cut(whole), 0
+        for shard in _work(shards, workers or os.cpu_count() or 1):
+            done += len(shard.units)
+            if progress is not None:
+                progress(done, len(opened.units))
+        report = settings | {
+            "dtype": dtype,
+            "units": len(opened.units),
+            "left_out": opened.left_out,
+            "left_out_why": opened.left_out_why,
+        }
+        report |= _total(shards)
+        if not report["kept"]:
+            shutil.rmtree(partial)
+            raise ValueError(_why_nothing(report))
+        with writer:
+            for shard in shards:
+                if shard.read_report()["kept"]:
+                    _append(Store(shard.folder), writer)
+            writer.report = report
         shutil.rmtree(partial)
-        raise ValueError(_why_nothing(report))
-    with writer:
-        for shard in shards:
-            if shard.read_report()["kept"]:
-                _append(Store(shard.folder), writer)
-        writer.report = report
-    shutil.rmtree(partial, ignore_errors=True)
     return report | {"summary": Store(out).summary()}
 
 
@@ -174,21 +185,49 @@ def _cut(whole: _Shard) -> list[_Shard]:
     ]
 
 
-def _partial_folder(out: Path, source: Path, opened: Source, settings: dict[str, Any]) -> Path:
-    """Where finished shards of exactly this work are kept; what else is left is removed."""
+@contextmanager
+def _partial_folder(
+    out: Path, source: Path, opened: Source, settings: dict[str, Any]
+) -> Iterator[Path]:
+    """Where finished shards of exactly this work are kept; what else is left is removed.
+
+    Raises:
+        ValueError: If another process is at work in it.
+    """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     digest.update(repr(opened.units).encode())
     for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
-        status = file.stat()
-        if not file.is_dir():
-            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
-    partial = out.with_name(f".{out.name}.{digest.hexdigest()}.shards")
-    for pattern in (f".{out.name}.*.shards", f".{out.name}.*.partial"):
-        for other in out.parent.glob(pattern):
-            if other != partial:
-                shutil.rmtree(other)
+        with suppress(OSError):  # a link that leads nowhere
+            status = file.stat()
+            if not file.is_dir():
+                digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    partial = out.with_name(f".{out.name}.shards")
     partial.mkdir(parents=True, exist_ok=True)
-    return partial
+    with _locked(partial, out):
+        key = partial / "key"
+        if not key.is_file() or key.read_text() != digest.hexdigest():
+            for entry in partial.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            key.write_text(digest.hexdigest())
+        for other in out.parent.glob(f".{out.name}.*.partial"):  # of a merge that was killed
+            shutil.rmtree(other)
+        yield partial
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    if fcntl is None:  # not on this system
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another process is preparing {out}") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
@@ -205,13 +244,26 @@ def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(waiting))
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
-        futures = {pool.submit(_do, shard): shard for shard in waiting}
+        with _no_interrupts():  # which goes to the whole group; the workers start deaf to it
+            futures = {pool.submit(_do, shard): shard for shard in waiting}
         try:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _end_with_parent() -> None:
@@ -223,39 +275,50 @@ def _end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
     threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(shard: _Shard) -> None:
     """Read the units of a shard into a small store of its own; its report comes last."""
+    np.empty(16 << 20, np.uint8)  # freed at once: glibc then reuses memory up to this size
     source = shard.source
     dropped: list[dict[str, str]] = []
     bad: list[str] = []
     bodies: Counter[int] = Counter()
+    frames = 0
     writer = StoreWriter(
         shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
     )
     try:
         with writer:
             for unit in shard.units:
-                try:
-                    for recording in source.read(unit):
-                        bodies[_bodies(recording)] += 1
-                        reason = _add(recording, shard, writer)
-                        if reason:
-                            dropped.append({"name": recording.name, "reason": reason})
-                except SkeletonFormatError as error:
-                    if not shard.skip_bad:
-                        raise
-                    bad.append(str(error))
+                for found in _read(source, unit):
+                    if isinstance(found, SkeletonFormatError):
+                        if not shard.skip_bad:
+                            raise found
+                        bad.append(str(found))
+                        continue
+                    bodies[_bodies(found)] += 1
+                    frames += len(found.frames)
+                    reason = _add(found, shard, writer)
+                    if reason:
+                        dropped.append({"name": found.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
         pass
-    report = {"kept": len(writer), "dropped": dropped, "bad": bad, "bodies": bodies}
+    report = {"kept": len(writer), "frames_read": frames, "dropped": dropped, "bad": bad}
+    report["bodies"] = bodies
     with replacing(shard.report) as temporary:
         temporary.write_text(json.dumps(report))
+
+
+def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
+    """What a unit holds, with the error that ends it too early at its end."""
+    try:
+        yield from source.read(unit)
+    except SkeletonFormatError as error:
+        yield error
 
 
 def _plain(value: Any) -> Any:
@@ -290,6 +353,7 @@ def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None
     writer.add(
         frames,
         recording.label,
+        name=recording.name,
         frame_labels=recording.frame_labels,
         segments=recording.segments,
         **recording.columns,
@@ -298,7 +362,7 @@ def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None
 
 
 def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
-    total: dict[str, Any] = {"kept": 0, "dropped": [], "bad": []}
+    total: dict[str, Any] = {"kept": 0, "frames_read": 0, "dropped": [], "bad": []}
     bodies: Counter[str] = Counter()
     for shard in shards:
         report = shard.read_report()
@@ -327,6 +391,7 @@ def _append(part: Store, writer: StoreWriter) -> None:
         writer.add(
             np.asarray(part.sequence(index)),
             int(part.labels[index]),
+            name=part.names[index],
             **annotation,
             **{name: int(values[index]) for name, values in columns.items()},
         )

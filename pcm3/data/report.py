@@ -37,12 +37,20 @@ def _contents(summary: dict[str, Any]) -> list[str]:
         for word, words in (("class", "classes"), ("subject", "subjects"), ("view", "views"))
         if summary[words]
     ]
+    columns = [f"{name} ({_count(count, 'value')})" for name, count in summary["columns"].items()]
     kind = [f"skeleton {summary['skeleton']}", _count(summary["joints"], "joint")]
     kind += [_count(summary["channels"], "coordinate"), _count(summary["persons"], "person")]
     stored = [f"normalization {summary['normalization']}", summary["unit"]]
     stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
     lines = [", ".join(part) for part in (counts, kind, stored)]
+    lines += [f"columns: {', '.join(columns)}"] if columns else []
+    lines += [f"source: {summary['source']}"] if summary["source"] else []
+    if summary["persons"] > 1:
+        people = summary["people"].items()
+        lines.append(
+            "persons: " + ", ".join(f"{n} in {_count(count, 'sequence')}" for n, count in people)
+        )
     if summary["segments"] is not None:
         lines.append(f"untrimmed, {_count(summary['segments'], 'segment')}")
     if summary["duplicates"]:
@@ -74,9 +82,12 @@ def _preparation(report: dict[str, Any]) -> list[str]:
     lines += [f"  bad: {message}" for message in bad[:_BAD_SHOWN]]
     if len(bad) > _BAD_SHOWN:
         lines.append(f"  and {len(bad) - _BAD_SHOWN:,} more in report.json")
+    if report["left_out"]:
+        lines.append(f"  {_count(report['left_out'], 'file')} left out: {report['left_out_why']}")
     bodies = sorted((int(number), count) for number, count in report["bodies"].items())
     seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)
-    return [f"  {line}" for line in (*lines, f"bodies: {seen}")]
+    lines.append(f"bodies in the files: {seen}; {_count(report['frames_read'], 'frame')}")
+    return [f"  {line}" for line in lines]
 
 
 def _count(number: int, word: str) -> str:

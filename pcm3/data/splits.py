@@ -99,6 +99,11 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     """The column and the values that a protocol means in this store."""
     if protocol in store.protocols:
         return store.protocols[protocol]
+    if store.protocols and protocol in ("xsub", "xview"):
+        raise ValueError(
+            f"{store.path} is published with {' and '.join(store.protocols)}, not with "
+            f"{protocol!r}; name the values that train, views:2,3 say"
+        )
     name, colon, text = protocol.partition(":")
     if not colon and name not in ("xsub", "xview"):
         own = "".join(f"{own}, " for own in store.protocols)

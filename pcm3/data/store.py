@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,7 +23,7 @@ class Store:
 
     The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without the persons
     at the end who are never there; ``table.npz`` with one integer column (N,) per property of a
-    sequence; ``meta.json``; for untrimmed
+    sequence and ``names.npy`` (N,) with what to call it; ``meta.json``; for untrimmed
     recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); and ``report.json``
     where ``prepare`` wrote one. Nothing in it is pickled.
 
@@ -133,6 +134,14 @@ class Store:
         # A data loader's worker opens the files again instead of receiving a copy of them.
         return Store, (self.path,)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What to call each sequence: its file, as a rule (N,)."""
+        names = self._load("names.npy")
+        if names.shape != (len(self),) or names.dtype.kind != "U":
+            raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
+        return tuple(names.tolist())
+
     def __len__(self) -> int:
         """Number of sequences N."""
         return len(self.lengths)
@@ -192,12 +201,21 @@ class Store:
             "subjects": distinct("subjects"),
             "views": distinct("views"),
             "lengths": dict(zip(names, quantiles, strict=True)),
+            "columns": {
+                name: len(np.unique(values))
+                for name, values in self.columns.items()
+                if name != "duplicate_of"
+            },
+            "people": {
+                str(count): int((self.slots == count).sum()) for count in np.unique(self.slots)
+            },
             "length_histogram": {"edges": edges, "counts": counts},
             "duplicates": int((self.columns["duplicate_of"] >= 0).sum()),
             "segments": None if self.segments is None else len(self.segments),
             "protocols": list(self.protocols),
             "fps": self.meta["fps"],
             "normalization": self.meta["normalization"],
+            "source": self.meta["source"],
             "unit": self.meta["unit"],
             "dtype": self.meta["dtype"],
             "megabytes": self.bodies.nbytes / 1e6,

@@ -74,7 +74,7 @@ def generate(
     ) as writer:
         for recording in recordings:
             coordinates = normalize(recording.frames, skeleton, normalization)
-            writer.add(coordinates, recording.label, **recording.columns)
+            writer.add(coordinates, recording.label, name=recording.name, **recording.columns)
     return Store(out)
 
 

@@ -86,6 +86,7 @@ class StoreWriter:
         self._file: IO[bytes] | None = None
         self._shape: tuple[int, ...] | None = None
         self._rows: list[dict[str, int]] = []
+        self._names: list[str] = []
         self._first_with: dict[bytes, int] = {}
         self._frame_labels: list[NDArray[np.int64]] = []
         self._segments: list[NDArray[np.int64]] = []
@@ -118,6 +119,7 @@ class StoreWriter:
         sequence: ArrayLike,
         label: int = -1,
         *,
+        name: str = "",
         frame_labels: ArrayLike | None = None,
         segments: ArrayLike | None = None,
         **columns: int,
@@ -128,6 +130,7 @@ class StoreWriter:
             sequence: (T, M, V, C) finite coordinates, C of 2 or 3; 0 where nobody is. M and C
                 are those of the first sequence.
             label: Class in [0, classes), or -1.
+            name: What to call the sequence.
             frame_labels: Class of every frame (T,), -1 is background; all sequences or none.
             segments: (S, 3) start, end (exclusive), class, where ``frame_labels`` are given.
             **columns: Integers that describe the sequence (``subjects=3``), the same names in
@@ -154,6 +157,7 @@ class StoreWriter:
             self._write_header(0)
         self._file.write(frames[:, :slots].astype(self._dtype).tobytes())
         self._rows.append(row)
+        self._names.append(name)
 
     def _fail(self, what: str) -> None:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
@@ -236,6 +240,7 @@ class StoreWriter:
         self._write_header(rows)
         self._file.close()
         np.savez(self._folder / "table.npz", **columns)
+        np.save(self._folder / "names.npy", np.array(self._names, dtype=str))
         if self._frame_labels:
             np.save(self._folder / "frame_labels.npy", np.concatenate(self._frame_labels))
             np.save(self._folder / "segments.npy", np.concatenate(self._segments))

@@ -50,6 +50,9 @@ def pretrain(
             not fit together, or the weights to start from are of another model.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
+    paths = [str(store.path) for store in stores]
+    if len({store.path.resolve() for store in stores}) < len(stores):
+        raise ValueError(f"expected different stores, got {', '.join(paths)}")
     train = [split(store, config.protocol)[0] for store in stores]
     persons = max(store.persons for store in stores)
     data = HybridDataset(

@@ -152,7 +152,7 @@ def _steps_per_epoch(sequences: int, config: TrainConfig, devices: int) -> int:
     if sequences < update and config.epochs:
         raise ValueError(
             f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}"
+            f"got {sequences}; lower batch_size (--train.batch-size)"
         )
     return sequences // update * config.accumulate
 

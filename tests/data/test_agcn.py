@@ -157,3 +157,35 @@ def test_detect(folder):
     assert detect(folder)
     assert not detect(folder / "train_label.pkl")
     assert not detect(folder / "nowhere")
+
+
+def test_other_sequences_go_on(folder):
+    file = folder / "train_label.pkl"
+    for label, message in (
+        (
+            99,
+            "sequence 1: expected the action of its name S001C001P001R001A060.skeleton, got label",
+        ),
+        (20_000_000, "sequence 1: expected a class index from 0, below 10,000, got 20000000"),
+        ("x", "sequence 1: expected a label from 0, got 'x'"),
+    ):
+        file.write_bytes(pickle.dumps((NAMES["train"], [12, label])))
+        source = pickle.loads(pickle.dumps(read_agcn(folder)))
+        first, error, last = (item for unit in source.units for item in source.read(unit))
+        assert (first.name, last.name) == (NAMES["train"][0], NAMES["val"][0])
+        assert str(error).startswith(f"{file}: {message}")
+        assert source.class_names == NTU_ACTIONS[:60]
+        with pytest.raises(SkeletonFormatError, match="sequence 1: expected"):
+            list(source)
+
+
+def test_all_labels_are_bad(folder):
+    (folder / "val_data_joint.npy").unlink()
+    (folder / "train_label.pkl").write_bytes(pickle.dumps((NAMES["train"], [-1, -1])))
+    with pytest.raises(SkeletonFormatError, match="sequence 0: expected a label from 0, got -1"):
+        read_agcn(folder)
+
+
+def test_no_frames_is_no_body(folder):
+    np.save(folder / "val_num_frame.npy", np.array([0]))
+    assert not list(read_agcn(folder))[-1].frames.any()

@@ -187,7 +187,7 @@ def test_folder(tmp_path):
     assert source.skeleton.parts["left_arm"] == (4, 5, 6)
     (tmp_path / "b" / "a.BVH").write_text(body.text(body.motion(2)).replace("Head", "Skull"))
     with pytest.raises(SkeletonFormatError, match=r"its joints differ from those of .*a.BVH"):
-        read_bvh(tmp_path)
+        list(read_bvh(tmp_path))
 
 
 def test_positions_of_joints_replace_offsets(tmp_path):
@@ -254,3 +254,29 @@ def test_options(tmp_path):
     assert detect(tmp_path)
     assert detect(tmp_path / "a.bvh")
     assert not detect(tmp_path / "b.bvh")
+
+
+@pytest.mark.parametrize(
+    "bad", ["", HEAD, GOOD.replace("Head", "Skull"), GOOD.replace("Xrotation", "Wrotation", 1)]
+)
+def test_other_files_go_on(tmp_path, bad):
+    (tmp_path / "a.bvh").write_text(bad if "Skull" not in bad else GOOD)
+    (tmp_path / "b.bvh").write_text(GOOD if "Skull" not in bad else bad)
+    (tmp_path / "c.bvh").write_text(GOOD)
+    (tmp_path / "d.bvh").symlink_to(tmp_path / "gone.bvh")
+    source = read_bvh(tmp_path)
+    good, errors = [], []
+    for unit in source.units:
+        try:
+            good += [recording.name for recording in source.read(unit)]
+        except SkeletonFormatError as error:
+            errors.append(str(error).startswith(f"{unit}: "))
+    assert errors == [True, True]
+    assert good in (["b", "c"], ["a", "c"])
+    assert len(source.units) == 4
+
+
+def test_no_good_file(tmp_path):
+    (tmp_path / "a.bvh").write_text("")
+    with pytest.raises(SkeletonFormatError, match=r"a.bvh: line 1: expected MOTION"):
+        read_bvh(tmp_path)

@@ -44,7 +44,7 @@ def test_reads_everything(file, save):
     source = pickle.loads(pickle.dumps(read_ctrgcn(file)))
     assert (source.format, source.skeleton, source.persons) == ("ctrgcn", NTU25, 2)
     assert len(source.class_names) == 60
-    assert source.class_names[7] == "A008"
+    assert source.class_names[7] == "sit down"
     recordings = list(source)
     for recording, wanted in zip(recordings, sequences, strict=True):
         assert recording.frames.dtype == np.float32
@@ -205,3 +205,41 @@ def test_detect(file):
     file.write_bytes(b"something else")
     assert not detect(file)
     assert not detect(file.parent)
+
+
+def give(source):
+    """What a source gives: names of recordings, messages of errors."""
+    items = [item for unit in source.units for item in source.read(unit)]
+    return [str(item) if isinstance(item, SkeletonFormatError) else item.name for item in items]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_test": np.where(np.arange(3)[:, None, None] == 1, np.nan, X)}, "NaN or infinity in"),
+        ({"y_test": Y * [[1], [2], [1]]}, "y_test: row 1 is not one-hot"),
+    ],
+)
+def test_other_sequences_go_on(file, change, message):
+    np.savez(file, **PACKED | change)
+    *others, error, last = give(read_ctrgcn(file))
+    assert (others, last) == (["x_train[0]", "x_train[1]", "x_test[0]"], "x_test[2]")
+    assert message in error
+
+
+def test_checksum_of_stored_arrays(file):
+    np.savez(file, **PACKED)
+    with zipfile.ZipFile(file) as archive:
+        end = archive.getinfo("y_test.npy").header_offset  # x_test lies before it
+    content = bytearray(file.read_bytes())
+    content[end - 4] ^= 0xFF
+    file.write_bytes(bytes(content))
+    with pytest.raises(SkeletonFormatError, match=r"x_test: cannot be read, Bad CRC-32"):
+        read_ctrgcn(file)
+
+
+@pytest.mark.parametrize(("classes", "last"), [(120, "rock-paper-scissors"), (49, "A049")])
+def test_class_names(file, classes, last):
+    np.savez(file, **arrays(classes=classes)[0])
+    assert len(read_ctrgcn(file).class_names) == classes
+    assert read_ctrgcn(file).class_names[-1] == last

@@ -128,7 +128,6 @@ def test_blazepose(tmp_path):
         ("file,labels\na.npy,1\n", "line 1: expected unique column names, .* got 'labels'"),
         ("file,x,x\na.npy,1,2\n", "line 1: expected unique column names, plain words, got 'x'"),
         ("file,label\na.npy,1\n\nb.npy\n", "labels.csv: line 4: expected 2 cells, got 1"),
-        ("file,label\nz.npy,1\n", r"labels.csv: line 2: expected a .npy file in .* got 'z.npy'"),
         ("file\na.npy\nb.npy\na.npy\n", "labels.csv: line 4: a.npy is already in line 2"),
         ("file,label\na.npy,0\nb.npy,-2\n", "line 3: expected a label from 0, .* got -2"),
         (b"file,label\na.npy,\xff\n", "labels.csv: cannot be read, 'utf-8'"),
@@ -176,7 +175,7 @@ def test_skeleton_is_needed(folder):
             r"b.npy: expected numbers \(T, M, V, C of 2 or 3\).* float64 \(3, 17\)",
         ),
         (np.zeros((3, 17, 4)), r"b.npy: expected numbers .* got float64 \(3, 17, 4\)"),
-        (np.zeros((0, 17, 3)), r"b.npy: expected numbers .* got float64 \(0, 17, 3\)"),
+        (np.zeros((0, 17, 3)), r"b.npy: has no frames, got \(0, 17, 3\)"),
         (np.zeros((3, 17, 3), bool), r"b.npy: expected numbers .* got bool \(3, 17, 3\)"),
         (np.zeros((3, 18, 3)), r"b.npy: expected 17 joints, as skeleton 'coco17' has, got 18"),
         (np.zeros((3, 17, 2)), "b.npy: expected 3 coordinates a joint, as in a.npy, got 2"),
@@ -300,3 +299,85 @@ def test_no_permission(tmp_path):
     assert not _MODULES["pku"].detect(locked)
     with pytest.raises(SkeletonFormatError, match=r"0002-L.txt: no permission to read it"):
         open_source(locked / "0002-L.txt")
+
+
+def test_other_rows_go_on(folder):
+    (folder / "labels.csv").write_text(
+        f"file,label\n./a.npy,0\nz.npy,1\nmore/b.txt,0\n{folder}/y.npy,0\nb.npy,1\n"
+    )
+    source = read_folder(folder, skeleton="coco17")
+    assert (source.left_out, source.left_out_why) == (1, "not in labels.csv")
+    names, errors = [], []
+    for unit in source.units:
+        try:
+            names += [recording.name for recording in source.read(unit)]
+        except SkeletonFormatError as error:
+            errors.append(str(error))
+    assert names == ["a.npy", "b.npy"]
+    file = folder / "labels.csv"
+    assert f"{file}: line 3: expected a .npy file in {folder}, got 'z.npy'" in errors
+    assert len(errors) == 3
+    (folder / "labels.csv").unlink()
+    assert (read_folder(folder, skeleton="coco17").left_out_why) == ""
+
+
+def test_codes_are_no_labels(folder):
+    (folder / "labels.csv").write_text("file,label\na.npy,1\nb.npy,20000000\n")
+    message = r"labels.csv: line 3: expected class indices from 0, got 20000000; write names if"
+    with pytest.raises(SkeletonFormatError, match=message):
+        read_folder(folder, skeleton="coco17")
+
+
+def test_numbers_that_no_column_holds(folder):
+    (folder / "labels.csv").write_text(f"file,camera\na.npy,{10**30}\nb.npy,7\n")
+    source = read_folder(folder, skeleton="coco17")
+    assert source.about.endswith(f"camera: 0 {10**30}, 1 7")
+
+
+def test_scores_are_no_coordinates(tmp_path):
+    clip = np.random.default_rng(0).uniform(0, 1, size=(3, 17, 3))
+    np.save(tmp_path / "a.npy", clip)
+    assert len(list(read_folder(tmp_path, skeleton="coco17"))) == 1  # metres
+    np.save(tmp_path / "a.npy", clip * [640, 480, 1])
+    with pytest.raises(SkeletonFormatError, match=r"a.npy: looks like x, y, score: write x and y"):
+        list(read_folder(tmp_path, skeleton="coco17"))
+    np.save(tmp_path / "a.npy", clip * [640, 480, 0])
+    assert len(list(read_folder(tmp_path, skeleton="coco17"))) == 1
+
+
+def test_stores_and_hidden_files_are_no_recordings(folder):
+    for name in ("store", ".store.0123.shards"):
+        (folder / name).mkdir()
+        np.save(folder / name / "joints.npy", np.ones((3, 17, 3)))
+    (folder / "store" / "meta.json").write_text('{"format": "pcm3-store"}')
+    (folder / ".hidden.npy").write_bytes(b"")
+    assert len(read_folder(folder, skeleton="coco17").units) == 3
+    with pytest.raises(SkeletonFormatError, match="store: is a store already"):
+        open_source(folder / "store")
+
+
+def test_says_why_a_path_is_no_format(folder):
+    def fails(path, message):
+        with pytest.raises(SkeletonFormatError, match=message):
+            open_source(path)
+
+    fails(folder, "a folder of .npy files: name the format folder and a skeleton")
+    fails(folder / "a.npy", "a .npy file; name the folder that it is in")
+    (folder / "cut.npz").write_bytes(b"PK\x03\x04")
+    fails(folder / "cut.npz", r"cut.npz: not a readable .npz, or cut short")
+    np.savez(folder / "other.npz", data=np.zeros(3))
+    fails(folder / "other.npz", r"other.npz: an .npz with data; expected x_train.*\(packed\)")
+    (folder / "cut.pkl").write_bytes(pickle.dumps(list(range(99)))[:-9])
+    fails(folder / "cut.pkl", r"cut.pkl: not a readable pickle, or cut short")
+    (folder / "other.pkl").write_bytes(pickle.dumps([1]))
+    fails(folder / "other.pkl", r"other.pkl: a pickle without annotations and split")
+    (folder / "notes.md").write_text("")
+    fails(folder / "notes.md", r"notes.md: looks like none of ntu, pku")
+
+
+def test_several_formats(folder):
+    (folder / "labels.csv").write_text("file\na.npy\n")
+    (folder / "more" / "walk.bvh").write_text("HIERARCHY")
+    with pytest.raises(SkeletonFormatError, match="several formats, bvh, folder; name the format"):
+        open_source(folder)
+    assert open_source(folder, "folder", skeleton="coco17").format == "folder"

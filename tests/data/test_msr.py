@@ -64,8 +64,8 @@ def test_tree():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "lines: expected 20 a frame, got 0"),
-        (LINE * 39, "lines: expected 20 a frame, got 39"),
+        ("", "expected a multiple of 20 lines, got 0"),
+        (LINE * 39, "expected a multiple of 20 lines, got 39"),
         (
             LINE * 3 + "\n1 2 3\n" + LINE * 16,
             "line 5: expected x, y, z and confidence, got '1 2 3'",
@@ -94,4 +94,4 @@ def test_names(tmp_path):
     (tmp_path / "a21_s01_e01_skeleton3D.txt").write_text(LINE * 20)
     assert detect(tmp_path)
     with pytest.raises(SkeletonFormatError, match=r"expected an action among 1, .* 20, got 21"):
-        read_msr(tmp_path)
+        list(read_msr(tmp_path))

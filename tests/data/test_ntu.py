@@ -373,3 +373,47 @@ def test_says_what_is_wrong(read, text, message):
     with pytest.raises(SkeletonFormatError, match=re.escape(message)) as caught:
         read(text)
     assert f"{NAME}: " in str(caught.value)
+
+
+def test_other_files_go_on(tmp_path):
+    good = "S001C001P001R001A001"
+    (tmp_path / f"{good}.skeleton").write_text(format_ntu(random_frames()))
+    (tmp_path / f"{good} (copy).skeleton").write_text(format_ntu(random_frames()))
+    (tmp_path / "S001C001P001R001A200.skeleton").write_text(format_ntu(random_frames()))
+    (tmp_path / "S001C001P001R001A002.skeleton").symlink_to(tmp_path / "gone.skeleton")
+    source = read_ntu(tmp_path)
+    assert len(source.units) == 4
+    assert source.class_names == NTU_ACTIONS[:60]
+    names, errors = [], []
+    for unit in source.units:
+        try:
+            names += [recording.name for recording in source.read(unit)]
+        except SkeletonFormatError as error:
+            errors.append(str(error))
+    assert names == [good]
+    assert sum("expected a name SsssCcccPpppRrrrAaaa.skeleton" in error for error in errors) == 2
+    assert sum("cannot be read" in error for error in errors) == 1
+
+
+def test_left_out(tmp_path):
+    for action in (1, 2, 61):
+        (tmp_path / f"S001C001P001R001A{action:03}.skeleton").write_text("1\n0\n")
+    ignore = tmp_path / "missing.txt"
+    ignore.write_text("S001C001P001R001A001\nS009C001P001R001A001\n")
+    source = read_ntu(tmp_path, ignore=ignore)
+    assert (source.left_out, source.left_out_why) == (1, "named in missing.txt")
+    source = read_ntu(tmp_path, ignore=ignore, edition=60)
+    assert (source.left_out, len(source.units)) == (2, 1)
+    assert source.left_out_why == "named in missing.txt or beyond NTU RGB+D 60"
+    source = read_ntu(tmp_path)
+    assert (source.left_out, source.left_out_why) == (0, "")
+    ignore.write_text("S009C001P001R001A001\n")  # none of these: a clean subset
+    assert read_ntu(tmp_path, ignore=ignore).left_out == 0
+
+
+def test_errors_can_be_printed(tmp_path):
+    name = os.fsdecode(b"S001C001P001R001A001\xff.skeleton")
+    (tmp_path / name).write_text("1\n0\n")
+    with pytest.raises(SkeletonFormatError, match="expected a name") as caught:
+        list(read_ntu(tmp_path))
+    assert str(caught.value).encode()

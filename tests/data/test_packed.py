@@ -248,3 +248,50 @@ def test_real_recordings(shared, tmp_path, name, sequences, skeleton, persons, c
         assert list(store.skeleton.parents) == arrays["parents"].tolist()
         joints = np.concatenate([store.sequence(index) for index in range(len(store))])
         assert joints.tobytes() == arrays["joints"].tobytes()
+
+
+def test_other_sequences_go_on(file):
+    np.savez(file, **packed() | {"joints": _with_nan()})
+    source = read_packed(file)
+    first, error, last = source.read(source.units[0])
+    assert (first.name, last.name) == ("sequence 0", "sequence 2")
+    assert "NaN or infinity in sequence 1" in str(error)
+
+
+def test_checksum(file):
+    np.savez(file, **packed())
+    joints = packed()["joints"].tobytes()
+    content = bytearray(file.read_bytes())
+    content[content.index(joints) + 1000] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(SkeletonFormatError, match=r"data.npz: joints: cannot be read, Bad CRC-32"):
+        read_packed(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array([0, 20_000_000, 1]), "class_names": None}, "sequence 1; give class_n"),
+        ({"parents": SBU15.parents[:3]}, r"parents: expected integers \(15,\), one a joint, got"),
+        ({"parents": np.array(SBU15.parents) * 1.0}, r"parents: expected integers .* got float64"),
+        ({"parents": (1, 0, -1, *SBU15.parents[3:])}, "joint_names, parents: .*own ancestor"),
+        ({"joint_names": np.array("a")}, r"joint_names: expected one axis, got <U1 \(\)"),
+        ({"lengths": np.array(10)}, r"lengths: expected one axis, got int64 \(\)"),
+        ({"fps": np.array([1.0, 2])}, "fps: cannot be read, TypeError"),
+        ({"class_names": np.array("wave")}, "class_names: expected one axis"),
+    ],
+)
+def test_says_what_is_wrong_with_the_rest(file, change, message):
+    arrays = {key: value for key, value in (packed() | change).items() if value is not None}
+    np.savez(file, **arrays)
+    with pytest.raises(SkeletonFormatError, match=message) as caught:
+        read_packed(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_another_tree_of_known_joints(file):
+    parents = list(SBU15.parents)
+    parents[0], parents[1], parents[2] = 1, -1, 1  # from the neck
+    np.savez(file, **packed() | {"parents": np.array(parents)})
+    skeleton = read_packed(file).skeleton
+    assert (skeleton.joints, skeleton.parents) == (SBU15.joints, tuple(parents))

@@ -183,10 +183,13 @@ def test_files_that_do_not_fit(tmp_path):
     (tmp_path / "other" / "0002-L.txt").unlink()
     (tmp_path / "Label_v2" / "0003-R.txt").unlink()
     with pytest.raises(SkeletonFormatError, match=r"0003-R.txt: found no labels of this video"):
-        read_pku(tmp_path)
+        list(read_pku(tmp_path))
     (tmp_path / "skeleton" / "0003-R.txt").unlink()
     (tmp_path / "skeleton" / "0002-M.txt").unlink()
     with pytest.raises(SkeletonFormatError, match=r"0002-M.txt: found no skeletons of this video"):
+        list(read_pku(tmp_path))
+    (tmp_path / "skeleton" / "0002-L.txt").rename(tmp_path / "skeleton" / "0009-L.txt")
+    with pytest.raises(SkeletonFormatError, match="no skeleton file has the name of a label file"):
         read_pku(tmp_path)
 
 
@@ -198,7 +201,8 @@ def test_files_that_do_not_fit(tmp_path):
         ("1,-1,3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,-1,3,1'"),
         ("0,2,3,1\n", "line 1: expected a class from 1 to 51, got 0"),
         ("\n52,2,3,1\n", "line 2: expected a class from 1 to 51, got 52"),
-        ("1,3,3,1\n", "line 1: frames 3 to 3 lie outside the 9 of the video"),
+        ("1,3,3,1\n", "line 1: expected an end behind the start, got 3 to 3"),
+        ("1,8,2,1\n", "line 1: expected an end behind the start, got 8 to 2"),
         ("1,9,12,1\n", "line 1: frames 9 to 12 lie outside the 9 of the video"),
     ],
 )
@@ -211,8 +215,7 @@ def test_wrong_labels(tmp_path, labels, message):
 
 def test_label_that_runs_over_the_end(tmp_path):
     write(tmp_path, PHASE1[:1], "1,5,11,1\n")
-    with pytest.warns(UserWarning, match=r"0002-L.txt: line 1: cut to the video, 11 -> 9"):
-        (recording,) = read_pku(tmp_path)
+    (recording,) = read_pku(tmp_path)
     np.testing.assert_array_equal(recording.frames, video()[5:])
 
 
@@ -266,3 +269,31 @@ def test_any_numbers_round_trip(tmp_path_factory, values):
     (root / "skeleton" / "0002-L.txt").write_text(format_pku(frames))
     (recording,) = read_pku(root)
     assert recording.frames.tobytes() == frames.tobytes()
+
+
+def test_other_instances_go_on(tmp_path):
+    write(tmp_path, PHASE1)
+    (tmp_path / "Label_v2" / "0002-M.txt").write_text("1,0,2,1\n99,0,2,1\n2,4,6,1\n")
+    (tmp_path / "Label_v2" / "0003-R.txt").unlink()
+    source = read_pku(tmp_path)
+    first, error, last = source.read(source.units[1])
+    assert (first.name, last.name) == ("0002-M label line 1", "0002-M label line 3")
+    assert str(error).endswith("0002-M.txt: line 2: expected a class from 1 to 51, got 99")
+    with pytest.raises(SkeletonFormatError, match=r"0003-R.txt: found no labels of this video"):
+        list(source.read(source.units[2]))
+    whole = read_pku(tmp_path, untrimmed=True)
+    assert [recording.name for recording in whole.read(whole.units[0])] == ["0002-L"]
+    with pytest.raises(SkeletonFormatError, match="line 2: expected a class from 1 to 51, got 99"):
+        list(whole.read(whole.units[1]))
+
+
+def test_no_action_at_all(tmp_path):
+    write(tmp_path, PHASE1[:2])
+    (tmp_path / "Label_v2" / "0002-M.txt").write_text("")
+    assert [recording.name[:6] for recording in read_pku(tmp_path)] == ["0002-L"] * 2
+    (tmp_path / "skeleton" / "0002-L.txt").unlink()
+    with pytest.raises(SkeletonFormatError, match="no label file has an action; untrimmed=True"):
+        read_pku(tmp_path)
+    source = read_pku(tmp_path, untrimmed=True)
+    (recording,) = source.read(source.units[1])
+    assert recording.segments.shape == (0, 3)

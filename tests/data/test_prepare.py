@@ -17,6 +17,7 @@ from pcm3.data import Store, prepare
 from pcm3.data import prepare as prepare_function
 from pcm3.data.report import describe, read_report
 from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import COCO17
 
 FILES = 300  # shards of 18
 
@@ -154,7 +155,7 @@ def test_other_settings_or_files_start_again(folder, tmp_path):
     for change in ({"min_frames": 4}, {"normalization": "center"}, {}):
         with pytest.raises(KeyboardInterrupt):
             prepare(folder, tmp_path / "s", progress=stop, **options | change)
-        assert len(list(tmp_path.glob(".s.*.shards"))) == 1
+        assert len(list(tmp_path.glob(".s.shards"))) == 1
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, tmp_path / "s", progress=stop_after, **options)
     np.save(folder / "000.npy", 2 * frames_of(folder, 0)[:2])
@@ -187,7 +188,7 @@ def test_kill_in_the_middle(folder, tmp_path):
         time.sleep(0.1)
     assert not _alive(process.pid)
     if not (tmp_path / "s").exists():  # killed before the end, as it should be
-        assert list(tmp_path.glob(".s.*.shards"))
+        assert list(tmp_path.glob(".s.shards"))
     seen = []
     prepare(
         folder, tmp_path / "s", skeleton="coco17", workers=2, overwrite=(tmp_path / "s").exists(),
@@ -211,6 +212,35 @@ def test_a_kill_while_the_store_is_written_leaves_no_rubbish(folder, tmp_path):
     (tmp_path / ".s.12345678.partial").mkdir()
     prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "s"]
+
+
+def test_only_one_at_a_time(folder, tmp_path):
+    def again(*_: int) -> None:
+        with pytest.raises(ValueError, match=r"another process is preparing .*s$"):
+            prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, min_frames=2)
+
+    prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, progress=again)
+    assert len(Store(tmp_path / "s")) == FILES
+
+
+def test_sequences_keep_their_names(folder, tmp_path):
+    prepare(folder, tmp_path / "s", skeleton="coco17", workers=2, min_frames=4)
+    names = tuple(f"{index:03}.npy" for index in range(FILES) if index % 5)
+    assert Store(tmp_path / "s").names == names
+
+
+def test_bad_sequences_do_not_take_others_along(tmp_path):
+    """One file that holds many: only the sequence that is bad is missing."""
+    rng = np.random.default_rng(0)
+    joints = rng.normal(size=(12, 1, 17, 2)).astype(np.float32)
+    joints[4, 0, 3, 1] = np.nan  # in the second of four sequences
+    arrays = {"joints": joints, "lengths": np.full(4, 3), "joint_names": np.array(COCO17.joints)}
+    np.savez(tmp_path / "data.npz", parents=np.array(COCO17.parents), **arrays)
+    with pytest.raises(SkeletonFormatError, match="sequence 1"):
+        prepare(tmp_path / "data.npz", tmp_path / "s")
+    report = prepare(tmp_path / "data.npz", tmp_path / "s", skip_bad=True)
+    assert (report["kept"], len(report["bad"])) == (3, 1)
+    assert Store(tmp_path / "s").names == ("sequence 0", "sequence 2", "sequence 3")
 
 
 def test_settings_are_checked(folder, tmp_path):

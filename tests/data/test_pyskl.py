@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -124,11 +125,53 @@ def test_two_d(write):
 
 def test_labels_of_their_own(write):
     contents = three_d()
-    contents["annotations"][0]["label"] = 2
-    assert len(read_pyskl(write(contents)).class_names) == 60
-    assert read_pyskl(write(contents)).class_names[:2] == ("0", "1")
-    contents["annotations"][0]["label"] = 119
-    assert len(read_pyskl(write(contents)).class_names) == 120
+    for annotation, label in zip(contents["annotations"], (2, 1, 0), strict=True):
+        annotation["label"] = label
+    source = read_pyskl(write(contents))
+    assert source.class_names == ("0", "1", "2")
+    assert [recording.label for recording in source] == [2, 1, 0]
+
+
+def give(source):
+    """What a source gives: names of recordings, messages of errors."""
+    items = [item for unit in source.units for item in source.read(unit)]
+    return [str(item) if isinstance(item, SkeletonFormatError) else item.name for item in items]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 77}, r"label: expected the action of its name, got 77"),
+        (
+            {"label": 20_000_000},
+            r"label: expected a class index from 0, below 10,000, got 20000000",
+        ),
+        ({"label": None}, "label: expected an integer from 0, got None"),
+        ({"frame_dir": NAMES[0]}, r"frame_dir: is already that of annotation 0"),
+        ({"keypoint": np.zeros((1, 2, 17, 2))}, r"keypoint: expected \(M, T, 25, 3\), got"),
+        ({"total_frames": np.zeros(3)}, "annotation 1: cannot be read, ValueError"),
+    ],
+)
+def test_other_samples_go_on(write, change, message):
+    contents = three_d()
+    contents["annotations"][1] |= change
+    if "keypoint" in change:
+        contents["annotations"][1]["total_frames"] = 2
+    source = read_pyskl(write(contents))
+    first, error, last = give(source)
+    assert (first, last) == (NAMES[0], NAMES[2])
+    assert re.search(message, error)
+    assert source.class_names == NTU_ACTIONS[:60]
+    with pytest.raises(SkeletonFormatError, match=message):
+        list(source)
+
+
+def test_all_samples_are_bad(write):
+    contents = three_d()
+    for annotation in contents["annotations"]:
+        del annotation["label"]
+    with pytest.raises(SkeletonFormatError, match="annotation 0: label missing"):
+        read_pyskl(write(contents))
 
 
 @given(

@@ -71,6 +71,8 @@ def test_any_recording(tmp_path, action, length):
         ('{"file_name": 1, "label": 2}', "skeletons: missing; the file has file_name, label"),
         ('{"skeletons": [[1, 2], [3]]}', "skeletons: expected numbers, .*inhomogeneous"),
         ('{"skeletons": {"a": 1}}', "skeletons: expected numbers, "),
+        (json.dumps({"skeletons": [[[10**400] * 3] * 20]}), "skeletons: expected numbers, .*float"),
+        ('{"\\ud800": 1}', r"missing; the file has \\ud800"),
         ('{"skeletons": []}', r"skeletons: expected \(T, 20, 3\), got \(0,\)"),
         (json.dumps({"skeletons": clip(2)[:, :19].tolist()}), r"20, 3\), got \(2, 19, 3\)"),
         (
@@ -101,7 +103,7 @@ def test_names(tmp_path):
     with pytest.raises(
         SkeletonFormatError, match=r"v01.json: expected an action among 1, .* got 7"
     ):
-        read_ucla(tmp_path)
+        list(read_ucla(tmp_path))
 
 
 def test_real_recordings(shared, tmp_path):

@@ -89,7 +89,7 @@ def test_names(tmp_path):
     savemat(tmp_path / "a28_s1_t1_skeleton.mat", {"d_skel": clip(2)})
     assert detect(tmp_path)
     with pytest.raises(SkeletonFormatError, match=r"expected an action among 1, .* 27, got 28"):
-        read_utd(tmp_path)
+        list(read_utd(tmp_path))
 
 
 def test_real_recordings(shared, tmp_path):

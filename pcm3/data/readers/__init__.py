@@ -22,9 +22,10 @@ from pcm3.data.readers import (
     ucla,
     utd,
 )
-from pcm3.data.readers._files import fail
+from pcm3.data.readers._files import fail, files_below, is_file, is_store
+from pcm3.data.readers._npz import npz_keys, why_unreadable
+from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.data.readers.base import Recording, Source
-from pcm3.errors import SkeletonFormatError
 
 __all__ = ["Format", "Recording", "Source", "open_source"]
 
@@ -80,6 +81,8 @@ def _check_path(path: Path) -> None:
         fail(path, "no such file or folder")
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         fail(path, "no permission to read it")
+    if is_store(path):
+        fail(path, "is a store already, which pcm3.Store opens")
     if path.suffix.lower() in _ARCHIVES and path.is_file():
         fail(path, "expected an unpacked folder, got an archive; unpack it first")
 
@@ -88,11 +91,30 @@ def detect_format(path: Path) -> str:
     """The format that a path looks like.
 
     Raises:
-        SkeletonFormatError: If it looks like none.
+        SkeletonFormatError: If it looks like none, or like several.
     """
-    for name, module in _MODULES.items():
-        if module.detect(path):
-            return name
-    raise SkeletonFormatError(
-        f"{path}: looks like none of {', '.join(_MODULES)}; name the format if it is one of them"
-    )
+    names = [name for name, module in _MODULES.items() if module.detect(path)]
+    if not names:
+        fail(path, _why_none(path))
+    if len(names) > 1:
+        fail(path, f"holds files of several formats, {', '.join(names)}; name the format")
+    return names[0]
+
+
+def _why_none(path: Path) -> str:
+    """What is wrong with a path that looks like no format."""
+    if is_file(path) and path.suffix == ".npz":
+        if not (keys := npz_keys(path)):
+            return why_unreadable(path)
+        wanted = (
+            "x_train, y_train, x_test, y_test (ctrgcn) or joints, lengths, joint_names, parents"
+        )
+        return f"an .npz with {', '.join(keys)}; expected {wanted} (packed)"
+    if is_file(path) and path.suffix in (".pkl", ".pickle"):
+        load_plain_pickle(path)  # says what is wrong
+        return "a pickle without annotations and split; expected those of PYSKL"
+    if is_file(path) and path.suffix == ".npy":
+        return "a .npy file; name the folder that it is in, the format folder and a skeleton"
+    if any(file.suffix == ".npy" for file in files_below(path)):
+        return "a folder of .npy files: name the format folder and a skeleton, or add skeleton.json"
+    return f"looks like none of {', '.join(_MODULES)}; name the format if it is one of them"

@@ -4,36 +4,78 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3.data.readers.base import Recording
 from pcm3.errors import SkeletonFormatError
+
+MOST_CLASSES = 10_000
+"""Labels from here on are taken for codes."""
+
+
+def format_error(file: Path, *words: str) -> SkeletonFormatError:
+    """An error that names file and place, ``file: place: what``, and can be printed."""
+    message = ": ".join([str(file), *words])
+    return SkeletonFormatError(message.encode("utf-8", "backslashreplace").decode())
 
 
 def fail(file: Path, *words: str) -> NoReturn:
-    """Raise an error that names file and place: ``file: place: what``."""
-    raise SkeletonFormatError(": ".join([str(file), *words])) from None
+    """Raise ``format_error``."""
+    raise format_error(file, *words) from None
+
+
+@contextmanager
+def parsing(file: Path, *place: str) -> Iterator[None]:
+    """Whatever is raised inside is the fault of the file; a broken one may raise anything."""
+    try:
+        yield
+    except SkeletonFormatError:
+        raise
+    except Exception as error:
+        fail(file, *place, f"cannot be read, {type(error).__name__}: {error}")
+
+
+def or_error(read: Callable[..., Recording], *args: Any) -> Recording | SkeletonFormatError:
+    """The recording that ``read(*args)`` gives, or the error that it raises."""
+    try:
+        return read(*args)
+    except SkeletonFormatError as error:
+        return error
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is what ``pcm3 prepare`` wrote."""
+    meta = folder / "meta.json"
+    try:
+        return meta.is_file() and b'"pcm3-store"' in meta.read_bytes()
+    except OSError:
+        return False
 
 
 def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
     """The files in a folder and those below it, its own first, found as they are asked for.
 
-    What cannot be listed is passed over; links to folders are not followed.
+    Hidden files and folders and stores are passed over, and so is what cannot be listed; links to
+    folders are not followed. A link to nothing counts as a file: it shows when it is read.
     """
     folders = [folder]
     for here in folders:  # grows on the way
         with suppress(OSError), os.scandir(here) as entries:
             for entry in entries:
+                if entry.name.startswith("."):
+                    continue
                 with suppress(OSError):  # a link to where nothing may be read
-                    if entry.is_file():
-                        yield here / entry.name
-                    elif recursive and entry.is_dir(follow_symlinks=False):
-                        folders.append(here / entry.name)
+                    path = here / entry.name
+                    if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
+                        yield path
+                    elif recursive and entry.is_dir(follow_symlinks=False) and not is_store(path):
+                        folders.append(path)
 
 
 def is_file(path: Path) -> bool:
@@ -87,7 +129,7 @@ class NumberedFiles(NamedTuple):
         """All of them, by their numbers.
 
         Raises:
-            SkeletonFormatError: If there are none, or an action is unknown.
+            SkeletonFormatError: If there are none.
         """
         if not folder.is_dir():
             fail(folder, "no such folder")
@@ -95,11 +137,19 @@ class NumberedFiles(NamedTuple):
         found = sorted((numbers, file) for numbers, file in numbered if numbers)
         if not found:
             fail(folder, f"expected files named {self.pattern}, found none")
-        for numbers, file in found:
-            if numbers[0] not in self.actions:
-                known = ", ".join(map(str, self.actions))
-                fail(file, f"expected an action among {known}, got {numbers[0]}")
         return [file for _, file in found]
+
+    def checked(self, file: Path) -> list[int]:
+        """The numbers in the name of one of them.
+
+        Raises:
+            SkeletonFormatError: If the action is unknown.
+        """
+        numbers = self.numbers(file)
+        if numbers[0] not in self.actions:
+            known = ", ".join(map(str, self.actions))
+            fail(file, f"expected an action among {known}, got {numbers[0]}")
+        return numbers
 
 
 class Range(NamedTuple):
@@ -124,7 +174,7 @@ def open_npy(file: Path) -> NDArray[Any]:
     """
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable .npy of numbers, {error}")
     if not isinstance(array, np.ndarray):
         fail(file, "expected one array, got an .npz")
@@ -153,8 +203,9 @@ def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
         SkeletonFormatError: If they are of another shape or not finite.
     """
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (ValueError, TypeError) as error:
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = np.asarray(values, dtype=np.float32)
+    except Exception as error:  # of lists of anything
         fail(file, key, f"expected numbers, {error}")
     if array.ndim != 3 or array.shape[1:] != (20, 3) or len(array) == 0:
         fail(file, key, f"expected (T, 20, 3), got {array.shape}")

@@ -65,6 +65,16 @@ def ntu_names(names: Iterable[str]) -> list[NtuName] | None:
     return known if len(known) == len(parsed) else None
 
 
+def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset[int]:
+    """Which labels are not the actions of their names, where at least half of them are.
+
+    Where fewer are, the labels are others than NTU RGB+D's, so that none is wrong.
+    """
+    pairs = enumerate(zip(labels, names or (), strict=False))
+    wrong = frozenset(at for at, (label, name) in pairs if label != name.action - 1)
+    return wrong if 2 * len(wrong) <= len(labels) else frozenset()
+
+
 def ntu_class_names(labels: Sequence[int], names: Sequence[NtuName] | None) -> tuple[str, ...]:
     """NTU RGB+D's action names where labels are the actions of the names, else numbers."""
     count = max(labels, default=-1) + 1

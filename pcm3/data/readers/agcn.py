@@ -11,10 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import Range, fail, is_file, not_finite, open_npy, ranges, unpadded
-from pcm3.data.readers._names import NtuName, ntu_class_names, ntu_edition, ntu_names, ntu_protocols
+from pcm3.data.readers._files import (
+    MOST_CLASSES,
+    Range,
+    fail,
+    format_error,
+    is_file,
+    not_finite,
+    open_npy,
+    or_error,
+    ranges,
+    unpadded,
+)
+from pcm3.data.readers._names import (
+    NtuName,
+    at_odds,
+    ntu_class_names,
+    ntu_edition,
+    ntu_names,
+    ntu_protocols,
+)
 from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_agcn"]
@@ -23,12 +42,13 @@ _DATA_FILES = ("train_data_joint.npy", "val_data_joint.npy")
 
 
 class _Part(NamedTuple):
-    """What belongs to one of the data files."""
+    """What belongs to one of the data files; ``bad`` says what is wrong with some sequences."""
 
     shape: tuple[int, ...]
     lengths: NDArray[np.int64] | None
     names: list[str]
     labels: list[int]
+    bad: dict[int, SkeletonFormatError]
     trains: int
 
 
@@ -46,24 +66,39 @@ def read_agcn(path: str | Path) -> Source:
     the two parts may be absent. The column ``train`` is 1 for train and 0 for val, the protocol
     ``split`` goes by it; where all samples are named like NTU RGB+D's, there are also
     ``subjects``, ``views``, ``setups`` and ``replications`` and the data set's protocols. A
-    sequence without any coordinate keeps one frame.
+    sequence without any coordinate keeps one frame. Where at least half of the labels are
+    the actions of NTU RGB+D's names, all have to be.
 
     Raises:
-        SkeletonFormatError: Naming the file and the sequence that is wrong; NaN coordinates only
-            when they are read.
+        SkeletonFormatError: Naming the file and the sequence that is wrong; a single sequence
+            only when it is read.
     """
     folder = Path(path)
     files = [folder / name for name in _DATA_FILES]
     parts = {file: _read_part(file) for file in files if file.is_file()}
     if not parts:
         fail(folder, f"expected {' or '.join(_DATA_FILES)}, found neither")
-    labels = [label for part in parts.values() for label in part.labels]
-    names = ntu_names(name for part in parts.values() for name in part.names)
+    places = [
+        (file, part, at)
+        for file, part in parts.items()
+        for at in range(len(part.labels))
+        if at not in part.bad
+    ]
+    if not places:
+        raise next(error for part in parts.values() for error in part.bad.values())
+    names = ntu_names(part.names[at] for _, part, at in places)
+    labels = [part.labels[at] for _, part, at in places]
+    odd = at_odds(labels, names)
+    for file, part, at in (places[index] for index in odd):
+        what = f"expected the action of its name {part.names[at]}"
+        part.bad[at] = _error(_labels_file(file), at, f"{what}, got label {part.labels[at]}")
+    labels = [label for index, label in enumerate(labels) if index not in odd]
+    right = names and [name for index, name in enumerate(names) if index not in odd]
     protocols = ntu_protocols(ntu_edition(names)) if names else {}
     return Source(
         format="agcn",
         skeleton=NTU25,
-        class_names=ntu_class_names(labels, names),
+        class_names=ntu_class_names(labels, right),
         units=[unit for file, part in parts.items() for unit in ranges(file, len(part.labels))],
         read=partial(_read_unit, parts, names is not None),
         persons=max(part.shape[4] for part in parts.values()),
@@ -80,50 +115,86 @@ def _read_part(file: Path) -> _Part:
     if wrong_shape or data.dtype.kind != "f":
         fail(file, f"expected floats (N, 3, T, 25, M), got {data.dtype} {data.shape}")
     part = file.name.partition("_")[0]
-    names, labels = _read_labels(file.with_name(f"{part}_label.pkl"), len(data))
-    lengths_file = file.with_name(f"{part}_num_frame.npy")
-    lengths = _read_lengths(lengths_file, data.shape) if lengths_file.is_file() else None
-    return _Part(data.shape, lengths, names, labels, int(part == "train"))
+    names, labels, bad = _read_labels(_labels_file(file), len(data))
+    lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None
+    if is_file(lengths_file):
+        lengths = _read_lengths(lengths_file, data.shape, bad)
+    return _Part(data.shape, lengths, names, labels, bad, int(part == "train"))
 
 
-def _read_lengths(file: Path, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _labels_file(data: Path) -> Path:
+    return data.with_name(f"{data.name.partition('_')[0]}_label.pkl")
+
+
+def _error(file: Path, sequence: int, what: str) -> SkeletonFormatError:
+    return format_error(file, f"sequence {sequence}", what)
+
+
+def _read_lengths(
+    file: Path, shape: tuple[int, ...], bad: dict[int, SkeletonFormatError]
+) -> NDArray[np.int64]:
+    """Lengths; those that cannot be are added to ``bad``."""
     lengths = open_npy(file)
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
-    wrong = (lengths < 0) | (lengths > shape[2])
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        fail(file, f"sequence {at}: expected 0 to {shape[2]} frames, got {lengths[at]}")
+    for at in np.flatnonzero((lengths < 0) | (lengths > shape[2])).tolist():
+        bad[at] = _error(file, at, f"expected 0 to {shape[2]} frames, got {lengths[at]}")
     return np.array(lengths, dtype=np.int64)
 
 
-def _read_labels(file: Path, count: int) -> tuple[list[str], list[int]]:
+def _read_labels(
+    file: Path, count: int
+) -> tuple[list[str], list[int], dict[int, SkeletonFormatError]]:
+    """Names, labels, and what is wrong with some of them."""
     pair = load_plain_pickle(file)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         fail(file, f"expected a pair of names and labels, got {type(pair).__name__}")
-    names, labels = (list(column) if np.ndim(column) == 1 else [] for column in pair)
+    names, labels = (_as_list(column) for column in pair)
     for what, values in (("names", names), ("labels", labels)):
         if len(values) != count:
             fail(file, f"expected {count} {what}, one a sequence, got {len(values)}")
+    bad: dict[int, SkeletonFormatError] = {}
     for index, (name, label) in enumerate(zip(names, labels, strict=True)):
         if not isinstance(name, str):
-            fail(file, f"sequence {index}: expected a name, got {name!r}")
-        if not isinstance(label, (int, np.integer)) or label < 0:
-            fail(file, f"sequence {index}: expected a label from 0, got {label!r}")
-    return [str(name) for name in names], [int(label) for label in labels]
+            bad[index] = _error(file, index, f"expected a name, got {name!r:.60}")
+        elif not isinstance(label, (int, np.integer)) or label < 0:
+            bad[index] = _error(file, index, f"expected a label from 0, got {label!r:.60}")
+        elif label >= MOST_CLASSES:
+            what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {label}"
+            bad[index] = _error(file, index, what)
+    names = ["" if at in bad else str(name) for at, name in enumerate(names)]
+    return names, [-1 if at in bad else int(label) for at, label in enumerate(labels)], bad
 
 
-def _read_unit(parts: Mapping[Path, _Part], ntu: bool, unit: Range) -> Iterator[Recording]:
-    part, data = parts[unit.file], open_npy(unit.file)
+def _as_list(column: Any) -> list[Any]:
+    if isinstance(column, np.ndarray):
+        return list(column) if column.ndim == 1 else []
+    return list(column) if isinstance(column, (list, tuple)) else []
+
+
+def _read_unit(
+    parts: Mapping[Path, _Part], ntu: bool, unit: Range
+) -> Iterator[Recording | SkeletonFormatError]:
+    data = open_npy(unit.file)
     for index in range(unit.start, unit.end):
-        name, sequence = part.names[index], _sequence(data, part, index)
-        if where := not_finite(sequence):
-            fail(unit.file, f"NaN or infinity in sequence {index}, {where}")
-        known = NtuName.parse(name) if ntu else None
-        columns = {"train": part.trains} | (known.columns if known else {})
-        yield Recording(sequence, part.labels[index], columns, name=name)
+        yield or_error(_recording, unit.file, parts[unit.file], data, index, ntu)
+
+
+def _recording(file: Path, part: _Part, data: NDArray[Any], index: int, ntu: bool) -> Recording:
+    if index in part.bad:
+        raise part.bad[index]
+    sequence, name = _sequence(data, part, index), part.names[index]
+    if where := not_finite(sequence):
+        fail(file, f"NaN or infinity in sequence {index}, {where}")
+    known = NtuName.parse(name) if ntu else None
+    columns = {"train": part.trains} | (known.columns if known else {})
+    return Recording(sequence, part.labels[index], columns, name=name)
 
 
 def _sequence(data: NDArray[Any], part: _Part, index: int) -> NDArray[np.float32]:
-    frames = np.array(data[index].transpose(1, 3, 2, 0), dtype=np.float32, order="C")
-    return unpadded(frames) if part.lengths is None else frames[: max(1, part.lengths[index])]
+    with np.errstate(over="ignore", invalid="ignore"):
+        frames = np.array(data[index].transpose(1, 3, 2, 0), dtype=np.float32, order="C")
+    if part.lengths is None:
+        return unpadded(frames)
+    length = int(part.lengths[index])
+    return frames[:length] if length else np.zeros_like(frames[:1])

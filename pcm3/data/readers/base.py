@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import Protocol
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
 __all__ = ["Recording", "Source"]
@@ -51,29 +52,41 @@ class Source:
         class_names: Names of the classes; labels index them.
         units: What ``read`` takes: a file, or a file and a range of its sequences. Sorted, so
             that the same files give the same store.
-        read: Gives the recordings of a unit, one at a time; raises ``SkeletonFormatError`` naming
-            file and place.
+        read: Gives the recordings of a unit, one at a time. In place of a sequence that is bad
+            it gives its ``SkeletonFormatError``, which names file and place, and goes on; what
+            makes the whole unit unreadable is raised.
         persons: M of the store to be; recordings may hold more or fewer bodies.
         protocols: The divisions that the data set is published with, by name.
         fps: Frames per second, where known.
         unit: Unit of the coordinates.
         about: Where the recordings come from.
         licence: Under which terms.
+        left_out: How many files were there but are not among the units, by a list or a table.
+        left_out_why: Which list or table.
     """
 
     format: str
     skeleton: Skeleton
     class_names: tuple[str, ...]
     units: Sequence[Any]
-    read: Callable[[Any], Iterator[Recording]]
+    read: Callable[[Any], Iterator[Recording | SkeletonFormatError]]
     persons: int = 1
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     fps: float | None = None
     unit: str = "metres"
     about: str = ""
     licence: str = ""
+    left_out: int = 0
+    left_out_why: str = ""
 
     def __iter__(self) -> Iterator[Recording]:
-        """All recordings, unit by unit."""
+        """All recordings, unit by unit.
+
+        Raises:
+            SkeletonFormatError: At the first sequence that is bad.
+        """
         for unit in self.units:
-            yield from self.read(unit)
+            for recording in self.read(unit):
+                if isinstance(recording, SkeletonFormatError):
+                    raise recording
+                yield recording

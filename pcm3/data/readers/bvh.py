@@ -11,8 +11,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, file_or_files, not_finite, read_lines
+from pcm3.data.readers._files import fail, file_or_files, not_finite, parsing, read_lines
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
 __all__ = ["detect", "read_bvh"]
@@ -33,6 +34,18 @@ class _Header(NamedTuple):
     frame_time: float
     first_row: int
 
+    @property
+    def layout(self) -> list[tuple[str, int]]:
+        """Names and parents."""
+        return [(joint.name, joint.parent) for joint in self.joints]
+
+
+class _First(NamedTuple):
+    """The first file that can be read, whose joints all must have."""
+
+    file: Path
+    layout: list[tuple[str, int]]
+
 
 def detect(path: Path) -> bool:
     """Whether this is a ``.bvh`` file or a folder with some."""
@@ -51,7 +64,8 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
         unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
 
     Raises:
-        SkeletonFormatError: Naming file and line, or where hierarchies differ or are no human's.
+        SkeletonFormatError: If the first hierarchy is no human's; naming file and line, and only
+            when it is read, if a file is wrong or has another hierarchy.
         ValueError: If ``unit_scale`` is not positive.
     """
     if not unit_scale > 0:
@@ -60,25 +74,29 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
     files = sorted(_files(root))
     if not files:
         fail(root, "expected .bvh files, found none")
-    first, times = None, set()
+    first, times, errors = None, set(), []
     for file in files:
-        header = _read_header(file, read_lines(file))
-        times.add(header.frame_time)
-        layout = [(joint.name, joint.parent) for joint in header.joints]
-        first = first or layout
-        if layout != first:
-            fail(file, f"its joints differ from those of {files[0]}")
-    names, parents = zip(*first or [], strict=True)
+        try:
+            header = _read_header(file, read_lines(file))
+        except SkeletonFormatError as error:
+            errors.append(error)
+            continue
+        first = first or _First(file, header.layout)
+        if header.layout == first.layout:
+            times.add(header.frame_time)
+    if first is None:
+        raise errors[0]
+    names, parents = zip(*first.layout, strict=True)
     try:
         skeleton = Skeleton.from_parents(names, parents, name="bvh")
     except ValueError as error:
-        fail(files[0], str(error))
+        fail(first.file, str(error))
     return Source(
         format="bvh",
         skeleton=skeleton,
         class_names=(),
         units=files,
-        read=partial(_read_unit, unit_scale),
+        read=partial(_read_unit, unit_scale, first),
         fps=round(1 / times.pop(), 3) if len(times) == 1 else None,
         about=f"BVH, {root.resolve().name}",
     )
@@ -124,7 +142,7 @@ def _read_header(file: Path, lines: list[str]) -> _Header:
             _fail(file, row, f"expected {' '.join(prefix)}, got {' '.join(words)[:60]!r}")
         values += _numbers(file, row, words[len(prefix) :], 1)
     frames, frame_time = values
-    if frames < 1 or frames != int(frames) or frame_time <= 0:
+    if frames < 1 or frames != int(frames) or not frame_time > 1e-9:
         _fail(file, row, f"expected frames and a frame time, got {frames} and {frame_time}")
     return _Header(joints, int(frames), frame_time, row + 1)
 
@@ -161,9 +179,11 @@ def _read_hierarchy_line(
         _fail(file, row, f"unexpected {' '.join(words)[:60]!r} in HIERARCHY")
 
 
-def _read_unit(unit_scale: float, file: Path) -> Iterator[Recording]:
+def _read_unit(unit_scale: float, first: _First, file: Path) -> Iterator[Recording]:
     lines = read_lines(file)
     header = _read_header(file, lines)
+    if header.layout != first.layout:
+        fail(file, f"its joints differ from those of {first.file}")
     width = sum(len(joint.channels) for joint in header.joints)
     motion = []
     for row in range(header.first_row, len(lines)):
@@ -171,8 +191,9 @@ def _read_unit(unit_scale: float, file: Path) -> Iterator[Recording]:
             motion.append(_numbers(file, row, words, width))
     if len(motion) != header.frames:
         _fail(file, len(lines) - 1, f"expected {header.frames} frames, got {len(motion)}")
-    positions = _positions(header.joints, np.array(motion).reshape(len(motion), width))
-    frames = (positions * unit_scale).astype(np.float32)[:, None]
+    with parsing(file), np.errstate(over="ignore", invalid="ignore"):
+        positions = _positions(header.joints, np.array(motion).reshape(len(motion), width))
+        frames = (positions * unit_scale).astype(np.float32)[:, None]
     if where := not_finite(frames):
         fail(file, f"coordinates overflow float32 in {where}")
     yield Recording(frames, name=file.stem)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import Range, fail, not_finite, unpadded
+from pcm3.data.readers._files import Range, fail, not_finite, or_error, parsing, unpadded
+from pcm3.data.readers._names import NTU_ACTIONS
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_ctrgcn"]
@@ -28,7 +30,7 @@ class _Part(NamedTuple):
     """``x_train`` or ``x_test``, and what belongs to it."""
 
     array: NpzArray
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # -1 where the row is not one-hot
     classes: int
     trains: int
 
@@ -44,14 +46,14 @@ def read_ctrgcn(path: str | Path) -> Source:
     ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
     frame, which are cut; ``y_train`` and ``y_test`` (N, classes) are one-hot. The column
     ``train`` is 1 or 0, the protocol ``split`` goes by it, and so does the one that the file is
-    named after (``xsub`` for ``NTU60_CS``); classes have the codes A001, A002, ... Files of NTU
-    RGB+D 120 hold a copy of the person where there is one, not zeros, as the second. A sequence
-    without any coordinate keeps one frame. A file written by ``np.savez`` can be read by several
-    processes; a compressed one only from its beginning.
+    named after (``xsub`` for ``NTU60_CS``). 60 or 120 classes are NTU RGB+D's actions, others have
+    the codes A001, A002, ... Files of NTU RGB+D 120 hold a copy of the person where there is one,
+    not zeros, as the second. A sequence without any coordinate keeps one frame. A file written by
+    ``np.savez`` can be read by several processes; a compressed one only from its beginning.
 
     Raises:
-        SkeletonFormatError: Naming the array and the sequence that is wrong; NaN coordinates
-            only when they are read.
+        SkeletonFormatError: Naming the array that is wrong; a sequence with NaN coordinates or
+            without a class only when it is read.
     """
     file = Path(path)
     arrays, heads = load_npz(file, _KEYS, ("x_train", "x_test"))
@@ -60,12 +62,13 @@ def read_ctrgcn(path: str | Path) -> Source:
     if classes != others:
         fail(file, "y_test", f"expected {classes} classes, as y_train has, got {others}")
     protocols = {"split": published_split("train")}
+    codes = tuple(f"A{number:03d}" for number in range(1, classes + 1))
     if name := _PROTOCOLS.get(file.stem.lower()):
         protocols[name] = protocols["split"]
     return Source(
         format="ctrgcn",
         skeleton=NTU25,
-        class_names=tuple(f"A{number:03d}" for number in range(1, classes + 1)),
+        class_names=NTU_ACTIONS[:classes] if classes in (60, 120) else codes,
         units=[unit for part in parts.values() for unit in part.array.units(len(part.labels))],
         read=partial(_read_unit, parts),
         persons=_PERSONS,
@@ -84,18 +87,27 @@ def _part(one_hot: NDArray[Any], array: NpzArray) -> _Part:
     if len(one_hot) != shape[0]:
         fail(file, key, f"expected {shape[0]} rows, as {array.key} has, got {len(one_hot)}")
     wrong = ((one_hot != 0) & (one_hot != 1)).any(1) | ((one_hot != 0).sum(1) != 1)
-    if wrong.any():
-        fail(file, key, f"row {int(np.argmax(wrong))} is not one-hot")
-    labels = one_hot.argmax(1).astype(np.int64)
+    if one_hot.shape[1] == 0:
+        fail(file, key, "expected one-hot (N, classes), got no classes")
+    labels = np.where(wrong, -1, one_hot.argmax(1)).astype(np.int64)
     return _Part(array, labels, one_hot.shape[1], int(key == "y_train"))
 
 
-def _read_unit(parts: Mapping[str, _Part], unit: Range) -> Iterator[Recording]:
-    array, labels, _, trains = parts[unit.key]
-    sequences = array.sequences(np.ones(len(labels), np.int64), unit)
+def _read_unit(
+    parts: Mapping[str, _Part], unit: Range
+) -> Iterator[Recording | SkeletonFormatError]:
+    part = parts[unit.key]
+    sequences = part.array.sequences(np.ones(len(part.labels), np.int64), unit)
     for index, rows in enumerate(sequences, unit.start):
-        frames = unpadded(rows[0]).reshape(-1, _PERSONS, _JOINTS, 3).astype(np.float32)
-        if where := not_finite(frames):
-            fail(unit.file, unit.key, f"NaN or infinity in sequence {index}, {where}")
-        name = f"{unit.key}[{index}]"
-        yield Recording(frames, int(labels[index]), {"train": trains}, name=name)
+        yield or_error(_recording, part, index, rows[0])
+
+
+def _recording(part: _Part, index: int, padded: NDArray[Any]) -> Recording:
+    file, key, label = part.array.file, part.array.key, int(part.labels[index])
+    if label < 0:
+        fail(file, f"y{key[1:]}", f"row {index} is not one-hot")
+    with parsing(file, key, f"sequence {index}"), np.errstate(over="ignore", invalid="ignore"):
+        frames = unpadded(padded).reshape(-1, _PERSONS, _JOINTS, 3).astype(np.float32)
+    if where := not_finite(frames):
+        fail(file, key, f"NaN or infinity in sequence {index}, {where}")
+    return Recording(frames, label, {"train": part.trains}, name=f"{key}[{index}]")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import codes, fail, files_below, is_file, not_finite, open_npy
+from pcm3.data.readers._files import (
+    MOST_CLASSES,
+    codes,
+    fail,
+    files_below,
+    is_file,
+    not_finite,
+    open_npy,
+)
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
+from pcm3.skeleton import COCO17, SKELETONS, Skeleton, find_skeleton
 
 __all__ = ["BLAZEPOSE33", "detect", "read_folder"]
 
@@ -51,6 +59,7 @@ class _Unit(NamedTuple):
     name: str
     label: int
     columns: dict[str, int]
+    line: int = 0  # of labels.csv
 
 
 class _First(NamedTuple):
@@ -62,8 +71,9 @@ class _First(NamedTuple):
 
 class _Table(NamedTuple):
     units: list[_Unit]
-    class_names: tuple[str, ...]
-    notes: list[str]
+    class_names: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+    left_out: int = 0
 
 
 def detect(path: Path) -> bool:
@@ -82,12 +92,12 @@ def read_folder(
     """Read a folder of ``.npy`` files, one recording each.
 
     A file holds numbers (T, M, V, C), or (T, V, C) of one person, with C of 2 or 3; 0 where a
-    person or joint is not seen. ``labels.csv``, if there is one, has the columns ``file`` (path
-    inside the folder; files that it does not name are left out), ``label`` (optional: class
-    indices or names; empty for none) and any others: integers stay as they are, words become
-    codes in alphabetical order, which ``Source.about`` lists, and empty cells -1. Without it
-    every file is read, without labels. ``skeleton.json`` names the joints: what
-    ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
+    person or joint is not seen; of 2D joints with a score only x and y. ``labels.csv``, if there
+    is one, has the columns ``file`` (path inside the folder; files that it does not name are left
+    out), ``label`` (optional: class indices or names; empty for none) and any others: integers
+    stay as they are, words become codes in alphabetical order, which ``Source.about`` lists, and
+    empty cells -1. Without it every file is read, without labels. ``skeleton.json`` names the
+    joints: what ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
 
     Args:
         path: The folder.
@@ -99,24 +109,26 @@ def read_folder(
     Raises:
         ValueError: If no skeleton has the name.
         SkeletonFormatError: Naming the file and the line, key or shape that is wrong; in ``.npy``
-            files only when they are read.
+            files, and where one is missing, only when they are read.
     """
     folder = Path(path)
     if not folder.is_dir():
         fail(folder, "no such folder")
     layout = _find_layout(folder, skeleton)
     table = _read_table(folder)
-    persons, first = _survey(table.units, layout)
+    persons, first = _survey(folder, table.units, layout)
     return Source(
         format="folder",
         skeleton=layout,
         class_names=table.class_names,
         units=table.units,
-        read=partial(_read_unit, layout, first),
+        read=partial(_read_unit, folder, layout, first),
         persons=persons,
         fps=fps,
         unit=unit,
         about="; ".join([f"folder {folder.resolve().name}", *table.notes]),
+        left_out=table.left_out,
+        left_out_why=f"not in {_TABLE}" if table.left_out else "",
     )
 
 
@@ -142,18 +154,17 @@ def _find_layout(folder: Path, name: str | None) -> Skeleton:
 
 def _read_table(folder: Path) -> _Table:
     file = folder / _TABLE
-    if not file.is_file():
-        files = (found for found in files_below(folder) if found.suffix == ".npy")
-        names = sorted(found.relative_to(folder).as_posix() for found in files)
-        if not names:
-            fail(folder, "expected .npy files, found none")
-        return _Table([_Unit(folder / name, name, -1, {}) for name in names], (), [])
+    files = (found for found in files_below(folder) if found.suffix == ".npy")
+    names = sorted(found.relative_to(folder).as_posix() for found in files)
+    if not names:
+        fail(folder, "expected .npy files, found none")
+    if not is_file(file):
+        return _Table([_Unit(folder / name, name, -1, {}) for name in names])
     header, lines = _read_lines(file)
     cells = {key: [row[at] for _, row in lines] for at, key in enumerate(header)}
     seen: dict[str, int] = {}
+    cells["file"] = [PurePosixPath(name).as_posix() for name in cells["file"]]  # without ./
     for (line, _), name in zip(lines, cells["file"], strict=True):
-        if not (folder / name).is_file() or not name.endswith(".npy"):
-            fail(file, f"line {line}", f"expected a .npy file in {folder}, got {name!r}")
         if name in seen:
             fail(file, f"line {line}", f"{name} is already in line {seen[name]}")
         seen[name] = line
@@ -166,11 +177,16 @@ def _read_table(folder: Path) -> _Table:
                 notes.append(codes(key, words))
     units = [
         _Unit(
-            folder / name, name, labels[row], {key: column[row] for key, column in columns.items()}
+            folder / name,
+            name,
+            labels[row],
+            {key: column[row] for key, column in columns.items()},
+            lines[row][0],
         )
         for row, name in enumerate(cells["file"])
     ]
-    return _Table(sorted(units, key=lambda unit: unit.name), class_names, notes)
+    left_out = len(set(names) - set(seen))
+    return _Table(sorted(units, key=lambda unit: unit.name), class_names, notes, left_out)
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -199,6 +215,8 @@ def _encode(cells: list[str]) -> tuple[list[int], tuple[str, ...]]:
     filled = [cell for cell in cells if cell]
     try:
         numbers = {cell: int(cell) for cell in filled}
+        if not all(-(2**63) <= number < 2**63 for number in numbers.values()):
+            raise ValueError("codes, not numbers that a column could hold")
         return [numbers.get(cell, -1) for cell in cells], ()
     except ValueError:
         words = tuple(sorted(set(filled)))
@@ -215,12 +233,17 @@ def _encode_labels(
     for (line, _), label in zip(lines, labels, strict=True):
         if label < -1:
             fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
+        if label >= MOST_CLASSES and not words:
+            what = f"expected class indices from 0, got {label}; write names if they are codes"
+            fail(file, f"line {line}", what)
     return labels, words or tuple(str(label) for label in range(max(labels) + 1))
 
 
 def _open(file: Path, skeleton: Skeleton) -> NDArray[Any]:
     """The array (T, M, V, C), still on disk."""
     array = open_npy(file)
+    if array.ndim in (3, 4) and len(array) == 0:
+        fail(file, f"has no frames, got {array.shape}")
     wrong_shape = array.ndim not in (3, 4) or array.shape[-1] not in (2, 3) or 0 in array.shape
     if wrong_shape or array.dtype.kind not in "fiu":
         what = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
@@ -231,22 +254,43 @@ def _open(file: Path, skeleton: Skeleton) -> NDArray[Any]:
     return np.asarray(array if array.ndim == 4 else array[:, None])
 
 
-def _survey(units: list[_Unit], skeleton: Skeleton) -> tuple[int, _First | None]:
+def _survey(folder: Path, units: list[_Unit], skeleton: Skeleton) -> tuple[int, _First | None]:
     """The most persons of any file, and the first file; what is wrong shows when it is read."""
     persons, first = 1, None
     for unit in units:
         with suppress(SkeletonFormatError):
+            _check_name(folder, unit)
             _, bodies, _, channels = _open(unit.file, skeleton).shape
             persons = max(persons, bodies)
             first = first or _First(unit.name, channels)
     return persons, first
 
 
-def _read_unit(skeleton: Skeleton, first: _First | None, unit: _Unit) -> Iterator[Recording]:
-    frames = _open(unit.file, skeleton).astype(np.float32)
+def _check_name(folder: Path, unit: _Unit) -> None:
+    if unit.line and (not is_file(unit.file) or unit.file.suffix != ".npy"):
+        what = f"expected a .npy file in {folder}, got {unit.name!r}"
+        fail(folder / _TABLE, f"line {unit.line}", what)
+
+
+def _has_scores(frames: NDArray[np.float32]) -> bool:
+    """Whether the third values are what pose estimators add to x and y in pixels."""
+    scores = frames[..., 2:]
+    between = scores.size > 0 and scores.min() >= 0 and 0 < scores.max() <= 1
+    return bool(between and np.abs(frames[..., :2]).max() > 2)
+
+
+def _read_unit(
+    folder: Path, skeleton: Skeleton, first: _First | None, unit: _Unit
+) -> Iterator[Recording]:
+    _check_name(folder, unit)
+    array = _open(unit.file, skeleton)
+    with np.errstate(over="ignore", invalid="ignore"):
+        frames = array.astype(np.float32)
     if first and frames.shape[3] != first.channels:
         what = f"expected {first.channels} coordinates a joint, as in {first.name}"
         fail(unit.file, f"{what}, got {frames.shape[3]}")
     if where := not_finite(frames):
         fail(unit.file, where, "NaN or infinity; write 0 where a joint is not seen")
+    if skeleton.name == COCO17.name and _has_scores(frames):
+        fail(unit.file, f"looks like x, y, score: write x and y alone, got {frames.shape}")
     yield Recording(frames, unit.label, unit.columns, name=unit.name)

@@ -52,8 +52,8 @@ def read_msr(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, an action is unknown, or, when it is
-            read and naming the line, a file does not hold what it should.
+        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
+            unknown or, naming the line, it does not hold what it should.
     """
     return Source(
         format="msr",
@@ -68,6 +68,7 @@ def read_msr(path: str | Path) -> Source:
 
 
 def _read_unit(file: Path) -> Iterator[Recording]:
+    action, subject, trial = _FILES.checked(file)
     rows = []
     try:
         lines = file.read_text(encoding="ascii").splitlines()
@@ -82,7 +83,6 @@ def _read_unit(file: Path) -> Iterator[Recording]:
             fail(file, f"line {number}", f"expected x, y, z and confidence, got {line[:60]!r}")
         rows.append((x, y, z))
     if not rows or len(rows) % 20:
-        fail(file, "lines", f"expected 20 a frame, got {len(rows)}")
-    action, subject, trial = _FILES.numbers(file)
+        fail(file, f"expected a multiple of 20 lines, got {len(rows)}")
     frames = one_person(file, "coordinates", np.array(rows).reshape(-1, 20, 3))
     yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, file_or_files, read_lines
+from pcm3.data.readers._files import fail, file_or_files, parsing, read_lines
 from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
@@ -48,26 +48,33 @@ def read_ntu(
     Args:
         path: A folder, or one file.
         ignore: Text file that names, one a line, the samples to leave out: the list of missing
-            or incomplete skeletons that comes with the data set. Lines that do not begin like a
-            name are comments.
+            or incomplete skeletons that comes with the data set; it has to name one that is
+            there. Lines that do not begin like a name are comments.
         edition: 60 reads only what belongs to NTU RGB+D 60, actions up to A060 and setups up to
             S017, from files of both; 120 says that they are NTU RGB+D 120 even if no action is
             above A060. By default that is how one is told from the other. The edition decides
             the classes and the protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
 
     Raises:
-        SkeletonFormatError: If there is no file, a name is not of the pattern, or, naming the
-            line and only when it is read, a file does not follow the format.
+        SkeletonFormatError: If there is no file; only when it is read, if the name of a file is
+            not of the pattern or, naming the line, the file does not follow the format.
         ValueError: If the edition is neither.
     """
     if edition not in (None, 60, 120):
         raise ValueError(f"expected edition 60 or 120, got {edition!r}")
     root = Path(path)
     ignored = frozenset[str]() if ignore is None else _ignored_names(Path(ignore))
-    files = (f for f in file_or_files(root) if f.suffix == ".skeleton" and f.stem not in ignored)
-    names = {file: _parse_name(file) for file in files}
+    found = [file for file in file_or_files(root) if file.suffix == ".skeleton"]
+    files = [file for file in found if file.stem not in ignored]
+    why = [f"named in {Path(str(ignore)).name}"] if ignored else []
+    names = {file: name for file in files if (name := _known_name(file))}  # others fail when read
     if edition == 60:
-        names = {f: name for f, name in names.items() if name.action <= 60 and name.setups <= 17}
+        beyond = {f for f, name in names.items() if name.action > 60 or name.setups > 17}
+        files = [file for file in files if file not in beyond]
+        names = {file: name for file, name in names.items() if file not in beyond}
+        why += ["beyond NTU RGB+D 60"] if beyond else []
+    if files and not names:
+        _parse_name(files[0])
     if not names:
         wanted = " of NTU RGB+D 60 (up to A060 and S017)" if edition == 60 else ""
         left = f" besides those that {ignore} names" if ignored else ""
@@ -77,13 +84,15 @@ def read_ntu(
         format="ntu",
         skeleton=NTU25,
         class_names=NTU_ACTIONS[:edition],
-        units=sorted(names, key=lambda file: (file.name, file)),
+        units=sorted(files, key=lambda file: (file.name, file)),
         read=_read_unit,
         persons=2,
         protocols=ntu_protocols(edition),
         fps=30.0,
         about=f"NTU RGB+D {edition}",
         licence="academic research only, no redistribution; see the data set's release agreement",
+        left_out=len(found) - len(files),
+        left_out_why=" or ".join(why),
     )
 
 
@@ -101,9 +110,14 @@ def _ignored_names(file: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def _parse_name(file: Path) -> NtuName:
+def _known_name(file: Path) -> NtuName | None:
     name = NtuName.parse(file.name)
-    if name is None or min(name) < 1 or name.action > len(NTU_ACTIONS):
+    return name if name and min(name) >= 1 and name.action <= len(NTU_ACTIONS) else None
+
+
+def _parse_name(file: Path) -> NtuName:
+    name = _known_name(file)
+    if name is None:
         what = "expected a name SsssCcccPpppRrrrAaaa.skeleton, numbers from 1"
         fail(file, f"{what}, actions up to {len(NTU_ACTIONS)}")
     return name
@@ -122,9 +136,11 @@ def _read_frames(file: Path) -> NDArray[np.float32]:
         fail(file, f"cannot be read, {error}")
     try:
         return _parse(_Text(file, data))
-    except SkeletonFormatError:  # maybe only of other white space than single spaces
+    except (SkeletonFormatError, ArithmeticError, LookupError, ValueError):
+        # maybe only of other white space than single spaces
         tidy = b"\n".join(b" ".join(line.split()) for line in data.split(b"\n"))
-        return _parse(_Text(file, tidy.rstrip()))
+        with parsing(file):
+            return _parse(_Text(file, tidy.rstrip()))
 
 
 def _parse(text: _Text) -> NDArray[np.float32]:

@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import Range, codes, fail, not_finite
+from pcm3.data.readers._files import (
+    MOST_CLASSES,
+    Range,
+    codes,
+    fail,
+    not_finite,
+    or_error,
+    parsing,
+)
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import find_skeleton
 
 __all__ = ["detect", "read_packed"]
@@ -56,13 +65,17 @@ def read_packed(path: str | Path) -> Source:
     file = Path(path)
     arrays, large = load_npz(file, _REQUIRED, ("joints",))
     joints = large["joints"]
-    joint_names = [str(name) for name in arrays["joint_names"]]
+    joint_names = [str(name) for name in _row(file, arrays, "joint_names")]
     _check_joints(joints, len(joint_names))
+    parents = _row(file, arrays, "parents")
+    if len(parents) != len(joint_names) or parents.dtype.kind not in "iu":
+        what = f"expected integers ({len(joint_names)},), one a joint"
+        fail(file, "parents", f"{what}, got {parents.dtype} {parents.shape}")
+    _row(file, arrays, "lengths")
     notes = _encode_words(arrays)
     columns = _columns(file, arrays, joints.shape[0])
     lengths, labels = columns.pop("lengths"), columns.pop("labels")
-    names = arrays.get("class_names", range(int(labels.max()) + 1))
-    class_names = tuple(str(name) for name in names)
+    class_names = _class_names(file, arrays, labels)
     wrong = (labels < -1) | (labels >= len(class_names))
     if wrong.any():
         at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
@@ -73,7 +86,7 @@ def read_packed(path: str | Path) -> Source:
         joints, lengths, labels, columns, arrays.get("frame_labels"), arrays.get("segments")
     )
     try:
-        skeleton = find_skeleton(joint_names, [int(parent) for parent in arrays["parents"]])
+        skeleton = find_skeleton(joint_names, parents.tolist())
     except ValueError as error:
         fail(file, "joint_names, parents", str(error))
     return Source(
@@ -83,11 +96,35 @@ def read_packed(path: str | Path) -> Source:
         units=joints.units(len(lengths)),
         read=partial(_read_unit, data),
         persons=joints.shape[1],
-        fps=float(arrays["fps"]) if "fps" in arrays else None,
+        fps=_fps(file, arrays),
         unit=str(arrays.get("unit", "metres")),
         about="; ".join([str(arrays.get("source", file.name)), *notes]),
         licence=str(arrays.get("licence", "")),
     )
+
+
+def _row(file: Path, arrays: dict[str, Any], key: str) -> NDArray[Any]:
+    array: NDArray[Any] = arrays[key]
+    if array.ndim != 1:
+        fail(file, key, f"expected one axis, got {array.dtype} {array.shape}")
+    return array
+
+
+def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) -> tuple[str, ...]:
+    if "class_names" in arrays:
+        return tuple(str(name) for name in _row(file, arrays, "class_names"))
+    if (labels >= MOST_CLASSES).any():
+        at = int(np.argmax(labels >= MOST_CLASSES))
+        what = f"expected class indices from 0, got {int(labels[at])} for sequence {at}"
+        fail(file, "labels", f"{what}; give class_names if there are so many classes")
+    return tuple(str(label) for label in range(int(labels.max(initial=-1)) + 1))
+
+
+def _fps(file: Path, arrays: dict[str, Any]) -> float | None:
+    if "fps" not in arrays:
+        return None
+    with parsing(file, "fps"):
+        return float(arrays["fps"])
 
 
 def _check_joints(joints: NpzArray, names: int) -> None:
@@ -161,16 +198,21 @@ def _untrimmed(
     return span.astype(np.int64), rows.astype(np.int64)
 
 
-def _read_unit(data: _Data, unit: Range) -> Iterator[Recording]:
+def _read_unit(data: _Data, unit: Range) -> Iterator[Recording | SkeletonFormatError]:
     sequences = data.joints.sequences(data.lengths, unit)
     for index, rows in enumerate(sequences, unit.start):
+        yield or_error(_recording, unit.file, data, index, rows)
+
+
+def _recording(file: Path, data: _Data, index: int, rows: NDArray[Any]) -> Recording:
+    with np.errstate(over="ignore", invalid="ignore"):
         frames = rows.astype(np.float32)
-        if where := not_finite(frames):
-            fail(unit.file, "joints", f"NaN or infinity in sequence {index}, {where}")
-        yield Recording(
-            frames,
-            int(data.labels[index]),
-            {key: int(column[index]) for key, column in data.columns.items()},
-            *_untrimmed(data, index),
-            name=f"sequence {index}",
-        )
+    if where := not_finite(frames):
+        fail(file, "joints", f"NaN or infinity in sequence {index}, {where}")
+    return Recording(
+        frames,
+        int(data.labels[index]),
+        {key: int(column[index]) for key, column in data.columns.items()},
+        *_untrimmed(data, index),
+        name=f"sequence {index}",
+    )

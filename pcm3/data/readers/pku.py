@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
 from pcm3.data.readers._files import fail, files_below, read_lines
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
 __all__ = ["PKU_ACTIONS", "detect", "read_pku"]
@@ -42,11 +43,20 @@ Kind = Literal["skeletons", "labels"]
 
 
 class _Video(NamedTuple):
-    """A unit: one video, its files and what is known of it."""
+    """A unit: one video, its files, one of which may be missing, and what is known of it."""
 
-    skeletons: Path
-    labels: Path
+    skeletons: Path | None
+    labels: Path | None
     columns: Mapping[str, int]
+
+
+class _Action(NamedTuple):
+    """A line of a label file."""
+
+    line: int
+    start: int
+    end: int
+    label: int
 
 
 def detect(path: Path) -> bool:
@@ -72,11 +82,10 @@ def read_pku(
 
     An instance is the rows ``start:end``, counted from 0, end exclusive, of a label line; its
     label is the class - 1. All frames are (T, 2, 25, 3), as the files have two slots. An end
-    behind the last frame is moved to it, with a warning. Columns: ``videos`` (number of the
-    video in order of their names), ``views`` (1 for L, 2 for M, 3 for R), in Phase II
-    ``subjects`` (N), and with split files ``xsub``, ``xview``: 1 for training, 0 for validation;
-    the protocols of these names go by them, and without them by the published subjects (Phase II)
-    and cameras.
+    behind the last frame is moved to it. Columns: ``videos`` (number of the video in order of
+    their names), ``views`` (1 for L, 2 for M, 3 for R), in Phase II ``subjects`` (N), and with
+    split files ``xsub``, ``xview``: 1 for training, 0 for validation; the protocols of these
+    names go by them, and without them by the published subjects (Phase II) and cameras.
 
     Args:
         path: Folder that holds all these files.
@@ -85,15 +94,15 @@ def read_pku(
         phase: 1 or 2; needed only where ``path`` holds both.
 
     Raises:
-        SkeletonFormatError: Naming file and line, if the files do not fit together or do not
-            follow the format; the latter only when they are read.
+        SkeletonFormatError: Naming file and line, if the files do not fit together; only when it
+            is read, if a video lacks a file or a file does not follow the format.
     """
     root = Path(path)
     if phase not in (None, 1, 2):
         raise ValueError(f"expected phase 1 or 2, got {phase!r}")
     files = sorted(file for file in files_below(root) if file.suffix == ".txt")
     skeletons, labels = _find_files(root, files, phase)
-    names = sorted(skeletons)
+    names = sorted(skeletons.keys() | labels.keys())
     splits = _read_splits(files, names)
     units = []
     for index, name in enumerate(names):
@@ -101,7 +110,9 @@ def read_pku(
         if name.startswith("A"):
             columns["subjects"] = int(name[4:6])
         columns.update({column: parts[name] for column, parts in splits.items()})
-        units.append(_Video(skeletons[name], labels[name], columns))
+        units.append(_Video(skeletons.get(name), labels.get(name), columns))
+    if not untrimmed and not any(map(_may_have_actions, units)):
+        fail(root, "no label file has an action; untrimmed=True gives whole videos")
     published = dict(PKU2_PROTOCOLS if names[0].startswith("A") else PKU1_PROTOCOLS)
     return Source(
         format="pku",
@@ -134,7 +145,7 @@ def _kind(file: Path) -> Kind | None:
 def _find_files(
     root: Path, texts: Iterable[Path], phase: int | None
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Skeleton and label files by the name of the video; the same names in both."""
+    """Skeleton and label files by the name of the video."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for file in texts:
         match = _NAME.fullmatch(file.stem)
@@ -158,11 +169,10 @@ def _find_files(
             f"end,confidence) called 0002-L.txt or A01N01-L.txt{f', phase {phase}' * bool(phase)}; "
             f"found {len(skeletons)} and {len(labels)}",
         )
-    if len({name.startswith("A") for name in skeletons}) > 1:
+    if len({name.startswith("A") for name in (*skeletons, *labels)}) > 1:
         fail(root, "holds both phases; say phase=1 or phase=2")
-    for name in sorted(skeletons.keys() ^ labels.keys()):
-        missing, there = ("skeletons", labels) if name in labels else ("labels", skeletons)
-        fail(there[name], f"found no {missing} of this video")
+    if skeletons.keys().isdisjoint(labels):
+        fail(root, "no skeleton file has the name of a label file")
     return skeletons, labels
 
 
@@ -202,30 +212,55 @@ def _read_split(file: Path) -> dict[str, int]:
     return parts
 
 
-def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording]:
+def _may_have_actions(video: _Video) -> bool:
+    if video.skeletons is None or video.labels is None:
+        return False
+    try:
+        return any(map(str.strip, read_lines(video.labels)))
+    except SkeletonFormatError:
+        return True  # it shows when it is read
+
+
+def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonFormatError]:
+    if video.skeletons is None or video.labels is None:
+        there = video.skeletons or video.labels or Path()
+        fail(there, f"found no {'skeletons' if video.labels else 'labels'} of this video")
     frames = _read_frames(video.skeletons)
-    segments = _read_labels(video.labels, len(frames))
     name = video.skeletons.stem
     if untrimmed:
-        frame_labels = np.full(len(frames), -1, dtype=np.int64)
-        for _, start, end, action in segments:
-            frame_labels[start:end] = action
-        rows = np.array([row[1:] for row in segments], dtype=np.int64).reshape(-1, 3)
-        yield Recording(frames, -1, video.columns, frame_labels, rows, name=name)
+        rows = list(_read_labels(video.labels, len(frames)))
+        for error in rows:
+            if isinstance(error, SkeletonFormatError):
+                raise error
+        yield _whole(frames, [row for row in rows if isinstance(row, _Action)], video, name)
         return
-    for line, start, end, action in segments:
-        yield Recording(frames[start:end], action, video.columns, name=f"{name} label line {line}")
+    for row in _read_labels(video.labels, len(frames)):
+        if isinstance(row, SkeletonFormatError):
+            yield row
+        else:
+            place = f"{name} label line {row.line}"
+            yield Recording(frames[row.start : row.end], row.label, video.columns, name=place)
+
+
+def _whole(
+    frames: NDArray[np.float32], actions: list[_Action], video: _Video, name: str
+) -> Recording:
+    frame_labels = np.full(len(frames), -1, dtype=np.int64)
+    for _, start, end, label in actions:
+        frame_labels[start:end] = label
+    segments = np.array([action[1:] for action in actions], dtype=np.int64).reshape(-1, 3)
+    return Recording(frames, -1, video.columns, frame_labels, segments, name=name)
 
 
 def _read_frames(file: Path) -> NDArray[np.float32]:
     """(T, 2, 25, 3)."""
     try:
-        with warnings.catch_warnings(), np.errstate(over="ignore"):
+        with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # of an empty file
             rows = np.loadtxt(file, dtype=np.float32, comments=None, ndmin=2)
     except OSError as error:
         fail(file, f"cannot be read, {error}")
-    except ValueError:
+    except Exception:  # a broken file may raise anything
         _explain(file)
     if rows.size == 0:
         fail(file, "the file is empty")
@@ -254,26 +289,30 @@ def _is_number(value: str) -> bool:
         return False
 
 
-def _read_labels(file: Path, length: int) -> list[tuple[int, int, int, int]]:
-    """Line number, start, end and class (from 0) of every action."""
-    rows = []
+def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatError]:
+    """The actions of a video of this length, and what is wrong with a line in its place."""
     for number, line in enumerate(read_lines(file), 1):
-        if not line.strip():
-            continue
-        values = [value.strip() for value in line.split(",")]
-        if len(values) != _LABEL_VALUES or not all(map(str.isdecimal, values[:3])):
-            _fail(file, number, f"expected class,start,end,confidence, integers, got {line!r}")
-        action, start, end = map(int, values[:3])
-        if not 1 <= action <= len(PKU_ACTIONS):
-            _fail(file, number, f"expected a class from 1 to {len(PKU_ACTIONS)}, got {action}")
-        if not start < min(end, length):
-            _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
-        if end > length:
-            warnings.warn(
-                f"{file}: line {number}: cut to the video, {end} -> {length}", stacklevel=2
-            )
-        rows.append((number, start, min(end, length), action - 1))
-    return rows
+        if line.strip():
+            try:
+                yield _parse_action(file, number, line, length)
+            except SkeletonFormatError as error:
+                yield error
+
+
+def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
+    values = [value.strip() for value in line.split(",")]
+    whole = len(values) == _LABEL_VALUES and all(re.fullmatch(r"\d{1,9}", v) for v in values[:3])
+    if not whole:
+        what = f"expected class,start,end,confidence, integers, got {line[:60]!r}"
+        _fail(file, number, what)
+    action, start, end = map(int, values[:3])
+    if not 1 <= action <= len(PKU_ACTIONS):
+        _fail(file, number, f"expected a class from 1 to {len(PKU_ACTIONS)}, got {action}")
+    if end <= start:
+        _fail(file, number, f"expected an end behind the start, got {start} to {end}")
+    if start >= length:
+        _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
+    return _Action(number, start, min(end, length), action - 1)
 
 
 def _fail(file: Path, line: int, what: str) -> NoReturn:

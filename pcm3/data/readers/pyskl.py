@@ -11,10 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import fail, not_finite
-from pcm3.data.readers._names import NtuName, ntu_class_names, ntu_edition, ntu_names, ntu_protocols
+from pcm3.data.readers._files import (
+    MOST_CLASSES,
+    fail,
+    format_error,
+    not_finite,
+    or_error,
+    parsing,
+)
+from pcm3.data.readers._names import (
+    NtuName,
+    at_odds,
+    ntu_class_names,
+    ntu_edition,
+    ntu_names,
+    ntu_protocols,
+)
 from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
 __all__ = ["detect", "read_pyskl"]
@@ -23,10 +38,20 @@ _LAYOUTS: dict[tuple[int, int], Skeleton] = {(25, 3): NTU25, (17, 2): COCO17}
 _RESERVED = ("labels", "lengths", "duplicate_of", "label", "frame_labels", "segments")
 
 
+class _Sample(NamedTuple):
+    """What one annotation says."""
+
+    name: str
+    label: int
+    points: NDArray[Any]
+    columns: dict[str, int]
+
+
 class _Contents(NamedTuple):
-    annotations: list[Mapping[str, Any]]
-    labels: list[int]
-    columns: list[dict[str, int]]
+    """What the file says; what is wrong with an annotation stands in its place."""
+
+    samples: list[_Sample | SkeletonFormatError]
+    good: list[_Sample]
     splits: list[str]
     skeleton: Skeleton
     ntu_names: list[NtuName] | None
@@ -59,23 +84,26 @@ def read_pyskl(path: str | Path) -> Source:
     the data set's protocols.
 
     The pickle is read by an unpickler that runs nothing. It has to be in memory whole, once here
-    and once more while the recordings are read, so it is a single unit.
+    and once more while the recordings are read, so it is a single unit. Where at least
+    half of the labels are the actions of NTU RGB+D's names, all have to be.
 
     Raises:
-        SkeletonFormatError: Naming the key and the sample that is wrong; NaN coordinates only
-            when they are read.
+        SkeletonFormatError: Naming the key and the sample that is wrong; a single sample only
+            when it is read.
     """
     file = Path(path)
     contents = _load(file)
-    bodies = max(len(annotation["keypoint"]) for annotation in contents.annotations)
+    bodies = max(len(sample.points) for sample in contents.good)
+    labels = [sample.label for sample in contents.good]
     flat = contents.skeleton is COCO17
     ntu = contents.ntu_names
     protocols = ntu_protocols(ntu_edition(ntu)) if ntu else {}
+    parsed = ntu_names(sample.name for sample in contents.good) if ntu else None
     protocols |= {column: published_split(column) for column in contents.splits}
     return Source(
         format="pyskl",
         skeleton=contents.skeleton,
-        class_names=ntu_class_names(contents.labels, ntu),
+        class_names=ntu_class_names(labels, parsed),
         units=[file],
         read=_read_unit,
         persons=min(max(bodies, 1), 2),
@@ -94,58 +122,72 @@ def _load(file: Path) -> _Contents:
     annotations = loaded["annotations"]
     if not isinstance(annotations, list) or not annotations:
         fail(file, "annotations", "expected a list with at least one sample")
+    samples: list[_Sample | SkeletonFormatError] = []
+    seen: dict[str, int] = {}
+    layout = None
     for index, annotation in enumerate(annotations):
-        _check_keys(file, index, annotation)
-    skeleton = _check_keypoints(file, annotations)
-    names = [annotation["frame_dir"] for annotation in annotations]
-    labels = [int(annotation["label"]) for annotation in annotations]
-    parsed = ntu_names(names)
-    columns = [name.columns for name in parsed] if parsed else [{} for _ in names]
-    splits = _add_splits(file, loaded["split"], names, columns)
-    return _Contents(annotations, labels, columns, splits, skeleton, parsed)
+        try:
+            with parsing(file, f"annotation {index}"):
+                sample = _check(file, index, annotation, layout)
+            if sample.name in seen:
+                place = f"annotation {index} ({sample.name})"
+                fail(file, place, f"frame_dir: is already that of annotation {seen[sample.name]}")
+        except SkeletonFormatError as error:
+            samples.append(error)
+        else:
+            samples.append(sample)
+            seen[sample.name] = index
+            layout = layout or (sample.points.shape[2], sample.points.shape[3])
+    if layout is None:
+        raise next(sample for sample in samples if isinstance(sample, SkeletonFormatError))
+    good = [sample for sample in samples if isinstance(sample, _Sample)]
+    parsed = ntu_names(seen)
+    for sample, name in zip(good, parsed or [], strict=bool(parsed)):
+        sample.columns.update(name.columns)
+    splits = _add_splits(file, loaded["split"], good)
+    odd = [good[at] for at in sorted(at_odds([sample.label for sample in good], parsed))]
+    for sample in odd:
+        place = f"annotation {seen[sample.name]} ({sample.name})"
+        what = f"label: expected the action of its name, got {sample.label}"
+        samples[seen[sample.name]] = format_error(file, place, what)
+    good = [sample for sample in samples if isinstance(sample, _Sample)]
+    return _Contents(samples, good, splits, _LAYOUTS[layout], parsed)
 
 
-def _check_keys(file: Path, index: int, annotation: Any) -> None:
+def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | None) -> _Sample:
+    """An annotation of this layout of joints and axes; of any that is known if there is none."""
+    place = f"annotation {index}"
     if not isinstance(annotation, Mapping):
-        fail(file, f"annotation {index}", f"expected a dict, got {type(annotation).__name__}")
+        fail(file, place, f"expected a dict, got {type(annotation).__name__}")
     wanted = ("frame_dir", "label", "keypoint")
     if missing := [key for key in wanted if key not in annotation]:
         there = ", ".join(map(str, annotation))
-        fail(file, f"annotation {index}", f"{', '.join(missing)} missing; there are {there}")
+        fail(file, place, f"{', '.join(missing)} missing; there are {there}")
     name, label, points = (annotation[key] for key in wanted)
     if not isinstance(name, str):
-        fail(file, f"annotation {index}", f"frame_dir: expected a name, got {name!r}")
-    place = f"annotation {index} ({name})"
+        fail(file, place, f"frame_dir: expected a name, got {name!r:.60}")
+    place = f"{place} ({name})"
     if not isinstance(label, (int, np.integer)) or label < 0:
-        fail(file, place, f"label: expected an integer from 0, got {label!r}")
+        fail(file, place, f"label: expected an integer from 0, got {label!r:.60}")
+    if label >= MOST_CLASSES:
+        what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {label}"
+        fail(file, place, f"label: {what}")
     if not isinstance(points, np.ndarray) or points.ndim != 4 or points.dtype.kind != "f":
         kind = points.dtype if isinstance(points, np.ndarray) else type(points).__name__
         fail(file, place, f"keypoint: expected floats (M, T, V, C), got {kind} {np.shape(points)}")
     frames = annotation.get("total_frames", points.shape[1])
     if frames != points.shape[1]:
-        fail(
-            file, place, f"keypoint: expected {frames} frames, as total_frames, got {points.shape}"
-        )
+        what = f"expected {frames} frames, as total_frames, got {points.shape}"
+        fail(file, place, f"keypoint: {what}")
+    found = points.shape[2:]
+    if found not in _LAYOUTS or found != (layout or found) or points.shape[1] == 0:
+        known = "(M, T, 25, 3) or (M, T, 17, 2)"
+        expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else known
+        fail(file, place, f"keypoint: expected {expected}, got {points.shape}")
+    return _Sample(str(name), int(label), points, {})
 
 
-def _check_keypoints(file: Path, annotations: list[Mapping[str, Any]]) -> Skeleton:
-    layout = annotations[0]["keypoint"].shape[2:]
-    for index, annotation in enumerate(annotations):
-        shape = annotation["keypoint"].shape
-        if shape[2:] not in _LAYOUTS or shape[2:] != layout or shape[1] == 0:
-            wanted = (
-                "(M, T, 25, 3) or (M, T, 17, 2)"
-                if index == 0
-                else f"(M, T, {layout[0]}, {layout[1]})"
-            )
-            place = f"annotation {index} ({annotation['frame_dir']})"
-            fail(file, place, f"keypoint: expected {wanted}, got {shape}")
-    return _LAYOUTS[layout]
-
-
-def _add_splits(
-    file: Path, splits: Any, names: list[str], columns: list[dict[str, int]]
-) -> list[str]:
+def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
     """Add a column for every pair of splits; their names."""
     added = []
     if not isinstance(splits, Mapping):
@@ -165,8 +207,9 @@ def _add_splits(
         train, validation = (_name_set(file, splits, part) for part in (key, other))
         if both := sorted(train & validation):
             fail(file, "split", f"{both[0]} is in both {key} and {other}")
-        for name, row in zip(names, columns, strict=True):
-            row[column] = 1 if name in train else 0 if name in validation else -1
+        for sample in samples:
+            inside = 1 if sample.name in train else 0 if sample.name in validation else -1
+            sample.columns[column] = inside
         added.append(column)
     return added
 
@@ -180,13 +223,17 @@ def _name_set(file: Path, splits: Mapping[str, Any], key: str) -> frozenset[str]
     return frozenset(names)
 
 
-def _read_unit(file: Path) -> Iterator[Recording]:
-    contents = _load(file)
-    rows = zip(contents.annotations, contents.labels, contents.columns, strict=True)
-    for index, (annotation, label, columns) in enumerate(rows):
-        points: NDArray[Any] = annotation["keypoint"]
-        frames = np.ascontiguousarray(points.transpose(1, 0, 2, 3), dtype=np.float32)
-        if where := not_finite(frames):
-            place = f"annotation {index} ({annotation['frame_dir']})"
-            fail(file, place, f"keypoint: NaN or infinity in {where}")
-        yield Recording(frames, label, columns, name=annotation["frame_dir"])
+def _read_unit(file: Path) -> Iterator[Recording | SkeletonFormatError]:
+    for index, sample in enumerate(_load(file).samples):
+        yield or_error(_recording, file, index, sample)
+
+
+def _recording(file: Path, index: int, sample: _Sample | SkeletonFormatError) -> Recording:
+    if isinstance(sample, SkeletonFormatError):
+        raise sample
+    with np.errstate(over="ignore", invalid="ignore"):
+        frames = np.ascontiguousarray(sample.points.transpose(1, 0, 2, 3), dtype=np.float32)
+    if where := not_finite(frames):
+        place = f"annotation {index} ({sample.name})"
+        fail(file, place, f"keypoint: NaN or infinity in {where}")
+    return Recording(frames, sample.label, sample.columns, name=sample.name)

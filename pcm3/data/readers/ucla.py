@@ -49,8 +49,8 @@ def read_ucla(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, an action is unknown, or, when it is
-            read, a file does not hold what it should.
+        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
+            unknown or it does not hold what it should.
     """
     return Source(
         format="ucla",
@@ -65,14 +65,14 @@ def read_ucla(path: str | Path) -> Source:
 
 
 def _read_unit(file: Path) -> Iterator[Recording]:
+    action, subject, trial, view = _FILES.checked(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable JSON file, {error}")
     if not isinstance(content, dict) or "skeletons" not in content:
         found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
         fail(file, "skeletons", f"missing; the file has {found}")
-    action, subject, trial, view = _FILES.numbers(file)
     columns = {"subjects": subject, "trials": trial, "views": view}
     frames = one_person(file, "skeletons", content["skeletons"])
     yield Recording(frames, _LABELS[action], columns, name=file.stem)

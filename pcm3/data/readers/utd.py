@@ -52,8 +52,8 @@ def read_utd(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, an action is unknown, or, when it is
-            read, a file does not hold what it should.
+        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
+            unknown or it does not hold what it should.
     """
     return Source(
         format="utd",
@@ -68,6 +68,7 @@ def read_utd(path: str | Path) -> Source:
 
 
 def _read_unit(file: Path) -> Iterator[Recording]:
+    action, subject, trial = _FILES.checked(file)
     from scipy.io import loadmat  # noqa: PLC0415 - slow, for one format
 
     try:
@@ -80,6 +81,5 @@ def _read_unit(file: Path) -> Iterator[Recording]:
         values = values[..., None]
     if values.ndim != 3 or values.shape[:2] != (20, 3) or values.dtype.kind not in "fiu":
         fail(file, "d_skel", f"expected numbers (20, 3, T), got {values.dtype} {values.shape}")
-    action, subject, trial = _FILES.numbers(file)
     frames = one_person(file, "d_skel", np.transpose(values, (2, 0, 1)))
     yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)
