@@ -20,12 +20,14 @@ class StreamState(NamedTuple):
         last: Feature of the latest frame ``(N, D)``.
         mean: Mean feature of all frames so far ``(N, D)``.
         frames: How many those are.
+        batched: Whether the latest frame came with an axis N, and features go out with it.
     """
 
     hidden: tuple[Tensor, ...]
     last: Tensor
     mean: Tensor
     frames: int
+    batched: bool
 
 
 class StreamingEncoder:
@@ -66,7 +68,6 @@ class StreamingEncoder:
             )
         self.encoder = encoder
         self.state: StreamState | None = None
-        self._one = False
         self._check_mode()
 
     def reset(self) -> None:
@@ -89,8 +90,8 @@ class StreamingEncoder:
         """
         self._check_mode()
         self._check_frame(frame)
-        self._one = frame.ndim == 3
-        clips = (frame[None] if self._one else frame).unsqueeze(2)
+        batched = frame.ndim == 4
+        clips = (frame if batched else frame[None]).unsqueeze(2)
         check_clips(clips, finite=True)
         before = self.state
         if before is not None and len(before.last) != len(clips):
@@ -103,8 +104,8 @@ class StreamingEncoder:
         last, hidden = self._step(clips, before.hidden)
         frames = before.frames + 1
         mean = before.mean + (last - before.mean) / frames
-        self.state = StreamState(hidden, last, mean, frames)
-        return last[0] if self._one else last
+        self.state = StreamState(hidden, last, mean, frames, batched)
+        return last if batched else last[0]
 
     @property
     def pooled(self) -> Tensor:
@@ -116,13 +117,13 @@ class StreamingEncoder:
         if self.state is None:
             raise ValueError("expected at least one frame, got none since the start or reset()")
         pooled = self.state.last if self.encoder.pooling == "last" else self.state.mean
-        return pooled[0] if self._one else pooled
+        return pooled if self.state.batched else pooled[0]
 
     def _start(self, clips: Tensor) -> StreamState:
         encoder = self.encoder
         zeros = clips.new_zeros(len(clips), encoder.out_features)
         hidden = zeros.chunk(encoder.feature_blocks, dim=1) * len(encoder.layers)
-        return StreamState(hidden, zeros, zeros, 0)
+        return StreamState(hidden, zeros, zeros, 0, batched=True)
 
     def _step(self, clips: Tensor, hidden: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Feature ``(N, D)`` and hidden states after clips of one frame."""

@@ -97,6 +97,19 @@ def test_a_kept_state_goes_on_where_it_was() -> None:
     torch.testing.assert_close(stream.pooled, encoder.pool(encoder(clips)).detach())
 
 
+def test_a_kept_state_knows_whether_it_is_of_one_recording() -> None:
+    stream, clips = StreamingEncoder(gru()), recording(2, 2)
+    stream.push(clips[0, :, 0])
+    one = stream.state
+    stream.reset()
+    stream.push(clips[:, :, 0])
+    several, stream.state = stream.state, one
+    assert stream.pooled.shape == (16,)
+    stream.push(clips[0, :, 1])
+    stream.state = several
+    assert stream.pooled.shape == (2, 16)
+
+
 def test_no_gradient_and_no_copy_of_the_weights() -> None:
     encoder = gru()
     stream = StreamingEncoder(encoder)
