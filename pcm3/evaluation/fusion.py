@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,13 +19,14 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
 
     Args:
         scores: ``(N, classes)`` of each encoder's classifier, for the same sequences.
-        weights: One for each encoder; equal by default.
+        weights: One for each encoder, at least 0; equal by default. A weight of 0 leaves an
+            encoder out.
 
     Returns:
         ``(N, classes)``.
 
     Raises:
-        ValueError: If there is nothing to fuse, or sizes differ.
+        ValueError: If there is nothing to fuse, a weight is negative or all are 0, or sizes differ.
 
     Example:
         >>> joint, bone = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.1, 0.9]])
@@ -36,7 +38,11 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
         raise ValueError(
             f"expected a weight for each of {len(scores)} encoders, at least one, got {weights}"
         )
+    if not min(weights) >= 0 or not 0 < sum(weights) < math.inf:
+        raise ValueError(f"expected weights >= 0, not all of them 0, got {weights}")
     shapes = {tuple(each.shape) for each in scores}
     if len(shapes) > 1:
         raise ValueError(f"expected scores of one shape (N, classes), got {sorted(shapes)}")
-    return torch.stack([w * each for w, each in zip(weights, scores, strict=True)]).sum(dim=0)
+    # 0 times the -inf of a class without training data would be NaN
+    parts = [w * each for w, each in zip(weights, scores, strict=True) if w > 0]
+    return torch.stack(parts).sum(dim=0)

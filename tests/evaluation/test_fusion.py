@@ -22,7 +22,8 @@ def test_weighted_sum(weights: tuple[float, ...] | None) -> None:
 
 def test_classes_that_none_has_seen_stay_impossible() -> None:
     scores = torch.tensor([[0.0, -torch.inf]])
-    assert fuse([scores, scores], (0.6, 0.4))[0, 1] == -torch.inf
+    for weights in [(0.6, 0.4), (1.0, 0.0)]:
+        assert fuse([scores, scores], weights)[0, 1] == -torch.inf
 
 
 def test_what_does_not_fit() -> None:
@@ -30,5 +31,8 @@ def test_what_does_not_fit() -> None:
         fuse([])
     with pytest.raises(ValueError, match=r"a weight for each of 1 encoders.*got \[0.5, 0.5\]"):
         fuse([torch.zeros(2, 3)], (0.5, 0.5))
+    for weights in [(0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0), (float("inf"), 1.0)]:
+        with pytest.raises(ValueError, match="expected weights >= 0, not all of them 0"):
+            fuse([torch.zeros(2, 3)] * 2, weights)
     with pytest.raises(ValueError, match=r"one shape \(N, classes\), got \[\(2, 3\), \(2, 4\)\]"):
         fuse([torch.zeros(2, 3), torch.zeros(2, 4)])
