@@ -54,7 +54,7 @@ def export_program(
         The largest deviation that the check found, or None without one.
 
     Raises:
-        ValueError: If ``frames`` is below 1.
+        ValueError: If ``frames`` is below 1, or the encoder does not take so many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
 
     Example:
@@ -93,7 +93,7 @@ def export_onnx(
 
     Raises:
         ImportError: If a package is missing, naming it.
-        ValueError: If ``frames`` is below 1.
+        ValueError: If ``frames`` is below 1, or the encoder does not take so many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
     wanted = ["onnx", "onnxscript"] + ["onnxruntime"] * check
@@ -122,6 +122,7 @@ def _frozen(encoder: Encoder) -> _Both:
 def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
     check_positive("frames", frames)
     clips = next(_random_clips(model.encoder, frames))
+    model(clips)  # says what does not fit in its own words; torch.export would wrap them
     # Strict, for otherwise len() of a batch fixes its size.
     return torch.export.export(
         model, (clips,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=True
@@ -132,7 +133,9 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(0)
     for batch in (2, 1, 5):
         size = (batch, encoder.in_channels, frames, encoder.joints, encoder.persons)
-        yield torch.randn(size, generator=generator)
+        clips = torch.randn(size, generator=generator)
+        clips[1:2, ..., -1] = 0  # nobody there, which an encoder may treat apart
+        yield clips
 
 
 @torch.no_grad()

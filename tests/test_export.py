@@ -28,8 +28,8 @@ def make_graph() -> Encoder:
     return STGCNEncoder(SBU15, persons=1, channels=4, layers=(1, 1), out_features=6)
 
 
-def make_transformer() -> Encoder:
-    return TransformerEncoder(SBU15, frames=FRAMES, width=8, depth=1, heads=2)
+def make_transformer(**options: Any) -> Encoder:
+    return TransformerEncoder(SBU15, frames=FRAMES, width=8, depth=1, heads=2, **options)
 
 
 KINDS: dict[str, Callable[[], Encoder]] = {
@@ -37,6 +37,7 @@ KINDS: dict[str, Callable[[], Encoder]] = {
     "bidirectional": lambda: make_gru(direction="bidirectional", pool="mean"),
     "graph": make_graph,
     "transformer": make_transformer,
+    "skipping transformer": lambda: make_transformer(skip_absent=True),
 }
 
 
@@ -65,6 +66,7 @@ def test_program_runs_with_torch_alone(tmp_path: Path, encoder: Encoder) -> None
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
     clips = clips_for(encoder, 7)
+    clips[:3, ..., -1] = clips[2:5, ..., 0] = 0  # absent persons, and nobody in sample 2
     torch.save(clips, tmp_path / "clips.pt")
     script = (
         "import sys, torch; program = torch.export.load('deep/encoder.pt2').module();"
@@ -105,9 +107,11 @@ def test_a_deviation_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_frames_below_one(tmp_path: Path) -> None:
+def test_frames_that_the_encoder_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected frames > 0, got 0"):
         export_program(make_graph(), tmp_path / "encoder.pt2", frames=0)
+    with pytest.raises(ValueError, match="T a multiple of patch=4, got T=6"):
+        export_program(make_transformer(), tmp_path / "encoder.pt2", frames=6)
     assert not list(tmp_path.iterdir())
 
 
