@@ -358,7 +358,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
         variant = f"_k{k}" if task == "knn" and k > 1 else ""
         variant += "_sgd" if task == "linear" and solver == "sgd" else ""
         if len(folders) > 1:
-            variant += "_fused"
+            variant += "_".join(["_fused", *(f"{weight:g}" for weight in weights or ())])
             result["weights"] = weights
             result["runs"] = [
                 {"run": folder.path.resolve().name, "top1": summarize(each, test)["top1"]}

@@ -303,7 +303,7 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     arguments = ["evaluate", "linear", "--data", f"{folder}/store", "--run", *map(str, runs)]
     result = run_json(capsys, [*arguments, "--weights", "0.3", "0.7"])
     assert result["metrics"]["top1"] == pytest.approx(float(fused.float().mean()))
-    written = json.loads((runs[0] / "results/linear_fused_store_xsub.json").read_text())
+    written = json.loads((runs[0] / "results/linear_fused_0.3_0.7_store_xsub.json").read_text())
     assert written["weights"] == [0.3, 0.7]
     assert [each["run"] for each in written["runs"]] == ["run", "bone"]
     assert "expected a weight for each of 2" in one_error(capsys, [*arguments, "--weights", "1"])
