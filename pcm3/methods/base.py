@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -34,6 +34,7 @@ class Method(nn.Module):
     stream: Stream
     frames: int
     _recipe: TrainConfig | None = None
+    _published_preset: ClassVar[str]
 
     @property
     def trained_encoder(self) -> Encoder:
@@ -61,13 +62,14 @@ class Method(nn.Module):
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
             options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
-                the others are the preset's, or PCM3's for a model built without one.
+                the others are the preset's, or the method's published ones for a model built
+                without one.
         """
-        from pcm3.training.config import TrainConfig  # noqa: PLC0415
+        from pcm3.training.presets import get_preset  # noqa: PLC0415
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
         try:
-            config = replace(self._recipe or TrainConfig(), **options)
+            config = replace(self._recipe or get_preset(self._published_preset).train, **options)
         except TypeError as error:
             raise ValueError(f"expected fields of TrainConfig, {error}") from None
         fit(self, dataset, config, out)

@@ -107,6 +107,7 @@ class MAMP(Method):
     """
 
     encoder: TransformerEncoder
+    _published_preset = "ntu60-xsub-mamp"
 
     def __init__(
         self,

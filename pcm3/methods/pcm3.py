@@ -152,6 +152,8 @@ class PCM3(Method):
         9
     """
 
+    _published_preset = "ntu60-xsub"
+
     def __init__(
         self,
         encoder: Encoder,

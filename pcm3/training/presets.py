@@ -111,7 +111,13 @@ def post_distillation(config: Config) -> Config:
         raise ValueError(f"expected a run of PCM3 or PCM3++ to distil, got one of {config.method}")
     model = replace(config.model, info_nce_weight=0.0, mask_weight=0.0, result="key")
     epochs = max(1, round(config.train.epochs / 3))
-    train = replace(config.train, epochs=epochs, lr=config.train.lr / 10, drop_epoch=epochs)
+    train = replace(
+        config.train,
+        epochs=epochs,
+        lr=config.train.lr / 10,
+        min_lr=config.train.min_lr / 10,
+        drop_epoch=epochs,
+    )
     return replace(config, model=model, train=train)
 
 

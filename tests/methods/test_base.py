@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pcm3 import MAMP, NTU25, PCM3
-from pcm3.training.presets import PRESETS, get_preset
+from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
+from pcm3.encoders import TransformerEncoder
+from pcm3.training import trainer
+from pcm3.training.config import TrainConfig
+from pcm3.training.presets import PRESETS, get_preset, post_distillation
+from pcm3.training.trainer import learning_rate
 
 SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 
@@ -38,13 +46,57 @@ def test_presets_of_pcm3pp_and_streams() -> None:
     assert not bone.task_prompts
 
 
-def test_published_recipe_of_mamp() -> None:
-    config = get_preset("ntu120-xset-mamp")
-    assert config.protocol == "xset"
-    assert (config.model.decoder_depth, config.model.motion_temperature) == (5, 0.75)
+@pytest.mark.parametrize(
+    ("name", "decoder_depth", "temperature"),
+    [
+        ("ntu60-xsub-mamp", 3, 0.8),
+        ("ntu60-xview-mamp", 3, 0.8),
+        ("ntu120-xsub-mamp", 5, 0.75),
+        ("ntu120-xset-mamp", 5, 0.75),
+        ("pku-xsub-mamp", 5, 0.8),
+    ],
+)
+def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: float) -> None:
+    config = get_preset(name)
+    assert config.protocol == name.split("-")[1]
+    with torch.device("meta"):
+        model = MAMP.from_preset(name)
+    assert (
+        sum(p.numel() for p in model.parameters()) == {3: 8_789_004, 5: 10_368_524}[decoder_depth]
+    )
+    assert repr(model.masking) == repr(MotionAwareMask(0.9, temperature, patch=4))
+    assert repr(model.crop) == repr(TemporalCropResize(120, (0.5, 1.0), min_frames=64))
+    assert repr(model.rotate) == repr(Rotate(math.degrees(0.3)))
+    assert (model.stream, model.target, model.motion_stride) == ("joint", "motion", 1)
+    assert (model.normalize_target, model.skip_absent) == (True, False)
     train = config.train
-    assert (train.epochs, train.batch_size, train.lr, train.min_lr) == (400, 128, 1e-3, 5e-4)
-    assert (train.betas, train.weight_decay, train.decay_vectors) == ((0.9, 0.95), 0.05, False)
+    assert (train.epochs, train.batch_size, train.warmup_epochs) == (400, 128, 20)
+    assert (train.schedule, train.lr, train.min_lr) == ("cosine", 1e-3, 5e-4)
+    assert (train.optimizer, train.betas) == ("adamw", (0.9, 0.95))
+    assert (train.weight_decay, train.decay_vectors) == (0.05, False)
+    assert (train.clip_norm, train.accumulate, train.precision) == (0, 1, "fp32")
+
+
+def test_without_a_preset_a_method_trains_by_its_own_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[TrainConfig] = []
+    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    encoder = TransformerEncoder(NTU25, frames=8, width=8, depth=1, heads=1)
+    MAMP(encoder, decoder_depth=1).fit(None, epochs=3)
+    PCM3(encoder, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
+    published = [get_preset(name).train for name in ("ntu60-xsub-mamp", "ntu60-xsub")]
+    assert used == [replace(train, epochs=3) for train in published]
+
+
+def test_the_second_phase_of_pcm3pp() -> None:
+    first = get_preset("ntu60-xsub-pp")
+    second = post_distillation(first)
+    assert second.model == replace(first.model, info_nce_weight=0.0, mask_weight=0.0, result="key")
+    assert (second.train.epochs, second.protocol) == (150, "xsub")
+    assert {learning_rate(second.train, epoch) for epoch in range(150)} == {0.002}
+    cosine = replace(first, train=replace(first.train, schedule="cosine", min_lr=0.01))
+    assert learning_rate(post_distillation(cosine).train, 150) == pytest.approx(0.001)
 
 
 def test_options_that_fit_does_not_know() -> None:
