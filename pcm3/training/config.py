@@ -43,7 +43,7 @@ class PCM3Config:
     direction: Direction = "causal_pair"
     """What the second GRU of a layer sees."""
     pool: Pool = "last"
-    """How frame features become a sequence feature."""
+    """How frame features become a sequence feature; the transformer knows the mean alone."""
     frames: int = 64
     """Frames that every view is resized to."""
     embedding: int = 128

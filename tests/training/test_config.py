@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from pcm3 import PCM3
-from pcm3.augment import RandomMask, TopologyMask
+from pcm3.augment import (
+    MotionAwareMask,
+    RandomMask,
+    Rotate,
+    TemporalClip,
+    TemporalCropResize,
+    TopologyMask,
+)
+from pcm3.encoders import TransformerEncoder
 from pcm3.skeleton import KINECT20, NTU25
 from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.presets import PRESETS, get_preset
@@ -154,6 +163,46 @@ def test_every_setting_reaches_the_model() -> None:
     assert isinstance(masking, TopologyMask)
     assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.4, 3, False)
     assert "same_on_batch=False" in repr(model.mixing)
+
+
+def test_every_setting_of_pcm3pp_reaches_the_model() -> None:
+    options = {"hidden": 4, "queue_size": 8, "decoder_hidden": 4, "result": "key"}
+    config = PCM3Config(**options, info_nce_weight=2.0, clip_ratio=(0.1, 0.2), clip_mode="crop")
+    model = config.build(NTU25, persons=2)
+    assert (model.result, model.info_nce_weight) == ("key", 2)
+    assert repr(model.clipping) == repr(TemporalClip((0.1, 0.2), "crop"))
+
+
+def test_every_setting_of_mamp_reaches_the_model() -> None:
+    config = MAMPConfig(
+        stream="bone",
+        frames=16,
+        patch=2,
+        width=12,
+        depth=2,
+        heads=3,
+        decoder_depth=1,
+        mask_ratio=0.7,
+        motion_temperature=0.4,
+        target="coordinates",
+        motion_stride=2,
+        normalize_target=False,
+        skip_absent=True,
+        crop_scale=(0.6, 0.9),
+        crop_min_frames=5,
+        rotation=0.1,
+    )
+    model = config.build(KINECT20, persons=1, in_channels=3)
+    wanted = TransformerEncoder(20, 3, 1, 16, 2, 12, 2, 3, skip_absent=True)
+    assert model.encoder.arguments == wanted.arguments
+    assert len(model.decoder.blocks) == 1
+    assert (model.stream, model.frames, model.skip_absent) == ("bone", 16, True)
+    assert (model.target, model.motion_stride, model.normalize_target) == ("coordinates", 2, False)
+    assert repr(model.masking) == repr(MotionAwareMask(0.7, 0.4, 2))
+    assert repr(model.crop) == repr(TemporalCropResize(16, (0.6, 0.9), 5))
+    assert repr(model.rotate) == repr(Rotate(math.degrees(0.1)))
+    clips = torch.randn(2, 3, 8, 20, 1)
+    assert replace(config, rotation=0.0).build(KINECT20, persons=1).rotate(clips) is clips
 
 
 def test_masking_of_single_joints() -> None:
