@@ -86,7 +86,8 @@ class StreamingEncoder:
 
         Raises:
             ValueError: If the frame does not fit the encoder or the N of the frames before, is
-                not finite (it would stay in the state), or the encoder is in training mode.
+                not finite (it would stay in the state; looked at on the CPU only), or the encoder
+                is in training mode.
         """
         self._check_mode()
         self._check_frame(frame)
