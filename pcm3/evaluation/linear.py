@@ -87,7 +87,10 @@ def logistic_probe(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
     )
     classifier.fit(training.values.numpy(), training.labels.numpy())
+    # not predict_log_proba, which gives -inf where a probability is below float32's smallest
+    margins = torch.as_tensor(classifier.decision_function(test.numpy()), dtype=torch.float32)
+    if margins.ndim == 1:  # of two classes, the second's
+        margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
     scores = torch.full((len(test), classes), -torch.inf)
-    found = torch.as_tensor(classifier.predict_log_proba(test.numpy()), dtype=torch.float32)
-    scores[:, torch.as_tensor(classifier.classes_)] = found
+    scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)
     return scores

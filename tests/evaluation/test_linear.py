@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pcm3.data.dataset import Batch, SkeletonDataset
@@ -78,6 +81,19 @@ def test_logistic_probe_predicts_the_labels_it_was_given() -> None:
     assert torch.equal(scores.isfinite().all(0), seen)
     assert torch.equal((scores == -torch.inf).all(0), ~seen)
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(len(scores)))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_probe_gives_logarithms_of_probabilities(classes: int) -> None:
+    training = features(3, classes=classes)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model.fit(training.values.numpy(), training.labels.numpy())
+    far = training.values.clone()
+    far[0] *= 60  # some of its probabilities are 0 in float32
+    expected = torch.from_numpy(model.predict_log_proba(far.double().numpy())).float()
+    scores = logistic_probe(training, far, classes)
+    assert expected.min() < -110
+    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_sgd_probe_draws_features_anew_every_epoch_and_repeats() -> None:
