@@ -16,7 +16,7 @@ from pcm3.augment import MixedClips, RandomMask, RandomMix, TemporalClip, Topolo
 from pcm3.encoders import GRUEncoder
 from pcm3.hub import load_official
 from pcm3.methods import PCM3, Views
-from pcm3.methods.pcm3 import PCM3Output
+from pcm3.methods.pcm3 import PCM3Output, _stretch
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 POSITIVES = ("intra", "inter", "mask", "predict")
@@ -467,6 +467,12 @@ def test_composite_keeps_the_visible_input_and_takes_the_prediction_elsewhere() 
     assert torch.equal(composite[~hidden], views.source[~hidden])
     assert output.prediction is not None
     torch.testing.assert_close(composite[hidden], output.prediction[hidden])
+
+
+def test_features_of_fewer_frames_are_stretched_linearly() -> None:
+    features = torch.tensor([0.0, 1.0])[None, :, None].expand(2, 2, 3)
+    assert _stretch(features, 2) is features
+    assert _stretch(features, 4)[1, :, 2].tolist() == [0, 0.25, 0.75, 1]
 
 
 def erase_a_joint(clips: Tensor, generator: Generator | None = None) -> Tensor:

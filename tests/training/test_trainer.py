@@ -22,7 +22,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.data.writer import StoreWriter
-from pcm3.hub import load_encoder
+from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
 from pcm3.training.config import Config, PCM3Config, TrainConfig
@@ -413,6 +413,34 @@ def test_vectors_may_be_spared_the_decay(store: Store, optimizer: str) -> None:
         ends.append(dict(model.encoder.named_parameters()))
     for name, parameter in ends[0].items():
         assert torch.equal(parameter, ends[1][name]) == (parameter.ndim == 1), name
+
+
+def test_betas_reach_the_optimizer(store: Store, tmp_path: Path) -> None:
+    config = replace(TRAIN, epochs=1, betas=(0.5, 0.6))
+    fit(new_model(), SkeletonDataset(store), config, tmp_path, quiet=True)
+    state = Run(tmp_path).load_checkpoint()
+    assert state is not None
+    assert [tuple(group["betas"]) for group in state["optimizer"]["param_groups"]] == [(0.5, 0.6)]
+
+
+def test_neighbours_are_looked_up_with_the_encoder_that_is_the_result(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[dict[str, Tensor]] = []
+
+    def evaluate(view: Pretrained, *_: SkeletonDataset) -> dict[str, float]:
+        used.append({name: value.clone() for name, value in view.encoder.state_dict().items()})
+        return {"top1": 0.0}
+
+    monkeypatch.setattr("pcm3.training.pretrain.evaluate_knn", evaluate)
+    model = replace(SMALL.model, result="key")
+    config = replace(SMALL, model=model, train=replace(SMALL.train, knn_every=1, epochs=1))
+    pretrain(config, store, tmp_path, quiet=True)
+    state = Run(tmp_path).load_checkpoint()
+    assert state is not None
+    assert len(used) == 1
+    for name, value in used[0].items():
+        assert torch.equal(value, state["model"][f"key_encoder.module.{name}"]), name
 
 
 def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: Path) -> None:
