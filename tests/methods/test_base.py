@@ -39,11 +39,23 @@ def test_presets_of_pcm3pp_and_streams() -> None:
     assert plus.positives[-1] == "clip"
     assert set(plus.domain_prompts) == {"intra", "inter", "mask", "predict", "clip"}
     assert not plus.task_prompts
-    with torch.device("meta"):
-        bone = PCM3.from_preset("ntu60-xsub-bone")
-    assert (bone.stream, bone.kl_weight, bone.semantic_guidance) == ("bone", 0, False)
-    assert not bone.domain_prompts
-    assert not bone.task_prompts
+    assert plus.prompt_position == "post_norm"  # before it, nothing would be left that acts
+    for stream in ("bone", "motion"):
+        with torch.device("meta"):
+            model = PCM3.from_preset(f"ntu60-xsub-{stream}")
+        assert (model.stream, model.kl_weight, model.semantic_guidance) == (stream, 0, False)
+        assert (model.info_nce_weight, model.mask_weight) == (1, 40)
+        assert not model.domain_prompts
+        assert not model.task_prompts
+
+
+def test_names_of_presets_say_protocol_and_stream() -> None:
+    for name, config in PRESETS.items():
+        _, *parts = name.split("-")
+        if not name.startswith("small"):
+            assert config.protocol == parts.pop(0), name
+        stream = parts[0] if parts and parts[0] in ("bone", "motion") else "joint"
+        assert config.model.stream == stream, name
 
 
 @pytest.mark.parametrize(
@@ -57,8 +69,6 @@ def test_presets_of_pcm3pp_and_streams() -> None:
     ],
 )
 def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: float) -> None:
-    config = get_preset(name)
-    assert config.protocol == name.split("-")[1]
     with torch.device("meta"):
         model = MAMP.from_preset(name)
     assert (
@@ -69,7 +79,7 @@ def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: fl
     assert repr(model.rotate) == repr(Rotate(math.degrees(0.3)))
     assert (model.stream, model.target, model.motion_stride) == ("joint", "motion", 1)
     assert (model.normalize_target, model.skip_absent) == (True, False)
-    train = config.train
+    train = get_preset(name).train
     assert (train.epochs, train.batch_size, train.warmup_epochs) == (400, 128, 20)
     assert (train.schedule, train.lr, train.min_lr) == ("cosine", 1e-3, 5e-4)
     assert (train.optimizer, train.betas) == ("adamw", (0.9, 0.95))
