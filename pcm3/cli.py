@@ -227,14 +227,17 @@ def _pretrain(arguments: Sequence[str]) -> None:
     from pcm3.training.run import Run  # noqa: PLC0415
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    peek.add_argument("--preset", default="small")
+    peek.add_argument("--preset")
     peek.add_argument("--phase", default="pretrain")
     peek.add_argument("--from", dest="start", type=Path)
     early = peek.parse_known_args(list(arguments))[0]
-    chosen = get_preset(early.preset)
+    preset_name = early.preset or "small"
+    chosen = get_preset(preset_name)
     if early.phase == "post-distill":
         if early.start is None:
             raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
+        if early.preset is not None:
+            raise ValueError("phase post-distill has the settings of its run: leave out --preset")
         chosen = post_distillation(Run(early.start).load_config())
 
     @dataclass
@@ -250,7 +253,7 @@ def _pretrain(arguments: Sequence[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
             str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
-        ] = early.preset
+        ] = preset_name
         phase: Annotated[
             Literal["pretrain", "post-distill"],
             tyro.conf.arg(help="post-distill is the second phase of PCM3++."),

@@ -47,7 +47,7 @@ def export_program(
     Args:
         encoder: Stays as it is.
         file: To write; ``.pt2`` is usual.
-        frames: T, fixed in the program.
+        frames: T, fixed in the program; give what the encoder was trained on.
         check: Read the file back and compare it with the encoder on random clips of several N.
 
     Returns:
@@ -85,7 +85,7 @@ def export_onnx(
     Args:
         encoder: Stays as it is.
         file: To write; ``.onnx`` is usual. Weights are inside, so it is limited to 2 GB.
-        frames: T, fixed in the graph.
+        frames: T, fixed in the graph; give what the encoder was trained on.
         check: Run the file in onnxruntime and compare it with the encoder on random clips.
 
     Returns:

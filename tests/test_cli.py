@@ -339,6 +339,8 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     )
     missing = ["pretrain", "--phase", "post-distill", *data]
     assert "give it as --from RUN" in one_error(capsys, missing)
+    both = [*missing, "--from", str(first), "--preset", "small-pp"]
+    assert "leave out --preset" in one_error(capsys, both)
     other = ["--from", str(tmp_path), *data]
     line = one_error(capsys, ["pretrain", "--phase", "post-distill", *other])
     assert "expected a run folder with a config.json" in line
