@@ -1,10 +1,16 @@
-"""Recognition on open data: random encoder, contrastive learning alone, and PCM3.
+"""Recognition on open data, in several comparisons.
+
+    recognition  a random encoder, contrastive learning alone, and PCM3
+    methods      PCM3, PCM3++ before and after post-distillation, MAMP, and its MAE variant
+    encoders     PCM3 with three encoders, for 30 % of the steps
+    streams      joints, bones and motion, and the three fused
+    prompts      prompts after the input normalisation, before it, and none
 
 Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, evaluate linear,
 evaluate knn) for several seeds and folds, and writes one JSON file with every figure, the
 commands, the commit, versions and device. The last epoch counts; test data choose nothing.
 
-    python benchmarks/recognition.py utd_mhad --data FOLDER_OF_PACKED_NPZ
+    python benchmarks/recognition.py utd_mhad --data FOLDER_OF_PACKED_NPZ --suite methods
 """
 
 from __future__ import annotations
@@ -30,7 +36,8 @@ DATASETS = {
 # The preset's 200 epochs are 1,200 steps on UTD-MHAD; as many on the larger NW-UCLA are 80 epochs.
 # Its cameras look from different sides, so bodies are turned to face one way.
 NORMALIZATION = {"nw_ucla": "isc"}
-LENGTH = {"nw_ucla": ["--train.epochs", "80", "--train.drop-epoch", "64"]}
+EPOCHS = {"nw_ucla": 80}
+SHARE_OF_EPOCHS = {"encoders": 0.3}  # the others are five times as slow as the GRU
 SUITES: dict[str, dict[str, list[str]]] = {
     "recognition": {
         "random": ["--preset", "small", "--train.epochs", "0"],
@@ -47,8 +54,25 @@ SUITES: dict[str, dict[str, list[str]]] = {
         "mamp": ["--preset", "small-mamp"],
         "mae": ["--preset", "small-mae"],
     },
+    "encoders": {
+        encoder: ["--preset", "small", "--model.encoder", encoder]
+        for encoder in ("gru", "stgcn", "transformer")
+    },
+    "streams": {
+        "pcm3": ["--preset", "small"],
+        "bone": ["--preset", "small", "--model.stream", "bone"],
+        "motion": ["--preset", "small", "--model.stream", "motion"],
+    },
+    "prompts": {
+        "pcm3": ["--preset", "small"],
+        "pre_norm": ["--preset", "small", "--model.prompt-position", "pre_norm"],
+        "no_prompts": ["--preset", "small", "--model.no-domain-prompts", "--model.no-task-prompts"],
+    },
 }
 DISTILLED_FROM = {"pcm3pp_distilled": "pcm3pp"}
+FUSIONS = {
+    "streams": {"fused_equally": [], "fused_0.6_0.6_0.4": ["--weights", "0.6", "0.6", "0.4"]}
+}
 
 
 def main() -> None:
@@ -75,28 +99,23 @@ def main() -> None:
         for seed in range(options.seeds)
         for protocol in DATASETS[options.dataset]
         for method in methods
-        if method not in DISTILLED_FROM
     ]
-    later = [
-        (method, protocol, seed)
-        for seed in range(options.seeds)
-        for protocol in DATASETS[options.dataset]
-        for method in methods
-        if method in DISTILLED_FROM
-    ]
+    later = [job for job in jobs if job[0] in DISTILLED_FROM]
+    fusions = FUSIONS.get(options.suite, {})
+    runs = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = [
-            run
-            for part in (jobs, later)
-            for run in pool.map(lambda job: measure(store, options, *job), part)
-        ]
+        for part in ([job for job in jobs if job not in later], later):
+            runs += pool.map(lambda job: measure(store, options, *job), part)
+        for fusion in fusions:
+            several = [(fusion, *job[1:]) for job in jobs if job[0] == "pcm3"]
+            runs += pool.map(lambda job: measure_fusion(store, options, *job), several)
     result = {
         "benchmark": options.suite,
         "command": f"python benchmarks/recognition.py {options.dataset} --suite {options.suite} "
         f"--seeds {options.seeds}",
         "dataset": options.dataset,
         "normalization": NORMALIZATION.get(options.dataset, "center"),
-        "summary": {method: summarise(runs, method) for method in methods},
+        "summary": {method: summarise(runs, method) for method in (*methods, *fusions)},
         "runs": runs,
         "environment": environment() | {"threads_per_run": 1, "runs_at_once": options.jobs},
     }
@@ -106,26 +125,29 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=2))
 
 
+def run_folder(
+    store: Path, options: argparse.Namespace, method: str, protocol: str, seed: int
+) -> Path:
+    suite = f"{options.suite}-" if options.suite in SHARE_OF_EPOCHS else ""
+    return options.work / f"{store.name}-{protocol.replace(':', '')}-{suite}{method}-{seed}"
+
+
 def measure(
     store: Path, options: argparse.Namespace, method: str, protocol: str, seed: int
 ) -> dict[str, Any]:
     """One run: pretrain, then both evaluations; a run measured before is not repeated."""
-
-    def folder(name: str) -> Path:
-        return options.work / f"{store.name}-{protocol.replace(':', '')}-{name}-{seed}"
-
-    run = folder(method)
+    run = run_folder(store, options, method, protocol, seed)
     kept = run / "results" / "benchmark.json"
     if kept.exists():
         return json.loads(kept.read_text())
     common = ["--data", str(store), "--json"]
     pretrain = ["pretrain", *SUITES[options.suite][method], "--out", str(run)]
     if method in DISTILLED_FROM:
-        pretrain += ["--from", str(folder(DISTILLED_FROM[method]))]
+        first = run_folder(store, options, DISTILLED_FROM[method], protocol, seed)
+        pretrain += ["--from", str(first)]
     else:
         pretrain += ["--protocol", protocol, "--train.seed", str(seed)]
-        if "--train.epochs" not in pretrain:
-            pretrain += LENGTH.get(store.name, [])
+        pretrain += length(store.name, options.suite) if method != "random" else []
     pretrain += common
     started = time.perf_counter()
     call(pretrain)
@@ -135,13 +157,43 @@ def measure(
         "protocol": protocol,
         "seed": seed,
         "pretrain_seconds": round(seconds, 1),
-        "command": "pcm3 " + " ".join(pretrain).replace(str(options.work), "runs"),
+        "command": as_typed(pretrain, options),
     }
     for task in ("linear", "knn"):
         measured[task] = call(["evaluate", task, "--run", str(run), *common])["metrics"]["top1"]
     kept.write_text(json.dumps(measured))
     print(json.dumps(measured), file=sys.stderr, flush=True)
     return measured
+
+
+def length(dataset: str, suite: str) -> list[str]:
+    """As many steps on every data set, where they are not the preset's."""
+    epochs = round(EPOCHS.get(dataset, 200) * SHARE_OF_EPOCHS.get(suite, 1))
+    if epochs == 200:
+        return []
+    return ["--train.epochs", str(epochs), "--train.drop-epoch", str(round(0.8 * epochs))]
+
+
+def measure_fusion(
+    store: Path, options: argparse.Namespace, fusion: str, protocol: str, seed: int
+) -> dict[str, Any]:
+    """The linear probe of all runs of a seed together."""
+    runs = [
+        str(run_folder(store, options, method, protocol, seed)) for method in SUITES[options.suite]
+    ]
+    command = ["evaluate", "linear", "--run", *runs, "--data", str(store)]
+    command += [*FUSIONS[options.suite][fusion], "--json"]
+    return {
+        "method": fusion,
+        "protocol": protocol,
+        "seed": seed,
+        "command": as_typed(command, options),
+        "linear": call(command)["metrics"]["top1"],
+    }
+
+
+def as_typed(arguments: list[str], options: argparse.Namespace) -> str:
+    return "pcm3 " + " ".join(arguments).replace(str(options.work), "runs")
 
 
 def call(arguments: list[str]) -> dict[str, Any]:
@@ -165,15 +217,17 @@ def summarise(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     for task in ("linear", "knn"):
         by_seed: dict[int, list[float]] = {}
         for run in runs:
-            if run["method"] == method:
+            if run["method"] == method and task in run:
                 by_seed.setdefault(run["seed"], []).append(run[task])
         values = [statistics.mean(folds) for folds in by_seed.values()]
+        if not values:
+            continue
         summary[task] = {
             "mean": round(statistics.mean(values), 4),
             "std": round(statistics.stdev(values), 4) if len(values) > 1 else None,
             "seeds": [round(value, 4) for value in values],
         }
-    seconds = [run["pretrain_seconds"] for run in runs if run["method"] == method]
+    seconds = [run.get("pretrain_seconds", 0) for run in runs if run["method"] == method]
     return summary | {"pretrain_seconds_max": max(seconds)}
 
 

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
         print(f"pcm3: error: {_explain(error)}", file=sys.stderr)
@@ -415,6 +415,38 @@ def _features(arguments: Sequence[str]) -> None:
     _parse(options, "features", arguments)
 
 
+def _export(arguments: Sequence[str]) -> None:
+    """Write a run's encoder as a file that runs without pcm3."""
+    from pcm3.export import export_onnx, export_program  # noqa: PLC0415
+    from pcm3.hub import load_encoder  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
+
+    writers = {".pt2": export_program, ".onnx": export_onnx}
+
+    def options(run: Path, out: Path, frames: int | None = None, json: bool = False) -> None:
+        """Write the encoder as FILE.pt2 for PyTorch or FILE.onnx for other runtimes, and check it.
+
+        Its input is clips (N, C, T, V, M), normalised and of the encoder's stream; its outputs are
+        frame features (N, T', D) and sequence features (N, D).
+
+        Args:
+            run: The run folder.
+            out: The .pt2 or .onnx file to write.
+            frames: T, fixed in the file; by default what the run was trained on.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix not in writers:
+            raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
+        pretrained = load_encoder(Run(run).encoder)
+        encoder, length = pretrained.encoder, frames or pretrained.frames
+        deviation = writers[out.suffix](encoder, out, length)
+        clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
+        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"
+        _finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
+
+    _parse(options, "export", arguments)
+
+
 @dataclass(frozen=True)
 class ReaderOptions:
     """What only some formats know; see the documentation of each."""
@@ -452,6 +484,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "pretrain": _pretrain,
     "evaluate": _evaluate,
     "features": _features,
+    "export": _export,
 }
 
 if __name__ == "__main__":

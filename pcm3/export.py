@@ -18,6 +18,7 @@ from pcm3.encoders import Encoder
 __all__ = ["export_onnx", "export_program"]
 
 _TOLERANCE = 1e-5
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -34,24 +35,21 @@ class _Both(nn.Module):
         return frames, self.encoder.pool(frames)
 
 
-def export_program(
-    encoder: Encoder, file: str | Path, frames: int = 64, check: bool = True
-) -> float | None:
+def export_program(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
     """Write an encoder as a ``torch.export`` program (``.pt2``), which needs torch alone to run.
 
     The program takes clips ``(N, C, T, V, M)`` of any N and ``frames`` frames, normalised,
     resized and of the encoder's stream, in float32 on the CPU, and returns frame features
     ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. It is
-    written whole or not at all.
+    written whole or not at all, once what was read back agrees with the encoder on random clips.
 
     Args:
         encoder: Stays as it is.
         file: To write; ``.pt2`` is usual.
         frames: T, fixed in the program; give what the encoder was trained on.
-        check: Read the file back and compare it with the encoder on random clips of several N.
 
     Returns:
-        The largest deviation that the check found, or None without one.
+        The largest deviation, in units of the largest feature where that is above 1.
 
     Raises:
         ValueError: If ``frames`` is below 1, or the encoder does not take so many.
@@ -67,39 +65,35 @@ def export_program(
     with replacing(Path(file)) as temporary:
         with temporary.open("wb") as stream:
             torch.export.save(program, stream)
-        if not check:
-            return None
         with temporary.open("rb") as stream:
             written = torch.export.load(stream).module()
         return _deviation(written, model, frames, Path(file))
 
 
-def export_onnx(
-    encoder: Encoder, file: str | Path, frames: int = 64, check: bool = True
-) -> float | None:
+def export_onnx(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
     """Write an encoder as ONNX, for runtimes of other languages and devices.
 
     Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
-    ``export_program``. Needs ``pip install onnx onnxscript onnxruntime``, the last for the check.
+    ``export_program``. Needs ``pip install "pcm3[onnx]"``.
 
     Args:
         encoder: Stays as it is.
         file: To write; ``.onnx`` is usual. Weights are inside, so it is limited to 2 GB.
         frames: T, fixed in the graph; give what the encoder was trained on.
-        check: Run the file in onnxruntime and compare it with the encoder on random clips.
 
     Returns:
-        The largest deviation that the check found, or None without one.
+        The largest deviation in onnxruntime, as of ``export_program``.
 
     Raises:
-        ImportError: If a package is missing, naming it.
+        ImportError: If one of its packages is missing.
         ValueError: If ``frames`` is below 1, or the encoder does not take so many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
-    wanted = ["onnx", "onnxscript"] + ["onnxruntime"] * check
-    missing = [name for name in wanted if find_spec(name) is None]
+    missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ImportError(f"writing ONNX needs more packages: pip install {' '.join(missing)}")
+        raise ImportError(
+            f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
+        )
     model = _frozen(encoder)
     program = torch.onnx.export(
         _trace(model, frames),
@@ -111,7 +105,7 @@ def export_onnx(
     assert program is not None
     with replacing(Path(file)) as temporary:
         program.save(temporary, external_data=False)
-        return _deviation(_onnx_run(temporary), model, frames, Path(file)) if check else None
+        return _deviation(_onnx_run(temporary), model, frames, Path(file))
 
 
 def _frozen(encoder: Encoder) -> _Both:
@@ -140,7 +134,7 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
-    """Largest deviation of the features, in units of the largest feature where that is above 1."""
+    """Largest deviation of the features; an error where it is too large."""
     worst = 0.0
     for clips in _random_clips(model.encoder, frames):
         for found, wanted in zip(run(clips), model(clips), strict=True):

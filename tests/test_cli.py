@@ -356,6 +356,25 @@ def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:
     assert "'all' would test on training data; give another --protocol" in line
 
 
+def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "deep" / "encoder.pt2"
+    export = ["export", "--run", f"{folder}/run", "--out"]
+    assert main([*export, str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["metrics"]["clips"] == [None, 3, 16, 25, 1]
+    assert result["metrics"]["deviation"] < 1e-5
+    clips = torch.randn(3, 3, 16, 25, 1)
+    frames, pooled = torch.export.load(out).module()(clips)
+    encoder = load_encoder(folder / "run/encoder.safetensors").encoder
+    expected = encoder(clips).detach()
+    torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
+    assert main([*export, f"{tmp_path}/encoder.onnx", "--frames", "20"]) == 0
+    assert "clips (N, 3, 20, 25, 1)" in capsys.readouterr().out
+    wanted = "expected --out FILE.pt2 or FILE.onnx, got encoder.pt"
+    assert wanted in one_error(capsys, [*export, "encoder.pt"])
+
+
 def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "deep" / "features.npz"
     arguments = ["features", "--run", f"{folder}/run", "--data", f"{folder}/store", "--out"]
