@@ -116,9 +116,9 @@ class _Block(nn.Module):
 class STGCNEncoder(Encoder):
     """Convolutions over the joint tree and over time, in residual blocks.
 
-    Batch-normalised joints go through stages of blocks; every stage after the first doubles the
-    channels and divides the frames by ``stride``. Each person passes on its own. The mean over
-    joints and persons, through a linear map, is the feature of a frame.
+    Joints, batch-normalised alike for all persons, go through stages of blocks; every stage after
+    the first doubles the channels and divides the frames by ``stride``. Each person passes on its
+    own. The mean over joints and persons, through a linear map, is the feature of a frame.
 
     Args:
         skeleton: The joint tree, or what its ``to_dict`` returned.
@@ -199,7 +199,7 @@ class STGCNEncoder(Encoder):
             "pool": pool,
             "edge_importance": edge_importance,
         }
-        self.input_norm = nn.BatchNorm1d(len(skeleton) * in_channels * persons)
+        self.input_norm = nn.BatchNorm1d(len(skeleton) * in_channels)
         adjacency = spatial_partitions(skeleton)
         blocks: list[nn.Module] = []
         width = in_channels
@@ -230,9 +230,8 @@ class STGCNEncoder(Encoder):
         """
         check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
         self._check_prompt(prompt)
-        vectors = self.input_norm(rearrange(clips, "n c t v m -> n (v c m) t"))
-        sizes = {"v": self.joints, "c": self.in_channels}
-        joints = rearrange(vectors, "n (v c m) t -> n m c t v", **sizes)
+        vectors = self.input_norm(rearrange(clips, "n c t v m -> (n m) (v c) t"))
+        joints = rearrange(vectors, "(n m) (v c) t -> n m c t v", m=self.persons, v=self.joints)
         if prompt is not None:
             joints = joints + rearrange(prompt, "c v m -> m c 1 v")
         joints = self.blocks(joints.flatten(0, 1))

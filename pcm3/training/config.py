@@ -39,7 +39,7 @@ class PCM3Config:
     hidden: int = 1024
     """Width of one GRU, of the transformer, or of the graph convolution's features."""
     layers: int = 3
-    """Layers of the GRU, blocks of the transformer."""
+    """Layers of the GRU, blocks of the transformer; the graph convolution has ten blocks."""
     direction: Direction = "causal_pair"
     """What the second GRU of a layer sees."""
     pool: Pool = "last"

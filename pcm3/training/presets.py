@@ -90,8 +90,9 @@ PRESETS: dict[str, Config] = {
 }
 """Preset name to settings.
 
-``ntu60-*``, ``ntu120-*`` and ``pku-*`` are the papers', at full size: PCM3, ``-bone`` and
-``-motion`` for its other two streams, ``-pp`` PCM3++, ``-mamp`` MAMP. ``small`` was chosen on
+``ntu60-*`` are the papers', at full size: PCM3, ``-bone`` and ``-motion`` for its other two
+streams, ``-pp`` PCM3++, ``-mamp`` MAMP, which has ``ntu120-*-mamp`` and ``pku-xsub-mamp`` too (the
+published PKU-MMD results are those of epoch 300). ``small`` was chosen on
 held-out training subjects of UTD-MHAD: half the frames, weaker distortions and prompts that can
 learn, for 1,200 steps; ``small-pp``, ``small-mamp`` and ``small-mae`` are untuned.
 """
