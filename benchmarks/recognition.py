@@ -158,6 +158,7 @@ def measure(
         "seed": seed,
         "pretrain_seconds": round(seconds, 1),
         "command": as_typed(pretrain, options),
+        "commit": environment()["commit"],
     }
     for task in ("linear", "knn"):
         measured[task] = call(["evaluate", task, "--run", str(run), *common])["metrics"]["top1"]

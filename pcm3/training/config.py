@@ -146,7 +146,13 @@ class PCM3Config:
             )
         if self.encoder == "transformer":
             return TransformerEncoder(
-                skeleton, in_channels, persons, self.frames, width=self.hidden, depth=self.layers
+                skeleton,
+                in_channels,
+                persons,
+                self.frames,
+                width=self.hidden,
+                depth=self.layers,
+                heads=max(1, self.hidden // 32),  # as wide as MAMP's
             )
         return GRUEncoder(
             skeleton,
