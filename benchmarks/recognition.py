@@ -28,16 +28,20 @@ from typing import Any
 
 from environment import environment
 
+from pcm3.training.presets import get_preset
+
 DATASETS = {
     "utd_mhad": ["xsub"],
     "nw_ucla": ["xview"],
     "sbu_interaction": [f"fold:{fold}" for fold in range(1, 6)],
 }
-# The preset's 200 epochs are 1,200 steps on UTD-MHAD; as many on the larger NW-UCLA are 80 epochs.
+# The presets' 200 epochs are 1,200 steps on UTD-MHAD; as many on the larger NW-UCLA are 80 epochs.
 # Its cameras look from different sides, so bodies are turned to face one way.
 NORMALIZATION = {"nw_ucla": "isc"}
-EPOCHS = {"nw_ucla": 80}
-SHARE_OF_EPOCHS = {"encoders": 0.3}  # the others are five times as slow as the GRU
+SHARE_OF_EPOCHS = {
+    "nw_ucla": 0.4,
+    "encoders": 0.3,  # the others are five times as slow as the GRU
+}
 SUITES: dict[str, dict[str, list[str]]] = {
     "recognition": {
         "random": ["--preset", "small", "--train.epochs", "0"],
@@ -147,7 +151,7 @@ def measure(
         pretrain += ["--from", str(first)]
     else:
         pretrain += ["--protocol", protocol, "--train.seed", str(seed)]
-        pretrain += length(store.name, options.suite) if method != "random" else []
+        pretrain += length(store.name, options.suite, method)
     pretrain += common
     started = time.perf_counter()
     call(pretrain)
@@ -167,12 +171,17 @@ def measure(
     return measured
 
 
-def length(dataset: str, suite: str) -> list[str]:
+def length(dataset: str, suite: str, method: str) -> list[str]:
     """As many steps on every data set, where they are not the preset's."""
-    epochs = round(EPOCHS.get(dataset, 200) * SHARE_OF_EPOCHS.get(suite, 1))
-    if epochs == 200:
+    words = SUITES[suite][method]
+    train = get_preset(words[words.index("--preset") + 1]).train
+    share = SHARE_OF_EPOCHS.get(dataset, 1) * SHARE_OF_EPOCHS.get(suite, 1)
+    if share == 1 or "--train.epochs" in words:
         return []
-    return ["--train.epochs", str(epochs), "--train.drop-epoch", str(round(0.8 * epochs))]
+    arguments = ["--train.epochs", str(round(share * train.epochs))]
+    if train.schedule == "step":
+        arguments += ["--train.drop-epoch", str(round(share * train.drop_epoch))]
+    return arguments
 
 
 def measure_fusion(
