@@ -58,7 +58,8 @@ class Method(nn.Module):
         """Pretrain on a dataset; needs the ``train`` extra.
 
         Args:
-            dataset: The training sequences.
+            dataset: The training sequences: joint coordinates in the order of ``skeleton``; the
+                stream is derived here.
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
             options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;

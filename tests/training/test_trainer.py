@@ -320,6 +320,19 @@ def test_too_few_sequences(store: Store, batch_size: int, accumulate: int, neede
         fit(new_model(), SkeletonDataset(store), config, quiet=True)
 
 
+def test_data_of_another_order_or_stream_are_refused(store: Store) -> None:
+    turned = NTU25.reordered(NTU25.joints[::-1])
+    last = NTU25.joints[-1]
+    message = rf"'ntu25' \(25 joints\) in its order, got .*: joint 0 is '{last}', not 'spine_base'"
+    with pytest.raises(ValueError, match=message):
+        fit(new_model(), SkeletonDataset(store, skeleton=turned), TRAIN, quiet=True)
+    with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
+        fit(new_model(stream="bone"), SkeletonDataset(store, stream="bone"), TRAIN, quiet=True)
+    renamed = replace(NTU25, joints=tuple(f"marker_{joint}" for joint in NTU25.joints))
+    with pytest.raises(ValueError, match=r"joint 0 is 'spine_base', not 'marker_spine_base'"):
+        fit(MODEL.build(renamed, persons=1), SkeletonDataset(store), TRAIN, quiet=True)
+
+
 def test_monitor_joins_the_metrics(store: Store) -> None:
     seen: list[int] = []
 
