@@ -67,18 +67,33 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
         temporary.write_bytes(save(weights, metadata=header))
 
 
-def load_encoder(file: str | Path) -> Pretrained:
+def encoder_file(path: str | Path) -> Path:
+    """The encoder's file of a run folder, or the file itself.
+
+    Raises:
+        SkeletonFormatError: If it is not there.
+    """
+    path = Path(path)
+    file = path / "encoder.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise SkeletonFormatError(
+            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
+        )
+    return file
+
+
+def load_encoder(path: str | Path) -> Pretrained:
     """Rebuild the encoder that ``save_encoder`` wrote, on the CPU.
+
+    Args:
+        path: The file, or the run folder that it is in.
 
     Raises:
         SkeletonFormatError: If the file is missing, or is not such an encoder.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
-    if not Path(file).is_file():
-        raise SkeletonFormatError(
-            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
-        )
+    file = encoder_file(path)
     try:
         with safe_open(file, framework="pt") as archive:
             header = archive.metadata() or {}

@@ -57,8 +57,7 @@ class Encoder(nn.Module, ABC):
         """
         from pcm3.hub import load_encoder  # noqa: PLC0415
 
-        path = Path(path)
-        encoder = load_encoder(path / "encoder.safetensors" if path.is_dir() else path).encoder
+        encoder = load_encoder(path).encoder
         if not isinstance(encoder, cls):
             raise ValueError(f"expected a {cls.__name__} in {path}, got {type(encoder).__name__}")
         return encoder

@@ -298,7 +298,7 @@ class Config:
     model: PCM3Config | MAMPConfig = field(default_factory=PCM3Config)
     train: TrainConfig = field(default_factory=TrainConfig)
     protocol: str = "xsub"
-    """Which sequences are the training part."""
+    """Which sequences are the training part: of all stores, or one for each, space between."""
 
     @property
     def method(self) -> str:

@@ -370,7 +370,7 @@ def test_pretraining_sees_the_training_part_alone(store: Store, tmp_path: Path) 
     model = MODEL.build(store.skeleton, persons=1)
     wanted = fit(model, SkeletonDataset(store, training), SMALL.train, quiet=True)
     assert without_speed(records) == without_speed(wanted)
-    assert Run(tmp_path).protocol() == "xsub"
+    assert Run(tmp_path).settings()["protocol"] == "xsub"
     written = Config.from_json((tmp_path / "config.json").read_text())
     assert written == SMALL
 
@@ -465,8 +465,8 @@ def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: P
     wider = replace(MODEL, hidden=5).build(store.skeleton, 1)
     with pytest.raises(ValueError, match=r"model\.parameters is \d+ there and \d+ here"):
         fit(wider, data, SMALL.train, tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="does not say which protocol"):
-        Run(tmp_path).protocol()
+    with pytest.raises(ValueError, match="does not hold the settings of its model"):
+        Run(tmp_path).load_config()
 
 
 def test_a_run_needs_a_folder_of_its_own(store: Store, tmp_path: Path) -> None:
