@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -230,6 +230,7 @@ def _pretrain(arguments: Sequence[str]) -> None:
     peek.add_argument("--preset")
     peek.add_argument("--phase", default="pretrain")
     peek.add_argument("--from", dest="start", type=Path)
+    peek.add_argument("--train.epochs", dest="epochs", default="")
     early = peek.parse_known_args(list(arguments))[0]
     distil = early.phase == "post-distill"
     if distil and early.start is None:
@@ -240,6 +241,8 @@ def _pretrain(arguments: Sequence[str]) -> None:
     chosen = Run(early.start).load_config() if inherits else get_preset(early.preset or "small")
     if distil:
         chosen = post_distillation(chosen)
+    if early.epochs.isdecimal():  # what is not is refused below
+        chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
 
     model_type: Any = type(chosen.model)
 

@@ -227,6 +227,20 @@ def test_pretrain_takes_a_preset_by_name(folder: Path, tmp_path: Path, capsys: C
     assert (config["protocol"], config["model"]["pool"]) == ("xview", "last")
 
 
+def test_epochs_alone_keep_the_shape_of_the_schedule(folder: Path, tmp_path: Path) -> None:
+    for name, more, wanted in (
+        ("a", ["--train.epochs", "5"], (5, 4)),
+        ("b", ["--train.epochs=5", "--train.drop-epoch", "3"], (5, 3)),
+        ("c", ["--train.epochs", "0"], (0, 160)),
+    ):
+        assert main(pretrain(folder / "store", tmp_path / name, *more)) == 0
+        config = json.loads(Run(tmp_path / name).config.read_text())["train"]
+        assert (config["epochs"], config["drop_epoch"]) == wanted
+    go_on = ["pretrain", "--from", f"{tmp_path}/a", "--data", f"{folder}/store"]
+    assert main([*go_on, "--out", f"{tmp_path}/d", "--train.epochs", "10"]) == 0
+    assert Run(tmp_path / "d").load_config().train.drop_epoch == 8
+
+
 def test_pretrain_again_changes_nothing(folder: Path, capsys: Capture) -> None:
     before = Run(folder / "run").read_metrics()
     weights = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
@@ -661,6 +675,16 @@ def test_unknown_command(capsys: Capture) -> None:
         (["evaluate", "guess", "--run", "a", "--data", "b"], "guess"),
         (["features", "--run", "a", "--data", "b", "--out", "c.npz", "--colour", "1"], "--colour"),
         (["pretrain", "--data", "a", "--out", "b", "--train.lr", "0"], "expected lr > 0, got 0.0"),
+        (["pretrain", "--data", "a", "--out", "b", "--train.epochs", "many"], "many"),
+        (["pretrain", "--data", "a", "--out", "b", "--train.epochs", "-1"], "expected epochs >= 0"),
+        (
+            [
+                "pretrain",
+                *("--data", "a", "--out", "b", "--model.encoder", "stgcn"),
+                "--model.layers=7",
+            ],
+            "layers has no effect on the encoder stgcn",
+        ),
     ],
 )
 def test_unusable_options_end_with_2_and_no_traceback(
