@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from torch import Tensor, nn
 
+from pcm3._checks import type_name
 from pcm3._files import replacing
 from pcm3._official import (
     depth,
@@ -49,9 +50,15 @@ class Pretrained(NamedTuple):
 
 
 def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
-    """Write an encoder as safetensors, with all that is needed to rebuild it in the header."""
+    """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
+
+    Raises:
+        ValueError: If it is no encoder of this package, or its joints, stream or frames are not
+            what ``load_encoder`` takes.
+    """
     from safetensors.torch import save  # noqa: PLC0415
 
+    _check(pretrained)
     encoder = pretrained.encoder
     header = {
         "encoder": type(encoder).__name__,
@@ -198,10 +205,24 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     encoder = kind(**json.loads(header["arguments"]))
     encoder.load_state_dict(weights)
-    stream = cast(Stream, header["stream"])
+    stream, frames = cast(Stream, header["stream"]), int(header["frames"])
+    found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
+    _check(found)
+    return found
+
+
+def _check(pretrained: Pretrained) -> None:
+    encoder, skeleton, stream, frames, _ = pretrained
+    if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
+        raise ValueError(
+            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}"
+        )
     if stream not in get_args(Stream):
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
     if encoder.joints != len(skeleton):
-        raise ValueError(f"an encoder for {encoder.joints} joints, {len(skeleton)} in the skeleton")
-    frames, normalization = int(header["frames"]), header.get("normalization")
-    return Pretrained(encoder.eval(), skeleton, stream, frames, normalization)
+        raise ValueError(
+            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
+            f"got one for {encoder.joints}"
+        )
+    if not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"expected frames >= 1, got {frames!r}")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
-from pcm3._checks import type_name
+from pcm3._checks import check_clips, type_name
 
 Pool = Literal["last", "mean"]
 
@@ -76,6 +77,14 @@ class Encoder(nn.Module, ABC):
             prompt: ``(C, V, M)``, added to every frame after the input normalisation; the
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
+
+    def _check_clips(self, clips: Tensor, weight: Tensor) -> None:
+        """Require clips of this encoder's sizes and of the dtype of its weights."""
+        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        if clips.dtype != weight.dtype and not torch.is_autocast_enabled(clips.device.type):
+            raise ValueError(
+                f"expected clips of {weight.dtype}, as the encoder's weights are, got {clips.dtype}"
+            )
 
     def _check_prompt(self, prompt: Tensor | None) -> None:
         """Require a prompt ``(C, V, M)``, or None."""

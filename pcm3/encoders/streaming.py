@@ -85,9 +85,9 @@ class StreamingEncoder:
             ``(D,)``, or ``(N, D)``: what the encoder gives for this frame in the whole sequence.
 
         Raises:
-            ValueError: If the frame does not fit the encoder or the N of the frames before, is
-                not finite (it would stay in the state; looked at on the CPU only), or the encoder
-                is in training mode.
+            ValueError: If the frame does not have the encoder's sizes and dtype or the N of the
+                frames before, is not finite (it would stay in the state; looked at on the CPU
+                only), or the encoder is in training mode.
         """
         self._check_mode()
         self._check_frame(frame)
