@@ -421,7 +421,7 @@ def _export(arguments: Sequence[str]) -> None:
         if out.suffix not in writers:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
         pretrained = load_encoder(run)
-        encoder, length = pretrained.encoder, frames or pretrained.frames
+        encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         deviation = writers[out.suffix](encoder, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
         say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pcm3._checks import type_name
 from pcm3._files import replacing
 from pcm3._official import (
+    Checkpoint,
     depth,
     fill,
     gru_width,
@@ -161,7 +162,8 @@ def load_official(
 
     Raises:
         ValueError: If there is no such method.
-        SkeletonFormatError: Naming the weights that are missing or of another shape.
+        SkeletonFormatError: If the file is no checkpoint, or naming the weights that are missing,
+            of another shape or not finite.
 
     Example:
         >>> encoder = load_official("xsub_joint.pth.tar").encoder            # doctest: +SKIP
@@ -170,34 +172,30 @@ def load_official(
         raise ValueError(f"expected method 'pcm3' or 'mamp', got {method!r}")
     weights, name = read_weights(source)
     if method == "mamp":
-        return _load_mamp(rename_mamp(weights), name, skeleton, in_channels, persons, heads)
-    renamed = rename_pcm3(weights)
-    hidden = hidden or gru_width(renamed, name)
-    layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.layers.")})
+        return _load_mamp(rename_mamp(weights, name), skeleton, in_channels, persons, heads)
+    checkpoint = rename_pcm3(weights, name)
+    hidden = hidden or gru_width(checkpoint)
+    names = checkpoint.weights
+    layers = len({key.split(".")[2] for key in names if key.startswith("encoder.layers.")})
     encoder = GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
-    if "queue.anchors" not in renamed:
-        unused = fill(encoder, renamed, name, prefix="encoder.")
+    if "queue.anchors" not in names:
+        unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
-    model = pcm3_for(encoder, skeleton, renamed, name)
-    unused = fill(model, renamed, name)
+    model = pcm3_for(encoder, skeleton, checkpoint)
+    unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
 
 
 def _load_mamp(
-    weights: dict[str, Tensor],
-    name: str,
-    skeleton: Skeleton,
-    in_channels: int,
-    persons: int,
-    heads: int,
+    checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, heads: int
 ) -> Official:
-    encoder = transformer_for(weights, name, skeleton, in_channels, persons, heads)
-    blocks = depth(weights, "decoder")
+    encoder = transformer_for(checkpoint, skeleton, in_channels, persons, heads)
+    blocks = depth(checkpoint.weights, "decoder")
     if blocks == 0:
-        unused = fill(encoder, weights, name, prefix="encoder.")
+        unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
     model = MAMP(encoder, skeleton, decoder_depth=blocks)
-    unused = fill(model, weights, name)
+    unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
 
 
