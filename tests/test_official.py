@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -143,6 +144,27 @@ def test_wrong_hidden_size_is_named() -> None:
     message = re.escape("encoder_q.encoder.gru.weight_ih_l0 is (384, 150), expected (96, 150)")
     with pytest.raises(SkeletonFormatError, match=message):
         load_official(published(model()), hidden=32)
+
+
+def test_recipe_of_the_method_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a checkpoint to an accuracy and features, by the code and commands of the page."""
+    from pcm3.cli import main
+    from pcm3.data.synthetic import generate
+
+    text = (Path(__file__).parents[1] / "docs" / "method.md").read_text()
+    page = text.split("## Published checkpoints")[1]
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": published(model())}, "xsub_joint.pth.tar")
+    generate(tmp_path / "ntu60", sequences=12, classes=2, subjects=2, normalization="isc")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    for line in commands.splitlines():
+        assert main(line.split()[1:]) == 0
+    assert "linear xsub: top-1 " in capsys.readouterr().out
+    assert np.load("features.npz")["features"].shape == (12, 2 * HIDDEN)
 
 
 class Gadget:

@@ -38,6 +38,10 @@ class StreamingEncoder:
     of its stream; bones of a frame are ``to_stream`` of it, motion needs the next frame too.
     The encoder's weights are used where they are, not copied.
 
+    Features are those of frames; ``pooled`` is the sequence's so far. Evaluations resize sequences
+    to a fixed number of frames, a stream does not: compare its features with others that were made
+    frame by frame.
+
     Args:
         encoder: A ``GRUEncoder`` that does not look ahead (``direction="causal_pair"`` or
             ``"forward"``), in evaluation mode.
