@@ -231,6 +231,9 @@ def _pretrain(arguments: Sequence[str]) -> None:
     peek.add_argument("--phase", default="pretrain")
     peek.add_argument("--from", dest="start", type=Path)
     peek.add_argument("--train.epochs", dest="epochs", default="")
+    for name in ("drop-epoch", "warmup-epochs"):
+        aliases = (f"--train.{name}", f"--train.{name.replace('-', '_')}")
+        peek.add_argument(*aliases, dest="schedule", action="append")
     early = peek.parse_known_args(list(arguments))[0]
     distil = early.phase == "post-distill"
     if distil and early.start is None:
@@ -241,7 +244,7 @@ def _pretrain(arguments: Sequence[str]) -> None:
     chosen = Run(early.start).load_config() if inherits else get_preset(early.preset or "small")
     if distil:
         chosen = post_distillation(chosen)
-    if early.epochs.isdecimal():  # what is not is refused below
+    if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
         chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
 
     model_type: Any = type(chosen.model)

@@ -234,20 +234,27 @@ def test_epochs_alone_keep_the_shape_of_the_schedule(folder: Path, tmp_path: Pat
         ("c", ["--train.epochs", "0"], (0, 160)),
     ):
         assert main(pretrain(folder / "store", tmp_path / name, *more)) == 0
-        config = json.loads(Run(tmp_path / name).config.read_text())["train"]
-        assert (config["epochs"], config["drop_epoch"]) == wanted
+        train = Run(tmp_path / name).load_config().train
+        assert (train.epochs, train.drop_epoch) == wanted
+    for name, more, warm in (("e", [], 0.05), ("f", ["--train.drop_epoch=1"], 10)):
+        out = ["--data", f"{folder}/store", "--out", f"{tmp_path}/{name}"]
+        assert main(["pretrain", *MAMP_SMALL, *out, *more]) == 0
+        assert Run(tmp_path / name).load_config().train.warmup_epochs == pytest.approx(warm)
     go_on = ["pretrain", "--from", f"{tmp_path}/a", "--data", f"{folder}/store"]
     assert main([*go_on, "--out", f"{tmp_path}/d", "--train.epochs", "10"]) == 0
     assert Run(tmp_path / "d").load_config().train.drop_epoch == 8
 
 
-def test_pretrain_again_changes_nothing(folder: Path, capsys: Capture) -> None:
+def test_pretrain_again_changes_nothing(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     before = Run(folder / "run").read_metrics()
     weights = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
     result = run_json(capsys, pretrain(folder / "store", folder / "run", "--train.epochs", "2"))
     assert result["metrics"] == before[-1]
     assert result["run"] == str(folder / "run")
     assert Run(folder / "run").read_metrics() == before
+    moved = tmp_path / "moved"
+    shutil.copytree(folder / "store", moved)
+    assert main(pretrain(moved, folder / "run", "--train.epochs", "2")) == 0
     again = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
 

@@ -63,8 +63,8 @@ class Method(nn.Module):
                 without it.
             options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
                 the others are the preset's, or the method's published ones for a model built
-                without one. ``drop_epoch`` and ``warmup_epochs`` then stand in the same
-                proportion to ``epochs``.
+                without one. Where ``epochs`` comes without ``drop_epoch`` and
+                ``warmup_epochs``, these keep their proportion to it.
 
         Raises:
             ValueError: If there is no such option, or the dataset or the run folder do not fit.
@@ -74,7 +74,7 @@ class Method(nn.Module):
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
         recipe = self._recipe or get_preset(self._published_preset).train
-        if "epochs" in options:
+        if "epochs" in options and not {"drop_epoch", "warmup_epochs"} & options.keys():
             recipe = recipe.scaled_to(options["epochs"])
         fit(self, dataset, change(recipe, options), out)
         return self

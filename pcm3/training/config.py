@@ -259,11 +259,11 @@ class TrainConfig:
     schedule: Literal["step", "cosine"] = "step"
     """One tenfold drop, or a half cosine to min_lr."""
     drop_epoch: int = 351
-    """First epoch, counted from 0, of the dropped rate; scaled with a preset's epochs."""
+    """First epoch, counted from 0, of the dropped rate; scaled where epochs alone change."""
     min_lr: float = 0.0
     """Where the cosine ends."""
     warmup_epochs: float = 0.0
-    """Epochs over which the rate rises linearly from 0; scaled with a preset's epochs."""
+    """Epochs over which the rate rises linearly from 0; scaled like drop_epoch."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
     accumulate: int = 1

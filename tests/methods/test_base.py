@@ -105,11 +105,12 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
     model = PCM3.from_preset("small", **SMALL)
     model.fit(None, epochs=100)
-    model.fit(None, epochs=100, drop_epoch=90, warmup_epochs=3)
+    model.fit(None, epochs=100, drop_epoch=90)
+    model.fit(None, epochs=100, warmup_epochs=3.0)
     model.fit(None, epochs=0)
     model.fit(None)
     assert [(each.epochs, each.drop_epoch, each.warmup_epochs) for each in used] == [
-        (100, 80, 0), (100, 90, 3), (0, 160, 0), (200, 160, 0)
+        (100, 80, 0), (100, 90, 0), (100, 160, 3), (0, 160, 0), (200, 160, 0)
     ]  # fmt: skip
     assert learning_rate(used[0], 79) == pytest.approx(10 * learning_rate(used[0], 80))
     short = get_preset("small-mamp").train.scaled_to(10)
