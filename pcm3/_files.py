@@ -16,5 +16,10 @@ def replacing(file: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(file)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        # whoever reads it knows the file by its own name
+        raise type(error)(error.errno, error.strerror, str(file)) from None
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,51 +19,71 @@ from pcm3.skeleton import Skeleton
 
 Weights = dict[str, Tensor]
 
-_GRU = r"^encoder_{side}\.encoder\.gru\.(\w+?)_l(\d+){back}$"
-_RENAMED = [
+_PCM3_NAMES = [
     *(
-        (_GRU.format(side=side, back=back), rf"{prefix}encoder.{module}layers.\2.{second}.\1_l0")
+        (
+            f"encoder_{side}.encoder.gru.<kind>_l<layer>{back}",
+            f"{prefix}encoder.{module}layers.<layer>.{second}.<kind>_l0",
+        )
         for side, prefix, module in (("q", "", ""), ("k", "key_", "module."))
-        for back, second in (("", 0), ("_reverse", 1))
+        for back, second in (("_reverse", 1), ("", 0))
     ),
-    (r"^encoder_q\.fc\.", "projector."),
-    (r"^encoder_k\.fc\.", "key_projector.module."),
-    (r"^encoder_q\.", "encoder."),
-    (r"^encoder_k\.", "key_encoder.module."),
-    (r"^linear\.", "decoder.adapter."),
-    (r"^recons_decoder\.decoder\.", "decoder.gru."),
-    (r"^recons_decoder\.reconstruction\.", "decoder.output."),
-    (r"^queue$", "queue.anchors"),
-    (r"^queue_ptr$", "queue.position"),
-    (r"^base_prompt$", "domain_prompts.intra.offset"),
-    (r"^mix_prompt$", "domain_prompts.inter.offset"),
-    (r"^mask_prompt$", "domain_prompts.mask.offset"),
-    (r"^recons_prompt$", "domain_prompts.predict.offset"),
-    (r"^cl_prompt$", "task_prompts.contrast.vector"),
-    (r"^mp_prompt$", "task_prompts.predict.vector"),
+    ("encoder_q.fc.<rest>", "projector.<rest>"),
+    ("encoder_k.fc.<rest>", "key_projector.module.<rest>"),
+    ("encoder_q.<rest>", "encoder.<rest>"),
+    ("encoder_k.<rest>", "key_encoder.module.<rest>"),
+    ("linear.<rest>", "decoder.adapter.<rest>"),
+    ("recons_decoder.decoder.<rest>", "decoder.gru.<rest>"),
+    ("recons_decoder.reconstruction.<rest>", "decoder.output.<rest>"),
+    ("queue", "queue.anchors"),
+    ("queue_ptr", "queue.position"),
+    ("base_prompt", "domain_prompts.intra.offset"),
+    ("mix_prompt", "domain_prompts.inter.offset"),
+    ("mask_prompt", "domain_prompts.mask.offset"),
+    ("recons_prompt", "domain_prompts.predict.offset"),
+    ("cl_prompt", "task_prompts.contrast.vector"),
+    ("mp_prompt", "task_prompts.predict.vector"),
 ]
-"""PCM3's names, as patterns, and what stands for them here; the first that fits counts."""
+"""PCM3's names, and what stands for them here; the first pair that fits counts."""
 
 _LAYERS = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2"}
-_MAMP_RENAMED = [
+_MAMP_NAMES = [
     *(
-        (rf"^{prefix}blocks\.(\d+)\.{re.escape(layer)}\.", rf"{owner}.blocks.\1.{ours}.")
+        (f"{prefix}blocks.<block>.{layer}.<end>", f"{owner}.blocks.<block>.{ours}.<end>")
         for prefix, owner in (("", "encoder"), ("decoder_", "decoder"))
         for layer, ours in _LAYERS.items()
     ),
-    (r"^blocks\.", "encoder.blocks."),
-    (r"^decoder_blocks\.", "decoder.blocks."),
-    (r"^joints_embed\.proj\.", "encoder.tokenizer."),
-    (r"^temp_embed$", "encoder.positions.time"),
-    (r"^pos_embed$", "encoder.positions.joint"),
-    (r"^norm\.", "encoder.norm."),
-    (r"^mask_token$", "decoder.mask_token"),
-    (r"^decoder_temp_embed$", "decoder.positions.time"),
-    (r"^decoder_pos_embed$", "decoder.positions.joint"),
-    (r"^decoder_embed\.", "decoder.embed."),
-    (r"^decoder_norm\.", "decoder.norm."),
-    (r"^decoder_pred\.", "decoder.output."),
+    ("blocks.<rest>", "encoder.blocks.<rest>"),
+    ("decoder_blocks.<rest>", "decoder.blocks.<rest>"),
+    ("joints_embed.proj.<end>", "encoder.tokenizer.<end>"),
+    ("temp_embed", "encoder.positions.time"),
+    ("pos_embed", "encoder.positions.joint"),
+    ("norm.<end>", "encoder.norm.<end>"),
+    ("mask_token", "decoder.mask_token"),
+    ("decoder_temp_embed", "decoder.positions.time"),
+    ("decoder_pos_embed", "decoder.positions.joint"),
+    ("decoder_embed.<end>", "decoder.embed.<end>"),
+    ("decoder_norm.<end>", "decoder.norm.<end>"),
+    ("decoder_pred.<end>", "decoder.output.<end>"),
 ]
+
+
+class Checkpoint(NamedTuple):
+    """Weights under this library's names, and what messages say of them."""
+
+    weights: Weights
+    source: str
+    theirs: Callable[[str], str]
+    """The name in the checkpoint of one of this library's names."""
+
+    def error(self, what: str) -> SkeletonFormatError:
+        return SkeletonFormatError(f"{self.source}: {what}")
+
+    def lacks(self, *names: str) -> SkeletonFormatError:
+        """That it has none of the weights that show whose it is."""
+        wanted = " and ".join(self.theirs(name) for name in names)
+        some = ", ".join(self.theirs(name) for name in list(self.weights)[:3])
+        return self.error(f"expected the encoder's {wanted}, found {some}, ...")
 
 
 def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
@@ -94,60 +114,91 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
 
 
 def _load(file: Path) -> Any:
+    if file.is_dir():
+        raise SkeletonFormatError(f"{file}: expected a checkpoint's file, got a folder")
     if not file.is_file():
         raise SkeletonFormatError(f"{file}: no such file")
+    with file.open("rb") as stream:
+        head = stream.read(9)
+    if not head:
+        raise SkeletonFormatError(f"{file}: expected a checkpoint, got an empty file")
+    if head[8:] == b"{":  # safetensors: the length of a JSON header, and the header
+        raise SkeletonFormatError(
+            f"{file}: expected a checkpoint of the authors' code, got safetensors; an encoder that "
+            "pcm3 wrote loads with Encoder.from_pretrained"
+        )
     try:
         # Published checkpoints keep their command line beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or unsafe file may raise anything
-        what = " ".join(str(error).split())
+        unsafe = re.search(r"GLOBAL (\S+)", str(error))
+        reason = (
+            f"it holds {unsafe[1]}, which might be code and is not loaded"
+            if unsafe
+            else "it is not one, or truncated or damaged"
+        )
         raise SkeletonFormatError(
-            f"{file}: not a checkpoint of plain tensors, {what:.200}"
+            f"{file}: expected a checkpoint of plain tensors, but {reason}"
         ) from None
 
 
-def fill(module: nn.Module, weights: Weights, name: str, prefix: str = "") -> tuple[str, ...]:
-    """Load weights into a module; the names of those it has no place for.
+def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[str, ...]:
+    """Load weights into a module; the checkpoint's names of those it has no place for.
 
     Raises:
-        SkeletonFormatError: Naming what is missing or of another shape.
+        SkeletonFormatError: Naming what is missing, of another shape or not finite.
     """
+    weights, theirs = checkpoint.weights, checkpoint.theirs
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     wrong = [
-        f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
+        f"{theirs(key)} is {_their_shape(key, weights[key])}, expected {_their_shape(key, value)}"
         if key in weights
-        else f"{key} is missing"
+        else f"{theirs(key)} is missing"
         for key, value in wanted.items()
         if key not in counters - weights.keys()
         and (key not in weights or weights[key].shape != value.shape)
     ]
+    here = {key: weights[key] for key in wanted if key in weights}
+    if not wrong:
+        wrong = [
+            f"{theirs(key)} holds NaN or infinity"
+            for key, value in here.items()
+            if not bool(torch.isfinite(value).all())
+        ]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise SkeletonFormatError(f"{name}: {'; '.join(wrong[:3])}{more}")
-    here = {key.removeprefix(prefix): weights[key] for key in wanted if key in weights}
-    module.load_state_dict(here, strict=False)
-    return tuple(key for key in weights if key not in wanted)
+        raise checkpoint.error(f"{'; '.join(wrong[:3])}{more}")
+    module.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in here.items()}, strict=False
+    )
+    return tuple(theirs(key) for key in weights if key not in wanted)
 
 
-def rename_pcm3(weights: Weights) -> Weights:
+def _their_shape(name: str, value: Tensor) -> tuple[int, ...]:
+    return tuple(value.T.shape if name == "queue.anchors" else value.shape)
+
+
+def rename_pcm3(weights: Weights, source: str) -> Checkpoint:
     """Weights of the reference PCM3, whole model or encoder alone, under this library's names."""
-    whole = any(key.startswith("encoder_q.") for key in weights)
+    encoder = "" if any(key.startswith("encoder_q.") for key in weights) else "encoder_q."
     renamed: Weights = {}
     for key, value in weights.items():
-        name = _rename(key if whole else f"encoder_q.{key}", _RENAMED)
+        name = _rename(f"{encoder}{key}", _PCM3_NAMES)
         renamed[name] = _reshape_pcm3(name, value)
-    return renamed
+    back = [(ours, theirs) for theirs, ours in _PCM3_NAMES]
+    return Checkpoint(renamed, source, lambda name: _rename(name, back).removeprefix(encoder))
 
 
-def rename_mamp(weights: Weights) -> Weights:
+def rename_mamp(weights: Weights, source: str) -> Checkpoint:
     """Weights of the reference MAMP, whole model or encoder alone, under this library's names."""
-    renamed = {_rename(key, _MAMP_RENAMED): value for key, value in weights.items()}
+    renamed = {_rename(key, _MAMP_NAMES): value for key, value in weights.items()}
     kernel = renamed.get("encoder.tokenizer.weight")
     if kernel is not None and kernel.ndim == 4:  # of a convolution (D, C, patch, 1)
         renamed["encoder.tokenizer.weight"] = kernel[..., 0].transpose(1, 2).flatten(1)
-    return renamed
+    back = [(ours, theirs) for theirs, ours in _MAMP_NAMES]
+    return Checkpoint(renamed, source, lambda name: _rename(name, back))
 
 
 def depth(weights: Weights, owner: str) -> int:
@@ -157,19 +208,18 @@ def depth(weights: Weights, owner: str) -> int:
 
 
 def transformer_for(
-    weights: Weights, name: str, skeleton: Skeleton, in_channels: int, persons: int, heads: int
+    checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, heads: int
 ) -> TransformerEncoder:
     """An encoder of the sizes that the weights have.
 
     Raises:
         SkeletonFormatError: If these are not the weights of such an encoder.
     """
-    kernel, time = (weights.get(f"encoder.{key}") for key in ("tokenizer.weight", "positions.time"))
-    if kernel is None or time is None:
-        raise SkeletonFormatError(
-            f"{name}: expected the encoder's joints_embed.proj.weight and temp_embed, found "
-            f"{', '.join(list(weights)[:3])}, ..."
-        )
+    weights = checkpoint.weights
+    names = [f"encoder.{key}" for key in ("tokenizer.weight", "positions.time")]
+    if not weights.keys() >= set(names):
+        raise checkpoint.lacks(*names)
+    kernel, time = (weights[name] for name in names)
     patch = kernel.shape[1] // in_channels
     return TransformerEncoder(
         skeleton,
@@ -183,23 +233,21 @@ def transformer_for(
     )
 
 
-def gru_width(weights: Weights, name: str) -> int:
+def gru_width(checkpoint: Checkpoint) -> int:
     """Hidden units of one GRU of the encoder.
 
     Raises:
         SkeletonFormatError: If these are not the weights of such an encoder.
     """
-    first = weights.get("encoder.layers.0.0.weight_hh_l0")
-    if first is None:
-        raise SkeletonFormatError(
-            f"{name}: expected the encoder's encoder.gru.weight_hh_l0, found "
-            f"{', '.join(list(weights)[:3])}, ..."
-        )
-    return int(first.shape[-1])
+    first = "encoder.layers.0.0.weight_hh_l0"
+    if first not in checkpoint.weights:
+        raise checkpoint.lacks(first)
+    return int(checkpoint.weights[first].shape[-1])
 
 
-def pcm3_for(encoder: Encoder, skeleton: Skeleton, weights: Weights, name: str) -> PCM3:
+def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PCM3:
     """A model of the sizes that the weights have; domain prompts are brought into its shape."""
+    weights = checkpoint.weights
     try:
         model = PCM3(
             encoder,
@@ -209,7 +257,7 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, weights: Weights, name: str) 
             decoder_hidden=len(weights["decoder.adapter.0.bias"]),
         )
     except KeyError as error:
-        raise SkeletonFormatError(f"{name}: {error.args[0]} is missing") from None
+        raise checkpoint.error(f"{checkpoint.theirs(error.args[0])} is missing") from None
     recorded = model.state_dict()
     for kind in ("domain_prompts", "task_prompts"):
         keys = [key for key in recorded if key.startswith(kind)]
@@ -222,11 +270,13 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, weights: Weights, name: str) 
     return model
 
 
-def _rename(key: str, patterns: Sequence[tuple[str, str]]) -> str:
-    for pattern, ours in patterns:
-        renamed, fits = re.subn(pattern, ours, key)
-        if fits:
-            return renamed
+def _rename(key: str, names: Sequence[tuple[str, str]]) -> str:
+    """What stands for a name in the first pair that fits; <...> is whatever stands there."""
+    for pattern, other in names:
+        regex = re.sub(r"<(\w+)>", r"(?P<\1>.+?)", re.escape(pattern))
+        fit = re.fullmatch(regex, key)
+        if fit:
+            return fit.expand(re.sub(r"<(\w+)>", r"\\g<\1>", other))
     return key
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -230,21 +230,31 @@ def _pretrain(arguments: Sequence[str]) -> None:
     peek.add_argument("--preset")
     peek.add_argument("--phase", default="pretrain")
     peek.add_argument("--from", dest="start", type=Path)
+    peek.add_argument("--train.epochs", dest="epochs", default="")
+    for name in ("drop-epoch", "warmup-epochs"):
+        aliases = (f"--train.{name}", f"--train.{name.replace('-', '_')}")
+        peek.add_argument(*aliases, dest="schedule", action="append")
     early = peek.parse_known_args(list(arguments))[0]
-    preset_name = early.preset or "small"
-    chosen = get_preset(preset_name)
-    if early.phase == "post-distill":
-        if early.start is None:
-            raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
-        if early.preset is not None:
-            raise ValueError("phase post-distill has the settings of its run: leave out --preset")
-        chosen = post_distillation(Run(early.start).load_config())
+    distil = early.phase == "post-distill"
+    if distil and early.start is None:
+        raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
+    if distil and early.preset is not None:
+        raise ValueError("phase post-distill has the settings of its run: leave out --preset")
+    inherits = early.start is not None and early.preset is None
+    chosen = Run(early.start).load_config() if inherits else get_preset(early.preset or "small")
+    if distil:
+        chosen = post_distillation(chosen)
+    if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
+        chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
+
+    model_type: Any = type(chosen.model)
 
     @dataclass
     class Options:
         """Pretrain on the training part of a store.
 
-        The defaults shown are the chosen preset's, or those of the run that it goes on from.
+        The defaults shown are the chosen preset's; with --from and without --preset those of the
+        run that it goes on from.
         """
 
         data: Annotated[
@@ -253,7 +263,7 @@ def _pretrain(arguments: Sequence[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
             str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
-        ] = preset_name
+        ] = early.preset or (f"that of {early.start}" if inherits else "small")
         phase: Annotated[
             Literal["pretrain", "post-distill"],
             tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
@@ -263,18 +273,20 @@ def _pretrain(arguments: Sequence[str]) -> None:
             tyro.conf.arg(name="from", help="Run whose weights to start from."),
         ] = None
         protocol: Annotated[
-            str, tyro.conf.arg(help="Training part: xsub, xview, fold:K, COLUMN:values or all.")
-        ] = chosen.protocol
-        model: type(chosen.model) = field(  # type: ignore[valid-type]
-            default_factory=lambda: chosen.model
-        )
+            tuple[str, ...],
+            tyro.conf.arg(
+                help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
+                "one for each."
+            ),
+        ] = tuple(chosen.protocol.split())
+        model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
         train: TrainConfig = field(default_factory=lambda: chosen.train)
         json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
             False
         )
 
     options = _parse(Options, "pretrain", arguments)
-    config = Config(options.model, options.train, options.protocol)
+    config = Config(options.model, options.train, " ".join(options.protocol))
     stores = [Store(path) for path in options.data]
     records = pretrain(config, stores, options.out, start=options.start)
     last = records[-1] if records else {"epoch": 0}
@@ -291,17 +303,9 @@ def _evaluate(arguments: Sequence[str]) -> None:
     """Evaluate a run's encoder, or several together: linear, knn."""
     from tyro.conf import Positional  # noqa: PLC0415
 
-    from pcm3.data.splits import split  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.features import dataset_for  # noqa: PLC0415
-    from pcm3.evaluation.fusion import fuse  # noqa: PLC0415
     from pcm3.evaluation.linear import SGDProbe  # noqa: PLC0415
-    from pcm3.evaluation.recognition import (  # noqa: PLC0415
-        evaluate_knn,
-        linear_scores,
-        summarize,
-    )
-    from pcm3.hub import load_encoder  # noqa: PLC0415
+    from pcm3.evaluation.runs import evaluate_runs, result_name  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
 
     def options(
@@ -320,11 +324,14 @@ def _evaluate(arguments: Sequence[str]) -> None:
         Args:
             task: linear fits a linear classifier on the training part; knn looks up the nearest
                 training sequence.
-            run: The run folder; of linear several, usually of joint, bone and motion, whose
-                classifiers' scores are added. The result goes to the first.
+            run: The run folder, or a file that save_encoder wrote; of linear several, usually of
+                joint, bone and motion, whose classifiers' scores are added: logarithms of
+                probabilities, or of solver sgd the logits. The result is written into the first
+                where that is a folder.
             data: The store.
-            protocol: Training and test part: xsub, xview, fold:K, COLUMN:values; the run's own
-                by default.
+            protocol: Training and test part: xsub, xview, fold:K, COLUMN:values; by default the
+                one that the run was trained under. Needed for a file, and for runs that were
+                trained under different ones.
             solver: Of linear: logistic regression on cached features, or the reference
                 recipe.
             sgd: Schedule of the reference recipe.
@@ -332,50 +339,31 @@ def _evaluate(arguments: Sequence[str]) -> None:
             k: Of knn: neighbours that vote.
             json: Print the result as JSON on the last line.
         """
-        folders = [Run(path) for path in run]
         store = Store(data)
-        protocol = protocol or folders[0].protocol()
-        if protocol == "all":
-            raise ValueError("protocol 'all' would test on training data; give another --protocol")
-        if task == "knn" and len(folders) > 1:
-            raise ValueError(f"knn evaluates one run, got {len(folders)}")
-        parts, scores = split(store, protocol), []
-        for folder in folders:
-            pretrained = load_encoder(folder.encoder)
-            training, test = (dataset_for(pretrained, store, part) for part in parts)
-            if task == "linear":
-                scores.append(linear_scores(pretrained, training, test, solver, sgd))
-        if task == "linear":
-            metrics = summarize(fuse(scores, weights), test)
-        else:
-            metrics = evaluate_knn(pretrained, training, test, k)
-        result = {
-            "command": f"evaluate {task}",
-            "store": store.path.resolve().name,
-            "protocol": protocol,
-            "solver": solver if task == "linear" else f"{k} nearest, cosine",
-            "train_sequences": len(training),
-            "test_sequences": len(test),
-            "metrics": metrics,
-        }
-        variant = f"_k{k}" if task == "knn" and k > 1 else ""
-        variant += "_sgd" if task == "linear" and solver == "sgd" else ""
-        if len(folders) > 1:
-            variant += "_".join(["_fused", *(f"{weight:g}" for weight in weights or ())])
-            result["weights"] = weights
-            result["runs"] = [
-                {"run": folder.path.resolve().name, "top1": summarize(each, test)["top1"]}
-                for folder, each in zip(folders, scores, strict=True)
-            ]
-        name = f"{task}{variant}_{result['store']}_{protocol.replace(':', '_')}"
-        file = folders[0].write_result(name, result)
-        _finish(
-            f"evaluate {task}",
-            metrics,
-            json,
-            f"{task} {protocol}: top-1 {metrics['top1']:.1%}  ({file})",
-            protocol=protocol,
+        result = evaluate_runs(
+            task, run, store, protocol, solver=solver, sgd=sgd, weights=weights, k=k
         )
+        protocol, metrics = result["protocol"], result["metrics"]
+        for path, about in zip(run, result["runs"], strict=True):
+            if about["test_sequences_seen"]:
+                print(
+                    f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
+                    f"labels, on {about['test_sequences_seen']} of the {result['test_sequences']} "
+                    "test sequences",
+                    file=sys.stderr,
+                )
+        say = f"{task} {protocol}: top-1 {metrics['top1']:.1%}"
+        if run[0].is_dir():
+            name = result_name(
+                *(task, run, result["store"], protocol), solver=solver, weights=weights, k=k
+            )
+            say += f"  ({Run(run[0]).write_result(name, result)})"
+        if len(run) > 1:
+            each = zip(run, result["runs"], result["weights"], strict=True)
+            lines = [f"  {path}: top-1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
+            say = "\n".join([*lines, say])
+        rest = {key: result[key] for key in ("protocol", "weights", "runs")}
+        _finish(f"evaluate {task}", metrics, json, say, **rest)
 
     _parse(options, "evaluate", arguments)
 
@@ -388,13 +376,12 @@ def _features(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
     from pcm3.hub import load_encoder  # noqa: PLC0415
-    from pcm3.training.run import Run  # noqa: PLC0415
 
     def options(run: Path, data: Path, out: Path, json: bool = False) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
 
         Args:
-            run: The run folder.
+            run: The run folder, or a file that save_encoder wrote.
             data: The store.
             out: The .npz file to write.
             json: Print the result as JSON on the last line.
@@ -402,7 +389,7 @@ def _features(arguments: Sequence[str]) -> None:
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
         store = Store(data)
-        pretrained = load_encoder(Run(run).encoder)
+        pretrained = load_encoder(run)
         features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
@@ -419,7 +406,6 @@ def _export(arguments: Sequence[str]) -> None:
     """Write a run's encoder as a file that runs without pcm3."""
     from pcm3.export import export_onnx, export_program  # noqa: PLC0415
     from pcm3.hub import load_encoder  # noqa: PLC0415
-    from pcm3.training.run import Run  # noqa: PLC0415
 
     writers = {".pt2": export_program, ".onnx": export_onnx}
 
@@ -430,15 +416,15 @@ def _export(arguments: Sequence[str]) -> None:
         frame features (N, T', D) and sequence features (N, D).
 
         Args:
-            run: The run folder.
+            run: The run folder, or a file that save_encoder wrote.
             out: The .pt2 or .onnx file to write.
             frames: T, fixed in the file; by default what the run was trained on.
             json: Print the result as JSON on the last line.
         """
         if out.suffix not in writers:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
-        pretrained = load_encoder(Run(run).encoder)
-        encoder, length = pretrained.encoder, frames or pretrained.frames
+        pretrained = load_encoder(run)
+        encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         deviation = writers[out.suffix](encoder, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
         say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"

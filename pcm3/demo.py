@@ -58,7 +58,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     for name, config in methods.items():
         run = out / name.replace(" ", "-").lower()
         pretrain(config, store, run)
-        encoder = load_encoder(Run(run).encoder)
+        encoder = load_encoder(run)
         results[name] = {
             "linear": evaluate_linear(encoder, train, test)["top1"],
             "knn": evaluate_knn(encoder, train, test)["top1"],

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_positive, type_name
 from pcm3._files import replacing
 from pcm3.encoders import Encoder
+from pcm3.hub import Pretrained
 
 __all__ = ["export_onnx", "export_program"]
 
@@ -35,7 +36,9 @@ class _Both(nn.Module):
         return frames, self.encoder.pool(frames)
 
 
-def export_program(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
+def export_program(
+    encoder: Encoder | Pretrained, file: str | Path, frames: int | None = None
+) -> float:
     """Write an encoder as a ``torch.export`` program (``.pt2``), which needs torch alone to run.
 
     The program takes clips ``(N, C, T, V, M)`` of any N and ``frames`` frames, normalised,
@@ -44,15 +47,17 @@ def export_program(encoder: Encoder, file: str | Path, frames: int = 64) -> floa
     written whole or not at all, once what was read back agrees with the encoder on random clips.
 
     Args:
-        encoder: Stays as it is.
+        encoder: Stays as it is; what ``load_encoder`` returned will do.
         file: To write; ``.pt2`` is usual.
-        frames: T, fixed in the program; give what the encoder was trained on.
+        frames: T, fixed in the program; by default what a ``Pretrained`` encoder was trained on,
+            else 64.
 
     Returns:
         The largest deviation, in units of the largest feature where that is above 1.
 
     Raises:
-        ValueError: If ``frames`` is below 1, or the encoder does not take so many.
+        ValueError: If it is no encoder, ``frames`` is below 1, or the encoder does not take so
+            many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
 
     Example:
@@ -60,33 +65,37 @@ def export_program(encoder: Encoder, file: str | Path, frames: int = 64) -> floa
         >>> program = torch.export.load("encoder.pt2").module()          # doctest: +SKIP
         >>> frame_features, features = program(clips)                    # doctest: +SKIP
     """
-    model = _frozen(encoder)
-    program = _trace(model, frames)
+    model, length = _frozen(encoder, frames)
+    program = _trace(model, length)
     with replacing(Path(file)) as temporary:
         with temporary.open("wb") as stream:
             torch.export.save(program, stream)
         with temporary.open("rb") as stream:
             written = torch.export.load(stream).module()
-        return _deviation(written, model, frames, Path(file))
+        return _deviation(written, model, length, Path(file))
 
 
-def export_onnx(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
+def export_onnx(
+    encoder: Encoder | Pretrained, file: str | Path, frames: int | None = None
+) -> float:
     """Write an encoder as ONNX, for runtimes of other languages and devices.
 
     Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
     ``export_program``. Needs ``pip install "pcm3[onnx]"``.
 
     Args:
-        encoder: Stays as it is.
+        encoder: Stays as it is; what ``load_encoder`` returned will do.
         file: To write; ``.onnx`` is usual. Weights are inside, so it is limited to 2 GB.
-        frames: T, fixed in the graph; give what the encoder was trained on.
+        frames: T, fixed in the graph; by default what a ``Pretrained`` encoder was trained on,
+            else 64.
 
     Returns:
         The largest deviation in onnxruntime, as of ``export_program``.
 
     Raises:
         ImportError: If one of its packages is missing.
-        ValueError: If ``frames`` is below 1, or the encoder does not take so many.
+        ValueError: If it is no encoder, ``frames`` is below 1, or the encoder does not take so
+            many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
     missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None]
@@ -94,9 +103,9 @@ def export_onnx(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
         raise ImportError(
             f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
         )
-    model = _frozen(encoder)
+    model, length = _frozen(encoder, frames)
     program = torch.onnx.export(
-        _trace(model, frames),
+        _trace(model, length),
         dynamo=True,
         input_names=["clips"],
         output_names=["frame_features", "features"],
@@ -105,12 +114,20 @@ def export_onnx(encoder: Encoder, file: str | Path, frames: int = 64) -> float:
     assert program is not None
     with replacing(Path(file)) as temporary:
         program.save(temporary, external_data=False)
-        return _deviation(_onnx_run(temporary), model, frames, Path(file))
+        return _deviation(_onnx_run(temporary), model, length, Path(file))
 
 
-def _frozen(encoder: Encoder) -> _Both:
-    """A float32 copy on the CPU in evaluation mode."""
-    return _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
+def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, int]:
+    """A float32 copy on the CPU in evaluation mode, and its number of frames."""
+    if isinstance(encoder, Pretrained):
+        return _frozen(encoder.encoder, encoder.frames if frames is None else frames)
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"expected an Encoder or what load_encoder returns, got {type_name(encoder)}; a method "
+            "has one as trained_encoder, a file or a run gives one by load_encoder(path)"
+        )
+    model = _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
+    return model, 64 if frames is None else frames
 
 
 def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:

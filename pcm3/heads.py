@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from einops import rearrange
 from torch import Tensor, nn
+
+from pcm3._checks import check_tensor
 
 
 class Projector(nn.Sequential):
@@ -109,6 +113,18 @@ class ProbeHead(nn.Sequential):
         nn.init.trunc_normal_(linear.weight, std=0.01)
         nn.init.zeros_(linear.bias)
         super().__init__(nn.BatchNorm1d(in_features, eps=1e-6, affine=False), linear)
+        self.in_features = in_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Class scores of features ``(N, in_features)``.
+
+        Raises:
+            ValueError: If the features are of another shape.
+        """
+        _check_shape("features (N, D)", features, 2, {1: ("D", self.in_features)})
+        norm, linear = self
+        scores: Tensor = linear(norm(features))
+        return scores
 
 
 class FinetuneHead(nn.Module):
@@ -138,6 +154,8 @@ class FinetuneHead(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        self.in_features = in_features
+        self.joints = joints
         self.dropout = nn.Dropout(dropout)
         self.network = nn.Sequential(
             nn.Linear(joints * in_features, hidden),
@@ -157,7 +175,15 @@ class FinetuneHead(nn.Module):
             tokens: The batch.
             present: Persons to average over, boolean ``(N, M)``, at least one of each sample; as
                 ``TransformerEncoder.present`` gives it. All by default.
+
+        Raises:
+            ValueError: If the tokens or ``present`` are of another shape.
         """
+        axes = {3: ("V", self.joints), 4: ("D", self.in_features)}
+        _check_shape("tokens (N, M, T', V, D)", tokens, 5, axes)
+        if present is not None:
+            axes = {0: ("N", tokens.shape[0]), 1: ("M", tokens.shape[1])}
+            _check_shape("present (N, M)", present, 2, axes)
         persons = rearrange(self.dropout(tokens).mean(dim=2), "n m v d -> n m (v d)")
         if present is None:
             features = persons.mean(dim=1)
@@ -165,3 +191,10 @@ class FinetuneHead(nn.Module):
             features = (persons * present[..., None]).sum(1) / present.sum(1, keepdim=True)
         scores: Tensor = self.network(features)
         return scores
+
+
+def _check_shape(what: str, value: Tensor, ndim: int, axes: Mapping[int, tuple[str, int]]) -> None:
+    check_tensor(what, value)
+    if value.ndim != ndim or any(value.shape[axis] != size for axis, (_, size) in axes.items()):
+        sizes = " and ".join(f"{name}={size}" for name, size in axes.values())
+        raise ValueError(f"expected {what} with {sizes}, got {tuple(value.shape)}")

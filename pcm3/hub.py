@@ -9,8 +9,10 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from torch import Tensor, nn
 
+from pcm3._checks import type_name
 from pcm3._files import replacing
 from pcm3._official import (
+    Checkpoint,
     depth,
     fill,
     gru_width,
@@ -49,9 +51,15 @@ class Pretrained(NamedTuple):
 
 
 def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
-    """Write an encoder as safetensors, with all that is needed to rebuild it in the header."""
+    """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
+
+    Raises:
+        ValueError: If it is no encoder of this package, or its joints, stream or frames are not
+            what ``load_encoder`` takes.
+    """
     from safetensors.torch import save  # noqa: PLC0415
 
+    _check(pretrained)
     encoder = pretrained.encoder
     header = {
         "encoder": type(encoder).__name__,
@@ -67,18 +75,33 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
         temporary.write_bytes(save(weights, metadata=header))
 
 
-def load_encoder(file: str | Path) -> Pretrained:
+def encoder_file(path: str | Path) -> Path:
+    """The encoder's file of a run folder, or the file itself.
+
+    Raises:
+        SkeletonFormatError: If it is not there.
+    """
+    path = Path(path)
+    file = path / "encoder.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise SkeletonFormatError(
+            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
+        )
+    return file
+
+
+def load_encoder(path: str | Path) -> Pretrained:
     """Rebuild the encoder that ``save_encoder`` wrote, on the CPU.
+
+    Args:
+        path: The file, or the run folder that it is in.
 
     Raises:
         SkeletonFormatError: If the file is missing, or is not such an encoder.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
-    if not Path(file).is_file():
-        raise SkeletonFormatError(
-            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
-        )
+    file = encoder_file(path)
     try:
         with safe_open(file, framework="pt") as archive:
             header = archive.metadata() or {}
@@ -139,7 +162,8 @@ def load_official(
 
     Raises:
         ValueError: If there is no such method.
-        SkeletonFormatError: Naming the weights that are missing or of another shape.
+        SkeletonFormatError: If the file is no checkpoint, or naming the weights that are missing,
+            of another shape or not finite.
 
     Example:
         >>> encoder = load_official("xsub_joint.pth.tar").encoder            # doctest: +SKIP
@@ -148,34 +172,30 @@ def load_official(
         raise ValueError(f"expected method 'pcm3' or 'mamp', got {method!r}")
     weights, name = read_weights(source)
     if method == "mamp":
-        return _load_mamp(rename_mamp(weights), name, skeleton, in_channels, persons, heads)
-    renamed = rename_pcm3(weights)
-    hidden = hidden or gru_width(renamed, name)
-    layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.layers.")})
+        return _load_mamp(rename_mamp(weights, name), skeleton, in_channels, persons, heads)
+    checkpoint = rename_pcm3(weights, name)
+    hidden = hidden or gru_width(checkpoint)
+    names = checkpoint.weights
+    layers = len({key.split(".")[2] for key in names if key.startswith("encoder.layers.")})
     encoder = GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
-    if "queue.anchors" not in renamed:
-        unused = fill(encoder, renamed, name, prefix="encoder.")
+    if "queue.anchors" not in names:
+        unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
-    model = pcm3_for(encoder, skeleton, renamed, name)
-    unused = fill(model, renamed, name)
+    model = pcm3_for(encoder, skeleton, checkpoint)
+    unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
 
 
 def _load_mamp(
-    weights: dict[str, Tensor],
-    name: str,
-    skeleton: Skeleton,
-    in_channels: int,
-    persons: int,
-    heads: int,
+    checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, heads: int
 ) -> Official:
-    encoder = transformer_for(weights, name, skeleton, in_channels, persons, heads)
-    blocks = depth(weights, "decoder")
+    encoder = transformer_for(checkpoint, skeleton, in_channels, persons, heads)
+    blocks = depth(checkpoint.weights, "decoder")
     if blocks == 0:
-        unused = fill(encoder, weights, name, prefix="encoder.")
+        unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
     model = MAMP(encoder, skeleton, decoder_depth=blocks)
-    unused = fill(model, weights, name)
+    unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
 
 
@@ -183,10 +203,24 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     encoder = kind(**json.loads(header["arguments"]))
     encoder.load_state_dict(weights)
-    stream = cast(Stream, header["stream"])
+    stream, frames = cast(Stream, header["stream"]), int(header["frames"])
+    found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
+    _check(found)
+    return found
+
+
+def _check(pretrained: Pretrained) -> None:
+    encoder, skeleton, stream, frames, _ = pretrained
+    if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
+        raise ValueError(
+            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}"
+        )
     if stream not in get_args(Stream):
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
     if encoder.joints != len(skeleton):
-        raise ValueError(f"an encoder for {encoder.joints} joints, {len(skeleton)} in the skeleton")
-    frames, normalization = int(header["frames"]), header.get("normalization")
-    return Pretrained(encoder.eval(), skeleton, stream, frames, normalization)
+        raise ValueError(
+            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
+            f"got one for {encoder.joints}"
+        )
+    if not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"expected frames >= 1, got {frames!r}")

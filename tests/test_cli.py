@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from pcm3.cli import COMMANDS, main
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
-from pcm3.data.synthetic import synthetic_sequences
+from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.linear import logistic_probe
 from pcm3.hub import load_encoder
@@ -168,6 +169,31 @@ def test_pretrain_on_two_stores(folder: Path, tmp_path: Path, capsys: Capture) -
         assert main(["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", path]) == 0
 
 
+def test_a_protocol_for_each_store(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    arrays = {"lengths": np.array([20] * 18)}
+    joints = np.load(folder / "packed.npz")["joints"][:360]
+    source = packed(tmp_path / "packed.npz", joints=joints, **arrays)
+    assert main(["prepare", str(source), f"{tmp_path}/other"]) == 0
+    stores = [str(folder / "store"), str(tmp_path / "other")]
+    arguments = ["pretrain", "--data", *stores, "--out", f"{tmp_path}/run", *SMALL]
+    arguments += ["--train.epochs", "1", "--protocol"]
+    assert main([*arguments, "xsub", "xview"]) == 0
+    data = json.loads(Run(tmp_path / "run").config.read_text())["data"]
+    wanted = [
+        split(Store(path), name)[0] for path, name in zip(stores, ("xsub", "xview"), strict=True)
+    ]
+    assert data["sequences"] == sum(map(len, wanted))
+    capsys.readouterr()
+    for path, protocol in zip(stores, ("xsub", "xview"), strict=True):
+        knn = ["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", path]
+        assert run_json(capsys, knn)["protocol"] == protocol
+    generate(tmp_path / "third", sequences=12, classes=2, subjects=2, views=1)
+    third = ["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/third"]
+    assert "protocols xsub xview, one for each store" in one_error(capsys, third)
+    line = one_error(capsys, [*arguments, "xsub", "xview", "all"])
+    assert "expected one protocol, or one for each of 2 stores, got xsub xview all" in line
+
+
 def test_recipes_must_agree(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     other = str(tmp_path / "other")
     assert main(["prepare", str(folder / "packed.npz"), other, "--normalization", "isc"]) == 0
@@ -201,13 +227,34 @@ def test_pretrain_takes_a_preset_by_name(folder: Path, tmp_path: Path, capsys: C
     assert (config["protocol"], config["model"]["pool"]) == ("xview", "last")
 
 
-def test_pretrain_again_changes_nothing(folder: Path, capsys: Capture) -> None:
+def test_epochs_alone_keep_the_shape_of_the_schedule(folder: Path, tmp_path: Path) -> None:
+    for name, more, wanted in (
+        ("a", ["--train.epochs", "5"], (5, 4)),
+        ("b", ["--train.epochs=5", "--train.drop-epoch", "3"], (5, 3)),
+        ("c", ["--train.epochs", "0"], (0, 160)),
+    ):
+        assert main(pretrain(folder / "store", tmp_path / name, *more)) == 0
+        train = Run(tmp_path / name).load_config().train
+        assert (train.epochs, train.drop_epoch) == wanted
+    for name, more, warm in (("e", [], 0.05), ("f", ["--train.drop_epoch=1"], 10)):
+        out = ["--data", f"{folder}/store", "--out", f"{tmp_path}/{name}"]
+        assert main(["pretrain", *MAMP_SMALL, *out, *more]) == 0
+        assert Run(tmp_path / name).load_config().train.warmup_epochs == pytest.approx(warm)
+    go_on = ["pretrain", "--from", f"{tmp_path}/a", "--data", f"{folder}/store"]
+    assert main([*go_on, "--out", f"{tmp_path}/d", "--train.epochs", "10"]) == 0
+    assert Run(tmp_path / "d").load_config().train.drop_epoch == 8
+
+
+def test_pretrain_again_changes_nothing(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     before = Run(folder / "run").read_metrics()
     weights = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
     result = run_json(capsys, pretrain(folder / "store", folder / "run", "--train.epochs", "2"))
     assert result["metrics"] == before[-1]
     assert result["run"] == str(folder / "run")
     assert Run(folder / "run").read_metrics() == before
+    moved = tmp_path / "moved"
+    shutil.copytree(folder / "store", moved)
+    assert main(pretrain(moved, folder / "run", "--train.epochs", "2")) == 0
     again = load_encoder(folder / "run" / "encoder.safetensors").encoder.state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
 
@@ -303,12 +350,155 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     arguments = ["evaluate", "linear", "--data", f"{folder}/store", "--run", *map(str, runs)]
     result = run_json(capsys, [*arguments, "--weights", "0.3", "0.7"])
     assert result["metrics"]["top1"] == pytest.approx(float(fused.float().mean()))
-    written = json.loads((runs[0] / "results/linear_fused_0.3_0.7_store_xsub.json").read_text())
-    assert written["weights"] == [0.3, 0.7]
+    (file,) = (runs[0] / "results").glob("linear_fused_*bone_0.3_0.7_store_xsub.json")
+    written = json.loads(file.read_text())
+    assert result["weights"] == written["weights"] == [0.3, 0.7]
+    assert result["runs"] == written["runs"]
     assert [each["run"] for each in written["runs"]] == ["run", "bone"]
+    for each, score in zip(written["runs"], scores, strict=True):
+        right = score.argmax(1) == test.labels
+        assert each["top1"] == pytest.approx(float(right.float().mean()))
+        assert (each["protocol"], each["test_sequences_seen"]) == ("xsub", 0)
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert [line.split(": top-1")[0] for line in lines] == [f"  {run}" for run in runs] + [
+        "linear xsub"
+    ]
+    assert [line.split(", ")[-1] for line in lines[:2]] == ["weight 0.5"] * 2
+    twin = tmp_path / "elsewhere" / "bone"
+    shutil.copytree(other, twin)
+    before = set((runs[0] / "results").iterdir())
+    assert main([*arguments[:-1], str(twin)]) == 0  # does not take the other bone's place
+    assert len(set((runs[0] / "results").iterdir()) - before) == 1
+    capsys.readouterr()
+    same = [*arguments, f"{other}/encoder.safetensors"]
+    assert "expected different runs, got" in one_error(capsys, same)
     assert "expected a weight for each of 2" in one_error(capsys, [*arguments, "--weights", "1"])
     arguments[1] = "knn"
     assert "knn evaluates one run, got 2" in one_error(capsys, arguments)
+
+
+def test_runs_that_have_seen_test_sequences(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    whole = tmp_path / "whole"
+    more = ["--train.epochs", "1", "--protocol", "all"]
+    assert main(pretrain(folder / "store", whole, *more)) == 0
+    capsys.readouterr()
+    test = len(split(Store(folder / "store"), "xsub")[1])
+    data = ["--data", f"{folder}/store"]
+    both = ["evaluate", "linear", "--run", f"{folder}/run", str(whole), *data]
+    line = one_error(capsys, both)
+    assert f"under one protocol, got xsub ({folder}/run), all ({whole}): some have seen" in line
+    for arguments, own in (
+        (["evaluate", "knn", "--run", str(whole), *data], ["all"]),
+        (both, ["xsub", "all"]),
+    ):
+        assert main([*arguments, "--protocol", "xsub", "--json"]) == 0
+        shown = capsys.readouterr()
+        (line,) = shown.err.splitlines()
+        assert line == (
+            f"pcm3: warning: {whole} was pretrained (protocol all), without labels, on {test} of "
+            f"the {test} test sequences"
+        )
+        runs = json.loads(shown.out.splitlines()[-1])["runs"]
+        assert [each["protocol"] for each in runs] == own
+        assert [each["test_sequences_seen"] for each in runs] == [0, test][-len(own) :]
+    # fewer were seen, though the protocol is another one
+    assert main(evaluate("knn", folder, "--protocol", "subjects:1,2,3")) == 0
+    assert capsys.readouterr().err == ""
+    # another store: transfer
+    generate(tmp_path / "other", sequences=12, classes=2, subjects=2, views=1)
+    transfer = ["evaluate", "knn", "--run", str(whole), "--data", f"{tmp_path}/other"]
+    result = run_json(capsys, [*transfer, "--protocol", "xsub"])
+    assert result["runs"][0]["test_sequences_seen"] == 0
+
+
+def test_what_the_start_has_seen_is_not_forgotten(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    more = ["--train.epochs", "1", "--protocol", "all"]
+    assert main(pretrain(folder / "store", first, *more)) == 0
+    go_on = ["pretrain", "--phase", "post-distill", "--from", str(first), "--protocol", "xsub"]
+    capsys.readouterr()
+    data = ["--data", f"{folder}/store"]
+    assert main([*go_on, *data, "--out", str(second)]) == 0
+    assert f"warning: {first} was trained on " in capsys.readouterr().err
+    assert main(["evaluate", "knn", "--run", str(second), *data]) == 0
+    assert "knn xsub" in (shown := capsys.readouterr()).out
+    assert "pcm3: warning: " in shown.err
+
+
+def test_options_without_effect(folder: Path, capsys: Capture) -> None:
+    for task, more, what in (
+        ("knn", ["--solver", "sgd"], "a solver is of linear, not of knn"),
+        ("knn", ["--weights", "1"], "weights are of several runs"),
+        ("linear", ["--k", "5"], "k is of knn, not of linear"),
+        ("linear", ["--sgd.epochs", "5"], "the schedule is of solver sgd"),
+    ):
+        assert what in one_error(capsys, evaluate(task, folder, *more))
+
+
+def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "joint.safetensors"
+    shutil.copy(folder / "run/encoder.safetensors", file)
+    data = ["--data", f"{folder}/store"]
+    knn = ["evaluate", "knn", "--run", str(file), *data]
+    assert "joint.safetensors does not say which protocol" in one_error(capsys, knn)
+    result = run_json(capsys, [*knn, "--protocol", "xsub"])
+    same = run_json(capsys, evaluate("knn", folder))
+    assert result["metrics"] == same["metrics"]
+    about = {"run": "joint.safetensors", "protocol": None, "test_sequences_seen": None}
+    assert result["runs"] == [about | {"top1": same["metrics"]["top1"]}]
+    assert list(tmp_path.iterdir()) == [file]
+    out = ["--out", f"{tmp_path}/features.npz"]
+    assert main(["features", "--run", str(file), *data, *out]) == 0
+    assert main(["export", "--run", str(file), "--out", f"{tmp_path}/encoder.pt2"]) == 0
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "joint.safetensors", "features.npz", "encoder.pt2"
+    }  # fmt: skip
+
+
+def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    run, data = f"{folder}/run", ["--data", f"{folder}/store"]
+    go_on = ["pretrain", "--from", run, *data, "--out"]
+    result = run_json(capsys, [*go_on, f"{tmp_path}/on", "--train.epochs", "1"])
+    assert result["metrics"]["epoch"] == 1
+    there, here = (Run(path).load_config() for path in (run, f"{tmp_path}/on"))
+    assert here.model == there.model
+    for more, message in (
+        (["--model.hidden", "9"], "model.hidden is 8 there and 9 here"),
+        (["--model.stream", "bone"], "model.stream is 'joint' there and 'bone' here"),
+        (["--model.direction", "bidirectional"], "model.direction is 'causal_pair' there"),
+        (["--preset", "small-mamp"], "method is pcm3 there and mamp here"),
+        (
+            ["--model.positives", "intra", "clip"],
+            "domain_prompts.clip.offset is absent there and (3, 25, 1) here",
+        ),
+    ):
+        line = one_error(capsys, [*go_on, f"{tmp_path}/other", *more])
+        assert f"{run} is of another model: {message}" in line
+    turned = packed(tmp_path / "turned.npz", NTU25.reordered(NTU25.joints[::-1]))
+    for source, options, message in (
+        (folder / "packed.npz", ["--normalization", "isc"], "normalization is 'center' there"),
+        (turned, [], "25 joints of 'ntu25' there and 25 of 'ntu25' here, or in another order"),
+    ):
+        store = f"{tmp_path}/{source.stem}"
+        assert main(["prepare", "packed", str(source), store, *options]) == 0
+        capsys.readouterr()
+        line = one_error(
+            capsys, ["pretrain", "--from", run, "--data", store, "--out", f"{tmp_path}/other"]
+        )
+        assert f"{run} was trained on other data: {message}" in line
+
+
+def test_help_has_a_heading_for_the_model(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    shown = capsys.readouterr().out
+    assert "What is trained." in shown
+    assert "type: ignore" not in shown
 
 
 def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -492,6 +682,16 @@ def test_unknown_command(capsys: Capture) -> None:
         (["evaluate", "guess", "--run", "a", "--data", "b"], "guess"),
         (["features", "--run", "a", "--data", "b", "--out", "c.npz", "--colour", "1"], "--colour"),
         (["pretrain", "--data", "a", "--out", "b", "--train.lr", "0"], "expected lr > 0, got 0.0"),
+        (["pretrain", "--data", "a", "--out", "b", "--train.epochs", "many"], "many"),
+        (["pretrain", "--data", "a", "--out", "b", "--train.epochs", "-1"], "expected epochs >= 0"),
+        (
+            [
+                "pretrain",
+                *("--data", "a", "--out", "b", "--model.encoder", "stgcn"),
+                "--model.layers=7",
+            ],
+            "layers has no effect on the encoder stgcn",
+        ),
     ],
 )
 def test_unusable_options_end_with_2_and_no_traceback(

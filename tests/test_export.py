@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from pcm3 import export
+from pcm3 import PCM3, export
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.export import export_onnx, export_program
+from pcm3.hub import Pretrained
 from pcm3.skeleton import SBU15
 
 FRAMES = 8
@@ -93,13 +94,37 @@ def test_a_deviation_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     trace = export._trace
 
     def trace_another(model: export._Both, frames: int) -> torch.export.ExportedProgram:
-        return trace(export._frozen(make_graph()), frames)
+        return trace(*export._frozen(make_graph(), frames))
 
     monkeypatch.setattr(export, "_trace", trace_another)
     with pytest.raises(RuntimeError, match=r"encoder\.pt2: .* less than 1e-05 .*nothing was"):
         export_program(make_graph(), file, frames=FRAMES)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pretrained_encoder_knows_its_frames(tmp_path: Path) -> None:
+    pretrained = Pretrained(make_graph(), SBU15, "joint", FRAMES)
+    export_program(pretrained, tmp_path / "encoder.pt2")
+    program = torch.export.load(tmp_path / "encoder.pt2").module()
+    assert program(torch.zeros(3, 3, FRAMES, 15, 1))[1].shape == (3, 6)
+
+
+def test_what_is_no_encoder(tmp_path: Path) -> None:
+    model = PCM3(make_gru(), SBU15, queue_size=8, decoder_hidden=4)
+    for thing, name in ((model, "pcm3.methods.pcm3.PCM3"), ("run", "str")):
+        with pytest.raises(ValueError, match=f"expected an Encoder or what .*, got {name}; "):
+            export_program(thing, tmp_path / "encoder.pt2")
+        with pytest.raises(ValueError, match=f"expected an Encoder or what .*, got {name}; "):
+            export_onnx(thing, tmp_path / "encoder.onnx")
+
+
+def test_a_folder_in_the_place_of_the_file_is_named_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "encoder.pt2" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError) as raised:
+        export_program(make_graph(), tmp_path / "encoder.pt2", frames=FRAMES)
+    assert raised.value.filename == str(tmp_path / "encoder.pt2")
+    assert raised.value.filename2 is None
 
 
 def test_frames_that_the_encoder_does_not_take(tmp_path: Path) -> None:

@@ -55,6 +55,30 @@ def test_other_encoders_round_trip(tmp_path: Path, kind: type[Encoder]) -> None:
         GRUEncoder.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stream": "colour"}, "expected a stream among .*, got 'colour'"),
+        ({"skeleton": SBU15}, "the 15 joints of skeleton 'sbu15', got one for 25"),
+        ({"frames": 0}, "expected frames >= 1, got 0"),
+        ({"encoder": torch.nn.Linear(2, 2)}, "expected an encoder among GRUEncoder, .*Linear"),
+    ],
+)
+def test_only_what_can_be_read_back_is_written(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    fine = Pretrained(GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
+    with pytest.raises(ValueError, match=message):
+        save_encoder(tmp_path / "encoder.safetensors", fine._replace(**change))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_folder_stands_for_its_encoder(good: Path) -> None:
+    found, wanted = load_encoder(good.parent), load_encoder(good)
+    assert found.encoder.arguments == wanted.encoder.arguments
+    assert found[1:] == wanted[1:]
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     file = tmp_path / "encoder.safetensors"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.hub import load_official
+from pcm3.hub import Pretrained, load_official, save_encoder
 
 HIDDEN = 128  # the smallest whose features have room for the published task prompts
 
@@ -100,13 +101,14 @@ def test_encoder_alone() -> None:
         if key.startswith("encoder_q.")
     }
     clips = torch.randn(2, 3, 9, 25, 2)
-    for names in (weights, {f"encoder_q.{key}": value for key, value in weights.items()}):
+    for prefix in ("", "encoder_q."):
+        names = {f"{prefix}{key}": value for key, value in weights.items()}
         loaded = load_official(names, hidden=HIDDEN)
         assert loaded.model is None
         assert not loaded.encoder.training
         assert torch.equal(loaded.encoder(clips), built.encoder(clips))
         assert loaded.unused == tuple(
-            f"projector.{n}.{e}" for n in (0, 2) for e in ("weight", "bias")
+            f"{prefix}fc.{n}.{e}" for n in (0, 2) for e in ("weight", "bias")
         )
 
 
@@ -116,17 +118,20 @@ def test_prompts_of_another_size_are_left_out() -> None:
     loaded = load_official(weights)
     assert isinstance(loaded.model, PCM3)
     assert not loaded.model.task_prompts
-    assert loaded.unused == ("task_prompts.contrast.vector", "task_prompts.predict.vector")
+    assert loaded.unused == ("cl_prompt", "mp_prompt")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder_q.encoder.gru.bias_hh_l1": None}, "encoder.layers.1.0.bias_hh_l0 is missing"),
-        ({"linear.0.bias": None}, "decoder.adapter.0.bias is missing"),
-        ({"queue": torch.zeros(9, 16)}, r"queue.anchors is (16, 9), expected (16, 8)"),
+        ({"encoder_q.encoder.gru.bias_hh_l1": None}, "encoder_q.encoder.gru.bias_hh_l1 is missing"),
+        ({"linear.0.bias": None}, "linear.0.bias is missing"),
+        ({"queue": torch.zeros(9, 16)}, "queue is (9, 16), expected (8, 16)"),
         ({"encoder_q.input_norm.bias": torch.zeros(7)}, "input_norm.bias is (7,), expected (150,)"),
-        ({"encoder_q.encoder.gru.weight_hh_l0": None}, "expected the encoder's encoder.gru.weight"),
+        (
+            {"encoder_q.encoder.gru.weight_hh_l0": None},
+            "expected the encoder's encoder_q.encoder.gru.weight_hh_l0, found encoder_q.",
+        ),
     ],
 )
 def test_what_is_missing_is_named(change: dict[str, Tensor | None], message: str) -> None:
@@ -136,9 +141,30 @@ def test_what_is_missing_is_named(change: dict[str, Tensor | None], message: str
 
 
 def test_wrong_hidden_size_is_named() -> None:
-    message = re.escape("weight_ih_l0 is (384, 150), expected (96, 150)")
+    message = re.escape("encoder_q.encoder.gru.weight_ih_l0 is (384, 150), expected (96, 150)")
     with pytest.raises(SkeletonFormatError, match=message):
         load_official(published(model()), hidden=32)
+
+
+def test_recipe_of_the_method_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a checkpoint to an accuracy and features, by the code and commands of the page."""
+    from pcm3.cli import main
+    from pcm3.data.synthetic import generate
+
+    text = (Path(__file__).parents[1] / "docs" / "method.md").read_text()
+    page = text.split("## Published checkpoints")[1]
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": published(model())}, "xsub_joint.pth.tar")
+    generate(tmp_path / "ntu60", sequences=12, classes=2, subjects=2, normalization="isc")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    for line in commands.splitlines():
+        assert main(line.split()[1:]) == 0
+    assert "linear xsub: top-1 " in capsys.readouterr().out
+    assert np.load("features.npz")["features"].shape == (12, 2 * HIDDEN)
 
 
 class Gadget:
@@ -149,7 +175,7 @@ class Gadget:
 def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "evil.pth"
     torch.save({"state_dict": published(model()), "extra": Gadget()}, file)
-    with pytest.raises(SkeletonFormatError, match=r"evil\.pth: not a checkpoint of plain tensors"):
+    with pytest.raises(SkeletonFormatError, match=r"evil\.pth: .* holds print, which"):
         load_official(file)
     assert "executed" not in capsys.readouterr().out
 
@@ -157,9 +183,26 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFix
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(SkeletonFormatError, match=r"nowhere\.pth: no such file"):
         load_official(tmp_path / "nowhere.pth")
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(SkeletonFormatError, match=r"text\.pth: not a checkpoint"):
-        load_official(tmp_path / "text.pth")
+    torch.save({"encoder.gru.weight_hh_l0": torch.zeros(300, 100)}, tmp_path / "good.pth")
+    content = (tmp_path / "good.pth").read_bytes()
+    page = b"<!DOCTYPE html>\n<html><body>Not found</body></html>"
+    for part in (b"hello", page, content[:1000], content[:-100], b"PK\x03\x04" * 50):
+        (tmp_path / "text.pth").write_bytes(part)
+        with pytest.raises(SkeletonFormatError) as raised:
+            load_official(tmp_path / "text.pth")
+        assert str(raised.value) == (
+            f"{tmp_path}/text.pth: expected a checkpoint of plain tensors, but it is not one, or "
+            "truncated or damaged"
+        )
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(SkeletonFormatError, match=r"empty\.pth: .*, got an empty file"):
+        load_official(tmp_path / "empty.pth")
+    with pytest.raises(SkeletonFormatError, match="expected a checkpoint's file, got a folder"):
+        load_official(tmp_path)
+    ours = Pretrained(GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
+    save_encoder(tmp_path / "ours.pth", ours)
+    with pytest.raises(SkeletonFormatError, match=r"pcm3 wrote loads with Encoder\.from_pret"):
+        load_official(tmp_path / "ours.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(SkeletonFormatError, match="expected named weights, got list"):
         load_official(tmp_path / "list.pth")
@@ -228,7 +271,7 @@ def test_encoder_of_mamp_alone() -> None:
     weights = {k: v for k, v in published_mamp(built).items() if not k.startswith("decoder")}
     loaded = load_official({**weights, "head.weight": torch.zeros(3)}, "mamp", heads=2)
     assert loaded.model is None
-    assert loaded.unused == ("decoder.mask_token", "head.weight")
+    assert loaded.unused == ("mask_token", "head.weight")
     clips = torch.randn(2, 3, 16, 25, 2)
     assert torch.equal(loaded.encoder(clips), built.encoder(clips))
 
@@ -236,7 +279,22 @@ def test_encoder_of_mamp_alone() -> None:
 def test_what_mamp_lacks_is_named() -> None:
     weights = published_mamp(mamp())
     del weights["blocks.1.mlp.fc2.bias"]
-    with pytest.raises(SkeletonFormatError, match=r"encoder\.blocks\.1\.mlp\.2\.bias is missing"):
+    with pytest.raises(
+        SkeletonFormatError, match=r"state_dict: blocks\.1\.mlp\.fc2\.bias is missing"
+    ):
         load_official(weights, "mamp", heads=2)
-    with pytest.raises(SkeletonFormatError, match=r"expected the encoder's joints_embed"):
+    wanted = r"expected the encoder's joints_embed\.proj\.weight and temp_embed, found encoder_q\."
+    with pytest.raises(SkeletonFormatError, match=wanted):
         load_official(published(model()), "mamp")
+
+
+@pytest.mark.parametrize("method", ["pcm3", "mamp"])
+def test_weights_that_are_no_numbers(method: Any) -> None:
+    weights = published(model()) if method == "pcm3" else published_mamp(mamp())
+    name = (
+        "encoder_q.encoder.gru.weight_hh_l0_reverse" if method == "pcm3" else "blocks.1.norm2.bias"
+    )
+    weights[name] = weights[name].clone()
+    weights[name].view(-1)[3] = float("nan")
+    with pytest.raises(SkeletonFormatError, match=f"{re.escape(name)} holds NaN or infinity"):
+        load_official(weights, method, heads=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -157,6 +158,8 @@ class MotionAwareMask(Transform):
     def __init__(self, ratio: float = 0.9, temperature: float = 0.8, patch: int = 4) -> None:
         if not 0 < ratio < 1:
             raise ValueError(f"expected ratio in (0, 1), got {ratio}")
+        if math.isnan(temperature):
+            raise ValueError(f"expected temperature to be a number, got {temperature}")
         check_positive("patch", patch)
         self.ratio = ratio
         self.temperature = temperature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
     """Clips that are read batch by batch."""
 
     skeleton: Skeleton
+    stream: Stream = "joint"
     normalization: str
     persons: int
     class_names: tuple[str, ...]
@@ -69,8 +71,8 @@ class SkeletonDataset(ClipDataset):
     Args:
         store: The data.
         indices: The sequences to use, in this order; all by default.
-        stream: ``"joint"``, ``"bone"`` or ``"motion"``. The methods derive streams themselves,
-            after augmentation: leave this at ``"joint"`` for them.
+        stream: ``"joint"``, ``"bone"`` or ``"motion"``, for networks of your own. The methods and
+            evaluations of this package derive streams themselves and refuse all but ``"joint"``.
         persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
             ones, more adds empty ones.
         max_frames: Longer sequences are cut off here; None for no limit.
@@ -165,6 +167,32 @@ def _joint_order(there: Skeleton, wanted: Skeleton) -> list[int] | None:
     return [there.joints.index(joint) for joint in wanted.joints]
 
 
+def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:
+    """Require joint coordinates in the order of a skeleton.
+
+    Raises:
+        ValueError: If the data set has other joints, another order or another stream.
+    """
+    wanted, found = skeleton.joints, dataset.skeleton.joints
+    if wanted != found:
+        pairs = zip(wanted, found, strict=False)
+        first = next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
+        named = [
+            repr(joints[first]) if first < len(joints) else "none" for joints in (wanted, found)
+        ]
+        raise ValueError(
+            f"expected the joints of skeleton {skeleton.name!r} ({len(wanted)} joints) in its "
+            f"order, got those of {dataset.skeleton.name!r} ({len(found)} joints): joint {first} "
+            f"is {named[1]}, not {named[0]}; SkeletonDataset(skeleton=) puts the same joints into "
+            "another order"
+        )
+    if dataset.stream != "joint":
+        raise ValueError(
+            f"expected a data set of stream 'joint', got {dataset.stream!r}: the stream is derived "
+            "from joints here"
+        )
+
+
 class HybridDataset(ClipDataset):
     """Several data sets as one, to train on more recordings than one of them has.
 
@@ -182,7 +210,7 @@ class HybridDataset(ClipDataset):
         class_names: Names of the classes.
 
     Raises:
-        ValueError: If there is none, or two of them do not fit together.
+        ValueError: If there is none, two of them do not fit together, or share recordings.
 
     Example:
         >>> both = HybridDataset([SkeletonDataset(ntu), SkeletonDataset(pku)])  # doctest: +SKIP
@@ -209,8 +237,17 @@ class HybridDataset(ClipDataset):
                         f"expected stores of the same {what}, got {wanted} in {first.store.path} "
                         f"and {found} in {other.store.path}"
                     )
+        for one, other in combinations(datasets, 2):
+            if one.store.path.resolve() == other.store.path.resolve():
+                shared = np.intersect1d(one.indices, other.indices)
+                if len(shared):
+                    raise ValueError(
+                        f"expected data sets of different recordings, but sequence {shared[0]} of "
+                        f"{one.store.path} is in two of them"
+                    )
         self.datasets = list(datasets)
         self.skeleton, self.normalization = first.skeleton, first.normalization
+        self.stream = first.stream
         self.persons = first.persons
         self.class_names = tuple(
             f"{each.store.path.name}/{name}" for each in datasets for name in each.class_names

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
-from pcm3._checks import type_name
+from pcm3._checks import check_clips, type_name
 
 Pool = Literal["last", "mean"]
 
@@ -57,8 +58,7 @@ class Encoder(nn.Module, ABC):
         """
         from pcm3.hub import load_encoder  # noqa: PLC0415
 
-        path = Path(path)
-        encoder = load_encoder(path / "encoder.safetensors" if path.is_dir() else path).encoder
+        encoder = load_encoder(path).encoder
         if not isinstance(encoder, cls):
             raise ValueError(f"expected a {cls.__name__} in {path}, got {type(encoder).__name__}")
         return encoder
@@ -77,6 +77,14 @@ class Encoder(nn.Module, ABC):
             prompt: ``(C, V, M)``, added to every frame after the input normalisation; the
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
+
+    def _check_clips(self, clips: Tensor, weight: Tensor) -> None:
+        """Require clips of this encoder's sizes and of the dtype of its weights."""
+        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        if clips.dtype != weight.dtype and not torch.is_autocast_enabled(clips.device.type):
+            raise ValueError(
+                f"expected clips of {weight.dtype}, as the encoder's weights are, got {clips.dtype}"
+            )
 
     def _check_prompt(self, prompt: Tensor | None) -> None:
         """Require a prompt ``(C, V, M)``, or None."""

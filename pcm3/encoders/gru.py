@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton, joint_count
 
@@ -108,7 +107,8 @@ class GRUEncoder(Encoder):
             prompt: ``(C, V, M)``, added to every frame after the input normalisation.
 
         Raises:
-            ValueError: If clips or prompt do not have this encoder's C, V and M.
+            ValueError: If clips or prompt do not have this encoder's C, V and M, or the clips its
+                dtype.
         """
         return self._recur(self._normalize(clips, prompt))
 
@@ -120,7 +120,7 @@ class GRUEncoder(Encoder):
         return list(self._recur(torch.cat(inputs)).split([len(view) for view in views]))
 
     def _normalize(self, clips: Tensor, prompt: Tensor | None) -> Tensor:
-        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_clips(clips, self.input_norm.weight)
         self._check_prompt(prompt)
         batch = len(clips)
         vectors = rearrange(clips, "n c t v m -> (n t) (v c m)")

@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton
 
@@ -226,9 +225,10 @@ class STGCNEncoder(Encoder):
             prompt: ``(C, V, M)``, added to every frame after the input normalisation.
 
         Raises:
-            ValueError: If clips or prompt do not have this encoder's C, V and M.
+            ValueError: If clips or prompt do not have this encoder's C, V and M, or the clips its
+                dtype.
         """
-        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_clips(clips, self.input_norm.weight)
         self._check_prompt(prompt)
         vectors = self.input_norm(rearrange(clips, "n c t v m -> (n m) (v c) t"))
         joints = rearrange(vectors, "(n m) (v c) t -> n m c t v", m=self.persons, v=self.joints)

@@ -38,6 +38,10 @@ class StreamingEncoder:
     of its stream; bones of a frame are ``to_stream`` of it, motion needs the next frame too.
     The encoder's weights are used where they are, not copied.
 
+    Features are those of frames; ``pooled`` is the sequence's so far. Evaluations resize sequences
+    to a fixed number of frames, a stream does not: compare its features with others that were made
+    frame by frame.
+
     Args:
         encoder: A ``GRUEncoder`` that does not look ahead (``direction="causal_pair"`` or
             ``"forward"``), in evaluation mode.
@@ -85,9 +89,9 @@ class StreamingEncoder:
             ``(D,)``, or ``(N, D)``: what the encoder gives for this frame in the whole sequence.
 
         Raises:
-            ValueError: If the frame does not fit the encoder or the N of the frames before, is
-                not finite (it would stay in the state; looked at on the CPU only), or the encoder
-                is in training mode.
+            ValueError: If the frame does not have the encoder's sizes and dtype or the N of the
+                frames before, is not finite (it would stay in the state; looked at on the CPU
+                only), or the encoder is in training mode.
         """
         self._check_mode()
         self._check_frame(frame)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips
 from pcm3.encoders.base import Encoder
 from pcm3.skeleton import Skeleton, joint_count
 
@@ -124,8 +123,8 @@ class TransformerEncoder(Encoder):
             prompt: ``(C, V, M)``, added to every frame.
 
         Raises:
-            ValueError: If clips or prompt do not have this encoder's C, V and M, or T is not a
-                multiple of ``patch``.
+            ValueError: If clips or prompt do not have this encoder's C, V and M or the clips its
+                dtype, or T is not a multiple of ``patch``.
         """
         tokens, rows = self._encode(clips, prompt)
         frames = self._place(tokens.mean(dim=2), rows, len(clips))
@@ -173,7 +172,15 @@ class TransformerEncoder(Encoder):
 
         Tokeniser and embeddings get ``decay ** (depth + 1)``, block i = 1 ... depth
         ``decay ** (depth + 1 - i)`` and the final norm 1, as a head on top should.
+
+        Args:
+            decay: In (0, 1].
+
+        Raises:
+            ValueError: If the decay is out of range.
         """
+        if not 0 < decay <= 1:
+            raise ValueError(f"expected decay in (0, 1], got {decay}")
         top = len(self.blocks) + 1
 
         def level(name: str) -> int:
@@ -186,7 +193,7 @@ class TransformerEncoder(Encoder):
 
     def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Tokens ``(B, T', V, D)`` of the encoded persons and, where some are not, which are."""
-        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
+        self._check_clips(clips, self.tokenizer.weight)
         self._check_prompt(prompt)
         prompted = clips if prompt is None else clips + prompt[:, None]
         patches = patchify(prompted, self.patch)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pcm3.augment import TemporalCropResize
-from pcm3.data.dataset import Batch, SkeletonDataset, collate
+from pcm3.data.dataset import Batch, SkeletonDataset, check_joints, collate
 from pcm3.data.store import Store
 from pcm3.hub import Pretrained
 from pcm3.methods.features import sequence_features
@@ -106,12 +106,7 @@ def check_data(pretrained: Pretrained, dataset: SkeletonDataset) -> None:
     Raises:
         ValueError: Saying what the encoder wants and what the store has.
     """
-    wanted, found = pretrained.skeleton, dataset.skeleton
-    if wanted.joints != found.joints:
-        raise ValueError(
-            f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints, in the order "
-            f"of training), got {found.name!r} ({len(found)} joints)"
-        )
+    check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
         raise ValueError(
             f"expected a store of {pretrained.encoder.persons} persons, got {dataset.persons}"

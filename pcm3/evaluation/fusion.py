@@ -18,7 +18,8 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
     Fix the weights before you look at test data: choosing them there is training on it.
 
     Args:
-        scores: ``(N, classes)`` of each encoder's classifier, for the same sequences.
+        scores: ``(N, classes)`` of each encoder's classifier, for the same sequences: logarithms of
+            probabilities or logits, but the same of all.
         weights: One for each encoder, at least 0; equal by default. A weight of 0 leaves an
             encoder out.
 

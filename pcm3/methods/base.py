@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,21 +57,26 @@ class Method(nn.Module):
         """Pretrain on a dataset; needs the ``train`` extra.
 
         Args:
-            dataset: The training sequences.
+            dataset: The training sequences: joint coordinates in the order of ``skeleton``; the
+                stream is derived here.
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
             options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
                 the others are the preset's, or the method's published ones for a model built
-                without one.
+                without one. Where ``epochs`` comes without ``drop_epoch`` and
+                ``warmup_epochs``, these keep their proportion to it.
+
+        Raises:
+            ValueError: If there is no such option, or the dataset or the run folder do not fit.
         """
+        from pcm3.training.config import change  # noqa: PLC0415
         from pcm3.training.presets import get_preset  # noqa: PLC0415
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
-        try:
-            config = replace(self._recipe or get_preset(self._published_preset).train, **options)
-        except TypeError as error:
-            raise ValueError(f"expected fields of TrainConfig, {error}") from None
-        fit(self, dataset, config, out)
+        recipe = self._recipe or get_preset(self._published_preset).train
+        if "epochs" in options and not {"drop_epoch", "warmup_epochs"} & options.keys():
+            recipe = recipe.scaled_to(options["epochs"])
+        fit(self, dataset, change(recipe, options), out)
         return self
 
     @classmethod
@@ -94,7 +98,7 @@ class Method(nn.Module):
             changes: Settings of the model to change, fields of the preset's ``model``.
 
         Raises:
-            ValueError: If there is no such preset, or it is of another method.
+            ValueError: If there is no such preset or setting, or the preset is of another method.
         """
         from pcm3.training.presets import get_preset  # noqa: PLC0415
 

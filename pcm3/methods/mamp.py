@@ -190,9 +190,7 @@ class MAMP(Method):
                 looked at on the CPU only.
         """
         encoder, clips = self.encoder, views.clips
-        check_clips(
-            clips, joints=encoder.joints, channels=encoder.in_channels, persons=encoder.persons
-        )
+        encoder._check_clips(clips, encoder.tokenizer.weight)
         patches = patchify(clips, encoder.patch)
         count = self.masking.visible(patches.shape[1])
         _check_mask(views.mask, clips, encoder.patch, count)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
 
 from pcm3.augment import (
     Compose,
@@ -99,10 +101,20 @@ class PCM3Config:
     result: Result = "query"
     """Which encoder is the result."""
 
+    def __post_init__(self) -> None:
+        unused = {"stgcn": ("layers", "direction"), "transformer": ("direction",)}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in unused.get(self.encoder, ()) and value != each.default:
+                raise ValueError(
+                    f"{each.name} has no effect on the encoder {self.encoder}: expected its "
+                    f"default {each.default!r}, got {value!r}"
+                )
+
     def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> PCM3:
         """Build the model for data of a skeleton, a number of persons and of coordinates."""
         if changes:
-            return replace(self, **changes).build(skeleton, persons, in_channels)
+            return change(self, changes).build(skeleton, persons, in_channels)
         masking = (
             TopologyMask(skeleton, self.mask_ratio, self.mask_clip_length)
             if self.masking == "topology"
@@ -205,7 +217,7 @@ class MAMPConfig:
     def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> MAMP:
         """Build the model for data of a skeleton, a number of persons and of coordinates."""
         if changes:
-            return replace(self, **changes).build(skeleton, persons, in_channels)
+            return change(self, changes).build(skeleton, persons, in_channels)
         encoder = TransformerEncoder(
             skeleton,
             in_channels,
@@ -253,11 +265,11 @@ class TrainConfig:
     schedule: Literal["step", "cosine"] = "step"
     """One tenfold drop, or a half cosine to min_lr."""
     drop_epoch: int = 351
-    """First epoch, counted from 0, of the dropped rate."""
+    """First epoch, counted from 0, of the dropped rate; scaled where epochs alone change."""
     min_lr: float = 0.0
     """Where the cosine ends."""
     warmup_epochs: float = 0.0
-    """Epochs over which the rate rises linearly from 0."""
+    """Epochs over which the rate rises linearly from 0; scaled like drop_epoch."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
     accumulate: int = 1
@@ -293,6 +305,21 @@ class TrainConfig:
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
 
+    def scaled_to(self, epochs: int) -> TrainConfig:
+        """The same schedule over another number of epochs: drop and warm-up in proportion.
+
+        Over 0 epochs there is no schedule, and nothing else changes.
+        """
+        share = epochs / self.epochs if epochs > 0 and self.epochs else 1.0
+        return replace(
+            self,
+            epochs=epochs,
+            drop_epoch=round(self.drop_epoch * share),
+            warmup_epochs=self.warmup_epochs * share,
+        )
+
+
+AnySettings = TypeVar("AnySettings", PCM3Config, MAMPConfig, TrainConfig)
 
 _MODELS: dict[str, type[PCM3Config | MAMPConfig]] = {"pcm3": PCM3Config, "mamp": MAMPConfig}
 
@@ -304,7 +331,7 @@ class Config:
     model: PCM3Config | MAMPConfig = field(default_factory=PCM3Config)
     train: TrainConfig = field(default_factory=TrainConfig)
     protocol: str = "xsub"
-    """Which sequences are the training part."""
+    """Which sequences are the training part: of all stores, or one for each, space between."""
 
     @property
     def method(self) -> str:
@@ -336,8 +363,25 @@ class Config:
         )
 
 
-def _from_dict(kind: Any, values: dict[str, Any]) -> Any:
-    unknown = set(values) - {f.name for f in fields(kind)}
+def change(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
+    """Settings with some of them changed.
+
+    Raises:
+        ValueError: Naming settings that there are not and, where it looks like one, what was meant.
+    """
+    _check_names(type(settings), changes)
+    return replace(settings, **changes)
+
+
+def _check_names(kind: Any, names: Iterable[str]) -> None:
+    known = [each.name for each in fields(kind)]
+    unknown = sorted(set(names) - set(known))
+    near = [name for each in unknown for name in get_close_matches(each, known)]
     if unknown:
-        raise ValueError(f"unknown {kind.__name__} settings: {', '.join(sorted(unknown))}")
+        hint = f"; there is {', '.join(near)}" if near else ""
+        raise ValueError(f"unknown {kind.__name__} settings: {', '.join(unknown)}{hint}")
+
+
+def _from_dict(kind: Any, values: dict[str, Any]) -> Any:
+    _check_names(kind, values)
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

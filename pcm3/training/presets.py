@@ -124,8 +124,7 @@ def post_distillation(config: Config) -> Config:
     model = replace(config.model, info_nce_weight=0.0, mask_weight=0.0, result="key")
     epochs = max(1, round(config.train.epochs / 3))
     train = replace(
-        config.train,
-        epochs=epochs,
+        config.train.scaled_to(epochs),
         lr=config.train.lr / 10,
         min_lr=config.train.min_lr / 10,
         drop_epoch=epochs,

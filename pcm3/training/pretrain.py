@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pcm3.data.dataset import HybridDataset, SkeletonDataset
 from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
+from pcm3.encoders import TransformerEncoder
 from pcm3.evaluation.recognition import check_labels, evaluate_knn
 from pcm3.hub import Pretrained
 from pcm3.methods import Method
 from pcm3.training.config import Config
-from pcm3.training.run import Run
+from pcm3.training.run import Run, find_differences
+from pcm3.training.seen import count_seen, describe_seen
 from pcm3.training.trainer import fit
 
 
@@ -39,7 +42,8 @@ def pretrain(
             checks during training are made on the first.
         out: The run folder.
         start: A run folder whose last checkpoint gives the weights to start from; the optimiser
-            starts afresh.
+            starts afresh. That it has seen test sequences of these stores is said on standard
+            error.
         quiet: Show no progress.
 
     Returns:
@@ -47,13 +51,21 @@ def pretrain(
 
     Raises:
         ValueError: If the folder holds a run with other settings or other data, the stores do
-            not fit together, or the weights to start from are of another model.
+            not fit together, or the weights to start from are of another model, stream, joint
+            order or normalization.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
         raise ValueError(f"expected different stores, got {', '.join(paths)}")
-    train = [split(store, config.protocol)[0] for store in stores]
+    protocols = config.protocol.split()
+    if len(protocols) not in (1, len(stores)):
+        raise ValueError(
+            f"expected one protocol, or one for each of {len(stores)} stores, got {config.protocol}"
+        )
+    protocols *= len(stores) // len(protocols)
+    parts = [split(store, protocol) for store, protocol in zip(stores, protocols, strict=True)]
+    train = [training for training, _ in parts]
     persons = max(store.persons for store in stores)
     data = HybridDataset(
         [
@@ -64,36 +76,97 @@ def pretrain(
     first = stores[0]
     torch.manual_seed(config.train.seed)
     model = config.model.build(first.skeleton, persons, first.channels)
-    monitor = _knn_monitor(first, train[0], persons, config, quiet)
+    monitor = None
+    if config.train.knn_every:
+        monitor = _knn_monitor(first, train[0], persons, protocols[0], quiet)
     settings = json.loads(config.to_json())
+    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
     if start is not None:
-        _load(model, Run(start))
+        there = _load(model, Run(start), config, data)
+        before = there.get("seen")
+        for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
+            count = count_seen(before or [], store, test) if protocol != "all" else 0
+            if count and not quiet:
+                print(
+                    f"warning: {start} was trained on {count} of the {len(test)} test sequences of "
+                    f"{store.path} under protocol {protocol}, without labels",
+                    file=sys.stderr,
+                )
+        settings["seen"] = None if before is None else [*before, *settings["seen"]]
         settings["start"] = Path(start).resolve().name
     return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
 
 
-def _load(model: Method, run: Run) -> None:
+_ARCHITECTURE = (
+    *("stream", "encoder", "hidden", "layers", "direction", "frames", "embedding"),
+    *("decoder_hidden", "queue_size", "domain_prompts", "task_prompts"),
+    *("patch", "width", "depth", "heads", "decoder_depth"),
+)
+"""Settings that weights go with. Frames do with a transformer alone."""
+
+
+def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:
+    """Take the weights of a run over; its settings."""
+    there, here = run.settings(), json.loads(config.to_json())
     state = run.load_checkpoint()
     if state is None:
         raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        what = " ".join(str(error).split())
-        raise ValueError(f"{run.path} is of another model: {what:.300}") from None
+    for what, differences in (
+        ("was trained on other data", _data_differences(there["data"], data)),
+        ("is of another model", _model_differences(there, here, model)),
+        ("is of another model", _weight_differences(state["model"], model.state_dict())[:3]),
+    ):
+        if differences:
+            raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
+    model.load_state_dict(state["model"])
+    return there
+
+
+def _data_differences(there: dict[str, Any], data: HybridDataset) -> list[str]:
+    joints, skeleton = there["skeleton"]["joints"], data.skeleton
+    found = find_differences(
+        {"normalization": there["normalization"]}, {"normalization": data.normalization}
+    )
+    if joints != list(skeleton.joints):
+        found.append(
+            f"{len(joints)} joints of {there['skeleton']['name']!r} there and {len(skeleton)} of "
+            f"{skeleton.name!r} here, or in another order"
+        )
+    return found
+
+
+def _model_differences(there: dict[str, Any], here: dict[str, Any], model: Method) -> list[str]:
+    in_python = "method" not in there  # then less is known
+    method = there["model"]["method"].lower() if in_python else there["method"]
+    if method != here["method"]:
+        return [f"method is {method} there and {here['method']} here"]
+    names = {"stream"} if in_python else set(_ARCHITECTURE)
+    if not isinstance(model.encoder, TransformerEncoder):
+        names -= {"frames"}
+    old, new = ({name: each["model"].get(name) for name in names} for each in (there, here))
+    return find_differences(old, new, "model.")
+
+
+def _weight_differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> list[str]:
+    def shape(weights: dict[str, Tensor], name: str) -> str:
+        return str(tuple(weights[name].shape)) if name in weights else "absent"
+
+    return [
+        f"{name} is {shape(there, name)} there and {shape(here, name)} here"
+        for name in sorted(there.keys() | here.keys())
+        if shape(there, name) != shape(here, name)
+    ]
 
 
 def _knn_monitor(
-    store: Store, train: NDArray[np.int64], persons: int, config: Config, quiet: bool
+    store: Store, train: NDArray[np.int64], persons: int, protocol: str, quiet: bool
 ) -> Callable[[Method], dict[str, float]] | None:
     """Nearest neighbours of a held-out part of the training data, where it can be held out.
 
     Pretraining itself needs neither labels nor several subjects.
     """
-    if not config.train.knn_every:
-        return None
     try:
-        parts = validation_split(store, train, config.protocol)
+        parts = validation_split(store, train, protocol)
         gallery, queries = (SkeletonDataset(store, part, persons=persons) for part in parts)
         check_labels(gallery, queries)
     except ValueError as reason:

@@ -37,30 +37,28 @@ class Run:
         self.encoder = self.path / "encoder.safetensors"
         self.results = self.path / "results"
 
-    def protocol(self) -> str:
-        """The protocol that the run was trained under.
+    def settings(self) -> dict[str, Any]:
+        """What ``config.json`` says: settings, ``data``, and where known the recordings ``seen``.
 
         Raises:
-            ValueError: If the folder holds no run, or one that no protocol is known of.
+            ValueError: If the folder holds no run.
         """
         if not self.config.is_file():
             raise ValueError(f"expected a run folder with a config.json, got {self.path}")
-        protocol: str | None = json.loads(self.config.read_text()).get("protocol")
-        if protocol is None:
-            raise ValueError(
-                f"{self.path} does not say which protocol its training part came from; "
-                "give one, xsub say"
-            )
-        return protocol
+        settings: dict[str, Any] = json.loads(self.config.read_text())
+        return settings
 
     def load_config(self) -> Config:
         """The settings that the run was trained with.
 
         Raises:
-            ValueError: If the folder holds no run of the command.
+            ValueError: If the folder holds no run, or one whose model was built in Python.
         """
-        if not self.config.is_file():
-            raise ValueError(f"expected a run folder with a config.json, got {self.path}")
+        if "method" not in self.settings():
+            raise ValueError(
+                f"{self.path} does not hold the settings of its model, for it was built in Python; "
+                "expected a run of pcm3 pretrain"
+            )
         return Config.from_json(self.config.read_text())
 
     def claim(self, settings: dict[str, Any]) -> None:
@@ -80,7 +78,9 @@ class Run:
         if not (trained and self.config.exists()):
             self.write_text(self.config, text)
             return
-        differences = _differences(json.loads(self.config.read_text()), json.loads(text))
+        # what was seen follows from the rest, and the stores may have moved
+        ignored = {"seen": None}
+        differences = find_differences(self.settings() | ignored, json.loads(text) | ignored)
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
@@ -127,12 +127,13 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+def find_differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+    """What settings in a run and settings at hand differ in, a phrase each."""
     found = []
     for key in sorted(set(there) | set(here)):
         old, new = there.get(key), here.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
+            found += find_differences(old, new, f"{prefix}{key}.")
         elif old != new:
             found.append(f"{prefix}{key} is {reprlib.repr(old)} there and {reprlib.repr(new)} here")
     return found

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pcm3.data.dataset import Batch, ClipDataset, collate
+from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import Method
 from pcm3.training.config import TrainConfig
@@ -62,10 +62,13 @@ def fit(
         ``samples_per_second``.
 
     Raises:
-        ValueError: If the data set has fewer sequences than one batch, the run folder holds a run
-            of other settings or data, or there is no such accelerator.
+        ValueError: If the data set has other joints than the model or another order of them, a
+            stream other than "joint" (the model derives its own) or fewer sequences than one
+            batch, the run folder holds a run of other settings or data, or there is no such
+            accelerator.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
+    check_joints(dataset, model.skeleton)
     fabric = _launch(config)
     steps = _steps_per_epoch(len(dataset), config, fabric.world_size)
     wrapped, optimizer = fabric.setup(model, _optimizer(model, config))

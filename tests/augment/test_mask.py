@@ -218,3 +218,10 @@ def test_motion_aware_mask_errors():
     for visible in (0, 11):
         with pytest.raises(ValueError, match=rf"visible in \[1, 10\] patches, got {visible}"):
             motion_aware_mask(clips, uniform, visible=visible)
+
+
+def test_motion_aware_mask_refuses_what_is_no_number() -> None:
+    with pytest.raises(ValueError, match=r"expected ratio in \(0, 1\), got nan"):
+        MotionAwareMask(ratio=float("nan"))
+    with pytest.raises(ValueError, match="expected temperature to be a number, got nan"):
+        MotionAwareMask(temperature=float("nan"))

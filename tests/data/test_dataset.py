@@ -205,3 +205,13 @@ def test_what_makes_no_hybrid(make_store, make_sequences):
             HybridDataset([first, data])
     with pytest.raises(ValueError, match="at least one data set, got none"):
         HybridDataset([])
+    with pytest.raises(ValueError, match=r"sequence 0 of .*a is in two of them"):
+        HybridDataset([first, SkeletonDataset(Store(first.store.path))])
+
+
+def test_a_hybrid_of_two_parts_of_one_store(make_store, make_sequences):
+    store = make_store(make_sequences([4, 5]))
+    parts = [SkeletonDataset(store, [index], stream="bone") for index in (0, 1)]
+    hybrid = HybridDataset(parts)
+    assert len(hybrid) == 2
+    assert hybrid.stream == "bone"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pcm3.encoders import GRUEncoder, STGCNEncoder, StreamingEncoder
+from pcm3.encoders import GRUEncoder, STGCNEncoder, StreamingEncoder, TransformerEncoder
 from pcm3.skeleton import NTU25, to_stream
 
 
@@ -178,3 +178,24 @@ def test_refused_frames_leave_the_state() -> None:
     encoder.eval()
     feature = stream.push(clips[0, :, 3])
     torch.testing.assert_close(feature, encoder(clips)[0, -1].detach(), rtol=0, atol=1e-5)
+
+
+def test_frames_of_another_dtype_are_named() -> None:
+    stream, frame = StreamingEncoder(gru()), recording(1, 1)[0, :, 0]
+    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+        stream.push(frame.double())
+    assert stream.state is None
+    stream.push(frame)
+
+
+@pytest.mark.parametrize("kind", [GRUEncoder, STGCNEncoder, TransformerEncoder])
+def test_every_encoder_names_another_dtype(kind: Any) -> None:
+    sizes = {"hidden": 8} if kind is GRUEncoder else {"width": 8, "heads": 2, "depth": 1}
+    encoder = STGCNEncoder(NTU25) if kind is STGCNEncoder else kind(NTU25, **sizes)
+    clips = torch.randn(2, 3, 8, 25, 2)
+    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+        encoder(clips.double())
+    with pytest.raises(ValueError, match=r"clips of torch\.float64.*, got torch\.float32"):
+        encoder.double()(clips)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # casts by itself
+        encoder.float()(clips)

@@ -261,6 +261,9 @@ def test_learning_rates_fall_layer_by_layer() -> None:
         assert scale == pytest.approx(wanted), name
     assert scales["tokenizer.weight"] == pytest.approx(0.134, abs=3e-4)
     assert set(encoder.learning_rate_scales(1.0).values()) == {1.0}
+    for decay in (0.0, -0.5, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"expected decay in \(0, 1\], got"):
+            encoder.learning_rate_scales(decay)
 
 
 # --- drop-path ------------------------------------------------------------------------------------

@@ -156,10 +156,19 @@ def test_a_class_without_test_sequences_has_no_accuracy(
 
 def test_another_skeleton_or_number_of_persons(tmp_path: Path, pretrained: Pretrained) -> None:
     for options, message in (
-        ({"skeleton": NTU25.reordered(NTU25.joints[::-1])}, "25 joints, in the order of training"),
+        (
+            {"skeleton": NTU25.reordered(NTU25.joints[::-1])},
+            r"joint 0 is 'right_thumb', not 'spine_base'",
+        ),
         ({"persons": 2}, "expected a store of 1 persons, got 2"),
     ):
         out = tmp_path / str(len(message))
         other = SkeletonDataset(generate(out, sequences=4, classes=2, subjects=2, **options))
         with pytest.raises(ValueError, match=message):
             evaluate_knn(pretrained, other, other)
+
+
+def test_a_stream_is_not_derived_twice(tmp_path: Path, pretrained: Pretrained) -> None:
+    store = generate(tmp_path / "store", sequences=4, classes=2, subjects=2)
+    with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
+        extract_features(pretrained, SkeletonDataset(store, stream="bone"))

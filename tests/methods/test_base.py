@@ -95,8 +95,28 @@ def test_without_a_preset_a_method_trains_by_its_own_recipe(
     encoder = TransformerEncoder(NTU25, frames=8, width=8, depth=1, heads=1)
     MAMP(encoder, decoder_depth=1).fit(None, epochs=3)
     PCM3(encoder, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
-    published = [get_preset(name).train for name in ("ntu60-xsub-mamp", "ntu60-xsub")]
-    assert used == [replace(train, epochs=3) for train in published]
+    mamp, pcm3 = (get_preset(name).train for name in ("ntu60-xsub-mamp", "ntu60-xsub"))
+    assert used[0] == replace(mamp, epochs=3, drop_epoch=3, warmup_epochs=0.15)
+    assert used[1] == replace(pcm3, epochs=3, drop_epoch=2)
+
+
+def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[TrainConfig] = []
+    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    model = PCM3.from_preset("small", **SMALL)
+    model.fit(None, epochs=100)
+    model.fit(None, epochs=100, drop_epoch=90)
+    model.fit(None, epochs=100, warmup_epochs=3.0)
+    model.fit(None, epochs=0)
+    model.fit(None)
+    assert [(each.epochs, each.drop_epoch, each.warmup_epochs) for each in used] == [
+        (100, 80, 0), (100, 90, 0), (100, 160, 3), (0, 160, 0), (200, 160, 0)
+    ]  # fmt: skip
+    assert learning_rate(used[0], 79) == pytest.approx(10 * learning_rate(used[0], 80))
+    short = get_preset("small-mamp").train.scaled_to(10)
+    assert learning_rate(short, 0.5) == pytest.approx(short.lr)
+    with pytest.raises(ValueError, match="expected epochs >= 0, got -1"):
+        model.fit(None, epochs=-1)
 
 
 def test_the_second_phase_of_pcm3pp() -> None:
@@ -107,9 +127,20 @@ def test_the_second_phase_of_pcm3pp() -> None:
     assert {learning_rate(second.train, epoch) for epoch in range(150)} == {0.002}
     cosine = replace(first, train=replace(first.train, schedule="cosine", min_lr=0.01))
     assert learning_rate(post_distillation(cosine).train, 150) == pytest.approx(0.001)
+    warm = replace(first, train=replace(first.train, warmup_epochs=451.0))
+    assert post_distillation(warm).train.warmup_epochs == pytest.approx(150)
 
 
 def test_options_that_fit_does_not_know() -> None:
     model = PCM3.from_preset("small", **SMALL)
-    with pytest.raises(ValueError, match=r"expected fields of TrainConfig, .*epoch"):
+    with pytest.raises(ValueError, match="unknown TrainConfig settings: epoch; there is epochs"):
         model.fit(None, epoch=3)  # type: ignore[arg-type]
+
+
+def test_settings_that_a_preset_does_not_know() -> None:
+    with pytest.raises(
+        ValueError, match="unknown PCM3Config settings: hiden, nope; there is hidden"
+    ):
+        PCM3.from_preset("small", hiden=4, nope=3)
+    with pytest.raises(ValueError, match=r"unknown MAMPConfig settings: nope$"):
+        MAMP.from_preset("small-mamp", nope=3)

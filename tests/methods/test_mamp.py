@@ -491,3 +491,10 @@ def test_pcm3_trains_the_same_encoder(patch: int, options: dict[str, Any]) -> No
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
+
+
+def test_clips_of_another_dtype_are_named() -> None:
+    encoder = TransformerEncoder(NTU25, frames=16, width=8, depth=1, heads=2)
+    model = MAMP(encoder, NTU25, decoder_depth=1)
+    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+        model(torch.randn(2, 3, 16, 25, 2).double())

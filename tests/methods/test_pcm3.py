@@ -719,4 +719,4 @@ def test_fit_follows_the_preset_and_its_options(monkeypatch: pytest.MonkeyPatch)
     model = PCM3.from_preset("small", KINECT20, persons=1)
     assert model.fit(None, epochs=3) is model
     PCM3(GRUEncoder(NTU25, hidden=4), NTU25, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
-    assert used == [replace(get_preset("small").train, epochs=3), TrainConfig(epochs=3)]
+    assert used == [get_preset("small").train.scaled_to(3), TrainConfig().scaled_to(3)]

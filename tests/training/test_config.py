@@ -211,6 +211,21 @@ def test_masking_of_single_joints() -> None:
     assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 8, True)
 
 
+def test_settings_that_an_encoder_does_not_have() -> None:
+    for encoder, name, value in (
+        ("transformer", "direction", "forward"),
+        ("stgcn", "direction", "bidirectional"),
+        ("stgcn", "layers", 7),
+    ):
+        with pytest.raises(ValueError, match=f"{name} has no effect on the encoder {encoder}: "):
+            PCM3Config(encoder=encoder, **{name: value})
+        PCM3Config(**{name: value})
+    assert (
+        len(PCM3Config(encoder="transformer", hidden=16, layers=2).build(NTU25, 1).encoder.blocks)
+        == 2
+    )
+
+
 def test_from_preset_takes_changes() -> None:
     model = PCM3.from_preset("small", KINECT20, persons=1, hidden=4, positives=())
     assert model.encoder.out_features == 8

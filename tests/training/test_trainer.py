@@ -320,6 +320,19 @@ def test_too_few_sequences(store: Store, batch_size: int, accumulate: int, neede
         fit(new_model(), SkeletonDataset(store), config, quiet=True)
 
 
+def test_data_of_another_order_or_stream_are_refused(store: Store) -> None:
+    turned = NTU25.reordered(NTU25.joints[::-1])
+    last = NTU25.joints[-1]
+    message = rf"'ntu25' \(25 joints\) in its order, got .*: joint 0 is '{last}', not 'spine_base'"
+    with pytest.raises(ValueError, match=message):
+        fit(new_model(), SkeletonDataset(store, skeleton=turned), TRAIN, quiet=True)
+    with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
+        fit(new_model(stream="bone"), SkeletonDataset(store, stream="bone"), TRAIN, quiet=True)
+    renamed = replace(NTU25, joints=tuple(f"marker_{joint}" for joint in NTU25.joints))
+    with pytest.raises(ValueError, match=r"joint 0 is 'spine_base', not 'marker_spine_base'"):
+        fit(MODEL.build(renamed, persons=1), SkeletonDataset(store), TRAIN, quiet=True)
+
+
 def test_monitor_joins_the_metrics(store: Store) -> None:
     seen: list[int] = []
 
@@ -357,7 +370,7 @@ def test_pretraining_sees_the_training_part_alone(store: Store, tmp_path: Path) 
     model = MODEL.build(store.skeleton, persons=1)
     wanted = fit(model, SkeletonDataset(store, training), SMALL.train, quiet=True)
     assert without_speed(records) == without_speed(wanted)
-    assert Run(tmp_path).protocol() == "xsub"
+    assert Run(tmp_path).settings()["protocol"] == "xsub"
     written = Config.from_json((tmp_path / "config.json").read_text())
     assert written == SMALL
 
@@ -452,8 +465,8 @@ def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: P
     wider = replace(MODEL, hidden=5).build(store.skeleton, 1)
     with pytest.raises(ValueError, match=r"model\.parameters is \d+ there and \d+ here"):
         fit(wider, data, SMALL.train, tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="does not say which protocol"):
-        Run(tmp_path).protocol()
+    with pytest.raises(ValueError, match="does not hold the settings of its model"):
+        Run(tmp_path).load_config()
 
 
 def test_a_run_needs_a_folder_of_its_own(store: Store, tmp_path: Path) -> None:

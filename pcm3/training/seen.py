@@ -1,0 +1,55 @@
+"""Which recordings an encoder was trained on, so that a test on them does not go unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.training.run import Run
+
+
+def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
+    """What a run's ``config.json`` says about a store that it is trained on."""
+    return {"store": store.path.resolve().name, "protocol": protocol, **_identity(store)}
+
+
+def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int:
+    """How many of these sequences of a store were trained on.
+
+    A store is known again by its number of sequences and frames, wherever it lies.
+    """
+    trained = np.zeros(len(store), dtype=bool)
+    for each in _of_store(seen, store):
+        trained[split(store, each["protocol"])[0]] = True
+    return int(trained[np.asarray(indices)].sum())
+
+
+def own_protocol(run: Run, store: Store) -> str | None:
+    """The protocol that a run was trained under on this store, or else on its own; None if unknown.
+
+    Raises:
+        ValueError: If its stores had different ones and this is none of them.
+    """
+    settings = run.settings()
+    known: list[dict[str, Any]] = _of_store(settings.get("seen") or [], store)
+    protocol: str | None = known[-1]["protocol"] if known else settings.get("protocol")
+    if protocol is not None and " " in protocol:
+        raise ValueError(
+            f"{run.path} was trained under the protocols {protocol}, one for each store, and "
+            f"{store.path} is none of them; give a --protocol"
+        )
+    return protocol
+
+
+def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+    identity = _identity(store)
+    return [each for each in seen if {name: each[name] for name in identity} == identity]
+
+
+def _identity(store: Store) -> dict[str, int]:
+    return {"sequences": len(store), "frames": int(store.lengths.sum())}
