@@ -114,7 +114,8 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyP
     ]  # fmt: skip
     assert learning_rate(used[0], 79) == pytest.approx(10 * learning_rate(used[0], 80))
     short = get_preset("small-mamp").train.scaled_to(10)
-    assert learning_rate(short, 0.5) == pytest.approx(short.lr)
+    assert short.warmup_epochs == 0.25
+    assert learning_rate(short, 0.25) == pytest.approx(short.lr)
     with pytest.raises(ValueError, match="expected epochs >= 0, got -1"):
         model.fit(None, epochs=-1)
 
