@@ -236,7 +236,7 @@ def test_epochs_alone_keep_the_shape_of_the_schedule(folder: Path, tmp_path: Pat
         assert main(pretrain(folder / "store", tmp_path / name, *more)) == 0
         train = Run(tmp_path / name).load_config().train
         assert (train.epochs, train.drop_epoch) == wanted
-    for name, more, warm in (("e", [], 0.05), ("f", ["--train.drop_epoch=1"], 10)):
+    for name, more, warm in (("e", [], 0.025), ("f", ["--train.drop_epoch=1"], 10)):
         out = ["--data", f"{folder}/store", "--out", f"{tmp_path}/{name}"]
         assert main(["pretrain", *MAMP_SMALL, *out, *more]) == 0
         assert Run(tmp_path / name).load_config().train.warmup_epochs == pytest.approx(warm)
