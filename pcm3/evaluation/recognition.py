@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.knn import nearest_labels, rank, vote
-from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
+from pcm3.evaluation.linear import SGDProbe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
     class_means,
@@ -65,18 +66,28 @@ def linear_scores(
     """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
     classes = len(test.class_names)
-    test_features = extract_features(pretrained, test).values
+    probe = fit_probe(pretrained, training, classes, solver, recipe, regularization)
+    return probe(extract_features(pretrained, test).values)
+
+
+def fit_probe(
+    pretrained: Pretrained,
+    training: ClipDataset,
+    classes: int,
+    solver: Solver = "logistic",
+    recipe: SGDProbe | None = None,
+    regularization: float = 1.0,
+) -> Callable[[Tensor], Tensor]:
+    """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
+    if solver == "logistic":
+        return fit_logistic(extract_features(pretrained, training), classes, regularization)
     recipe = recipe or SGDProbe()
-    if solver == "sgd":
-        generator = torch.Generator().manual_seed(recipe.seed)
-        return sgd_probe(
-            lambda: extract_random_crops(pretrained, training, generator),
-            test_features,
-            classes,
-            recipe,
-        )
-    features = extract_features(pretrained, training)
-    return logistic_probe(features, test_features, classes, regularization)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    width = pretrained.encoder.out_features
+    classifier = train_classifier(
+        lambda: extract_random_crops(pretrained, training, generator), width, classes, recipe
+    )
+    return classifier.requires_grad_(False)
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
