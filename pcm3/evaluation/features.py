@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pcm3.augment import TemporalCropResize
-from pcm3.data.dataset import Batch, SkeletonDataset, check_joints, collate
+from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_joints, collate
 from pcm3.data.store import Store
 from pcm3.hub import Pretrained
 from pcm3.methods.features import sequence_features
@@ -31,7 +31,7 @@ class Features(NamedTuple):
 
 
 def extract_features(
-    pretrained: Pretrained, dataset: SkeletonDataset, batch_size: int = 256
+    pretrained: Pretrained, dataset: ClipDataset, batch_size: int = 256
 ) -> Features:
     """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
 
@@ -59,7 +59,7 @@ def extract_features(
 @torch.no_grad()
 def extract_random_crops(
     pretrained: Pretrained,
-    dataset: SkeletonDataset,
+    dataset: ClipDataset,
     generator: torch.Generator,
     batch_size: int = 256,
 ) -> Features:
@@ -81,7 +81,7 @@ def extract_random_crops(
     return Features(torch.cat(values), torch.cat(labels))
 
 
-def _batches(dataset: SkeletonDataset, batch_size: int) -> Iterator[Batch]:
+def _batches(dataset: ClipDataset, batch_size: int) -> Iterator[Batch]:
     yield from DataLoader(dataset, batch_size, collate_fn=collate)
 
 
@@ -100,7 +100,7 @@ def dataset_for(
     return dataset
 
 
-def check_data(pretrained: Pretrained, dataset: SkeletonDataset) -> None:
+def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     """Require the joints, persons and normalization that the encoder was trained on.
 
     Raises:

@@ -50,9 +50,19 @@ def sgd_probe(
     Returns:
         Scores ``(N, classes)``, the logits.
     """
+    classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
+    with torch.no_grad():
+        scores: Tensor = classifier(test)
+    return scores
+
+
+def train_classifier(
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: SGDProbe
+) -> Classifier:
+    """The linear classifier of ``sgd_probe``, for features of this width."""
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
-    classifier = Classifier(test.shape[1], classes)
+    classifier = Classifier(width, classes)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.drops))
     for _ in range(recipe.epochs):
@@ -63,9 +73,7 @@ def sgd_probe(
             loss.backward()
             optimizer.step()
         schedule.step()
-    with torch.no_grad():
-        scores: Tensor = classifier(test)
-    return scores
+    return classifier
 
 
 def logistic_probe(
@@ -83,14 +91,27 @@ def logistic_probe(
         Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
         part lacks.
     """
+    return fit_logistic(training, classes, regularization)(test)
+
+
+def fit_logistic(
+    training: Features, classes: int, regularization: float = 1.0
+) -> Callable[[Tensor], Tensor]:
+    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores."""
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
     )
     classifier.fit(training.values.numpy(), training.labels.numpy())
-    # not predict_log_proba, which gives -inf where a probability is below float32's smallest
-    margins = torch.as_tensor(classifier.decision_function(test.numpy()), dtype=torch.float32)
-    if margins.ndim == 1:  # of two classes, the second's
-        margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
-    scores = torch.full((len(test), classes), -torch.inf)
-    scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)
-    return scores
+
+    def score(features: Tensor) -> Tensor:
+        # not predict_log_proba, which gives -inf where a probability is below float32's smallest
+        margins = torch.as_tensor(
+            classifier.decision_function(features.numpy()), dtype=torch.float32
+        )
+        if margins.ndim == 1:  # of two classes, the second's
+            margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
+        scores = torch.full((len(features), classes), -torch.inf)
+        scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)
+        return scores
+
+    return score

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.features import extract_features, extract_random_crops
-from pcm3.evaluation.knn import nearest_labels
-from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
-from pcm3.evaluation.metrics import accuracy, per_class_accuracy
+from pcm3.evaluation.knn import nearest_labels, rank, vote
+from pcm3.evaluation.linear import SGDProbe, fit_logistic, train_classifier
+from pcm3.evaluation.metrics import (
+    accuracy,
+    class_means,
+    confusion_matrix,
+    per_class_accuracy,
+)
 from pcm3.hub import Pretrained
 
 Solver = Literal["logistic", "sgd"]
@@ -37,7 +45,8 @@ def evaluate_linear(
         regularization: Of ``"logistic"``: the inverse strength of its L2 penalty.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions.
+        ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
+        the true classes), ``predicted`` and ``labels`` of each sequence.
 
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
@@ -57,24 +66,33 @@ def linear_scores(
     """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
     classes = len(test.class_names)
-    test_features = extract_features(pretrained, test).values
+    probe = fit_probe(pretrained, training, classes, solver, recipe, regularization)
+    return probe(extract_features(pretrained, test).values)
+
+
+def fit_probe(
+    pretrained: Pretrained,
+    training: ClipDataset,
+    classes: int,
+    solver: Solver = "logistic",
+    recipe: SGDProbe | None = None,
+    regularization: float = 1.0,
+) -> Callable[[Tensor], Tensor]:
+    """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
+    if solver == "logistic":
+        return fit_logistic(extract_features(pretrained, training), classes, regularization)
     recipe = recipe or SGDProbe()
-    if solver == "sgd":
-        generator = torch.Generator().manual_seed(recipe.seed)
-        return sgd_probe(
-            lambda: extract_random_crops(pretrained, training, generator),
-            test_features,
-            classes,
-            recipe,
-        )
-    features = extract_features(pretrained, training)
-    return logistic_probe(features, test_features, classes, regularization)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    width = pretrained.encoder.out_features
+    classifier = train_classifier(
+        lambda: extract_random_crops(pretrained, training, generator), width, classes, recipe
+    )
+    return classifier.requires_grad_(False)
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """``top1`` and ``per_class`` accuracies of scores ``(N, classes)`` for a test part."""
-    labels = torch.as_tensor(test.labels)
-    return _summary(scores.argmax(dim=1), labels, len(test.class_names))
+    """What ``evaluate_linear`` returns, of scores ``(N, classes)`` for a test part."""
+    return summarize_labels(scores.argmax(dim=1), test)
 
 
 def evaluate_knn(
@@ -83,7 +101,8 @@ def evaluate_knn(
     """Nearest-neighbour retrieval with the features of a frozen encoder.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions.
+        ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
+        the true classes), ``predicted`` and ``labels`` of each sequence.
 
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
@@ -92,7 +111,111 @@ def evaluate_knn(
     gallery = extract_features(pretrained, training)
     queries = extract_features(pretrained, test)
     predicted = nearest_labels(gallery.values, gallery.labels, queries.values, k)
-    return _summary(predicted, queries.labels, len(test.class_names))
+    return summarize_labels(predicted, test)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What is asked of the neighbours of a test sequence."""
+
+    k: int = 5
+    """Neighbours that vote, beside the nearest alone."""
+    recall_at: tuple[int, ...] = (1, 5, 10)
+    """Numbers of neighbours among which one of the right class is looked for."""
+    examples: int = 6
+    """Test sequences whose nearest neighbours are listed."""
+    seed: int = 0
+    """Which ones."""
+
+    def __post_init__(self) -> None:
+        for name, low, least in (
+            ("k", self.k, 1),
+            ("recall_at", min(self.recall_at, default=1), 1),
+            ("examples", self.examples, 0),
+        ):
+            if low < least:
+                raise ValueError(f"expected {name} >= {least}, got {low}")
+
+
+def evaluate_retrieval(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Retrieval = Retrieval(),
+) -> dict[str, Any]:
+    """Look the test sequences up among the training sequences, by cosine similarity.
+
+    Args:
+        pretrained: The encoder and how it wants its clips.
+        training: Labelled gallery.
+        test: Labelled queries.
+        settings: How many neighbours count.
+
+    Returns:
+        Fractions: ``top1`` (the nearest has the right label) and its ``per_class``, as
+        ``evaluate_knn`` gives them; ``vote`` (the label that most of k neighbours have); ``map``
+        (mean average precision, everything of the query's class being relevant);
+        ``recall_at_K`` (share of queries with their class among the first K neighbours, of which
+        there are no more than the gallery holds). ``details``: those of ``evaluate_knn``,
+        ``per_class`` of every figure, and ``examples``: the store's indices of a query and of
+        its five nearest neighbours, with their similarity and whether they hit.
+
+    Raises:
+        ValueError: If a sequence has no label, the data do not fit the encoder, or fewer than k
+            sequences are there to vote.
+    """
+    check_labels(training, test)
+    gallery = extract_features(pretrained, training)
+    queries = extract_features(pretrained, test)
+    depth = max(settings.k, min(len(training), max(_SHOWN, *settings.recall_at)))
+    neighbours, similarity, precision = rank(
+        gallery.values, gallery.labels, queries.values, queries.labels, depth
+    )
+    found = gallery.labels[neighbours]
+    hits = found == queries.labels[:, None]
+    each = {
+        "vote": vote(found[:, : settings.k], similarity[:, : settings.k]) == queries.labels,
+        "map": precision,
+        **{f"recall_at_{k}": hits[:, :k].any(dim=1) for k in settings.recall_at},
+    }
+    summary = summarize_labels(found[:, 0], test)
+    classes = len(test.class_names)
+    summary |= {name: float(values.double().mean()) for name, values in each.items()}
+    rng = np.random.default_rng(settings.seed)
+    shown = rng.permutation(len(test))[: settings.examples].tolist()
+    summary["details"] |= {
+        "per_class": {
+            "top1": summary["per_class"],
+            **{name: class_means(each[name], queries.labels, classes) for name in each},
+        },
+        "examples": [
+            {
+                "query": int(test.indices[row]),
+                "neighbours": training.indices[neighbours[row, :_SHOWN].numpy()].tolist(),
+                "similarity": similarity[row, :_SHOWN].tolist(),
+                "hits": hits[row, :_SHOWN].tolist(),
+            }
+            for row in shown
+        ],
+    }
+    return summary
+
+
+_SHOWN = 5  # neighbours of an example
+
+
+def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:
+    """What ``evaluate_linear`` returns, of predicted labels ``(N,)`` for a test part."""
+    labels, classes = torch.as_tensor(test.labels), len(test.class_names)
+    return {
+        "top1": accuracy(predicted, labels),
+        "per_class": per_class_accuracy(predicted, labels, classes),
+        "details": {
+            "confusion": confusion_matrix(predicted, labels, classes),
+            "predicted": predicted.tolist(),
+            "labels": labels.tolist(),
+        },
+    }
 
 
 def check_labels(*datasets: SkeletonDataset) -> None:
@@ -108,10 +231,3 @@ def check_labels(*datasets: SkeletonDataset) -> None:
                 f"expected labelled sequences, but in {dataset.store.path} sequence {index} has "
                 "no label"
             )
-
-
-def _summary(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> dict[str, Any]:
-    return {
-        "top1": accuracy(predicted, labels),
-        "per_class": per_class_accuracy(predicted, labels, classes),
-    }

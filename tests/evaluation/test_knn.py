@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
@@ -16,8 +19,8 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.knn import nearest_labels
-from pcm3.evaluation.recognition import evaluate_knn
+from pcm3.evaluation.knn import nearest_labels, rank, vote
+from pcm3.evaluation.recognition import Retrieval, evaluate_knn, evaluate_retrieval
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -100,6 +103,60 @@ def test_chunk_must_be_positive() -> None:
         nearest_labels(GALLERY, LABELS, GALLERY, chunk=0)
 
 
+# --- the whole order ---------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    gallery=st.integers(1, 14),
+    queries=st.integers(1, 7),
+    chunk=st.integers(1, 8),
+    seed=st.integers(0, 10_000),
+    data=st.data(),
+)
+def test_ranking_equals_a_slow_one_with_many_ties(
+    gallery: int, queries: int, chunk: int, seed: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, gallery))
+    rng = np.random.default_rng(seed)
+    points = np.eye(4)[rng.integers(0, 4, gallery)] * rng.integers(1, 4, (gallery, 1))
+    asked = rng.integers(1, 9, (queries, 4)).astype(float)
+    labels, wanted = rng.integers(0, 3, gallery), rng.integers(0, 3, queries)
+    found = rank(*map(torch.from_numpy, (points, labels, asked, wanted)), k=k, chunk=chunk)
+    cosines = asked / np.linalg.norm(asked, axis=1, keepdims=True) @ np.sign(points).T
+    assert found.neighbours.shape == found.similarity.shape == (queries, k)
+    for query, row in enumerate(cosines):
+        best = np.sort(row)[::-1][:k]
+        np.testing.assert_allclose(found.similarity[query], best, atol=1e-6)
+        np.testing.assert_allclose(row[found.neighbours[query]], best, atol=1e-6)
+        assert len(set(found.neighbours[query].tolist())) == k
+        relevant = labels == wanted[query]
+        precision = average_precision_score(relevant, row.round(9)) if relevant.any() else 0
+        assert float(found.average_precision[query]) == pytest.approx(precision)
+
+
+def test_average_precision_by_hand() -> None:
+    """Relevant ones come first, third and fourth; the last two are equally similar."""
+    gallery = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [1.0, 1.0]])
+    labels = torch.tensor([1, 0, 1, 1])
+    one = rank(gallery, labels, torch.tensor([[2.0, 0.0]]), torch.tensor([1]), k=4)
+    assert one.neighbours[0, :2].tolist() == [0, 1]
+    assert float(one.average_precision) == pytest.approx((1 / 1 + 3 / 4 + 3 / 4) / 3)
+    absent = rank(gallery, labels, torch.tensor([[2.0, 0.0]]), torch.tensor([7]))
+    assert float(absent.average_precision) == 0
+
+
+def test_ranking_needs_a_label_for_each_query() -> None:
+    with pytest.raises(ValueError, match=r"expected 6 query labels, got \(5,\)"):
+        rank(GALLERY, LABELS, GALLERY, LABELS[:5])
+
+
+def test_votes() -> None:
+    labels = torch.tensor([[2, 0, 0], [2, 0, 1], [1, 1, 0]])
+    cosines = torch.tensor([[1.0, -1.0, -1.0], [0.1, 0.3, 0.2], [0.1, 0.1, 0.9]])
+    assert vote(labels, cosines).tolist() == [0, 0, 1]
+
+
 # --- on a store -----------------------------------------------------------------------------------
 
 
@@ -139,6 +196,88 @@ def test_evaluation_equals_brute_force_on_the_features(
     assert metrics["per_class"] == pytest.approx(
         [right[test.labels == label].mean() for label in range(3)]
     )
+
+
+def test_evaluation_tells_what_was_taken_for_what(store: Store, pretrained: Pretrained) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    metrics = evaluate_knn(pretrained, training, test)
+    details = metrics["details"]
+    assert details["labels"] == test.labels.tolist()
+    counts = np.zeros((3, 3), int)
+    for label, predicted in zip(details["labels"], details["predicted"], strict=True):
+        counts[label, predicted] += 1
+    assert details["confusion"] == counts.tolist()
+    assert counts.trace() / len(test) == pytest.approx(metrics["top1"])
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_retrieval_equals_a_slow_one(store: Store, pretrained: Pretrained, k: int) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    chosen = Retrieval(k=k, recall_at=(2, 500), examples=3, seed=1)
+    metrics = evaluate_retrieval(pretrained, training, test, chosen)
+    assert metrics == evaluate_retrieval(pretrained, training, test, chosen)
+    once = evaluate_knn(pretrained, training, test)
+    assert (metrics["top1"], metrics["per_class"]) == (once["top1"], once["per_class"])
+    voted = evaluate_knn(pretrained, training, test, k)
+    assert metrics["vote"] == pytest.approx(voted["top1"])
+
+    gallery, queries = (extract_features(pretrained, part) for part in (training, test))
+    points = gallery.values.double() / gallery.values.double().norm(dim=1, keepdim=True)
+    precision, hits = [], []
+    for query, label in zip(queries.values.double(), test.labels, strict=True):
+        order = (-(points @ query)).argsort().numpy()
+        right = training.labels[order] == label
+        found = [right[: at + 1].mean() for at in range(len(right)) if right[at]]
+        precision.append(np.mean(found))
+        hits.append(bool(right[:2].any()))
+    assert metrics["map"] == pytest.approx(np.mean(precision))
+    assert metrics["recall_at_2"] == pytest.approx(np.mean(hits))
+    assert metrics["recall_at_500"] == 1
+    by_class = metrics["details"]["per_class"]
+    assert by_class["vote"] == pytest.approx(voted["per_class"])
+    for label in range(3):
+        ours = test.labels == label
+        assert by_class["map"][label] == pytest.approx(np.mean(np.array(precision)[ours]))
+        assert by_class["recall_at_2"][label] == pytest.approx(np.mean(np.array(hits)[ours]))
+
+
+def test_examples_name_sequences_of_the_store(store: Store, pretrained: Pretrained) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    draws = []
+    for seed in (0, 1):
+        settings_ = Retrieval(examples=4, seed=seed)
+        examples = evaluate_retrieval(pretrained, training, test, settings_)["details"]["examples"]
+        assert len({example["query"] for example in examples}) == 4
+        for example in examples:
+            assert example["query"] in test.indices
+            assert len(example["neighbours"]) == 5
+            assert np.isin(example["neighbours"], training.indices).all()
+            assert example["similarity"] == sorted(example["similarity"], reverse=True)
+            labels = store.labels[example["neighbours"]]
+            assert example["hits"] == (labels == store.labels[example["query"]]).tolist()
+        draws.append([example["query"] for example in examples])
+    assert draws[0] != draws[1]
+    json.dumps(examples)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"k": 0}, "expected k >= 1, got 0"),
+        ({"recall_at": (5, 0)}, "expected recall_at >= 1, got 0"),
+        ({"examples": -1}, "expected examples >= 0, got -1"),
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Retrieval(**wrong)
+
+
+def test_more_votes_than_sequences(store: Store, pretrained: Pretrained) -> None:
+    few = SkeletonDataset(store, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"expected k in \[1, 3\], got 4"):
+        evaluate_retrieval(pretrained, few, few, Retrieval(k=4))
+    assert evaluate_retrieval(pretrained, few, few, Retrieval(k=3))["recall_at_10"] == 1
 
 
 def test_every_sequence_finds_itself(store: Store, pretrained: Pretrained) -> None:

@@ -21,7 +21,12 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
-from pcm3.evaluation.metrics import accuracy, per_class_accuracy
+from pcm3.evaluation.metrics import (
+    accuracy,
+    class_means,
+    confusion_matrix,
+    per_class_accuracy,
+)
 from pcm3.evaluation.recognition import evaluate_linear
 from pcm3.heads import Classifier
 from pcm3.hub import Pretrained
@@ -139,6 +144,26 @@ def test_accuracies_by_hand() -> None:
     assert per_class_accuracy(predicted, labels, 4) == pytest.approx([1, 1, 1 / 3, None])
 
 
+def test_means_and_confusion_by_hand() -> None:
+    predicted, labels = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 2, 2])
+    assert confusion_matrix(predicted, labels, 4) == [
+        [1, 0, 0, 0],
+        [0, 1, 0, 0],
+        [1, 1, 1, 0],
+        [0, 0, 0, 0],
+    ]
+    values = torch.tensor([0.5, 0.25, 0.1, 0.2, 0.6])
+    assert class_means(values, labels, 4) == pytest.approx([0.5, 0.25, 0.3, None])
+
+
+def test_confusion_of_what_is_no_class() -> None:
+    good, bad = torch.tensor([0, 1]), torch.tensor([1, 2])
+    with pytest.raises(ValueError, match=r"expected predictions in \[0, 2\), got 1 to 2"):
+        confusion_matrix(bad, good, 2)
+    with pytest.raises(ValueError, match=r"expected labels in \[0, 2\), got -1 to 0"):
+        confusion_matrix(good, good - 1, 2)
+
+
 @pytest.mark.parametrize(("predicted", "labels"), [(3, 4), (0, 0)])
 def test_accuracy_of_nothing(predicted: int, labels: int) -> None:
     with pytest.raises(ValueError, match=rf"got \({predicted},\) and \({labels},\)"):
@@ -178,6 +203,9 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
     assert metrics["per_class"] == pytest.approx(
         [right[parts[1].labels == label].mean() for label in range(3)]
     )
+    assert metrics["details"]["predicted"] == predicted.tolist()
+    assert metrics["details"]["labels"] == test.labels.tolist()
+    assert metrics["details"]["confusion"] == confusion_matrix(predicted, test.labels, 3)
 
 
 def test_sgd_evaluation_repeats_and_beats_chance(

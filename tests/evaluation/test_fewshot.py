@@ -1,0 +1,216 @@
+"""Few-shot episodes: how they are drawn, and accuracies against a slow re-computation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import normalize
+from sklearn.svm import SVC
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation import fewshot
+from pcm3.evaluation.features import Features, extract_features
+from pcm3.evaluation.fewshot import (
+    NTU120_UNSEEN_CLASSES,
+    FewShot,
+    draw_episodes,
+    evaluate_fewshot,
+)
+from pcm3.hub import Pretrained
+from pcm3.skeleton import NTU25
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=72, classes=6, frames=(10, 20))
+
+
+@pytest.fixture(scope="module")
+def data(store: Store) -> SkeletonDataset:
+    return SkeletonDataset(store)
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Pretrained:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
+    return Pretrained(encoder, NTU25, "joint", 16)
+
+
+# --- episodes -------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    ways=st.integers(2, 5),
+    shots=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    queries=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+)
+def test_episodes_are_disjoint_and_of_distinct_classes(
+    ways: int, shots: list[int], queries: int, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat([3, 1, 8, 2, 5, 9], 10))
+    chosen = FewShot(ways, tuple(shots), queries, episodes=8, seed=seed)
+    episodes = list(draw_episodes(labels, [1, 2, 3, 5, 8], chosen))
+    assert len(episodes) == 8
+    for support, query in episodes:
+        assert support.shape == (ways, max(shots))
+        assert query.shape == (ways, queries)
+        rows = np.concatenate([support, query], axis=1)
+        assert len(np.unique(rows)) == rows.size
+        classes = labels[rows]
+        assert (classes == classes[:, :1]).all()
+        assert len(set(classes[:, 0])) == ways
+        assert 9 not in classes
+    again = draw_episodes(labels, [1, 2, 3, 5, 8], chosen)
+    for first, second in zip(episodes, again, strict=True):
+        np.testing.assert_array_equal(np.hstack(first), np.hstack(second))
+
+
+def test_classes_and_sequences_are_drawn_evenly() -> None:
+    labels = np.repeat(np.arange(6), 12)
+    count = np.zeros(72)
+    episodes = list(draw_episodes(labels, list(range(6)), FewShot(3, (2,), 4, episodes=1500)))
+    for support, query in episodes:
+        count[support] += 1
+        count[query] += 1
+    assert abs(count / 1500 - 3 / 6 * 6 / 12).max() < 0.05
+    other = next(draw_episodes(labels, list(range(6)), FewShot(3, (2,), 4, seed=1)))
+    assert not np.array_equal(np.hstack(other), np.hstack(episodes[0]))
+
+
+# --- accuracies -----------------------------------------------------------------------------------
+
+
+def test_accuracies_equal_a_slow_computation(pretrained: Pretrained, data: SkeletonDataset) -> None:
+    chosen = FewShot(ways=4, shots=(2, 5), queries=6, episodes=12, classes=(5, 0, 1, 2, 4), seed=3)
+    result = evaluate_fewshot(pretrained, data, data, chosen)
+    assert result == evaluate_fewshot(pretrained, data, data, chosen)
+    assert result["details"]["classes"] == [0, 1, 2, 4, 5]
+    features = normalize(extract_features(pretrained, data).values.double().numpy())
+    models = {
+        "svm": SVC(kernel="linear", C=1, break_ties=True),
+        "centroid": NearestCentroid(),
+        "logistic": LogisticRegression(C=1),
+    }
+    for shots in (2, 5):
+        for name, model in models.items():
+            shares = []
+            for support, query in draw_episodes(data.labels, [0, 1, 2, 4, 5], chosen):
+                examples = support[:, :shots].ravel()
+                model.fit(features[examples], data.labels[examples])
+                right = model.predict(features[query.ravel()]) == data.labels[query.ravel()]
+                shares.append(right.mean())
+            key = f"{name}_{shots}shot"
+            assert result["details"]["episodes"][key] == pytest.approx(shares)
+            assert result[key] == pytest.approx(np.mean(shares))
+            half = 1.96 * np.sqrt(np.mean((shares - np.mean(shares)) ** 2) / 12)
+            assert result[f"{key}_ci95"] == pytest.approx(half)
+            assert 0 < half < 0.2
+    assert result["svm_5shot"] > 0.5
+    json.dumps(result)
+
+
+def known(monkeypatch: pytest.MonkeyPatch, data: SkeletonDataset, separation: float) -> None:
+    """Features along an axis for each class, of any length."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(len(data), 8, generator=generator)
+    values[torch.arange(len(data)), torch.from_numpy(data.labels)] += separation
+    values *= 10 ** torch.empty(len(data), 1).uniform_(-3, 3, generator=generator)
+    made = Features(values, torch.from_numpy(data.labels))
+    monkeypatch.setattr(fewshot, "extract_features", lambda *_: made)
+
+
+def test_separable_classes_and_noise(
+    monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset
+) -> None:
+    chosen = FewShot(ways=5, shots=(1, 5), queries=7, episodes=60)
+    known(monkeypatch, data, 40)
+    result = evaluate_fewshot(pretrained, data, data, chosen)
+    names = [f"{each}_{shots}shot" for each in chosen.classifiers for shots in (1, 5)]
+    assert result.keys() == {*names, *(f"{name}_ci95" for name in names), "details"}
+    assert all(result[name] == 1 and result[f"{name}_ci95"] == 0 for name in names)
+    known(monkeypatch, data, 0)
+    result = evaluate_fewshot(pretrained, data, data, chosen)
+    assert all(abs(result[name] - 0.2) < 0.05 for name in names)
+
+
+def test_one_shot_svm_is_the_nearest_example(
+    monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset
+) -> None:
+    known(monkeypatch, data, 2)
+    chosen = FewShot(ways=2, shots=(1,), queries=11, episodes=40, classifiers=("svm", "centroid"))
+    result = evaluate_fewshot(pretrained, data, data, chosen)
+    assert result["svm_1shot"] == result["centroid_1shot"]
+
+
+# --- classes --------------------------------------------------------------------------------------
+
+
+def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, store: Store) -> None:
+    kept = np.flatnonzero((store.labels != 2) | (np.arange(len(store)) < 40))
+    few = SkeletonDataset(store, kept)
+    chosen = FewShot(ways=3, shots=(2,), queries=10, episodes=2)
+    details = evaluate_fewshot(pretrained, few, few, chosen)["details"]
+    assert details["classes"] == [0, 1, 3, 4, 5]
+    assert details["left_out"] == [2]
+    count = int((few.labels == 2).sum())
+    asked = FewShot(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
+    message = rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of 2"
+    with pytest.raises(ValueError, match=f"{message}, 0 of 77"):
+        evaluate_fewshot(pretrained, few, few, asked)
+
+
+def test_too_few_classes(pretrained: Pretrained, data: SkeletonDataset) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"at least 5 classes with 20 sequences \(5 shots and 15 queries\), got 0; the "
+        "largest class of the test part has 12",
+    ):
+        evaluate_fewshot(pretrained, data, data)
+    with pytest.raises(ValueError, match=r"at least 5 classes with 7 sequences .*, got 2"):
+        evaluate_fewshot(pretrained, data, data, FewShot(shots=(2,), queries=5, classes=(1, 2)))
+
+
+def test_sequences_without_a_label(pretrained: Pretrained, store: Store) -> None:
+    bad = SkeletonDataset(store)
+    bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
+    with pytest.raises(ValueError, match="sequence 5 has no label"):
+        evaluate_fewshot(pretrained, bad, bad)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ways": 1}, "expected ways >= 2, got 1"),
+        ({"shots": (5, 0)}, "expected shots >= 1, got 0"),
+        ({"shots": ()}, "expected shots >= 1, got 0"),
+        ({"queries": 0}, "expected queries >= 1, got 0"),
+        ({"episodes": 0}, "expected episodes >= 1, got 0"),
+        ({"classifiers": ("svm", "tree")}, "among svm, centroid, logistic, got .*tree"),
+        ({"classifiers": ()}, "among svm, centroid, logistic, got"),
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FewShot(**wrong)
+
+
+def test_published_classes() -> None:
+    assert len(set(NTU120_UNSEEN_CLASSES)) == 23
+    assert list(NTU120_UNSEEN_CLASSES) == sorted(NTU120_UNSEEN_CLASSES)
+    assert NTU120_UNSEEN_CLASSES[0] >= 60  # NTU RGB+D 60 has 0 to 59
+    assert NTU120_UNSEEN_CLASSES[-4:] == (111, 113, 114, 115)
