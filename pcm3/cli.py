@@ -300,72 +300,101 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    """Evaluate a run's encoder, or several together: linear, knn."""
-    from tyro.conf import Positional  # noqa: PLC0415
+    """Evaluate an encoder on a downstream task, or on all that the data support."""
+    import tyro  # noqa: PLC0415
 
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.linear import SGDProbe  # noqa: PLC0415
-    from pcm3.evaluation.runs import evaluate_runs, result_name  # noqa: PLC0415
-    from pcm3.training.run import Run  # noqa: PLC0415
+    from pcm3.evaluation.runs import (  # noqa: PLC0415
+        evaluate_all,
+        evaluate_runs,
+        headline,
+        write_result,
+    )
+    from pcm3.evaluation.tasks import TASKS  # noqa: PLC0415
 
-    def options(
-        task: Positional[Literal["linear", "knn"]],
-        run: tuple[Path, ...],
-        data: Path,
-        protocol: str | None = None,
-        solver: Literal["logistic", "sgd"] = "logistic",
-        sgd: SGDProbe = SGDProbe(),  # noqa: B008
-        weights: tuple[float, ...] | None = None,
-        k: int = 1,
-        json: bool = False,
-    ) -> None:
-        """Measure how well a frozen encoder's features tell actions apart.
-
-        Args:
-            task: linear fits a linear classifier on the training part; knn looks up the nearest
-                training sequence.
-            run: The run folder, or a file that save_encoder wrote; of linear several, usually of
-                joint, bone and motion, whose classifiers' scores are added: logarithms of
-                probabilities, or of solver sgd the logits. The result is written into the first
-                where that is a folder.
-            data: The store.
-            protocol: Training and test part: xsub, xview, fold:K, COLUMN:values; by default the
-                one that the run was trained under. Needed for a file, and for runs that were
-                trained under different ones.
-            solver: Of linear: logistic regression on cached features, or the reference
-                recipe.
-            sgd: Schedule of the reference recipe.
-            weights: Of several runs' scores; equal by default.
-            k: Of knn: neighbours that vote.
-            json: Print the result as JSON on the last line.
-        """
-        store = Store(data)
-        result = evaluate_runs(
-            task, run, store, protocol, solver=solver, sgd=sgd, weights=weights, k=k
-        )
-        protocol, metrics = result["protocol"], result["metrics"]
-        for path, about in zip(run, result["runs"], strict=True):
-            if about["test_sequences_seen"]:
-                print(
-                    f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
-                    f"labels, on {about['test_sequences_seen']} of the {result['test_sequences']} "
-                    "test sequences",
-                    file=sys.stderr,
-                )
-        say = f"{task} {protocol}: top-1 {metrics['top1']:.1%}"
-        if run[0].is_dir():
-            name = result_name(
-                *(task, run, result["store"], protocol), solver=solver, weights=weights, k=k
+    task = arguments[0] if arguments else "--help"
+    if task in ("-h", "--help"):
+        lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
+        print(
+            "\n".join(
+                [
+                    "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
+                    *lines,
+                    f"  {'all':<12}Every task that the store supports, with its default settings.",
+                    "\npcm3 evaluate TASK --help lists the options of a task.",
+                ]
             )
-            say += f"  ({Run(run[0]).write_result(name, result)})"
-        if len(run) > 1:
-            each = zip(run, result["runs"], result["weights"], strict=True)
-            lines = [f"  {path}: top-1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
-            say = "\n".join([*lines, say])
-        rest = {key: result[key] for key in ("protocol", "weights", "runs")}
-        _finish(f"evaluate {task}", metrics, json, say, **rest)
+        )
+        return
+    if task not in (*TASKS, "all"):
+        raise ValueError(f"expected a task among {', '.join(TASKS)}, all; got {task!r}")
 
-    _parse(options, "evaluate", arguments)
+    @dataclass
+    class Options:
+        run: Annotated[
+            tuple[Path, ...],
+            tyro.conf.arg(
+                help="The run folder, where the result is kept, or a file that save_encoder wrote; "
+                "of linear several, whose classifiers' scores are added."
+            ),
+        ]
+        data: Annotated[Path, tyro.conf.arg(help="The store.")]
+        protocol: Annotated[
+            str | None,
+            tyro.conf.arg(
+                help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
+                "one that the run was trained under."
+            ),
+        ] = None
+        json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
+            False
+        )
+
+    if task == "all":
+        Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
+        options = _parse(Options, "evaluate all", arguments[1:])
+        results = evaluate_all(options.run, Store(options.data), options.protocol)
+        metrics = {name: each["metrics"] for name, each in results.items()}
+        _finish("evaluate all", metrics, options.json)
+        return
+
+    settings_type: Any = TASKS[task].settings
+
+    @dataclass
+    class TaskOptions(Options):
+        settings: Annotated[settings_type, tyro.conf.arg(name="")] = field(
+            default_factory=settings_type
+        )
+
+    @dataclass
+    class FusionOptions(TaskOptions):
+        weights: Annotated[
+            tuple[float, ...] | None,
+            tyro.conf.arg(help="Of several runs' scores; equal by default."),
+        ] = None
+
+    kind = FusionOptions if task == "linear" else TaskOptions
+    kind.__doc__ = TASKS[task].about
+    options = _parse(kind, f"evaluate {task}", arguments[1:])
+    store, weights = Store(options.data), getattr(options, "weights", None)
+    result = evaluate_runs(task, options.run, store, options.protocol, options.settings, weights)
+    for path, about in zip(options.run, result["runs"], strict=True):
+        if about["test_sequences_seen"]:
+            print(
+                f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
+                f"labels, on {about['test_sequences_seen']} of the {result['test_sequences']} "
+                "test sequences",
+                file=sys.stderr,
+            )
+    say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
+    file = write_result(task, options.run, result, options.settings, weights)
+    say += f"  ({file})" if file else ""
+    if len(options.run) > 1:
+        each = zip(options.run, result["runs"], result["weights"], strict=True)
+        lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
+        say = "\n".join([*lines, say])
+    rest = {key: result[key] for key in ("protocol", "weights", "runs")}
+    _finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
 
 
 def _features(arguments: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
             f"expected predictions and labels of one shape (N,), got {tuple(predicted.shape)} "
             f"and {tuple(labels.shape)}"
         )
-    return float((predicted == labels).float().mean())
+    return float((predicted == labels).double().mean())
 
 
 def per_class_accuracy(predicted: Tensor, labels: Tensor, classes: int) -> list[float | None]:

@@ -26,7 +26,13 @@ from pcm3.evaluation.altered import (
 )
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.linear import SGDProbe
-from pcm3.evaluation.recognition import Solver, check_labels, fit_probe, summarize_labels
+from pcm3.evaluation.recognition import (
+    Linear,
+    Solver,
+    check_labels,
+    fit_probe,
+    summarize_labels,
+)
 from pcm3.hub import Pretrained
 
 
@@ -80,8 +86,7 @@ def evaluate_occlusion(
     check_labels(training, test)
 
     def fit(dataset: ClipDataset) -> Callable[[Tensor], Tensor]:
-        classes, recipe = len(test.class_names), SGDProbe(seed=settings.seed)
-        return fit_probe(pretrained, dataset, classes, settings.solver, recipe)
+        return fit_probe(pretrained, dataset, len(test.class_names), _linear(settings))
 
     probe = fit(training)
     clean = _judge(pretrained, probe, test, test)
@@ -156,8 +161,7 @@ def evaluate_robustness(
         ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
     check_labels(training, test)
-    classes, recipe = len(test.class_names), SGDProbe(seed=settings.seed)
-    probe = fit_probe(pretrained, training, classes, settings.solver, recipe)
+    probe = fit_probe(pretrained, training, len(test.class_names), _linear(settings))
 
     def top1(dataset: ClipDataset) -> float:
         accuracy: float = _judge(pretrained, probe, dataset, test)["top1"]
@@ -190,6 +194,11 @@ def evaluate_robustness(
     meta = test.store.meta
     details = {"curves": curves, "unit": meta["unit"], "fps": meta["fps"]}
     return {"top1": clean, **means, "details": details}
+
+
+def _linear(settings: Occlusion | Robustness) -> Linear:
+    seeded = SGDProbe(seed=settings.seed) if settings.solver == "sgd" else SGDProbe()
+    return Linear(settings.solver, sgd=seeded)
 
 
 def _judge(

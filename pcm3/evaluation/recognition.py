@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.features import extract_features, extract_random_crops
-from pcm3.evaluation.knn import nearest_labels, rank, vote
+from pcm3.evaluation.knn import rank, vote
 from pcm3.evaluation.linear import SGDProbe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
@@ -25,13 +25,34 @@ from pcm3.hub import Pretrained
 Solver = Literal["logistic", "sgd"]
 
 
+@dataclass(frozen=True)
+class Linear:
+    """How the linear classifier is fitted."""
+
+    solver: Solver = "logistic"
+    """Logistic regression on cached features of the centre crop, in seconds; or the reference
+    recipe, SGD on new random crops every epoch."""
+    regularization: float = 1.0
+    """Of logistic: the inverse strength of its L2 penalty."""
+    sgd: SGDProbe = field(default_factory=SGDProbe)
+    """Schedule of the reference recipe."""
+
+    def __post_init__(self) -> None:
+        if self.solver not in get_args(Solver):
+            raise ValueError(f"expected a solver among {get_args(Solver)}, got {self.solver!r}")
+        if not self.regularization > 0:
+            raise ValueError(f"expected regularization > 0, got {self.regularization}")
+        if self.solver != "sgd" and self.sgd != SGDProbe():
+            raise ValueError("the schedule is of solver sgd, and has no effect on logistic")
+        if self.solver != "logistic" and self.regularization != 1:
+            raise ValueError("regularization is of solver logistic, and has no effect on sgd")
+
+
 def evaluate_linear(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    solver: Solver = "logistic",
-    recipe: SGDProbe | None = None,
-    regularization: float = 1.0,
+    settings: Linear = Linear(),
 ) -> dict[str, Any]:
     """Linear probe of a frozen encoder.
 
@@ -39,10 +60,7 @@ def evaluate_linear(
         pretrained: The encoder and how it wants its clips.
         training: Labelled training part.
         test: Labelled test part.
-        solver: ``"logistic"`` fits once on features of the centre crop, in seconds;
-            ``"sgd"`` is the reference protocol with new random crops every epoch.
-        recipe: Schedule of ``"sgd"``.
-        regularization: Of ``"logistic"``: the inverse strength of its L2 penalty.
+        settings: How the classifier is fitted.
 
     Returns:
         ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
@@ -51,41 +69,32 @@ def evaluate_linear(
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
-    scores = linear_scores(pretrained, training, test, solver, recipe, regularization)
-    return summarize(scores, test)
+    return summarize(linear_scores(pretrained, training, test, settings), test)
 
 
 def linear_scores(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    solver: Solver = "logistic",
-    recipe: SGDProbe | None = None,
-    regularization: float = 1.0,
+    settings: Linear = Linear(),
 ) -> Tensor:
     """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
-    classes = len(test.class_names)
-    probe = fit_probe(pretrained, training, classes, solver, recipe, regularization)
+    probe = fit_probe(pretrained, training, len(test.class_names), settings)
     return probe(extract_features(pretrained, test).values)
 
 
 def fit_probe(
-    pretrained: Pretrained,
-    training: ClipDataset,
-    classes: int,
-    solver: Solver = "logistic",
-    recipe: SGDProbe | None = None,
-    regularization: float = 1.0,
+    pretrained: Pretrained, training: ClipDataset, classes: int, settings: Linear = Linear()
 ) -> Callable[[Tensor], Tensor]:
     """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
-    if solver == "logistic":
-        return fit_logistic(extract_features(pretrained, training), classes, regularization)
-    recipe = recipe or SGDProbe()
-    generator = torch.Generator().manual_seed(recipe.seed)
+    if settings.solver == "logistic":
+        features = extract_features(pretrained, training)
+        return fit_logistic(features, classes, settings.regularization)
+    generator = torch.Generator().manual_seed(settings.sgd.seed)
     width = pretrained.encoder.out_features
     classifier = train_classifier(
-        lambda: extract_random_crops(pretrained, training, generator), width, classes, recipe
+        lambda: extract_random_crops(pretrained, training, generator), width, classes, settings.sgd
     )
     return classifier.requires_grad_(False)
 
@@ -93,25 +102,6 @@ def fit_probe(
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
     """What ``evaluate_linear`` returns, of scores ``(N, classes)`` for a test part."""
     return summarize_labels(scores.argmax(dim=1), test)
-
-
-def evaluate_knn(
-    pretrained: Pretrained, training: SkeletonDataset, test: SkeletonDataset, k: int = 1
-) -> dict[str, Any]:
-    """Nearest-neighbour retrieval with the features of a frozen encoder.
-
-    Returns:
-        ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
-        the true classes), ``predicted`` and ``labels`` of each sequence.
-
-    Raises:
-        ValueError: If a sequence has no label, or the data do not fit the encoder.
-    """
-    check_labels(training, test)
-    gallery = extract_features(pretrained, training)
-    queries = extract_features(pretrained, test)
-    predicted = nearest_labels(gallery.values, gallery.labels, queries.values, k)
-    return summarize_labels(predicted, test)
 
 
 @dataclass(frozen=True)
@@ -137,7 +127,7 @@ class Retrieval:
                 raise ValueError(f"expected {name} >= {least}, got {low}")
 
 
-def evaluate_retrieval(
+def evaluate_knn(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
@@ -152,13 +142,13 @@ def evaluate_retrieval(
         settings: How many neighbours count.
 
     Returns:
-        Fractions: ``top1`` (the nearest has the right label) and its ``per_class``, as
-        ``evaluate_knn`` gives them; ``vote`` (the label that most of k neighbours have); ``map``
-        (mean average precision, everything of the query's class being relevant);
-        ``recall_at_K`` (share of queries with their class among the first K neighbours, of which
-        there are no more than the gallery holds). ``details``: those of ``evaluate_knn``,
-        ``per_class`` of every figure, and ``examples``: the store's indices of a query and of
-        its five nearest neighbours, with their similarity and whether they hit.
+        Fractions: ``top1`` (the nearest has the right label) and its ``per_class``; ``vote`` (the
+        label that most of k neighbours have); ``map`` (mean average precision, everything of the
+        query's class being relevant); ``recall_at_K`` (share of queries with their class among
+        the first K neighbours, of which there are no more than the gallery holds). ``details``:
+        those of ``evaluate_linear`` for the nearest neighbour, ``per_class`` of every figure, and
+        ``examples``: the store's indices of a query and of its five nearest neighbours, with
+        their similarity and whether they hit.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or fewer than k

@@ -2,59 +2,62 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.fusion import fuse
-from pcm3.evaluation.linear import SGDProbe
-from pcm3.evaluation.recognition import Solver, evaluate_knn, linear_scores, summarize
+from pcm3.evaluation.recognition import linear_scores, summarize
+from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import encoder_file, load_encoder
 from pcm3.training.run import Run
-from pcm3.training.seen import count_seen, own_protocol
-
-Task = Literal["linear", "knn"]
+from pcm3.training.seen import count_seen, identify, own_protocol
 
 
 def evaluate_runs(
-    task: Task,
+    task: str,
     paths: Sequence[Path],
     store: Store,
     protocol: str | None = None,
-    *,
-    solver: Solver = "logistic",
-    sgd: SGDProbe | None = None,
+    settings: Any = None,
     weights: Sequence[float] | None = None,
-    k: int = 1,
 ) -> dict[str, Any]:
-    """Evaluate trained encoders; of several the classifiers' scores are added.
+    """Evaluate trained encoders; of several the linear classifiers' scores are added.
 
     Args:
-        task: ``"linear"`` or ``"knn"``, which takes one encoder.
+        task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
         store: The data.
         protocol: Training and test part; by default the one that the runs were trained under.
-        solver: Of ``"linear"``, see ``evaluate_linear``. What is added is the logarithms of the
-            probabilities with ``"logistic"``, the logits with ``"sgd"``.
-        sgd: Schedule of solver ``"sgd"``.
+        settings: Of the task, its defaults where they are not given. What is added is the
+            logarithms of the probabilities with solver ``"logistic"``, the logits with ``"sgd"``.
         weights: Of several encoders' scores; equal by default.
-        k: Of ``"knn"``: neighbours that vote.
 
     Returns:
-        What ``results/NAME.json`` holds: ``protocol``, ``metrics``, ``weights``, sizes, and
-        ``runs``: for each its ``top1``, its own ``protocol`` and the number of
-        ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
+        What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
+        ``metrics``, ``details``, ``weights``, and ``runs``: for each the headline figure, its own
+        ``protocol`` and the number of ``test_sequences_seen`` in pretraining, without labels; None
+        where it is not known.
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
             without saying by which, an option has no effect on the task, or the store does not
             fit.
     """
-    _check_options(task, paths, solver, sgd, weights, k)
+    started = time.perf_counter()
+    chosen = TASKS[task]
+    settings = settings or chosen.settings()
+    _check_paths(task, paths, weights)
+    lacking = chosen.lacks(store)
+    if lacking:
+        raise ValueError(f"{store.path}: {lacking}, which {task} needs")
     runs = [Run(path) if path.is_dir() else None for path in paths]
     own = [own_protocol(run, store) if run and run.config.is_file() else None for run in runs]
     protocol = protocol or _common_protocol(paths, own)
@@ -65,75 +68,166 @@ def evaluate_runs(
     for path, run, its in zip(paths, runs, own, strict=True):
         pretrained = load_encoder(path)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
-        if task == "linear":
-            scores.append(linear_scores(pretrained, training, test, solver, sgd))
+        if len(paths) > 1:
+            scores.append(linear_scores(pretrained, training, test, settings))
             metrics = summarize(scores[-1], test)
         else:
-            metrics = evaluate_knn(pretrained, training, test, k)
+            metrics = chosen.evaluate(pretrained, training, test, settings)
         seen = run.settings().get("seen") if run and run.config.is_file() else None
         abouts.append(
             {
                 "run": path.resolve().name,
                 "protocol": its,
                 "test_sequences_seen": None if seen is None else count_seen(seen, store, parts[1]),
-                "top1": metrics["top1"],
+                chosen.headline[0]: metrics.get(chosen.headline[0]),
             }
         )
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
+    details = metrics.pop("details")
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
         "protocol": protocol,
-        "solver": solver if task == "linear" else f"{k} nearest, cosine",
+        "settings": _plain(settings),
+        "data": identify(store),
         "train_sequences": len(training),
         "test_sequences": len(test),
+        "class_names": list(test.class_names),
+        "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
         "weights": list(weights) if weights else [1 / len(paths)] * len(paths),
         "runs": abouts,
+        "details": details,
     }
 
 
+def evaluate_all(
+    paths: Sequence[Path], store: Store, protocol: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Evaluate an encoder on every task that the store supports, with default settings.
+
+    A task that does not fit the data is left out, and why is printed. In a run folder every result
+    is kept at once; one that is there already, of this encoder and this data, is not made again.
+
+    Args:
+        paths: One run folder, or one file that ``save_encoder`` wrote.
+        store: The data.
+        protocol: As of ``evaluate_runs``.
+
+    Returns:
+        Task to result, see ``evaluate_runs``.
+
+    Raises:
+        ValueError: If there are several runs, or no task is left.
+    """
+    _check_paths("all", paths, None)
+    results: dict[str, dict[str, Any]] = {}
+    for name, task in TASKS.items():
+        settings = task.settings()
+        try:
+            result = _kept(name, paths, store, protocol, settings)
+            if result is None:
+                result = evaluate_runs(name, paths, store, protocol, settings)
+                write_result(name, paths, result, settings)
+        except ValueError as reason:
+            print(f"{name:<12}left out: {reason}", flush=True)
+            continue
+        results[name] = result
+        print(
+            f"{name:<12}{headline(name, result['metrics'])}  ({result['seconds']:.0f} s)",
+            flush=True,
+        )
+    if not results:
+        raise ValueError(f"no task fits {store.path}")
+    return results
+
+
+def _kept(
+    task: str, paths: Sequence[Path], store: Store, protocol: str | None, settings: Any
+) -> dict[str, Any] | None:
+    """The result on file, where it is newer than the encoder and of the same data."""
+    if not paths[0].is_dir():
+        return None
+    run = Run(paths[0])
+    protocol = protocol or _common_protocol(paths, [own_protocol(run, store)])
+    name = result_name(task, paths, store.path.resolve().name, protocol, settings)
+    file = run.results / f"{name}.json"
+    if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
+        return None
+    result: dict[str, Any] = json.loads(file.read_text())
+    same = result.get("data") == identify(store) and result["settings"] == _plain(settings)
+    return result if same else None
+
+
+def write_result(
+    task: str,
+    paths: Sequence[Path],
+    result: dict[str, Any],
+    settings: Any,
+    weights: Sequence[float] | None = None,
+) -> Path | None:
+    """Keep a result in the first run; encoder files have no folder for it."""
+    if not paths[0].is_dir():
+        return None
+    name = result_name(task, paths, result["store"], result["protocol"], settings, weights)
+    return Run(paths[0]).write_result(name, result)
+
+
+def headline(task: str, metrics: dict[str, Any]) -> str:
+    """The figures that say most, as people read them."""
+    names = [name for name in TASKS[task].headline if name in metrics]
+    names = names or [name for name, value in metrics.items() if isinstance(value, float)]
+    return ", ".join(f"{name} {figure(name, metrics[name])}" for name in names)
+
+
+def figure(name: str, value: float) -> str:
+    """A figure with its unit: millimetres where the name ends so, per cent otherwise."""
+    return f"{value:.1f}" if name.endswith("_mm") else f"{value:.1%}"
+
+
+def _plain(settings: Any) -> Any:
+    return json.loads(json.dumps(asdict(settings)))
+
+
 def result_name(
-    task: Task,
+    task: str,
     paths: Sequence[Path],
     store: str,
     protocol: str,
-    *,
-    solver: Solver = "logistic",
+    settings: Any,
     weights: Sequence[float] | None = None,
-    k: int = 1,
 ) -> str:
-    """Name of the result in the first run: what was evaluated how, and with which others."""
-    parts: list[str] = [task]
-    parts += [f"k{k}"] if task == "knn" and k > 1 else []
-    parts += ["sgd"] if solver == "sgd" else []
+    """Name of the result in the first run: what was evaluated how, and with which others.
+
+    Settings that differ from the task's defaults are part of it.
+    """
+    parts = [task, *_changed(settings)]
     if len(paths) > 1:
         beside = paths[0].resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
-        parts += ["fused", *(other.replace(os.sep, "-") for other in others)]
+        parts += ["fused", *others]
         parts += [f"{weight:g}" for weight in weights or ()]
-    return "_".join([*parts, store, protocol.replace(":", "_")])
+    return "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
 
 
-def _check_options(
-    task: Task,
-    paths: Sequence[Path],
-    solver: Solver,
-    sgd: SGDProbe | None,
-    weights: Sequence[float] | None,
-    k: int,
-) -> None:
-    for ignored, what in (
-        (task == "knn" and solver != "logistic", "a solver is of linear, not of knn"),
-        (solver != "sgd" and sgd not in (None, SGDProbe()), "the schedule is of solver sgd"),
-        (task == "linear" and k != 1, "k is of knn, not of linear"),
-        (len(paths) == 1 and weights is not None, "weights are of several runs"),
-    ):
-        if ignored:
-            raise ValueError(f"an option has no effect: {what}")
-    if task == "knn" and len(paths) > 1:
-        raise ValueError(f"knn evaluates one run, got {len(paths)}")
+def _changed(settings: Any, prefix: str = "") -> list[str]:
+    defaults, found = type(settings)(), []
+    for each in fields(settings):
+        value, default = getattr(settings, each.name), getattr(defaults, each.name)
+        if is_dataclass(value):
+            found += _changed(value, f"{prefix}{each.name}.")
+        elif value != default:
+            values = value if isinstance(value, tuple) else (value,)
+            found.append(f"{prefix}{each.name}-{'-'.join(map(str, values))}")
+    return found
+
+
+def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | None) -> None:
+    if len(paths) == 1 and weights is not None:
+        raise ValueError("an option has no effect: weights are of several runs")
+    if task != "linear" and len(paths) > 1:
+        raise ValueError(f"{task} evaluates one run, got {len(paths)}")
     files = [encoder_file(path).resolve() for path in paths]
     for index, file in enumerate(files):
         if file in files[:index]:

@@ -95,7 +95,7 @@ class Run:
     def write_result(self, name: str, result: dict[str, Any]) -> Path:
         """Keep the result of an evaluation as ``results/NAME.json``."""
         file = self.results / f"{name}.json"
-        self.write_text(file, json.dumps(result, indent=2) + "\n")
+        self.write_text(file, json.dumps(result, indent=1) + "\n")
         return file
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:

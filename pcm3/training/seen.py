@@ -15,7 +15,7 @@ from pcm3.training.run import Run
 
 def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
     """What a run's ``config.json`` says about a store that it is trained on."""
-    return {"store": store.path.resolve().name, "protocol": protocol, **_identity(store)}
+    return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
 
 
 def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int:
@@ -47,9 +47,10 @@ def own_protocol(run: Run, store: Store) -> str | None:
 
 
 def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
-    identity = _identity(store)
+    identity = identify(store)
     return [each for each in seen if {name: each[name] for name in identity} == identity]
 
 
-def _identity(store: Store) -> dict[str, int]:
+def identify(store: Store) -> dict[str, int]:
+    """What a store is known again by."""
     return {"sequences": len(store), "frames": int(store.lengths.sum())}

@@ -20,7 +20,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.knn import nearest_labels, rank, vote
-from pcm3.evaluation.recognition import Retrieval, evaluate_knn, evaluate_retrieval
+from pcm3.evaluation.recognition import Retrieval, evaluate_knn
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -191,9 +191,9 @@ def test_evaluation_equals_brute_force_on_the_features(
         brute_force(gallery.values.numpy(), gallery.labels.numpy(), queries.values.numpy(), k)
     )
     right = predicted == test.labels
-    metrics = evaluate_knn(pretrained, training, test, k)
-    assert metrics["top1"] == pytest.approx(right.mean())
-    assert metrics["per_class"] == pytest.approx(
+    metrics = evaluate_knn(pretrained, training, test, Retrieval(k=k))
+    assert metrics["vote"] == pytest.approx(right.mean())
+    assert metrics["details"]["per_class"]["vote"] == pytest.approx(
         [right[test.labels == label].mean() for label in range(3)]
     )
 
@@ -214,12 +214,11 @@ def test_evaluation_tells_what_was_taken_for_what(store: Store, pretrained: Pret
 def test_retrieval_equals_a_slow_one(store: Store, pretrained: Pretrained, k: int) -> None:
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
     chosen = Retrieval(k=k, recall_at=(2, 500), examples=3, seed=1)
-    metrics = evaluate_retrieval(pretrained, training, test, chosen)
-    assert metrics == evaluate_retrieval(pretrained, training, test, chosen)
-    once = evaluate_knn(pretrained, training, test)
+    metrics = evaluate_knn(pretrained, training, test, chosen)
+    assert metrics == evaluate_knn(pretrained, training, test, chosen)
+    once = evaluate_knn(pretrained, training, test, Retrieval(k=1))
     assert (metrics["top1"], metrics["per_class"]) == (once["top1"], once["per_class"])
-    voted = evaluate_knn(pretrained, training, test, k)
-    assert metrics["vote"] == pytest.approx(voted["top1"])
+    assert once["vote"] == once["top1"]
 
     gallery, queries = (extract_features(pretrained, part) for part in (training, test))
     points = gallery.values.double() / gallery.values.double().norm(dim=1, keepdim=True)
@@ -234,7 +233,6 @@ def test_retrieval_equals_a_slow_one(store: Store, pretrained: Pretrained, k: in
     assert metrics["recall_at_2"] == pytest.approx(np.mean(hits))
     assert metrics["recall_at_500"] == 1
     by_class = metrics["details"]["per_class"]
-    assert by_class["vote"] == pytest.approx(voted["per_class"])
     for label in range(3):
         ours = test.labels == label
         assert by_class["map"][label] == pytest.approx(np.mean(np.array(precision)[ours]))
@@ -246,7 +244,7 @@ def test_examples_name_sequences_of_the_store(store: Store, pretrained: Pretrain
     draws = []
     for seed in (0, 1):
         settings_ = Retrieval(examples=4, seed=seed)
-        examples = evaluate_retrieval(pretrained, training, test, settings_)["details"]["examples"]
+        examples = evaluate_knn(pretrained, training, test, settings_)["details"]["examples"]
         assert len({example["query"] for example in examples}) == 4
         for example in examples:
             assert example["query"] in test.indices
@@ -276,8 +274,8 @@ def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
 def test_more_votes_than_sequences(store: Store, pretrained: Pretrained) -> None:
     few = SkeletonDataset(store, [0, 1, 2])
     with pytest.raises(ValueError, match=r"expected k in \[1, 3\], got 4"):
-        evaluate_retrieval(pretrained, few, few, Retrieval(k=4))
-    assert evaluate_retrieval(pretrained, few, few, Retrieval(k=3))["recall_at_10"] == 1
+        evaluate_knn(pretrained, few, few, Retrieval(k=4))
+    assert evaluate_knn(pretrained, few, few, Retrieval(k=3))["recall_at_10"] == 1
 
 
 def test_every_sequence_finds_itself(store: Store, pretrained: Pretrained) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from pcm3.evaluation.metrics import (
     confusion_matrix,
     per_class_accuracy,
 )
-from pcm3.evaluation.recognition import evaluate_linear
+from pcm3.evaluation.recognition import Linear, evaluate_linear
 from pcm3.heads import Classifier
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -196,7 +197,7 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
     pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
 ) -> None:
     training, test = (extract_features(pretrained, part) for part in parts)
-    metrics = evaluate_linear(pretrained, *parts, regularization=0.3)
+    metrics = evaluate_linear(pretrained, *parts, Linear(regularization=0.3))
     predicted = logistic_probe(training, test.values, 3, 0.3).argmax(1)
     right = (predicted == test.labels).numpy()
     assert metrics["top1"] == pytest.approx(right.mean())
@@ -212,8 +213,9 @@ def test_sgd_evaluation_repeats_and_beats_chance(
     pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
 ) -> None:
     recipe = replace(RECIPE, batch_size=8, lr=1.0)
-    first = evaluate_linear(pretrained, *parts, solver="sgd", recipe=recipe)
-    assert first == evaluate_linear(pretrained, *parts, solver="sgd", recipe=recipe)
+    settings = Linear("sgd", sgd=recipe)
+    first = evaluate_linear(pretrained, *parts, settings)
+    assert first == evaluate_linear(pretrained, *parts, settings)
     assert first["top1"] > 0.5
 
 
@@ -255,4 +257,18 @@ def test_sequences_without_a_label_cannot_be_evaluated(
     bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(ValueError, match="sequence 5 has no label"):
-            evaluate_linear(pretrained, *pair, solver=solver, recipe=RECIPE)
+            evaluate_linear(pretrained, *pair, Linear(solver))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"solver": "svm"}, "expected a solver among .*got 'svm'"),
+        ({"regularization": 0.0}, "expected regularization > 0, got 0.0"),
+        ({"sgd": RECIPE}, "no effect on logistic"),
+        ({"solver": "sgd", "regularization": 2.0}, "no effect on sgd"),
+    ],
+)
+def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Linear(**wrong)

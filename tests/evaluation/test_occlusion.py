@@ -36,7 +36,7 @@ from pcm3.evaluation.occlusion import (
     evaluate_occlusion,
     evaluate_robustness,
 )
-from pcm3.evaluation.recognition import evaluate_linear
+from pcm3.evaluation.recognition import Linear, evaluate_linear
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -116,7 +116,7 @@ def test_reference_recipe_on_occluded_recordings(
     settings = Occlusion(train="occluded", solver="sgd", seed=3)
     result = evaluate_occlusion(pretrained, *parts, settings)
     assert result == evaluate_occlusion(pretrained, *parts, settings)
-    clean = evaluate_linear(pretrained, *parts, solver="sgd", recipe=short)
+    clean = evaluate_linear(pretrained, *parts, Linear("sgd", sgd=short))
     assert result["details"]["clean"]["predicted"] == clean["details"]["predicted"]
     assert result["spatial_top1_occluded_training"] > 0.3
 

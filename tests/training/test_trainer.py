@@ -22,6 +22,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.data.writer import StoreWriter
+from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
@@ -441,18 +442,18 @@ def test_neighbours_are_looked_up_with_the_encoder_that_is_the_result(
 ) -> None:
     used: list[dict[str, Tensor]] = []
 
-    def evaluate(view: Pretrained, *_: SkeletonDataset) -> dict[str, float]:
+    def extract(view: Pretrained, dataset: SkeletonDataset) -> Features:
         used.append({name: value.clone() for name, value in view.encoder.state_dict().items()})
-        return {"top1": 0.0}
+        return extract_features(view, dataset)
 
-    monkeypatch.setattr("pcm3.training.pretrain.evaluate_knn", evaluate)
+    monkeypatch.setattr("pcm3.training.pretrain.extract_features", extract)
     model = replace(SMALL.model, result="key")
     config = replace(SMALL, model=model, train=replace(SMALL.train, knn_every=1, epochs=1))
     pretrain(config, store, tmp_path, quiet=True)
     state = Run(tmp_path).load_checkpoint()
     assert state is not None
-    assert len(used) == 1
-    for name, value in used[0].items():
+    assert len(used) == 2  # gallery and queries
+    for name, value in used[1].items():
         assert torch.equal(value, state["model"][f"key_encoder.module.{name}"]), name
 
 

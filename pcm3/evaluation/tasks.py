@@ -1,0 +1,75 @@
+"""The downstream tasks by name: what ``pcm3 evaluate`` can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pcm3.data.store import Store
+from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot
+from pcm3.evaluation.occlusion import (
+    Occlusion,
+    Robustness,
+    evaluate_occlusion,
+    evaluate_robustness,
+)
+from pcm3.evaluation.recognition import Linear, Retrieval, evaluate_knn, evaluate_linear
+
+
+class Task(NamedTuple):
+    """A downstream task.
+
+    Attributes:
+        about: What it measures, in a line.
+        settings: Dataclass of its options.
+        evaluate: From encoder, training part, test part and settings to the figures, with what
+            pictures need under ``"details"``.
+        headline: Names of the figures that say most, the first one above all.
+        needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or nothing.
+    """
+
+    about: str
+    settings: type
+    evaluate: Callable[..., dict[str, Any]]
+    headline: tuple[str, ...]
+    needs: str = "labels"
+
+    def lacks(self, store: Store) -> str | None:
+        """Why a store does not support the task; None if it does."""
+        if self.needs == "labels" and store.frame_labels is not None:
+            return "recordings are untrimmed, without a label of their own"
+        if self.needs == "labels" and (store.labels < 0).any():
+            return "not every sequence has a label"
+        if self.needs == "frame labels" and store.frame_labels is None:
+            return "recordings have no label for every frame"
+        return None
+
+
+TASKS = {
+    "linear": Task("A linear classifier on frozen features.", Linear, evaluate_linear, ("top1",)),
+    "knn": Task(
+        "Retrieval: the nearest training sequences by cosine similarity.",
+        Retrieval,
+        evaluate_knn,
+        ("top1", "vote", "map"),
+    ),
+    "occlusion": Task(
+        "A linear classifier on recordings with hidden body parts or frames.",
+        Occlusion,
+        evaluate_occlusion,
+        ("spatial_top1", "temporal_top1"),
+    ),
+    "robustness": Task(
+        "A linear classifier on ever more occluded, noisy and slower recordings.",
+        Robustness,
+        evaluate_robustness,
+        ("noise_top1", "frame_rate_top1"),
+    ),
+    "fewshot": Task(
+        "Episodes of a few classes with a few examples each, from the test part.",
+        FewShot,
+        evaluate_fewshot,
+        ("svm_1shot", "svm_5shot"),
+    ),
+}
+"""Name on the command line to task."""
