@@ -317,7 +317,7 @@ def test_windows_have_the_transformers_number_of_frames(parts: Parts) -> None:
         patch.setattr(TransformerEncoder, "forward", spy)
         results = evaluate_detection(transformer, *parts, SHORT)
     assert shapes == {(3, 8, 25, 1)}
-    assert results["frame_accuracy"] > 0.6
+    assert results["frame_accuracy"] > 0.5  # most frequent class: 0.27
 
 
 def test_streams_are_made_of_windows(
@@ -431,7 +431,8 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
 
 
 def test_martial_arts(shared: Path, tmp_path: Path) -> None:
-    store = prepare(shared / "data" / "precog2016.npz", tmp_path / "store")
+    prepare(shared / "data" / "precog2016.npz", tmp_path / "store")
+    store = Store(tmp_path / "store")
     torch.manual_seed(0)
     encoder = GRUEncoder(store.skeleton, persons=1, hidden=16, layers=1, pool="mean").eval()
     pretrained = Pretrained(encoder, store.skeleton, "joint", 32)
