@@ -101,13 +101,15 @@ def evaluate_detection(
     A linear classifier on the encoder's feature of a window tells the class of the frame in its
     middle, background being one of them. A window that reaches beyond the recording repeats the
     first or last frame there. Windows go to the encoder at their own length, not at the one it was
-    trained with, as in the papers; for a transformer they are resized to that one. Whole
-    recordings are used, whatever the data sets' ``max_frames``; classes are not balanced. A
-    frozen encoder stays in evaluation mode, so that its input normalisation does not adapt (in
-    the published linear recipe it does).
+    trained with, as in the papers; for a transformer they are resized to that one, which its
+    temporal embeddings belong to. Whole recordings are used, whatever the data sets'
+    ``max_frames``; classes are not balanced. A frozen encoder stays in evaluation mode, so that
+    its input normalisation does not adapt (in the published linear recipe it does).
 
-    The default settings were chosen on held-out training subjects of 36 short recordings: the
-    published rate is for features of width 2048 and a hundred times as many steps.
+    The default settings were chosen for small data, on training subjects held out of 36 short
+    recordings. The published ones, ``PCM3_DETECTION`` and ``PCM3_PLUS_PLUS_DETECTION``, are for
+    features of width 2048 and 25 times as many steps an epoch. The activity rule makes one
+    interval of actions that follow each other at once.
 
     Args:
         pretrained: The encoder and how it wants its clips. It is left as it is.

@@ -34,7 +34,7 @@ from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
 CLASSES = ("raise", "bend", "kick")
-SHORT = Detection(epochs=12, drops=(9,))
+SHORT = Detection(epochs=14, drops=(10,))
 
 
 def write(out: Path, lengths: Sequence[int], classes: Sequence[str] = CLASSES) -> Store:
@@ -402,8 +402,8 @@ def test_recipes_of_the_papers() -> None:
 
 
 def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts) -> None:
-    """Nesterov momentum and drops, written down for one batch an epoch."""
-    recipe = Detection(normalize=False, epochs=4, lr=2.0, drops=(1, 3), batch_size=999, seed=4)
+    """Nesterov momentum, drops and shuffled batches, written down."""
+    recipe = Detection(normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24, seed=4)
     training = detection._whole(parts[0])
     torch.manual_seed(4)
     model = detection._WindowClassifier(pretrained, 3, False)
@@ -411,20 +411,31 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     speed = [torch.zeros_like(each) for each in weights]
     generator = torch.Generator().manual_seed(4)
     epochs = detection._epochs(model, training, recipe, generator)
-    for rate, (features, columns) in zip((2.0, 0.2, 0.2, 0.02), epochs, strict=True):
-        torch.randperm(len(features), generator=generator)
-        leaves = [each.requires_grad_() for each in weights]
-        scores = features @ leaves[0].T + leaves[1]
-        loss = torch.nn.functional.cross_entropy(scores, columns)
-        gradients = torch.autograd.grad(loss, leaves)
-        speed = [0.9 * v + g for v, g in zip(speed, gradients, strict=True)]
-        weights = [
-            (w - rate * (g + 0.9 * v)).detach()
-            for w, g, v in zip(weights, gradients, speed, strict=True)
-        ]
+    for rate, (features, columns) in zip((0.5, 0.05, 0.05, 0.005), epochs, strict=True):
+        order = torch.randperm(len(features), generator=generator)
+        for at in range(0, 64, 24):
+            rows = order[at : at + 24]
+            leaves = [each.requires_grad_() for each in weights]
+            scores = features[rows] @ leaves[0].T + leaves[1]
+            loss = torch.nn.functional.cross_entropy(scores, columns[rows])
+            gradients = torch.autograd.grad(loss, leaves)
+            speed = [0.9 * v + g for v, g in zip(speed, gradients, strict=True)]
+            weights = [
+                (w - rate * (g + 0.9 * v)).detach()
+                for w, g, v in zip(weights, gradients, speed, strict=True)
+            ]
     trained = detection._train(pretrained, training, recipe)
     torch.testing.assert_close(trained.head.weight.detach(), weights[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(trained.head.bias.detach(), weights[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("finetune", [False, True])
+def test_what_is_trained(pretrained: Pretrained, parts: Parts, finetune: bool) -> None:
+    """Everything in fine-tuning; else nothing of the encoder, its statistics included."""
+    recipe = replace(SHORT, finetune=finetune)
+    trained = detection._train(pretrained, detection._whole(parts[0]), recipe).encoder.state_dict()
+    for name, before in pretrained.encoder.state_dict().items():
+        assert torch.equal(before, trained[name]) != finetune, name
 
 
 # --- real recordings ------------------------------------------------------------------------------

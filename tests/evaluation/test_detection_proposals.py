@@ -80,7 +80,7 @@ def padded(rows: Rows, background: int, total: int) -> Rows:
 
 
 @pytest.mark.parametrize("background", [0, 2, 4])
-@pytest.mark.parametrize(("length", "shift", "ratio"), [(15, 2, 0.1), (7, 3, 0.4), (4, 12, 0.2)])
+@pytest.mark.parametrize(("length", "shift", "ratio"), [(15, 2, 0.1), (10, 5, 0.2), (4, 12, 0.25)])
 def test_sliding_window_is_the_rule_on_a_recording_in_background(
     background: int, length: int, shift: int, ratio: float
 ) -> None:
