@@ -76,20 +76,24 @@ class SkeletonDataset(ClipDataset):
         persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
             ones, more adds empty ones.
         max_frames: Longer sequences are cut off here; None for no limit.
+        window: Cut sequences into windows of this many frames, each half over the next, and a
+            last one at the end, instead of cutting them off: items are windows. For training on
+            untrimmed recordings.
         skeleton: Order of the joints; the store's by default. Data sets of the same joints often
             differ in it.
 
     Attributes:
         indices: The store's index of each item (len,), int64.
         labels: Class of each item (len,), int64.
+        offsets: First frame of each item in its sequence (len,), int64.
         lengths: Frames of each item after cutting (len,), int64.
         skeleton: The layout of the joint axis.
         normalization: The recipe that the store was prepared with.
         class_names: Names of the classes.
 
     Raises:
-        ValueError: If an index is outside the store, persons or max_frames is below 1, or the
-            skeleton has other joints than the store.
+        ValueError: If an index is outside the store, persons, max_frames or window is below 1,
+            or the skeleton has other joints than the store.
 
     Example:
         >>> data = SkeletonDataset(store, train)                             # doctest: +SKIP
@@ -104,6 +108,7 @@ class SkeletonDataset(ClipDataset):
         persons: int | None = None,
         max_frames: int | None = 300,
         skeleton: Skeleton | None = None,
+        window: int | None = None,
     ) -> None:
         self.store = store
         self.stream: Stream = stream
@@ -112,18 +117,24 @@ class SkeletonDataset(ClipDataset):
         self.indices = np.asarray(np.arange(len(store)) if indices is None else indices, np.int64)
         if self.persons < 1:
             raise ValueError(f"expected persons >= 1, got {persons}")
-        if max_frames is not None and max_frames < 1:
-            raise ValueError(f"expected max_frames >= 1, got {max_frames}")
+        for name, value in (("max_frames", max_frames), ("window", window)):
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
         if self.indices.ndim != 1 or ((self.indices < 0) | (self.indices >= len(store))).any():
             raise ValueError(f"expected a list of indices in [0, {len(store)}), got {self.indices}")
         self.skeleton = skeleton or store.skeleton
         self._order = _joint_order(store.skeleton, self.skeleton)
         self.normalization = store.meta["normalization"]
         self.class_names = store.class_names
+        self.offsets = np.zeros(len(self.indices), np.int64)
+        if window is not None:
+            offsets = [_window_offsets(length, window) for length in store.lengths[self.indices]]
+            self.indices = np.repeat(self.indices, [len(each) for each in offsets])
+            self.offsets = np.concatenate([self.offsets[:0], *offsets])
         self.labels: NDArray[np.int64] = store.labels[self.indices]
         self.lengths: NDArray[np.int64] = np.minimum(
-            store.lengths[self.indices],
-            np.iinfo(np.int64).max if max_frames is None else max_frames,
+            store.lengths[self.indices] - self.offsets,
+            window or max_frames or np.iinfo(np.int64).max,
         )
 
     def __repr__(self) -> str:
@@ -139,7 +150,9 @@ class SkeletonDataset(ClipDataset):
         size = (self.persons, len(self.skeleton), self.store.channels)
         frames = np.zeros((len(wanted), int(lengths.max()), *size), np.float32)
         for row, (item, length) in enumerate(zip(wanted.tolist(), lengths.tolist(), strict=True)):
-            stored = self.store.stored(int(self.indices[item]))[:length, : self.persons]
+            start = int(self.offsets[item])
+            stored = self.store.stored(int(self.indices[item]))
+            stored = stored[start : start + length, : self.persons]
             ordered = stored if self._order is None else stored[:, :, self._order]
             frames[row, :length, : stored.shape[1]] = ordered
         clips = torch.from_numpy(frames).permute(0, 4, 1, 3, 2).contiguous()
@@ -154,6 +167,11 @@ class SkeletonDataset(ClipDataset):
             torch.from_numpy(self.labels[wanted]),
             torch.from_numpy(wanted),
         )
+
+
+def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
+    last = max(0, int(frames) - window)
+    return np.unique(np.append(np.arange(0, last, max(1, window // 2)), last))
 
 
 def _joint_order(there: Skeleton, wanted: Skeleton) -> list[int] | None:

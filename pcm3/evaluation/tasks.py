@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pcm3.data.store import Store
+from pcm3.evaluation.detection import Detection, evaluate_detection
 from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot
 from pcm3.evaluation.occlusion import (
     Occlusion,
@@ -64,6 +65,13 @@ TASKS = {
         Robustness,
         evaluate_robustness,
         ("noise_top1", "frame_rate_top1"),
+    ),
+    "detection": Task(
+        "Intervals of actions in untrimmed recordings.",
+        Detection,
+        evaluate_detection,
+        ("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
+        needs="frame labels",
     ),
     "fewshot": Task(
         "Episodes of a few classes with a few examples each, from the test part.",

@@ -41,8 +41,9 @@ def pretrain(
 
     Args:
         config: All settings.
-        stores: The data; only the protocol's training part of each is seen. The nearest-neighbour
-            checks during training are made on the first.
+        stores: The data; only the protocol's training part of each is seen. Untrimmed recordings
+            are cut into windows of twice the views' frames. The nearest-neighbour checks during
+            training are made on the first.
         out: The run folder.
         start: A run folder whose last checkpoint gives the weights to start from; the optimiser
             starts afresh. That it has seen test sequences of these stores is said on standard
@@ -72,7 +73,13 @@ def pretrain(
     persons = max(store.persons for store in stores)
     data = HybridDataset(
         [
-            SkeletonDataset(store, part, persons=persons, skeleton=stores[0].skeleton)
+            SkeletonDataset(
+                store,
+                part,
+                persons=persons,
+                skeleton=stores[0].skeleton,
+                window=None if store.frame_labels is None else 2 * config.model.frames,
+            )
             for store, part in zip(stores, train, strict=True)
         ]
     )

@@ -55,6 +55,25 @@ def test_batch_against_a_slow_loop(store, sequences, wanted, persons, max_frames
     assert {t.dtype for t in batch[1:]} == {torch.int64}
 
 
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 20])
+def test_windows_against_slices(store, sequences, window):
+    data = SkeletonDataset(store, [3, 1, 4], window=window, max_frames=2)
+    covered = {index: set() for index in (3, 1, 4)}
+    for item, (index, start) in enumerate(zip(data.indices, data.offsets, strict=True)):
+        frames = sequences[index][start : start + window]
+        assert data.lengths[item] == len(frames) == min(window, LENGTHS[index])
+        assert torch.equal(data[item][0], slow_batch([frames])[0])
+        assert data.labels[item] == index % 3
+        covered[int(index)].update(range(start, start + len(frames)))
+    assert covered == {index: set(range(LENGTHS[index])) for index in covered}
+    assert data.indices.tolist() == sorted(data.indices.tolist(), key=[3, 1, 4].index)
+    for index in covered:
+        gaps = np.diff(data.offsets[data.indices == index])
+        assert (gaps > 0).all()
+        assert (gaps <= max(1, window // 2)).all()
+        assert (gaps[:-1] == max(1, window // 2)).all()
+
+
 def test_items_collate_to_the_same_batch(store):
     data = SkeletonDataset(store)
     whole = data.__getitems__([1, 0, 2])
