@@ -43,7 +43,7 @@ class FinetuneRecipe:
     batch_size: int | None = None
     """Most sequences a step; an epoch is cut into steps as even as can be."""
     lr: float | None = None
-    """Learning rate of the head."""
+    """Learning rate of the head. The small presets want more than the papers' models: 0.1 (cmd)."""
     weight_decay: float | None = None
     """Of everything but vectors: biases and weights of normalisations."""
     warmup_epochs: float | None = None

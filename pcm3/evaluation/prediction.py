@@ -50,7 +50,7 @@ class Prediction:
     batch_size: int = 32
     """Most windows a step; an epoch is cut into steps as even as can be."""
     lr: float = 1e-3
-    """AdamW's learning rate; it falls to 0 along a cosine."""
+    """Adam's learning rate; it falls to 0 along a cosine."""
     seed: int = 0
     """Of weights, data order and windows."""
 
