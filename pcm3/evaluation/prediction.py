@@ -1,0 +1,450 @@
+"""Motion prediction: where every joint will be, a fraction of a second ahead."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pcm3._checks import check_positive
+from pcm3.augment.functional import center_crop_resize
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.normalize import normalize
+from pcm3.encoders import TransformerEncoder
+from pcm3.evaluation.features import check_data
+from pcm3.hub import Pretrained
+from pcm3.losses import masked_mse
+from pcm3.skeleton import to_stream
+
+_METRES = {
+    **dict.fromkeys(("metres", "meters", "m"), 1.0),
+    **dict.fromkeys(("centimetres", "centimeters", "cm"), 0.01),
+    **dict.fromkeys(("millimetres", "millimeters", "mm"), 0.001),
+}
+_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Settings of motion prediction."""
+
+    observed: int = 50
+    """Frames that the encoder sees, at the recording's own rate."""
+    predicted: int = 10
+    """Frames to predict after them."""
+    horizons: tuple[int, ...] = (2, 4, 8, 10)
+    """Predicted frames, counted from 1, at which errors are reported."""
+    finetune: bool = True
+    """Whether the encoder learns too, or only the decoder."""
+    hidden: int | None = None
+    """Width of the decoder; by default that of the encoder's features, 1024 at most."""
+    epochs: int = 100
+    """Passes over the training sequences, one window of each."""
+    batch_size: int = 32
+    """Most windows a step; an epoch is cut into steps as even as can be."""
+    lr: float = 1e-3
+    """Adam's learning rate; it falls to 0 along a cosine."""
+    seed: int = 0
+    """Of weights, data order and windows."""
+
+    def __post_init__(self) -> None:
+        for name in ("observed", "predicted", "epochs", "batch_size", "lr"):
+            check_positive(name, getattr(self, name))
+        if self.hidden is not None:
+            check_positive("hidden", self.hidden)
+        if not self.horizons or not all(1 <= frame <= self.predicted for frame in self.horizons):
+            raise ValueError(
+                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}"
+            )
+
+    @property
+    def window(self) -> int:
+        """Frames observed and predicted."""
+        return self.observed + self.predicted
+
+
+class MotionDecoder(nn.Module):
+    r"""A recurrent decoder that predicts how the last frame moves on, fed its own output.
+
+    With the feature :math:`f` and the last observed frame :math:`x_0`, both vectors,
+
+    .. math::
+        h_0 = W f + b, \qquad h_t = \mathrm{GRU}(x_{t-1}, h_{t-1}), \qquad
+        x_t = x_{t-1} + V h_t + c.
+
+    There is no teacher forcing: gradients flow through the predicted frames. V and c start at 0,
+    so that an untrained decoder predicts that nothing moves.
+
+    Args:
+        in_features: Width D of the encoder's feature.
+        joints: V.
+        in_channels: Coordinates C of a joint.
+        persons: M.
+        hidden: Width of the GRU.
+
+    Shapes:
+        Feature ``(N, D)`` and last frame ``(N, C, V, M)`` to clips ``(N, C, frames, V, M)``.
+        Coordinates of the order of 1 (metres).
+
+    Source:
+        The decoder of Martinez et al., CVPR 2017, on another encoder; PCM3 Sec. 4.3.
+
+    Example:
+        >>> decoder = MotionDecoder(in_features=8, joints=25, hidden=16)
+        >>> decoder(torch.randn(2, 8), torch.randn(2, 3, 25, 1), frames=10).shape
+        torch.Size([2, 3, 10, 25, 1])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        joints: int,
+        in_channels: int = 3,
+        persons: int = 1,
+        hidden: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.frame = {"c": in_channels, "v": joints, "m": persons}
+        size = joints * in_channels * persons
+        self.start = nn.Linear(in_features, hidden)
+        self.cell = nn.GRUCell(size, hidden)
+        self.velocity = nn.Linear(hidden, size)
+        nn.init.zeros_(self.velocity.weight)
+        nn.init.zeros_(self.velocity.bias)
+
+    def forward(self, features: Tensor, last: Tensor, frames: int) -> Tensor:
+        """Predict the clips ``(N, C, frames, V, M)`` that follow the frames ``(N, C, V, M)``."""
+        state: Tensor = self.start(features)
+        pose = rearrange(last, "n c v m -> n (c v m)")
+        predicted = []
+        for _ in range(frames):
+            state = self.cell(pose, state)
+            pose = pose + self.velocity(state)
+            predicted.append(pose)
+        return rearrange(torch.stack(predicted), "t n (c v m) -> n c t v m", **self.frame)
+
+
+def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Tensor:
+    """Mean per-joint position error: the mean Euclidean distance of joints to where they are.
+
+    Args:
+        predicted: Clips ``(N, C, T, V, M)``.
+        true: The same, of the same unit.
+        present: Which joints of ``true`` count, boolean ``(N, T, V, M)``; all by default.
+
+    Returns:
+        The error of each frame, over all joints, persons and samples ``(T,)``, in the unit of the
+        clips; NaN where no joint counts.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    if predicted.shape != true.shape or true.ndim != 5:
+        raise ValueError(
+            f"expected predicted and true clips (N, C, T, V, M) of one shape, got "
+            f"{tuple(predicted.shape)} and {tuple(true.shape)}"
+        )
+    distances: Tensor = (predicted - true).float().norm(dim=1)
+    if present is None:
+        return distances.mean(dim=(0, 2, 3))
+    if present.shape != distances.shape:
+        raise ValueError(f"expected present {tuple(distances.shape)}, got {tuple(present.shape)}")
+    return (distances * present).sum(dim=(0, 2, 3)) / present.sum(dim=(0, 2, 3))
+
+
+def hold_mean(observed: Tensor, frames: int, window: int = 1) -> Tensor:
+    """Predict that the mean of the last frames stays; with a window of 1, zero velocity.
+
+    Args:
+        observed: Clips ``(N, C, T, V, M)``.
+        frames: Frames to predict.
+        window: Frames of the mean, 1 to T.
+
+    Returns:
+        Clips ``(N, C, frames, V, M)``.
+
+    Raises:
+        ValueError: If there are fewer observed frames than ``window``.
+
+    Source:
+        The baselines of Martinez et al., CVPR 2017.
+    """
+    if not 1 <= window <= observed.shape[2]:
+        raise ValueError(f"expected a window in [1, {observed.shape[2]}], got {window}")
+    mean = observed[:, :, -window:].mean(dim=2, keepdim=True)
+    return mean.expand(-1, -1, frames, -1, -1)
+
+
+class MotionPredictor(nn.Module):
+    """An encoder that looks at a motion and a decoder that goes on with it.
+
+    Args:
+        pretrained: The encoder, used and trained as it is, and how it wants its clips.
+        hidden: Width of the decoder; by default that of the encoder's features, 1024 at most.
+    """
+
+    def __init__(self, pretrained: Pretrained, hidden: int | None = None) -> None:
+        super().__init__()
+        encoder = pretrained.encoder
+        self.encoder = encoder
+        self.skeleton, self.stream, self.frames = pretrained[1:4]
+        hidden = hidden or min(1024, encoder.out_features)
+        self.decoder = MotionDecoder(
+            encoder.out_features, encoder.joints, encoder.in_channels, hidden=hidden
+        )
+
+    def forward(self, observed: Tensor, last: Tensor, frames: int) -> Tensor:
+        """Predict clips ``(N, C, frames, V, 1)`` of the first person.
+
+        Args:
+            observed: Joint coordinates ``(N, C, T, V, M)`` of the encoder's unit and
+                normalization. A transformer gets them resized to its number of frames, others
+                as they are.
+            last: Frame to go on from ``(N, C, V, 1)``: the last observed one, in metres, relative
+                to the centre joint.
+            frames: Frames to predict.
+        """
+        if isinstance(self.encoder, TransformerEncoder):
+            observed = center_crop_resize(observed, None, self.frames, ratio=1.0)
+        features = self.encoder(to_stream(observed, self.skeleton, self.stream))[:, -1]
+        predicted: Tensor = self.decoder(features, last, frames)
+        return predicted
+
+
+class _Windows(NamedTuple):
+    """Windows of N sequences, first person.
+
+    Attributes:
+        observed: As stored, with nobody in the other places (N, C, observed, V, M).
+        motion: In metres, each frame relative to its centre joint (N, C, window, V, 1).
+        present: Joints that are there (N, window, V, 1).
+    """
+
+    observed: Tensor
+    motion: Tensor
+    present: Tensor
+
+
+class _Sequences:
+    """The sequences of a part that are long enough, and windows of them."""
+
+    def __init__(self, dataset: SkeletonDataset, settings: Prediction) -> None:
+        unit = dataset.store.meta["unit"]
+        if unit not in _METRES:
+            raise ValueError(
+                f"expected coordinates in metres, centimetres or millimetres, which errors in "
+                f"millimetres need, got a store in {unit!r}: {dataset.store.path}"
+            )
+        self.dataset, self.settings, self.metres = dataset, settings, _METRES[unit]
+        starts, lengths = _longest_runs(dataset)
+        self.rows = np.flatnonzero(lengths >= settings.window)
+        self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
+        self.left_out = len(dataset) - len(self.rows)
+        if not len(self.rows):
+            raise ValueError(
+                f"expected sequences of {settings.observed} + {settings.predicted} frames with "
+                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
+        """Windows that start after such a share, in [0, 1), of the places there are."""
+        dataset, settings = self.dataset, self.settings
+        clips = dataset.batch(self.rows[which].tolist()).clips
+        starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
+        observed = clips.new_zeros(len(which), clips.shape[1], settings.observed, *clips.shape[3:])
+        motion = clips.new_zeros(len(which), clips.shape[1], settings.window, clips.shape[3], 1)
+        for row, start in enumerate(starts.tolist()):
+            own = clips[row, ..., :1]
+            observed[row, ..., :1] = own[:, start : start + settings.observed]
+            frames = rearrange(own, "c t v m -> t m v c").numpy()
+            centred = torch.from_numpy(normalize(frames, dataset.skeleton, "center"))
+            window = centred[start : start + settings.window] * self.metres
+            motion[row] = rearrange(window, "t m v c -> c t v m")
+        present = (motion != 0).any(dim=1)
+        present[:, :, dataset.skeleton.center] = True  # at the origin
+        return _Windows(observed, motion, present)
+
+
+def fit_predictor(
+    pretrained: Pretrained, training: SkeletonDataset, settings: Prediction | None = None
+) -> tuple[MotionPredictor, list[float]]:
+    """Train a decoder, and a copy of the encoder with it, to predict motion.
+
+    One window a sequence and epoch, its start drawn anew; mean squared error of the coordinates
+    in metres; gradients clipped to a norm of 5.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Sequences; labels are not used.
+        settings: Sizes and schedule.
+
+    Returns:
+        The predictor in evaluation mode, on the device of the encoder, and the mean loss of every
+        epoch.
+
+    Raises:
+        ValueError: If no sequence is long enough, the data do not fit the encoder, their unit is
+            no length, or the loss stops being finite.
+    """
+    settings = settings or Prediction()
+    check_data(pretrained, training)
+    return _fit(pretrained, _Sequences(training, settings), settings)
+
+
+def evaluate_prediction(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Prediction | None = None,
+) -> dict[str, Any]:
+    """Error of predicted motion, beside that of predicting none.
+
+    Only the first person counts, in frames relative to its centre joint, at the recording's own
+    rate. A sequence takes part if that person is there in enough frames in a row; tests use
+    the window in the middle of the longest such stretch. Papers do not say which sequences,
+    persons, windows and origin they use: compare with theirs with care.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Training part; labels are not used.
+        test: Test part; labels are not used.
+        settings: Sizes and schedule.
+
+    Returns:
+        ``mpjpe_mm``, the mean error over joints, predicted frames and sequences in millimetres,
+        and the same of the baselines ``zero_velocity_mm``, ``running_average_2_mm``,
+        ``running_average_4_mm``; each also ``..._by_horizon``, by the number of the predicted
+        frame. ``details``: ``by_frame``, errors of every predicted frame; ``fps``;
+        how many ``training_sequences`` and ``test_sequences`` took part and how many were too
+        short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
+        ``examples``, a few test sequences with their ``sequence`` in the store and, each
+        (frames, V, C) in metres, ``observed`` (the last ones), ``true`` and ``predicted``.
+
+    Raises:
+        ValueError: As ``fit_predictor``, for either part.
+    """
+    settings = settings or Prediction()
+    for part in (training, test):
+        check_data(pretrained, part)
+    learnt, asked = _Sequences(training, settings), _Sequences(test, settings)
+    model, losses = _fit(pretrained, learnt, settings)
+    windows, predicted = _predict(model, asked, settings)
+    observed, true = windows.motion.split([settings.observed, settings.predicted], dim=2)
+    present = windows.present[:, settings.observed :]
+    guesses = {"mpjpe": predicted, "zero_velocity": hold_mean(observed, settings.predicted)}
+    for count in (2, 4):
+        if count <= settings.observed:
+            guesses[f"running_average_{count}"] = hold_mean(observed, settings.predicted, count)
+    by_frame = {
+        name: (1000 * mpjpe(guess, true, present)).tolist() for name, guess in guesses.items()
+    }
+    result: dict[str, Any] = {}
+    for name, errors in by_frame.items():
+        result[f"{name}_mm"] = float(np.mean(errors))
+        result[f"{name}_mm_by_horizon"] = {
+            str(frame): errors[frame - 1] for frame in settings.horizons
+        }
+    details = {
+        "by_frame": by_frame,
+        "fps": test.store.meta["fps"],
+        "training_sequences": len(learnt),
+        "training_left_out": learnt.left_out,
+        "test_sequences": len(asked),
+        "test_left_out": asked.left_out,
+        "training_loss": losses,
+        "examples": [
+            {
+                "sequence": int(test.indices[asked.rows[row]]),
+                "observed": _rounded(observed[row, :, -settings.predicted :]),
+                "true": _rounded(true[row]),
+                "predicted": _rounded(predicted[row]),
+            }
+            for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
+        ],
+    }
+    return {**result, "details": details}
+
+
+def _fit(
+    pretrained: Pretrained, sequences: _Sequences, settings: Prediction
+) -> tuple[MotionPredictor, list[float]]:
+    device = next(pretrained.encoder.parameters()).device
+    torch.manual_seed(settings.seed)
+    encoder = copy.deepcopy(pretrained.encoder).requires_grad_(settings.finetune)
+    model = MotionPredictor(pretrained._replace(encoder=encoder), settings.hidden)
+    model.to(device).train()
+    encoder.train(settings.finetune)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=settings.lr)
+    steps = -(-len(sequences) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
+    random = np.random.default_rng(settings.seed)
+    losses = []
+    for epoch in range(settings.epochs):
+        total = 0.0
+        for which in np.array_split(random.permutation(len(sequences)), steps):
+            windows = sequences.cut(which, random.random(len(which)))
+            observed, motion, present = (each.to(device) for each in windows)
+            seen = settings.observed
+            predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
+            loss = masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learning, 5.0)
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach()) * len(which) / len(sequences)
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {settings.lr})"
+            )
+        losses.append(total)
+    return model.eval(), losses
+
+
+@torch.no_grad()
+def _predict(
+    model: MotionPredictor, sequences: _Sequences, settings: Prediction, batch_size: int = 256
+) -> tuple[_Windows, Tensor]:
+    """The windows in the middle, and what is predicted of each; on the CPU."""
+    device = next(model.parameters()).device
+    windows, predicted = [], []
+    for start in range(0, len(sequences), batch_size):
+        which = np.arange(start, min(start + batch_size, len(sequences)))
+        part = sequences.cut(which, np.full(len(which), 0.5))
+        last = part.motion[:, :, settings.observed - 1]
+        guess = model(part.observed.to(device), last.to(device), settings.predicted)
+        windows.append(part._replace(observed=part.observed[:0]))
+        predicted.append(guess.float().cpu())
+    joined = (torch.cat(each) for each in zip(*windows, strict=True))
+    return _Windows(*joined), torch.cat(predicted)
+
+
+def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and length of each sequence's longest run of frames with the first person."""
+    runs = []
+    for start in range(0, len(dataset), 256):
+        clips = dataset.batch(range(start, min(start + 256, len(dataset)))).clips
+        there = (clips[..., 0] != 0).any(dim=3).any(dim=1)
+        for row in np.pad(there.numpy(), ((0, 0), (1, 1))):
+            begin, end = np.flatnonzero(row[1:] != row[:-1]).reshape(-1, 2).T
+            best = int(np.argmax(end - begin)) if len(begin) else None
+            runs.append((0, 0) if best is None else (begin[best], end[best] - begin[best]))
+    starts, lengths = np.array(runs, dtype=np.int64).reshape(-1, 2).T
+    return starts, lengths
+
+
+def _rounded(clip: Tensor) -> list[Any]:
+    """(frames, V, C), to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
+    frames: list[Any] = rearrange(clip, "c t v 1 -> t v c").double().numpy().round(4).tolist()
+    return frames
