@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -296,9 +295,8 @@ def evaluate_finetune(
         settings: Recipe, share of the labels, seed.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``class_names``,
-        ``sequences``, ``labels`` and ``predictions`` of the test part, ``confusion`` (row: label,
-        column: prediction), ``training_sequences`` (how many labels were used),
+        ``top1`` and ``per_class`` accuracies as fractions; ``details``: those of
+        ``evaluate_linear``, ``training_sequences`` (how many labels were used), and
         ``training_loss`` of every epoch.
 
     Raises:
@@ -306,19 +304,9 @@ def evaluate_finetune(
     """
     check_parts(training, test)
     model, rows, losses = finetune(pretrained, training, settings)
-    scores = recognition_scores(pretrained, model, test)
-    predicted = scores.argmax(dim=1).numpy()
-    classes = np.arange(len(test.class_names))
-    details = {
-        "class_names": list(test.class_names),
-        "sequences": test.indices.tolist(),
-        "labels": test.labels.tolist(),
-        "predictions": predicted.tolist(),
-        "confusion": confusion_matrix(test.labels, predicted, labels=classes).tolist(),
-        "training_sequences": len(rows),
-        "training_loss": losses,
-    }
-    return {**summarize(scores, test), "details": details}
+    result = summarize(recognition_scores(pretrained, model, test), test)
+    result["details"] |= {"training_sequences": len(rows), "training_loss": losses}
+    return result
 
 
 def check_fraction(fraction: float) -> None:

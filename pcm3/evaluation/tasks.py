@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 from pcm3.data.store import Store
 from pcm3.evaluation.detection import Detection, evaluate_detection
 from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot
+from pcm3.evaluation.finetune import Finetune, evaluate_finetune
 from pcm3.evaluation.occlusion import (
     Occlusion,
     Robustness,
     evaluate_occlusion,
     evaluate_robustness,
 )
+from pcm3.evaluation.prediction import Prediction, evaluate_prediction
 from pcm3.evaluation.recognition import Linear, Retrieval, evaluate_knn, evaluate_linear
+from pcm3.evaluation.semi import Semi, evaluate_semi
 
 
 class Task(NamedTuple):
@@ -26,7 +29,7 @@ class Task(NamedTuple):
         evaluate: From encoder, training part, test part and settings to the figures, with what
             pictures need under ``"details"``.
         headline: Names of the figures that say most, the first one above all.
-        needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or nothing.
+        needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
     """
 
     about: str
@@ -54,6 +57,15 @@ TASKS = {
         evaluate_knn,
         ("top1", "vote", "map"),
     ),
+    "finetune": Task(
+        "The whole network trained on with labels.", Finetune, evaluate_finetune, ("top1",)
+    ),
+    "semi": Task(
+        "The whole network trained on with few labels, several draws of each share.",
+        Semi,
+        evaluate_semi,
+        ("top1_at_0.01", "top1_at_0.05", "top1_at_0.1", "top1_at_0.2"),
+    ),
     "occlusion": Task(
         "A linear classifier on recordings with hidden body parts or frames.",
         Occlusion,
@@ -78,6 +90,13 @@ TASKS = {
         FewShot,
         evaluate_fewshot,
         ("svm_1shot", "svm_5shot"),
+    ),
+    "prediction": Task(
+        "The next frames of a motion, beside predicting none.",
+        Prediction,
+        evaluate_prediction,
+        ("mpjpe_mm", "zero_velocity_mm"),
+        needs="",
     ),
 }
 """Name on the command line to task."""
