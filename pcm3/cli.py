@@ -334,8 +334,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
         run: Annotated[
             tuple[Path, ...],
             tyro.conf.arg(
-                help="The run folder, where the result is kept, or a file that save_encoder wrote; "
-                "of linear several, whose classifiers' scores are added."
+                help="The run folder, where the result is kept, or a file that save_encoder wrote."
+                + (" Several: their classifiers' scores are added." if task == "linear" else "")
             ),
         ]
         data: Annotated[Path, tyro.conf.arg(help="The store.")]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
+from pcm3.data.writer import StoreWriter
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.linear import logistic_probe
+from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import load_encoder
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 from pcm3.training.run import Run
@@ -297,10 +301,71 @@ def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
     )
     right = gallery.labels[likeness.argmax(dim=1)] == queries.labels
     assert result["metrics"]["top1"] == pytest.approx(float(right.float().mean()))
-    assert main(evaluate("knn", folder, "--k", "2")) == 0
-    assert "knn xsub: top-1 " in capsys.readouterr().out
+    assert main(evaluate("knn", folder, "--k", "2", "--recall-at", "1", "3")) == 0
+    assert "knn xsub: top1 " in capsys.readouterr().out
     results = {file.name for file in (folder / "run/results").glob("knn*")}
-    assert results == {"knn_store_xsub.json", "knn_k2_store_xsub.json"}
+    assert results == {"knn_store_xsub.json", "knn_k-2_recall_at-1-3_store_xsub.json"}
+
+
+def test_evaluate_all(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    shutil.rmtree(run / "results", ignore_errors=True)
+    some = {name: TASKS[name] for name in ("linear", "knn", "detection", "fewshot")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    command = ["evaluate", "all", "--run", str(run), "--data", f"{folder}/store"]
+    assert main([*command, "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    metrics = json.loads(last)["metrics"]
+    assert list(metrics) == ["linear", "knn"]
+    assert [line.split()[0] for line in lines] == list(some)
+    assert "left out: " in lines[2]
+    assert "no label for every frame" in lines[2]
+    assert "expected at least 5 classes" in lines[3]
+    for name in ("linear", "knn"):
+        written = json.loads((run / f"results/{name}_store_xsub.json").read_text())
+        assert written["metrics"] == metrics[name]
+        assert run_json(capsys, evaluate(name, folder))["metrics"] == metrics[name]
+        confusion = np.array(written["details"]["confusion"])
+        assert confusion.trace() / confusion.sum() == pytest.approx(metrics[name]["top1"])
+        assert written["settings"] == json.loads(json.dumps(asdict(TASKS[name].settings())))
+
+    kept = run / "results/knn_store_xsub.json"
+    kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
+    assert run_json(capsys, command)["metrics"]["knn"]["top1"] == 0.123  # not evaluated again
+    changed = json.loads(kept.read_text())
+    changed["data"]["frames"] += 1
+    kept.write_text(json.dumps(changed))
+    assert run_json(capsys, command)["metrics"] == metrics  # of other data
+    kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
+    later = kept.stat().st_mtime + 10
+    os.utime(run / "encoder.safetensors", (later, later))
+    assert run_json(capsys, command)["metrics"] == metrics  # of another encoder
+    two = [*command[:4], f"{folder}/run", *command[4:]]
+    assert "all evaluates one run, got 2" in one_error(capsys, two)
+
+
+def test_untrimmed_recordings(tmp_path: Path, capsys: Capture) -> None:
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", NTU25, class_names=["raise", "bend"]) as writer:
+        for number in range(6):
+            labels = np.repeat([-1, 0, -1, 1, -1, 0, -1], 20)
+            frames = rng.normal(size=(3, 25, 3))[labels] + rng.normal(0, 0.1, (140, 25, 3))
+            segments = [(20, 40, 0), (60, 80, 1), (100, 120, 0)]
+            annotated = {"frame_labels": labels, "segments": segments}
+            writer.add(frames[:, None], name=f"v{number}", subjects=number % 3, **annotated)
+    command = pretrain(tmp_path / "store", tmp_path / "run", "--train.epochs", "1")
+    assert main(command) == 0
+    trained = json.loads(Run(tmp_path / "run").config.read_text())["data"]
+    # 2 recordings of 140 frames in windows of twice 16, from 0, 16, 32, ... and from 108
+    assert (trained["sequences"], trained["frames"]) == (2 * 8, 2 * 8 * 32)
+    capsys.readouterr()
+    result = run_json(capsys, evaluate("detection", tmp_path, "--epochs", "2", "--drops", "1"))
+    assert 0 <= result["metrics"]["map_action_voc_0.5"] <= 1
+    line = one_error(capsys, evaluate("linear", tmp_path))
+    assert "recordings are untrimmed, without a label of their own, which linear needs" in line
 
 
 MAMP_SMALL = [
@@ -363,7 +428,7 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     shown = capsys.readouterr()
     assert shown.err == ""
     lines = shown.out.splitlines()
-    assert [line.split(": top-1")[0] for line in lines] == [f"  {run}" for run in runs] + [
+    assert [line.split(": top1")[0] for line in lines] == [f"  {run}" for run in runs] + [
         "linear xsub"
     ]
     assert [line.split(", ")[-1] for line in lines[:2]] == ["weight 0.5"] * 2
@@ -431,13 +496,20 @@ def test_what_the_start_has_seen_is_not_forgotten(
 
 
 def test_options_without_effect(folder: Path, capsys: Capture) -> None:
-    for task, more, what in (
-        ("knn", ["--solver", "sgd"], "a solver is of linear, not of knn"),
-        ("knn", ["--weights", "1"], "weights are of several runs"),
-        ("linear", ["--k", "5"], "k is of knn, not of linear"),
-        ("linear", ["--sgd.epochs", "5"], "the schedule is of solver sgd"),
+    for more, what in (
+        (["--weights", "1"], "weights are of several runs"),
+        (["--sgd.epochs", "5"], "the schedule is of solver sgd"),
     ):
-        assert what in one_error(capsys, evaluate(task, folder, *more))
+        assert what in one_error(capsys, evaluate("linear", folder, *more))
+    for task, more, what in (
+        ("knn", ["--solver", "sgd"], "--solver"),
+        ("knn", ["--weights", "1"], "--weights"),
+        ("linear", ["--k", "5"], "--k"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(evaluate(task, folder, *more))
+        assert ended.value.code == 2
+        assert what in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -589,7 +661,7 @@ def test_another_stream_and_no_labels(tmp_path: Path, capsys: Capture) -> None:
     assert (loaded.stream, loaded.skeleton.name) == ("bone", "kinect20")
     capsys.readouterr()
     line = one_error(capsys, evaluate("knn", tmp_path, "--protocol", "xsub"))
-    assert "sequence 0 has no label" in line
+    assert "not every sequence has a label, which knn needs" in line
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -724,9 +796,21 @@ def test_help_lists_the_commands(arguments: list[str], capsys: Capture) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_its_options(name: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
+        sys.exit(main([name, "--help"]))
     assert ended.value.code == 0
     assert f"usage: pcm3 {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", [*TASKS, "all"])
+def test_every_task_explains_its_options(task: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", task, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: pcm3 evaluate {task}" in shown
+    assert (TASKS[task].about if task in TASKS else "Every task") in shown
+    assert main(["evaluate"]) == 0
+    assert f"  {task} " in capsys.readouterr().out
 
 
 def test_ctrl_c_says_how_to_go_on(
