@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +16,7 @@ Indices = NDArray[np.int64]
 
 _GENERIC = (
     "xsub (odd subjects train), xview (the highest view tests), fold:K (fold K tests), "
-    "subjects:1,3 or views:1,2 or any column (these train, the rest tests), "
+    "subjects:1,3 or labels:0-19 or any column (these train, the rest tests), "
     "all (everything in both)"
 )
 
@@ -27,8 +29,8 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
         protocol: A protocol that the data set is published with (``Store.protocols``), or else
             ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view tests.
             ``"fold:K"``: fold K tests. ``"subjects:1,3,5"``, ``"views:1,2"`` or any other
-            column: sequences with these values train, the rest tests. ``"all"``: everything in
-            both.
+            column: sequences with these values train, the rest tests; ``"labels:0-19"`` keeps
+            the other classes for few-shot evaluation. ``"all"``: everything in both.
         drop_duplicates: Leave out of the test part what is bit-identical to a training sequence
             (``"all"`` keeps everything).
 
@@ -44,7 +46,7 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
     if protocol == "all":
         return np.arange(len(store)), np.arange(len(store))
     column, train, test = _resolve(store, protocol)
-    values = store.columns[column]
+    values = _columns(store)[column]
     training = np.isin(values, train)
     testing = ~training if test is None else np.isin(values, test)
     return _parts(store, training, testing, protocol, drop_duplicates=drop_duplicates)
@@ -62,8 +64,8 @@ def validation_split(
 
     Holds out the last ``fraction`` (at least one) of the values of the protocol's own column, so
     that validation asks what the test will ask: unseen subjects for ``"xsub"``, an unseen view
-    for ``"xview"``, a fold for ``"fold:K"``. Where that column has one value left, subjects are
-    held out, or else videos.
+    for ``"xview"``, a fold for ``"fold:K"``, but known classes for ``"labels:..."``. Where that
+    column has one value left or is of labels, subjects are held out, or else videos.
 
     Args:
         store: The data.
@@ -84,6 +86,8 @@ def validation_split(
     chosen = np.zeros(len(store), dtype=bool)
     chosen[np.asarray(train_indices)] = True
     first = "subjects" if protocol == "all" else _resolve(store, protocol).column
+    if first == "labels":  # neighbours of unseen classes say nothing
+        first = "subjects"
     for column in (first, "subjects", "videos"):
         values = store.columns.get(column, np.zeros(len(store), np.int64))
         groups = np.unique(values[chosen])
@@ -109,22 +113,20 @@ def _resolve(store: Store, protocol: str) -> Protocol:
         own = "".join(f"{own}, " for own in store.protocols)
         raise ValueError(f"unknown protocol {protocol!r}; there are {own}{_GENERIC}")
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, name)
-    if column not in store.columns:
+    columns = _columns(store)
+    if column not in columns:
         raise ValueError(
             f"protocol {protocol!r} needs the column {column}; {store.path} has "
-            f"{', '.join(store.columns)}; protocol 'all' needs none"
+            f"{', '.join(columns)}; protocol 'all' needs none"
         )
-    there = np.unique(store.columns[column]).tolist()
+    there = np.unique(columns[column]).tolist()
     if protocol == "xsub":
         return Protocol(column, tuple(value for value in there if value % 2))
     if protocol == "xview" and len(there) < 2:
         raise ValueError(f"protocol 'xview' needs several views; {store.path} has {there[0]} alone")
     if protocol == "xview":
         return Protocol(column, tuple(there[:-1]))
-    try:
-        chosen = tuple(int(value) for value in text.split(","))
-    except ValueError:
-        raise ValueError(f"expected integers after the colon in {protocol!r}") from None
+    chosen = _numbers(text, protocol)
     if unknown := sorted(set(chosen) - set(there)):
         raise ValueError(
             f"protocol {protocol!r}: {store.path} has no {column} {unknown}, "
@@ -132,6 +134,24 @@ def _resolve(store: Store, protocol: str) -> Protocol:
         )
     rest = tuple(value for value in there if value not in chosen)
     return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
+
+
+def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
+    return {"labels": store.labels, **store.columns}
+
+
+def _numbers(text: str, protocol: str) -> tuple[int, ...]:
+    """``1,3,5-8`` as numbers."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        bounds = re.fullmatch(r"(-?\d+)(?:-(\d+))?", part.strip())
+        if bounds is None:
+            raise ValueError(f"expected integers or ranges after the colon in {protocol!r}")
+        first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+        if last < first:
+            raise ValueError(f"expected ranges that rise, got {part.strip()} in {protocol!r}")
+        numbers += range(first, last + 1)
+    return tuple(numbers)
 
 
 def _parts(

@@ -27,6 +27,8 @@ def store(make_store, make_sequences):
         ("subjects:1,4", [0, 1, 6, 7]),
         ("subjects: 2", [2, 3]),
         ("views:2", [1, 5, 7]),
+        ("subjects:1-2,4", [0, 1, 2, 3, 6, 7]),
+        ("labels:0-1", [0, 1, 3, 4, 6, 7]),
     ],
 )
 def test_protocols(store, protocol, train):
@@ -88,6 +90,8 @@ def test_validation_split_asks_what_the_test_asks(store):
     assert validation_split(store, train, "fold:2")[1].tolist() == [6, 7]
     train, _ = split(store, "views:2")  # one view left: subjects
     assert validation_split(store, train, "views:2")[1].tolist() == [7]
+    train, _ = split(store, "labels:0-1")  # of known classes: subjects
+    assert validation_split(store, train, "labels:0-1")[1].tolist() == [6, 7]
 
 
 def test_validation_drops_duplicates(make_store, make_sequences):
@@ -103,8 +107,10 @@ def test_validation_drops_duplicates(make_store, make_sequences):
         ("cross", "unknown protocol 'cross'; there are xsub .* xview .* fold:K"),
         ("subjects", "unknown protocol 'subjects'"),
         ("fold:7", r"protocol 'fold:7': .*has no fold \[7\], but 1, 2, 3"),
-        ("views:left", "expected integers after the colon in 'views:left'"),
-        ("setups:1", "needs the column setups; .*has subjects, views, fold, duplicate_of"),
+        ("views:left", "expected integers or ranges after the colon in 'views:left'"),
+        ("views:1-", "expected integers or ranges after the colon in 'views:1-'"),
+        ("views:3-1", "expected ranges that rise, got 3-1 in 'views:3-1'"),
+        ("setups:1", "needs the column setups; .*has labels, subjects, views, fold, duplicate_of"),
         ("subjects:1,2,3,4", "subjects:1,2,3,4: nothing of .* is left for the test part"),
     ],
 )
