@@ -163,7 +163,7 @@ def test_recipe_of_the_method_page(
     (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     for line in commands.splitlines():
         assert main(line.split()[1:]) == 0
-    assert "linear xsub: top-1 " in capsys.readouterr().out
+    assert "linear xsub: top1 " in capsys.readouterr().out
     assert np.load("features.npz")["features"].shape == (12, 2 * HIDDEN)
 
 
