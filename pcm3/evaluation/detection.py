@@ -32,6 +32,7 @@ from pcm3.evaluation.features import check_data
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import to_stream
+from pcm3.training.progress import track
 
 Windows = Literal["consecutive", "strided"]
 Rule = Literal["sliding_window", "activity"]
@@ -286,7 +287,7 @@ def _epochs(
     cached = not settings.finetune and _cache_pays(training, settings)
     table = [_all_features(model, _clip(training, k), kind) for k in items] if cached else []
     columns = [_columns(training, item) for item in items]
-    for _ in range(settings.epochs):
+    for _ in track(settings.epochs, "detection"):
         drawn, labels = [], []
         for item in items:
             centres = torch.randint(len(columns[item]), (_PER_EPOCH,), generator=generator)

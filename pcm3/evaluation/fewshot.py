@@ -16,6 +16,7 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognition import check_labels
 from pcm3.hub import Pretrained
+from pcm3.training.progress import track
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -140,7 +141,7 @@ def draw_episodes(
     rng = np.random.default_rng(settings.seed)
     rows = {label: np.flatnonzero(labels == label) for label in classes}
     size = settings.queries + max(settings.shots)
-    for _ in range(settings.episodes):
+    for _ in track(settings.episodes, "few-shot"):
         chosen = rng.permutation(classes)[: settings.ways].tolist()
         drawn = np.stack([rng.permutation(rows[label])[:size] for label in chosen])
         yield drawn[:, settings.queries :], drawn[:, : settings.queries]

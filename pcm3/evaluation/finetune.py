@@ -24,6 +24,7 @@ from pcm3.evaluation.recognition import check_labels, summarize
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import to_stream
+from pcm3.training.progress import track
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def finetune(
         TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)), Rotate(recipe.rotation)
     )
     losses = []
-    for epoch in range(recipe.epochs):
+    for epoch in track(recipe.epochs, "fine-tuning"):
         total = 0.0
         for part in torch.randperm(len(rows), generator=order).tensor_split(steps):
             batch = training.batch(rows[part.numpy()].tolist())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pcm3.evaluation.features import Features
 from pcm3.heads import Classifier
+from pcm3.training.progress import track
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def train_classifier(
     classifier = Classifier(width, classes)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.drops))
-    for _ in range(recipe.epochs):
+    for _ in track(recipe.epochs, "linear"):
         values, labels = draw_training()
         for rows in torch.randperm(len(values), generator=generator).split(recipe.batch_size):
             loss = F.cross_entropy(classifier(values[rows]), labels[rows])

@@ -22,6 +22,7 @@ from pcm3.evaluation.features import check_data
 from pcm3.hub import Pretrained
 from pcm3.losses import masked_mse
 from pcm3.skeleton import to_stream
+from pcm3.training.progress import track
 
 _METRES = {
     **dict.fromkeys(("metres", "meters", "m"), 1.0),
@@ -390,7 +391,7 @@ def _fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
     random = np.random.default_rng(settings.seed)
     losses = []
-    for epoch in range(settings.epochs):
+    for epoch in track(settings.epochs, "prediction"):
         total = 0.0
         for which in np.array_split(random.permutation(len(sequences)), steps):
             windows = sequences.cut(which, random.random(len(which)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -26,11 +27,19 @@ class ProgressReport:
         total: Units of work in all.
         done: Units that are done already.
         quiet: Show nothing.
+        transient: Leave no bar behind.
     """
 
-    def __init__(self, description: str, total: int, done: int = 0, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        done: int = 0,
+        quiet: bool = False,
+        transient: bool = False,
+    ) -> None:
         console = Console(stderr=True, quiet=quiet)
-        self._plain = not console.is_terminal and not quiet
+        self.plain = not console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -40,6 +49,7 @@ class ProgressReport:
             TextColumn("{task.fields[figures]}"),
             console=console,
             disable=not console.is_terminal or quiet,
+            transient=transient,
         )
         self._task = self._bar.add_task(description, total=total, completed=done, figures="")
 
@@ -65,10 +75,22 @@ class ProgressReport:
 
     def line(self, text: str) -> None:
         """Say something that stays."""
-        if self._plain:
+        if self.plain:
             print(text, file=sys.stderr, flush=True)
         else:
             self._bar.console.print(text, highlight=False)
+
+
+def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]:
+    """The numbers from 0 to below ``count``, with a bar; elsewhere a line every so many seconds."""
+    with ProgressReport(description, count, transient=True) as report:
+        said = time.monotonic()
+        for number in range(count):
+            yield number
+            report.advance()
+            if report.plain and time.monotonic() - said >= seconds:
+                report.line(f"{description}: {number + 1} of {count}")
+                said = time.monotonic()
 
 
 def format_figures(figures: Mapping[str, Any]) -> str:
