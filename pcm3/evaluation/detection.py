@@ -95,7 +95,7 @@ def evaluate_detection(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Detection | None = None,
+    settings: Detection = Detection(),
 ) -> dict[str, Any]:
     """Find the actions in untrimmed recordings.
 
@@ -133,7 +133,6 @@ def evaluate_detection(
     Source:
         PCM3 Sec. 4.3 and the survey of PCM3++, with what their code leaves beyond the text.
     """
-    settings = settings or Detection()
     probabilities = frame_probabilities(pretrained, training, test, settings)
     proposals = find_proposals(probabilities, settings)
     return summarize_detection(probabilities, proposals, test)
@@ -143,7 +142,7 @@ def frame_probabilities(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Detection | None = None,
+    settings: Detection = Detection(),
 ) -> list[NDArray[np.float32]]:
     """Train the classifier of ``evaluate_detection`` and apply it to every frame.
 
@@ -153,7 +152,6 @@ def frame_probabilities(
     Raises:
         ValueError: As ``evaluate_detection``.
     """
-    settings = settings or Detection()
     for part in (training, test):
         check_data(pretrained, part)
     check_annotation(training, test)

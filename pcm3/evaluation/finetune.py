@@ -27,6 +27,16 @@ from pcm3.skeleton import to_stream
 from pcm3.training.progress import track
 
 
+def check_fraction(fraction: float) -> None:
+    """Require a share in (0, 1].
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"expected a label fraction in (0, 1], got {fraction}")
+
+
 @dataclass(frozen=True)
 class FinetuneRecipe:
     """How to fine-tune. What is None is the recipe's, see ``RECIPES``."""
@@ -193,7 +203,7 @@ def draw_labelled(
 
 
 def finetune(
-    pretrained: Pretrained, training: SkeletonDataset, settings: Finetune | None = None
+    pretrained: Pretrained, training: SkeletonDataset, settings: Finetune = Finetune()
 ) -> Finetuned:
     """Fine-tune a copy of a pretrained encoder, and a new head, on labelled sequences.
 
@@ -212,7 +222,6 @@ def finetune(
     Source:
         CMD (Mao et al., ECCV 2022) and PCM3 Sec. 4.3; MAMP (Mao et al., ICCV 2023).
     """
-    settings = settings or Finetune()
     check_data(pretrained, training)
     check_labels(training)
     name, recipe = resolve(settings, pretrained.encoder)
@@ -283,7 +292,7 @@ def evaluate_finetune(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Finetune | None = None,
+    settings: Finetune = Finetune(),
 ) -> dict[str, Any]:
     """Accuracy after fine-tuning, of the last epoch.
 
@@ -308,16 +317,6 @@ def evaluate_finetune(
     result = summarize(recognition_scores(pretrained, model, test), test)
     result["details"] |= {"training_sequences": len(rows), "training_loss": losses}
     return result
-
-
-def check_fraction(fraction: float) -> None:
-    """Require a share in (0, 1].
-
-    Raises:
-        ValueError: With what came.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"expected a label fraction in (0, 1], got {fraction}")
 
 
 def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:

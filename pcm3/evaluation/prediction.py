@@ -277,7 +277,7 @@ class _Sequences:
 
 
 def fit_predictor(
-    pretrained: Pretrained, training: SkeletonDataset, settings: Prediction | None = None
+    pretrained: Pretrained, training: SkeletonDataset, settings: Prediction = Prediction()
 ) -> tuple[MotionPredictor, list[float]]:
     """Train a decoder, and a copy of the encoder with it, to predict motion.
 
@@ -297,7 +297,6 @@ def fit_predictor(
         ValueError: If no sequence is long enough, the data do not fit the encoder, their unit is
             no length, or the loss stops being finite.
     """
-    settings = settings or Prediction()
     check_data(pretrained, training)
     return _fit(pretrained, _Sequences(training, settings), settings)
 
@@ -306,7 +305,7 @@ def evaluate_prediction(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Prediction | None = None,
+    settings: Prediction = Prediction(),
 ) -> dict[str, Any]:
     """Error of predicted motion, beside that of predicting none.
 
@@ -334,7 +333,6 @@ def evaluate_prediction(
     Raises:
         ValueError: As ``fit_predictor``, for either part.
     """
-    settings = settings or Prediction()
     for part in (training, test):
         check_data(pretrained, part)
     learnt, asked = _Sequences(training, settings), _Sequences(test, settings)

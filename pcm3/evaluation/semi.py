@@ -43,7 +43,7 @@ def evaluate_semi(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Semi | None = None,
+    settings: Semi = Semi(),
 ) -> dict[str, Any]:
     """Accuracy after fine-tuning with the labels of a share of the training part.
 
@@ -64,7 +64,6 @@ def evaluate_semi(
     Raises:
         ValueError: If every share is too small, and as ``evaluate_finetune``.
     """
-    settings = settings or Semi()
     check_parts(training, test)
     common = {field.name: getattr(settings, field.name) for field in fields(FinetuneRecipe)}
     batch_size = resolve(settings, pretrained.encoder)[1].batch_size
