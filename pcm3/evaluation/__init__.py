@@ -1,1 +1,1 @@
-"""Downstream protocols on frozen features."""
+"""Downstream tasks and their metrics."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from pcm3.evaluation.detection_proposals import (
     activity_proposals,
     sliding_window_proposals,
     smooth,
+    write_pku_results,
 )
 from pcm3.evaluation.features import check_data
 from pcm3.heads import Classifier, ProbeHead
@@ -68,6 +70,8 @@ class Detection:
     """Classify every so-manyth frame of test recordings; the others take the nearest one's."""
     seed: int = 0
     """Of weights, windows and their order."""
+    pku_files: Path | None = None
+    """Folder to write the proposals into, as PKU-MMD's evaluator reads them."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "lr", "batch_size", "every"):
@@ -135,7 +139,12 @@ def evaluate_detection(
     """
     probabilities = frame_probabilities(pretrained, training, test, settings)
     proposals = find_proposals(probabilities, settings)
-    return summarize_detection(probabilities, proposals, test)
+    result = summarize_detection(probabilities, proposals, test)
+    if settings.pku_files is not None:
+        videos = result["details"]["videos"]
+        names = {number: video["name"] for number, video in enumerate(videos)}
+        write_pku_results(settings.pku_files, proposals, names)
+    return result
 
 
 def frame_probabilities(

@@ -48,7 +48,7 @@ class Occlusion:
     """Recordings that the classifier is trained on."""
     solver: Solver = "logistic"
     """Logistic regression on cached features, or the reference recipe."""
-    masks: str = ""
+    masks: Path | None = None
     """Folder to keep the masks in: those there are used, others are written."""
     seed: int = 0
     """Of the masks and of the reference recipe."""
@@ -218,9 +218,9 @@ def _masks(dataset: SkeletonDataset, kind: Kind, settings: Occlusion) -> Occlusi
     store = dataset.store
     whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
     drawn = (settings.ratio, settings.persons, settings.seed)
-    if not settings.masks:
+    if settings.masks is None:
         return occlusion_masks(whole, kind, *drawn)
-    file = Path(settings.masks) / f"{store.path.resolve().name}-{kind}.npz"
+    file = settings.masks / f"{store.path.resolve().name}-{kind}.npz"
     if not file.exists():
         save_masks(file, occlusion_masks(whole, kind, *drawn))
     masks = load_masks(file)

@@ -187,7 +187,7 @@ def figure(name: str, value: float) -> str:
 
 
 def _plain(settings: Any) -> Any:
-    return json.loads(json.dumps(asdict(settings)))
+    return json.loads(json.dumps(asdict(settings), default=str))
 
 
 def result_name(
@@ -200,7 +200,7 @@ def result_name(
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
-    Settings that differ from the task's defaults are part of it.
+    Settings that differ from the task's defaults are part of it, but for folders.
     """
     parts = [task, *_changed(settings)]
     if len(paths) > 1:
@@ -217,7 +217,7 @@ def _changed(settings: Any, prefix: str = "") -> list[str]:
         value, default = getattr(settings, each.name), getattr(defaults, each.name)
         if is_dataclass(value):
             found += _changed(value, f"{prefix}{each.name}.")
-        elif value != default:
+        elif value != default and not isinstance(value, Path):
             values = value if isinstance(value, tuple) else (value,)
             found.append(f"{prefix}{each.name}-{'-'.join(map(str, values))}")
     return found

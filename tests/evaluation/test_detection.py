@@ -29,6 +29,7 @@ from pcm3.evaluation.detection import (
     frame_probabilities,
 )
 from pcm3.evaluation.detection_metrics import summarize_detection, true_intervals
+from pcm3.evaluation.detection_proposals import read_pku_results
 from pcm3.evaluation.features import dataset_for
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -453,3 +454,18 @@ def test_martial_arts(shared: Path, tmp_path: Path) -> None:
     assert len(true_intervals(training)) + len(true_intervals(test)) == 353
     assert results["map_action_voc_0.1"] > 0.3
     assert results["frame_accuracy"] > 0.4
+
+
+def test_proposals_as_files_of_the_data_set(
+    tmp_path: Path, store: Store, pretrained: Pretrained
+) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    settings = replace(SHORT, epochs=2, drops=(), every=8, pku_files=tmp_path / "pku")
+    result = evaluate_detection(pretrained, training, test, settings)
+    videos = result["details"]["videos"]
+    names = {number: video["name"] for number, video in enumerate(videos)}
+    written = [list(proposal) for proposal in read_pku_results(tmp_path / "pku", names)]
+    assert written == [[k, *each] for k, video in enumerate(videos) for each in video["proposals"]]
+    assert result == evaluate_detection(
+        pretrained, training, test, replace(settings, pku_files=None)
+    )

@@ -124,8 +124,8 @@ def test_reference_recipe_on_occluded_recordings(
 def test_masks_are_kept_and_used_again(
     tmp_path: Path, pretrained: Pretrained, store: Store, parts: Parts
 ) -> None:
-    settings = Occlusion(masks=str(tmp_path / "masks"))
-    drawn = evaluate_occlusion(pretrained, *parts, replace(settings, masks=""))
+    settings = Occlusion(masks=tmp_path / "masks")
+    drawn = evaluate_occlusion(pretrained, *parts, replace(settings, masks=None))
     assert evaluate_occlusion(pretrained, *parts, settings) == drawn
     files = {kind: tmp_path / "masks" / f"store-{kind}.npz" for kind in KINDS}
     assert sorted((tmp_path / "masks").iterdir()) == sorted(files.values())
