@@ -328,7 +328,8 @@ def evaluate_prediction(
         how many ``training_sequences`` and ``test_sequences`` took part and how many were too
         short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
         ``examples``, a few test sequences with their ``sequence`` in the store and, each
-        (frames, V, C) in metres, ``observed`` (the last ones), ``true`` and ``predicted``.
+        (frames, V, C) in metres, ``observed`` (the last ones), ``true`` and ``predicted``;
+        ``parents`` of the joints in them.
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
@@ -371,6 +372,7 @@ def evaluate_prediction(
             }
             for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
         ],
+        "parents": list(test.skeleton.parents),
     }
     return {**result, "details": details}
 
