@@ -12,6 +12,8 @@ from einops import rearrange
 from torch import Tensor
 
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.embedding import embedding_map
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.knn import rank, vote
@@ -214,10 +216,17 @@ def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str
         people = rearrange(batch.clips[0], "c t v m -> t m v c").double().numpy()
         there = np.asarray(people.any(axis=(0, 2, 3)))
         there[0] = True
-        names.append(dataset.store.names[index])
+        names.append(_name(dataset.store, index))
         labels.append(int(dataset.store.labels[index]))
         frames.append(people[times][:, there].round(3).tolist())
     return {"names": names, "labels": labels, "frames": frames}
+
+
+def _name(store: Store, index: int) -> str:
+    try:
+        return store.names[index]
+    except SkeletonFormatError:  # stores were once written without names
+        return f"sequence {index}"
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:

@@ -342,6 +342,14 @@ def test_examples_leave_out_who_is_not_there(tmp_path: Path) -> None:
     assert np.shape(details["examples"][0]["frames"]) == (6, 5, 1, 25, 3)
 
 
+def test_a_store_without_names_has_numbers(tmp_path: Path, pretrained: Pretrained) -> None:
+    store = generate(tmp_path / "old", sequences=6, classes=2, subjects=2)
+    (store.path / "names.npy").unlink()
+    data = SkeletonDataset(Store(store.path))
+    (example,) = evaluate_knn(pretrained, data, data, Retrieval(examples=1))["details"]["examples"]
+    assert example["names"][0] == f"sequence {example['query']}"
+
+
 def test_the_map_is_of_the_test_features(store: Store, pretrained: Pretrained) -> None:
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
     layout = evaluate_knn(pretrained, training, test)["details"]["map"]
