@@ -329,7 +329,8 @@ def evaluate_prediction(
         short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
         ``examples``, a few test sequences with their ``sequence`` in the store, their own
         ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
-        (the last ones), ``true`` and ``predicted``; ``parents`` of the joints in them.
+        (the last ones), ``true`` and ``predicted``; ``parents`` and ``center`` of
+        the skeleton.
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
@@ -379,6 +380,7 @@ def evaluate_prediction(
             for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
         ],
         "parents": list(test.skeleton.parents),
+        "center": test.skeleton.center,
     }
     return {**result, "details": details}
 
