@@ -185,6 +185,9 @@ figcaption { font-size: 0.9rem; margin-top: 0.5rem; overflow-wrap: anywhere; max
 .pictures { display: flex; flex-wrap: wrap; gap: 0.7rem; align-items: flex-start; }
 .pictures .scroll { background: #ffffff; border-radius: 4px; }
 img { display: block; max-width: none; }
+@media (max-width: 600px) {
+  table { font-size: 0.8rem; } th, td { padding: 0.3rem 0.35rem; }
+}
 </style>
 </head>
 <body>

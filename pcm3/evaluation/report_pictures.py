@@ -64,14 +64,11 @@ def _confusions(series: Series) -> Iterator[Picture]:
         names = group[0].class_names
         wrong = counts - np.diag(np.diag(counts))
         worst = [
-            f"{names[at // len(names)]} for {names[at % len(names)]} ({wrong.flat[at]})"
+            f"{names[at // len(names)]} → {names[at % len(names)]} ({wrong.flat[at]})"
             for at in np.argsort(-wrong, axis=None, kind="stable")[:3].tolist()
             if wrong.flat[at]
         ]
-        # the row is what it was, the column what it was taken for
-        said = (
-            f" Most often mistaken (the first is the truth): {'; '.join(worst)}." if worst else ""
-        )
+        said = f" Most frequent mistakes, truth → prediction: {'; '.join(worst)}." if worst else ""
         added = f", added up over {len(group)} runs" if len(group) > 1 else ""
         yield Picture(
             f"Confusion matrix, {group[0].task}: {name}",
@@ -98,7 +95,7 @@ def _class_accuracy(series: Series) -> Iterator[Picture]:
     yield Picture(
         f"Accuracy by class, {used[0].task}",
         "Share of each class's test sequences that is recognised (top-1), the easiest class "
-        f"first{_over_seeds(series)}. {_source(used)}",
+        f"first{'; of several runs the mean' if _several(series) else ''}. {_source(used)}",
         [bar_figure(sorted_bars, [names[at] for at in order], "top-1 accuracy")],
     )
 
@@ -147,9 +144,9 @@ def _galleries(series: Series) -> Iterator[Picture]:
 _OCCLUSIONS = {
     "top1": "clean",
     "spatial_top1": "parts hidden",
-    "spatial_top1_occluded_training": "same, trained alike",
+    "spatial_top1_occluded_training": "parts, trained alike",
     "temporal_top1": "frames hidden",
-    "temporal_top1_occluded_training": "same, trained alike",
+    "temporal_top1_occluded_training": "frames, trained alike",
 }
 
 
@@ -158,7 +155,7 @@ def _occlusion_bars(series: Series) -> Iterator[Picture]:
     bars = {
         name: Bars(
             [_mean(_metric(group, key)) for key in keys],
-            [_std(_metric(group, key)) for key in keys] if _several(series) else None,
+            [_std(_metric(group, key)) for key in keys] if len(group) > 1 else None,
         )
         for name, group in series.items()
     }
@@ -278,15 +275,20 @@ def _prediction_curves(series: Series) -> Iterator[Picture]:
             curves[name] = Curve(frames, [mean(row) for row in errors], spread)
             longer = rows[0].get("zero_velocity", ())
             still = longer if len(longer) > len(still) else still
-    if still:
-        curves["zero velocity: nothing moves"] = Curve(range(1, len(still) + 1), still)
+    zero = {"zero velocity: nothing moves": Curve(range(1, len(still) + 1), still)}
     if curves:
         yield Picture(
             "Motion prediction",
             "Mean distance of the predicted joints from where they really were (MPJPE), by frame, "
             "beside predicting that nothing moves"
             f"{_over_seeds(series)}. {_source(_all(series))}",
-            [curve_figure(curves, "frames ahead", "error, mm", percent=False)],
+            [
+                curve_figure(
+                    *(curves, "frames ahead", "error, mm"),
+                    percent=False,
+                    baselines=zero if still else None,
+                )
+            ],
         )
 
 
@@ -302,7 +304,7 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                 ]
                 yield Picture(
                     f"Predicted motion: {name}",
-                    "The predicted motion, orange, over the true one, grey, after the last frames "
+                    "The predicted motion, orange, over the true one, grey; frame 0 is the last one "
                     f"seen. Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
                     [motion_figure(example, *tree) for example in examples],

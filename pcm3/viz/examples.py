@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcm3.viz.figures import PALETTE
-from pcm3.viz.results import PANEL, WIDE, short_text
+from pcm3.viz.results import PANEL, short_text
 
 __all__ = ["motion_figure", "retrieval_figure"]
 
@@ -67,25 +67,24 @@ def motion_figure(
         frames: How many predicted frames to show; of the observed ones, the last two.
 
     Returns:
-        A figure with one axes: the frames from left to right.
+        A figure with one axes: the frames from left to right, 0 the last one seen.
     """
     observed, true, predicted = (
         np.asarray(example[name], float)[:, None] for name in ("observed", "true", "predicted")
     )
     chosen = np.linspace(0, len(true) - 1, min(frames, len(true))).round().astype(int)
     last = np.arange(max(len(observed) - 2, 0), len(observed))
-    figure = Figure(figsize=(WIDE, 2.0), layout="constrained")
+    figure = Figure(figsize=(PANEL, 1.6), layout="constrained")
     axis = figure.add_subplot()
     behind = np.concatenate([observed[last], true[chosen]])
     before = np.concatenate([np.full_like(observed[last], np.nan), predicted[chosen]])
     centres = _strip(axis, [(behind, TRUE, 2.6), (before, PALETTE[2], 1.2)], parents, center)
     times = [at - len(observed) + 1 for at in last] + [at + 1 for at in chosen]
-    names = [f"seen {time}" if time <= 0 else f"+{time}" for time in times]
-    axis.set_xticks(centres, names)
+    axis.set_xticks(centres, [f"{time:+d}" if time else "0" for time in times])
     axis.tick_params(labelsize=7.5, length=0)
     axis.set_title(
-        f"sequence {example['sequence']}: predicted {example['mpjpe_mm']:.0f} mm off, "
-        f"zero velocity {example['zero_velocity_mm']:.0f} mm",
+        f"sequence {example['sequence']}: {example['mpjpe_mm']:.1f} mm off, "
+        f"zero velocity {example['zero_velocity_mm']:.1f} mm",
         fontsize=8,
         loc="left",
     )
@@ -122,7 +121,9 @@ def _strip(
         axis.plot(x, y, color=color, linewidth=thick, solid_capstyle="round", gid="bones")
     margin = 0.05 * max(float(high[1] - low[1]), 1e-6)
     axis.set(xlim=(centres[0] - width / 2, centres[-1] + width / 2))
-    axis.set(ylim=(low[1] - margin, high[1] + margin), xticks=[], yticks=[], aspect="equal")
+    axis.set(
+        ylim=(low[1] - margin, high[1] + margin), xticks=[], yticks=[], aspect="equal", anchor="W"
+    )
     axis.spines[:].set_visible(False)
     return centres
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 from pcm3.viz.figures import PALETTE
@@ -28,7 +28,7 @@ __all__ = [
     "time_line_figure",
 ]
 
-PANEL = 3.6  # inches: what a telephone shows without scrolling
+PANEL = 3.4  # inches: what a telephone shows without scrolling
 WIDE = 7.2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
@@ -169,6 +169,7 @@ def curve_figure(
     percent: bool = True,
     x_percent: bool = False,
     logarithmic: bool = False,
+    baselines: Mapping[str, Curve] | None = None,
 ) -> Figure:
     """Lines with a marker at every point, and bars for the spread.
 
@@ -179,40 +180,45 @@ def curve_figure(
         percent: y are fractions: the axis is from 0 to 100 %, otherwise from 0.
         x_percent: x are fractions, written as percentages.
         logarithmic: x, all positive, on a logarithmic scale.
+        baselines: More lines, black, dashed and without markers.
 
     Raises:
         ValueError: If there is nothing to draw, or a curve's lengths differ.
     """
     if not curves:
         raise ValueError("expected at least one curve, got none")
-    figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(curves)), layout="constrained")
+    every = {**curves, **(baselines or {})}
+    figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(every)), layout="constrained")
     axis = figure.add_subplot()
-    for place, (label, curve) in enumerate(curves.items()):
+    for place, (label, curve) in enumerate(every.items()):
         lengths = {len(values) for values in curve if values is not None}
         if len(lengths) != 1:
             raise ValueError(f"{label}: expected as many x as y and spread, got {sorted(lengths)}")
+        base = place >= len(curves)
+        dashes = ("-", "--", ":", "-.")[place // (len(PALETTE) - 1) % 4]
         axis.errorbar(
             curve.x,
             curve.y,
             yerr=curve.spread,
-            color=_color(place),
-            marker=MARKERS[place % len(MARKERS)],
-            linestyle=("-", "--", ":", "-.")[place // (len(PALETTE) - 1) % 4],
+            color=PALETTE[0] if base else _color(place),
+            marker="" if base else MARKERS[place % len(MARKERS)],
+            linestyle="--" if base else dashes,
             markersize=4,
             linewidth=1.4,
             elinewidth=0.8,
             capsize=2,
             label=short_text(label, _SERIES),
         )
+    x = sorted({x for curve in every.values() for x in curve.x})
     if logarithmic:
         axis.set_xscale("log")
-        ticks = sorted({x for curve in curves.values() for x in curve.x})
-        axis.set_xticks(ticks)
+        axis.set_xticks(x)
         axis.set_xticks([], minor=True)
-    if x_percent:
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    elif logarithmic:
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    elif all(value == int(value) for value in x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_formatter(
+        lambda value, _: f"{100 * value:.4g}%" if x_percent else f"{value:.4g}"
+    )
     axis.set_xlabel(x_label, fontsize=8)
     axis.set_ylabel(y_label, fontsize=8)
     axis.set_ylim(0, 1 if percent else None)
