@@ -304,8 +304,8 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                 ]
                 yield Picture(
                     f"Predicted motion: {name}",
-                    "The predicted motion, orange, over the true one, grey; frame 0 is the last one "
-                    f"seen. Over the whole test part the error is {errors[0]}; predicting that "
+                    "The predicted motion, orange, over the true one, grey; frame 0 is the last "
+                    f"one seen. Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
                     [motion_figure(example, *tree) for example in examples],
                 )
