@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
@@ -32,6 +30,8 @@ PANEL = 3.4  # inches: what a telephone shows without scrolling
 WIDE = 7.2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
+_MAP = 4.8  # inches, either way
+_PLATE = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "boxstyle": "square,pad=0.1"}
 _COUNTED = 30  # more classes leave no room for counts in their cells
 _SERIES = 44  # letters of a series' name
 
@@ -56,15 +56,15 @@ def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
         raise ValueError(f"expected counts (K, K) of {size} named classes, got {counts.shape}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [short_text(name) for name in class_names]
-    cell = 0.24 if size <= _COUNTED else 0.17
-    room = 0.075 * max(len(name) for name in names) + 0.5
+    cell = 0.24 if size <= _COUNTED else 0.15
+    room = 0.06 * max(len(name) for name in names) + 0.5
     side = max(cell * size, 1.5) + room
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
     axis.set_xticks(range(size), names, rotation=90)
     axis.set_yticks(range(size), names)
-    axis.tick_params(labelsize=7.5, length=0)
+    axis.tick_params(labelsize=7.5 if size <= _COUNTED else 7, length=0)
     axis.set(xlabel="predicted class", ylabel="true class")
     if size <= _COUNTED:
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -249,11 +249,9 @@ def embedding_figure(
         raise ValueError("expected at least one map, got none")
     wanted = np.asarray(labels, np.int64)
     there = np.unique(wanted).tolist()
-    columns = 3 if len(there) > 8 else 2
+    columns = 4 if len(there) > 8 else 2
     rows = -(-len(there) // columns)
-    height = WIDE / max(len(maps), 2) + 0.1 + 0.19 * rows
-    figure = Figure(figsize=(WIDE, height), layout="constrained")
-    halo = [withStroke(linewidth=2, foreground="white")]
+    figure = Figure(figsize=(_MAP * len(maps), _MAP + 0.1 + 0.19 * rows), layout="constrained")
     for axis, (title, given) in zip(
         np.ravel(figure.subplots(1, len(maps), squeeze=False)), maps.items(), strict=True
     ):
@@ -261,23 +259,19 @@ def embedding_figure(
         if points.shape != (len(wanted), 2):
             raise ValueError(f"{title}: expected points ({len(wanted)}, 2), got {points.shape}")
         for label in there:
-            ours = points[wanted == label]
-            axis.scatter(*ours.T, s=14, alpha=0.8, linewidths=0, **_look(label))
+            axis.plot(*points[wanted == label].T, linestyle="", alpha=0.8, **_look(label))
         for label in there:  # above all points
             x, y = np.median(points[wanted == label], axis=0)
             style = {"fontsize": 8, "fontweight": "bold", "ha": "center", "va": "center"}
-            axis.text(x, y, str(label), path_effects=halo, **style)
+            axis.text(x, y, str(label), bbox=_PLATE, **style)
         axis.set_title(short_text(title), fontsize=9, loc="left")
         axis.set(xticks=[], yticks=[])
         axis.set_aspect("equal", adjustable="datalim")
         axis.spines[:].set_color("#BBBBBB")
     handles = [
-        Line2D([], [], linestyle="", markersize=5, label=f"{label} {_name(class_names, label)}")
+        Line2D([], [], linestyle="", label=f"{label} {_name(class_names, label)}", **_look(label))
         for label in there
     ]
-    for handle, label in zip(handles, there, strict=True):
-        look = _look(label)
-        handle.set(color=look["c"], marker=look["marker"], markeredgewidth=0)
     _legend(figure, handles, columns)
     return figure
 
@@ -315,7 +309,7 @@ def time_line_figure(videos: Sequence[Mapping[str, Any]], class_names: Sequence[
     axis.set_xlabel("frame", fontsize=8)
     handles = [
         Patch(
-            facecolor=_look(label)["c"],
+            facecolor=_look(label)["color"],
             hatch=_hatch(label),
             edgecolor="white",
             linewidth=0,
@@ -328,7 +322,6 @@ def time_line_figure(videos: Sequence[Mapping[str, Any]], class_names: Sequence[
 
 
 def _intervals(axis: Axes, rows: Sequence[Sequence[Any]], place: int) -> None:
-    halo = [withStroke(linewidth=2, foreground="white")]
     for label, start, end, confidence in rows:
         axis.barh(
             place,
@@ -336,7 +329,7 @@ def _intervals(axis: Axes, rows: Sequence[Sequence[Any]], place: int) -> None:
             0.8,
             left=start,
             align="edge",
-            color=_look(label)["c"],
+            color=_look(label)["color"],
             alpha=0.25 + 0.75 * min(max(float(confidence), 0), 1),
             hatch=_hatch(label),
             edgecolor="white",
@@ -345,7 +338,7 @@ def _intervals(axis: Axes, rows: Sequence[Sequence[Any]], place: int) -> None:
         )
         style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "clip_on": True}
         middle = (start + end) / 2
-        axis.text(middle, place + 0.4, str(label), path_effects=halo, **style)
+        axis.text(middle, place + 0.4, str(label), bbox=_PLATE, **style)
 
 
 def _color(place: int) -> str:
@@ -354,8 +347,12 @@ def _color(place: int) -> str:
 
 
 def _look(label: int) -> dict[str, Any]:
-    marker = next(islice(cycle(MARKERS), label // len(PALETTE), None))
-    return {"c": PALETTE[(label + 1) % len(PALETTE)], "marker": marker}
+    return {
+        "color": PALETTE[(label + 1) % len(PALETTE)],
+        "marker": MARKERS[label // len(PALETTE) % len(MARKERS)],
+        "markersize": 4.5,
+        "markeredgewidth": 0,
+    }
 
 
 def _hatch(label: int) -> str:

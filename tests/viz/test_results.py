@@ -144,8 +144,9 @@ class TestEmbedding:
         figure = embedding_figure({"PCA": points, "t-SNE": -points}, labels.tolist(), names)
         assert [axis.get_title(loc="left") for axis in figure.axes] == ["PCA", "t-SNE"]
         for axis, shown in zip(figure.axes, (points, -points), strict=True):
-            for label, group in zip((0, 3, 9, 17), axis.collections, strict=True):
-                np.testing.assert_allclose(group.get_offsets(), shown[labels == label])
+            for label, group in zip((0, 3, 9, 17), axis.lines, strict=True):
+                np.testing.assert_allclose(group.get_xydata(), shown[labels == label])
+                assert group.get_linestyle() == "None"
             assert texts(axis) == ["0", "3", "9", "17"]
             middle = np.median(shown[labels == 3], axis=0)
             np.testing.assert_allclose(axis.texts[1].get_position(), middle)
