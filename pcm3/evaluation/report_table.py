@@ -21,7 +21,7 @@ class Result(NamedTuple):
         run: Name of the run.
         column: Name of the runs that differ from it in nothing but the seed, itself included.
         task: One of ``TASKS``.
-        store: Name of the store.
+        store: Name of the store, with its size where there are several of the name.
         protocol: Training and test part.
         settings: Those that are not the task's defaults.
         fused: The columns, or else the names, of the runs whose scores were added to its own.
@@ -125,7 +125,7 @@ def read_results(runs: Sequence[str | Path]) -> list[Result]:
     ]
     columns = _columns(paths, names)
     column_of = {path.name: column for path, column in zip(places, columns, strict=True)}
-    found = []
+    found, sizes = [], []
     for place, (path, name, column) in enumerate(zip(paths, names, columns, strict=True)):
         files = sorted((path / "results").glob("*.json"))
         own = [(file, content) for file in files if (content := _read(file)) is not None]
@@ -135,6 +135,14 @@ def read_results(runs: Sequence[str | Path]) -> list[Result]:
                 f"{path} --data STORE makes them"
             )
         found += [_result(content, name, column, column_of, file, place) for file, content in own]
+        sizes += [_size(content) for _, content in own]
+    sizes_of: dict[str, set[str]] = {}
+    for each, size in zip(found, sizes, strict=True):
+        sizes_of.setdefault(each.store, set()).add(size)
+    found = [  # a store that was made anew is another one
+        each if len(sizes_of[each.store]) == 1 else each._replace(store=f"{each.store} ({size})")
+        for each, size in zip(found, sizes, strict=True)
+    ]
     order = list(TASKS)
     return sorted(
         found,
@@ -293,6 +301,12 @@ def _result(
         file=f"{run}/results/{file.name}",
         place=place,
     )
+
+
+def _size(content: Mapping[str, Any]) -> str:
+    data, classes = content.get("data", {}), len(content.get("class_names", ()))
+    counts = [f"{data[name]} {name}" for name in ("sequences", "frames") if name in data]
+    return ", ".join([*counts, f"{classes} classes"])
 
 
 def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -176,6 +176,20 @@ def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
+    details = {"confusion": [[1, 0], [0, 1]]}
+    metrics = {"top1": 1.0, "per_class": [1.0, 1.0]}
+    small = result("linear", metrics, class_names=["a", "b"], details=details)
+    metrics = {"top1": 0.5, "per_class": [1.0, 0.0, 0.5]}
+    large = result("linear", metrics, data={"sequences": 9, "frames": 99})
+    paths = [write_run(tmp_path / "a", small), write_run(tmp_path / "b", large)]
+    results = read_results(paths)
+    assert [each.store for each in results] == [
+        *("data (2 classes)", "data (9 sequences, 99 frames, 3 classes)"),
+    ]
+    check_page(make_page(results))
+
+
 def test_fused_results_name_the_others_by_their_column(tmp_path: Path) -> None:
     paths = []
     for seed, top in enumerate((0.5, 0.7)):
