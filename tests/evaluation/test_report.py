@@ -357,8 +357,21 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert all("sit & stand $x_1$" in text for text in written)  # no formula
 
 
-def test_the_page_is_the_same_again(seeds: list[Path]) -> None:
-    assert make_page(read_results(seeds)) == make_page(read_results(seeds))
+def test_the_page_is_the_same_again(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "per_class": [0.5, 0.25, None]}
+    path = write_run(tmp_path / "a", result("linear", metrics))
+    page = make_page(read_results([path]))
+    assert "<img" in page
+    assert page == make_page(read_results([path]))
+
+
+def test_the_page_tells_settings_and_all_figures(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "vote": 0.25, "map": 0.125, "recall_at_1": 0.75}
+    path = write_run(tmp_path / "a", result("knn", metrics, settings={"k": 7, "seed": 0}))
+    page = check_page(make_page(read_results([path])))
+    for text in ("k 7", "top1", "50.0%", "recall_at_1", "75.0%"):
+        assert text in page.text
+    assert "seed 0" not in page.text
 
 
 def test_command(seeds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
