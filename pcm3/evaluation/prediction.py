@@ -329,8 +329,8 @@ def evaluate_prediction(
         short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
         ``examples``, a few test sequences with their ``sequence`` in the store, their own
         ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
-        (the last ones), ``true`` and ``predicted``; ``parents`` and ``center`` of
-        the skeleton.
+        (the last ones), ``true`` and ``predicted``; ``parents`` and ``center`` of the
+        skeleton.
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
