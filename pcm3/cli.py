@@ -462,6 +462,36 @@ def _export(arguments: Sequence[str]) -> None:
     _parse(options, "export", arguments)
 
 
+def _report(arguments: Sequence[str]) -> None:
+    """One table and one page with pictures of the results of many runs."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.evaluation.report import write_report  # noqa: PLC0415
+
+    def options(
+        runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")],
+        out: Path = Path("report"),
+        json: bool = False,
+    ) -> None:
+        """Put results side by side; runs that differ in the seed alone share a column.
+
+        Args:
+            runs: Run folders with results of pcm3 evaluate.
+            out: Folder for report.html, report.md and report.json.
+            json: Print the figures as JSON on the last line.
+        """
+        report = write_report(runs, out)
+        metrics: dict[str, dict[str, float]] = {}
+        for row in report.rows:
+            name = " ".join(part for part in row[:5] if part)
+            for column, cell in row.cells.items():
+                metrics.setdefault(column, {})[name] = cell.mean
+        say = report.table.read_text(encoding="utf-8") + f"\n{report.page}"
+        _finish("report", metrics, json, say, out=str(out))
+
+    _parse(options, "report", arguments)
+
+
 @dataclass(frozen=True)
 class ReaderOptions:
     """What only some formats know; see the documentation of each."""
@@ -500,6 +530,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": _evaluate,
     "features": _features,
     "export": _export,
+    "report": _report,
 }
 
 if __name__ == "__main__":

@@ -327,8 +327,10 @@ def evaluate_prediction(
         frame. ``details``: ``by_frame``, errors of every predicted frame; ``fps``;
         how many ``training_sequences`` and ``test_sequences`` took part and how many were too
         short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
-        ``examples``, a few test sequences with their ``sequence`` in the store and, each
-        (frames, V, C) in metres, ``observed`` (the last ones), ``true`` and ``predicted``.
+        ``examples``, a few test sequences with their ``sequence`` in the store, their own
+        ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
+        (the last ones), ``true`` and ``predicted``; ``parents`` and ``center`` of the
+        skeleton.
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
@@ -364,12 +366,20 @@ def evaluate_prediction(
         "examples": [
             {
                 "sequence": int(test.indices[asked.rows[row]]),
+                **{
+                    f"{name}_mm": float(
+                        1000 * mpjpe(guesses[name][[row]], true[[row]], present[[row]]).mean()
+                    )
+                    for name in ("mpjpe", "zero_velocity")
+                },
                 "observed": _rounded(observed[row, :, -settings.predicted :]),
                 "true": _rounded(true[row]),
                 "predicted": _rounded(predicted[row]),
             }
             for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
         ],
+        "parents": list(test.skeleton.parents),
+        "center": test.skeleton.center,
     }
     return {**result, "details": details}
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.embedding import embedding_map
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.knn import rank, vote
 from pcm3.evaluation.linear import SGDProbe, fit_logistic, train_classifier
@@ -148,7 +152,10 @@ def evaluate_knn(
         the first K neighbours, of which there are no more than the gallery holds). ``details``:
         those of ``evaluate_linear`` for the nearest neighbour, ``per_class`` of every figure, and
         ``examples``: the store's indices of a query and of its five nearest neighbours, with
-        their similarity and whether they hit.
+        their similarity and whether they hit, and of all six, the query first, ``names``,
+        ``labels`` and ``frames``: five of them (5, M, V, C), evenly spaced, of the persons that
+        are there. ``parents`` and ``center`` of the skeleton. ``map``: the test features in the
+        plane, see ``embedding_map``; not where there are too few.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or fewer than k
@@ -173,6 +180,7 @@ def evaluate_knn(
     summary |= {name: float(values.double().mean()) for name, values in each.items()}
     rng = np.random.default_rng(settings.seed)
     shown = rng.permutation(len(test))[: settings.examples].tolist()
+    layout = embedding_map(queries.values, queries.labels, seed=settings.seed)
     summary["details"] |= {
         "per_class": {
             "top1": summary["per_class"],
@@ -184,14 +192,42 @@ def evaluate_knn(
                 "neighbours": training.indices[neighbours[row, :_SHOWN].numpy()].tolist(),
                 "similarity": similarity[row, :_SHOWN].tolist(),
                 "hits": hits[row, :_SHOWN].tolist(),
+                **_pictured([(test, row), *((training, at) for at in neighbours[row, :_SHOWN])]),
             }
             for row in shown
         ],
+        "parents": list(test.skeleton.parents),
+        "center": test.skeleton.center,
+        **({"map": layout} if layout else {}),
     }
     return summary
 
 
 _SHOWN = 5  # neighbours of an example
+_FRAMES = 5  # of each of its sequences
+
+
+def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str, list[Any]]:
+    """Names, labels and a few frames (frames, M, V, C) of items of data sets."""
+    names, labels, frames = [], [], []
+    for dataset, item in items:
+        batch = dataset.batch([int(item)])
+        index = int(dataset.indices[int(item)])
+        times = np.linspace(0, int(batch.lengths[0]) - 1, _FRAMES).round().astype(np.int64)
+        people = rearrange(batch.clips[0], "c t v m -> t m v c").double().numpy()
+        there = np.asarray(people.any(axis=(0, 2, 3)))
+        there[0] = True
+        names.append(_name(dataset.store, index))
+        labels.append(int(dataset.store.labels[index]))
+        frames.append(people[times][:, there].round(3).tolist())
+    return {"names": names, "labels": labels, "frames": frames}
+
+
+def _name(store: Store, index: int) -> str:
+    try:
+        return store.names[index]
+    except SkeletonFormatError:  # stores were once written without names
+        return f"sequence {index}"
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:

@@ -309,3 +309,59 @@ def test_a_stream_is_not_derived_twice(tmp_path: Path, pretrained: Pretrained) -
     store = generate(tmp_path / "store", sequences=4, classes=2, subjects=2)
     with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
         extract_features(pretrained, SkeletonDataset(store, stream="bone"))
+
+
+# --- what pictures are made of --------------------------------------------------------------------
+
+
+def test_examples_hold_frames_of_the_sequences_that_they_name(
+    tmp_path: Path, pretrained: Pretrained
+) -> None:
+    store = generate(tmp_path / "two", sequences=24, classes=3, subjects=4, frames=(10, 30))
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    details = evaluate_knn(pretrained, training, test, Retrieval(examples=2))["details"]
+    assert (details["parents"], details["center"]) == (list(NTU25.parents), NTU25.center)
+    for example in details["examples"]:
+        indices = [example["query"], *example["neighbours"]]
+        assert example["names"] == [store.names[index] for index in indices]
+        assert example["labels"] == store.labels[indices].tolist()
+        for index, frames in zip(indices, example["frames"], strict=True):
+            clips, lengths, *_ = SkeletonDataset(store).batch([index])
+            times = [round(at * (int(lengths) - 1) / 4) for at in range(5)]
+            expected = clips[0, :, times, :, 0].permute(1, 2, 0)[:, None]
+            np.testing.assert_allclose(frames, expected, atol=0.00051)
+
+
+def test_examples_leave_out_who_is_not_there(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(25, persons=2, hidden=8, layers=1, pool="mean").eval()
+    store = generate(tmp_path / "one", sequences=6, classes=2, subjects=2)
+    data = SkeletonDataset(store, persons=2)
+    one = Pretrained(encoder, NTU25, "joint", 16)
+    details = evaluate_knn(one, data, data, Retrieval(examples=1))["details"]
+    assert np.shape(details["examples"][0]["frames"]) == (6, 5, 1, 25, 3)
+
+
+def test_a_store_without_names_has_numbers(tmp_path: Path, pretrained: Pretrained) -> None:
+    store = generate(tmp_path / "old", sequences=6, classes=2, subjects=2)
+    (store.path / "names.npy").unlink()
+    data = SkeletonDataset(Store(store.path))
+    (example,) = evaluate_knn(pretrained, data, data, Retrieval(examples=1))["details"]["examples"]
+    assert example["names"][0] == f"sequence {example['query']}"
+
+
+def test_the_map_is_of_the_test_features(store: Store, pretrained: Pretrained) -> None:
+    training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
+    layout = evaluate_knn(pretrained, training, test)["details"]["map"]
+    assert layout["rows"] == list(range(len(test)))
+    assert layout["labels"] == test.labels.tolist()
+    features = extract_features(pretrained, test).values.double().numpy()
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    _, _, axes = np.linalg.svd(features - features.mean(axis=0))
+    expected = np.abs((features - features.mean(axis=0)) @ axes[:2].T)
+    np.testing.assert_allclose(np.abs(layout["pca"]), expected, atol=1e-4)
+
+
+def test_too_few_for_a_map(store: Store, pretrained: Pretrained) -> None:
+    few = SkeletonDataset(store, [0, 1, 2])
+    assert "map" not in evaluate_knn(pretrained, few, few, Retrieval(k=1))["details"]

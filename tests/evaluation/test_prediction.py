@@ -198,6 +198,11 @@ def test_result_is_what_the_predictor_says(tmp_path: Path) -> None:
             feature = model.encoder(clip[:, :, :6])[:, -1]
             predicted = model.decoder(feature, clip[:, :, 5], 5)[0, ..., 0].permute(1, 2, 0)
         assert np.allclose(example["predicted"], predicted, atol=1e-4)
+        true, last = window[6:], window[5]
+        own = 1000 * torch.linalg.vector_norm(predicted - true, dim=2).mean()
+        still = 1000 * torch.linalg.vector_norm(last - true, dim=2).mean()
+        assert example["mpjpe_mm"] == pytest.approx(float(own), rel=1e-4)
+        assert example["zero_velocity_mm"] == pytest.approx(float(still), rel=1e-4)
         errors.append((predicted - window[6:]).norm(dim=-1).mean())
     assert found["mpjpe_mm"] == pytest.approx(1000 * float(np.mean(errors)), rel=1e-3)
 

@@ -1,0 +1,198 @@
+"""The report: results of many runs as one table and one page with pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from pcm3._files import replacing
+from pcm3.evaluation.report_pictures import Picture, draw_pictures
+from pcm3.evaluation.report_table import (
+    Result,
+    Row,
+    as_json,
+    cell_text,
+    column_titles,
+    markdown,
+    notes,
+    read_results,
+    tabulate,
+)
+
+__all__ = ["Report", "make_page", "write_report"]
+
+_PIXELS = 96  # an inch on a page
+
+
+class Report(NamedTuple):
+    """What ``write_report`` wrote.
+
+    Attributes:
+        results: What was on file.
+        rows: All figures.
+        page: The page with the pictures.
+        table: The table of the headline figures, Markdown.
+        data: All figures, JSON.
+    """
+
+    results: list[Result]
+    rows: list[Row]
+    page: Path
+    table: Path
+    data: Path
+
+
+def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
+    """Write ``report.html``, ``report.md`` and ``report.json``.
+
+    Runs that differ in nothing but the seed share a column, with mean and standard deviation.
+
+    Args:
+        runs: Run folders with results.
+        out: Folder for the three files; made where it lacks.
+
+    Raises:
+        ValueError: If there is no run, one is given twice, or one has no results.
+    """
+    results, out = read_results(runs), Path(out)
+    texts = {
+        "report.html": make_page(results),
+        "report.md": markdown(results),
+        "report.json": json.dumps(as_json(results), indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return Report(results, tabulate(results), *(out / name for name in texts))
+
+
+def make_page(results: Sequence[Result]) -> str:
+    """One page of HTML that needs nothing else: a section for each store and protocol."""
+    titles = column_titles(results)
+    sections = []
+    for store, protocol in dict.fromkeys((each.store, each.protocol) for each in results):
+        ours = [each for each in results if (each.store, each.protocol) == (store, protocol)]
+        rows = tabulate(ours)
+        sections += [
+            f"<section><h2>{escape(store)}, {escape(protocol)}</h2>",
+            *_tables(rows, {name: titles[name] for name in column_titles(ours)}, results),
+            *_pictures(list(draw_pictures(ours))),
+            "</section>",
+        ]
+    return _PAGE.replace("{body}", "\n".join(sections))
+
+
+def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Result]) -> list[str]:
+    """The headline figures, notes, and below a fold all others."""
+    counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
+    best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
+    lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in notes(rows))]
+    if rest:
+        lines += ["<details><summary>All other figures</summary>"]
+        lines += [*_table(rest, titles, counts), "</details>"]
+    return lines
+
+
+def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) -> list[str]:
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles.values())
+    lines = ['<div class="scroll"><table><thead><tr><th scope="col">task</th>']
+    lines += [f'<th scope="col">figure</th>{head}</tr></thead><tbody>']
+    for row in rows:
+        how = f"<br><small>{escape(row.how)}</small>" if row.how else ""
+        cells = [cell_text(row.cells.get(name), row.figure, counts[name]) for name in titles]
+        values = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
+        first = f"<td>{escape(row.task)}{how}</td>"
+        lines.append(f'<tr>{first}<th scope="row">{escape(row.figure)}</th>{values}</tr>')
+    return [*lines, "</tbody></table></div>"]
+
+
+def _pictures(pictures: Sequence[Picture]) -> list[str]:
+    """Every kind of picture once open, its others folded."""
+    lines, kinds = [], set()
+    for title, caption, figures in pictures:
+        kind = title.partition(":")[0].partition(",")[0]
+        state = "" if kind in kinds else " open"
+        kinds.add(kind)
+        lines.append(f"<details{state}><summary>{escape(title)}</summary><figure>")
+        lines.append('<div class="pictures">')
+        lines += [_image(figure, title) for figure in figures]
+        lines.append(f"</div><figcaption>{escape(caption)}</figcaption></figure></details>")
+    return lines
+
+
+def _image(figure: Figure, title: str) -> str:
+    width, height = (round(_PIXELS * side) for side in figure.get_size_inches())
+    data = base64.b64encode(_svg(figure).encode()).decode()
+    return (
+        f'<div class="scroll"><img alt="{escape(title)}" width="{width}" height="{height}" '
+        f'src="data:image/svg+xml;base64,{data}"></div>'
+    )
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as SVG, the same for the same figure, with letters of the reader's fonts."""
+    buffer = io.StringIO()
+    with (
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),
+        warnings.catch_warnings(),
+    ):
+        # the page's reader may have letters that matplotlib's font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Results</title>
+<style>
+:root { color-scheme: light dark; --text: #1a1a1a; --page: #ffffff; --line: #d0d0d0;
+  --soft: #5a5a5a; --shade: #f4f4f4; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8e8; --page: #16181c; --line: #444a52; --soft: #a8adb5; --shade: #20242a; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 1200px; color: var(--text);
+  background: var(--page); font: 16px/1.45 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2rem; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; max-width: 100%; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left;
+  font-weight: normal; vertical-align: top; }
+thead th { font-weight: 600; background: var(--shade); }
+thead th:nth-child(n+3), .number { text-align: right; }
+.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+small, figcaption { color: var(--soft); }
+details { margin: 0.8rem 0; border: 1px solid var(--line); border-radius: 6px;
+  padding: 0.5rem 0.7rem; }
+summary { cursor: pointer; font-weight: 600; overflow-wrap: anywhere; }
+figure { margin: 0.7rem 0 0; }
+figcaption { font-size: 0.9rem; margin-top: 0.5rem; overflow-wrap: anywhere; max-width: 50rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 0.7rem; align-items: flex-start; }
+.pictures .scroll { background: #ffffff; border-radius: 4px; }
+img { display: block; max-width: none; }
+@media (max-width: 600px) {
+  table { font-size: 0.8rem; } th, td { padding: 0.3rem 0.35rem; }
+}
+</style>
+</head>
+<body>
+<h1>Results</h1>
+{body}
+</body>
+</html>
+"""

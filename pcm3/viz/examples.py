@@ -1,0 +1,135 @@
+"""Single sequences of a result: what was retrieved, what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pcm3.viz.figures import PALETTE
+from pcm3.viz.results import PANEL, short_text
+
+__all__ = ["motion_figure", "retrieval_figure"]
+
+Array = NDArray[Any]
+
+QUERY, HIT, MISS, TRUE = PALETTE[0], PALETTE[1], PALETTE[2], "#999999"
+
+
+def retrieval_figure(
+    example: Mapping[str, Any], parents: Sequence[int], center: int, class_names: Sequence[str]
+) -> Figure:
+    """A query above its nearest neighbours, each as a row of frames; hits blue, misses orange.
+
+    Args:
+        example: One of ``examples`` under ``details`` of ``evaluate_knn``: ``labels`` and
+            ``frames`` (frames, M, V, C) of the query and its neighbours, ``names``,
+            ``similarity`` and ``hits``.
+        parents: Parent of every joint, -1 of the root.
+        center: The joint that may be at 0 without being missing.
+        class_names: Of all classes.
+
+    Returns:
+        A figure with one axes a sequence, titled with its class.
+    """
+    rows = [np.asarray(frames, float) for frames in example["frames"]]
+    titles = [short_text(class_names[label]) for label in example["labels"]]
+    titles[0] = f"query: {titles[0]}  ({short_text(example['names'][0])})"
+    colors = [QUERY]
+    for at, (similarity, hit) in enumerate(
+        zip(example["similarity"], example["hits"], strict=True), start=1
+    ):
+        titles[at] = f"{'✓ hit' if hit else '✗ miss'} {similarity:.2f}  {titles[at]}"
+        colors.append(HIT if hit else MISS)
+    figure = Figure(figsize=(PANEL, 0.95 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, row, title, color in zip(grid, rows, titles, colors, strict=True):
+        _strip(axis, [(row, color, 1.3)], parents, center)
+        axis.set_title(title, fontsize=8, loc="left", pad=2, color=color)
+    return figure
+
+
+def motion_figure(
+    example: Mapping[str, Any], parents: Sequence[int], center: int, frames: int = 5
+) -> Figure:
+    """A predicted motion in colour over the true one in grey, after the last frames seen.
+
+    Args:
+        example: One of ``examples`` under ``details`` of ``evaluate_prediction``: ``observed``,
+            ``true`` and ``predicted`` (frames, V, C), ``sequence``, ``mpjpe_mm`` and
+            ``zero_velocity_mm``, which are in the title.
+        parents: Parent of every joint, -1 of the root.
+        center: The joint that may be at 0 without being missing.
+        frames: How many predicted frames to show; of the observed ones, the last two.
+
+    Returns:
+        A figure with one axes: the frames from left to right, 0 the last one seen.
+    """
+    observed, true, predicted = (
+        np.asarray(example[name], float)[:, None] for name in ("observed", "true", "predicted")
+    )
+    chosen = np.linspace(0, len(true) - 1, min(frames, len(true))).round().astype(int)
+    last = np.arange(max(len(observed) - 2, 0), len(observed))
+    figure = Figure(figsize=(PANEL, 1.6), layout="constrained")
+    axis = figure.add_subplot()
+    behind = np.concatenate([observed[last], true[chosen]])
+    before = np.concatenate([np.full_like(observed[last], np.nan), predicted[chosen]])
+    centres = _strip(axis, [(behind, TRUE, 2.6), (before, PALETTE[2], 1.2)], parents, center)
+    times = [at - len(observed) + 1 for at in last] + [at + 1 for at in chosen]
+    axis.set_xticks(centres, [f"{time:+d}" if time else "0" for time in times])
+    axis.tick_params(labelsize=7.5, length=0)
+    axis.set_title(
+        f"sequence {example['sequence']}: {example['mpjpe_mm']:.1f} mm off, "
+        f"zero velocity {example['zero_velocity_mm']:.1f} mm",
+        fontsize=8,
+        loc="left",
+    )
+    return figure
+
+
+def _strip(
+    axis: Axes, layers: Sequence[tuple[Array, str, float]], parents: Sequence[int], center: int
+) -> Array:
+    """Frames (F, M, V, C) side by side, layers on top of each other; where the frames are (F,)."""
+    flat = [layer[..., :2] for layer, _, _ in layers]
+    there = [_present(layer, center) for layer, _, _ in layers]
+    points = np.concatenate([xy[seen] for xy, seen in zip(flat, there, strict=True)])
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (-np.ones(2),) * 2
+    width = max(float(high[0] - low[0]), 0.4 * float(high[1] - low[1]), 1e-6) * 1.08
+    middle = float(low[0] + high[0]) / 2
+    centres: Array = width * np.arange(len(flat[0]))
+    pairs = [(joint, parent) for joint, parent in enumerate(parents) if parent >= 0]
+    for (_, color, thick), xy, seen in zip(layers, flat, there, strict=True):
+        moved = xy + np.stack([centres - middle, np.zeros_like(centres)], axis=1)[:, None, None]
+        bones = [
+            moved[frame, person, [joint, parent]]
+            for frame, person in np.ndindex(*moved.shape[:2])
+            for joint, parent in pairs
+            if seen[frame, person, joint] and seen[frame, person, parent]
+        ]
+        # one line with gaps: a page of many such pictures stays small
+        x, y = np.concatenate(
+            [
+                np.pad(b, ((0, 1), (0, 0)), constant_values=np.nan)
+                for b in bones or [np.full((1, 2), np.nan)]
+            ]
+        ).T
+        axis.plot(x, y, color=color, linewidth=thick, solid_capstyle="round", gid="bones")
+    margin = 0.05 * max(float(high[1] - low[1]), 1e-6)
+    axis.set(xlim=(centres[0] - width / 2, centres[-1] + width / 2))
+    axis.set(
+        ylim=(low[1] - margin, high[1] + margin), xticks=[], yticks=[], aspect="equal", anchor="W"
+    )
+    axis.spines[:].set_visible(False)
+    return centres
+
+
+def _present(frames: Array, center: int) -> Array:
+    """Which joints (F, M, V) are there: not 0, but for the centre of a person who is."""
+    there: Array = np.isfinite(frames).all(axis=3) & (frames != 0).any(axis=3)
+    there[:, :, center] |= there.any(axis=2)
+    return there

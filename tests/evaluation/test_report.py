@@ -1,0 +1,633 @@
+"""The report: what is on file, side by side, as a table and as a page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+from pcm3.cli import main
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.fewshot import FewShot
+from pcm3.evaluation.finetune import Finetune
+from pcm3.evaluation.occlusion import Occlusion, Robustness
+from pcm3.evaluation.prediction import Prediction
+from pcm3.evaluation.report import make_page, write_report
+from pcm3.evaluation.report_pictures import Picture, draw_pictures
+from pcm3.evaluation.report_table import Result, markdown, read_results, tabulate
+from pcm3.evaluation.runs import evaluate_runs, write_result
+from pcm3.evaluation.semi import Semi
+from pcm3.evaluation.tasks import TASKS
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.skeleton import SBU15
+
+EVIL = "<script>alert(1)</script>"
+CLASSES = ["wave", EVIL, "sit & stand $x_1$"]
+
+
+def result(task: str, metrics: dict[str, Any], run: str = "a", **changes: Any) -> dict[str, Any]:
+    about = {"run": run, "protocol": "xsub", "test_sequences_seen": 0}
+    content = {
+        "command": f"evaluate {task}",
+        "store": "data",
+        "protocol": "xsub",
+        "settings": {},
+        "test_sequences": 9,
+        "class_names": CLASSES,
+        "metrics": metrics,
+        "weights": [1.0],
+        "runs": [about],
+        "details": {},
+    }
+    return content | changes
+
+
+def write_run(path: Path, *results: dict[str, Any], seed: int | None = None, **config: Any) -> Path:
+    (path / "results").mkdir(parents=True)
+    if seed is not None:
+        settings = {"method": "pcm3", "train": {"epochs": 2, "seed": seed}, "seen": [seed]}
+        (path / "config.json").write_text(json.dumps(settings | config))
+    for number, content in enumerate(results):
+        (path / "results" / f"{number}.json").write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> list[Path]:
+    """Three runs that differ in the seed, and one of another kind."""
+    tops = {"pcm3-0": 0.8, "pcm3-1": 0.7, "pcm3-2": 0.84}
+    paths = [
+        write_run(tmp_path / name, result("linear", {"top1": top}, name), seed=number)
+        for number, (name, top) in enumerate(tops.items())
+    ]
+    other = result("linear", {"top1": 0.5}, "mamp-0")
+    return [*paths, write_run(tmp_path / "mamp-0", other, seed=0, method="mamp")]
+
+
+def table_of(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
+    head, rule, row = table_of(markdown(read_results(seeds)))
+    assert head == ["store", "protocol", "task", "figure", "pcm3 (3 seeds)", "mamp-0"]
+    assert rule == ["---"] * 4 + ["---:"] * 2
+    # (80 + 70 + 84) / 3 = 78; deviations 2, -8, 6: the root of (4 + 64 + 36) / 2 is 7.21
+    assert row == ["data", "xsub", "linear", "top1", "78.0 ± 7.2%", "50.0%"]
+    assert "± is the standard deviation" in markdown(read_results(seeds))
+
+
+def test_columns_are_in_the_order_of_the_runs(seeds: list[Path]) -> None:
+    head = table_of(markdown(read_results(seeds[::-1])))[0]
+    assert head[4:] == ["mamp-0", "pcm3 (3 seeds)"]
+
+
+def test_a_run_that_lacks_a_result_is_not_counted(seeds: list[Path]) -> None:
+    knn = result("knn", {"top1": 0.25, "vote": 0.5, "map": 0.125, "recall_at_1": 0.25})
+    for path in seeds[:2]:
+        (path / "results" / "knn.json").write_text(json.dumps(knn))
+    rows = table_of(markdown(read_results(seeds)))[2:]
+    assert [row[2:] for row in rows[1:]] == [
+        ["knn", "top1", "25.0 ± 0.0% (n = 2)", ""],
+        ["knn", "vote", "50.0 ± 0.0% (n = 2)", ""],
+        ["knn", "map", "12.5 ± 0.0% (n = 2)", ""],
+    ]
+
+
+def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) -> None:
+    data = json.loads(write_report(seeds, tmp_path / "out").data.read_text())
+    values = {"pcm3-0": 0.8, "pcm3-1": 0.7, "pcm3-2": 0.84}
+    (row,) = data["table"]
+    assert (row["store"], row["protocol"], row["task"], row["figure"]) == (
+        *("data", "xsub", "linear", "top1"),
+    )
+    cell = row["cells"]["pcm3"]
+    assert cell["values"] == values
+    assert cell["mean"] == pytest.approx(statistics.mean(values.values()))
+    assert cell["std"] == pytest.approx(np.std([*values.values()], ddof=1))
+    assert row["cells"]["mamp-0"]["std"] is None
+    assert [(each["run"], each["metrics"]["top1"]) for each in data["results"]] == [
+        *values.items(),
+        ("mamp-0", 0.5),
+    ]
+
+
+def test_settings_that_are_not_the_defaults_make_a_row_of_their_own(tmp_path: Path) -> None:
+    nested = {"solver": "sgd", "regularization": 1.0, "sgd": {"epochs": 3, "drops": [50, 70]}}
+    path = write_run(
+        tmp_path / "a",
+        result("linear", {"top1": 0.5}, settings=nested),
+        result("linear", {"top1": 0.25}, settings={"solver": "logistic"}),
+        seed=0,
+    )
+    results = read_results([path])
+    assert [each.settings for each in results] == [{}, {"solver": "sgd", "sgd.epochs": 3}]
+    rows = table_of(markdown(results))[2:]
+    assert [row[2:] for row in rows] == [
+        ["linear", "top1", "25.0%"],
+        ["linear (solver sgd, sgd.epochs 3)", "top1", "50.0%"],
+    ]
+
+
+def test_all_figures_are_kept_and_the_headline_comes_first(tmp_path: Path) -> None:
+    horizon = {"2": 10.0, "4": 20.0}
+    metrics = {"zero_velocity_mm": 40.0, "mpjpe_mm_by_horizon": horizon, "mpjpe_mm": 30.26}
+    path = write_run(tmp_path / "a", result("prediction", metrics))
+    rows = tabulate(read_results([path]))
+    assert [(row.figure, row.headline) for row in rows] == [
+        ("mpjpe_mm", True),
+        ("zero_velocity_mm", True),
+        ("mpjpe_mm_by_horizon.2", False),
+        ("mpjpe_mm_by_horizon.4", False),
+    ]
+    shown = table_of(markdown(read_results([path])))[2:]
+    assert [row[3:] for row in shown] == [["mpjpe_mm", "30.3 mm"], ["zero_velocity_mm", "40.0 mm"]]
+
+
+def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
+    contents = [
+        result("fewshot", {"svm_1shot": 0.1}, store="b"),
+        result("knn", {"top1": 0.1}, store="a"),
+        result("linear", {"top1": 0.1}, store="b"),
+        result("linear", {"top1": 0.1}, store="b", protocol="xview"),
+    ]
+    rows = tabulate(read_results([write_run(tmp_path / "x", *contents)]))
+    assert [row[:3] for row in rows] == [
+        ("a", "xsub", "knn"),
+        ("b", "xsub", "linear"),
+        ("b", "xsub", "fewshot"),
+        ("b", "xview", "linear"),
+    ]
+
+
+def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
+    details = {"confusion": [[1, 0], [0, 1]]}
+    metrics = {"top1": 1.0, "per_class": [1.0, 1.0]}
+    small = result("linear", metrics, class_names=["a", "b"], details=details)
+    metrics = {"top1": 0.5, "per_class": [1.0, 0.0, 0.5]}
+    large = result("linear", metrics, data={"sequences": 9, "frames": 99})
+    paths = [write_run(tmp_path / "a", small), write_run(tmp_path / "b", large)]
+    results = read_results(paths)
+    assert [each.store for each in results] == [
+        *("data (2 classes)", "data (9 sequences, 99 frames, 3 classes)"),
+    ]
+    check_page(make_page(results))
+
+
+def test_fused_results_name_the_others_by_their_column(tmp_path: Path) -> None:
+    paths = []
+    for seed, top in enumerate((0.5, 0.7)):
+        abouts = [{"run": f"joint-{seed}"}, {"run": f"bone-{seed}"}]
+        fused = result("linear", {"top1": top}, runs=abouts, weights=[0.5, 0.5])
+        paths.append(write_run(tmp_path / f"joint-{seed}", fused, seed=seed))
+    for seed in (0, 1):
+        own = result("linear", {"top1": 0.1})
+        paths.append(write_run(tmp_path / f"bone-{seed}", own, seed=seed, stream="bone"))
+    rows = table_of(markdown(read_results(paths)))[2:]
+    assert rows[1][2:] == ["linear (fused with bone)", "top1", "60.0 ± 14.1%", ""]
+    alone = table_of(markdown(read_results(paths[:1])))[2]
+    assert alone[2] == "linear (fused with bone-0)"
+
+
+def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
+    seen = [{"run": "a", "test_sequences_seen": 3}]
+    path = write_run(tmp_path / "a", result("linear", {"top1": 0.5}, runs=seen))
+    text = markdown(read_results([path]))
+    assert table_of(text)[2][-1] == "50.0% †"
+    assert "† Pretraining has seen test sequences" in text
+    assert "†" in make_page(read_results([path]))
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["x/run_seed0", "x/run_seed1"], "run (2 seeds)"),
+        (["x/m-10", "x/m-11"], "m (2 seeds)"),
+        (["one", "two"], "one, two (2 seeds)"),
+        (["a/run", "b/run"], None),
+    ],
+)
+def test_names_of_columns(tmp_path: Path, names: list[str], title: str | None) -> None:
+    content = result("linear", {"top1": 0.5})
+    paths = [write_run(tmp_path / name, content, seed=number) for number, name in enumerate(names)]
+    head = table_of(markdown(read_results(paths)))[0]
+    if title is None:  # runs of one name are told apart by their folders
+        runs = {each.run for each in read_results(paths)}
+        assert runs == {str(path) for path in paths}
+    else:
+        assert head[4:] == [title]
+
+
+def test_a_copy_is_no_other_seed(tmp_path: Path) -> None:
+    content = result("linear", {"top1": 0.5})
+    paths = [
+        write_run(tmp_path / name, content, seed=seed)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert table_of(markdown(read_results(paths)))[0][4:] == ["a, c (2 seeds)", "b"]
+    without = [write_run(tmp_path / name, content) for name in "de"]
+    assert table_of(markdown(read_results(without)))[0][4:] == ["d", "e"]
+
+
+# --- what is no result ----------------------------------------------------------------------------
+
+
+def test_other_files_are_passed_over_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_run(
+        tmp_path / "a",
+        result("linear", {"top1": 0.5}),
+        {"command": "benchmark"},
+        result("linear", {"top1": 0.5}) | {"metrics": [1]},
+    )
+    (path / "results" / "list.json").write_text("[1, 2]")
+    (path / "results" / "broken.json").write_text("{")
+    assert len(read_results([path])) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [re.findall(r"(\w+)\.json passed over", line) for line in said] == [
+        *(["1"], ["2"], ["broken"], ["list"]),
+    ]
+
+
+def test_runs_without_results(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one run folder, got none"):
+        read_results([])
+    with pytest.raises(ValueError, match=r"missing: expected a run folder with results, got none"):
+        read_results([tmp_path / "missing"])
+    path = write_run(tmp_path / "a", {"command": "benchmark"})
+    with pytest.raises(ValueError, match=r"pcm3 evaluate TASK --run .*a --data STORE makes them"):
+        read_results([path])
+    good = write_run(tmp_path / "b", result("linear", {"top1": 0.5}))
+    with pytest.raises(ValueError, match=r"expected different runs, got .*b/../b twice"):
+        read_results([good, good / ".." / "b"])
+    (good / "config.json").write_text("nonsense")
+    with pytest.raises(ValueError, match=r"config.json: expected the settings of a run"):
+        read_results([good])
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Tags and their attributes; fails where an end does not fit its start."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def images(self) -> list[str]:
+        start = "data:image/svg+xml;base64,"
+        sources = [attributes["src"] or "" for tag, attributes in self.tags if tag == "img"]
+        assert all(source.startswith(start) for source in sources)
+        return [base64.b64decode(source[len(start) :]).decode() for source in sources]
+
+
+def check_page(text: str) -> Page:
+    """It parses, runs nothing, and asks nobody for anything."""
+    page = Page(text)
+    names = [tag for tag, _ in page.tags]
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(names)
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "href"]
+    assert "url(" not in text
+    assert "@import" not in text
+    for image in page.images():
+        for element in ElementTree.fromstring(image).iter():
+            assert not str(element.tag).endswith("script")
+            for name, value in element.attrib.items():
+                if name.endswith("href"):
+                    assert value.startswith(("#", "data:image/png"))
+    return page
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    counts = [[2, 1, 0], [0, 3, 0], [1, 0, 2]]
+    content = result(
+        "linear",
+        {"top1": 7 / 9, "per_class": [2 / 3, 1.0, 2 / 3]},
+        store=f"{EVIL}|*",
+        protocol="</style>",
+        details={"confusion": counts},
+    )
+    path = write_run(tmp_path / "a<b>&\"'", content)
+    results = read_results([path])
+    page = check_page(make_page(results))
+    assert EVIL in page.text  # in words
+    assert "a<b>&\"'" in page.text
+    assert "</style>, " not in make_page(results)
+    (row,) = table_of(markdown(results))[2:]
+    assert row[0] == r"&lt;script&gt;alert(1)&lt;/script&gt;\|\*"
+    written = ["".join(ElementTree.fromstring(image).itertext()) for image in page.images()]
+    assert all(EVIL in text for text in written)
+    assert all("sit & stand $x_1$" in text for text in written)  # no formula
+
+
+def test_the_page_is_the_same_again(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "per_class": [0.5, 0.25, None]}
+    path = write_run(tmp_path / "a", result("linear", metrics))
+    page = make_page(read_results([path]))
+    assert "<img" in page
+    assert page == make_page(read_results([path]))
+
+
+def test_the_page_tells_settings_and_all_figures(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "vote": 0.25, "map": 0.125, "recall_at_1": 0.75}
+    path = write_run(tmp_path / "a", result("knn", metrics, settings={"k": 7, "seed": 0}))
+    page = check_page(make_page(read_results([path])))
+    for text in ("k 7", "top1", "50.0%", "recall_at_1", "75.0%"):
+        assert text in page.text
+    assert "seed 0" not in page.text
+
+
+def test_command(seeds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "some where"
+    assert main(["report", *map(str, seeds), "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr().out
+    told = json.loads(said.splitlines()[-1])
+    assert told["command"] == "report"
+    assert told["out"] == str(out)
+    assert told["metrics"]["pcm3"]["data xsub linear top1"] == pytest.approx(0.78)
+    assert told["metrics"]["mamp-0"] == {"data xsub linear top1": 0.5}
+    assert sorted(file.name for file in out.iterdir()) == [
+        *("report.html", "report.json", "report.md"),
+    ]
+    assert (out / "report.md").read_text() in said
+    check_page((out / "report.html").read_text())
+
+
+def test_command_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.joinpath("run").mkdir()
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 2
+    assert "expected a run folder with results, got none" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+SMALL: dict[str, Any] = {
+    "linear": None,
+    "knn": None,
+    "finetune": Finetune(epochs=1),
+    "semi": Semi(fractions=(0.25, 0.5), draws=2, epochs=1),
+    "occlusion": Occlusion(),
+    "robustness": Robustness(ratios=(0.5,), noise=(0.1,), strides=(2,)),
+    "fewshot": FewShot(ways=2, shots=(1, 2), queries=2, episodes=3),
+    "prediction": Prediction(observed=6, predicted=3, horizons=(2,), epochs=1),
+}
+DETECTION = {
+    "videos": [
+        {
+            "name": f"video {number}",
+            "frames": 100,
+            "truth": [[0, 10, 20], [2, 30, 60]],
+            "proposals": [[0, 12, 22, 0.9], [1, 40, 70, 0.3]],
+            "predicted": [[-1, 0, 100]],
+        }
+        for number in range(8)
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two seeds, evaluated on everything."""
+    folder = tmp_path_factory.mktemp("runs")
+    store = generate(
+        folder / "data", sequences=24, classes=3, subjects=4, frames=(12, 20), skeleton=SBU15
+    )
+    paths = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        encoder = GRUEncoder(15, persons=1, hidden=4, layers=1, pool="mean").eval()
+        detection = result("detection", {"map_action_voc_0.5": 0.5}, details=DETECTION)
+        detection |= {"store": "data"}
+        paths.append(write_run(folder / f"run-{seed}", detection))
+        save_encoder(paths[-1] / "encoder.safetensors", Pretrained(encoder, SBU15, "joint", 8))
+        for task, given in SMALL.items():
+            settings = given or TASKS[task].settings()
+            found = evaluate_runs(task, paths[-1:], Store(store.path), "xsub", settings)
+            write_result(task, paths[-1:], found, settings)
+        config = {"method": "pcm3", "train": {"seed": seed}}
+        (paths[-1] / "config.json").write_text(json.dumps(config))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def drawn(evaluated: list[Path]) -> list[Picture]:
+    return list(draw_pictures(read_results(evaluated)))
+
+
+def of_task(paths: list[Path], task: str) -> list[Result]:
+    return [each for each in read_results(paths) if each.task == task]
+
+
+def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
+    return [each for each in pictures if each.title.startswith(start)]
+
+
+def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture]) -> None:
+    titles = [each.title for each in drawn]
+    how = {each.task: f"run ({each.how})" for each in read_results(evaluated)}
+    assert titles == [
+        "Accuracy by class, linear",
+        "Confusion matrix, linear: run",
+        "Map of the features: run",
+        "Retrieval: run",
+        "Accuracy by class, knn",
+        "Confusion matrix, knn: run",
+        "Accuracy by class, finetune",
+        f"Confusion matrix, finetune: {how['finetune']}",
+        "Few labels",
+        "Occluded recordings",
+        "Robustness",
+        "Detected actions: run",
+        "Few-shot recognition",
+        "Motion prediction",
+        f"Predicted motion: {how['prediction']}",
+    ]
+
+
+def test_the_whole_page(evaluated: list[Path], drawn: list[Picture]) -> None:
+    results = read_results(evaluated)
+    page = check_page(make_page(results))
+    assert len(page.images()) == sum(len(each.figures) for each in drawn)
+    for each in drawn:
+        assert each.caption in page.text
+        assert "From run-0/results/" in each.caption
+    opened = sum(tag == "details" and "open" in attributes for tag, attributes in page.tags)
+    assert opened == 11  # each kind once
+
+
+def test_confusions_are_added_up_over_the_seeds(
+    evaluated: list[Path], drawn: list[Picture]
+) -> None:
+    (picture,) = pictures_of(drawn, "Confusion matrix, linear")
+    parts = of_task(evaluated, "linear")
+    counts = np.sum([each.details["confusion"] for each in parts], axis=0)
+    shown = np.asarray(picture.figures[0].axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, counts / counts.sum(axis=1, keepdims=True))
+    assert "added up over 2 runs" in picture.caption
+    wrong = counts - np.diag(np.diag(counts))
+    if wrong.any():
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        names = parts[0].class_names
+        assert f"{names[row]} → {names[column]} ({wrong.max()})" in picture.caption
+
+
+def test_bars_of_classes_are_means_and_sorted(evaluated: list[Path], drawn: list[Picture]) -> None:
+    (picture,) = pictures_of(drawn, "Accuracy by class, linear")
+    axis = picture.figures[0].axes[0]
+    parts = of_task(evaluated, "linear")
+    means = np.mean([each.metrics["per_class"] for each in parts], axis=0)
+    shown = {
+        label.get_text(): bar.get_width()
+        for label, bar in zip(axis.get_yticklabels(), axis.patches, strict=True)
+    }
+    assert shown == pytest.approx(dict(zip(parts[0].class_names, means, strict=True)))
+    assert [*shown.values()] == sorted(shown.values(), reverse=True)
+
+
+def test_robustness_has_mean_and_deviation_over_seeds(
+    evaluated: list[Path], drawn: list[Picture]
+) -> None:
+    (picture,) = pictures_of(drawn, "Robustness")
+    parts = of_task(evaluated, "robustness")
+    kinds = ("spatial", "temporal", "noise", "frame_rate")
+    for figure, kind in zip(picture.figures, kinds, strict=True):
+        rows = np.array([each.details["curves"][kind]["top1"] for each in parts])
+        ((line, _, (bars,)),) = figure.axes[0].containers
+        values = parts[0].details["curves"][kind]["values"]
+        np.testing.assert_allclose(line.get_xydata().T, [values, rows.mean(axis=0)])
+        spans = np.array(bars.get_segments())[:, :, 1]
+        np.testing.assert_allclose(spans[:, 1] - spans[:, 0], 2 * rows.std(axis=0, ddof=1))
+    labels = [figure.axes[0].get_xlabel() for figure in picture.figures]
+    assert labels[2] == "standard deviation of the noise, metres"
+
+
+def test_few_labels_take_all_draws_of_all_seeds(
+    evaluated: list[Path], drawn: list[Picture]
+) -> None:
+    (picture,) = pictures_of(drawn, "Few labels")
+    runs = [
+        run
+        for each in read_results(evaluated)
+        if each.task == "semi"
+        for run in each.details["runs"]
+    ]
+    ((line, _, (bars,)),) = picture.figures[0].axes[0].containers
+    np.testing.assert_allclose(line.get_xydata()[:, 0], [0.25, 0.5])
+    tops = [[run["top1"] for run in runs if run["fraction"] == x] for x in (0.25, 0.5)]
+    assert [len(each) for each in tops] == [4, 4]
+    np.testing.assert_allclose(line.get_xydata()[:, 1], [np.mean(each) for each in tops])
+    spans = np.array(bars.get_segments())[:, :, 1]
+    deviations = [np.std(each, ddof=1) for each in tops]
+    np.testing.assert_allclose((spans[:, 1] - spans[:, 0]) / 2, deviations)
+
+
+def test_few_shot_intervals_of_one_run_are_its_own(
+    evaluated: list[Path], drawn: list[Picture]
+) -> None:
+    (picture,) = pictures_of(draw_pictures(of_task(evaluated[:1], "fewshot")), "Few-shot")
+    (own,) = of_task(evaluated[:1], "fewshot")
+    axis = picture.figures[0].axes[0]
+    names = [name for name in own.metrics if not name.endswith("ci95")]
+    titles = [label.get_text() for label in axis.get_yticklabels()]
+    assert titles == [name.replace("_", ", ").replace("shot", " shot") for name in names]
+    (bars,) = (each for each in axis.containers if hasattr(each, "patches"))
+    assert [bar.get_width() for bar in bars.patches] == [own.metrics[name] for name in names]
+    spans = np.array(bars.errorbar[2][0].get_segments())[:, :, 0]
+    intervals = [own.metrics[f"{name}_ci95"] for name in names]
+    np.testing.assert_allclose((spans[:, 1] - spans[:, 0]) / 2, intervals)
+    assert "over seeds" not in picture.caption
+    assert "of several runs the standard deviation" in pictures_of(drawn, "Few-shot")[0].caption
+
+
+def test_prediction_states_what_no_motion_gives(
+    evaluated: list[Path], drawn: list[Picture]
+) -> None:
+    (curve,) = pictures_of(drawn, "Motion prediction")
+    parts = of_task(evaluated, "prediction")
+    *_, still = curve.figures[0].axes[0].containers
+    np.testing.assert_allclose(
+        still[0].get_xydata()[:, 1], parts[0].details["by_frame"]["zero_velocity"]
+    )
+    (strips,) = pictures_of(drawn, "Predicted motion")
+    assert f"{parts[0].metrics['zero_velocity_mm']:.1f} mm" in strips.caption
+    assert len(strips.figures) == len(parts[0].details["examples"])
+
+
+def test_time_lines_are_of_six_recordings(drawn: list[Picture]) -> None:
+    (picture,) = pictures_of(drawn, "Detected actions")
+    assert len(picture.figures[0].axes) == 6
+    assert picture.caption.startswith("6 of 8 test recordings")
+
+
+def test_occlusion_bars(evaluated: list[Path]) -> None:
+    (picture,) = pictures_of(draw_pictures(of_task(evaluated[:1], "occlusion")), "Occluded")
+    (own,) = of_task(evaluated[:1], "occlusion")
+    endings = ("", "_occluded_training")
+    keys = ["top1", *(f"{kind}_top1{end}" for kind in ("spatial", "temporal") for end in endings)]
+    widths = [bar.get_width() for bar in picture.figures[0].axes[0].patches]
+    assert widths == [own.metrics[key] for key in keys]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_results_without_details_have_a_table_all_the_same(task: str, tmp_path: Path) -> None:
+    name = TASKS[task].headline[0]
+    content = result(task, {name: 0.5}, class_names=[])
+    path = write_run(tmp_path / "a", content)
+    page = check_page(make_page(read_results([path])))
+    assert name in page.text
+    shown = 1 if task == "occlusion" and name in ("top1", "spatial_top1") else 0
+    assert len(page.images()) == shown
+
+
+def test_letters_that_the_font_lacks_and_control_characters(tmp_path: Path) -> None:
+    names = ["挥手", "a\x00b\nc", "x" * 99]
+    content = result(
+        "linear",
+        {"top1": 0.5, "per_class": [1.0, None, 0.5]},
+        class_names=names,
+        details={"confusion": [[1, 0, 0], [0, 0, 0], [1, 0, 1]]},
+    )
+    path = write_run(tmp_path / "a", content)
+    page = check_page(make_page(read_results([path])))
+    confusion = "".join(ElementTree.fromstring(page.images()[1]).itertext())
+    assert "挥手" in confusion
+    assert "ab c" in confusion
+    assert "x" * 27 + "…" in confusion
