@@ -362,7 +362,17 @@ def test_untrimmed_recordings(tmp_path: Path, capsys: Capture) -> None:
     # 2 recordings of 140 frames in windows of twice 16, from 0, 16, 32, ... and from 108
     assert (trained["sequences"], trained["frames"]) == (2 * 8, 2 * 8 * 32)
     capsys.readouterr()
-    result = run_json(capsys, evaluate("detection", tmp_path, "--epochs", "2", "--drops", "1"))
+    few = ["--epochs", "2", "--drops", "1", "--pku-files", f"{tmp_path}/pku"]
+    result = run_json(capsys, evaluate("detection", tmp_path, *few))
+    (file,) = (tmp_path / "run/results").iterdir()
+    assert file.name == "detection_epochs-2_drops-1_store_xsub.json"
+    assert "pku_files" not in json.loads(file.read_text())["settings"]
+    assert {each.name for each in (tmp_path / "pku").iterdir()} == {
+        "v0.txt",
+        "v2.txt",
+        "v3.txt",
+        "v5.txt",
+    }
     assert 0 <= result["metrics"]["map_action_voc_0.5"] <= 1
     line = one_error(capsys, evaluate("linear", tmp_path))
     assert "recordings are untrimmed, without a label of their own, which linear needs" in line

@@ -187,7 +187,10 @@ def figure(name: str, value: float) -> str:
 
 
 def _plain(settings: Any) -> Any:
-    return json.loads(json.dumps(asdict(settings), default=str))
+    """Settings as JSON gives them back, without folders."""
+    folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
+    kept = {name: value for name, value in asdict(settings).items() if name not in folders}
+    return json.loads(json.dumps(kept))
 
 
 def result_name(

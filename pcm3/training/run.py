@@ -95,7 +95,9 @@ class Run:
     def write_result(self, name: str, result: dict[str, Any]) -> Path:
         """Keep the result of an evaluation as ``results/NAME.json``."""
         file = self.results / f"{name}.json"
-        self.write_text(file, json.dumps(result, indent=1) + "\n")
+        # an entry a line, those with long lists too
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
+        self.write_text(file, "{\n" + ",\n".join(lines) + "\n}\n")
         return file
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
