@@ -66,6 +66,16 @@ def type_name(value: object) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Require a number of at least ``least``; NaN is none.
+
+    Raises:
+        ValueError: Naming it, the bound and what came.
+    """
+    if not value >= least:
+        raise ValueError(f"expected {name} >= {least}, got {value}")
+
+
 def check_positive(name: str, value: float) -> None:
     """Require a number above zero.
 

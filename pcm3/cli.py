@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _dispatch([argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt as stop:
-        print(f"pcm3: {str(stop) or 'stopped'}; run the same command to go on", file=sys.stderr)
+        kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
+        goes_on = "; run the same command to go on" if kept else ""
+        print(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -834,6 +834,13 @@ def test_ctrl_c_says_how_to_go_on(
     assert capsys.readouterr().err == (
         "pcm3: stopped in epoch 1, after 2 steps; run the same command to go on\n"
     )
+    monkeypatch.setattr("pcm3.evaluation.runs.evaluate_runs", interrupted)
+    for task, ending in (("linear", ""), ("all", "; run the same command to go on")):
+        command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
+        monkeypatch.setattr("pcm3.evaluation.runs._kept", lambda *_: None)
+        assert main(command) == 130
+        shown = capsys.readouterr().err
+        assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"
 
 
 def test_it_is_a_program(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
+from pcm3._checks import check_at_least
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognition import check_labels
@@ -54,14 +55,10 @@ class FewShot:
     """Of the episodes."""
 
     def __post_init__(self) -> None:
-        for name, low, least in (
-            ("ways", self.ways, 2),
-            ("shots", min(self.shots, default=0), 1),
-            ("queries", self.queries, 1),
-            ("episodes", self.episodes, 1),
-        ):
-            if low < least:
-                raise ValueError(f"expected {name} >= {least}, got {low}")
+        check_at_least("ways", self.ways, 2)
+        check_at_least("shots", min(self.shots, default=0), 1)
+        check_at_least("queries", self.queries, 1)
+        check_at_least("episodes", self.episodes, 1)
         unknown = set(self.classifiers) - set(get_args(FewShotClassifier))
         if unknown or not self.classifiers:
             raise ValueError(

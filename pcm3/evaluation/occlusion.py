@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from pcm3._checks import check_at_least
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.altered import (
     KINDS,
@@ -128,12 +129,8 @@ class Robustness:
     def __post_init__(self) -> None:
         for ratio in self.ratios:
             check_ratio((ratio, ratio))
-        for name, low, least in (
-            ("noise", min(self.noise, default=0), 0),
-            ("strides", min(self.strides, default=1), 1),
-        ):
-            if not low >= least:
-                raise ValueError(f"expected {name} >= {least}, got {low}")
+        check_at_least("noise", min(self.noise, default=0), 0)
+        check_at_least("strides", min(self.strides, default=1), 1)
 
 
 def evaluate_robustness(

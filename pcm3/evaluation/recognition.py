@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from pcm3._checks import check_at_least
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
@@ -122,13 +123,9 @@ class Retrieval:
     """Which ones."""
 
     def __post_init__(self) -> None:
-        for name, low, least in (
-            ("k", self.k, 1),
-            ("recall_at", min(self.recall_at, default=1), 1),
-            ("examples", self.examples, 0),
-        ):
-            if low < least:
-                raise ValueError(f"expected {name} >= {least}, got {low}")
+        check_at_least("k", self.k, 1)
+        check_at_least("recall_at", min(self.recall_at, default=1), 1)
+        check_at_least("examples", self.examples, 0)
 
 
 def evaluate_knn(
