@@ -44,6 +44,46 @@ ROWS = {
     },
 }
 
+DOWNSTREAM = {
+    "utd_mhad": (
+        "UTD-MHAD, cross-subject",
+        {
+            "linear.top1": "linear probe",
+            "finetune.top1": "fine-tuned",
+            "semi.top1_at_0.1": "fine-tuned, 10 % of the labels",
+            "knn.top1": "nearest neighbour",
+            "knn.map": "retrieval, mean average precision",
+            "occlusion.spatial_top1": "body parts hidden in tests",
+            "occlusion.spatial_top1_occluded_training": "body parts hidden, in training too",
+            "occlusion.temporal_top1": "frames hidden in tests",
+            "occlusion.temporal_top1_occluded_training": "frames hidden, in training too",
+            "robustness.noise_top1": "noise, mean over its levels",
+            "robustness.frame_rate_top1": "lower frame rates, mean over them",
+            "prediction.mpjpe_mm": "motion prediction, error in mm",
+        },
+    ),
+    "utd_mhad_unseen": (
+        "UTD-MHAD, 7 classes kept out",
+        {"fewshot.svm_1shot": "5-way, 1 example", "fewshot.svm_5shot": "5-way, 5 examples"},
+    ),
+    "precog2016": (
+        "PRECOG-2016, cross-subject",
+        {
+            "detection.map_action_voc_0.5": "detection, mAP at tIoU 0.5 (`voc`)",
+            "detection.map_action_pku_0.5": "detection, mAP at tIoU 0.5 (`pku`)",
+        },
+    ),
+    "nw_ucla": (
+        "NW-UCLA, cross-view",
+        {"knn.top1": "nearest neighbour", "knn.map": "retrieval, mean average precision"},
+    ),
+    "sbu_interaction": (
+        "SBU, five folds, two persons",
+        {"linear.top1": "linear probe", "knn.top1": "nearest neighbour"},
+    ),
+}
+"""Data set to title and the figures to show, as TASK.METRIC."""
+
 
 def table(suite: str) -> list[str]:
     """One row for each data set and variant that has been measured."""
@@ -63,9 +103,40 @@ def row(title: str, name: str, summary: dict[str, Any]) -> str:
     return f"| {title} | {name} | {' | '.join(cells)} | {len(summary['linear']['seeds'])} |"
 
 
-def percent(figure: dict[str, Any]) -> str:
-    mean = f"{100 * figure['mean']:.1f}"
-    return mean if figure["std"] is None else f"{mean} ± {100 * figure['std']:.1f}"
+def percent(figure: dict[str, Any], unit: float = 0.01) -> str:
+    mean = f"{figure['mean'] / unit:.1f}"
+    return mean if figure["std"] is None else f"{mean} ± {figure['std'] / unit:.1f}"
+
+
+def downstream() -> list[str]:
+    """One row for each figure: no learning, a random encoder, PCM3."""
+    rows = [
+        "| Recordings | Task | Naive | Random encoder | PCM3 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for dataset, (title, figures) in DOWNSTREAM.items():
+        file = RESULTS / f"downstream_{dataset}.json"
+        if file.exists():
+            result = json.loads(file.read_text())
+            for figure, name in figures.items():
+                task, metric = figure.split(".", 1)
+                both = [result["summary"][task][method] for method in ("random", "pcm3")]
+                unit = 1 if metric.endswith("_mm") else 0.01
+                cells = [percent(each[metric], unit) for each in both]
+                rows.append(
+                    f"| {title} | {name} | {naive(result, task, metric)} | {' | '.join(cells)} |"
+                )
+    return rows
+
+
+def naive(result: dict[str, Any], task: str, metric: str) -> str:
+    """What costs no learning: no motion, the commonest class, a guess."""
+    if task == "prediction":
+        return percent(result["summary"][task]["pcm3"]["zero_velocity_mm"], 1)
+    if task == "fewshot":
+        return "20.0"
+    known = metric != "map" and result["majority"] is not None
+    return f"{100 * result['majority']:.1f}" if known else ""
 
 
 def gradients() -> list[str]:
@@ -84,7 +155,8 @@ def filled(page: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match[1]
-        rows = gradients() if name == "gradients" else table(name)
+        special = {"gradients": gradients, "downstream": downstream}
+        rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])
 
     return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
