@@ -161,7 +161,7 @@ def tabulate(results: Sequence[Result]) -> list[Row]:
     rows: dict[tuple[str, ...], Row] = {}
     for each in results:
         figures = _figures(each.metrics)
-        best = [name for name in TASKS[each.task].headline if name in figures] or list(figures)
+        best = TASKS[each.task].headlines(figures)
         for name in (*best, *(name for name in figures if name not in best)):
             key = (each.store, each.protocol, each.task, each.how, name)
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))

@@ -79,7 +79,7 @@ def evaluate_runs(
                 "run": path.resolve().name,
                 "protocol": its,
                 "test_sequences_seen": None if seen is None else count_seen(seen, store, parts[1]),
-                chosen.headline[0]: metrics.get(chosen.headline[0]),
+                **{name: metrics[name] for name in chosen.headlines(metrics)[:1]},
             }
         )
     if len(paths) > 1:
@@ -176,8 +176,7 @@ def write_result(
 
 def headline(task: str, metrics: dict[str, Any]) -> str:
     """The figures that say most, as people read them."""
-    names = [name for name in TASKS[task].headline if name in metrics]
-    names = names or [name for name, value in metrics.items() if isinstance(value, float)]
+    names = TASKS[task].headlines(metrics)
     return ", ".join(f"{name} {figure(name, metrics[name])}" for name in names)
 
 

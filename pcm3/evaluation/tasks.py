@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from pcm3.data.store import Store
@@ -28,7 +29,8 @@ class Task(NamedTuple):
         settings: Dataclass of its options.
         evaluate: From encoder, training part, test part and settings to the figures, with what
             pictures need under ``"details"``.
-        headline: Names of the figures that say most, the first one above all.
+        headline: Names of the figures that say most, the first one above all; ``*`` stands for
+            what settings decide.
         needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
     """
 
@@ -37,6 +39,10 @@ class Task(NamedTuple):
     evaluate: Callable[..., dict[str, Any]]
     headline: tuple[str, ...]
     needs: str = "labels"
+
+    def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Names of the figures that say most, of those that are there."""
+        return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
 
     def lacks(self, store: Store) -> str | None:
         """Why a store does not support the task; None if it does."""
@@ -64,7 +70,7 @@ TASKS = {
         "The whole network trained on with few labels, several draws of each share.",
         Semi,
         evaluate_semi,
-        ("top1_at_0.01", "top1_at_0.05", "top1_at_0.1", "top1_at_0.2"),
+        ("top1_at_*",),
     ),
     "occlusion": Task(
         "A linear classifier on recordings with hidden body parts or frames.",
@@ -89,7 +95,7 @@ TASKS = {
         "Episodes of a few classes with a few examples each, from the test part.",
         FewShot,
         evaluate_fewshot,
-        ("svm_1shot", "svm_5shot"),
+        ("*shot",),
     ),
     "prediction": Task(
         "The next frames of a motion, beside predicting none.",
