@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -74,6 +77,26 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """
     if not value >= least:
         raise ValueError(f"expected {name} >= {least}, got {value}")
+
+
+def check_different(name: str, values: Sequence[object]) -> None:
+    """Require that nothing is there twice.
+
+    Raises:
+        ValueError: Naming the argument and its values.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError(f"expected different {name}, got {tuple(values)}")
+
+
+def check_increasing(name: str, values: Sequence[float]) -> None:
+    """Require that every value is larger than the one before.
+
+    Raises:
+        ValueError: Naming the argument and its values.
+    """
+    if any(after <= before for before, after in pairwise(values)):
+        raise ValueError(f"expected {name} that increase, got {tuple(values)}")
 
 
 def check_positive(name: str, value: float) -> None:

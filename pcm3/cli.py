@@ -389,6 +389,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
                 file=sys.stderr,
             )
     say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
+    for note in result["notes"]:
+        print(f"pcm3: note: {note}", file=sys.stderr)
     file = write_result(task, options.run, result, options.settings, weights)
     say += f"  ({file})" if file else ""
     if len(options.run) > 1:

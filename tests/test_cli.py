@@ -335,10 +335,15 @@ def test_evaluate_all(
     kept = run / "results/knn_store_xsub.json"
     kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
     assert run_json(capsys, command)["metrics"]["knn"]["top1"] == 0.123  # not evaluated again
+    assert main(command) == 0
+    assert "(kept)" in capsys.readouterr().out.splitlines()[1]
     changed = json.loads(kept.read_text())
     changed["data"]["frames"] += 1
     kept.write_text(json.dumps(changed))
     assert run_json(capsys, command)["metrics"] == metrics  # of other data
+    assert json.loads(kept.read_text()) == changed  # which is not lost
+    data = json.loads((run / "results/linear_store_xsub.json").read_text())["data"]
+    kept = run / f"results/knn_store_xsub-{data['sequences']}-{data['frames']}.json"
     kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
     later = kept.stat().st_mtime + 10
     os.utime(run / "encoder.safetensors", (later, later))
@@ -849,3 +854,21 @@ def test_it_is_a_program(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert result.stderr == "pcm3: error: expected --out FILE.npz, got c\n"
+
+
+def test_test_classes_without_training_sequences_are_said(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store = Store(folder / "store")
+    subjects = store.columns["subjects"]
+    rows = [at for at in range(len(store)) if store.labels[at] != 1 or subjects[at] % 2 == 0]
+    with StoreWriter(tmp_path / "some", store.skeleton, class_names=store.class_names) as writer:
+        for row in rows:
+            writer.add(
+                np.asarray(store.sequence(row)),
+                label=int(store.labels[row]),
+                subjects=int(subjects[row]),
+            )
+    command = ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/some"]
+    assert main([*command, "--protocol", "xsub"]) == 0
+    assert "note: 1 of 3 test classes have no training sequence" in capsys.readouterr().err

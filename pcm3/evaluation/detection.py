@@ -31,6 +31,7 @@ from pcm3.evaluation.detection_proposals import (
     write_pku_results,
 )
 from pcm3.evaluation.features import check_data
+from pcm3.evaluation.linear import check_drops
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import to_stream
@@ -58,8 +59,8 @@ class Detection:
     """Passes over the training recordings: 16 windows around random frames of each."""
     lr: float = 0.1
     """SGD learning rate; Nesterov momentum 0.9, no weight decay."""
-    drops: tuple[int, ...] = (40,)
-    """Epochs, counted from 0, at which the rate falls tenfold."""
+    drops: tuple[int, ...] | None = None
+    """Epochs, counted from 0, at which the rate falls tenfold; by default after two thirds."""
     batch_size: int = 64
     """Windows a step."""
     rule: Rule = "sliding_window"
@@ -80,17 +81,23 @@ class Detection:
             if getattr(self, name) not in get_args(kind):
                 got = getattr(self, name)
                 raise ValueError(f"expected {name} among {get_args(kind)}, got {got!r}")
+        check_drops(self.drops, self.epochs)
         if self.normalize and self.batch_size < 2:
             raise ValueError("expected batch_size >= 2 to normalize by batch statistics, got 1")
         if self.smoothing < 0:
             raise ValueError(f"expected smoothing >= 0, got {self.smoothing}")
+
+    @property
+    def milestones(self) -> list[int]:
+        """The epochs of the drops."""
+        return [self.epochs * 2 // 3] if self.drops is None else list(self.drops)
 
 
 PCM3_DETECTION = Detection(finetune=True, normalize=False, lr=0.01, drops=(50,))
 """The recipe behind PCM3's table, for full-size encoders on PKU-MMD."""
 
 PCM3_PLUS_PLUS_DETECTION = Detection(
-    "strided", normalize=False, lr=0.01, rule="activity", smoothing=20
+    "strided", normalize=False, lr=0.01, drops=(40,), rule="activity", smoothing=20
 )
 """The recipe behind the table of PCM3++'s survey, for full-size encoders on PKU-MMD."""
 
@@ -264,7 +271,7 @@ def _train(
     model.encoder.requires_grad_(settings.finetune)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD(weights, settings.lr, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(settings.drops))
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, settings.milestones)
     model.train()
     model.encoder.train(settings.finetune)
     for inputs, labels in _epochs(model, training, settings, generator):

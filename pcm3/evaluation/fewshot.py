@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from pcm3._checks import check_at_least
+from pcm3._checks import check_at_least, check_different
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognition import check_labels
@@ -57,6 +57,8 @@ class FewShot:
     def __post_init__(self) -> None:
         check_at_least("ways", self.ways, 2)
         check_at_least("shots", min(self.shots, default=0), 1)
+        check_different("shots", self.shots)
+        check_different("classifiers", self.classifiers)
         check_at_least("queries", self.queries, 1)
         check_at_least("episodes", self.episodes, 1)
         unknown = set(self.classifiers) - set(get_args(FewShotClassifier))
@@ -161,7 +163,7 @@ def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
     if len(enough) < settings.ways:
         raise ValueError(
             f"expected at least {settings.ways} classes with {needed}, got {len(enough)}; the "
-            f"largest class of the test part has {max(counts)}"
+            f"largest class of the test part has {max(counts)}: take fewer queries or shots"
         )
     return enough, left_out
 

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from pcm3._checks import check_positive
 from pcm3.evaluation.features import Features
 from pcm3.heads import Classifier
 from pcm3.training.progress import track
@@ -25,15 +26,41 @@ class SGDProbe:
         epochs: Passes over the training part.
         batch_size: Sequences a step.
         lr: SGD learning rate, momentum 0.9, no weight decay.
-        drops: Epochs, counted from 0, at which the rate falls tenfold.
+        drops: Epochs, counted from 0, at which the rate falls tenfold; by default after 5/8 and
+            7/8 of them.
         seed: Of weights and data order.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     epochs: int = 80
     batch_size: int = 64
     lr: float = 0.1
-    drops: tuple[int, ...] = (50, 70)
+    drops: tuple[int, ...] | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "lr"):
+            check_positive(name, getattr(self, name))
+        check_drops(self.drops, self.epochs)
+
+    @property
+    def milestones(self) -> list[int]:
+        """The epochs of the drops."""
+        shares = (self.epochs * 5 // 8, self.epochs * 7 // 8)
+        return list(shares if self.drops is None else self.drops)
+
+
+def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
+    """Require that a learning rate falls, where it does, before the last epoch ends.
+
+    Raises:
+        ValueError: With the drops that come too late.
+    """
+    late = [drop for drop in drops or () if not 0 <= drop < epochs]
+    if late:
+        raise ValueError(f"expected drops in [0, epochs={epochs}), got {late}")
 
 
 def sgd_probe(
@@ -65,7 +92,7 @@ def train_classifier(
     torch.manual_seed(recipe.seed)
     classifier = Classifier(width, classes)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.drops))
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.milestones)
     for _ in track(recipe.epochs, "linear"):
         values, labels = draw_training()
         for rows in torch.randperm(len(values), generator=generator).split(recipe.batch_size):

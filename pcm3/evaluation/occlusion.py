@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from pcm3._checks import check_at_least
+from pcm3._checks import check_at_least, check_increasing
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.altered import (
     KINDS,
@@ -129,6 +129,7 @@ class Robustness:
     def __post_init__(self) -> None:
         for ratio in self.ratios:
             check_ratio((ratio, ratio))
+        check_increasing("ratios", self.ratios)
         check_at_least("noise", min(self.noise, default=0), 0)
         check_at_least("strides", min(self.strides, default=1), 1)
 
@@ -152,7 +153,8 @@ def evaluate_robustness(
         ``temporal_top1``, ``noise_top1`` and ``frame_rate_top1`` over the steps of an
         alteration. ``details``: ``curves`` with ``values`` and ``top1`` of each step of an
         alteration, the first of which is the unaltered recording, and of occlusion ``hidden``,
-        the mean share that really was hidden; ``unit`` and ``fps`` of the store.
+        the mean share that really was hidden: body parts are hidden whole, and ratios that hide
+        the same parts are one step; ``unit`` and ``fps`` of the store.
 
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
@@ -179,9 +181,12 @@ def evaluate_robustness(
         curve: dict[str, list[Any]] = {"values": [0.0], "top1": [clean], "hidden": [0.0]}
         for ratio in settings.ratios:
             masks = occlusion_masks(test, kind, (ratio, ratio), settings.persons, settings.seed)
+            hidden = float(masks.share(test).mean())
+            if hidden == curve["hidden"][-1]:
+                continue
             curve["values"].append(ratio)
             curve["top1"].append(top1(occluded(test, masks)))
-            curve["hidden"].append(float(masks.share(test).mean()))
+            curve["hidden"].append(hidden)
         curves[kind] = curve
     means = {
         f"{name}_top1": float(np.mean(curve["top1"][1:]))

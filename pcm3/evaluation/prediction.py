@@ -47,7 +47,7 @@ class Prediction:
     hidden: int | None = None
     """Width of the decoder; by default that of the encoder's features, 1024 at most."""
     epochs: int = 100
-    """Passes over the training sequences, one window of each."""
+    """Passes over the training sequences, one window for each that fits in without overlap."""
     batch_size: int = 32
     """Most windows a step; an epoch is cut into steps as even as can be."""
     lr: float = 1e-3
@@ -248,6 +248,8 @@ class _Sequences:
         self.rows = np.flatnonzero(lengths >= settings.window)
         self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
         self.left_out = len(dataset) - len(self.rows)
+        # each as often as windows fit into it
+        self.repeated = np.repeat(np.arange(len(self.rows)), 1 + self.spare // settings.window)
         if not len(self.rows):
             raise ValueError(
                 f"expected sequences of {settings.observed} + {settings.predicted} frames with "
@@ -281,8 +283,8 @@ def fit_predictor(
 ) -> tuple[MotionPredictor, list[float]]:
     """Train a decoder, and a copy of the encoder with it, to predict motion.
 
-    One window a sequence and epoch, its start drawn anew; mean squared error of the coordinates
-    in metres; gradients clipped to a norm of 5.
+    In an epoch as many windows of a sequence as fit into it side by side, their starts drawn; mean
+    squared error of the coordinates in metres; gradients clipped to a norm of 5.
 
     Args:
         pretrained: The encoder and how it wants its clips. It stays as it is.
@@ -380,8 +382,21 @@ def evaluate_prediction(
         ],
         "parents": list(test.skeleton.parents),
         "center": test.skeleton.center,
+        "notes": _notes(result, asked),
     }
     return {**result, "details": details}
+
+
+def _notes(result: dict[str, Any], asked: _Sequences) -> list[str]:
+    notes = []
+    if asked.left_out:
+        notes.append(
+            f"{len(asked)} of {len(asked) + asked.left_out} test sequences; the others are "
+            f"shorter than {asked.settings.window} frames"
+        )
+    if result["mpjpe_mm"] > result["zero_velocity_mm"]:
+        notes.append("worse than predicting no motion at all")
+    return notes
 
 
 def _fit(
@@ -395,13 +410,13 @@ def _fit(
     encoder.train(settings.finetune)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=settings.lr)
-    steps = -(-len(sequences) // settings.batch_size)
+    steps = -(-len(sequences.repeated) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
     random = np.random.default_rng(settings.seed)
     losses = []
     for epoch in track(settings.epochs, "prediction"):
         total = 0.0
-        for which in np.array_split(random.permutation(len(sequences)), steps):
+        for which in np.array_split(random.permutation(sequences.repeated), steps):
             windows = sequences.cut(which, random.random(len(which)))
             observed, motion, present = (each.to(device) for each in windows)
             seen = settings.observed
@@ -412,7 +427,7 @@ def _fit(
             nn.utils.clip_grad_norm_(learning, 5.0)
             optimizer.step()
             schedule.step()
-            total += float(loss.detach()) * len(which) / len(sequences)
+            total += float(loss.detach()) * len(which) / len(sequences.repeated)
         if not math.isfinite(total):
             raise ValueError(
                 f"the loss became {total} in epoch {epoch + 1}; lower lr (now {settings.lr})"

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from pcm3._checks import check_at_least
+from pcm3._checks import check_at_least, check_different
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
@@ -126,6 +126,7 @@ class Retrieval:
         check_at_least("k", self.k, 1)
         check_at_least("recall_at", min(self.recall_at, default=1), 1)
         check_at_least("examples", self.examples, 0)
+        check_different("recall_at", self.recall_at)
 
 
 def evaluate_knn(
@@ -242,10 +243,11 @@ def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]
 
 
 def check_labels(*datasets: SkeletonDataset) -> None:
-    """Require a label of every sequence.
+    """Require a label of every sequence and, of a training and a test part, classes in common.
 
     Raises:
-        ValueError: Naming the first sequence without one.
+        ValueError: Naming the first sequence without a label, or that all test classes were kept
+            out of training.
     """
     for dataset in datasets:
         if (dataset.labels < 0).any():
@@ -254,3 +256,9 @@ def check_labels(*datasets: SkeletonDataset) -> None:
                 f"expected labelled sequences, but in {dataset.store.path} sequence {index} has "
                 "no label"
             )
+    if len(datasets) > 1 and not np.isin(datasets[1].labels, datasets[0].labels).any():
+        raise ValueError(
+            f"expected test classes with training sequences, but none of the "
+            f"{len(np.unique(datasets[1].labels))} in {datasets[1].store.path} has any: evaluate "
+            "fewshot, or take another protocol"
+        )

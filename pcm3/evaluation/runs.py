@@ -10,12 +10,13 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks import TASKS, Task
 from pcm3.hub import encoder_file, load_encoder
 from pcm3.training.run import Run
 from pcm3.training.seen import count_seen, identify, own_protocol
@@ -42,9 +43,9 @@ def evaluate_runs(
 
     Returns:
         What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
-        ``metrics``, ``details``, ``weights``, and ``runs``: for each the headline figure, its own
-        ``protocol`` and the number of ``test_sequences_seen`` in pretraining, without labels; None
-        where it is not known.
+        ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``: for each the
+        headline figure, its own ``protocol`` and the number of ``test_sequences_seen`` in
+        pretraining, without labels; None where it is not known.
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
@@ -85,6 +86,7 @@ def evaluate_runs(
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
     details = metrics.pop("details")
+    notes = [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
@@ -96,6 +98,7 @@ def evaluate_runs(
         "class_names": list(test.class_names),
         "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
+        "notes": notes,
         "weights": list(weights) if weights else [1 / len(paths)] * len(paths),
         "runs": abouts,
         "details": details,
@@ -126,7 +129,7 @@ def evaluate_all(
     for name, task in TASKS.items():
         settings = task.settings()
         try:
-            result = _kept(name, paths, store, protocol, settings)
+            result = kept = _kept(name, paths, store, protocol, settings)
             if result is None:
                 result = evaluate_runs(name, paths, store, protocol, settings)
                 write_result(name, paths, result, settings)
@@ -134,13 +137,21 @@ def evaluate_all(
             print(f"{name:<12}left out: {reason}", flush=True)
             continue
         results[name] = result
-        print(
-            f"{name:<12}{headline(name, result['metrics'])}  ({result['seconds']:.0f} s)",
-            flush=True,
-        )
+        took = "kept" if kept else f"{result['seconds']:.0f} s"
+        print(f"{name:<12}{headline(name, result['metrics'])}  ({took})", flush=True)
+        for note in result.get("notes", []):
+            print(f"{'':<12}{note}", flush=True)
     if not results:
         raise ValueError(f"no task fits {store.path}")
     return results
+
+
+def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
+    """What to say where test classes have no training sequence but need one."""
+    known, asked = set(training.labels.tolist()), set(test.labels.tolist())
+    if not task.learns_classes or asked <= known:
+        return []
+    return [f"{len(asked - known)} of {len(asked)} test classes have no training sequence"]
 
 
 def _kept(
@@ -152,7 +163,7 @@ def _kept(
     run = Run(paths[0])
     protocol = protocol or _common_protocol(paths, [own_protocol(run, store)])
     name = result_name(task, paths, store.path.resolve().name, protocol, settings)
-    file = run.results / f"{name}.json"
+    file = _place(run, name, identify(store))
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
     result: dict[str, Any] = json.loads(file.read_text())
@@ -171,7 +182,16 @@ def write_result(
     if not paths[0].is_dir():
         return None
     name = result_name(task, paths, result["store"], result["protocol"], settings, weights)
-    return Run(paths[0]).write_result(name, result)
+    run = Run(paths[0])
+    return run.write_result(_place(run, name, result["data"]).stem, result)
+
+
+def _place(run: Run, name: str, data: dict[str, int]) -> Path:
+    """The file of a result, another one where a store of the same name has taken it."""
+    file = run.results / f"{name}.json"
+    if file.is_file() and json.loads(file.read_text()).get("data", data) != data:
+        file = file.with_stem("-".join([name, *map(str, data.values())]))
+    return file
 
 
 def headline(task: str, metrics: dict[str, Any]) -> str:

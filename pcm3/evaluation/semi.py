@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_different, check_positive
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.finetune import (
     Finetune,
     FinetuneRecipe,
     check_fraction,
     check_parts,
+    describe,
     draw_rows,
     evaluate_finetune,
     resolve,
@@ -37,6 +38,7 @@ class Semi(FinetuneRecipe):
             raise ValueError("expected at least one fraction, got none")
         for fraction in self.fractions:
             check_fraction(fraction)
+        check_different("fractions", self.fractions)
 
 
 def evaluate_semi(
@@ -59,12 +61,14 @@ def evaluate_semi(
         For every share, say 0.1, ``top1_at_0.1``: the mean accuracy of the draws as a fraction,
         and ``top1_std_at_0.1``: their standard deviation (n - 1 in the denominator; not with
         one draw). ``details``: ``runs``, one for each share and draw with its ``fraction``,
-        ``seed``, ``training_sequences`` and ``top1``, and ``skipped``, why a share was left out.
+        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all that was done, by name; and
+        ``notes``: which shares were left out and why, and which hold few sequences.
 
     Raises:
         ValueError: If every share is too small, and as ``evaluate_finetune``.
     """
     check_parts(training, test)
+    classes = np.unique(training.labels)
     common = {field.name: getattr(settings, field.name) for field in fields(FinetuneRecipe)}
     batch_size = resolve(settings, pretrained.encoder)[1].batch_size
     runs: list[dict[str, Any]] = []
@@ -95,4 +99,12 @@ def evaluate_semi(
             result[f"top1_std_at_{fraction}"] = float(np.std(tops, ddof=1))
     if not result:
         raise ValueError("; ".join(f"fraction {share}: {why}" for share, why in skipped.items()))
-    return {**result, "details": {"runs": runs, "skipped": skipped}}
+    notes = [f"share {fraction} left out: {why}" for fraction, why in skipped.items()]
+    used = {run["fraction"]: run["training_sequences"] for run in runs}
+    notes += [
+        f"share {fraction}: {count} labelled sequences for {len(classes)} classes"
+        for fraction, count in used.items()
+        if count < 2 * len(classes)
+    ]
+    details = {"runs": runs, "recipe": describe(settings, pretrained.encoder), "notes": notes}
+    return {**result, "details": details}

@@ -32,6 +32,7 @@ class Task(NamedTuple):
         headline: Names of the figures that say most, the first one above all; ``*`` stands for
             what settings decide.
         needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
+        learns_classes: Whether the classes of the test part are learnt from the training part.
     """
 
     about: str
@@ -39,6 +40,7 @@ class Task(NamedTuple):
     evaluate: Callable[..., dict[str, Any]]
     headline: tuple[str, ...]
     needs: str = "labels"
+    learns_classes: bool = True
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
         """Names of the figures that say most, of those that are there."""
@@ -82,7 +84,7 @@ TASKS = {
         "A linear classifier on ever more occluded, noisy and slower recordings.",
         Robustness,
         evaluate_robustness,
-        ("noise_top1", "frame_rate_top1"),
+        ("spatial_top1", "temporal_top1", "noise_top1", "frame_rate_top1"),
     ),
     "detection": Task(
         "Intervals of actions in untrimmed recordings.",
@@ -90,12 +92,14 @@ TASKS = {
         evaluate_detection,
         ("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
         needs="frame labels",
+        learns_classes=False,
     ),
     "fewshot": Task(
         "Episodes of a few classes with a few examples each, from the test part.",
         FewShot,
         evaluate_fewshot,
         ("*shot",),
+        learns_classes=False,
     ),
     "prediction": Task(
         "The next frames of a motion, beside predicting none.",
@@ -103,6 +107,7 @@ TASKS = {
         evaluate_prediction,
         ("mpjpe_mm", "zero_velocity_mm"),
         needs="",
+        learns_classes=False,
     ),
 }
 """Name on the command line to task."""

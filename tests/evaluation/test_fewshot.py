@@ -55,7 +55,7 @@ def pretrained() -> Pretrained:
 @settings(deadline=None, max_examples=40)
 @given(
     ways=st.integers(2, 5),
-    shots=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    shots=st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True),
     queries=st.integers(1, 6),
     seed=st.integers(0, 1000),
 )

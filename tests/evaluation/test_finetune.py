@@ -24,6 +24,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.finetune import (
     Finetune,
+    describe,
     draw_labelled,
     evaluate_finetune,
     finetune,
@@ -210,6 +211,18 @@ def test_mamp_recipe(parts: Parts, monkeypatch: pytest.MonkeyPatch, scratch: boo
         for rate, group in zip(rates, optimizer.param_groups, strict=True):
             assert rate == pytest.approx(expected * group["initial_lr"] / 3e-4)
     assert step == 39
+
+
+def test_the_recipe_is_told_and_narrow_features_want_a_higher_rate(parts: Parts) -> None:
+    wide = GRUEncoder(25, persons=1, hidden=256, layers=1)
+    for encoder, rate in ((gru(), 0.1), (wide, 0.01), (transformer(), 3e-4)):
+        assert describe(Finetune(), encoder)["lr"] == rate
+        assert describe(Finetune(lr=0.5), encoder)["lr"] == 0.5
+    pretrained = Pretrained(gru(), NTU25, "joint", 8)
+    found = evaluate_finetune(pretrained, *parts, Finetune(epochs=1, batch_size=7))
+    recipe = found["details"]["recipe"]
+    assert (recipe["recipe"], recipe["epochs"], recipe["batch_size"]) == ("cmd", 1, 7)
+    assert None not in recipe.values()
 
 
 def test_auto_recipes(parts: Parts) -> None:

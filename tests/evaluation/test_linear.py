@@ -28,7 +28,7 @@ from pcm3.evaluation.metrics import (
     confusion_matrix,
     per_class_accuracy,
 )
-from pcm3.evaluation.recognition import Linear, evaluate_linear
+from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
 from pcm3.heads import Classifier
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -272,3 +272,32 @@ def test_sequences_without_a_label_cannot_be_evaluated(
 def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Linear(**wrong)
+
+
+def test_drops_follow_the_epochs() -> None:
+    assert SGDProbe().milestones == [50, 70]  # of 80, as published
+    assert SGDProbe(epochs=16).milestones == [10, 14]
+    assert SGDProbe(epochs=16, drops=(3,)).milestones == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs > 0, got 0"),
+        ({"lr": 0.0}, "lr > 0, got 0.0"),
+        ({"batch_size": 0}, "batch_size > 0, got 0"),
+        ({"epochs": 5, "drops": (3, 5)}, r"drops in \[0, epochs=5\), got \[5\]"),
+    ],
+)
+def test_schedules_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SGDProbe(**options)
+
+
+def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:
+    store = generate(tmp_path / "store", sequences=24, classes=4, subjects=2, frames=(10, 20))
+    known, unknown = (SkeletonDataset(store, rows) for rows in split(store, "labels:0-1"))
+    with pytest.raises(ValueError, match=r"none of the 2 in .*store has any: evaluate fewshot"):
+        check_labels(known, unknown)
+    check_labels(known, SkeletonDataset(store))
+    check_labels(unknown)

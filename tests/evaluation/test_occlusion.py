@@ -111,7 +111,7 @@ def test_what_the_classifier_is_trained_on(pretrained: Pretrained, parts: Parts)
 def test_reference_recipe_on_occluded_recordings(
     monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, parts: Parts
 ) -> None:
-    short = SGDProbe(epochs=6, lr=1.0, batch_size=8, seed=3)
+    short = SGDProbe(epochs=6, lr=1.0, batch_size=8, drops=(), seed=3)
     monkeypatch.setattr(occlusion, "SGDProbe", lambda seed: replace(short, seed=seed))
     settings = Occlusion(train="occluded", solver="sgd", seed=3)
     result = evaluate_occlusion(pretrained, *parts, settings)
@@ -137,6 +137,17 @@ def test_masks_are_kept_and_used_again(
     assert again["spatial_top1"] == drawn["spatial_top1"]
     with pytest.raises(ValueError, match=r"spatial.npz: expected spatial masks .* 1\), got .* 0\)"):
         evaluate_occlusion(pretrained, *parts, replace(settings, seed=1))
+
+
+def test_ratios_that_hide_the_same_parts_are_one_step(pretrained: Pretrained, parts: Parts) -> None:
+    settings = Robustness(ratios=(0.3, 0.30001, 0.6), noise=(), strides=())
+    result = evaluate_robustness(pretrained, *parts, settings)
+    curve = result["details"]["curves"]["spatial"]
+    assert curve["values"] == [0, 0.3, 0.6]
+    assert len(curve["top1"]) == len(curve["hidden"]) == 3
+    assert result["spatial_top1"] == pytest.approx(np.mean(curve["top1"][1:]))
+    with pytest.raises(ValueError, match=r"ratios that increase, got \(0.3, 0.2\)"):
+        Robustness(ratios=(0.3, 0.2))
 
 
 def test_robustness_curves_are_the_probe_step_by_step(pretrained: Pretrained, parts: Parts) -> None:

@@ -281,6 +281,13 @@ def test_windows(tmp_path: Path) -> None:
     assert counts.min() > 8  # 22 each
 
 
+def test_long_sequences_are_seen_as_often_as_windows_fit(tmp_path: Path) -> None:
+    lengths = [11, 21, 22, 60]
+    data = write(tmp_path / "store", [straight(1, length)[0][0] for length in lengths])
+    seen = observed_by(gru(), data, replace(SHORT, epochs=2))
+    assert len(seen) == 2 * (1 + 1 + 2 + 5) + 4
+
+
 def test_second_person_and_where_the_body_stands_do_not_count(tmp_path: Path) -> None:
     alone, _ = straight(5)
     two = [np.concatenate([one, one + 1], axis=1) for one in alone]
@@ -334,6 +341,7 @@ def test_short_sequences_are_left_out_and_counted(tmp_path: Path) -> None:
     for part in ("training", "test"):
         assert details[f"{part}_sequences"] == 3
         assert details[f"{part}_left_out"] == 3
+    assert details["notes"][0] == "3 of 6 test sequences; the others are shorter than 11 frames"
     few = SkeletonDataset(data.store, [1, 3, 5])
     with pytest.raises(ValueError, match=r"sequences of 6 \+ 5 frames .* has 10"):
         evaluate_prediction(gru(), data, few, SHORT)

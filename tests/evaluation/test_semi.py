@@ -70,9 +70,11 @@ def test_shares_that_hold_too_little_are_skipped(pretrained: Pretrained, parts: 
     settings = Semi(fractions=(0.01, 0.05, 0.1), draws=1, epochs=1)
     found = evaluate_semi(pretrained, *parts, settings)
     assert set(found) == {"top1_at_0.1", "details"}
-    skipped = found["details"]["skipped"]
-    assert skipped["0.01"] == "expected a sequence at least, but 0.01 of 24 is none"
-    assert "got 1 in batches of 64" in skipped["0.05"]
+    first, second, few = found["details"]["notes"]
+    assert first.startswith("share 0.01 left out: expected a sequence at least, but 0.01 of 24 is")
+    assert second.startswith("share 0.05 left out: ")
+    assert "got 1 in batches of 64" in second
+    assert few == "share 0.1: 2 labelled sequences for 3 classes"
     with pytest.raises(ValueError, match=r"fraction 0.01: expected .* 24 is none; fraction 0.05: "):
         evaluate_semi(pretrained, *parts, Semi(fractions=(0.01, 0.05)))
 
@@ -81,7 +83,7 @@ def test_every_class_has_one_where_balanced(pretrained: Pretrained, parts: Parts
     settings = Semi(fractions=(0.01,), draws=1, epochs=1, balanced=True)
     found = evaluate_semi(pretrained, *parts, settings)
     assert found["details"]["runs"][0]["training_sequences"] == 3
-    assert found["details"]["skipped"] == {}
+    assert found["details"]["notes"] == ["share 0.01: 3 labelled sequences for 3 classes"]
 
 
 @pytest.mark.parametrize(
