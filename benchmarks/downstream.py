@@ -24,13 +24,12 @@ from recognition import DATASETS, NORMALIZATION, as_typed, call, length
 from pcm3.data import Store, split
 
 METHODS = {"random": ["--train.epochs", "0"], "pcm3": []}
-# Rates of fine-tuning were chosen on held-out training subjects of UTD-MHAD.
 TASKS: dict[str, dict[str, list[str]]] = {
     "utd_mhad": {
         "linear": [],
         "knn": [],
-        "finetune": ["--lr", "0.1"],
-        "semi": ["--lr", "0.1", "--fractions", "0.1"],
+        "finetune": [],
+        "semi": ["--fractions", "0.1"],
         "occlusion": [],
         "robustness": [],
         "prediction": [],

@@ -862,7 +862,12 @@ def test_test_classes_without_training_sequences_are_said(
     store = Store(folder / "store")
     subjects = store.columns["subjects"]
     rows = [at for at in range(len(store)) if store.labels[at] != 1 or subjects[at] % 2 == 0]
-    with StoreWriter(tmp_path / "some", store.skeleton, class_names=store.class_names) as writer:
+    with StoreWriter(
+        tmp_path / "some",
+        store.skeleton,
+        class_names=store.class_names,
+        normalization=store.meta["normalization"],
+    ) as writer:
         for row in rows:
             writer.add(
                 np.asarray(store.sequence(row)),
