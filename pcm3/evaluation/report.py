@@ -16,17 +16,8 @@ from matplotlib.figure import Figure
 
 from pcm3._files import replacing
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
-from pcm3.evaluation.report_table import (
-    Result,
-    Row,
-    as_json,
-    cell_text,
-    column_titles,
-    markdown,
-    notes,
-    read_results,
-    tabulate,
-)
+from pcm3.evaluation.report_results import Result, column_titles, read_results
+from pcm3.evaluation.report_table import Row, as_json, cell_text, markdown, notes, tabulate
 
 __all__ = ["Report", "make_page", "write_report"]
 

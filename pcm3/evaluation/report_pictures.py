@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from pcm3.evaluation.report_table import Result
+from pcm3.evaluation.report_results import Result
 from pcm3.viz.examples import motion_figure, retrieval_figure
 from pcm3.viz.results import (
     Bars,

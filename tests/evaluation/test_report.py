@@ -26,7 +26,8 @@ from pcm3.evaluation.occlusion import Occlusion, Robustness
 from pcm3.evaluation.prediction import Prediction
 from pcm3.evaluation.report import make_page, write_report
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
-from pcm3.evaluation.report_table import Result, markdown, read_results, tabulate
+from pcm3.evaluation.report_results import Result, read_results
+from pcm3.evaluation.report_table import markdown, tabulate
 from pcm3.evaluation.runs import evaluate_runs, write_result
 from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
