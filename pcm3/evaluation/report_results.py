@@ -29,7 +29,9 @@ class Result(NamedTuple):
         class_names: Of the store.
         seen: How many of the test sequences pretraining has seen, without labels, the most of
             several runs; None where that is not known.
+        train_sequences: Of the training part; None where that is not known.
         test_sequences: How many there are.
+        method: Of the run, as are ``epochs`` and ``seed``; None where that is not known.
         file: Where it is from, ``RUN/results/NAME.json``.
         place: Of the run among those given, from 0.
     """
@@ -45,7 +47,11 @@ class Result(NamedTuple):
     details: dict[str, Any]
     class_names: list[str]
     seen: int | None
+    train_sequences: int | None
     test_sequences: int
+    method: str | None
+    epochs: int | None
+    seed: int | None
     file: str
     place: int
 
@@ -146,6 +152,7 @@ def _result(
     file: Path,
     place: int,
 ) -> Result:
+    config = _read_config(file.parent.parent)
     task = content["command"].removeprefix("evaluate ")
     defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
     others = [about["run"] for about in content["runs"][1:]]
@@ -168,7 +175,11 @@ def _result(
         details=content.get("details", {}),
         class_names=[str(name) for name in content.get("class_names", ())],
         seen=max(known, default=None),
+        train_sequences=content.get("train_sequences"),
         test_sequences=content.get("test_sequences", 0),
+        method=config.get("method"),
+        epochs=config.get("train", {}).get("epochs"),
+        seed=config.get("train", {}).get("seed"),
         file=f"{run}/results/{file.name}",
         place=place,
     )
@@ -185,9 +196,8 @@ def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
     for at, path in enumerate(paths):
-        file = path / "config.json"
-        if file.is_file():
-            config = _read_config(file)
+        config = _read_config(path)
+        if config:
             seed = config.get("train", {}).pop("seed", None)
             key = json.dumps(config, sort_keys=True)
         else:
@@ -205,7 +215,11 @@ def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     return columns
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(run: Path) -> dict[str, Any]:
+    """Settings of a run; empty where they are not on file."""
+    file = run / "config.json"
+    if not file.is_file():
+        return {}
     try:
         config = dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from pcm3.evaluation.report_legend import explain
 from pcm3.evaluation.report_results import Result, column_titles
 from pcm3.evaluation.tasks import TASKS
+
+CHANCE = "Chance is the share of the commonest class among the test sequences."
+"""What a column of ``run_table`` is."""
 
 
 class Cell(NamedTuple):
@@ -16,10 +21,12 @@ class Cell(NamedTuple):
     Attributes:
         values: Run to figure.
         seen: Whether pretraining of any had seen test sequences.
+        draws: All that the figures are means of, where people want to know how these vary.
     """
 
     values: dict[str, float]
     seen: bool
+    draws: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -30,6 +37,12 @@ class Cell(NamedTuple):
     def std(self) -> float | None:
         """Over the runs, with n - 1 in the denominator; None of one run."""
         return stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the draws, or else over the runs; None of what never varies."""
+        sample = self.draws or (*self.values.values(),)
+        return stdev(sample) if len(set(sample)) > 1 else None
 
 
 class Row(NamedTuple):
@@ -68,13 +81,14 @@ def tabulate(results: Sequence[Result]) -> list[Row]:
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))
             cell = row.cells.get(each.column, Cell({}, False))
             values = cell.values | {each.run: figures[name]}
-            row.cells[each.column] = Cell(values, cell.seen or bool(each.seen))
+            draws = (*cell.draws, *_draws(each, name))
+            row.cells[each.column] = Cell(values, cell.seen or bool(each.seen), draws)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
 
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
-    """A figure as people read it: mean ± standard deviation of several runs.
+    """A figure as people read it: mean ± standard deviation, see ``notes``.
 
     The number of runs is added where it is not that of the column, and † where pretraining has
     seen test sequences.
@@ -83,7 +97,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
         return ""
     scale, unit = (1, " mm") if "_mm" in figure else (100, "%")
     text = f"{scale * cell.mean:.1f}"
-    text += "" if cell.std is None else f" ± {scale * cell.std:.1f}"
+    text += "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
     text += unit
     text += "" if len(cell.values) == runs else f" (n = {len(cell.values)})"
     return text + (" †" if cell.seen else "")
@@ -93,25 +107,76 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What the marks in a table mean, those that occur in it."""
     cells = [cell for row in rows for cell in row.cells.values()]
     found = []
-    if any(cell.std is not None for cell in cells):
+    if any(cell.spread is not None and not cell.draws for cell in cells):
         found.append("± is the standard deviation over runs that differ in nothing but the seed.")
+    if any(len(cell.values) > 1 and cell.spread is None for cell in cells):
+        found.append("A figure of several seeds without ± is the same for all, to all digits.")
+    if any(cell.spread is not None and cell.draws for cell in cells):
+        found.append(
+            "± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
+            "those of several seeds taken together."
+        )
     if any(cell.seen for cell in cells):
         found.append("† Pretraining has seen test sequences, without their labels.")
     return found
 
 
+def for_people(rows: Sequence[Row]) -> list[Row]:
+    """Rows without those whose figure is in a cell of another row."""
+    return [row for row in rows if not row.figure.startswith("top1_std_at_")]
+
+
+def run_table(results: Sequence[Result]) -> list[list[str]]:
+    """Runs with what is known of them and of the data that they are evaluated on; a head first."""
+    head = ["run", "method", "epochs", "seed", "store", "protocol"]
+    head += ["training sequences", "test sequences", "chance"]
+    chances: dict[tuple[str, str], float] = {}
+    for each in results:
+        labels = each.details.get("labels") or each.details.get("clean", {}).get("labels")
+        if labels:
+            commonest = Counter(labels).most_common(1)[0][1]
+            chances[each.store, each.protocol] = commonest / len(labels)
+    lines = {}
+    for each in sorted(results, key=lambda result: result.place):
+        key = (each.run, each.store, each.protocol)
+        chance = chances.get(key[1:])
+        values = (each.method, each.epochs, each.seed, each.store, each.protocol)
+        counts = (each.train_sequences, each.test_sequences or None)
+        known = ["" if value is None else str(value) for value in (*values, *counts)]
+        lines[key] = [each.run, *known, "" if chance is None else f"{chance:.1%}"]
+    return [head, *lines.values()]
+
+
 def markdown(results: Sequence[Result]) -> str:
-    """The headline figures as a Markdown table, a column for runs that differ in the seed alone."""
-    titles, rows = column_titles(results), [row for row in tabulate(results) if row.headline]
+    """All tables: headline figures, all others, runs; and what the figures are."""
+    rows = for_people(tabulate(results))
+    best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
+    parts = ["# Results", *_figures_markdown(best, results)]
+    parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
+    parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
+    legend = explain(row.figure for row in rows)
+    parts += ["## What the figures are"] if legend else []
+    parts += ["\n".join(f"- `{name}`: {text}" for name, text in legend.items())]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures_markdown(rows: Sequence[Row], results: Sequence[Result]) -> list[str]:
+    """A column for runs that differ in the seed alone, and notes."""
+    titles = column_titles(results)
     counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
-    head = ["store", "protocol", "task", "figure", *titles.values()]
-    lines = [head, ["---"] * 4 + ["---:"] * len(titles)]
+    lines = [["store", "protocol", "task", "figure", *titles.values()]]
     for row in rows:
         task = f"{row.task} ({row.how})" if row.how else row.task
         cells = [cell_text(row.cells.get(name), row.figure, counts[name]) for name in titles]
         lines.append([row.store, row.protocol, task, row.figure, *cells])
-    table = [f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines]
-    return "\n".join(["# Results", "", *table, *(f"\n{note}" for note in notes(rows))]) + "\n"
+    return [_table_markdown(lines, 4), *notes(rows)]
+
+
+def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
+    """A head and lines, so many columns of words before those of numbers."""
+    rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
+    table = [[_escape(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
@@ -129,13 +194,24 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
             {
                 **row._asdict(),
                 "cells": {
-                    name: {"mean": cell.mean, "std": cell.std, "values": cell.values}
+                    name: {
+                        "mean": cell.mean,
+                        "std": cell.std,
+                        "values": cell.values,
+                        **({"draws": cell.draws} if cell.draws else {}),
+                    }
                     for name, cell in row.cells.items()
                 },
             }
             for row in tabulate(results)
         ],
     }
+
+
+def _draws(result: Result, figure: str) -> list[float]:
+    """Accuracies that ``top1_at_F`` is the mean of."""
+    runs = result.details.get("runs", ()) if result.task == "semi" else ()
+    return [run["top1"] for run in runs if figure == f"top1_at_{run['fraction']}"]
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
