@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from html import escape
@@ -15,16 +16,18 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pcm3._files import replacing
+from pcm3.evaluation.report_legend import explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
+from pcm3.evaluation.report_results import Result, column_titles, read_results
 from pcm3.evaluation.report_table import (
-    Result,
+    CHANCE,
     Row,
     as_json,
     cell_text,
-    column_titles,
+    for_people,
     markdown,
     notes,
-    read_results,
+    run_table,
     tabulate,
 )
 
@@ -40,7 +43,7 @@ class Report(NamedTuple):
         results: What was on file.
         rows: All figures.
         page: The page with the pictures.
-        table: The table of the headline figures, Markdown.
+        table: All figures, the headline ones first, Markdown.
         data: All figures, JSON.
     """
 
@@ -76,19 +79,36 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
 
 
 def make_page(results: Sequence[Result]) -> str:
-    """One page of HTML that needs nothing else: a section for each store and protocol."""
+    """One page of HTML that needs nothing else: runs, and a section for each store and protocol."""
     titles = column_titles(results)
-    sections = []
+    sections = _runs(results)
     for store, protocol in dict.fromkeys((each.store, each.protocol) for each in results):
         ours = [each for each in results if (each.store, each.protocol) == (store, protocol)]
-        rows = tabulate(ours)
+        rows = for_people(tabulate(ours))
         sections += [
-            f"<section><h2>{escape(store)}, {escape(protocol)}</h2>",
+            f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
             *_tables(rows, {name: titles[name] for name in column_titles(ours)}, results),
-            *_pictures(list(draw_pictures(ours))),
+            *_pictures(list(draw_pictures(ours, list(titles)))),
             "</section>",
         ]
     return _PAGE.replace("{body}", "\n".join(sections))
+
+
+def _runs(results: Sequence[Result]) -> list[str]:
+    """What was evaluated on what, and below a fold what the figures are."""
+    head, *lines = run_table(results)
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
+    for run, *values in lines:
+        cells = "".join(f"<td>{_text(value)}</td>" for value in values)
+        table.append(f'<tr><th scope="row">{_text(run)}</th>{cells}</tr>')
+    legend = explain(row.figure for row in for_people(tabulate(results)))
+    terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
+    return [
+        *("<section><h2>Runs</h2>", *table, "</tbody></table></div>", f"<p>{CHANCE}</p>"),
+        *("<details><summary>What the figures are</summary><dl>", *terms, "</dl></details>"),
+        "</section>",
+    ]
 
 
 def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Result]) -> list[str]:
@@ -103,16 +123,32 @@ def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Resul
 
 
 def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) -> list[str]:
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles.values())
-    lines = ['<div class="scroll"><table><thead><tr><th scope="col">task</th>']
+    head = "".join(f'<th scope="col">{_text(title)}</th>' for title in titles.values())
+    lines = ['<div class="scroll"><table class="figures"><thead><tr><th scope="col">task</th>']
     lines += [f'<th scope="col">figure</th>{head}</tr></thead><tbody>']
     for row in rows:
         how = f"<br><small>{escape(row.how)}</small>" if row.how else ""
         cells = [cell_text(row.cells.get(name), row.figure, counts[name]) for name in titles]
         values = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
         first = f"<td>{escape(row.task)}{how}</td>"
-        lines.append(f'<tr>{first}<th scope="row">{escape(row.figure)}</th>{values}</tr>')
+        lines.append(f'<tr>{first}<th scope="row">{_broken(row.figure)}</th>{values}</tr>')
     return [*lines, "</tbody></table></div>"]
+
+
+def _text(text: str) -> str:
+    """HTML in which names of files break at slashes alone, and no word at a hyphen."""
+    words = [
+        "".join(f"<span>{escape(part)}</span>" for part in re.findall(r"[^/]+/*|/+", word))
+        if re.search("[-/]", word)
+        else escape(word)
+        for word in re.split(r"(\s+)", text)
+    ]
+    return "".join(words)
+
+
+def _broken(figure: str) -> str:
+    """HTML of a figure's name, which may break at its underscores."""
+    return escape(figure).replace("_", "_<wbr>")
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[str]:
@@ -122,10 +158,10 @@ def _pictures(pictures: Sequence[Picture]) -> list[str]:
         kind = title.partition(":")[0].partition(",")[0]
         state = "" if kind in kinds else " open"
         kinds.add(kind)
-        lines.append(f"<details{state}><summary>{escape(title)}</summary><figure>")
+        lines.append(f"<details{state}><summary>{_text(title)}</summary><figure>")
         lines.append('<div class="pictures">')
         lines += [_image(figure, title) for figure in figures]
-        lines.append(f"</div><figcaption>{escape(caption)}</figcaption></figure></details>")
+        lines.append(f"</div><figcaption>{_text(caption)}</figcaption></figure></details>")
     return lines
 
 
@@ -161,7 +197,7 @@ _PAGE = """<!doctype html>
 <title>Results</title>
 <style>
 :root { color-scheme: light dark; --text: #1a1a1a; --page: #ffffff; --line: #d0d0d0;
-  --soft: #5a5a5a; --shade: #f4f4f4; }
+  --soft: #5a5a5a; --shade: #f4f4f4; --task: 8rem; --figure: 15rem; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e8e8e8; --page: #16181c; --line: #444a52; --soft: #a8adb5; --shade: #20242a; }
 }
@@ -170,12 +206,23 @@ body { margin: 0 auto; padding: 1rem; max-width: 1200px; color: var(--text);
   background: var(--page); font: 16px/1.45 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; max-width: 100%; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left;
+table { border-collapse: separate; border-spacing: 0; font-size: 0.9rem;
+  border-bottom: 1px solid var(--line); }
+th, td { padding: 0.3rem 0.7rem; border-top: 1px solid var(--line); text-align: left;
   font-weight: normal; vertical-align: top; }
 thead th { font-weight: 600; background: var(--shade); }
-thead th:nth-child(n+3), .number { text-align: right; }
+tbody { background: var(--page); }
+.figures thead th:nth-child(n+3), .number { text-align: right; }
 .number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+/* names stay where they are while figures pass below */
+.figures :is(th, td):nth-child(-n+2), .runs th:first-child { position: sticky; left: 0;
+  overflow-wrap: anywhere; }
+.figures tbody :is(th, td):nth-child(-n+2), .runs tbody th { background: var(--page); }
+table :is(th, td):first-child { min-width: var(--task); max-width: var(--task); }
+.figures :is(th, td):nth-child(2) { left: calc(var(--task) - 1px); min-width: var(--figure);
+  max-width: var(--figure); }
+span { display: inline-block; max-width: 100%; }
+dt { font-weight: 600; } dd { margin: 0 0 0.4rem 1rem; color: var(--soft); }
 small, figcaption { color: var(--soft); }
 details { margin: 0.8rem 0; border: 1px solid var(--line); border-radius: 6px;
   padding: 0.5rem 0.7rem; }
@@ -186,6 +233,8 @@ figcaption { font-size: 0.9rem; margin-top: 0.5rem; overflow-wrap: anywhere; max
 .pictures .scroll { background: #ffffff; border-radius: 4px; }
 img { display: block; max-width: none; }
 @media (max-width: 600px) {
+  :root { --task: 5.3rem; --figure: 7rem; }
+  body { padding: 0.6rem; } details { padding: 0.5rem 0.4rem; }
   table { font-size: 0.8rem; } th, td { padding: 0.3rem 0.35rem; }
 }
 </style>

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pcm3.evaluation.report_table import Result
+from pcm3.evaluation.report_results import Result, column_titles
 from pcm3.viz.examples import motion_figure, retrieval_figure
 from pcm3.viz.results import (
+    COLORS,
     Bars,
     Curve,
     bar_figure,
@@ -20,6 +21,8 @@ from pcm3.viz.results import (
     embedding_figure,
     time_line_figure,
 )
+
+_CLASSES = 12  # the most in one chart of bars: several side by side fill a page
 
 
 class Picture(NamedTuple):
@@ -36,27 +39,56 @@ class Picture(NamedTuple):
     figures: list[Figure]
 
 
-Series = dict[str, list[Result]]
-"""Name to the results of runs that differ in nothing but the seed."""
+class Group(NamedTuple):
+    """Results of runs that differ in nothing but the seed.
+
+    Attributes:
+        place: Decides on the look: a column has one colour, other settings another pattern.
+        results: In the order of the runs.
+    """
+
+    place: int
+    results: list[Result]
 
 
-def draw_pictures(results: Sequence[Result]) -> Iterator[Picture]:
-    """Pictures of the results of one store and protocol, each where they hold what it needs."""
+Series = dict[str, Group]
+"""Name to results."""
+
+
+def draw_pictures(
+    results: Sequence[Result], columns: Sequence[str] | None = None
+) -> Iterator[Picture]:
+    """Pictures of the results of one store and protocol, each where they hold what it needs.
+
+    Args:
+        results: To be pictured.
+        columns: All of the page, which decide on the colours; by default those of the results.
+    """
+    order = list(columns or column_titles(results))
+    turn = -(-len(order) // COLORS) * COLORS  # so many places on, a column has its colour again
     for task, drawers in _DRAWERS.items():
         series: Series = {}
+        ways: dict[str, list[str]] = {}
         for each in results:
             if each.task == task:
-                name = f"{each.column} ({each.how})" if each.how else each.column
-                series.setdefault(name, []).append(each)
+                known = ways.setdefault(each.column, [])
+                if each.how not in known:
+                    known.append(each.how)
+                place = order.index(each.column) + turn * known.index(each.how)
+                series.setdefault(_named(each.column, each), Group(place, [])).results.append(each)
         for draw in drawers if series else ():
             yield from draw(series)
+
+
+def _named(name: str, result: Result) -> str:
+    return f"{name} ({result.how})" if result.how else name
 
 
 # --- recognition ----------------------------------------------------------------------------------
 
 
 def _confusions(series: Series) -> Iterator[Picture]:
-    for name, those in series.items():
+    for name, (_, those) in series.items():
         group = [each for each in those if each.class_names and "confusion" in each.details]
         if not group:
             continue
@@ -79,24 +111,33 @@ def _confusions(series: Series) -> Iterator[Picture]:
 
 
 def _class_accuracy(series: Series) -> Iterator[Picture]:
-    bars, used = {}, []
-    for name, group in series.items():
-        rows = [each.metrics["per_class"] for each in group if _by_class(each)]
-        if rows:
-            bars[name] = [_mean(values) for values in zip(*rows, strict=True)]
+    rows, used = {}, []
+    for name, (_, group) in series.items():
+        found = [each.metrics["per_class"] for each in group if _by_class(each)]
+        if found:
+            rows[name] = [_mean(values) for values in zip(*found, strict=True)]
             used += [each for each in group if _by_class(each)]
-    if not bars:
+    if not rows:
         return
+
+    def bars(classes: list[int]) -> dict[str, Bars]:
+        return {
+            name: Bars([row[at] for at in classes], place=series[name].place)
+            for name, row in rows.items()
+        }
+
     names = used[0].class_names
-    overall = [_mean(values) for values in zip(*bars.values(), strict=True)]
+    overall = [_mean(values) for values in zip(*rows.values(), strict=True)]
     there = [at for at, value in enumerate(overall) if value is not None]
     order = sorted(there, key=lambda at: -(overall[at] or 0))
-    sorted_bars = {name: Bars([row[at] for at in order]) for name, row in bars.items()}
+    parts = [part.tolist() for part in np.array_split(order, -(-len(order) // _CLASSES))]
+    first = "the easiest class first"
+    first += ", by the mean over all bars of a class" if len(rows) > 1 else ""
     yield Picture(
         f"Accuracy by class, {used[0].task}",
-        "Share of each class's test sequences that is recognised (top-1), the easiest class "
-        f"first{'; of several runs the mean' if _several(series) else ''}. {_source(used)}",
-        [bar_figure(sorted_bars, [names[at] for at in order], "top-1 accuracy")],
+        f"Share of each class's test sequences that is recognised (top-1), {first}"
+        f"{'; of several seeds the mean' if _several(series) else ''}. {_source(used)}",
+        [bar_figure(bars(part), [names[at] for at in part], "top-1 accuracy") for part in parts],
     )
 
 
@@ -108,12 +149,12 @@ def _by_class(result: Result) -> bool:
 
 
 def _maps(series: Series) -> Iterator[Picture]:
-    for name, group in series.items():
+    for _, group in series.values():
         for each in _first(group, "map"):
             layout = each.details["map"]
             maps = {"PCA": layout["pca"], "t-SNE": layout["tsne"]}
             yield Picture(
-                f"Map of the features: {name}",
+                f"Map of the features: {_one(each, group)}",
                 f"Features of {len(layout['labels'])} test sequences, L2-normalised, in the plane: "
                 "their two principal components, and t-SNE, which keeps neighbours together, while "
                 "distances between groups mean little. A number is at the middle of its class. "
@@ -123,7 +164,7 @@ def _maps(series: Series) -> Iterator[Picture]:
 
 
 def _galleries(series: Series) -> Iterator[Picture]:
-    for name, group in series.items():
+    for _, group in series.values():
         for each in _first(group, "examples", "parents", "center"):
             details = each.details
             examples = [example for example in details["examples"] if "frames" in example]
@@ -131,7 +172,7 @@ def _galleries(series: Series) -> Iterator[Picture]:
             figures = [retrieval_figure(example, *tree, each.class_names) for example in examples]
             if figures:
                 yield Picture(
-                    f"Retrieval: {name}",
+                    f"Retrieval: {_one(each, group)}",
                     "Test sequences, drawn at random, and below each the training sequences "
                     "nearest to it, with the cosine similarity of their features: blue those of "
                     f"the same class, orange the others. {_source([each])}",
@@ -156,8 +197,9 @@ def _occlusion_bars(series: Series) -> Iterator[Picture]:
         name: Bars(
             [_mean(_metric(group, key)) for key in keys],
             [_std(_metric(group, key)) for key in keys] if len(group) > 1 else None,
+            place,
         )
-        for name, group in series.items()
+        for name, (place, group) in series.items()
     }
     if keys:
         yield Picture(
@@ -181,13 +223,13 @@ def _robustness_curves(series: Series) -> Iterator[Picture]:
     figures = []
     for kind, label in labels.items():
         curves = {}
-        for name, group in series.items():
+        for name, (place, group) in series.items():
             found = [each.details.get("curves", {}).get(kind) for each in group]
-            found = [curve for curve in found if curve]
-            if found:
-                rows = list(zip(*(curve["top1"] for curve in found), strict=True))
-                spread = [_std(row) for row in rows] if len(found) > 1 else None
-                curves[name] = Curve(found[0]["values"], [mean(row) for row in rows], spread)
+            points = _points([curve for curve in found if curve])
+            if points:
+                spread = [_std(row) for row in points.values()] if len(group) > 1 else None
+                means = [mean(row) for row in points.values()]
+                curves[name] = Curve(list(points), means, spread, place)
         if curves:
             share = kind in ("spatial", "temporal")
             figures.append(curve_figure(curves, label, x_percent=share))
@@ -200,12 +242,24 @@ def _robustness_curves(series: Series) -> Iterator[Picture]:
         )
 
 
+def _points(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[float, list[float]]:
+    """Where on the curves' x axis, a hidden share where there is one, to what each found there."""
+    points: dict[float, list[float]] = {}
+    for curve in curves:
+        own: dict[float, list[float]] = {}
+        for x, y in zip(curve.get("hidden", curve["values"]), curve["top1"], strict=True):
+            own.setdefault(round(x, 6), []).append(y)  # several ratios may hide the same parts
+        for x, found in own.items():
+            points.setdefault(x, []).append(mean(found))
+    return dict(sorted(points.items()))
+
+
 # --- few labels -----------------------------------------------------------------------------------
 
 
 def _semi_curve(series: Series) -> Iterator[Picture]:
     curves = {}
-    for name, group in series.items():
+    for name, (place, group) in series.items():
         found: dict[float, list[float]] = {}
         for each in group:
             for run in each.details.get("runs", ()):
@@ -213,12 +267,13 @@ def _semi_curve(series: Series) -> Iterator[Picture]:
         if found:
             shares = sorted(found)
             means, spread = ([f(found[share]) for share in shares] for f in (mean, _std))
-            curves[name] = Curve(shares, means, spread)
+            curves[name] = Curve(shares, means, spread, place)
     if curves:
         yield Picture(
             "Few labels",
             "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
-            f"standard deviation over the draws of the labelled sequences. {_source(_all(series))}",
+            "standard deviation over the draws of the labelled sequences, of all seeds together. "
+            f"{_source(_all(series))}",
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
         )
 
@@ -227,13 +282,13 @@ def _fewshot_bars(series: Series) -> Iterator[Picture]:
     there = dict.fromkeys(key for each in _all(series) for key in each.metrics)
     names = [name for name in there if f"{name}_ci95" in there]
     bars = {}
-    for label, group in series.items():
+    for label, (place, group) in series.items():
         values = [_mean(_metric(group, name)) for name in names]
         if len(group) > 1:
             spread = [_std(_metric(group, name)) for name in names]
         else:
             spread = [group[0].metrics.get(f"{name}_ci95", 0.0) for name in names]
-        bars[label] = Bars(values, spread)
+        bars[label] = Bars(values, spread, place)
     if names:
         several = ", of several runs the standard deviation over seeds" if _several(series) else ""
         titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
@@ -250,12 +305,12 @@ def _fewshot_bars(series: Series) -> Iterator[Picture]:
 
 
 def _time_lines(series: Series) -> Iterator[Picture]:
-    for name, group in series.items():
+    for _, group in series.values():
         for each in _first(group, "videos"):
             videos = each.details["videos"][:6]
             if videos:
                 yield Picture(
-                    f"Detected actions: {name}",
+                    f"Detected actions: {_one(each, group)}",
                     f"{len(videos)} of {len(each.details['videos'])} test recordings over time: "
                     "the annotated actions above, what was found below, the paler the less sure. "
                     f"Numbers and colours are classes. {_source([each])}",
@@ -266,13 +321,13 @@ def _time_lines(series: Series) -> Iterator[Picture]:
 def _prediction_curves(series: Series) -> Iterator[Picture]:
     curves = {}
     still: Sequence[float] = ()
-    for name, group in series.items():
+    for name, (place, group) in series.items():
         rows = [each.details["by_frame"] for each in group if "by_frame" in each.details]
         if rows:
             errors = list(zip(*(row["mpjpe"] for row in rows), strict=True))
             spread = [_std(row) for row in errors] if len(rows) > 1 else None
             frames = range(1, len(errors) + 1)
-            curves[name] = Curve(frames, [mean(row) for row in errors], spread)
+            curves[name] = Curve(frames, [mean(row) for row in errors], spread, place)
             longer = rows[0].get("zero_velocity", ())
             still = longer if len(longer) > len(still) else still
     zero = {"zero velocity: nothing moves": Curve(range(1, len(still) + 1), still)}
@@ -293,7 +348,7 @@ def _prediction_curves(series: Series) -> Iterator[Picture]:
 
 
 def _prediction_strips(series: Series) -> Iterator[Picture]:
-    for name, group in series.items():
+    for _, group in series.values():
         for each in _first(group, "examples", "parents", "center"):
             tree = each.details["parents"], each.details["center"]
             examples = [one for one in each.details["examples"] if "zero_velocity_mm" in one]
@@ -303,7 +358,7 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                     for key in ("mpjpe_mm", "zero_velocity_mm")
                 ]
                 yield Picture(
-                    f"Predicted motion: {name}",
+                    f"Predicted motion: {_one(each, group)}",
                     "The predicted motion, orange, over the true one, grey; frame 0 is the last "
                     f"one seen. Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
@@ -330,12 +385,17 @@ def _first(group: Sequence[Result], *needed: str) -> list[Result]:
     return [each for each in group if all(name in each.details for name in needed)][:1]
 
 
+def _one(result: Result, group: Sequence[Result]) -> str:
+    """Which of several runs a picture is of."""
+    return _named(result.run, result) + (f", one of {len(group)} seeds" if len(group) > 1 else "")
+
+
 def _all(series: Series) -> list[Result]:
-    return [each for group in series.values() for each in group]
+    return [each for group in series.values() for each in group.results]
 
 
 def _several(series: Series) -> bool:
-    return any(len(group) > 1 for group in series.values())
+    return any(len(group.results) > 1 for group in series.values())
 
 
 def _metric(group: Sequence[Result], name: str) -> list[float]:

@@ -1,61 +1,18 @@
-"""The results of many runs side by side: what is on file, and one table of it."""
+"""The results of many runs side by side: the tables of a report."""
 
 from __future__ import annotations
 
-import json
-import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from itertools import takewhile
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from pcm3.evaluation.report_legend import explain
+from pcm3.evaluation.report_results import Result, column_titles
 from pcm3.evaluation.tasks import TASKS
 
-
-class Result(NamedTuple):
-    """What one evaluation found.
-
-    Attributes:
-        run: Name of the run.
-        column: Name of the runs that differ from it in nothing but the seed, itself included.
-        task: One of ``TASKS``.
-        store: Name of the store, with its size where there are several of the name.
-        protocol: Training and test part.
-        settings: Those that are not the task's defaults.
-        fused: The columns, or else the names, of the runs whose scores were added to its own.
-        metrics: The figures.
-        details: What pictures need.
-        class_names: Of the store.
-        seen: How many of the test sequences pretraining has seen, without labels, the most of
-            several runs; None where that is not known.
-        test_sequences: How many there are.
-        file: Where it is from, ``RUN/results/NAME.json``.
-        place: Of the run among those given, from 0.
-    """
-
-    run: str
-    column: str
-    task: str
-    store: str
-    protocol: str
-    settings: dict[str, Any]
-    fused: tuple[str, ...]
-    metrics: dict[str, Any]
-    details: dict[str, Any]
-    class_names: list[str]
-    seen: int | None
-    test_sequences: int
-    file: str
-    place: int
-
-    @property
-    def how(self) -> str:
-        """Settings and fused runs in words, empty where there is nothing to say."""
-        words = [f"{name} {_words(value)}" for name, value in self.settings.items()]
-        words += [f"fused with {' + '.join(self.fused)}"] if self.fused else []
-        return ", ".join(words)
+CHANCE = "Chance is the share of the commonest class among the test sequences."
+"""What a column of ``run_table`` is."""
 
 
 class Cell(NamedTuple):
@@ -64,10 +21,12 @@ class Cell(NamedTuple):
     Attributes:
         values: Run to figure.
         seen: Whether pretraining of any had seen test sequences.
+        draws: All that the figures are means of, where people want to know how these vary.
     """
 
     values: dict[str, float]
     seen: bool
+    draws: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -78,6 +37,12 @@ class Cell(NamedTuple):
     def std(self) -> float | None:
         """Over the runs, with n - 1 in the denominator; None of one run."""
         return stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the draws, or else over the runs; None of what never varies."""
+        sample = self.draws or (*self.values.values(),)
+        return stdev(sample) if len(set(sample)) > 1 else None
 
 
 class Row(NamedTuple):
@@ -102,57 +67,6 @@ class Row(NamedTuple):
     cells: dict[str, Cell]
 
 
-def read_results(runs: Sequence[str | Path]) -> list[Result]:
-    """Read the results of run folders; files that hold something else are named and passed over.
-
-    Args:
-        runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
-
-    Raises:
-        ValueError: If there is no run, one is given twice, or one has no results.
-    """
-    paths = [Path(run) for run in runs]
-    if not paths:
-        raise ValueError("expected at least one run folder, got none")
-    places = [path.resolve() for path in paths]
-    for at, path in enumerate(paths):
-        if places[at] in places[:at]:
-            raise ValueError(f"expected different runs, got {path} twice")
-    names = [place.name for place in places]
-    names = [
-        name if names.count(name) == 1 else str(path)
-        for name, path in zip(names, paths, strict=True)
-    ]
-    columns = _columns(paths, names)
-    column_of = {path.name: column for path, column in zip(places, columns, strict=True)}
-    found, sizes = [], []
-    for place, (path, name, column) in enumerate(zip(paths, names, columns, strict=True)):
-        files = sorted((path / "results").glob("*.json"))
-        own = [(file, content) for file in files if (content := _read(file)) is not None]
-        if not own:
-            raise ValueError(
-                f"{path}: expected a run folder with results, got none; pcm3 evaluate TASK --run "
-                f"{path} --data STORE makes them"
-            )
-        found += [_result(content, name, column, column_of, file, place) for file, content in own]
-        sizes += [_size(content) for _, content in own]
-    sizes_of: dict[str, set[str]] = {}
-    for each, size in zip(found, sizes, strict=True):
-        sizes_of.setdefault(each.store, set()).add(size)
-    found = [  # a store that was made anew is another one
-        each if len(sizes_of[each.store]) == 1 else each._replace(store=f"{each.store} ({size})")
-        for each, size in zip(found, sizes, strict=True)
-    ]
-    order = list(TASKS)
-    return sorted(
-        found,
-        key=lambda each: (
-            *(each.store, each.protocol, order.index(each.task), bool(each.fused)),
-            *(len(each.settings), each.how, each.place),
-        ),
-    )
-
-
 def tabulate(results: Sequence[Result]) -> list[Row]:
     """One row for each figure, the headline figures of a task first, in the results' order.
 
@@ -167,24 +81,14 @@ def tabulate(results: Sequence[Result]) -> list[Row]:
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))
             cell = row.cells.get(each.column, Cell({}, False))
             values = cell.values | {each.run: figures[name]}
-            row.cells[each.column] = Cell(values, cell.seen or bool(each.seen))
+            draws = (*cell.draws, *_draws(each, name))
+            row.cells[each.column] = Cell(values, cell.seen or bool(each.seen), draws)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
 
-def column_titles(results: Sequence[Result]) -> dict[str, str]:
-    """Column to title, in the order of the runs: with the number of seeds of several."""
-    runs: dict[str, set[str]] = {}
-    for each in sorted(results, key=lambda result: result.place):
-        runs.setdefault(each.column, set()).add(each.run)
-    return {
-        column: column if len(those) == 1 else f"{column} ({len(those)} seeds)"
-        for column, those in runs.items()
-    }
-
-
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
-    """A figure as people read it: mean ± standard deviation of several runs.
+    """A figure as people read it: mean ± standard deviation, see ``notes``.
 
     The number of runs is added where it is not that of the column, and † where pretraining has
     seen test sequences.
@@ -193,7 +97,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
         return ""
     scale, unit = (1, " mm") if "_mm" in figure else (100, "%")
     text = f"{scale * cell.mean:.1f}"
-    text += "" if cell.std is None else f" ± {scale * cell.std:.1f}"
+    text += "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
     text += unit
     text += "" if len(cell.values) == runs else f" (n = {len(cell.values)})"
     return text + (" †" if cell.seen else "")
@@ -203,25 +107,76 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What the marks in a table mean, those that occur in it."""
     cells = [cell for row in rows for cell in row.cells.values()]
     found = []
-    if any(cell.std is not None for cell in cells):
+    if any(cell.spread is not None and not cell.draws for cell in cells):
         found.append("± is the standard deviation over runs that differ in nothing but the seed.")
+    if any(len(cell.values) > 1 and cell.spread is None for cell in cells):
+        found.append("A figure of several seeds without ± is the same for all, to all digits.")
+    if any(cell.spread is not None and cell.draws for cell in cells):
+        found.append(
+            "± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
+            "those of several seeds taken together."
+        )
     if any(cell.seen for cell in cells):
         found.append("† Pretraining has seen test sequences, without their labels.")
     return found
 
 
+def for_people(rows: Sequence[Row]) -> list[Row]:
+    """Rows without those whose figure is in a cell of another row."""
+    return [row for row in rows if not row.figure.startswith("top1_std_at_")]
+
+
+def run_table(results: Sequence[Result]) -> list[list[str]]:
+    """Runs with what is known of them and of the data that they are evaluated on; a head first."""
+    head = ["run", "method", "epochs", "seed", "store", "protocol"]
+    head += ["training sequences", "test sequences", "chance"]
+    chances: dict[tuple[str, str], float] = {}
+    for each in results:
+        labels = each.details.get("labels") or each.details.get("clean", {}).get("labels")
+        if labels:
+            commonest = Counter(labels).most_common(1)[0][1]
+            chances[each.store, each.protocol] = commonest / len(labels)
+    lines = {}
+    for each in sorted(results, key=lambda result: result.place):
+        key = (each.run, each.store, each.protocol)
+        chance = chances.get(key[1:])
+        values = (each.method, each.epochs, each.seed, each.store, each.protocol)
+        counts = (each.train_sequences, each.test_sequences or None)
+        known = ["" if value is None else str(value) for value in (*values, *counts)]
+        lines[key] = [each.run, *known, "" if chance is None else f"{chance:.1%}"]
+    return [head, *lines.values()]
+
+
 def markdown(results: Sequence[Result]) -> str:
-    """The headline figures as a Markdown table, a column for runs that differ in the seed alone."""
-    titles, rows = column_titles(results), [row for row in tabulate(results) if row.headline]
+    """All tables: headline figures, all others, runs; and what the figures are."""
+    rows = for_people(tabulate(results))
+    best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
+    parts = ["# Results", *_figures_markdown(best, results)]
+    parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
+    parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
+    legend = explain(row.figure for row in rows)
+    parts += ["## What the figures are"] if legend else []
+    parts += ["\n".join(f"- `{name}`: {text}" for name, text in legend.items())]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures_markdown(rows: Sequence[Row], results: Sequence[Result]) -> list[str]:
+    """A column for runs that differ in the seed alone, and notes."""
+    titles = column_titles(results)
     counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
-    head = ["store", "protocol", "task", "figure", *titles.values()]
-    lines = [head, ["---"] * 4 + ["---:"] * len(titles)]
+    lines = [["store", "protocol", "task", "figure", *titles.values()]]
     for row in rows:
         task = f"{row.task} ({row.how})" if row.how else row.task
         cells = [cell_text(row.cells.get(name), row.figure, counts[name]) for name in titles]
         lines.append([row.store, row.protocol, task, row.figure, *cells])
-    table = [f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines]
-    return "\n".join(["# Results", "", *table, *(f"\n{note}" for note in notes(rows))]) + "\n"
+    return [_table_markdown(lines, 4), *notes(rows)]
+
+
+def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
+    """A head and lines, so many columns of words before those of numbers."""
+    rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
+    table = [[_escape(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
@@ -239,7 +194,12 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
             {
                 **row._asdict(),
                 "cells": {
-                    name: {"mean": cell.mean, "std": cell.std, "values": cell.values}
+                    name: {
+                        "mean": cell.mean,
+                        "std": cell.std,
+                        "values": cell.values,
+                        **({"draws": cell.draws} if cell.draws else {}),
+                    }
                     for name, cell in row.cells.items()
                 },
             }
@@ -248,123 +208,10 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """A result, or None of a file that holds something else."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        task = content["command"].removeprefix("evaluate ")
-        good = task in TASKS and all(
-            isinstance(content[name], kind)
-            for name, kind in (
-                *(("store", str), ("protocol", str), ("metrics", dict), ("runs", list)),
-            )
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        good = False
-    if not good:
-        print(f"pcm3: {file} passed over: no result of pcm3 evaluate", file=sys.stderr)
-        return None
-    return dict(content)
-
-
-def _result(
-    content: dict[str, Any],
-    run: str,
-    column: str,
-    column_of: Mapping[str, str],
-    file: Path,
-    place: int,
-) -> Result:
-    task = content["command"].removeprefix("evaluate ")
-    defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
-    others = [about["run"] for about in content["runs"][1:]]
-    fused = tuple(column_of.get(other, other) for other in others)
-    settings = _changed(content.get("settings", {}), defaults)
-    weights = content.get("weights", [])
-    if len(set(weights)) > 1:
-        settings["weights"] = weights
-    seen = [about.get("test_sequences_seen") for about in content["runs"]]
-    known = [count for count in seen if count is not None]
-    return Result(
-        run=run,
-        column=column,
-        task=task,
-        store=content["store"],
-        protocol=content["protocol"],
-        settings=settings,
-        fused=fused,
-        metrics=content["metrics"],
-        details=content.get("details", {}),
-        class_names=[str(name) for name in content.get("class_names", ())],
-        seen=max(known, default=None),
-        test_sequences=content.get("test_sequences", 0),
-        file=f"{run}/results/{file.name}",
-        place=place,
-    )
-
-
-def _size(content: Mapping[str, Any]) -> str:
-    data, classes = content.get("data", {}), len(content.get("class_names", ()))
-    counts = [f"{data[name]} {name}" for name in ("sequences", "frames") if name in data]
-    return ", ".join([*counts, f"{classes} classes"])
-
-
-def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Of every run the name that it shares with those that differ in the seed alone."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    seeds: dict[str, list[Any]] = {}
-    for at, path in enumerate(paths):
-        file = path / "config.json"
-        if file.is_file():
-            config = _read_config(file)
-            seed = config.get("train", {}).pop("seed", None)
-            key = json.dumps(config, sort_keys=True)
-        else:
-            key, seed = str(path.resolve()), None
-        earlier = seeds.setdefault(key, [])
-        # a run with another's seed, a copy say, is no other draw
-        groups.setdefault((key, earlier.count(seed)), []).append(at)
-        earlier.append(seed)
-    labels = [_label([names[at] for at in those]) for those in groups.values()]
-    columns = [""] * len(paths)
-    for label, those in zip(labels, groups.values(), strict=True):
-        whole = ", ".join(names[at] for at in those)
-        for at in those:
-            columns[at] = label if labels.count(label) == 1 else whole
-    return columns
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise ValueError(f"{file}: expected the settings of a run as JSON") from None
-    config.pop("seen", None)  # follows from the rest
-    return config
-
-
-def _label(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    letters = zip(*names, strict=False)
-    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, letters))
-    if any(name[same : same + 1].isdigit() for name in names):
-        same = len(names[0][:same].rstrip("0123456789"))  # no part of a number
-    common = names[0][:same].rstrip("-_. ").removesuffix("seed").rstrip("-_. ")
-    return common or ", ".join(names)
-
-
-def _changed(
-    settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        default = defaults.get(name)
-        if isinstance(value, dict) and isinstance(default, dict):
-            found |= _changed(value, default, f"{prefix}{name}.")
-        elif value != default:
-            found[prefix + name] = value
-    return found
+def _draws(result: Result, figure: str) -> list[float]:
+    """Accuracies that ``top1_at_F`` is the mean of."""
+    runs = result.details.get("runs", ()) if result.task == "semi" else ()
+    return [run["top1"] for run in runs if figure == f"top1_at_{run['fraction']}"]
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -376,10 +223,6 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[name] = float(value)
     return found
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _escape(cell: str) -> str:

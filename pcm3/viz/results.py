@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
@@ -30,8 +31,11 @@ PANEL = 3.4  # inches: what a telephone shows without scrolling
 WIDE = 7.2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
+COLORS = len(PALETTE) - 1
+"""Colours of series: black is left to what all have in common."""
 _MAP = 4.8  # inches, either way
 _PLATE = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "boxstyle": "square,pad=0.1"}
+_OUTLINE = withStroke(linewidth=2.5, foreground="white")
 _COUNTED = 30  # more classes leave no room for counts in their cells
 _SERIES = 44  # letters of a series' name
 
@@ -88,16 +92,19 @@ class Bars(NamedTuple):
     Attributes:
         values: A value for every name; None where there is none.
         spread: What to draw to both sides of each, or None.
+        place: Decides on the look, from 0; by default the place among the series. Places
+            ``COLORS`` apart share a colour.
     """
 
     values: Sequence[float | None]
     spread: Sequence[float] | None = None
+    place: int | None = None
 
 
 def bar_figure(
     bars: Mapping[str, Bars], names: Sequence[str], x_label: str, percent: bool = True
 ) -> Figure:
-    """Horizontal bars side by side: one group a name, one colour a series.
+    """Horizontal bars: one group a name, which is above it, one look a series.
 
     Args:
         bars: Series by their names.
@@ -113,33 +120,38 @@ def bar_figure(
     for label, each in bars.items():
         if len(each.values) != len(names):
             raise ValueError(f"{label}: expected {len(names)} values, got {len(each.values)}")
-    thick = max(0.16, 0.11 * len(bars)) + 0.04
+    thick = max(0.12, 0.09 * len(bars))  # inches of a group, below its name
+    group = thick + 0.2
     legend = 0.2 * len(bars) if len(bars) > 1 else 0.0
-    figure = Figure(figsize=(PANEL, thick * len(names) + 0.6 + legend), layout="constrained")
+    figure = Figure(figsize=(PANEL, group * len(names) + 0.6 + legend), layout="constrained")
     axis = figure.add_subplot()
-    height = 0.84 / len(bars)
+    height = thick / group / len(bars)
     middles = np.arange(len(names))
-    for place, (label, (values, spread)) in enumerate(bars.items()):
+    for number, (label, (values, spread, place)) in enumerate(bars.items()):
         there = [at for at, value in enumerate(values) if value is not None]
+        look = number if place is None else place
         axis.barh(
-            middles[there] + height * (place - (len(bars) - 1) / 2),
+            middles[there] + height * (number - (len(bars) - 1) / 2),
             [value for value in values if value is not None],
             height,
             xerr=None if spread is None else [spread[at] for at in there],
             error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": "#333333"},
-            color=_color(place),
-            hatch=HATCHES[place // (len(PALETTE) - 1) % len(HATCHES)],
+            color=_color(look),
+            hatch=HATCHES[look // COLORS % len(HATCHES)],
             edgecolor="white",
             linewidth=0,
             label=short_text(label, _SERIES),
         )
-    axis.set_yticks(middles, [short_text(name) for name in names])
-    axis.set_ylim(len(names) - 0.5, -0.5)
+    # above the bars, which so have the whole width, however long names are
+    top = thick / group / 2
+    style: dict[str, Any] = {"ha": "left", "va": "center_baseline"}
+    axis.set_yticks(middles - top - 0.08 / group, [short_text(name) for name in names], **style)
+    axis.set_ylim(len(names) - 1 + top + 0.04 / group, -top - 0.2 / group)
     axis.set_xlabel(x_label, fontsize=8)
     axis.grid(axis="x", alpha=0.3, linewidth=0.5)
     axis.set_axisbelow(True)
     _plain(axis)
-    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="y", length=0, pad=-2)
     if percent:
         axis.set_xlim(0, 1)
         axis.xaxis.set_major_formatter(PercentFormatter(1))
@@ -155,11 +167,13 @@ class Curve(NamedTuple):
         x: Where.
         y: What was found there.
         spread: What to draw to both sides of each, or None.
+        place: Decides on the look, as of ``Bars``.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[float] | None = None
+    place: int | None = None
 
 
 def curve_figure(
@@ -190,12 +204,13 @@ def curve_figure(
     every = {**curves, **(baselines or {})}
     figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(every)), layout="constrained")
     axis = figure.add_subplot()
-    for place, (label, curve) in enumerate(every.items()):
-        lengths = {len(values) for values in curve if values is not None}
+    for number, (label, curve) in enumerate(every.items()):
+        lengths = {len(each) for each in (curve.x, curve.y, curve.spread) if each is not None}
         if len(lengths) != 1:
             raise ValueError(f"{label}: expected as many x as y and spread, got {sorted(lengths)}")
-        base = place >= len(curves)
-        dashes = ("-", "--", ":", "-.")[place // (len(PALETTE) - 1) % 4]
+        base = number >= len(curves)
+        place = number if curve.place is None else curve.place
+        dashes = ("-", "--", ":", "-.")[place // COLORS % 4]
         axis.errorbar(
             curve.x,
             curve.y,
@@ -263,7 +278,7 @@ def embedding_figure(
         for label in there:  # above all points
             x, y = np.median(points[wanted == label], axis=0)
             style = {"fontsize": 8, "fontweight": "bold", "ha": "center", "va": "center"}
-            axis.text(x, y, str(label), bbox=_PLATE, **style)
+            axis.text(x, y, str(label), path_effects=[_OUTLINE], **style)
         axis.set_title(short_text(title), fontsize=9, loc="left")
         axis.set(xticks=[], yticks=[])
         axis.set_aspect("equal", adjustable="datalim")
@@ -342,8 +357,7 @@ def _intervals(axis: Axes, rows: Sequence[Sequence[Any]], place: int) -> None:
 
 
 def _color(place: int) -> str:
-    """Colour of a series: black is left to what all have in common."""
-    return PALETTE[1 + place % (len(PALETTE) - 1)]
+    return PALETTE[1 + place % COLORS]
 
 
 def _look(label: int) -> dict[str, Any]:

@@ -25,13 +25,16 @@ from pcm3.evaluation.finetune import Finetune
 from pcm3.evaluation.occlusion import Occlusion, Robustness
 from pcm3.evaluation.prediction import Prediction
 from pcm3.evaluation.report import make_page, write_report
+from pcm3.evaluation.report_legend import LEGEND, explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
-from pcm3.evaluation.report_table import Result, markdown, read_results, tabulate
+from pcm3.evaluation.report_results import Result, read_results
+from pcm3.evaluation.report_table import for_people, markdown, tabulate
 from pcm3.evaluation.runs import evaluate_runs, write_result
 from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.skeleton import SBU15
+from pcm3.viz.figures import PALETTE
 
 EVIL = "<script>alert(1)</script>"
 CLASSES = ["wave", EVIL, "sit & stand $x_1$"]
@@ -76,8 +79,10 @@ def seeds(tmp_path: Path) -> list[Path]:
     return [*paths, write_run(tmp_path / "mamp-0", other, seed=0, method="mamp")]
 
 
-def table_of(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+def table_of(text: str, title: str = "# Results") -> list[list[str]]:
+    """The table below a title."""
+    _, _, below = text.partition(f"{title}\n")
+    lines = [line for line in below.partition("\n#")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
@@ -104,10 +109,62 @@ def test_a_run_that_lacks_a_result_is_not_counted(seeds: list[Path]) -> None:
         (path / "results" / "knn.json").write_text(json.dumps(knn))
     rows = table_of(markdown(read_results(seeds)))[2:]
     assert [row[2:] for row in rows[1:]] == [
-        ["knn", "top1", "25.0 ± 0.0% (n = 2)", ""],
-        ["knn", "vote", "50.0 ± 0.0% (n = 2)", ""],
-        ["knn", "map", "12.5 ± 0.0% (n = 2)", ""],
+        ["knn", "top1", "25.0% (n = 2)", ""],
+        ["knn", "vote", "50.0% (n = 2)", ""],
+        ["knn", "map", "12.5% (n = 2)", ""],
     ]
+
+
+def test_what_is_the_same_for_all_seeds_has_no_deviation(tmp_path: Path) -> None:
+    errors = {"a-0": 30.0, "a-1": 30.001}
+    paths = [
+        write_run(
+            tmp_path / name,
+            result("prediction", {"mpjpe_mm": error, "zero_velocity_mm": 31.9}),
+            seed=seed,
+        )
+        for seed, (name, error) in enumerate(errors.items())
+    ]
+    text = markdown(read_results(paths))
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["mpjpe_mm", "30.0 ± 0.0 mm"],
+        ["zero_velocity_mm", "31.9 mm"],
+    ]
+    assert "without ± is the same for all" in text
+
+
+def semi(tops: dict[float, list[float]]) -> dict[str, Any]:
+    metrics: dict[str, float] = {}
+    for share, values in tops.items():
+        metrics[f"top1_at_{share}"] = statistics.mean(values)
+        metrics[f"top1_std_at_{share}"] = statistics.stdev(values)
+    runs = [{"fraction": share, "top1": top} for share, values in tops.items() for top in values]
+    return result("semi", metrics, details={"runs": runs})
+
+
+def test_few_labels_have_the_deviation_over_all_draws(tmp_path: Path) -> None:
+    first = {0.01: [0.1, 0.2, 0.3], 0.1: [0.5, 0.5, 0.5]}
+    second = {0.01: [0.2, 0.2, 0.2], 0.1: [0.7, 0.7, 0.7]}
+    paths = [
+        write_run(tmp_path / f"a-{seed}", semi(tops), seed=seed)
+        for seed, tops in enumerate((first, second))
+    ]
+    text = markdown(read_results(paths))
+    # deviations of 10, 20, 30, 20, 20, 20: the root of 200 / 5; three times -10, 10: 600 / 5
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["top1_at_0.01", "20.0 ± 6.3%"],
+        ["top1_at_0.1", "60.0 ± 11.0%"],
+    ]
+    assert "± of top1_at_F is the standard deviation over all draws" in text
+    assert "over runs that differ" not in text
+    assert "20.0 ± 10.0%" in markdown(read_results(paths[:1]))
+    for shown in (text, make_page(read_results(paths))):
+        assert "top1_std_at" not in shown
+        assert "top1_<wbr>std" not in shown
+    data = json.loads(write_report(paths, tmp_path / "out").data.read_text())
+    rows = {row["figure"]: row["cells"]["a"] for row in data["table"]}
+    assert rows["top1_std_at_0.01"]["values"] == pytest.approx({"a-0": 0.1, "a-1": 0})
+    assert rows["top1_at_0.01"]["draws"] == [*first[0.01], *second[0.01]]
 
 
 def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) -> None:
@@ -156,8 +213,65 @@ def test_all_figures_are_kept_and_the_headline_comes_first(tmp_path: Path) -> No
         ("mpjpe_mm_by_horizon.2", False),
         ("mpjpe_mm_by_horizon.4", False),
     ]
-    shown = table_of(markdown(read_results([path])))[2:]
-    assert [row[3:] for row in shown] == [["mpjpe_mm", "30.3 mm"], ["zero_velocity_mm", "40.0 mm"]]
+    text = markdown(read_results([path]))
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["mpjpe_mm", "30.3 mm"],
+        ["zero_velocity_mm", "40.0 mm"],
+    ]
+    assert [row[3:] for row in table_of(text, "## All other figures")[2:]] == [
+        ["mpjpe_mm_by_horizon.2", "10.0 mm"],
+        ["mpjpe_mm_by_horizon.4", "20.0 mm"],
+    ]
+
+
+def test_accuracy_of_unaltered_recordings_is_no_headline_of_altered_ones(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "spatial_top1": 0.25, "noise_top1": 0.125}
+    contents = [result(task, metrics) for task in ("linear", "occlusion", "robustness")]
+    text = markdown(read_results([write_run(tmp_path / "a", *contents)]))
+    assert [row[2] for row in table_of(text) if row[3] == "top1"] == ["linear"]
+    others = table_of(text, "## All other figures")
+    assert [row[2] for row in others if row[3] == "top1"] == ["occlusion", "robustness"]
+
+
+def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
+    linear = result("linear", {"top1": 0.5}, details={"labels": [0, 0, 2, 1]})
+    linear |= {"train_sequences": 7, "test_sequences": 4}
+    other = result("fewshot", {"svm_1shot": 0.5}, store="other")
+    paths = [
+        write_run(tmp_path / "b", linear, other, seed=3),
+        write_run(tmp_path / "a", result("robustness", {"top1": 0.5}, test_sequences=4)),
+    ]
+    results = read_results(paths)
+    head, _, *rows = table_of(markdown(results), "## Runs")
+    assert head == [
+        *("run", "method", "epochs", "seed", "store", "protocol"),
+        *("training sequences", "test sequences", "chance"),
+    ]
+    assert rows == [
+        ["b", "pcm3", "2", "3", "data", "xsub", "7", "4", "50.0%"],
+        ["b", "pcm3", "2", "3", "other", "xsub", "", "9", ""],
+        ["a", "", "", "", "data", "xsub", "", "4", "50.0%"],  # of the same test part
+    ]
+    text = make_page(results)
+    assert "Chance is the share of the commonest class" in text
+    cells = [Page(cell).text for cell in re.findall("<td>.*?</td>", text.partition("<h2>")[2])]
+    assert cells[:8] == rows[0][1:]
+
+
+def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
+    content = result("occlusion", {"top1": 0.5}, details={"clean": {"labels": [0, 1, 1, 1]}})
+    text = markdown(read_results([write_run(tmp_path / "a", content)]))
+    assert table_of(text, "## Runs")[2][-1] == "75.0%"
+
+
+def test_figures_that_occur_are_explained(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "recall_at_1": 0.5, "recall_at_10": 0.5, "own": 0.5}
+    results = read_results([write_run(tmp_path / "a", result("knn", metrics))])
+    text = markdown(results)
+    assert re.findall(r"^- `(.*?)`: \w", text, re.MULTILINE) == ["top1", "recall_at_K"]
+    page = make_page(results)
+    assert page.count("<dt>") == 2
+    assert f"<dt>recall_<wbr>at_<wbr>K</dt><dd>{LEGEND['recall_at_K']}</dd>" in page
 
 
 def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
@@ -288,7 +402,7 @@ def test_runs_without_results(tmp_path: Path) -> None:
 class Page(HTMLParser):
     """Tags and their attributes; fails where an end does not fit its start."""
 
-    VOID = ("meta", "img", "br")
+    VOID = ("meta", "img", "br", "wbr")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -350,7 +464,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert EVIL in page.text  # in words
     assert "a<b>&\"'" in page.text
     assert "</style>, " not in make_page(results)
-    (row,) = table_of(markdown(results))[2:]
+    row = table_of(markdown(results))[2]
     assert row[0] == r"&lt;script&gt;alert(1)&lt;/script&gt;\|\*"
     written = ["".join(ElementTree.fromstring(image).itertext()) for image in page.images()]
     assert all(EVIL in text for text in written)
@@ -372,6 +486,33 @@ def test_the_page_tells_settings_and_all_figures(tmp_path: Path) -> None:
     for text in ("k 7", "top1", "50.0%", "recall_at_1", "75.0%"):
         assert text in page.text
     assert "seed 0" not in page.text
+
+
+def test_a_run_has_its_colour_in_every_store(tmp_path: Path) -> None:
+    occluded = [result("occlusion", {"top1": 0.5}, store=store) for store in ("one", "two")]
+    paths = [write_run(tmp_path / "a", occluded[0]), write_run(tmp_path / "b", *occluded)]
+    both, alone = check_page(make_page(read_results(paths))).images()
+    first, second = (color.lower() for color in PALETTE[1:3])
+    assert first in both
+    assert second in both
+    assert first not in alone
+    assert second in alone
+
+
+def test_names_of_tables_stay_in_view(tmp_path: Path) -> None:
+    text = make_page(read_results([write_run(tmp_path / "a", result("linear", {"top1": 0.5}))]))
+    (names,) = re.findall(r"([^}]*) \{ position: sticky; left: 0;", text)
+    assert ".figures :is(th, td):nth-child(-n+2)" in names
+    assert ".runs th:first-child" in names
+    assert re.findall('<table class="(.*?)">', text) == ["runs", "figures"]
+
+
+def test_names_break_at_slashes_alone(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "per_class": [0.5, 0.25, None]}
+    path = write_run(tmp_path / "seed-0", result("linear", metrics))
+    text = make_page(read_results([path]))
+    assert "<span>seed-0/</span><span>results/</span><span>0.json.</span>" in text
+    assert '<th scope="col"><span>seed-0</span></th>' in text
 
 
 def test_command(seeds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -466,8 +607,8 @@ def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture])
     assert titles == [
         "Accuracy by class, linear",
         "Confusion matrix, linear: run",
-        "Map of the features: run",
-        "Retrieval: run",
+        "Map of the features: run-0, one of 2 seeds",
+        "Retrieval: run-0, one of 2 seeds",
         "Accuracy by class, knn",
         "Confusion matrix, knn: run",
         "Accuracy by class, finetune",
@@ -475,10 +616,10 @@ def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture])
         "Few labels",
         "Occluded recordings",
         "Robustness",
-        "Detected actions: run",
+        "Detected actions: run-0, one of 2 seeds",
         "Few-shot recognition",
         "Motion prediction",
-        f"Predicted motion: {how['prediction']}",
+        f"Predicted motion: {how['prediction'].replace('run', 'run-0', 1)}, one of 2 seeds",
     ]
 
 
@@ -491,6 +632,11 @@ def test_the_whole_page(evaluated: list[Path], drawn: list[Picture]) -> None:
         assert "From run-0/results/" in each.caption
     opened = sum(tag == "details" and "open" in attributes for tag, attributes in page.tags)
     assert opened == 11  # each kind once
+
+
+def test_every_figure_is_explained(evaluated: list[Path]) -> None:
+    rows = for_people(tabulate(read_results(evaluated)))
+    assert [row.figure for row in rows if not explain([row.figure])] == []
 
 
 def test_confusions_are_added_up_over_the_seeds(
@@ -531,7 +677,8 @@ def test_robustness_has_mean_and_deviation_over_seeds(
     for figure, kind in zip(picture.figures, kinds, strict=True):
         rows = np.array([each.details["curves"][kind]["top1"] for each in parts])
         ((line, _, (bars,)),) = figure.axes[0].containers
-        values = parts[0].details["curves"][kind]["values"]
+        curve = parts[0].details["curves"][kind]
+        values = np.round(curve.get("hidden", curve["values"]), 6)
         np.testing.assert_allclose(line.get_xydata().T, [values, rows.mean(axis=0)])
         spans = np.array(bars.get_segments())[:, :, 1]
         np.testing.assert_allclose(spans[:, 1] - spans[:, 0], 2 * rows.std(axis=0, ddof=1))

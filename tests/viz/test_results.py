@@ -20,7 +20,7 @@ from pcm3.viz import (
     time_line_figure,
 )
 from pcm3.viz.figures import PALETTE
-from pcm3.viz.results import short_text
+from pcm3.viz.results import COLORS, short_text
 
 
 def texts(axis: Axes) -> list[str]:
@@ -82,6 +82,36 @@ class TestBars:
         figure = bar_figure({"one": Bars([3.0])}, ["x"], "mm", percent=False)
         assert not figure.legends
         assert figure.axes[0].get_xlim()[1] > 3
+
+    def test_bars_have_the_whole_width_however_long_names_are(self) -> None:
+        bars = {"one": Bars([1.0, 0.5]), "two": Bars([0.25, 0.1])}
+        figure = bar_figure(bars, ["x" * 40, "y"], "accuracy")
+        figure.draw_without_rendering()
+        axis = figure.axes[0]
+        assert axis.bbox.width > 0.85 * figure.bbox.width
+        ticks = [label.get_window_extent() for label in axis.get_xticklabels()]
+        assert all(left.x1 + 5 < right.x0 for left, right in pairwise(ticks))
+        assert ticks[-1].x1 <= figure.bbox.x1
+        spans = [
+            (name.get_window_extent(), [bar.get_window_extent() for bar in group])
+            for name, group in zip(
+                axis.get_yticklabels(), zip(*axis.containers, strict=True), strict=True
+            )
+        ]
+        for name, group in spans:  # each above its bars
+            assert name.y0 >= max(bar.y1 for bar in group)
+            assert name.x0 >= axis.bbox.x0
+        assert spans[1][0].y1 <= min(bar.y0 for bar in spans[0][1])
+
+    def test_places_decide_on_the_look(self) -> None:
+        bars = {"a": Bars([1.0], place=2), "b": Bars([1.0], place=2 + COLORS)}
+        first, second = bar_figure(bars, ["x"], "accuracy").axes[0].patches
+        assert to_hex(first.get_facecolor()) == to_hex(second.get_facecolor()) == PALETTE[3].lower()
+        assert (first.get_hatch() or "") != (second.get_hatch() or "")
+        curves = {"a": Curve([0], [1], place=2), "b": Curve([0], [1], place=2 + COLORS)}
+        first, second = (each[0] for each in curve_figure(curves, "x").axes[0].containers)
+        assert first.get_color() == second.get_color() == PALETTE[3]
+        assert first.get_linestyle() != second.get_linestyle()
 
     @pytest.mark.parametrize(
         ("bars", "names", "message"),
@@ -148,6 +178,8 @@ class TestEmbedding:
                 np.testing.assert_allclose(group.get_xydata(), shown[labels == label])
                 assert group.get_linestyle() == "None"
             assert texts(axis) == ["0", "3", "9", "17"]
+            assert all(text.get_path_effects() for text in axis.texts)  # outlined
+            assert all(text.get_bbox_patch() is None for text in axis.texts)
             middle = np.median(shown[labels == 3], axis=0)
             np.testing.assert_allclose(axis.texts[1].get_position(), middle)
         assert legend(figure) == ["0 class 0", "3 class 3", "9 class 9", "17 class 17"]
