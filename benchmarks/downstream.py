@@ -17,11 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from environment import environment
 from recognition import DATASETS, NORMALIZATION, as_typed, call, length
-
-from pcm3.data import Store, split
 
 METHODS = {"random": ["--train.epochs", "0"], "pcm3": []}
 TASKS: dict[str, dict[str, list[str]]] = {
@@ -37,7 +34,6 @@ TASKS: dict[str, dict[str, list[str]]] = {
     "utd_mhad_unseen": {"fewshot": []},
     "precog2016": {"detection": []},
     "nw_ucla": {"knn": []},
-    "sbu_interaction": {"linear": [], "knn": []},
 }
 FILES = {"utd_mhad_unseen": "utd_mhad"}
 PROTOCOLS = {**DATASETS, "utd_mhad_unseen": ["labels:0-19"], "precog2016": ["xsub"]}
@@ -79,7 +75,6 @@ def main() -> None:
             task: {method: summarise(runs, task, method) for method in METHODS}
             for task in TASKS[options.dataset]
         },
-        "majority": majority(Store(store), PROTOCOLS[options.dataset]),
         "runs": runs,
         "environment": environment() | {"threads_per_run": 1, "runs_at_once": options.jobs},
     }
@@ -115,17 +110,6 @@ def measure(
             }
         )
     return measured
-
-
-def majority(store: Store, protocols: list[str]) -> float | None:
-    """Accuracy of the commonest training class on the test part, mean over the protocols."""
-    shares = []
-    for protocol in protocols:
-        training, test = (store.labels[part] for part in split(store, protocol))
-        if store.frame_labels is not None or not np.isin(test, training).any():
-            return None
-        shares.append(float((test == np.bincount(training).argmax()).mean()))
-    return round(statistics.mean(shares), 4)
 
 
 def summarise(runs: list[dict[str, Any]], task: str, method: str) -> dict[str, Any]:

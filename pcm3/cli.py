@@ -490,7 +490,8 @@ def _report(arguments: Sequence[str]) -> None:
             name = " ".join(part for part in row[:5] if part)
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
-        say = report.table.read_text(encoding="utf-8") + f"\n{report.page}"
+        headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
+        say = f"{headlines}\n{report.page}"
         _finish("report", metrics, json, say, out=str(out))
 
     _parse(options, "report", arguments)

@@ -27,6 +27,7 @@ from pcm3.evaluation.report_table import (
     for_people,
     markdown,
     notes,
+    remarks,
     run_table,
     tabulate,
 )
@@ -87,7 +88,7 @@ def make_page(results: Sequence[Result]) -> str:
         rows = for_people(tabulate(ours))
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
-            *_tables(rows, {name: titles[name] for name in column_titles(ours)}, results),
+            *_tables(rows, {name: titles[name] for name in column_titles(ours)}, ours),
             *_pictures(list(draw_pictures(ours, list(titles)))),
             "</section>",
         ]
@@ -115,7 +116,8 @@ def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Resul
     """The headline figures, notes, and below a fold all others."""
     counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in notes(rows))]
+    said = [*notes(rows), *remarks(results)]
+    lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in said)]
     if rest:
         lines += ["<details><summary>All other figures</summary>"]
         lines += [*_table(rest, titles, counts), "</details>"]

@@ -26,6 +26,7 @@ class Result(NamedTuple):
         fused: The columns, or else the names, of the runs whose scores were added to its own.
         metrics: The figures.
         details: What pictures need.
+        notes: What the figures should be read with.
         class_names: Of the store.
         seen: How many of the test sequences pretraining has seen, without labels, the most of
             several runs; None where that is not known.
@@ -45,6 +46,7 @@ class Result(NamedTuple):
     fused: tuple[str, ...]
     metrics: dict[str, Any]
     details: dict[str, Any]
+    notes: list[str]
     class_names: list[str]
     seen: int | None
     train_sequences: int | None
@@ -173,6 +175,7 @@ def _result(
         fused=fused,
         metrics=content["metrics"],
         details=content.get("details", {}),
+        notes=[str(note) for note in content.get("notes", ())],
         class_names=[str(name) for name in content.get("class_names", ())],
         seen=max(known, default=None),
         train_sequences=content.get("train_sequences"),

@@ -121,6 +121,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def remarks(results: Sequence[Result]) -> list[str]:
+    """What tasks said of their figures, each remark once."""
+    said = (f"{each.task}: {note}" for each in results for note in each.notes)
+    return list(dict.fromkeys(said))
+
+
 def for_people(rows: Sequence[Row]) -> list[Row]:
     """Rows without those whose figure is in a cell of another row."""
     return [row for row in rows if not row.figure.startswith("top1_std_at_")]
@@ -151,7 +157,7 @@ def markdown(results: Sequence[Result]) -> str:
     """All tables: headline figures, all others, runs; and what the figures are."""
     rows = for_people(tabulate(results))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    parts = ["# Results", *_figures_markdown(best, results)]
+    parts = ["# Results", *_figures_markdown(best, results), *remarks(results)]
     parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
     parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
     legend = explain(row.figure for row in rows)

@@ -15,7 +15,7 @@ from pcm3.viz.figures import PALETTE
 
 
 def result(task: str, run: str, place: int, **changes: Any) -> Result:
-    empty: dict[str, Any] = {"settings": {}, "metrics": {}, "details": {}}
+    empty: dict[str, Any] = {"settings": {}, "metrics": {}, "details": {}, "notes": []}
     common: dict[str, Any] = {
         **{"run": run, "column": run, "task": task, "store": "data", "protocol": "xsub"},
         **{"fused": (), "class_names": ["a", "b"], "seen": None, "train_sequences": 9},
