@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from pcm3._checks import check_seed
 from pcm3.evaluation.features import Features
 from pcm3.heads import Classifier
 from pcm3.training.progress import track
@@ -34,6 +35,9 @@ class SGDProbe:
     lr: float = 0.1
     drops: tuple[int, ...] = (50, 70)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def sgd_probe(
