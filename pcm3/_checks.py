@@ -109,5 +109,25 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"expected {name} > 0, got {value}")
 
 
+def check_seed(seed: int) -> None:
+    """Require a seed that numpy, torch and scikit-learn all take.
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"expected seed in [0, 2**32), got {seed}")
+
+
+def check_not_empty(name: str, values: Sequence[object]) -> None:
+    """Require at least one value.
+
+    Raises:
+        ValueError: Naming what has none.
+    """
+    if not len(values):
+        raise ValueError(f"expected at least one of {name}, got none")
+
+
 def _equals(size: int | None) -> str:
     return "" if size is None else f"={size}"

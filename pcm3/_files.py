@@ -10,8 +10,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Give a temporary file beside this one, which takes its place when the block ends well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary file beside this one, which takes its place when the block ends well.
+
+    Raises:
+        ValueError: If a file is where its folder should be.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"expected a folder, got the file {file.parent}") from None
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         yield temporary

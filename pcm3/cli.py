@@ -4,8 +4,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -42,7 +43,16 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif arguments[0] in COMMANDS:
         COMMANDS[arguments[0]](arguments[1:])
     else:
-        raise ValueError(f"expected a command among {', '.join(COMMANDS)}, got {arguments[0]!r}")
+        raise ValueError(
+            f"expected a command among {', '.join(COMMANDS)}, got {arguments[0]!r}"
+            + _meant(arguments[0], COMMANDS)
+        )
+
+
+def _meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
+    """A question, where a word is near a name, or near what a name is also called."""
+    near = get_close_matches(word, [*names, *also], n=1)
+    return f"; did you mean {also.get(near[0], near[0])}?" if near else ""
 
 
 def _explain(error: Exception) -> str:
@@ -74,8 +84,35 @@ def _overview() -> str:
 def _parse(kind: Any, command: str, arguments: Sequence[str]) -> Any:
     import tyro  # noqa: PLC0415
 
-    config = (tyro.conf.FlagCreatePairsOff,)  # no --no-json beside --json
-    return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, config=config)
+    # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
+    config = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_one_or_more)
+    with registry:
+        return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, config=config)
+
+
+def _one_or_more(info: Any) -> Any:
+    """The values of an option that takes several: as tyro reads them, but never none."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
+
+    inner = get_args(info.type)
+    if info.type_origin is not tuple or inner[1:] != (...,):
+        return None
+    as_list = PrimitiveTypeInfo.make(list[inner[0]], info.markers)  # type: ignore[valid-type]
+    spec: Any = ConstructorRegistry.get_primitive_spec(as_list)
+
+    def read(words: list[str]) -> tuple[Any, ...]:
+        if not words:
+            raise ValueError("expected at least one value, got none")
+        return tuple(spec.instance_from_str(words))
+
+    return replace(
+        spec,
+        metavar=spec.metavar.removeprefix("[").removesuffix("]"),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple) and spec.is_instance(list(value)),
+    )
 
 
 def _finish(
@@ -283,9 +320,11 @@ def _pretrain(arguments: Sequence[str]) -> None:
         ] = tuple(chosen.protocol.split())
         model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
         train: TrainConfig = field(default_factory=lambda: chosen.train)
-        json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
-            False
-        )
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
 
     options = _parse(Options, "pretrain", arguments)
     config = Config(options.model, options.train, " ".join(options.protocol))
@@ -329,15 +368,20 @@ def _evaluate(arguments: Sequence[str]) -> None:
         )
         return
     if task not in (*TASKS, "all"):
-        raise ValueError(f"expected a task among {', '.join(TASKS)}, all; got {task!r}")
+        raise ValueError(
+            f"expected a task among {', '.join(TASKS)}, all; got {task!r}"
+            + _meant(task, (*TASKS, "all"), _ALSO_CALLED)
+        )
+    several = task == "linear"
+    run_type: Any = tuple[Path, ...] if several else Path
 
     @dataclass
     class Options:
         run: Annotated[
-            tuple[Path, ...],
+            run_type,
             tyro.conf.arg(
                 help="The run folder, where the result is kept, or a file that save_encoder wrote."
-                + (" Several: their classifiers' scores are added." if task == "linear" else "")
+                + (" Several: their classifiers' scores are added." if several else "")
             ),
         ]
         data: Annotated[Path, tyro.conf.arg(help="The store.")]
@@ -348,14 +392,16 @@ def _evaluate(arguments: Sequence[str]) -> None:
                 "one that the run was trained under."
             ),
         ] = None
-        json: Annotated[bool, tyro.conf.arg(help="Print the result as JSON on the last line.")] = (
-            False
-        )
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
 
     if task == "all":
         Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
         options = _parse(Options, "evaluate all", arguments[1:])
-        results = evaluate_all(options.run, Store(options.data), options.protocol)
+        results = evaluate_all([options.run], Store(options.data), options.protocol)
         metrics = {name: each["metrics"] for name, each in results.items()}
         _finish("evaluate all", metrics, options.json)
         return
@@ -375,12 +421,13 @@ def _evaluate(arguments: Sequence[str]) -> None:
             tyro.conf.arg(help="Of several runs' scores; equal by default."),
         ] = None
 
-    kind = FusionOptions if task == "linear" else TaskOptions
+    kind = FusionOptions if several else TaskOptions
     kind.__doc__ = TASKS[task].about
     options = _parse(kind, f"evaluate {task}", arguments[1:])
+    runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
-    result = evaluate_runs(task, options.run, store, options.protocol, options.settings, weights)
-    for path, about in zip(options.run, result["runs"], strict=True):
+    result = evaluate_runs(task, runs, store, options.protocol, options.settings, weights)
+    for path, about in zip(runs, result["runs"], strict=True):
         if about["test_sequences_seen"]:
             print(
                 f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
@@ -391,10 +438,10 @@ def _evaluate(arguments: Sequence[str]) -> None:
     say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
         print(f"pcm3: note: {note}", file=sys.stderr)
-    file = write_result(task, options.run, result, options.settings, weights)
+    file = write_result(task, runs, result, options.settings, weights)
     say += f"  ({file})" if file else ""
-    if len(options.run) > 1:
-        each = zip(options.run, result["runs"], result["weights"], strict=True)
+    if len(runs) > 1:
+        each = zip(runs, result["runs"], result["weights"], strict=True)
         lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
         say = "\n".join([*lines, say])
     rest = {key: result[key] for key in ("protocol", "weights", "runs")}
@@ -526,6 +573,13 @@ class ReaderOptions:
             if getattr(self, each.name) != each.default
         }
 
+
+_ALSO_CALLED = {
+    "recognition": "linear",
+    "retrieval": "knn",
+    "transfer": "finetune, with another store as --data",
+}
+"""What the field calls tasks that have other names here."""
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": _demo,

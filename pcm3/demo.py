@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pcm3._checks import check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -34,6 +35,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     Returns:
         Method name to ``linear`` and ``knn`` accuracy on unseen subjects.
     """
+    check_seed(seed)
     data = out / "store"
     store = Store(data) if data.exists() else generate(data, seed=seed)
     train, test = (SkeletonDataset(store, indices) for indices in split(store, "xsub"))

@@ -83,6 +83,11 @@ def run_json(capsys: Capture, arguments: list[str]) -> dict[str, Any]:
     return result
 
 
+def unboxed(shown: str) -> str:
+    """What stands in the frames of tyro, without breaks of lines."""
+    return " ".join(shown.replace("│", " ").split())
+
+
 def one_error(capsys: Capture, arguments: list[str]) -> str:
     """Run a command that must fail; the one line that it says."""
     assert main(arguments) == 2
@@ -348,8 +353,6 @@ def test_evaluate_all(
     later = kept.stat().st_mtime + 10
     os.utime(run / "encoder.safetensors", (later, later))
     assert run_json(capsys, command)["metrics"] == metrics  # of another encoder
-    two = [*command[:4], f"{folder}/run", *command[4:]]
-    assert "all evaluates one run, got 2" in one_error(capsys, two)
 
 
 def test_untrimmed_recordings(tmp_path: Path, capsys: Capture) -> None:
@@ -456,8 +459,11 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     same = [*arguments, f"{other}/encoder.safetensors"]
     assert "expected different runs, got" in one_error(capsys, same)
     assert "expected a weight for each of 2" in one_error(capsys, [*arguments, "--weights", "1"])
-    arguments[1] = "knn"
-    assert "knn evaluates one run, got 2" in one_error(capsys, arguments)
+    for task in ("knn", "all"):
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", task, *arguments[2:]])
+        assert ended.value.code == 2
+        assert f"Unrecognized options: {other}" in unboxed(capsys.readouterr().err)
 
 
 def test_runs_that_have_seen_test_sequences(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -524,7 +530,7 @@ def test_options_without_effect(folder: Path, capsys: Capture) -> None:
         with pytest.raises(SystemExit) as ended:
             main(evaluate(task, folder, *more))
         assert ended.value.code == 2
-        assert what in " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert what in unboxed(capsys.readouterr().err)
 
 
 def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -676,7 +682,7 @@ def test_another_stream_and_no_labels(tmp_path: Path, capsys: Capture) -> None:
     assert (loaded.stream, loaded.skeleton.name) == ("bone", "kinect20")
     capsys.readouterr()
     line = one_error(capsys, evaluate("knn", tmp_path, "--protocol", "xsub"))
-    assert "not every sequence has a label, which knn needs" in line
+    assert f"{tmp_path}/store: 18 of 18 sequences have no label, which knn needs" in line
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -728,7 +734,9 @@ def test_store_of_another_skeleton(folder: Path, tmp_path: Path, capsys: Capture
     ):
         line = one_error(capsys, arguments)
         assert "'ntu25' (25 joints" in line
-        assert "'kinect20' (20 joints" in line
+        missing = ", ".join(name for name in NTU25.joints if name not in KINECT20.joints)
+        extra = ", ".join(name for name in KINECT20.joints if name not in NTU25.joints)
+        assert line.endswith(f"'kinect20' (20 joints), without {missing} and with {extra}")
 
 
 def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -745,6 +753,110 @@ def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) 
     assert "model.layers is 3 there and 1 here" in one_error(capsys, other)
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("pretrain", "--data"),
+        ("pretrain", "--protocol"),
+        ("pretrain", "--model.positives"),
+        ("evaluate linear", "--run"),
+        ("evaluate linear", "--weights"),
+        ("evaluate linear", "--sgd.drops"),
+        ("evaluate knn", "--run"),
+        ("evaluate knn", "--data"),
+        ("evaluate knn", "--recall-at"),
+        ("evaluate semi", "--fractions"),
+        ("evaluate occlusion", "--ratio"),
+        ("evaluate robustness", "--ratios"),
+        ("evaluate robustness", "--noise"),
+        ("evaluate robustness", "--strides"),
+        ("evaluate detection", "--drops"),
+        ("evaluate fewshot", "--shots"),
+        ("evaluate fewshot", "--classifiers"),
+        ("evaluate fewshot", "--classes"),
+        ("evaluate prediction", "--horizons"),
+        ("report", "RUN..."),
+    ],
+)
+def test_options_without_a_value(command: str, option: str, capsys: Capture) -> None:
+    needed = {"pretrain": ("--data", "--out"), "report": ()}.get(command, ("--run", "--data"))
+    arguments = [part for name in needed if name != option for part in (name, "nowhere")]
+    for more in ([option], [option, "--json"]) if command != "report" else ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split(), *arguments, *more])
+        assert ended.value.code == 2
+        shown = unboxed(capsys.readouterr().err)
+        assert option in shown
+        assert any(
+            message in shown
+            for message in ("expected at least one value, got none", "Missing value for argument")
+        )
+
+
+def test_only_linear_shows_several_runs(capsys: Capture) -> None:
+    for task in (*TASKS, "all"):
+        with pytest.raises(SystemExit):
+            main(["evaluate", task, "--help"])
+        several = "--run PATH [PATH ...]" in unboxed(capsys.readouterr().out)
+        assert several == (task == "linear")
+
+
+def test_settings_are_switched_either_way(capsys: Capture) -> None:
+    for command, name in (
+        (["evaluate", "prediction"], "finetune"),
+        (["evaluate", "detection"], "normalize"),
+        (["evaluate", "finetune"], "scratch"),
+        (["pretrain"], "train.decay-vectors"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        shown = unboxed(capsys.readouterr().out)
+        group, _, last = name.rpartition(".")
+        off = f"{group}.no-{last}" if group else f"no-{last}"
+        assert f"--{name}, --{off} " in shown
+        assert "--no-json" not in shown
+    for command in ("demo", "prepare", "show", "features", "export", "report"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--no-" not in capsys.readouterr().out
+
+
+def test_seeds_that_are_none(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    what = "expected seed in [0, 2**32), got -1"
+    assert what in one_error(capsys, evaluate("knn", folder, "--seed", "-1"))
+    assert what in one_error(capsys, ["demo", "--out", f"{tmp_path}/demo", "--seed", "-1"])
+    with pytest.raises(SystemExit) as ended:
+        main(pretrain(folder / "store", tmp_path / "run", "--train.seed", "-1"))
+    assert ended.value.code == 2
+    assert f"train: {what}" in unboxed(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_part_of_one_class(folder: Path, capsys: Capture) -> None:
+    for task in ("linear", "occlusion", "robustness"):
+        line = one_error(capsys, evaluate(task, folder, "--protocol", "labels:0"))
+        assert "expected a training part of at least 2 classes, got 1 (" in line
+        assert f"in the 6 training sequences of {folder}/store" in line
+    assert main(evaluate("knn", folder, "--protocol", "labels:0")) == 0
+
+
+def test_pretraining_on_one_subject(tmp_path: Path, capsys: Capture) -> None:
+    source = packed(tmp_path / "packed.npz", subjects=np.full(18, 1))
+    assert main(["prepare", "packed", str(source), f"{tmp_path}/store"]) == 0
+    capsys.readouterr()
+    line = one_error(capsys, pretrain(tmp_path / "store", tmp_path / "run"))
+    assert "is left for the test part; to pretrain on everything, --protocol all" in line
+
+
+def test_a_file_where_a_folder_should_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(evaluate("knn", folder)) == 0
+    (tmp_path / "report").write_text("mine")
+    capsys.readouterr()
+    line = one_error(capsys, ["report", f"{folder}/run", "--out", f"{tmp_path}/report"])
+    assert f"expected a folder, got the file {tmp_path}/report" in line
+    assert (tmp_path / "report").read_text() == "mine"
+
+
 def test_result_that_has_no_place(folder: Path, capsys: Capture) -> None:
     arguments = ["features", "--run", f"{folder}/run", "--data", f"{folder}/store"]
     assert "--out FILE.npz" in one_error(capsys, [*arguments, "--out", "features.csv"])
@@ -759,6 +871,23 @@ def test_unknown_command(capsys: Capture) -> None:
     line = one_error(capsys, ["train"])
     assert all(name in line for name in COMMANDS)
     assert "'train'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (["pretrian"], "got 'pretrian'; did you mean pretrain?"),
+        (["eval"], "got 'eval'; did you mean evaluate?"),
+        (["xyz"], "got 'xyz'"),
+        (["evaluate", "few-shot"], "got 'few-shot'; did you mean fewshot?"),
+        (["evaluate", "action-detection"], "did you mean detection?"),
+        (["evaluate", "retrieval"], "got 'retrieval'; did you mean knn?"),
+        (["evaluate", "transfer"], "did you mean finetune, with another store as --data?"),
+        (["evaluate", "xyz"], "got 'xyz'"),
+    ],
+)
+def test_what_was_meant(arguments: list[str], ending: str, capsys: Capture) -> None:
+    assert one_error(capsys, arguments).endswith(ending)
 
 
 @pytest.mark.parametrize(

@@ -177,10 +177,14 @@ def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
 def _joint_order(there: Skeleton, wanted: Skeleton) -> list[int] | None:
     if there.joints == wanted.joints:
         return None
-    if set(there.joints) != set(wanted.joints):
+    missing = [joint for joint in wanted.joints if joint not in there.joints]
+    extra = [joint for joint in there.joints if joint not in wanted.joints]
+    if missing or extra:
+        pairs = (("without", missing), ("with", extra))
         raise ValueError(
             f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
-            f"{there.name!r} ({len(there)} joints) with other joints"
+            f"{there.name!r} ({len(there)} joints), "
+            + " and ".join(f"{how} {', '.join(joints)}" for how, joints in pairs if joints)
         )
     return [there.joints.index(joint) for joint in wanted.joints]
 

@@ -49,7 +49,8 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
     values = _columns(store)[column]
     training = np.isin(values, train)
     testing = ~training if test is None else np.isin(values, test)
-    return _parts(store, training, testing, protocol, drop_duplicates=drop_duplicates)
+    hint = "; to pretrain on everything, --protocol all"
+    return _parts(store, training, testing, protocol, hint, drop_duplicates=drop_duplicates)
 
 
 def validation_split(
@@ -159,6 +160,7 @@ def _parts(
     train: NDArray[np.bool_],
     test: NDArray[np.bool_],
     protocol: str,
+    hint: str = "",
     *,
     drop_duplicates: bool,
 ) -> tuple[Indices, Indices]:
@@ -168,5 +170,6 @@ def _parts(
         test = test & ~np.isin(first, first[train])
     for part, mask in (("training", train), ("test", test)):
         if not mask.any():
-            raise ValueError(f"{protocol}: nothing of {store.path} is left for the {part} part")
+            what = f"nothing of {store.path} is left for the {part} part"
+            raise ValueError(f"{protocol}: {what}{hint}")
     return np.flatnonzero(train), np.flatnonzero(test)

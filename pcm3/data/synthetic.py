@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pcm3._checks import check_seed
 from pcm3.data._actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data._puppet import Floats, Puppet, about_y, make_puppet, pose, rotations
 from pcm3.data.normalize import Normalization, normalize
@@ -121,6 +122,7 @@ def synthetic_sequences(
         raise ValueError(f"expected frames (shortest, longest), got {frames}")
     if noise < 0 or not 0 <= missing < 1:
         raise ValueError(f"expected noise >= 0 and missing in [0, 1), got {noise} and {missing}")
+    check_seed(seed)
     scripts = _scripts(classes, persons)
     puppet = make_puppet(skeleton)
 

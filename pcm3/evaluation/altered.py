@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcm3._checks import check_seed
 from pcm3._files import replacing
 from pcm3.augment.functional import apply_mask
 from pcm3.augment.mask import part_of_joint
@@ -133,6 +134,7 @@ def occlusion_masks(
         until they make up the share, and blocks are of whole sequences, is this library's reading.
     """
     check_ratio(ratio)
+    check_seed(seed)
     if kind not in KINDS:
         raise ValueError(f"expected a kind among {', '.join(KINDS)}, got {kind!r}")
     count, sizes = len(dataset), [len(joints) for joints in dataset.skeleton.parts.values()]
@@ -250,10 +252,11 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
         seed: At least 0.
 
     Raises:
-        ValueError: If sigma is negative.
+        ValueError: If sigma or seed is out of range.
     """
     if not sigma >= 0:
         raise ValueError(f"expected sigma >= 0, got {sigma}")
+    check_seed(seed)
     there = dataset.store.skeleton.joints
     order = [there.index(joint) for joint in dataset.skeleton.joints]
 

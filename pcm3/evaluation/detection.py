@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_positive, check_seed
 from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
 from pcm3.evaluation.detection_metrics import (
     check_annotation,
@@ -32,6 +34,7 @@ from pcm3.evaluation.detection_proposals import (
 )
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.linear import check_drops
+from pcm3.evaluation.recognition import sequence_name
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import to_stream
@@ -86,6 +89,7 @@ class Detection:
             raise ValueError("expected batch_size >= 2 to normalize by batch statistics, got 1")
         if self.smoothing < 0:
             raise ValueError(f"expected smoothing >= 0, got {self.smoothing}")
+        check_seed(self.seed)
 
     @property
     def milestones(self) -> list[int]:
@@ -148,10 +152,16 @@ def evaluate_detection(
     proposals = find_proposals(probabilities, settings)
     result = summarize_detection(probabilities, proposals, test)
     if settings.pku_files is not None:
-        videos = result["details"]["videos"]
-        names = {number: video["name"] for number, video in enumerate(videos)}
+        videos = test.indices.tolist()
+        names = {number: _file_name(test.store, index) for number, index in enumerate(videos)}
         write_pku_results(settings.pku_files, proposals, names)
     return result
+
+
+def _file_name(store: Store, index: int) -> str:
+    """The name of a recording, where readers did not make one up, or else its number."""
+    name = re.sub(r"^sequence (?=\d+$)", "sequence-", sequence_name(store, index))
+    return name or f"sequence-{index}"
 
 
 def frame_probabilities(

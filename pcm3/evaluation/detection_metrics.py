@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.detection_proposals import Proposal
+from pcm3.evaluation.recognition import sequence_name
 
 AveragePrecision = Callable[[Sequence[Proposal], Sequence[Proposal], float], float]
 
@@ -240,7 +241,7 @@ def summarize_detection(
         "class_names": list(test.class_names),
         "videos": [
             {
-                "name": test.store.names[int(test.indices[video])],
+                "name": sequence_name(test.store, int(test.indices[video])),
                 "frames": len(labels[video]),
                 "truth": [[each.label, each.start, each.end] for each in wanted[video]],
                 "proposals": [list(each[1:]) for each in found[video]],

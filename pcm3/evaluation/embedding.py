@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from pcm3._checks import check_seed
+
 _DECIMALS = 4
 _FEWEST = 4  # below, t-SNE has no neighbourhoods to keep
 
@@ -31,7 +33,7 @@ def embedding_map(
         of each; None of fewer than 4 features, or of fewer than two numbers each.
 
     Raises:
-        ValueError: If shapes do not fit.
+        ValueError: If shapes do not fit, or the seed is out of range.
 
     Source:
         van der Maaten and Hinton, JMLR 2008, as scikit-learn has it: perplexity 30, or a third of
@@ -42,6 +44,7 @@ def embedding_map(
         raise ValueError(
             f"expected features (N, D) and labels (N,), got {values.shape} and {labels.shape}"
         )
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(values))[: max(limit, _FEWEST)])
     if len(rows) < _FEWEST or values.shape[1] < 2:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from pcm3._checks import check_at_least, check_different
+from pcm3._checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognition import check_labels
@@ -56,13 +56,15 @@ class FewShot:
 
     def __post_init__(self) -> None:
         check_at_least("ways", self.ways, 2)
-        check_at_least("shots", min(self.shots, default=0), 1)
+        check_not_empty("shots", self.shots)
+        check_at_least("shots", min(self.shots), 1)
         check_different("shots", self.shots)
         check_different("classifiers", self.classifiers)
         check_at_least("queries", self.queries, 1)
         check_at_least("episodes", self.episodes, 1)
-        unknown = set(self.classifiers) - set(get_args(FewShotClassifier))
-        if unknown or not self.classifiers:
+        check_seed(self.seed)
+        check_not_empty("classifiers", self.classifiers)
+        if set(self.classifiers) - set(get_args(FewShotClassifier)):
             raise ValueError(
                 f"expected classifiers among {', '.join(get_args(FewShotClassifier))}, got "
                 f"{self.classifiers}"

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_positive, check_seed
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.augment.functional import center_crop_resize
 from pcm3.data.dataset import SkeletonDataset, collate
@@ -85,6 +85,7 @@ class FinetuneRecipe:
                 raise ValueError(f"expected {name} < 1, got {getattr(self, name)}")
         if not (self.layer_decay or 1) <= 1:
             raise ValueError(f"expected layer_decay <= 1, got {self.layer_decay}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def draw_labelled(
         Positions in ``labels``, sorted, int64.
 
     Raises:
-        ValueError: If the fraction is out of range or holds no sequence, or a label is missing.
+        ValueError: If fraction or seed is out of range, the fraction holds no sequence, or a label
+            is missing.
 
     Example:
         >>> draw_labelled([0, 0, 0, 0, 1, 1], 0.5, balanced=True).size
@@ -187,6 +189,7 @@ def draw_labelled(
     """
     labels = np.asarray(labels, dtype=np.int64)
     check_fraction(fraction)
+    check_seed(seed)
     if labels.ndim != 1 or (labels < 0).any():
         raise ValueError(f"expected labels (N,) >= 0, got {labels}")
     random = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_positive, check_seed
 from pcm3.evaluation.features import Features
 from pcm3.heads import Classifier
 from pcm3.training.progress import track
@@ -44,6 +44,7 @@ class SGDProbe:
         for name in ("epochs", "batch_size", "lr"):
             check_positive(name, getattr(self, name))
         check_drops(self.drops, self.epochs)
+        check_seed(self.seed)
 
     @property
     def milestones(self) -> list[int]:

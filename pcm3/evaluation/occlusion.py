@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from pcm3._checks import check_at_least, check_increasing
+from pcm3._checks import check_at_least, check_increasing, check_seed
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.evaluation.altered import (
     KINDS,
@@ -30,6 +30,7 @@ from pcm3.evaluation.linear import SGDProbe
 from pcm3.evaluation.recognition import (
     Linear,
     Solver,
+    check_classes,
     check_labels,
     fit_probe,
     summarize_labels,
@@ -56,6 +57,7 @@ class Occlusion:
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
+        check_seed(self.seed)
 
 
 def evaluate_occlusion(
@@ -85,6 +87,7 @@ def evaluate_occlusion(
             were drawn otherwise.
     """
     check_labels(training, test)
+    check_classes(training, _linear(settings))
 
     def fit(dataset: ClipDataset) -> Callable[[Tensor], Tensor]:
         return fit_probe(pretrained, dataset, len(test.class_names), _linear(settings))
@@ -132,6 +135,7 @@ class Robustness:
         check_increasing("ratios", self.ratios)
         check_at_least("noise", min(self.noise, default=0), 0)
         check_at_least("strides", min(self.strides, default=1), 1)
+        check_seed(self.seed)
 
 
 def evaluate_robustness(
@@ -160,6 +164,7 @@ def evaluate_robustness(
         ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
     check_labels(training, test)
+    check_classes(training, _linear(settings))
     probe = fit_probe(pretrained, training, len(test.class_names), _linear(settings))
 
     def top1(dataset: ClipDataset) -> float:
@@ -229,6 +234,7 @@ def _masks(dataset: SkeletonDataset, kind: Kind, settings: Occlusion) -> Occlusi
     if (masks.kind, masks.ratio, masks.persons, masks.seed) != (kind, *drawn):
         raise ValueError(
             f"{file}: expected {kind} masks of ratio, persons and seed {drawn}, got {masks.kind} "
-            f"ones of {(masks.ratio, masks.persons, masks.seed)}"
+            f"ones of {(masks.ratio, masks.persons, masks.seed)}; give masks another folder, or "
+            "the settings of this one"
         )
     return masks

@@ -13,7 +13,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_not_empty, check_positive, check_seed
 from pcm3.augment.functional import center_crop_resize
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.normalize import normalize
@@ -43,7 +43,7 @@ class Prediction:
     horizons: tuple[int, ...] = (2, 4, 8, 10)
     """Predicted frames, counted from 1, at which errors are reported."""
     finetune: bool = True
-    """Whether the encoder learns too, or only the decoder."""
+    """Train the encoder too, not only the decoder."""
     hidden: int | None = None
     """Width of the decoder; by default that of the encoder's features, 1024 at most."""
     epochs: int = 100
@@ -60,7 +60,9 @@ class Prediction:
             check_positive(name, getattr(self, name))
         if self.hidden is not None:
             check_positive("hidden", self.hidden)
-        if not self.horizons or not all(1 <= frame <= self.predicted for frame in self.horizons):
+        check_seed(self.seed)
+        check_not_empty("horizons", self.horizons)
+        if not all(1 <= frame <= self.predicted for frame in self.horizons):
             raise ValueError(
                 f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}"
             )

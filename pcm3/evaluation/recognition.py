@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from pcm3._checks import check_at_least, check_different
+from pcm3._checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
@@ -72,7 +72,8 @@ def evaluate_linear(
         the true classes), ``predicted`` and ``labels`` of each sequence.
 
     Raises:
-        ValueError: If a sequence has no label, or the data do not fit the encoder.
+        ValueError: If a sequence has no label, the data do not fit the encoder, or solver
+            ``"logistic"`` has a single class to learn.
     """
     return summarize(linear_scores(pretrained, training, test, settings), test)
 
@@ -85,6 +86,7 @@ def linear_scores(
 ) -> Tensor:
     """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
+    check_classes(training, settings)
     probe = fit_probe(pretrained, training, len(test.class_names), settings)
     return probe(extract_features(pretrained, test).values)
 
@@ -124,9 +126,11 @@ class Retrieval:
 
     def __post_init__(self) -> None:
         check_at_least("k", self.k, 1)
-        check_at_least("recall_at", min(self.recall_at, default=1), 1)
+        check_not_empty("recall_at", self.recall_at)
+        check_at_least("recall_at", min(self.recall_at), 1)
         check_at_least("examples", self.examples, 0)
         check_different("recall_at", self.recall_at)
+        check_seed(self.seed)
 
 
 def evaluate_knn(
@@ -215,13 +219,14 @@ def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str
         people = rearrange(batch.clips[0], "c t v m -> t m v c").double().numpy()
         there = np.asarray(people.any(axis=(0, 2, 3)))
         there[0] = True
-        names.append(_name(dataset.store, index))
+        names.append(sequence_name(dataset.store, index))
         labels.append(int(dataset.store.labels[index]))
         frames.append(people[times][:, there].round(3).tolist())
     return {"names": names, "labels": labels, "frames": frames}
 
 
-def _name(store: Store, index: int) -> str:
+def sequence_name(store: Store, index: int) -> str:
+    """What to call a sequence."""
     try:
         return store.names[index]
     except SkeletonFormatError:  # stores were once written without names
@@ -261,4 +266,19 @@ def check_labels(*datasets: SkeletonDataset) -> None:
             f"expected test classes with training sequences, but none of the "
             f"{len(np.unique(datasets[1].labels))} in {datasets[1].store.path} has any: evaluate "
             "fewshot, or take another protocol"
+        )
+
+
+def check_classes(training: SkeletonDataset, settings: Linear) -> None:
+    """Require the two classes that logistic regression needs.
+
+    Raises:
+        ValueError: Naming the store and its one class.
+    """
+    there = np.unique(training.labels).tolist()
+    if settings.solver == "logistic" and len(there) < 2:
+        names = "".join(f" ({training.class_names[label]!r})" for label in there)
+        raise ValueError(
+            f"expected a training part of at least 2 classes, got {len(there)}{names} in the "
+            f"{len(training)} training sequences of {training.store.path}"
         )

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from pcm3._checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -248,6 +249,7 @@ def _changed(settings: Any, prefix: str = "") -> list[str]:
 def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | None) -> None:
     if len(paths) == 1 and weights is not None:
         raise ValueError("an option has no effect: weights are of several runs")
+    check_not_empty("runs", paths)
     if task != "linear" and len(paths) > 1:
         raise ValueError(f"{task} evaluates one run, got {len(paths)}")
     files = [encoder_file(path).resolve() for path in paths]

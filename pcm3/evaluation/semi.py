@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pcm3._checks import check_different, check_positive
+from pcm3._checks import check_different, check_not_empty, check_positive
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.finetune import (
     Finetune,
@@ -34,8 +34,7 @@ class Semi(FinetuneRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("draws", self.draws)
-        if not self.fractions:
-            raise ValueError("expected at least one fraction, got none")
+        check_not_empty("fractions", self.fractions)
         for fraction in self.fractions:
             check_fraction(fraction)
         check_different("fractions", self.fractions)

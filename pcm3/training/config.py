@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
+from pcm3._checks import check_seed
 from pcm3.augment import (
     Compose,
     JointJitter,
@@ -93,7 +94,7 @@ class PCM3Config:
     mask_clip_length: int = 8
     """Frames that share one draw of hidden parts."""
     same_on_batch: bool = True
-    """Draw mix and mask once for a batch (published code) or for each sample."""
+    """Draw mix and mask once for a batch (published code), not for each sample."""
     clip_ratio: tuple[float, float] = (0.25, 0.5)
     """Range of the share of the key view's frames that the clip view keeps."""
     clip_mode: ClipMode = "mask"
@@ -304,6 +305,7 @@ class TrainConfig:
             raise ValueError(f"expected lr > 0, got {self.lr}")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
+        check_seed(self.seed)
 
     def scaled_to(self, epochs: int) -> TrainConfig:
         """The same schedule over another number of epochs: drop and warm-up in proportion.

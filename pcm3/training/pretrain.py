@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcm3._checks import check_not_empty
 from pcm3.data.dataset import HybridDataset, SkeletonDataset
 from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
@@ -59,6 +60,7 @@ def pretrain(
             order or normalization.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
+    check_not_empty("stores", stores)
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
         raise ValueError(f"expected different stores, got {', '.join(paths)}")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pcm3.data import Batch, HybridDataset, SkeletonDataset, Store, StoreWriter, collate
-from pcm3.skeleton import NTU25, SBU15, to_stream
+from pcm3.skeleton import NTU25, SBU15, Skeleton, to_stream
 
 LENGTHS = [4, 9, 1, 6, 12]
 
@@ -161,6 +161,13 @@ def test_says_what_is_wrong_with_samples(store):
         collate([(a, 0), (b, 0)])
     with pytest.raises(ValueError, match="got 0 with"):
         collate([])
+
+
+def test_joints_that_are_missing_or_more(store):
+    names = tuple("chin" if joint == "head" else joint for joint in SBU15.joints)
+    other = Skeleton.from_parents(names, SBU15.parents)
+    with pytest.raises(ValueError, match=r"\(15 joints\), without chin and with head$"):
+        SkeletonDataset(store, skeleton=other)
 
 
 def test_joints_in_another_order(store, sequences):

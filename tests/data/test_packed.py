@@ -78,6 +78,7 @@ def test_units(file, save, units):
         "lengths": lengths,
         "labels": np.arange(600) % 2,
         "subjects": np.arange(600),
+        "views": np.arange(600) % 3,
         "frame_labels": np.arange(total) % 2,
         "segments": np.array([[300, 0, 1, 1], [599, 0, 1, 0]]),
     }
@@ -147,6 +148,10 @@ JOINTS = packed()["joints"]
         ({"lengths": np.array([3, 7, 0])}, "lengths: sequence 2 has no frames"),
         ({"lengths": np.array([3.0, 5.0, 2.0])}, r"lengths: expected integers \(3,\), got float64"),
         ({"labels": np.array([0, 1])}, r"labels: expected integers \(3,\), got int64 \(2,\)"),
+        ({"subjects": np.array([1, 2])}, r"subjects: expected integers or words \(3,\), one a seq"),
+        ({"subjects": np.array(["a", "b"])}, r"subjects: .* got <U1 \(2,\)"),
+        ({"views": np.ones((3, 1), int)}, r"views: expected .* \(3,\), .* got int64 \(3, 1\)"),
+        ({"fold": np.ones(3)}, r"fold: expected integers or words \(3,\), .* got float64 \(3,\)"),
         ({"labels": np.array([0, 2, 1])}, r"labels: expected \[-1, 2\), sequence 1 has 2"),
         ({"labels": np.array([0, None, 1])}, "labels: cannot be read, .*allow_pickle"),
         ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, "joint_names: expected 15"),
@@ -206,6 +211,18 @@ def test_columns_of_words_become_codes(file):
     assert [each.columns["subjects"] for each in source] == [1, 0, 1]
     assert "weight" not in next(iter(source)).columns
     assert source.about == "a test; subjects: 0 anna, 1 ben"
+
+
+def test_arrays_that_mean_nothing_are_ignored(file):
+    others = {
+        "subject_names": np.array(["ben", "anna"]),
+        "matrix": np.eye(3),
+        "version": np.array(2),
+    }
+    np.savez(file, **packed() | others)
+    source = read_packed(file)
+    assert next(iter(source)).columns.keys() == {"subjects", "views", "correct"}
+    assert source.about == "a test"
 
 
 def test_no_npz(file):

@@ -111,7 +111,10 @@ def test_validation_drops_duplicates(make_store, make_sequences):
         ("views:1-", "expected integers or ranges after the colon in 'views:1-'"),
         ("views:3-1", "expected ranges that rise, got 3-1 in 'views:3-1'"),
         ("setups:1", "needs the column setups; .*has labels, subjects, views, fold, duplicate_of"),
-        ("subjects:1,2,3,4", "subjects:1,2,3,4: nothing of .* is left for the test part"),
+        (
+            "subjects:1,2,3,4",
+            "subjects:1,2,3,4: nothing of .* is left for the test part; .* --protocol all$",
+        ),
     ],
 )
 def test_says_what_is_wrong(store, protocol, message):

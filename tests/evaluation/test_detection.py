@@ -469,3 +469,23 @@ def test_proposals_as_files_of_the_data_set(
     assert result == evaluate_detection(
         pretrained, training, test, replace(settings, pku_files=None)
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["sequence 4", "0002-L", "a b"], ["0002-L", "a b", "sequence-4"]),
+        (["", "", ""], ["sequence-0", "sequence-1", "sequence-2"]),
+        (None, ["sequence-0", "sequence-1", "sequence-2"]),  # stores were once written without
+    ],
+)
+def test_names_of_these_files(
+    tmp_path: Path, pretrained: Pretrained, names: list[str] | None, files: list[str]
+) -> None:
+    store = write(tmp_path / "store", [80, 80, 80])
+    file = tmp_path / "store" / "names.npy"
+    file.unlink() if names is None else np.save(file, np.array(names))
+    data = SkeletonDataset(store)
+    settings = replace(SHORT, epochs=1, drops=(), every=8, pku_files=tmp_path / "pku")
+    evaluate_detection(pretrained, data, data, settings)
+    assert sorted(each.stem for each in (tmp_path / "pku").iterdir()) == files

@@ -135,7 +135,8 @@ def test_masks_are_kept_and_used_again(
     again = evaluate_occlusion(pretrained, *parts, settings)
     assert again["temporal_drop"] == 0
     assert again["spatial_top1"] == drawn["spatial_top1"]
-    with pytest.raises(ValueError, match=r"spatial.npz: expected spatial masks .* 1\), got .* 0\)"):
+    message = r"spatial.npz: expected spatial masks .* 1\), got .* 0\); give masks another folder"
+    with pytest.raises(ValueError, match=message):
         evaluate_occlusion(pretrained, *parts, replace(settings, seed=1))
 
 

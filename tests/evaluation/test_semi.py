@@ -90,7 +90,6 @@ def test_every_class_has_one_where_balanced(pretrained: Pretrained, parts: Parts
     ("options", "message"),
     [
         ({"draws": 0}, "draws > 0, got 0"),
-        ({"fractions": ()}, "at least one fraction"),
         ({"fractions": (0.1, 1.2)}, r"label fraction in \(0, 1\], got 1.2"),
         ({"lr": -1.0}, "lr > 0"),
     ],

@@ -29,6 +29,8 @@ __all__ = ["detect", "read_packed"]
 _REQUIRED = ("joints", "lengths", "joint_names", "parents")
 _OPTIONAL = "labels class_names frame_labels segments fps unit source licence"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
+_COLUMNS = "subjects views setups replications trial trials videos fold"
+"""What protocols and readers know by name: never ignored."""
 
 
 class _Data(NamedTuple):
@@ -56,8 +58,9 @@ def read_packed(path: str | Path) -> Source:
     ``frame_labels`` (sum of T,), -1 is background, and ``segments`` (S, 4) of sequence, start,
     end (exclusive), class. Every other array (N,) of integers or words is kept as a column:
     ``subjects``, ``views``, ``fold``, ...; words become codes in alphabetical order, which
-    ``Source.about`` lists. Other keys are ignored. A file written by ``np.savez`` can be read by
-    several processes; a compressed one only from its beginning.
+    ``Source.about`` lists. Other keys are ignored, unless protocols know them by name. A file
+    written by ``np.savez`` can be read by several processes; a compressed one only from its
+    beginning.
 
     Raises:
         SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
@@ -72,6 +75,7 @@ def read_packed(path: str | Path) -> Source:
         what = f"expected integers ({len(joint_names)},), one a joint"
         fail(file, "parents", f"{what}, got {parents.dtype} {parents.shape}")
     _row(file, arrays, "lengths")
+    _check_columns(file, arrays)
     notes = _encode_words(arrays)
     columns = _columns(file, arrays, joints.shape[0])
     lengths, labels = columns.pop("lengths"), columns.pop("labels")
@@ -137,11 +141,20 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
+def _check_columns(file: Path, arrays: dict[str, Any]) -> None:
+    count = len(arrays["lengths"])
+    for key in arrays.keys() & _COLUMNS.split():
+        shape, dtype = arrays[key].shape, arrays[key].dtype
+        if shape != (count,) or dtype.kind not in "iubUS":
+            what = f"expected integers or words ({count},), one a sequence"
+            fail(file, key, f"{what}, got {dtype} {shape}")
+
+
 def _encode_words(arrays: dict[str, Any]) -> list[str]:
     """Replace columns of words by codes; what they stand for."""
-    notes = []
+    notes, shape = [], arrays["lengths"].shape
     for key, array in arrays.items():
-        if key not in _KNOWN and array.ndim == 1 and array.dtype.kind in "US":
+        if key not in _KNOWN and array.shape == shape and array.dtype.kind in "US":
             words, arrays[key] = np.unique(array.astype(str), return_inverse=True)
             notes.append(codes(key, words.tolist()))
     return notes
