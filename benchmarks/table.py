@@ -130,6 +130,7 @@ def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict
     if file.exists():
         both = json.loads(file.read_text())["summary"][task]
         return both["random"][metric], both["pcm3"][metric]
+    assert metric == "top1"  # recognition.py has measured nothing else
     both = json.loads((RESULTS / f"recognition_{dataset}.json").read_text())["summary"]
     return both["random"][task], both["pcm3"][task]
 
@@ -138,7 +139,7 @@ def naive(dataset: str, task: str, metric: str) -> str:
     """What costs no learning: no motion, the commonest class, a guess."""
     if task == "prediction":
         result = json.loads((RESULTS / f"downstream_{dataset}.json").read_text())
-        return percent(result["summary"][task]["pcm3"]["zero_velocity_mm"], 1)
+        return f"{result['summary'][task]['pcm3']['zero_velocity_mm']['mean']:.1f}"
     if task == "fewshot":
         return "20.0"
     majority = json.loads((RESULTS / "majority.json").read_text())["top1"]

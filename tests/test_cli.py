@@ -832,14 +832,6 @@ def test_seeds_that_are_none(folder: Path, tmp_path: Path, capsys: Capture) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_part_of_one_class(folder: Path, capsys: Capture) -> None:
-    for task in ("linear", "occlusion", "robustness"):
-        line = one_error(capsys, evaluate(task, folder, "--protocol", "labels:0"))
-        assert "expected a training part of at least 2 classes, got 1 (" in line
-        assert f"in the 6 training sequences of {folder}/store" in line
-    assert main(evaluate("knn", folder, "--protocol", "labels:0")) == 0
-
-
 def test_pretraining_on_one_subject(tmp_path: Path, capsys: Capture) -> None:
     source = packed(tmp_path / "packed.npz", subjects=np.full(18, 1))
     assert main(["prepare", "packed", str(source), f"{tmp_path}/store"]) == 0

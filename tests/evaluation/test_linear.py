@@ -28,6 +28,7 @@ from pcm3.evaluation.metrics import (
     confusion_matrix,
     per_class_accuracy,
 )
+from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
 from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
 from pcm3.heads import Classifier
 from pcm3.hub import Pretrained
@@ -301,3 +302,15 @@ def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:
         check_labels(known, unknown)
     check_labels(known, SkeletonDataset(store))
     check_labels(unknown)
+
+
+def test_a_training_part_of_one_class(tmp_path: Path) -> None:
+    store = generate(tmp_path / "store", sequences=24, classes=4, subjects=2, frames=(10, 20))
+    alone = SkeletonDataset(store, np.flatnonzero(store.labels == 2))
+    pretrained = Pretrained(GRUEncoder(25, persons=1, hidden=4, layers=1), NTU25, "joint", 8)
+    message = (
+        rf"2 classes, got 1 \('{store.class_names[2]}'\) in the 6 training sequences of .*store"
+    )
+    for evaluate in (evaluate_linear, evaluate_occlusion, evaluate_robustness):
+        with pytest.raises(ValueError, match=message):
+            evaluate(pretrained, alone, SkeletonDataset(store))
