@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/pcm3 demo --out demo
@@ -22,6 +22,13 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+# What a CPU measures in half an hour, into benchmarks/results; best on a machine that is idle.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/growth.py
 
 clean:
 	rm -rf build demo docs/_build docs/api .hypothesis .mypy_cache .pytest_cache .ruff_cache

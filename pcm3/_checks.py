@@ -45,12 +45,17 @@ def check_clips(
         raise ValueError(f"expected clips (N, {layout}{or_one}, got {tuple(clips.shape)}")
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
-    if finite and clips.device.type == "cpu" and not bool(torch.isfinite(clips).all()):
+    if finite and clips.device.type == "cpu" and not _all_finite(clips):
         sample, _, frame, joint, person = (~torch.isfinite(clips)).nonzero()[0].tolist()
         raise ValueError(
             "expected finite coordinates, got NaN or infinity in "
             f"sample {sample}, frame {frame}, joint {joint}, person {person}"
         )
+
+
+def _all_finite(values: Tensor) -> bool:
+    # a sum takes a tenth of the time, and is finite only if all are
+    return bool(values.sum().isfinite()) or bool(torch.isfinite(values).all())
 
 
 def check_tensor(name: str, value: object) -> None:

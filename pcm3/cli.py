@@ -261,8 +261,9 @@ def _pretrain(arguments: Sequence[str]) -> None:
 
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.training.config import Config, TrainConfig  # noqa: PLC0415
+    from pcm3.training.devices import is_first  # noqa: PLC0415
     from pcm3.training.presets import PRESETS, get_preset, post_distillation  # noqa: PLC0415
-    from pcm3.training.pretrain import pretrain  # noqa: PLC0415
+    from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -320,6 +321,11 @@ def _pretrain(arguments: Sequence[str]) -> None:
         ] = tuple(chosen.protocol.split())
         model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
         train: TrainConfig = field(default_factory=lambda: chosen.train)
+        dry_run: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Say what would be trained and what it costs; write nothing."),
+        ] = False
         json: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -329,14 +335,31 @@ def _pretrain(arguments: Sequence[str]) -> None:
     options = _parse(Options, "pretrain", arguments)
     config = Config(options.model, options.train, " ".join(options.protocol))
     stores = [Store(path) for path in options.data]
+    if options.dry_run:
+        planned = plan(config, stores)
+        _finish("pretrain", planned, options.json, _describe_plan(planned))
+        return
     records = pretrain(config, stores, options.out, start=options.start)
     last = records[-1] if records else {"epoch": 0}
+    if not is_first():
+        return
     _finish(
         "pretrain",
         last,
         options.json,
         f"{options.out}: {last['epoch']} of {options.train.epochs} epochs trained",
         run=str(options.out),
+    )
+
+
+def _describe_plan(planned: dict[str, float]) -> str:
+    total = planned["step"] * planned["sequences"] * planned["epochs"]
+    return (
+        f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
+        f"{planned['steps']:,} steps\n"
+        f"{planned['parameters'] / 1e6:.2f} M parameters\n"
+        f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
+        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all"
     )
 
 

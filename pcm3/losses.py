@@ -22,6 +22,7 @@ def info_nce(
     negatives: Tensor,
     temperature: float = 0.07,
     reduction: Reduction = "mean",
+    similarity: Tensor | None = None,
 ) -> Tensor:
     r"""Contrast each query with its key against all negatives (PCM3 Eq. 1).
 
@@ -35,6 +36,7 @@ def info_nce(
         negatives: Embeddings m ``(K, D)``, L2-normalised.
         temperature: tau > 0.
         reduction: ``"mean"`` over the batch, or ``"none"``.
+        similarity: ``similarities(query, negatives)``, where it is known already.
 
     Returns:
         A scalar, or ``(N,)``.
@@ -51,12 +53,12 @@ def info_nce(
     _check_pair("query", query, "key", key)
     _check_width("negatives", negatives, query)
     _check_reduction(reduction)
+    similarity = _known_or_computed(similarity, query, negatives)
     with torch.autocast(query.device.type, enabled=False):
-        query, key, negatives = query.float(), key.float(), negatives.float()
-        positive = (query * key).sum(dim=1, keepdim=True)
-        logits = torch.cat([positive, query @ negatives.T], dim=1) / temperature
-        target = torch.zeros(len(query), dtype=torch.long, device=query.device)
-        return F.cross_entropy(logits, target, reduction=reduction)
+        positive = (query.float() * key.float()).sum(dim=1) / temperature
+        # log(1 + sum exp(negatives) / exp(positive)), without a copy of all logits side by side
+        loss = F.softplus(torch.logsumexp(similarity / temperature, dim=1) - positive)
+        return loss.mean() if reduction == "mean" else loss
 
 
 def relational_kl(
@@ -66,6 +68,7 @@ def relational_kl(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.05,
     reduction: Reduction = "mean",
+    similarity: Tensor | None = None,
 ) -> Tensor:
     r"""Make the student's similarities to the anchors follow the teacher's (PCM3 Eq. 3).
 
@@ -83,6 +86,7 @@ def relational_kl(
         student_temperature: tau_q > 0.
         teacher_temperature: tau_k > 0; lower than the student's sharpens the target.
         reduction: ``"mean"`` over the batch, or ``"none"``.
+        similarity: ``similarities(student, anchors)``, where it is known already.
 
     Returns:
         A scalar, or ``(N,)``; never negative but for rounding.
@@ -95,14 +99,20 @@ def relational_kl(
     _check_pair("student", student, "teacher", teacher)
     _check_width("anchors", anchors, student)
     _check_reduction(reduction)
+    similarity = _known_or_computed(similarity, student, anchors)
     with torch.autocast(student.device.type, enabled=False):
-        anchors = anchors.float()
-        log_student = F.log_softmax(student.float() @ anchors.T / student_temperature, dim=1)
+        log_student = F.log_softmax(similarity / student_temperature, dim=1)
         log_teacher = F.log_softmax(
-            teacher.detach().float() @ anchors.T / teacher_temperature, dim=1
+            similarities(teacher.detach(), anchors) / teacher_temperature, dim=1
         )
         divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
         return divergence.mean() if reduction == "mean" else divergence
+
+
+def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
+    """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32."""
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return embeddings.float() @ anchors.float().T
 
 
 def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -154,10 +164,15 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, query: Tensor, key: Tensor, negatives: Tensor, reduction: Reduction = "mean"
+        self,
+        query: Tensor,
+        key: Tensor,
+        negatives: Tensor,
+        reduction: Reduction = "mean",
+        similarity: Tensor | None = None,
     ) -> Tensor:
         """Return the loss; see :func:`info_nce`."""
-        return info_nce(query, key, negatives, self.temperature, reduction)
+        return info_nce(query, key, negatives, self.temperature, reduction, similarity)
 
     def extra_repr(self) -> str:
         """The temperature."""
@@ -175,7 +190,12 @@ class RelationalKL(nn.Module):
         self.teacher_temperature = teacher_temperature
 
     def forward(
-        self, student: Tensor, teacher: Tensor, anchors: Tensor, reduction: Reduction = "mean"
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        anchors: Tensor,
+        reduction: Reduction = "mean",
+        similarity: Tensor | None = None,
     ) -> Tensor:
         """Return the loss; see :func:`relational_kl`."""
         return relational_kl(
@@ -185,6 +205,7 @@ class RelationalKL(nn.Module):
             self.student_temperature,
             self.teacher_temperature,
             reduction,
+            similarity,
         )
 
     def extra_repr(self) -> str:
@@ -223,6 +244,15 @@ def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
         )
     if anchors.ndim != 2 or anchors.shape[1] != width or len(anchors) == 0:
         raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}")
+
+
+def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:
+    if similarity is None:
+        return similarities(embeddings, anchors)
+    wanted = (len(embeddings), len(anchors))
+    if tuple(similarity.shape) != wanted:
+        raise ValueError(f"expected similarity (N, K) = {wanted}, got {tuple(similarity.shape)}")
+    return similarity.float()
 
 
 def _check_reduction(reduction: str) -> None:

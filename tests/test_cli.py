@@ -998,3 +998,23 @@ def test_test_classes_without_training_sequences_are_said(
     command = ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/some"]
     assert main([*command, "--protocol", "xsub"]) == 0
     assert "note: 1 of 3 test classes have no training sequence" in capsys.readouterr().err
+
+
+def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "7", "--dry-run")
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    store = Store(folder / "store")
+    count = len(split(store, "xsub")[0])
+    planned = run_json(capsys, command)["metrics"]
+    batch = int(SMALL[SMALL.index("--train.batch-size") + 1])
+    assert (planned["sequences"], planned["epochs"]) == (count, 7)
+    assert planned["steps"] == 7 * (count // batch)
+    assert said.startswith(f"{count} training sequences, 7 epochs, {planned['steps']} steps")
+    assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
+    assert not (tmp_path / "run").exists()
+    assert main(command[:-1]) == 0
+    checkpoint = Run(tmp_path / "run").load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint["position"]["step"] == planned["steps"]

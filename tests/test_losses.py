@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pcm3.losses import (
     info_nce,
     masked_mse,
     relational_kl,
+    similarities,
 )
 from pcm3.queue import MemoryQueue
 
@@ -244,3 +246,15 @@ def test_masked_mse_that_does_not_fit(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         masked_mse(prediction, target, mask)
+
+
+@pytest.mark.parametrize("loss", [info_nce, relational_kl])
+def test_known_similarities(loss: Callable[..., Tensor]) -> None:
+    torch.manual_seed(0)
+    query, key, anchors = (F.normalize(torch.randn(n, 4), dim=1) for n in (5, 5, 7))
+    known = similarities(query, anchors)
+    torch.testing.assert_close(known, query @ anchors.T)
+    expected = loss(query, key, anchors, reduction="none")
+    assert torch.equal(loss(query, key, anchors, reduction="none", similarity=known), expected)
+    with pytest.raises(ValueError, match=r"similarity \(N, K\) = \(5, 7\), got \(7, 5\)"):
+        loss(query, key, anchors, similarity=known.T)

@@ -97,7 +97,10 @@ class Transform(Described, ABC):
 
 def select(candidates: Sequence[Tensor], index: Tensor) -> Tensor:
     """For every sample i the i-th entry of ``candidates[index[i]]``."""
-    return torch.stack(list(candidates))[index, torch.arange(len(index), device=index.device)]
+    chosen, *others = candidates
+    for number, other in enumerate(others, start=1):
+        chosen = torch.where((index == number).view(-1, *[1] * (other.ndim - 1)), other, chosen)
+    return chosen
 
 
 def share_of(count: int, ratio: float) -> int:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from pcm3._files import replacing
+from pcm3._memory import reuse_memory
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
@@ -280,7 +281,7 @@ def _end_with_parent() -> None:
 
 def _do(shard: _Shard) -> None:
     """Read the units of a shard into a small store of its own; its report comes last."""
-    np.empty(16 << 20, np.uint8)  # freed at once: glibc then reuses memory up to this size
+    reuse_memory()
     source = shard.source
     dropped: list[dict[str, str]] = []
     bad: list[str] = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
+from pcm3._checks import check_at_least
 from pcm3.encoders import Encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import NTU25, Skeleton, Stream
@@ -32,8 +33,21 @@ class Method(nn.Module):
     skeleton: Skeleton
     stream: Stream
     frames: int
+    _batches_a_step = 1
     _recipe: TrainConfig | None = None
     _published_preset: ClassVar[str]
+
+    def accumulate(self, batches: int) -> None:
+        """Let so many batches make one optimiser step from now on.
+
+        What moves once a step then waits for the last of them: the outcome for the momentum
+        encoder and the queue is that of one large batch.
+
+        Raises:
+            ValueError: If it is below 1.
+        """
+        check_at_least("batches", batches, 1)
+        self._batches_a_step = batches
 
     @property
     def trained_encoder(self) -> Encoder:

@@ -25,7 +25,7 @@ from pcm3.augment.functional import apply_mask
 from pcm3.ema import MomentumTwin
 from pcm3.encoders import Encoder
 from pcm3.heads import MaskedMotionDecoder, Projector
-from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL
+from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
 from pcm3.methods.base import Method
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
@@ -88,7 +88,7 @@ class PCM3(Method):
 
     over the positive pairs v: intra, inter, mask and predict, and in PCM3++ clip. Calling the model
     on a batch draws the views, updates the key encoder and returns the losses; in training mode
-    the keys then enter the queue.
+    the keys then enter the queue; where batches accumulate, both once for all of them.
 
     The ablations of the paper are arguments. Table 7: ``positives=()`` (masked prediction),
     ``positives=("intra", "inter"), mask_weight=0`` (contrastive learning) and
@@ -222,6 +222,7 @@ class PCM3(Method):
         self.task_prompts = nn.ModuleDict(
             {task: TaskPrompt(encoder.out_features, encoder.feature_blocks) for task in tasks}
         )
+        self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
         self.info_nce = InfoNCE(temperature)
         self.relational_kl = RelationalKL(student_temperature, teacher_temperature)
         self.masked_mse = MaskedMSE()
@@ -318,6 +319,11 @@ class PCM3(Method):
         assert isinstance(total, Tensor)
         return PCM3Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
 
+    def accumulate(self, batches: int) -> None:
+        """Let so many batches make one step of optimiser, key encoder and queue from now on."""
+        super().accumulate(batches)
+        self._waiting.clear()
+
     def _encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prompted, offsets = zip(*(self._prompt_view(n, v) for n, v in views.items()), strict=True)
         return dict(zip(views, self.encoder.encode_views(prompted, offsets), strict=True))
@@ -368,6 +374,7 @@ class PCM3(Method):
         query = torch.cat([embed(name) for name in self.positives])
         target = torch.cat([mixed_key if name == "inter" else key for name in self.positives])
         anchors = self.queue.anchors
+        similarity = similarities(query, anchors)  # once for both losses
 
         def per_view(prefix: str, losses: Tensor) -> dict[str, Tensor]:
             means = losses.view(len(self.positives), -1).mean(dim=1)
@@ -375,18 +382,21 @@ class PCM3(Method):
 
         terms: dict[str, Tensor] = {}
         if self.info_nce_weight > 0:
-            losses = self.info_nce(query, target, anchors, reduction="none")
+            losses = self.info_nce(query, target, anchors, "none", similarity)
             terms |= per_view("info_nce", losses)
         if self.kl_weight > 0:
-            divergence = self.relational_kl(query, target, anchors, reduction="none")
+            divergence = self.relational_kl(query, target, anchors, "none", similarity)
             terms |= per_view("kl", divergence)
         if self.training:
-            self.queue.enqueue(key)
+            self._waiting.append(key)
+            if len(self._waiting) == self._batches_a_step:
+                self.queue.enqueue(torch.cat(self._waiting))
+                self._waiting.clear()
         return terms
 
     @torch.no_grad()
     def _key_embedding(self, views: Views) -> Tensor:
-        if self.training:
+        if self.training and not self._waiting:  # once for each optimiser step
             self.key_encoder.update(self.encoder)
             self.key_projector.update(self.projector)
         clips, prompt = self._prompt_view("intra", views.key)

@@ -252,7 +252,7 @@ class TrainConfig:
     epochs: int = 451
     """Passes over the training part; 0 writes the untrained encoder."""
     batch_size: int = 128
-    """Sequences a step; an incomplete last batch is dropped."""
+    """Sequences a step on each device; an incomplete last batch is dropped."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     lr: float = 0.02
@@ -277,8 +277,16 @@ class TrainConfig:
     """Batches whose gradients make one optimiser step."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward pass; losses are always float32."""
+    compile: bool = False
+    """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto."""
+    devices: int = 1
+    """Devices of each machine, or processes on a CPU; torchrun says it itself."""
+    nodes: int = 1
+    """Machines, which torchrun or SLURM starts."""
+    sync_norm: bool = False
+    """Whether batch statistics are those of all devices."""
     workers: int = 0
     """Processes that read batches; 0 reads in the main process."""
     seed: int = 0
@@ -295,6 +303,8 @@ class TrainConfig:
             ("epochs", 0),
             ("batch_size", 2),
             ("accumulate", 1),
+            ("devices", 1),
+            ("nodes", 1),
             ("checkpoint_every", 1),
             ("knn_every", 0),
             ("workers", 0),

@@ -25,9 +25,11 @@ from pcm3.evaluation.recognition import check_labels
 from pcm3.hub import Pretrained
 from pcm3.methods import Method
 from pcm3.training.config import Config
+from pcm3.training.costs import count
+from pcm3.training.devices import is_first
 from pcm3.training.run import Run, find_differences
 from pcm3.training.seen import count_seen, describe_seen
-from pcm3.training.trainer import fit
+from pcm3.training.trainer import fit, used_sequences
 
 
 def pretrain(
@@ -59,7 +61,61 @@ def pretrain(
             not fit together, or the weights to start from are of another model, stream, joint
             order or normalization.
     """
+    quiet = quiet or not is_first()
     stores = [stores] if isinstance(stores, Store) else list(stores)
+    data, protocols, parts = _training_data(config, stores)
+    first = stores[0]
+    torch.manual_seed(config.train.seed)
+    model = config.model.build(first.skeleton, data.persons, first.channels)
+    monitor = None
+    if config.train.knn_every:
+        monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
+    settings = json.loads(config.to_json())
+    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
+    if start is not None:
+        there = _load(model, Run(start), config, data)
+        before = there.get("seen")
+        for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
+            seen = count_seen(before or [], store, test) if protocol != "all" else 0
+            if seen and not quiet:
+                print(
+                    f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
+                    f"{store.path} under protocol {protocol}, without labels",
+                    file=sys.stderr,
+                )
+        settings["seen"] = None if before is None else [*before, *settings["seen"]]
+        settings["start"] = Path(start).resolve().name
+    return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
+
+
+def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
+    """What ``pretrain`` would do, without doing it.
+
+    Returns:
+        ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all, ``parameters``,
+        and the multiply-accumulates of a sequence ``forward`` and in a whole ``step``.
+
+    Raises:
+        ValueError: As ``pretrain``.
+    """
+    stores = [stores] if isinstance(stores, Store) else list(stores)
+    data, _, _ = _training_data(config, stores)
+    train = config.train
+    used = used_sequences(len(data), train, train.devices * train.nodes)
+    update = train.batch_size * train.accumulate * train.devices * train.nodes
+    model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
+    return {
+        "sequences": len(data),
+        "epochs": train.epochs,
+        "steps": train.epochs * used // update,
+        **count(model)._asdict(),
+    }
+
+
+def _training_data(
+    config: Config, stores: Sequence[Store]
+) -> tuple[HybridDataset, list[str], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """The training parts as one data set; protocol and parts of each store."""
     check_not_empty("stores", stores)
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
@@ -71,42 +127,17 @@ def pretrain(
         )
     protocols *= len(stores) // len(protocols)
     parts = [split(store, protocol) for store, protocol in zip(stores, protocols, strict=True)]
-    train = [training for training, _ in parts]
-    persons = max(store.persons for store in stores)
-    data = HybridDataset(
-        [
-            SkeletonDataset(
-                store,
-                part,
-                persons=persons,
-                skeleton=stores[0].skeleton,
-                window=None if store.frame_labels is None else 2 * config.model.frames,
-            )
-            for store, part in zip(stores, train, strict=True)
-        ]
-    )
-    first = stores[0]
-    torch.manual_seed(config.train.seed)
-    model = config.model.build(first.skeleton, persons, first.channels)
-    monitor = None
-    if config.train.knn_every:
-        monitor = _knn_monitor(first, train[0], persons, protocols[0], quiet)
-    settings = json.loads(config.to_json())
-    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
-    if start is not None:
-        there = _load(model, Run(start), config, data)
-        before = there.get("seen")
-        for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
-            count = count_seen(before or [], store, test) if protocol != "all" else 0
-            if count and not quiet:
-                print(
-                    f"warning: {start} was trained on {count} of the {len(test)} test sequences of "
-                    f"{store.path} under protocol {protocol}, without labels",
-                    file=sys.stderr,
-                )
-        settings["seen"] = None if before is None else [*before, *settings["seen"]]
-        settings["start"] = Path(start).resolve().name
-    return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
+    datasets = [
+        SkeletonDataset(
+            store,
+            training,
+            persons=max(each.persons for each in stores),
+            skeleton=stores[0].skeleton,
+            window=None if store.frame_labels is None else 2 * config.model.frames,
+        )
+        for store, (training, _) in zip(stores, parts, strict=True)
+    ]
+    return HybridDataset(datasets), protocols, parts
 
 
 _ARCHITECTURE = (

@@ -65,9 +65,9 @@ class ProgressReport:
     ) -> None:
         self._bar.stop()
 
-    def advance(self, figures: str = "") -> None:
-        """One unit is done; ``figures`` stand beside the bar."""
-        self._bar.update(self._task, advance=1, figures=figures)
+    def advance(self, units: int = 1, figures: str = "") -> None:
+        """So many more units are done; ``figures`` stand beside the bar."""
+        self._bar.update(self._task, advance=units, figures=figures)
 
     def advance_to(self, done: int) -> None:
         """So many units are done."""

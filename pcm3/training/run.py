@@ -78,9 +78,8 @@ class Run:
         if not (trained and self.config.exists()):
             self.write_text(self.config, text)
             return
-        # what was seen follows from the rest, and the stores may have moved
-        ignored = {"seen": None}
-        differences = find_differences(self.settings() | ignored, json.loads(text) | ignored)
+        there, here = (_comparable(each) for each in (self.settings(), json.loads(text)))
+        differences = find_differences(there, here)
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
@@ -127,6 +126,17 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that may change when a run goes on.
+
+    What was seen follows from the rest, and the stores may have moved; devices come and go.
+    """
+    kept = {name: value for name, value in settings.items() if name != "seen"}
+    machines = ("accelerator", "devices", "nodes", "workers")
+    kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in machines}
+    return kept
 
 
 def find_differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:

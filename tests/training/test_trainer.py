@@ -248,6 +248,7 @@ def test_accumulation_is_the_mean_of_the_batches_gradients(store: Store, clip_no
     model, views = trained_with_its_views(SkeletonDataset(store), config)
     assert len(views) == 2
     manual = new_model()
+    manual.accumulate(2)
     for half in views:
         (manual.loss(half).total / 2).backward()
     trained = {name: p for name, p in manual.named_parameters() if p.requires_grad}

@@ -1,0 +1,195 @@
+"""Pretraining steps: seconds, share of the device's arithmetic that they reach, and memory.
+
+Every case runs in a process of its own: a large matrix product, steps of the library, and steps of
+a slow and obvious baseline (baseline.py) with the same weights; batches come in as the trainer
+gets them, augmentation is part of a step. What a step reaches is its counted operations (matrix
+products and convolutions) a second, as a share of what the matrix product reaches.
+
+    python benchmarks/step.py                     # the cases for a CPU
+    python benchmarks/step.py --case ntu60-xsub:128 --precision bf16 --accelerator cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from baseline import pcm3_views, slow
+from environment import environment
+
+from pcm3 import NTU25, PCM3
+from pcm3._memory import reuse_memory
+from pcm3.training.compiled import compile_blocks
+from pcm3.training.costs import count
+from pcm3.training.presets import get_preset
+
+CASES = (
+    *("small:64", "small-pp:64", "small-mamp:64"),
+    *("ntu60-xsub:8", "ntu60-xsub:32", "ntu60-xsub-pp:8", "ntu60-xsub-mamp:4"),
+)
+FRAMES = 100  # of a recording; NTU RGB+D's mean is 80
+SEQUENCES = 40_091  # NTU RGB+D 60, cross-subject
+EPOCHS = 450
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--case", nargs="+", default=CASES, help="PRESET:BATCH, several")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--steps", type=int, default=3, help="measured after one to warm up")
+    parser.add_argument("--no-baseline", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.case[0], options.precision[0], options)))
+        return
+    figures = []
+    for case in options.case:
+        for precision in options.precision:
+            command = [sys.executable, __file__, "--one", "--case", case, "--precision", precision]
+            command += ["--accelerator", options.accelerator, "--steps", str(options.steps)]
+            command += ["--no-baseline"] * options.no_baseline + ["--compile"] * options.compile
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            figures.append(json.loads(done.stdout.splitlines()[-1]))
+            print(json.dumps(figures[-1]), flush=True)
+    given = " ".join(sys.argv[1:])
+    result = {
+        "benchmark": "step",
+        "command": f"python benchmarks/step.py {given}".strip(),
+        "data": f"random coordinates, NTU25, two persons, {FRAMES} frames",
+        "cases": figures,
+        "environment": environment() | {"threads": torch.get_num_threads()},
+    }
+    if options.accelerator == "cuda":
+        result["environment"]["device"] = torch.cuda.get_device_name()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / f"step_{options.accelerator}.json"
+    file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one case."""
+    preset, size = case.split(":")
+    batch = int(size)
+    device = torch.device(options.accelerator)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    reuse_memory()  # as training does
+    torch.manual_seed(0)
+    model = get_preset(preset).model.build(NTU25, persons=2).to(device)
+    rate = product_rate(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    clips = torch.randn(batch, 3, FRAMES, 25, 2, device=device)
+    lengths = torch.full((batch,), FRAMES, device=device)
+
+    def timed(step: Callable[[], None]) -> dict[str, float]:
+        seconds = repeat(step, options.steps, device)
+        return {
+            "seconds": round(seconds, 4),
+            "samples_per_second": round(batch / seconds, 1),
+            "peak_memory_mb": peak_memory(device),
+        }
+
+    twin = slow(model)
+    step = training_step(model, device, precision)
+    library = timed(lambda: step(model, clips, lengths))
+    costs = count(model)  # after the step, for it takes memory of its own
+    library["utilisation"] = round(2 * costs.step * batch / library["seconds"] / rate, 4)
+    result: dict[str, Any] = {
+        "case": case,
+        "precision": precision,
+        "parameters": costs.parameters,
+        "gmac_per_sample_forward": round(costs.forward / 1e9, 3),
+        "gmac_per_sample_step": round(costs.step / 1e9, 3),
+        "matrix_product_gflops": round(rate / 1e9, 1),
+        "library": library,
+    }
+    if preset.startswith("ntu60") and batch == 128:
+        steps = SEQUENCES // batch * EPOCHS
+        result["hours_for_450_epochs"] = round(result["library"]["seconds"] * steps / 3600, 2)
+    if options.compile:
+        compile_blocks(model)
+        result["compiled"] = timed(lambda: step(model, clips, lengths))
+    if not options.no_baseline:
+        slow_step = training_step(twin, device, precision)
+        if isinstance(twin, PCM3):
+            arrays, rng = (clips.cpu().numpy(), lengths.cpu().numpy()), np.random.default_rng(0)
+            twin.make_views = lambda *_: to(device, pcm3_views(twin, *arrays, rng))
+        result["baseline"] = timed(lambda: slow_step(twin, clips, lengths))
+        ratio = result["baseline"]["seconds"] / result["library"]["seconds"]
+        result["times_as_fast"] = round(ratio, 2)
+    return result
+
+
+def training_step(
+    model: torch.nn.Module, device: torch.device, precision: str
+) -> Callable[..., None]:
+    """What a trainer does with a batch that has arrived."""
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+
+    def step(called: torch.nn.Module, clips: torch.Tensor, lengths: torch.Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            total = called(clips, lengths).total
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def to(device: torch.device, views: Any) -> Any:
+    """Views on another device."""
+    if isinstance(views, torch.Tensor):
+        return views.to(device)
+    if isinstance(views, dict):
+        return {name: to(device, value) for name, value in views.items()}
+    if isinstance(views, tuple):
+        return type(views)(*(to(device, value) for value in views))
+    if views is None:
+        return None
+    return type(views)(**{name: to(device, value) for name, value in vars(views).items()})
+
+
+def repeat(step: Callable[[], None], times: int, device: torch.device) -> float:
+    """Median seconds after one call to warm up."""
+    seconds = []
+    for _ in range(times + 1):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product, two for each multiply-accumulate."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / repeat(lambda: torch.mm(a, b), 10, device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Megabytes so far; on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Several devices: how processes start, agree, and normalise as one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities import rank_zero_only
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pcm3.training.config import TrainConfig
+
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Start a process for each device, or join those that ``torchrun`` or SLURM started.
+
+    Raises:
+        ValueError: If there is no such accelerator, or there are fewer devices.
+    """
+    devices, nodes = config.devices, config.nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun was told how many there are
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy: DDPStrategy | Literal["auto"] = "auto"
+    if devices * nodes > 1:
+        # a loss may leave parameters out, but always the same ones
+        strategy = DDPStrategy(static_graph=True)
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision=_PRECISION[config.precision],
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"accelerator {config.accelerator!r}: {error}") from None
+    fabric.launch()
+    return fabric
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; every process gets the gradients of all."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _total(value: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    return total
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation by the statistics of all processes' batches; on any device.
+
+    Every process must hold as many samples. ``torch.nn.SyncBatchNorm`` needs a GPU.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(N, C, ...)``."""
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(input)
+        world = dist.get_world_size()
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        others = [axis for axis in range(input.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        mean = _total(values.mean(others)) / world
+        centred = values - mean.view(shape)
+        variance = _total(centred.square().mean(others)) / world
+        with torch.no_grad():
+            if self.track_running_stats:
+                assert self.running_mean is not None
+                assert self.running_var is not None
+                assert self.num_batches_tracked is not None
+                self.num_batches_tracked += 1
+                count = world * input.numel() / input.shape[1]
+                share = self.momentum or 1 / self.num_batches_tracked
+                self.running_mean.lerp_(mean, share)
+                self.running_var.lerp_(variance * count / (count - 1), share)
+        normal = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        result: Tensor = normal.to(input.dtype)
+        return result
+
+
+def synchronize_norms(model: nn.Module) -> None:
+    """Let every batch normalisation of a model see all processes' batches, in place."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _BatchNorm):
+                twin = SyncBatchNorm(
+                    child.num_features,
+                    child.eps,
+                    child.momentum,
+                    child.affine,
+                    child.track_running_stats,
+                )
+                twin._parameters, twin._buffers = child._parameters, child._buffers
+                twin.training = child.training
+                setattr(parent, name, twin)
