@@ -93,7 +93,20 @@ def pcm3_views(
     mask = topology_mask(np.stack(source), model.skeleton, rng)
     stacked = [torch.from_numpy(np.stack(views)) for views in (intra, key, source)]
     offsets = model._draw_offsets(torch.device("cpu"), None)
-    return Views(*stacked, mixed, torch.from_numpy(mask), offsets)
+    clip = None
+    if "clip" in model.positives:
+        clip = torch.from_numpy(np.stack([short_clip(view, rng) for view in key]))
+    return Views(*stacked, mixed, torch.from_numpy(mask), offsets, clip)
+
+
+def short_clip(clip: Array, rng: np.random.Generator) -> Array:
+    """A clip ``(C, T, V, M)`` with zeros outside a quarter to a half of its frames."""
+    frames = clip.shape[1]
+    kept = round(frames * rng.uniform(0.25, 0.5))
+    start = int(rng.integers(0, frames - kept, endpoint=True))
+    result = np.zeros_like(clip)
+    result[:, start : start + kept] = clip[:, start : start + kept]
+    return result
 
 
 def crop_resize(clip: Array, start: int, length: int, size: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +87,15 @@ def test_views_of_the_baseline_are_views(baseline: Any) -> None:
     from_partner = (inter.clips == views.intra[partner]) & (inter.clips != views.intra)
     share = from_partner[:, 0, :, :, 0].float().mean(dim=(1, 2))
     torch.testing.assert_close(share, inter.lam, rtol=0, atol=0.05)
+    assert torch.isfinite(model.loss(views).total)
+
+
+def test_the_clip_view_of_the_baseline(baseline: Any) -> None:
+    plus = replace(MODELS["pcm3"], positives=("intra", "inter", "mask", "predict", "clip"))
+    model = plus.build(NTU25, persons=2)
+    clips = np.random.default_rng(0).normal(size=(5, 3, 70, 25, 2)).astype(np.float32)
+    views = baseline.pcm3_views(model, clips, np.full(5, 70), np.random.default_rng(1))
+    kept = (views.clip != 0).any(dim=4).any(dim=3).any(dim=1)
+    assert set(kept.sum(dim=1).tolist()) <= set(range(6, 13))  # of 24 frames
+    assert torch.equal(views.clip, views.key * kept[:, None, :, None, None])
     assert torch.isfinite(model.loss(views).total)
