@@ -94,8 +94,11 @@ def draw(points: dict[str, list[dict[str, Any]]], file: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415
 
-    figure, axes = plt.subplots(2, len(points), figsize=(11, 5), sharex="col", layout="tight")
+    figure, axes = plt.subplots(
+        2, len(points), figsize=(11, 5), sharex="col", sharey="row", layout="tight"
+    )
     for column, (name, measured) in enumerate(points.items()):
         values = [each[name] for each in measured]
         base = next(each for each in measured if each[name] == BASE[name])
@@ -114,8 +117,10 @@ def draw(points: dict[str, list[dict[str, Any]]], file: Path) -> None:
         memory.loglog(values, line, "--", label=label)
         memory.set_xlabel(name)
         memory.set_xticks(values, [str(value) for value in values])
-        memory.minorticks_off()
         for axis in (seconds, memory):
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
             axis.legend(fontsize=7)
     axes[0, 0].set_ylabel("seconds a step")
     axes[1, 0].set_ylabel("MB")

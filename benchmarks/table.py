@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "training.md")
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
     "nw_ucla": "NW-UCLA, cross-view",
@@ -147,6 +147,19 @@ def naive(dataset: str, task: str, metric: str) -> str:
     return f"{100 * majority[dataset]:.1f}" if known else ""
 
 
+def steps() -> list[str]:
+    """Training steps on a CPU."""
+    rows = ["| Preset | Batch | G multiply-accumulates forward | Seconds | Share | Baseline |"]
+    rows += ["| --- | --- | --- | --- | --- | --- |"]
+    for case in json.loads((RESULTS / "step_cpu.json").read_text())["cases"]:
+        preset, batch = case["case"].split(":")
+        library, cost = case["library"], case["gmac_per_sample_forward"]
+        cells = [f"`{preset}`", batch, f"{cost:#.3g}", f"{library['seconds']:.2f}"]
+        cells += [f"{library['utilisation']:.0%}", f"{case['times_as_fast']:.1f} times as long"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def gradients() -> list[str]:
     """Mean gradient norms of prompts in either position."""
     rows = ["| Domain prompts | of domain prompts | of task prompts | of the input normalisation |"]
@@ -163,7 +176,7 @@ def filled(page: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match[1]
-        special = {"gradients": gradients, "downstream": downstream}
+        special = {"gradients": gradients, "downstream": downstream, "steps": steps}
         rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])
 
