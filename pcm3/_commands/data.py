@@ -1,0 +1,143 @@
+"""Commands on recordings and stores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pcm3._commands.options import finish, parse
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What only some formats know; see the documentation of each."""
+
+    ignore: Path | None = None
+    """ntu: file that names the samples to leave out, one a line."""
+    edition: Literal[60, 120] | None = None
+    """ntu: 60 reads only the actions of NTU RGB+D 60."""
+    untrimmed: bool = False
+    """pku: whole videos with a class for every frame, for detection."""
+    phase: Literal[1, 2] | None = None
+    """pku: which phase, where the folder holds both."""
+    skeleton: str | None = None
+    """folder: name of the joint layout, coco17 say, instead of a skeleton.json."""
+    fps: float | None = None
+    """folder: frames per second."""
+    unit: str | None = None
+    """folder: unit of the coordinates."""
+    unit_scale: float | None = None
+    """bvh: metres in one of the file's units; 0.01 by default."""
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not left at their default."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) != each.default
+        }
+
+
+def prepare_command(arguments: Sequence[str]) -> None:
+    """Raw files to a store: one folder that training and evaluation read."""
+    from tyro.conf import OmitArgPrefixes, Positional, arg  # noqa: PLC0415
+
+    from pcm3.data.normalize import Normalization  # noqa: PLC0415
+    from pcm3.data.prepare import prepare  # noqa: PLC0415
+    from pcm3.data.readers import Format  # noqa: PLC0415
+    from pcm3.data.report import describe  # noqa: PLC0415
+    from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
+    from pcm3.training.progress import ProgressReport  # noqa: PLC0415
+
+    def options(
+        format: Positional[Format | Literal["auto"]],
+        source: Annotated[Path, Positional, arg(metavar="SOURCE")],
+        store: Annotated[Path, Positional, arg(metavar="STORE")],
+        normalization: Normalization = "center",
+        duplicate_single: bool = False,
+        persons: int | None = None,
+        dtype: StoreDtype = "float32",
+        min_frames: int = 1,
+        skip_bad: bool = False,
+        workers: int | None = None,
+        overwrite: bool = False,
+        reader: OmitArgPrefixes[ReaderOptions] = ReaderOptions(),
+        json: bool = False,
+    ) -> None:
+        """Read recordings and write a store; the same command again continues a stopped one.
+
+        Args:
+            format: What the files are; auto, or leaving it out, finds it out from the path.
+            source: The file or folder to read.
+            store: The folder to write; appears only when it is complete.
+            normalization: Recipe for the coordinates; center subtracts the first person's centre
+                joint frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
+                recordings from several cameras need; sgn (MAMP) moves each recording once.
+            duplicate_single: Of sgn: a lone person is there twice, as in the published NTU-120.
+            persons: Persons that a sequence has room for; by default what the format has.
+            dtype: Type of the stored coordinates; float16 takes half the room.
+            min_frames: Drop shorter sequences.
+            skip_bad: Count files that do not hold what they should instead of stopping.
+            workers: Processes that read; one for each core by default.
+            overwrite: Replace a store that is there.
+            reader: What only some formats know.
+            json: Print the report as JSON on the last line.
+        """
+        bar: list[ProgressReport] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bar:
+                bar.append(ProgressReport("prepare", total).__enter__())
+            bar[0].advance_to(done)
+
+        try:
+            report = prepare(
+                source,
+                store,
+                format=None if format == "auto" else format,
+                normalization=normalization,
+                duplicate_single=duplicate_single,
+                persons=persons,
+                dtype=dtype,
+                min_frames=min_frames,
+                skip_bad=skip_bad,
+                workers=workers,
+                overwrite=overwrite,
+                progress=progress,
+                **reader.given(),
+            )
+        finally:
+            if bar:
+                bar[0].__exit__(None, None, None)
+        counts = {key: report[key] for key in ("units", "read", "kept")}
+        counts |= {key: len(report[key]) for key in ("dropped", "bad")}
+        finish("prepare", counts, json, describe(Store(store)), report=report)
+
+    first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    is_path = Path(first).name != first or Path(first).exists()
+    if first and first not in get_args(Format) and is_path:
+        arguments = ["auto", *arguments]
+    parse(options, "prepare", arguments)
+
+
+def show_command(arguments: Sequence[str]) -> None:
+    """What a store holds, and what was left out of it."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.data.report import describe, read_report  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+
+    def options(
+        store: Annotated[Path, Positional, arg(metavar="STORE")], json: bool = False
+    ) -> None:
+        """Describe a store.
+
+        Args:
+            store: The store.
+            json: Print the summary as JSON on the last line.
+        """
+        opened = Store(store)
+        say = describe(opened)
+        finish("show", opened.summary(), json, say, report=read_report(opened))
+
+    parse(options, "show", arguments)

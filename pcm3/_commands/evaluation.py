@@ -1,0 +1,220 @@
+"""Commands on runs."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pcm3._commands.options import finish, meant, parse
+
+_ALSO_CALLED = {
+    "recognition": "linear",
+    "retrieval": "knn",
+    "transfer": "finetune, with another store as --data",
+}
+"""What the field calls tasks that have other names here."""
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """Evaluate an encoder on a downstream task, or on all that the data support."""
+    import tyro  # noqa: PLC0415
+
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.runs import (  # noqa: PLC0415
+        evaluate_all,
+        evaluate_runs,
+        headline,
+        write_result,
+    )
+    from pcm3.evaluation.tasks import TASKS  # noqa: PLC0415
+
+    task = arguments[0] if arguments else "--help"
+    if task in ("-h", "--help"):
+        lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
+        print(
+            "\n".join(
+                [
+                    "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
+                    *lines,
+                    f"  {'all':<12}Every task that the store supports, with its default settings.",
+                    "\npcm3 evaluate TASK --help lists the options of a task.",
+                ]
+            )
+        )
+        return
+    if task not in (*TASKS, "all"):
+        raise ValueError(
+            f"expected a task among {', '.join(TASKS)}, all; got {task!r}"
+            + meant(task, (*TASKS, "all"), _ALSO_CALLED)
+        )
+    several = task == "linear"
+    run_type: Any = tuple[Path, ...] if several else Path
+
+    @dataclass
+    class Options:
+        run: Annotated[
+            run_type,
+            tyro.conf.arg(
+                help="The run folder, where the result is kept, or a file that save_encoder wrote."
+                + (" Several: their classifiers' scores are added." if several else "")
+            ),
+        ]
+        data: Annotated[Path, tyro.conf.arg(help="The store.")]
+        protocol: Annotated[
+            str | None,
+            tyro.conf.arg(
+                help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
+                "one that the run was trained under."
+            ),
+        ] = None
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
+
+    if task == "all":
+        Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
+        options = parse(Options, "evaluate all", arguments[1:])
+        results = evaluate_all([options.run], Store(options.data), options.protocol)
+        metrics = {name: each["metrics"] for name, each in results.items()}
+        finish("evaluate all", metrics, options.json)
+        return
+
+    settings_type: Any = TASKS[task].settings
+
+    @dataclass
+    class TaskOptions(Options):
+        settings: Annotated[settings_type, tyro.conf.arg(name="")] = field(
+            default_factory=settings_type
+        )
+
+    @dataclass
+    class FusionOptions(TaskOptions):
+        weights: Annotated[
+            tuple[float, ...] | None,
+            tyro.conf.arg(help="Of several runs' scores; equal by default."),
+        ] = None
+
+    kind = FusionOptions if several else TaskOptions
+    kind.__doc__ = TASKS[task].about
+    options = parse(kind, f"evaluate {task}", arguments[1:])
+    runs = options.run if several else (options.run,)
+    store, weights = Store(options.data), getattr(options, "weights", None)
+    result = evaluate_runs(task, runs, store, options.protocol, options.settings, weights)
+    for path, about in zip(runs, result["runs"], strict=True):
+        if about["test_sequences_seen"]:
+            print(
+                f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
+                f"labels, on {about['test_sequences_seen']} of the {result['test_sequences']} "
+                "test sequences",
+                file=sys.stderr,
+            )
+    say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
+    for note in result["notes"]:
+        print(f"pcm3: note: {note}", file=sys.stderr)
+    file = write_result(task, runs, result, options.settings, weights)
+    say += f"  ({file})" if file else ""
+    if len(runs) > 1:
+        each = zip(runs, result["runs"], result["weights"], strict=True)
+        lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
+        say = "\n".join([*lines, say])
+    rest = {key: result[key] for key in ("protocol", "weights", "runs")}
+    finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
+
+
+def features_command(arguments: Sequence[str]) -> None:
+    """Write a run's features of every sequence of a store to one .npz file."""
+    import numpy as np  # noqa: PLC0415
+
+    from pcm3._files import replacing  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
+    from pcm3.hub import load_encoder  # noqa: PLC0415
+
+    def options(run: Path, data: Path, out: Path, json: bool = False) -> None:
+        """Compute features (N, D) and write them with labels and the store's columns.
+
+        Args:
+            run: The run folder, or a file that save_encoder wrote.
+            data: The store.
+            out: The .npz file to write.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix != ".npz":
+            raise ValueError(f"expected --out FILE.npz, got {out}")
+        store = Store(data)
+        pretrained = load_encoder(run)
+        features = extract_features(pretrained, dataset_for(pretrained, store))
+        arrays: dict[str, Any] = dict(store.columns)
+        arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
+        arrays["names"] = np.array(store.names)
+        with replacing(out) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        shape = tuple(features.values.shape)
+        finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))
+
+    parse(options, "features", arguments)
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a run's encoder as a file that runs without pcm3."""
+    from pcm3.export import export_onnx, export_program  # noqa: PLC0415
+    from pcm3.hub import load_encoder  # noqa: PLC0415
+
+    writers = {".pt2": export_program, ".onnx": export_onnx}
+
+    def options(run: Path, out: Path, frames: int | None = None, json: bool = False) -> None:
+        """Write the encoder as FILE.pt2 for PyTorch or FILE.onnx for other runtimes, and check it.
+
+        Its input is clips (N, C, T, V, M), normalised and of the encoder's stream; its outputs are
+        frame features (N, T', D) and sequence features (N, D).
+
+        Args:
+            run: The run folder, or a file that save_encoder wrote.
+            out: The .pt2 or .onnx file to write.
+            frames: T, fixed in the file; by default what the run was trained on.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix not in writers:
+            raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
+        pretrained = load_encoder(run)
+        encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
+        deviation = writers[out.suffix](encoder, out, length)
+        clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
+        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"
+        finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
+
+    parse(options, "export", arguments)
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """One table and one page with pictures of the results of many runs."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.evaluation.report import write_report  # noqa: PLC0415
+
+    def options(
+        runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")],
+        out: Path = Path("report"),
+        json: bool = False,
+    ) -> None:
+        """Put results side by side; runs that differ in the seed alone share a column.
+
+        Args:
+            runs: Run folders with results of pcm3 evaluate.
+            out: Folder for report.html, report.md and report.json.
+            json: Print the figures as JSON on the last line.
+        """
+        report = write_report(runs, out)
+        metrics: dict[str, dict[str, float]] = {}
+        for row in report.rows:
+            name = " ".join(part for part in row[:5] if part)
+            for column, cell in row.cells.items():
+                metrics.setdefault(column, {})[name] = cell.mean
+        headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
+        say = f"{headlines}\n{report.page}"
+        finish("report", metrics, json, say, out=str(out))
+
+    parse(options, "report", arguments)
