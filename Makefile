@@ -23,9 +23,9 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-# What a CPU measures in half an hour, into benchmarks/results; best on a machine that is idle.
+# What a CPU measures in an hour, into benchmarks/results; best on a machine that is idle.
 bench: $(STAMP)
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/step.py --precision fp32 bf16
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/growth.py

@@ -1,11 +1,13 @@
 """Pretraining steps: seconds, share of the device's arithmetic that they reach, and memory.
 
 Every case runs in a process of its own: a large matrix product, steps of the library, and steps of
-a slow and obvious baseline (baseline.py) with the same weights; batches come in as the trainer
-gets them, augmentation is part of a step. What a step reaches is its counted operations (matrix
-products and convolutions) a second, as a share of what the matrix product reaches.
+a slow and obvious baseline (baseline.py) with the same weights, always in fp32; batches come in as
+the trainer gets them, augmentation is part of a step. What a step reaches is its counted operations
+(matrix products and convolutions) a second, as a share of what the matrix product reaches in the
+same precision. In cases of MAMP that end in ":absent" four of five samples have no second person,
+as in NTU RGB+D, whom the library leaves out (--model.skip-absent) and the baseline does not.
 
-    python benchmarks/step.py                     # the cases for a CPU
+    python benchmarks/step.py --precision fp32 bf16         # the cases for a CPU
     python benchmarks/step.py --case ntu60-xsub:128 --precision bf16 --accelerator cuda
 """
 
@@ -27,15 +29,17 @@ import torch
 from baseline import pcm3_views, slow
 from environment import environment
 
-from pcm3 import NTU25, PCM3
+from pcm3 import MAMP, NTU25, PCM3
 from pcm3._memory import reuse_memory
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.costs import count
+from pcm3.training.devices import allow_tf32
 from pcm3.training.presets import get_preset
 
 CASES = (
     *("small:64", "small-pp:64", "small-mamp:64"),
     *("ntu60-xsub:8", "ntu60-xsub:32", "ntu60-xsub-pp:8", "ntu60-xsub-mamp:4"),
+    "ntu60-xsub-mamp:5:absent",
 )
 FRAMES = 100  # of a recording; NTU RGB+D's mean is 80
 SEQUENCES = 40_091  # NTU RGB+D 60, cross-subject
@@ -47,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--case", nargs="+", default=CASES, help="PRESET:BATCH, several")
+    parser.add_argument(
+        "--case", nargs="+", default=CASES, help="PRESET:BATCH or PRESET:BATCH:absent, several"
+    )
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=3, help="measured after one to warm up")
@@ -85,15 +91,16 @@ def main() -> None:
 
 def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """All figures of one case."""
-    preset, size = case.split(":")
+    preset, size, *absent = case.split(":")
     batch = int(size)
     device = torch.device(options.accelerator)
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    allow_tf32(precision == "tf32")
     reuse_memory()  # as training does
     torch.manual_seed(0)
     model = get_preset(preset).model.build(NTU25, persons=2).to(device)
     rate = product_rate(device, torch.bfloat16 if precision == "bf16" else torch.float32)
     clips = torch.randn(batch, 3, FRAMES, 25, 2, device=device)
+    clips[: batch * 4 // 5, ..., 1] *= not absent
     lengths = torch.full((batch,), FRAMES, device=device)
 
     def timed(step: Callable[[], None]) -> dict[str, float]:
@@ -105,10 +112,14 @@ def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str,
         }
 
     twin = slow(model)
+    if absent:
+        assert isinstance(model, MAMP)
+        model.skip_absent = True
     step = training_step(model, device, precision)
     library = timed(lambda: step(model, clips, lengths))
     costs = count(model)  # after the step, for it takes memory of its own
-    library["utilisation"] = round(2 * costs.step * batch / library["seconds"] / rate, 4)
+    if not absent:  # otherwise it takes fewer operations than are counted
+        library["utilisation"] = round(2 * costs.step * batch / library["seconds"] / rate, 4)
     result: dict[str, Any] = {
         "case": case,
         "precision": precision,
@@ -125,7 +136,8 @@ def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str,
         compile_blocks(model)
         result["compiled"] = timed(lambda: step(model, clips, lengths))
     if not options.no_baseline:
-        slow_step = training_step(twin, device, precision)
+        allow_tf32(False)
+        slow_step = training_step(twin, device, "fp32")
         if isinstance(twin, PCM3):
             arrays, rng = (clips.cpu().numpy(), lengths.cpu().numpy()), np.random.default_rng(0)
             twin.make_views = lambda *_: to(device, pcm3_views(twin, *arrays, rng))

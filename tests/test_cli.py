@@ -1011,7 +1011,9 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     batch = int(SMALL[SMALL.index("--train.batch-size") + 1])
     assert (planned["sequences"], planned["epochs"]) == (count, 7)
     assert planned["steps"] == 7 * (count // batch)
-    assert said.startswith(f"{count} training sequences, 7 epochs, {planned['steps']} steps")
+    steps = planned["steps"]
+    assert said.startswith(f"{count} training sequences, 7 epochs, {steps} steps of {batch}\n")
+    assert said.endswith(f", {steps * batch * planned['step'] / 1e15:.3g} P in all\n")
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
     assert not (tmp_path / "run").exists()
     assert main(command[:-1]) == 0

@@ -132,10 +132,10 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
 
 def _describe_plan(planned: dict[str, float]) -> str:
-    total = planned["step"] * planned["sequences"] * planned["epochs"]
+    total = planned["step"] * planned["batch"] * planned["steps"]
     return (
         f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
-        f"{planned['steps']:,} steps\n"
+        f"{planned['steps']:,} steps of {planned['batch']:,}\n"
         f"{planned['parameters'] / 1e6:.2f} M parameters\n"
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
         f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all"

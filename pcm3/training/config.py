@@ -275,8 +275,8 @@ class TrainConfig:
     """Largest norm of the whole gradient; 0 does not clip."""
     accumulate: int = 1
     """Batches whose gradients make one optimiser step."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass; losses are always float32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass, with losses in float32. tf32 drops bits of products on GPUs only."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
     accelerator: str = "auto"

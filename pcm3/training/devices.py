@@ -17,6 +17,7 @@ from pcm3.training.config import TrainConfig
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
+    "tf32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
@@ -47,7 +48,17 @@ def launch(config: TrainConfig) -> Fabric:
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator {config.accelerator!r}: {error}") from None
     fabric.launch()
+    allow_tf32(config.precision == "tf32")
     return fabric
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may round the factors of float32 products to 10 bits, for speed.
+
+    PyTorch by itself lets recurrent layers and convolutions do so and nothing else.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def is_first() -> bool:

@@ -92,8 +92,9 @@ def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
     """What ``pretrain`` would do, without doing it.
 
     Returns:
-        ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all, ``parameters``,
-        and the multiply-accumulates of a sequence ``forward`` and in a whole ``step``.
+        ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all of ``batch``
+        sequences each, ``parameters``, and the multiply-accumulates of a sequence ``forward`` and
+        in a whole ``step``.
 
     Raises:
         ValueError: As ``pretrain``.
@@ -102,12 +103,13 @@ def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
     data, _, _ = _training_data(config, stores)
     train = config.train
     used = used_sequences(len(data), train, train.devices * train.nodes)
-    update = train.batch_size * train.accumulate * train.devices * train.nodes
+    batch = train.batch_size * train.accumulate * train.devices * train.nodes
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
     return {
         "sequences": len(data),
         "epochs": train.epochs,
-        "steps": train.epochs * used // update,
+        "steps": train.epochs * used // batch,
+        "batch": batch,
         **count(model)._asdict(),
     }
 

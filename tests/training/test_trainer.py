@@ -26,7 +26,7 @@ from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
 from pcm3.training.trainer import Interrupted, fit, learning_rate
@@ -504,3 +504,21 @@ def test_pretraining_needs_no_labels(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(records) == 1
     assert "knn" not in records[0]
     assert "no nearest-neighbour checks during training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["pcm3", "mamp"])
+def test_half_precision_trains_float32_parameters_to_nearly_the_same(
+    store: Store, method: str
+) -> None:
+    config = MAMPConfig(frames=16, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8)
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        model = (MODEL if method == "pcm3" else config).build(NTU25, persons=1)
+        train = replace(TRAIN, precision=precision, optimizer="sgd")
+        ends[precision] = fit(model, SkeletonDataset(store), train, quiet=True)[-1]
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert ends["fp32"]["total"] != ends["bf16"]["total"]
+    for name in ends["fp32"]:
+        if name != "samples_per_second":
+            assert ends["bf16"][name] == pytest.approx(ends["fp32"][name], rel=0.03), name
