@@ -29,7 +29,14 @@ ROWS = {
         "mamp": "MAMP",
         "mae": "MAE (MAMP with coordinates)",
     },
-    "encoders": {"gru": "GRU", "stgcn": "graph convolution", "transformer": "transformer"},
+    "encoders": {
+        "random": "GRU, untrained",
+        "pcm3": "GRU",
+        "stgcn_random": "graph convolution, untrained",
+        "stgcn": "graph convolution",
+        "transformer_random": "transformer, untrained",
+        "transformer": "transformer",
+    },
     "streams": {
         "pcm3": "joint",
         "bone": "bone",
