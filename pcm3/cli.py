@@ -14,6 +14,7 @@ from pcm3._commands.evaluation import (
 from pcm3._commands.options import meant
 from pcm3._commands.training import demo_command, pretrain_command
 from pcm3._version import __version__
+from pcm3.errors import is_out_of_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, OSError, ImportError) as error:
-        if debug:
+    except Exception as error:
+        explained = _explain(error)
+        if debug or explained is None:
             raise
-        print(f"pcm3: error: {_explain(error)}", file=sys.stderr)
+        print(f"pcm3: error: {explained}", file=sys.stderr)
         return 2
     return 0
 
@@ -52,12 +54,17 @@ def _dispatch(arguments: Sequence[str]) -> None:
         )
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception) -> str | None:
+    """The line for an error that users may run into; None for one that is our mistake."""
     if isinstance(error, ModuleNotFoundError):
         return f"this command needs {error.name}; install it with pip install 'pcm3[train]'"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
-    return str(error)
+    if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
+        return str(error) or "out of memory"
+    if is_out_of_memory(error):
+        return "out of memory; a lower batch size takes less"
+    return None
 
 
 def _overview() -> str:

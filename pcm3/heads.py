@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pcm3._checks import check_tensor
+from pcm3._recurrence import recur
 
 
 class Projector(nn.Sequential):
@@ -73,7 +74,7 @@ class MaskedMotionDecoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Predict clips ``(N, C, T, V, M)`` from frame features ``(N, T, D)``."""
         adapted = self.adapter(rearrange(frames, "n t d -> (n t) d"))
-        states, _ = self.gru(rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
+        states = recur(self.gru, rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
         predicted: Tensor = self.output(states)
         return rearrange(predicted, "n t (v c m) -> n c t v m", **self.frame)
 

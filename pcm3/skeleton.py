@@ -365,6 +365,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     import torch  # noqa: PLC0415 - layouts are read by processes that have no other use for it
 
     from pcm3._checks import check_tensor  # noqa: PLC0415
+    from pcm3._indices import index_tensor  # noqa: PLC0415
 
     check_tensor("clips", clips)
     batch_or_clip = clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
@@ -378,8 +379,8 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
         return clips
     if stream == "bone":
         own = range(len(skeleton))
-        parents = [p if p >= 0 else j for j, p in zip(own, skeleton.parents, strict=True)]
-        return clips - clips.index_select(-2, torch.tensor(parents, device=clips.device))
+        parents = tuple(p if p >= 0 else j for j, p in zip(own, skeleton.parents, strict=True))
+        return clips - clips.index_select(-2, index_tensor(parents, clips.device))
     if stream == "motion":
         return torch.cat([clips.diff(dim=-3), torch.zeros_like(clips[..., :1, :, :])], dim=-3)
     raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")

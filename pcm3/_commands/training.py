@@ -118,7 +118,12 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         planned = plan(config, stores)
         finish("pretrain", planned, options.json, _describe_plan(planned))
         return
-    records = pretrain(config, stores, options.out, start=options.start)
+    try:
+        records = pretrain(config, stores, options.out, start=options.start)
+    except KeyboardInterrupt:
+        if is_first():
+            raise
+        raise SystemExit(130) from None  # the first process says it for all
     last = records[-1] if records else {"epoch": 0}
     if not is_first():
         return

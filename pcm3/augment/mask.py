@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pcm3._checks import check_positive
+from pcm3._indices import index_tensor
 from pcm3.augment._checks import check_share
 from pcm3.augment._draw import Draw, Transform, share_of
 from pcm3.augment.functional import motion_aware_mask, patch_count
@@ -73,7 +74,7 @@ class TopologyMask(Transform):
         parts = len(self.skeleton.parts)
         count = share_of(parts, self.ratio)
         chosen = draw.subset(_clip_count(clips, self.clip_length), parts, count=count)
-        joints = chosen[..., self._part_of.to(clips.device)]
+        joints = chosen[..., index_tensor(self._part_of, clips.device)]
         return _spread(joints, clips, self.clip_length, self.persons)
 
 
@@ -187,12 +188,10 @@ class MotionAwareMask(Transform):
         return motion_aware_mask(clips, uniform, visible, self.temperature, self.patch)
 
 
-def part_of_joint(skeleton: Skeleton) -> Tensor:
-    """Index of the part of every joint, ``(V,)``."""
-    part_of = torch.empty(len(skeleton), dtype=torch.long)
-    for index, joints in enumerate(skeleton.parts.values()):
-        part_of[list(joints)] = index
-    return part_of
+def part_of_joint(skeleton: Skeleton) -> tuple[int, ...]:
+    """Index of the part of every joint."""
+    part_of = {j: index for index, part in enumerate(skeleton.parts.values()) for j in part}
+    return tuple(part_of[joint] for joint in range(len(skeleton)))
 
 
 def _clip_count(clips: Tensor, clip_length: int) -> int:
@@ -204,9 +203,8 @@ def _spread(joints: Tensor, clips: Tensor, clip_length: int, persons: tuple[int,
     frames, total = clips.shape[2], clips.shape[4]
     if max(persons) >= total:
         raise ValueError(f"expected clips with persons {persons}, got M={total}")
-    shown = torch.zeros(total, dtype=torch.bool, device=clips.device)
-    for person in persons:
-        shown[person] = True
+    everybody = torch.arange(total, device=clips.device)
+    shown = (everybody[:, None] == index_tensor(persons, clips.device)).any(dim=1)
     return joints.repeat_interleave(clip_length, dim=1)[:, :frames, :, None] & shown
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from pcm3._checks import check_clips, check_positive
+from pcm3._indices import index_tensor
 from pcm3.augment import functional
 from pcm3.augment._checks import check_probabilities, check_range
 from pcm3.augment._draw import Described, Draw, select
@@ -113,7 +114,7 @@ class CutMix(_Mix):
         frames = clips.shape[2]
         count = draw.integers(*self.parts)
         chosen = draw.subset(len(self.skeleton.parts), count=count)
-        joints = chosen[:, self._part_of.to(clips.device)]
+        joints = chosen[:, index_tensor(self._part_of, clips.device)]
         cells = draw.integers(*self.extent)
         first = draw.integers(0, self.grid - cells)
         start, stop = (

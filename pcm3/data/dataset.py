@@ -64,6 +64,10 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """The items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
+    def describe(self, indices: Sequence[int]) -> str:
+        """Which recordings the items with these indices are, in words."""
+        return f"items {', '.join(map(str, indices))} of the data set"
+
 
 class SkeletonDataset(ClipDataset):
     """Sequences of a store as clips, whole and unaugmented.
@@ -167,6 +171,11 @@ class SkeletonDataset(ClipDataset):
             torch.from_numpy(self.labels[wanted]),
             torch.from_numpy(wanted),
         )
+
+    def describe(self, indices: Sequence[int]) -> str:
+        """Which sequences of the store the items with these indices are, in words."""
+        sequences = self.indices[list(indices)].tolist()
+        return f"sequences {', '.join(map(str, sequences))} of {self.store.path}"
 
 
 def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
@@ -299,6 +308,9 @@ class HybridDataset(ClipDataset):
             if len(rows) == 0:
                 continue
             part = each.batch((wanted[rows] - (self._ends[number] - len(each))).tolist()).clips
+            if len(rows) == len(wanted):
+                clips = part
+                break
             if clips is None:
                 size = (part.shape[1], int(lengths.max()), *part.shape[3:])
                 clips = part.new_zeros(len(wanted), *size)
@@ -306,6 +318,16 @@ class HybridDataset(ClipDataset):
         assert clips is not None
         labels = torch.from_numpy(self.labels[wanted])
         return Batch(clips, lengths, labels, torch.from_numpy(wanted))
+
+    def describe(self, indices: Sequence[int]) -> str:
+        """Which sequences of which store the items with these indices are, in words."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        owners = np.searchsorted(self._ends, wanted, side="right")
+        return " and ".join(
+            each.describe((wanted[owners == number] - (self._ends[number] - len(each))).tolist())
+            for number, each in enumerate(self.datasets)
+            if (owners == number).any()
+        )
 
 
 def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:

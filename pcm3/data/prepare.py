@@ -20,18 +20,13 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from pcm3._files import replacing
+from pcm3._files import locked, replacing
 from pcm3._memory import reuse_memory
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["prepare"]
 
@@ -204,7 +199,7 @@ def _partial_folder(
                 digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     partial = out.with_name(f".{out.name}.shards")
     partial.mkdir(parents=True, exist_ok=True)
-    with _locked(partial, out):
+    with locked(partial, f"preparing {out}"):
         key = partial / "key"
         if not key.is_file() or key.read_text() != digest.hexdigest():
             for entry in partial.iterdir():
@@ -213,22 +208,6 @@ def _partial_folder(
         for other in out.parent.glob(f".{out.name}.*.partial"):  # of a merge that was killed
             shutil.rmtree(other)
         yield partial
-
-
-@contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    if fcntl is None:  # not on this system
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another process is preparing {out}") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:

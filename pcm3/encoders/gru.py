@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from pcm3._recurrence import recur
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton, joint_count
 
@@ -133,7 +134,8 @@ class GRUEncoder(Encoder):
             outputs = []
             for index, gru in enumerate(pair):
                 backward = index == 1 and self.direction == "bidirectional"
-                output = gru(frames.flip(1) if backward else frames)[0]
+                assert isinstance(gru, nn.GRU)
+                output = recur(gru, frames.flip(1) if backward else frames)
                 outputs.append(output.flip(1) if backward else output)
             frames = torch.cat(outputs, dim=-1)
         return frames

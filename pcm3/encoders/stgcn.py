@@ -75,7 +75,7 @@ class _GraphConvolution(nn.Module):
         return gathered
 
 
-class _Block(nn.Module):
+class GraphBlock(nn.Module):
     """Over the graph, then over time, with a shortcut around both."""
 
     def __init__(
@@ -207,7 +207,7 @@ class STGCNEncoder(Encoder):
                 step = stride if stage and index == 0 else 1
                 wider = channels * 2**stage
                 common = (adjacency, temporal_kernel, step, dropout, edge_importance)
-                blocks.append(_Block(width, wider, *common, residual=bool(blocks)))
+                blocks.append(GraphBlock(width, wider, *common, residual=bool(blocks)))
                 width = wider
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, out_features)

@@ -74,7 +74,7 @@ class OcclusionMasks:
             )
         time = np.arange(frames)
         inside = (self.starts[rows, None] <= time) & (time < self.stops[rows, None])
-        joints = torch.from_numpy(self.parts[rows])[:, part_of_joint(skeleton)]
+        joints = torch.from_numpy(self.parts[rows])[:, list(part_of_joint(skeleton))]
         everybody = self.kind == "temporal" or self.persons == "all"
         who = torch.arange(persons) < (persons if everybody else 1)
         return torch.from_numpy(inside)[:, :, None, None] & joints[:, None, :, None] & who

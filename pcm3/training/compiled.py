@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pcm3.encoders.stgcn import _Block as GraphBlock
+from pcm3.encoders.stgcn import GraphBlock
 from pcm3.encoders.transformer import Block
 
 

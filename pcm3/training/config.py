@@ -273,10 +273,13 @@ class TrainConfig:
     """Epochs over which the rate rises linearly from 0; scaled like drop_epoch."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """What follows a loss or gradient that is not finite: the run ends, or that step is left out
+    and counted."""
     accumulate: int = 1
     """Batches whose gradients make one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass, with losses in float32. tf32 drops bits of products on GPUs only."""
+    """Of the forward pass, with losses in float32. tf32 is of products on GPUs alone."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
     accelerator: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pcm3.data.dataset import Batch
 from pcm3.training.config import TrainConfig
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -35,8 +37,12 @@ def launch(config: TrainConfig) -> Fabric:
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     strategy: DDPStrategy | Literal["auto"] = "auto"
     if devices * nodes > 1:
-        # a loss may leave parameters out, but always the same ones
-        strategy = DDPStrategy(static_graph=True)
+        # A loss may leave parameters out, but always the same ones; yet a graph that is declared
+        # static cannot leave out synchronising either, as accumulating batches do.
+        several = config.accumulate > 1
+        strategy = DDPStrategy(
+            static_graph=not several, find_unused_parameters=several, broadcast_buffers=False
+        )
     try:
         fabric = Fabric(
             accelerator=config.accelerator,
@@ -48,7 +54,7 @@ def launch(config: TrainConfig) -> Fabric:
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator {config.accelerator!r}: {error}") from None
     fabric.launch()
-    allow_tf32(config.precision == "tf32")
+    allow_tf32(config.precision != "fp32")
     return fabric
 
 
@@ -59,6 +65,28 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Clips and lengths on a GPU, copied there while it computes on the batch before."""
+    beside = torch.cuda.Stream(device)
+
+    def copied() -> Iterator[tuple[Batch, torch.cuda.Event]]:
+        for batch in batches:
+            with torch.cuda.stream(beside):
+                clips = batch.clips.to(device, non_blocking=True)
+                lengths = batch.lengths.to(device, non_blocking=True)
+            yield batch._replace(clips=clips, lengths=lengths), beside.record_event()
+
+    ahead = copied()
+    waiting = next(ahead, None)
+    while waiting is not None:
+        (batch, arrived), waiting = waiting, next(ahead, None)
+        present = torch.cuda.current_stream(device)
+        present.wait_event(arrived)
+        for tensor in (batch.clips, batch.lengths):
+            tensor.record_stream(present)  # so that its memory is not given away too early
+        yield batch
 
 
 def is_first() -> bool:

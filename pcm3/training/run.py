@@ -3,7 +3,7 @@
 ========================  ====================================================
 ``config.json``           every setting
 ``metrics.jsonl``         one JSON object for each epoch
-``checkpoint.pt``         all that is needed to go on
+``checkpoint.pt``         all that is needed to go on; ``checkpoint-previous.pt`` the one before
 ``encoder.safetensors``   the trained encoder, self-describing
 ``results/*.json``        what evaluations wrote
 ========================  ====================================================
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pcm3._files import replacing
+from pcm3._files import locked, replacing
+from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from pcm3.training.config import Config
 
 
@@ -61,20 +62,33 @@ class Run:
             )
         return Config.from_json(self.config.read_text())
 
-    def claim(self, settings: dict[str, Any]) -> None:
-        """Write the settings of a new run; refuse to continue one that has others.
+    @contextmanager
+    def claimed(self, settings: dict[str, Any]) -> Iterator[None]:
+        """Keep other processes from training into the folder, with these settings.
 
-        A folder in which nothing was trained yet, because the first attempt failed, is a new run.
+        Writes the settings of a new run, and refuses to continue one that has others. A folder in
+        which nothing was trained yet, because the first attempt failed, is a new run.
 
         Raises:
-            ValueError: If the folder holds a run with other settings, or is no run folder.
+            ValueError: If the folder holds a run with other settings, or is no run folder, or
+                another process trains into it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"expected a run folder, got the file {self.path}")
         if (self.path / "meta.json").exists():
             raise ValueError(f"expected a run folder, got the store {self.path}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path, f"training into {self.path}"):
+            self._claim(settings)
+            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed
+                leftover.unlink()
+            yield
+
+    def _claim(self, settings: dict[str, Any]) -> None:
         text = json.dumps(settings, indent=2) + "\n"
-        trained = self.checkpoint.exists() or self.encoder.exists()
+        trained = any(
+            each.exists() for each in (self.checkpoint, previous(self.checkpoint), self.encoder)
+        )
         if not (trained and self.config.exists()):
             self.write_text(self.config, text)
             return
@@ -100,22 +114,35 @@ class Run:
         return file
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint."""
-        with replacing(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        """Replace the checkpoint, and keep the one before."""
+        save_checkpoint(self.checkpoint, state)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint on the CPU, or None where there is none."""
-        if not self.checkpoint.exists():
-            return None
-        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        return state
+        """The last checkpoint that is not damaged, on the CPU, or None where there is none.
+
+        Raises:
+            ValueError: If all are damaged.
+        """
+        return load_checkpoint(self.checkpoint)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All epochs' records."""
+        """All epochs' records; a last line that was not written to its end is none.
+
+        Raises:
+            ValueError: If another line is no record.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        records = []
+        for number, line in enumerate(self.metrics.read_text().split("\n")[:-1], 1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{self.metrics}, line {number}: expected a JSON object, got "
+                    f"{reprlib.repr(line)} ({error})"
+                ) from None
+        return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace the record of all epochs."""

@@ -5,28 +5,27 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pcm3._memory import reuse_memory
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
+from pcm3.errors import is_out_of_memory
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import Method
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.config import TrainConfig
-from pcm3.training.devices import launch, synchronize_norms
+from pcm3.training.devices import copied_ahead, launch, synchronize_norms
 from pcm3.training.progress import ProgressReport, format_figures
 from pcm3.training.run import Run
 
@@ -66,84 +65,309 @@ def fit(
             stream other than "joint" (the model derives its own) or fewer sequences than one
             batch, the run folder holds a run of other settings or data, or there is no such
             accelerator.
+            Also where a loss or gradient is not finite; the message says which, when, and in
+            which sequences. The run folder then holds the state before that step.
+        MemoryError: If a step needs more memory than there is.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     check_joints(dataset, model.skeleton)
     reuse_memory()
     fabric = launch(config)
-    used = used_sequences(len(dataset), config, fabric.world_size)
-    _adapt(model, config)
-    wrapped, optimizer = fabric.setup(model, _optimizer(model, config))
+    first = fabric.is_global_zero  # it alone writes and speaks
     run = Run(out) if out is not None else None
     settings = (settings or _describe(model, config)) | {"data": _describe_data(dataset)}
-    at, records = _resume(fabric, run, settings, model, optimizer)
-    if not fabric.is_global_zero:  # it alone writes and speaks
-        run, monitor, quiet = None, None, True
-    generator = torch.Generator(fabric.device)
-    batches = _batches(dataset, config, fabric, replace(at))
-    together = config.batch_size * fabric.world_size
-    wrapped.train()
-    with (
-        ProgressReport("pretrain", config.epochs * used, at.epoch * used + at.done, quiet) as bar,
-        _signals() as stopped,
-        _summaries(run if config.tensorboard else None) as write_summary,
-    ):
-        while at.epoch < config.epochs:
-            first, started = at.done, time.perf_counter()
-            for batch in islice(batches, len(_rows(len(dataset), config, fabric, at))):
-                _set_rate(optimizer, learning_rate(config, at.epoch + at.done / used))
-                generator.manual_seed(_seed(config.seed, at.step, fabric.global_rank))
-                at.step, at.done = at.step + 1, at.done + together
-                updates = at.step % config.accumulate == 0
-                terms = _step(fabric, wrapped, optimizer, config, batch, generator, updates)
-                for name, term in terms.items():
-                    at.sums[name] = at.sums.get(name, 0) + term * together
-                bar.advance(together, f"epoch {at.epoch + 1}/{config.epochs}")
-                # processes agree on stopping at the end of epochs only
-                if updates and at.done < used and fabric.world_size == 1 and stopped():
-                    _save(run, model, optimizer, at)
-                    raise Interrupted(f"stopped in epoch {at.epoch + 1}, after {at.step} steps")
-            rate = optimizer.param_groups[0]["lr"]
-            record: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "lr": rate}
-            record |= {n: _mean(fabric, total / at.done) for n, total in at.sums.items()}
-            record["samples_per_second"] = (at.done - first) / (time.perf_counter() - started)
-            at = replace(at, epoch=at.epoch + 1, done=0, sums={})
-            if monitor and config.knn_every and at.epoch % config.knn_every == 0:
-                record |= monitor(model)
-            records.append(record)
-            bar.line(format_figures(record | {"epoch": f"{at.epoch}/{config.epochs}"}))
-            write_summary(record)
-            if run:
-                run.append_metrics(record)
-            last = at.epoch == config.epochs
-            stop = _mean(fabric, float(stopped())) > 0 and not last
-            if last or stop or at.epoch % config.checkpoint_every == 0:
-                _save(run, model, optimizer, at)
-            if stop:
-                raise Interrupted(f"stopped after epoch {at.epoch}, {at.step} steps")
-    _finish(fabric, run, model, dataset)
-    return records
+    training = _Training(fabric, model, dataset, config, run)
+    with _claimed(fabric, run, settings), _own_randomness(fabric), _signals() as stopped:
+        training.resume()
+        at, sequences = training.at, config.epochs * training.used
+        done = at.epoch * training.used + at.done
+        with (
+            ProgressReport("pretrain", sequences, done, quiet or not first) as bar,
+            _summaries(run if config.tensorboard and first else None) as write_summary,
+        ):
+            batches = training.batches()
+            while training.at.epoch < config.epochs:
+                record = training.epoch(batches, bar, stopped)
+                epoch = training.at.epoch
+                if first and monitor and config.knn_every and epoch % config.knn_every == 0:
+                    record |= monitor(model)
+                bar.line(format_figures(record | {"epoch": f"{epoch}/{config.epochs}"}))
+                write_summary(record)
+                training.keep(record, stopped)
+        training.finish()
+    return training.records
 
 
-def _step(
-    fabric: Fabric,
-    model: _FabricModule,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    batch: Batch,
-    generator: torch.Generator,
-    updates: bool,
-) -> dict[str, Tensor]:
-    """Gradients of a batch and, where it is the last that accumulates, the update."""
-    with fabric.no_backward_sync(model, enabled=not updates):
-        output = model(batch.clips, batch.lengths, generator)
-        fabric.backward(output.total / config.accumulate)
-    if updates:
-        if config.clip_norm > 0:
-            fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-    return {"total": output.total.detach(), **output.terms}
+class _Training:
+    """A model that is being trained, on this process's share of the data.
+
+    Attributes:
+        at: Where it stands.
+        records: One for each epoch so far.
+        used: Sequences of an epoch, of all processes.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: Method,
+        dataset: ClipDataset,
+        config: TrainConfig,
+        run: Run | None,
+    ) -> None:
+        self.fabric, self.dataset, self.config, self.run = fabric, dataset, config, run
+        self.used = used_sequences(len(dataset), config, fabric.world_size)
+        self._together = config.batch_size * fabric.world_size
+        _adapt(model, config)
+        self.model = model
+        self._wrapped, self._optimizer = fabric.setup(model, _optimizer(model, config))
+        self._wrapped.train()
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        self._generator = torch.Generator(fabric.device)
+        self._saved = 0  # step of the last checkpoint
+        self.at = _Position()
+        self.records: list[dict[str, Any]] = []
+
+    def epoch(
+        self, batches: Iterator[Batch], bar: ProgressReport, stopped: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Go on to the end of the epoch; its record."""
+        begun, started = self.at.done, time.perf_counter()
+        rows = self._rows(self.at)[:, self.fabric.global_rank].tolist()
+        for index in range(0, len(rows), self.config.accumulate):
+            stop = self._update(rows[index : index + self.config.accumulate], batches, stopped)
+            bar.advance(
+                self._together * self.config.accumulate,
+                f"epoch {self.at.epoch + 1}/{self.config.epochs}",
+            )
+            if stop and self.at.done < self.used:
+                self._stop(f"in epoch {self.at.epoch + 1}, after {self.at.step} steps")
+        at = self.at
+        rate = self._optimizer.param_groups[0]["lr"]
+        record: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "lr": rate}
+        counted = at.done - at.skipped
+        record |= {n: _mean(self.fabric, total / counted) for n, total in at.sums.items()}
+        if self.config.nonfinite == "skip":
+            record["skipped"] = at.skipped
+        record["samples_per_second"] = (at.done - begun) / (time.perf_counter() - started)
+        self.at = replace(at, epoch=at.epoch + 1, done=0, skipped=0, sums={})
+        return record
+
+    def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
+        """Keep the record of an epoch and, every few of them, a checkpoint."""
+        self.records.append(record)
+        if self.run and self.fabric.is_global_zero:
+            self.run.append_metrics(record)
+        epoch, last = self.at.epoch, self.at.epoch == self.config.epochs
+        if not last and self._agree(stopped())[0]:
+            self._stop(f"after epoch {epoch}, {self.at.step} steps")
+        if last or epoch % self.config.checkpoint_every == 0:
+            self._save()
+
+    def _update(
+        self, rows: Sequence[list[int]], batches: Iterator[Batch], stopped: Callable[[], bool]
+    ) -> bool:
+        """One step of the optimiser, if all is finite; whether the run is to stop.
+
+        Args:
+            rows: Items of each batch that it accumulates.
+            batches: Gives them.
+            stopped: Whether this process was told to stop.
+        """
+        before = self.at
+        kept = {name: value.clone() for name, value in _untrained(self.model)}
+        terms: list[dict[str, Tensor]] = []
+        try:
+            for row in rows:
+                terms.append(self._backward(next(batches), last=row is rows[-1]))
+        except Exception as error:
+            where = self._where(before, rows[len(terms)])
+            self._undo(before, kept)
+            self._save()
+            if is_out_of_memory(error):
+                raise MemoryError(f"out of memory in {where}; lower --train.batch-size") from error
+            if isinstance(error, ValueError):
+                raise ValueError(f"{where}: {error}") from error
+            raise
+        infinite, stop = self._agree(not self._is_finite(terms), stopped())
+        if infinite:
+            reason = self._explain(terms, rows, before)
+            done = replace(self.at, sums=before.sums)
+            self._undo(before, kept)
+            if self.config.nonfinite == "stop":
+                self._save()
+                self.fabric.barrier()
+                raise ValueError(reason)
+            self.at = replace(done, skipped=before.skipped + len(rows) * self._together)
+            if self.at.skipped == self.used:
+                raise ValueError(f"{reason}; so it was in every step of this epoch")
+            return stop
+        if self.config.clip_norm > 0:
+            self.fabric.clip_gradients(
+                self._wrapped,
+                self._optimizer,
+                max_norm=self.config.clip_norm,
+                error_if_nonfinite=False,
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return stop
+
+    def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
+        """The gradients of a batch; its losses."""
+        at, config = self.at, self.config
+        _set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
+        seed = _seed(config.seed, at.step, self.fabric.global_rank)
+        self._generator.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout knows of no generator
+        with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
+            output = self._wrapped(batch.clips, batch.lengths, self._generator)
+            self.fabric.backward(output.total / config.accumulate)
+        terms = {"total": output.total.detach(), **output.terms}
+        sums = {n: at.sums.get(n, 0) + term * self._together for n, term in terms.items()}
+        self.at = replace(at, step=at.step + 1, done=at.done + self._together, sums=sums)
+        return terms
+
+    def _is_finite(self, terms: Sequence[dict[str, Tensor]]) -> bool:
+        """Whether losses and gradients are; here the host waits for the device."""
+        sums = [each["total"] for each in terms]
+        if self.config.precision != "fp16":  # whose gradients overflow now and then, see GradScaler
+            # a sum is finite only if all are
+            sums += [p.grad.sum() for p in self._trained if p.grad is not None]
+        return bool(torch.stack([each.float() for each in sums]).isfinite().all())
+
+    def _explain(
+        self, terms: Sequence[dict[str, Tensor]], rows: Sequence[list[int]], before: _Position
+    ) -> str:
+        found = [
+            [name for name, value in each.items() if not bool(value.isfinite())] for each in terms
+        ]
+        row, names = next(((r, n) for r, n in zip(rows, found, strict=True) if n), (rows[0], []))
+        if not names:
+            names = [
+                f"the gradient of {name}"
+                for name, parameter in self.model.named_parameters()
+                if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+            ]
+        where = self._where(before, row)
+        return (
+            f"expected finite losses and gradients, got NaN or infinity in "
+            f"{', '.join(names[:4]) or 'another process'}, in {where}; lower the learning rate "
+            "(--train.lr), or leave such steps out (--train.nonfinite skip)"
+        )
+
+    def _where(self, at: _Position, row: Sequence[int]) -> str:
+        return f"epoch {at.epoch + 1}, step {at.step + 1}, {self.dataset.describe(row)}"
+
+    @torch.no_grad()
+    def _undo(self, before: _Position, kept: dict[str, Tensor]) -> None:
+        """Go back to where a step began."""
+        for name, value in _untrained(self.model):
+            value.copy_(kept[name])
+        self._optimizer.zero_grad()
+        self.model.accumulate(self.config.accumulate)
+        self.at = before
+
+    def _agree(self, *flags: bool) -> list[bool]:
+        """Whether any process says so."""
+        if self.fabric.world_size == 1:
+            return list(flags)
+        said = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
+        counts = self.fabric.all_reduce(said, reduce_op="sum")
+        assert isinstance(counts, Tensor)
+        return [count > 0 for count in counts.tolist()]
+
+    def _stop(self, where: str) -> None:
+        self._save()
+        self.fabric.barrier()  # whoever ends early makes the launcher end the others
+        raise Interrupted(f"stopped {where}")
+
+    def _save(self) -> None:
+        """Write a checkpoint, if there is something new."""
+        if self.run and self.fabric.is_global_zero and self.at.step > self._saved:
+            position = {each.name: getattr(self.at, each.name) for each in fields(self.at)}
+            self.run.save_checkpoint(
+                {
+                    "model": self.model.state_dict(),
+                    "optimizer": self._optimizer.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(),
+                    "position": position,
+                }
+            )
+        self._saved = self.at.step
+
+    def resume(self) -> None:
+        """Go on from the run folder's checkpoint, if there is one.
+
+        Raises:
+            ValueError: If processes do not see the same one.
+        """
+        state = self.run.load_checkpoint() if self.run else None
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.at = _Position(**state["position"])
+            self._saved = self.at.step
+        if self.fabric.broadcast(self.at.step) != self.at.step:
+            assert self.run
+            raise ValueError(
+                f"expected one run folder {self.run.path} that all machines share; process "
+                f"{self.fabric.global_rank} sees another step, {self.at.step}, in it"
+            )
+        if self.run and self.fabric.is_global_zero:
+            records = self.run.read_metrics()
+            self.records = [record for record in records if record["step"] <= self.at.step]
+            self.run.write_metrics(self.records)
+        self.fabric.barrier()
+
+    def finish(self) -> None:
+        """Write the trained encoder; no process goes on before."""
+        if self.run and self.fabric.is_global_zero:
+            model = self.model
+            view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
+            save_encoder(self.run.encoder, view._replace(normalization=self.dataset.normalization))
+        self.fabric.barrier()
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of this process for all epochs that are left, read ahead by workers."""
+
+        def rows() -> Iterator[list[int]]:
+            later = range(self.at.epoch + 1, self.config.epochs)
+            for at in (replace(self.at), *(_Position(epoch=epoch) for epoch in later)):
+                yield from self._rows(at)[:, self.fabric.global_rank].tolist()
+
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=rows(),
+            collate_fn=collate,
+            num_workers=self.config.workers,
+            worker_init_fn=_leave_signals,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        if self.fabric.device.type == "cuda":
+            return copied_ahead(loader, self.fabric.device)
+        return (self.fabric.to_device(batch) for batch in loader)
+
+    def _rows(self, at: _Position) -> NDArray[np.int64]:
+        """The batches of an epoch that are still to do ``(steps, processes, batch_size)``.
+
+        Their order is set by seed and epoch alone.
+        """
+        config, processes = self.config, self.fabric.world_size
+        order = np.random.default_rng((config.seed, at.epoch)).permutation(len(self.dataset))
+        left = order[at.done : self.used]
+        steps = len(left) // (self._together * config.accumulate)
+        shape = (steps * config.accumulate, processes, config.batch_size)
+        return left[: math.prod(shape)].reshape(shape)
+
+
+def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What a forward pass may change: statistics, queues and momentum twins."""
+    yield from model.named_buffers()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            yield name, parameter
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -162,7 +386,7 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     return config.min_lr + (config.lr - config.min_lr) * cosine
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Position:
     """Where a run stands.
 
@@ -170,12 +394,14 @@ class _Position:
         step: Batches of each process so far.
         epoch: Epochs that are complete.
         done: Sequences of the present epoch, of all processes.
+        skipped: Those of them whose steps were left out.
         sums: Of this epoch's loss terms, over sequences.
     """
 
     step: int = 0
     epoch: int = 0
     done: int = 0
+    skipped: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
 
 
@@ -243,39 +469,6 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _rows(sequences: int, config: TrainConfig, fabric: Fabric, at: _Position) -> NDArray[np.int64]:
-    """The batches of an epoch that are still to do ``(steps, processes, batch_size)``.
-
-    Their order is set by seed and epoch alone.
-    """
-    order = np.random.default_rng((config.seed, at.epoch)).permutation(sequences)
-    left = order[at.done : used_sequences(sequences, config, fabric.world_size)]
-    steps = len(left) // (config.batch_size * fabric.world_size * config.accumulate)
-    shape = (steps * config.accumulate, fabric.world_size, config.batch_size)
-    return left[: math.prod(shape)].reshape(shape)
-
-
-def _batches(
-    dataset: ClipDataset, config: TrainConfig, fabric: Fabric, at: _Position
-) -> Iterator[Batch]:
-    """The batches of this process for all epochs that are left, read ahead by workers."""
-
-    def rows() -> Iterator[list[int]]:
-        starts = [at, *(_Position(epoch=epoch) for epoch in range(at.epoch + 1, config.epochs))]
-        for start in starts:
-            yield from _rows(len(dataset), config, fabric, start)[:, fabric.global_rank].tolist()
-
-    loader = DataLoader(
-        dataset,
-        batch_sampler=rows(),
-        collate_fn=collate,
-        num_workers=config.workers,
-        pin_memory=fabric.device.type == "cuda",
-    )
-    for batch in loader:
-        yield fabric.to_device(batch)
-
-
 def _mean(fabric: Fabric, value: Tensor | float) -> float:
     """The mean over processes."""
     reduced = fabric.all_reduce(torch.as_tensor(value, device=fabric.device))
@@ -283,58 +476,31 @@ def _mean(fabric: Fabric, value: Tensor | float) -> float:
     return float(reduced)
 
 
-def _resume(
-    fabric: Fabric,
-    run: Run | None,
-    settings: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[_Position, list[dict[str, Any]]]:
-    """Position and records where the run stands, in every process."""
-    if run is None:
-        return _Position(), []
-    refusal: Exception | None = None
-    if fabric.is_global_zero:
-        try:
-            run.claim(settings)
-        except (ValueError, OSError) as error:
-            refusal = error
-    refusal = fabric.broadcast(refusal)
-    if refusal is not None:
-        raise refusal if fabric.is_global_zero else SystemExit(2)
-    state = run.load_checkpoint()
-    records: list[dict[str, Any]] = []
-    at = _Position()
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        at = _Position(**state["position"])
-        records = [record for record in run.read_metrics() if record["step"] <= at.step]
-    fabric.barrier()
-    if fabric.is_global_zero:
-        run.write_metrics(records)
-    return at, records
+@contextmanager
+def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Iterator[None]:
+    """Hold the run folder; what the first process is refused ends all of them."""
+    with ExitStack() as held:
+        refusal: Exception | None = None
+        if run and fabric.is_global_zero:
+            try:
+                held.enter_context(run.claimed(settings))
+            except (ValueError, OSError) as error:
+                refusal = error
+        refusal = fabric.broadcast(refusal)
+        if refusal is not None:
+            raise refusal if fabric.is_global_zero else SystemExit(2)
+        yield
 
 
-def _finish(fabric: Fabric, run: Run | None, model: Method, dataset: ClipDataset) -> None:
-    """Write the trained encoder; no process goes on before."""
-    if run:
-        view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
-        save_encoder(run.encoder, view._replace(normalization=dataset.normalization))
-    fabric.barrier()
+def _own_randomness(fabric: Fabric) -> AbstractContextManager[None]:
+    """Leave the global generators as they are for whoever called."""
+    return torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else [])
 
 
-def _save(
-    run: Run | None, model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position
-) -> None:
-    if run:
-        run.save_checkpoint(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "position": {each.name: getattr(at, each.name) for each in fields(at)},
-            }
-        )
+def _leave_signals(_worker: int) -> None:
+    """Signals that go to the whole group are the main process's to act on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from pcm3.encoders.transformer import Block
 from pcm3.skeleton import NTU25
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.config import MAMPConfig, PCM3Config
@@ -20,6 +21,9 @@ def test_mamp() -> None:
     model = settings.build(NTU25, persons=1)
     compiled = copy.deepcopy(model)
     compile_blocks(compiled)
+    blocks = [module for module in compiled.modules() if isinstance(module, Block)]
+    assert len(blocks) == 2
+    assert all(block._compiled_call_impl is not None for block in blocks)
     views = model.make_views(torch.randn(2, 3, 20, 25, 1))
     totals = [each.loss(views).total for each in (model, compiled)]
     torch.testing.assert_close(totals[1], totals[0])

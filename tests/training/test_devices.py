@@ -122,6 +122,57 @@ def test_two_halves_train_like_one_batch(store: Store, tmp_path: Path) -> None:
     assert (ends[0]["losses"][-1] - ends[0]["losses"][0]).abs() > 0.1  # something was learnt
 
 
+RANKS = '''
+"""Train on each process's share, and keep what each of them ends with."""
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from pcm3.data import SkeletonDataset, Store
+from pcm3.skeleton import NTU25
+from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.training.trainer import fit
+
+folder, model_settings, settings = Path(sys.argv[1]), eval(sys.argv[2]), eval(sys.argv[3])
+torch.manual_seed(0)
+model = PCM3Config(**model_settings).build(NTU25, persons=1)
+drawn = []
+model.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[2].initial_seed()))
+config = TrainConfig(epochs=2, batch_size=2, lr=0.05, accelerator="cpu", **settings)
+fit(model, SkeletonDataset(Store(folder / "store")), config, quiet=True)
+torch.save({"model": model.state_dict(), "drawn": drawn}, folder / f"rank{dist.get_rank()}.pt")
+'''
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"accumulate": 2}, {"accumulate": 2, "clip_norm": 0.1, "sync_norm": True}, {"clip_norm": 0.1}],
+)
+@pytest.mark.parametrize("model", [MODEL, MODEL | {"positives": (), "queue_size": 5}])
+def test_processes_stay_equal_and_draw_differently(
+    store: Store, tmp_path: Path, settings: dict[str, Any], model: dict[str, Any]
+) -> None:
+    (tmp_path / "store").symlink_to(store.path)
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    run(str(script), str(tmp_path), repr(model), repr(settings), devices=2)
+    ends = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    before = PCM3Config(**model)
+    torch.manual_seed(0)
+    untrained = before.build(NTU25, persons=1).state_dict()
+    moved = 0
+    for name, value in ends[0]["model"].items():
+        own_statistics = "running_" in name and "sync_norm" not in settings
+        if not own_statistics:
+            assert torch.equal(value, ends[1]["model"][name]), name
+        moved += not torch.equal(value, untrained[name])
+    assert moved > 20
+    steps = len(ends[0]["drawn"])
+    assert steps == len(ends[1]["drawn"]) == 2 * 6  # of 24 sequences in twos on two processes
+    assert len({*ends[0]["drawn"], *ends[1]["drawn"]}) == 2 * steps
+
+
 def test_one_command_trains_on_two_and_goes_on_with_one(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     settings = [f"--model.{name.replace('_', '-')}={value}" for name, value in MODEL.items()]
@@ -137,7 +188,13 @@ def test_one_command_trains_on_two_and_goes_on_with_one(store: Store, tmp_path: 
 
     state = Run(folder).load_checkpoint()
     assert state is not None
-    state["position"] = {"step": 6, "epoch": 2, "done": 4, "sums": {}}  # as if stopped there
+    state["position"] = {
+        "step": 6,
+        "epoch": 2,
+        "done": 4,
+        "skipped": 0,
+        "sums": {},
+    }  # as if stopped there
     Run(folder).save_checkpoint(state)
     run(*command, "--train.devices=1")
     after = Run(folder).read_metrics()

@@ -1,0 +1,63 @@
+"""Checkpoints: written whole, verified before they are read, and the one before kept."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcm3._files import replacing
+
+
+def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the one that was there becomes the one before.
+
+    However the process ends, one of the two is there, whole.
+    """
+    with replacing(file) as temporary:
+        torch.save(state, temporary)
+        if file.exists():
+            file.replace(previous(file))
+
+
+def load_checkpoint(file: Path) -> dict[str, Any] | None:
+    """The last checkpoint that is whole, on the CPU; None where none was written.
+
+    A damaged one is named on standard error, and the one before is read.
+
+    Raises:
+        ValueError: If all that were written are damaged.
+    """
+    there = [each for each in (file, previous(file)) if each.exists()]
+    for each in there:
+        try:
+            return _read(each)
+        except OSError:
+            raise
+        except Exception as error:  # what reading damaged bytes may end in is anyone's guess
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
+    if there:
+        raise ValueError(
+            f"expected a checkpoint, but {' and '.join(map(str, there))} "
+            f"{'is' if len(there) == 1 else 'are'} damaged; delete the folder to begin anew"
+        )
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Verify the checksums, which torch writes and does not look at, and read."""
+    with zipfile.ZipFile(file) as archive:
+        member = archive.testzip()
+    if member is not None:
+        raise ValueError(f"the checksum of {member} is wrong")
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return state
+
+
+def previous(file: Path) -> Path:
+    """Where the checkpoint before is kept."""
+    return file.with_stem(f"{file.stem}-previous")

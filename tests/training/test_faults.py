@@ -1,0 +1,370 @@
+"""What happens to a run when something goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pcm3 import PCM3
+from pcm3.data.dataset import Batch, SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import TransformerEncoder
+from pcm3.methods import MAMP
+from pcm3.skeleton import NTU25
+from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
+from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.training.run import Run
+from pcm3.training.trainer import Interrupted, fit
+
+MODEL = PCM3Config(
+    hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
+)
+TRAIN = TrainConfig(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", checkpoint_every=1)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=12, classes=3, subjects=4, views=2, frames=(10, 30))
+
+
+def new_model(seed: int = 0) -> PCM3:
+    torch.manual_seed(seed)
+    return MODEL.build(NTU25, persons=1)
+
+
+def without_speed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "samples_per_second"} for record in records]
+
+
+def assert_same_states(one: PCM3 | MAMP, other: PCM3 | MAMP) -> None:
+    theirs = other.state_dict()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+
+
+class Disturbed(SkeletonDataset):
+    """Calls something while it reads a given batch."""
+
+    def __init__(self, store: Store, at: int, act: Callable[[Batch], Any]) -> None:
+        super().__init__(store)
+        self.left, self.act = at, act
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        self.left -= 1
+        batch = super().__getitems__(indices)
+        if self.left == 0:
+            self.act(batch)
+        return batch
+
+
+# --- checkpoints
+
+
+def test_of_two_checkpoints_one_is_always_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "checkpoint.pt"
+    assert load_checkpoint(file) is None
+    for number in range(3):
+        save_checkpoint(file, {"number": number, "values": torch.full((1000,), float(number))})
+        assert load_checkpoint(file)["number"] == number
+        assert len(list(tmp_path.iterdir())) == min(number + 1, 2)
+
+    def break_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(file, {"number": 3})
+    assert load_checkpoint(file)["number"] == 2
+    file.unlink()  # as between its two renamings
+    assert load_checkpoint(file)["number"] == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_damage_of_any_kind_is_noticed_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "checkpoint.pt"
+    states = [{"epoch": n, "values": torch.arange(50.0) + n} for n in range(2)]
+    for state in states:
+        save_checkpoint(file, state)
+    whole = file.read_bytes()
+    chance = random.Random(0)
+    noticed = 0
+    for trial in range(300):
+        damaged = bytearray(whole)
+        where = chance.randrange(len(whole))
+        if trial % 3 == 0:
+            damaged = damaged[:where]
+        else:
+            damaged[where] ^= 1 << chance.randrange(8)
+        file.write_bytes(damaged)
+        state = load_checkpoint(file)
+        said = capsys.readouterr().err
+        # what is not noticed is in bytes that nobody reads
+        wanted = states[0] if said else states[1]
+        assert state is not None
+        assert state["epoch"] == wanted["epoch"]
+        assert torch.equal(state["values"], wanted["values"])
+        if said:
+            assert f"warning: the checkpoint {file} is damaged: " in said
+            noticed += 1
+    assert noticed > 150
+    file.write_bytes(b"")
+    previous(file).write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match=r"but .*checkpoint.pt and .*-previous.pt are damaged"):
+        load_checkpoint(file)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = new_model()
+    wanted = fit(whole, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    file = Run(tmp_path).checkpoint
+    file.write_bytes(file.read_bytes()[:-100])
+    (tmp_path / ".checkpoint.pt.1.tmp").write_bytes(b"left by a process that was killed")
+    with Run(tmp_path).metrics.open("a") as metrics:
+        metrics.write('{"epoch": 4, "st')  # by one that was killed while it wrote
+    again = new_model(seed=9)
+    records = fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert "checkpoint.pt is damaged" in capsys.readouterr().err
+    assert_same_states(again, whole)
+    assert without_speed(records) == without_speed(wanted)
+    assert Run(tmp_path).read_metrics() == records
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_metrics_that_are_none_are_named(store: Store, tmp_path: Path) -> None:
+    fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    lines = Run(tmp_path).metrics.read_text().splitlines(keepends=True)
+    Run(tmp_path).metrics.write_text(lines[0] + "{\n" + lines[2])
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected a JSON object, got '{'"):
+        fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+
+
+# --- numbers that are none
+
+
+def poison(batch: Batch) -> None:
+    batch.clips[1] = 1e30  # finite, but its square is not
+
+
+def test_a_step_that_is_not_finite_ends_the_run_before_it(store: Store, tmp_path: Path) -> None:
+    until_then = new_model()
+    config = replace(TRAIN, epochs=1, batch_size=3)
+    stop = Disturbed(store, 2, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        fit(until_then, stop, config, tmp_path / "stopped", quiet=True)
+    sequences = r"sequences (\d+, ){2}\d+ of .*store"
+    message = rf"infinity in .*masked_mse.*, in epoch 1, step 3, {sequences}; lower .*--train.non"
+    broken = new_model()
+    with pytest.raises(ValueError, match=message):
+        fit(broken, Disturbed(store, 3, poison), config, tmp_path / "run", quiet=True)
+    assert_same_states(broken, until_then)
+    # the checkpoint holds it as well, and the run goes on from there
+    after = new_model()
+    fit(after, SkeletonDataset(store), config, tmp_path / "run", quiet=True)
+    fit(until_then, SkeletonDataset(store), config, tmp_path / "stopped", quiet=True)
+    assert_same_states(after, until_then)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_such_steps_can_be_left_out(store: Store, tmp_path: Path, optimizer: Any) -> None:
+    config = replace(TRAIN, epochs=2, batch_size=3, optimizer=optimizer, nonfinite="skip")
+    model = new_model()
+    records = fit(model, Disturbed(store, 3, poison), config, tmp_path, quiet=True)
+    assert [record["skipped"] for record in records] == [3, 0]
+    assert all(torch.isfinite(torch.tensor(list(record.values()))).all() for record in records)
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+    assert [record["step"] for record in records] == [4, 8]
+
+
+def test_a_gradient_that_is_not_finite_is_named(store: Store, tmp_path: Path) -> None:
+    model = new_model()
+    model.decoder.output.bias.register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(ValueError, match=r"in the gradient of decoder.output.bias, in epoch 1, st"):
+        fit(model, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert not Run(tmp_path).checkpoint.exists()  # no step was made
+
+
+def test_accumulated_batches_are_undone_together(store: Store) -> None:
+    config = replace(TRAIN, epochs=1, batch_size=2, accumulate=2, nonfinite="skip", clip_norm=1.0)
+    model = new_model()
+    records = fit(model, Disturbed(store, 4, poison), config, quiet=True)
+    assert records[0]["skipped"] == 4
+    assert int(model.queue.position) == 8  # of twelve keys
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+def test_when_no_step_is_finite_there_is_nothing_to_go_on_with(store: Store) -> None:
+    model = new_model()
+    model.decoder.output.bias.register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(ValueError, match="so it was in every step of this epoch"):
+        fit(model, SkeletonDataset(store), replace(TRAIN, nonfinite="skip"), quiet=True)
+
+
+def test_data_that_are_not_numbers_are_named(store: Store, tmp_path: Path) -> None:
+    def spoil(batch: Batch) -> None:
+        batch.clips[1, 2, 3, 4, 0] = float("nan")
+
+    with pytest.raises(ValueError, match=r"epoch 1, step 2, sequences .* in sample 1, .*joint 4"):
+        fit(new_model(), Disturbed(store, 2, spoil), TRAIN, tmp_path, quiet=True)
+    assert Run(tmp_path).load_checkpoint()["position"]["step"] == 1
+
+
+# --- the machine
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_costs_one_step(
+    store: Store, tmp_path: Path, error: Exception
+) -> None:
+    def run_out(_: Batch) -> None:
+        raise error
+
+    with pytest.raises(MemoryError, match=r"out of memory in epoch 2, step 5, .*lower --train.bat"):
+        fit(new_model(), Disturbed(store, 5, run_out), TRAIN, tmp_path, quiet=True)
+    assert Run(tmp_path).load_checkpoint()["position"]["step"] == 4
+    whole, again = new_model(), new_model(seed=3)
+    fit(whole, SkeletonDataset(store), TRAIN, quiet=True)
+    fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert_same_states(again, whole)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = torch.save
+
+    def fill(state: Any, file: Path) -> None:
+        if state["position"]["epoch"] < 2:
+            saved(state, file)
+            return
+        file.write_bytes(b"some")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/checkpoint.pt'"):
+        fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert Run(tmp_path).load_checkpoint()["position"]["epoch"] == 1
+    monkeypatch.undo()
+    whole, again = new_model(), new_model(seed=3)
+    fit(whole, SkeletonDataset(store), TRAIN, quiet=True)
+    fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert_same_states(again, whole)
+
+
+def test_two_processes_do_not_train_into_one_folder(store: Store, tmp_path: Path) -> None:
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match=f"another process is training into {tmp_path}"):
+        fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+    os.close(handle)
+    assert len(fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)) == 3
+
+
+def test_dropout_goes_on_as_if_it_had_not_been_stopped(store: Store, tmp_path: Path) -> None:
+    def build() -> MAMP:
+        torch.manual_seed(0)
+        encoder = TransformerEncoder(25, persons=1, frames=16, width=8, depth=2, heads=2)
+        encoder.set_drop_path(0.5)
+        return MAMP(encoder, decoder_depth=1, mask_ratio=0.8)
+
+    torch.manual_seed(5)
+    global_state = torch.get_rng_state()
+    whole, again = build(), build()
+    torch.set_rng_state(global_state)
+    fit(whole, SkeletonDataset(store), TRAIN, quiet=True)
+    assert torch.equal(torch.get_rng_state(), global_state)  # which belongs to the caller
+    stop = Disturbed(store, 4, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        fit(build(), stop, TRAIN, tmp_path, quiet=True)
+    torch.manual_seed(77)
+    fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    assert_same_states(again, whole)
+
+
+def start(store: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A training command as the head of a process group of its own."""
+    settings = {
+        **{"model.hidden": 4, "model.layers": 1, "model.frames": 16, "model.queue-size": 16},
+        **{"train.batch-size": 2, "train.epochs": 100000, "train.checkpoint-every": 100000},
+        **{"train.knn-every": 0, "train.accelerator": "cpu"},
+    }
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "pcm3.cli", "pretrain", "--preset=small", f"--data={store}"]
+    return subprocess.Popen(
+        [*command, f"--out={out}", *options, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_epochs(run: Run, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not run.metrics.exists() or len(run.metrics.read_text().splitlines()) < 2:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("arguments", [["--train.workers=2"], ["--train.devices=2"]])
+def test_a_signal_to_the_whole_group_stops_after_a_step(
+    store: Store, tmp_path: Path, arguments: list[str]
+) -> None:
+    run = Run(tmp_path / "run")
+    process = start(store.path, run.path, *arguments)
+    wait_for_epochs(run, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert said.count("run the same command to go on") == 1
+    state = run.load_checkpoint()
+    assert state is not None
+    assert f"{state['position']['step']} steps" in said
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert len(records) == state["position"]["epoch"]
+
+
+def test_a_process_that_dies_takes_the_others_along(store: Store, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    process = start(store.path, run.path, "--train.devices=2")
+    wait_for_epochs(run, process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    other = next(pid for pid in children if "LOCAL_RANK=1" in environment_of(pid))
+    os.kill(int(other), signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode != 0, said
+
+
+def environment_of(pid: str) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
