@@ -14,15 +14,17 @@ import pcm3
 
 def environment() -> dict[str, str]:
     """Commit, versions and device of this measurement."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    changes = subprocess.run(
-        [*git, "status", "--porcelain", "--", "../pcm3"], capture_output=True, text=True, check=True
-    )
+    commit = _git("rev-parse", "HEAD") or "unknown"
+    changed = _git("status", "--porcelain", "--", "../pcm3", "*.py")
     return {
-        "commit": commit.stdout.strip() + (" with changes" if changes.stdout.strip() else ""),
+        "commit": commit + (" with changes" if changed else ""),
         "pcm3": pcm3.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": f"cpu {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
