@@ -74,7 +74,7 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             figures.append(json.loads(done.stdout.splitlines()[-1]))
             print(json.dumps(figures[-1]), flush=True)
-    given = " ".join(sys.argv[1:])
+    given = " ".join(sys.argv[1:]).partition("--out")[0]  # where it is kept says nothing
     result = {
         "benchmark": "step",
         "command": f"python benchmarks/step.py {given}".strip(),

@@ -156,13 +156,19 @@ def naive(dataset: str, task: str, metric: str) -> str:
 
 def steps() -> list[str]:
     """Training steps on a CPU."""
-    rows = ["| Preset | Batch | G multiply-accumulates forward | Seconds | Share | Baseline |"]
-    rows += ["| --- | --- | --- | --- | --- | --- |"]
-    for case in json.loads((RESULTS / "step_cpu.json").read_text())["cases"]:
-        preset, batch = case["case"].split(":")
-        library, cost = case["library"], case["gmac_per_sample_forward"]
-        cells = [f"`{preset}`", batch, f"{cost:#.3g}", f"{library['seconds']:.2f}"]
-        cells += [f"{library['utilisation']:.0%}", f"{case['times_as_fast']:.1f} times as long"]
+    head = "| Preset | Batch | G multiply-accumulates forward | Seconds | Share | Baseline | In bf16 |"
+    rows = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
+    cases = json.loads((RESULTS / "step_cpu.json").read_text())["cases"]
+    half = {case["case"]: case for case in cases if case["precision"] == "bf16"}
+    for case in cases:
+        if case["precision"] != "fp32":
+            continue
+        preset, batch, *absent = case["case"].split(":")
+        library, reduced = case["library"], half[case["case"]]["library"]
+        share = f"{library['utilisation']:.0%}" if "utilisation" in library else ""
+        cells = [f"`{preset}`" + ", persons absent" * len(absent), batch]
+        cells += [f"{case['gmac_per_sample_forward']:#.3g}", f"{library['seconds']:.2f}", share]
+        cells += [f"{case['times_as_fast']:.1f} times as long", f"{reduced['seconds']:.2f}"]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 

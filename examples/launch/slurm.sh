@@ -1,6 +1,6 @@
 #!/bin/sh
-# Two machines of eight GPUs under SLURM. At the end of its time a job is stopped after the epoch
-# that it is in; submitted again, it goes on from there.
+# Two machines of eight GPUs under SLURM. At the end of its time a job stops after the step that
+# it is in; submitted again, it goes on from there.
 #   sbatch slurm.sh STORE RUN [more options of pcm3 pretrain]
 #SBATCH --job-name=pcm3
 #SBATCH --nodes=2
