@@ -156,8 +156,10 @@ def naive(dataset: str, task: str, metric: str) -> str:
 
 def steps() -> list[str]:
     """Training steps on a CPU."""
-    head = "| Preset | Batch | G multiply-accumulates forward | Seconds | Share | Baseline | In bf16 |"
-    rows = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| Preset | Batch | G multiply-accumulates forward | Seconds | Share | Baseline | bf16 |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     cases = json.loads((RESULTS / "step_cpu.json").read_text())["cases"]
     half = {case["case"]: case for case in cases if case["precision"] == "bf16"}
     for case in cases:
