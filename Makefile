@@ -6,13 +6,17 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-all lint docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/pcm3 demo --out demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope
+
+# Also the tests marked slow: fuzzed files, killed runs.
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check
