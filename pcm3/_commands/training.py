@@ -45,6 +45,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
     from pcm3.training.run import Run  # noqa: PLC0415
 
+    arguments = ["--train.deterministic" if a == "--deterministic" else a for a in arguments]
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset")
     peek.add_argument("--phase", default="pretrain")

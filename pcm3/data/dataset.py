@@ -149,6 +149,7 @@ class SkeletonDataset(ClipDataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
+        self.store.check_unchanged()  # before its pages are read, which would end the process
         wanted = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[wanted]
         size = (self.persons, len(self.skeleton), self.store.channels)

@@ -83,6 +83,23 @@ class Store:
         self.frame_labels = self._load("frame_labels.npy") if untrimmed else None
         self.segments = self._load("segments.npy") if untrimmed else None
         self._check_sizes()
+        self._opened = self._file_state()
+
+    def check_unchanged(self) -> None:
+        """Require that the coordinates are still those that were opened.
+
+        Raises:
+            SkeletonFormatError: If the file was removed, replaced or written to.
+        """
+        if self._file_state() != self._opened:
+            raise SkeletonFormatError(f"{self.path} was removed or changed while it was in use")
+
+    def _file_state(self) -> tuple[int, ...] | None:
+        try:
+            status = (self.path / "bodies.npy").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _load(self, name: str, *, mmap: bool = False) -> NDArray[Any]:
         file = self.path / name

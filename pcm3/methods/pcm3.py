@@ -418,8 +418,11 @@ def _stretch(features: Tensor, frames: int) -> Tensor:
     """Frame features ``(N, T', D)`` of an encoder with temporal strides as ``(N, T, D)``."""
     if features.shape[1] == frames:
         return features
-    columns = features.transpose(1, 2)
-    return F.interpolate(columns, frames, mode="linear", align_corners=False).transpose(1, 2)
+    # The unit matrix resized gives the weights; a product's gradient is deterministic on GPUs too.
+    unit = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)[None]
+    weights = F.interpolate(unit, frames, mode="linear", align_corners=False)[0]
+    stretched: Tensor = weights.T @ features
+    return stretched
 
 
 def _with_clip(positives: Sequence[Positive]) -> tuple[Positive, ...]:

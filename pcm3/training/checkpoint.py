@@ -33,10 +33,9 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
     """
     there = [each for each in (file, previous(file)) if each.exists()]
     for each in there:
+        each.open("rb").close()  # a file that may not be read is another matter
         try:
             return _read(each)
-        except OSError:
-            raise
         except Exception as error:  # what reading damaged bytes may end in is anyone's guess
             reason = str(error).partition("\n")[0] or type(error).__name__
             print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)

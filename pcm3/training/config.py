@@ -282,6 +282,8 @@ class TrainConfig:
     """Of the forward pass, with losses in float32. tf32 is of products on GPUs alone."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
+    deterministic: bool = False
+    """Repeat bit for bit on GPUs too; on a CPU with the same number of threads it does anyway."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto."""
     devices: int = 1

@@ -31,6 +31,8 @@ def launch(config: TrainConfig) -> Fabric:
     Raises:
         ValueError: If there is no such accelerator, or there are fewer devices.
     """
+    if config.deterministic:
+        _be_deterministic()
     devices, nodes = config.devices, config.nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun was told how many there are
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -56,6 +58,13 @@ def launch(config: TrainConfig) -> Fabric:
     fabric.launch()
     allow_tf32(config.precision != "fp32")
     return fabric
+
+
+def _be_deterministic() -> None:
+    # products need their workspace fixed before the GPU is first used
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -161,7 +161,7 @@ def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     What was seen follows from the rest, and the stores may have moved; devices come and go.
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
-    machines = ("accelerator", "devices", "nodes", "workers")
+    machines = ("accelerator", "deterministic", "devices", "nodes", "workers")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in machines}
     return kept
 

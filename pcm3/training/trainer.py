@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -187,7 +189,7 @@ class _Training:
             if is_out_of_memory(error):
                 raise MemoryError(f"out of memory in {where}; lower --train.batch-size") from error
             if isinstance(error, ValueError):
-                raise ValueError(f"{where}: {error}") from error
+                raise ValueError(f"{where}: {_reason(error)}") from error
             raise
         infinite, stop = self._agree(not self._is_finite(terms), stopped())
         if infinite:
@@ -362,6 +364,15 @@ class _Training:
         return left[: math.prod(shape)].reshape(shape)
 
 
+def _reason(error: ValueError) -> str:
+    """What an error says, without the traceback that data loaders' workers add."""
+    text = str(error)
+    inner = re.search(
+        r"^[\w.]+Error: (.*)", text[text.rfind("Traceback") :], re.DOTALL | re.MULTILINE
+    )
+    return inner[1].strip() if text.startswith("Caught ") and inner else text
+
+
 def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """What a forward pass may change: statistics, queues and momentum twins."""
     yield from model.named_buffers()
@@ -456,9 +467,14 @@ def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
 
 
 def _describe_data(dataset: ClipDataset) -> dict[str, Any]:
+    """What a data set is known again by: a checksum of all lengths and of a few clips among it."""
+    checksum = zlib.crc32(np.ascontiguousarray(dataset.lengths).tobytes())
+    for item in np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int).tolist():
+        checksum = zlib.crc32(dataset[item][0].numpy().tobytes(), checksum)
     return {
         "sequences": len(dataset),
         "frames": int(dataset.lengths.sum()),
+        "checksum": f"{checksum:08x}",
         "normalization": dataset.normalization,
         "skeleton": {"name": dataset.skeleton.name, "joints": list(dataset.skeleton.joints)},
     }

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,7 +111,7 @@ def test_damage_of_any_kind_is_noticed_and_named(
     whole = file.read_bytes()
     chance = random.Random(0)
     noticed = 0
-    for trial in range(300):
+    for trial in range(900):
         damaged = bytearray(whole)
         where = chance.randrange(len(whole))
         if trial % 3 == 0:
@@ -127,7 +129,7 @@ def test_damage_of_any_kind_is_noticed_and_named(
         if said:
             assert f"warning: the checkpoint {file} is damaged: " in said
             noticed += 1
-    assert noticed > 150
+    assert noticed > 450
     file.write_bytes(b"")
     previous(file).write_bytes(whole[:-9])
     with pytest.raises(ValueError, match=r"but .*checkpoint.pt and .*-previous.pt are damaged"):
@@ -278,6 +280,66 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     fit(whole, SkeletonDataset(store), TRAIN, quiet=True)
     fit(again, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
     assert_same_states(again, whole)
+
+
+def test_a_store_that_is_taken_away_ends_the_run(tmp_path: Path) -> None:
+    own = generate(tmp_path / "store", sequences=12, classes=3, subjects=4, frames=(10, 30))
+    aside = tmp_path / "aside"
+    for workers in (0, 1):
+        run = Run(tmp_path / f"run{workers}")
+        data = Disturbed(own, 5, lambda _: own.path.rename(aside))
+        config = replace(TRAIN, workers=workers)
+        with pytest.raises(
+            ValueError, match=r"step \d, sequences .*: .*store was removed or cha.*use$"
+        ):
+            fit(new_model(), data, config, run.path, quiet=True)
+        aside.rename(own.path)
+        assert run.load_checkpoint()["position"]["step"] >= 4
+        again, whole = new_model(seed=3), new_model()
+        fit(again, SkeletonDataset(own), TRAIN, run.path, quiet=True)
+        fit(whole, SkeletonDataset(own), TRAIN, quiet=True)
+        assert_same_states(again, whole)
+
+
+def test_a_store_that_is_written_to_ends_the_run(tmp_path: Path) -> None:
+    own = generate(tmp_path / "store", sequences=12, classes=3, subjects=4, frames=(10, 30))
+
+    def cut(_: Batch) -> None:  # reading what is cut off would end the process
+        os.truncate(own.path / "bodies.npy", 200)
+
+    with pytest.raises(ValueError, match="was removed or changed while it was in use"):
+        fit(new_model(), Disturbed(own, 2, cut), TRAIN, tmp_path / "run", quiet=True)
+
+
+def test_a_run_knows_its_data_again(store: Store, tmp_path: Path) -> None:
+    fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path / "run", quiet=True)
+    copied = shutil.copytree(store.path, tmp_path / "copied")
+    fit(new_model(), SkeletonDataset(Store(copied)), TRAIN, tmp_path / "run", quiet=True)
+    bodies = np.load(copied / "bodies.npy")
+    bodies[0, 0, 0] += 1
+    np.save(copied / "bodies.npy", bodies)
+    with pytest.raises(ValueError, match=r"data\.checksum is '\w{8}' there and '\w{8}' here"):
+        fit(new_model(), SkeletonDataset(Store(copied)), TRAIN, tmp_path / "run", quiet=True)
+
+
+def test_a_deterministic_run_repeats(store: Store) -> None:
+    config = replace(TRAIN, deterministic=True, epochs=1)
+    models = [new_model(), new_model()]
+    try:
+        for model in models:
+            fit(model, SkeletonDataset(store), config, quiet=True)
+            assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_same_states(*models)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(store: Store, workers: int) -> None:
+    models = [new_model(), new_model()]
+    for model, count in zip(models, (0, workers), strict=True):
+        fit(model, SkeletonDataset(store), replace(TRAIN, workers=count), quiet=True)
+    assert_same_states(*models)
 
 
 def test_two_processes_do_not_train_into_one_folder(store: Store, tmp_path: Path) -> None:
