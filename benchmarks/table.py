@@ -14,7 +14,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "training.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "robustness", "training")),
+)
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
     "nw_ucla": "NW-UCLA, cross-view",
@@ -186,12 +189,27 @@ def gradients() -> list[str]:
     return rows
 
 
+def kills() -> list[str]:
+    """Runs that were killed, and how they ended."""
+    result = json.loads((RESULTS / "kills.json").read_text())
+    rows = ["| Killed | Times |", "| --- | --- |"]
+    names = {"any": "at any time", "in an evaluation": "during a nearest-neighbour check"}
+    rows += [f"| {names.get(name, name)} | {n} |" for name, n in sorted(result["kills"].items())]
+    ended = f"| runs, of them ended equal | {result['runs']}, {result['runs_that_ended_equal']} |"
+    return [*rows, ended]
+
+
 def filled(page: str) -> str:
     """A page with all its tables as they are on file."""
 
     def fill(match: re.Match[str]) -> str:
         name = match[1]
-        special = {"gradients": gradients, "downstream": downstream, "steps": steps}
+        special = {
+            "gradients": gradients,
+            "downstream": downstream,
+            "steps": steps,
+            "kills": kills,
+        }
         rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])
 
