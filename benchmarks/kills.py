@@ -167,10 +167,11 @@ def dies_in(owner: Any, name: str, count: int, instead: Callable[..., None]) -> 
     setattr(owner, name, called)
 
 
-def half_a_checkpoint(state: dict[str, Any], file: Path, save: Any = torch.save) -> None:
+def half_a_checkpoint(state: dict[str, Any], file: Any, save: Any = torch.save) -> None:
     whole = io.BytesIO()
     save(state, whole)
-    file.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+    file.flush()
 
 
 def half_a_line(run: Run, record: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def locked(folder: Path, task: str) -> Iterator[None]:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
+    _handles.add(handle)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,4 +64,19 @@ def locked(folder: Path, task: str) -> Iterator[None]:
             pass
         yield
     finally:
+        _handles.remove(handle)
         os.close(handle)
+
+
+_handles: set[int] = set()  # of folders that this process holds
+
+
+def _let_go() -> None:
+    """A child must not hold a folder for longer than its parent."""
+    for handle in _handles:
+        os.close(handle)
+    _handles.clear()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)

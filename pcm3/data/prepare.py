@@ -139,7 +139,10 @@ def prepare(
         protocols=opened.protocols,
         overwrite=overwrite,
     )
-    with _partial_folder(Path(out), Path(source), opened, settings) as partial:
+    with (
+        _writing_to(Path(out)),
+        _partial_folder(Path(out), Path(source), opened, settings) as partial,
+    ):
         whole = _Shard(
             partial,
             replace(opened, units=()),  # once is enough
@@ -179,6 +182,17 @@ def _cut(whole: _Shard) -> list[_Shard]:
         whole._replace(folder=whole.folder / f"{start:08}", units=whole.units[start : start + size])
         for start in range(0, len(whole.units), size)
     ]
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """Say where, if the system does not: that the disk is full, say."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(out)) from None
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -18,9 +19,36 @@ def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
     However the process ends, one of the two is there, whole.
     """
     with replacing(file) as temporary:
-        torch.save(state, temporary)
+        with temporary.open("wb") as out:
+            sink = _Sink(out)
+            try:
+                torch.save(state, cast(IO[bytes], sink))
+            except Exception:
+                if sink.error is not None:
+                    sink.error.filename = str(temporary)
+                    raise sink.error from None
+                raise
         if file.exists():
             file.replace(previous(file))
+
+
+class _Sink(io.RawIOBase):
+    """Passes on what is written; remembers why it could not be, of which torch says nothing."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        super().__init__()
+        self.out = out
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.out.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self.out.flush()
 
 
 def load_checkpoint(file: Path) -> dict[str, Any] | None:

@@ -189,7 +189,7 @@ class _Training:
             if is_out_of_memory(error):
                 raise MemoryError(f"out of memory in {where}; lower --train.batch-size") from error
             if isinstance(error, ValueError):
-                raise ValueError(f"{where}: {_reason(error)}") from error
+                raise ValueError(f"{_reason(error)}, in {where}") from error
             raise
         infinite, stop = self._agree(not self._is_finite(terms), stopped())
         if infinite:

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from pcm3 import PCM3
+from pcm3._files import locked
 from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
@@ -228,7 +229,7 @@ def test_data_that_are_not_numbers_are_named(store: Store, tmp_path: Path) -> No
     def spoil(batch: Batch) -> None:
         batch.clips[1, 2, 3, 4, 0] = float("nan")
 
-    with pytest.raises(ValueError, match=r"epoch 1, step 2, sequences .* in sample 1, .*joint 4"):
+    with pytest.raises(ValueError, match=r"in sample 1, .*joint 4.*, in epoch 1, step 2, seq"):
         fit(new_model(), Disturbed(store, 2, spoil), TRAIN, tmp_path, quiet=True)
     assert Run(tmp_path).load_checkpoint()["position"]["step"] == 1
 
@@ -264,12 +265,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 ) -> None:
     saved = torch.save
 
-    def fill(state: Any, file: Path) -> None:
-        if state["position"]["epoch"] < 2:
-            saved(state, file)
-            return
-        file.write_bytes(b"some")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    class Full:
+        def write(self, _: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(state: Any, file: Any) -> None:
+        if state["position"]["epoch"] == 2:
+            file.write(b"some")
+            file.out = Full()
+        saved(state, file)
 
     monkeypatch.setattr(torch, "save", fill)
     with pytest.raises(OSError, match=r"No space left on device: '.*/checkpoint.pt'"):
@@ -290,7 +294,7 @@ def test_a_store_that_is_taken_away_ends_the_run(tmp_path: Path) -> None:
         data = Disturbed(own, 5, lambda _: own.path.rename(aside))
         config = replace(TRAIN, workers=workers)
         with pytest.raises(
-            ValueError, match=r"step \d, sequences .*: .*store was removed or cha.*use$"
+            ValueError, match=r"store was removed or changed .* use, in epoch 2, step \d, seq"
         ):
             fit(new_model(), data, config, run.path, quiet=True)
         aside.rename(own.path)
@@ -350,6 +354,23 @@ def test_two_processes_do_not_train_into_one_folder(store: Store, tmp_path: Path
     assert not list(tmp_path.iterdir())
     os.close(handle)
     assert len(fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)) == 3
+
+
+def test_a_child_that_lives_on_does_not_hold_the_folder(tmp_path: Path) -> None:
+    ready, say = os.pipe()
+    with locked(tmp_path, "at work"):
+        child = os.fork()
+        if child == 0:
+            os.write(say, b"!")
+            time.sleep(60)  # it is killed long before
+            os._exit(0)
+        os.read(ready, 1)
+        again = locked(tmp_path, "at work")
+        with pytest.raises(ValueError, match="another process is at work"), again:
+            pass
+    with locked(tmp_path, "at work"):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_dropout_goes_on_as_if_it_had_not_been_stopped(store: Store, tmp_path: Path) -> None:
