@@ -1,4 +1,4 @@
-"""Which test triggers each message of ValueError and SkeletonFormatError; ``make coverage`` runs it.
+"""Which test triggers each message of ValueError and SkeletonFormatError, after ``make coverage``.
 
 Prints file and line, the message and one test for every place in pcm3 that makes such an error:
 calls of the two classes, of functions that return them and of those that always raise them. Reads

@@ -186,7 +186,7 @@ def test_coordinates_beyond_float32(tmp_path: Path) -> None:
 
 def test_the_same_store_twice(store: Store, tmp_path: Path) -> None:
     again = Store(store.path.parent / "." / store.path.name)
-    with pytest.raises(ValueError, match="expected different stores, got .*store, .*store"):
+    with pytest.raises(ValueError, match=r"expected different stores, got .*store, .*store"):
         pretrain(CONFIG, [store, again], tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -212,7 +212,7 @@ def test_machines_that_see_different_folders(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_accelerator_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="accelerator 'cuda': .*"):
+    with pytest.raises(ValueError, match="accelerator 'cuda': "):
         launch(TrainConfig(accelerator="cuda"))
 
 

@@ -73,6 +73,8 @@ def test_confusion_of_what_is_no_class() -> None:
         confusion_matrix(good, good - 1, 2)
     with pytest.raises(ValueError, match=r"expected labels in \[0, 2\), got 0 to 2"):
         confusion_matrix(good, 2 * good, 2)
+    with pytest.raises(ValueError, match=r"expected labels in \[0, 2\), got 0 to 3"):
+        confusion_matrix(good, 3 * good, 2)
 
 
 @pytest.mark.parametrize(("predicted", "labels"), [(3, 4), (4, 3), (0, 0)])
