@@ -9,11 +9,28 @@ import numpy as np
 import pytest
 
 from pcm3 import _files
-from pcm3._files import locked
+from pcm3._files import locked, replacing
 from pcm3.data import Store
 from pcm3.data.synthetic import generate
 from pcm3.training import checkpoint
 from pcm3.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    file.write_text("before")
+
+    def fail(elsewhere: Path | None) -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "no space left", str(elsewhere or temporary))
+
+    for elsewhere, named in ((None, file), (tmp_path / "source", tmp_path / "source")):
+        with pytest.raises(OSError, match="no space left") as raised:
+            fail(elsewhere)
+        assert raised.value.filename == str(named)
+        assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
+        assert file.read_text() == "before"
 
 
 def test_only_one_holds_a_folder(tmp_path: Path) -> None:
