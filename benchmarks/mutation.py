@@ -9,6 +9,7 @@ its field "why", which later runs keep; one without an explanation is a missing 
     pip install cosmic-ray
     python benchmarks/mutation.py
     python benchmarks/mutation.py pcm3/queue.py
+    python benchmarks/mutation.py --survivors
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("modules", nargs="*", default=list(TESTS), help="of " + ", ".join(TESTS))
+    parser.add_argument(
+        "--survivors", action="store_true", help="test those on file again, none that was killed"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     file = options.out / "mutation.json"
@@ -76,7 +80,7 @@ def main() -> None:
         shutil.copy(ROOT / "pyproject.toml", copy)
         for module in options.modules:
             known = {each["change"]: each for each in before.get(module, {}).get("survivors", ())}
-            modules[module] = examine(copy, module, known)
+            modules[module] = examine(copy, module, known, options.survivors)
     from environment import environment  # noqa: PLC0415 (imports pcm3, which the forks must not)
 
     result = {
@@ -91,8 +95,8 @@ def main() -> None:
     sys.exit(any(not each["why"] for each in survivors))
 
 
-def examine(copy: Path, module: str, known: dict[str, Any]) -> dict[str, Any]:
-    """Counts and survivors of one module."""
+def examine(copy: Path, module: str, known: dict[str, Any], again: bool) -> dict[str, Any]:
+    """Counts and survivors of one module, given what is on file of earlier ones."""
     code = (ROOT / module).read_text()
     began = time.perf_counter()
     if not passes(copy, module, code, 600):
@@ -101,8 +105,8 @@ def examine(copy: Path, module: str, known: dict[str, Any]) -> dict[str, Any]:
     mutants, survivors = 0, []
     for line, mutant in changed(code):
         mutants += 1
-        if passes(copy, module, mutant, limit):
-            change = difference(code, mutant)
+        change = difference(code, mutant)
+        if (change in known or not again) and passes(copy, module, mutant, limit):
             why = known.get(change, {}).get("why", "")
             survivors.append({"place": f"{module}:{line}", "change": change, "why": why})
             print(f"{module}:{line}: {change}", flush=True)

@@ -32,8 +32,8 @@ def main() -> None:
         for line, message in places(tree, makers):
             total += 1
             untested += line not in tests
-            test = max(tests.get(line, ["NO TEST"])).partition("|")[0] or "(a process of a test)"
-            print(f"{file.relative_to(ROOT)}:{line}\t{message}\t{test}")
+            test = max(tests.get(line, ["NO TEST"])).partition("|")[0].partition("[")[0]
+            print(f"{file.relative_to(ROOT)}:{line}\t{message}\t{test or 'a process of a test'}")
     print(f"{total - untested} of {total} messages are triggered by a test")
     sys.exit(untested > 0)
 

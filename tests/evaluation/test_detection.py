@@ -397,8 +397,9 @@ def test_trimmed_or_other_data(tmp_path: Path, pretrained: Pretrained, parts: Pa
     wide = Pretrained(GRUEncoder(25, hidden=4).eval(), NTU25, "joint", 16)
     with pytest.raises(ValueError, match="expected a store of 2 persons, got 1"):
         evaluate_detection(wide, *parts)
-    with pytest.raises(ValueError, match="every frame of the 4 recordings"):
-        summarize_detection([np.ones((3, 4))] * 4, [], parts[1])
+    for frames, recordings in ((3, 4), (9999, 4), (3, 3)):
+        with pytest.raises(ValueError, match="every frame of the 4 recordings"):
+            summarize_detection([np.ones((frames, 4))] * recordings, [], parts[1])
 
 
 @pytest.mark.parametrize(
