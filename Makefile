@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo test test-all coverage lint docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/pcm3 demo --out demo
@@ -17,6 +17,13 @@ test: $(STAMP)
 # Also the tests marked slow: fuzzed files, killed runs.
 test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope -m "slow or not slow"
+
+# At least 95 % of the lines, and every message of an error, without any recordings.
+coverage: $(STAMP)
+	rm -f .coverage .coverage.*
+	PCM3_SHARED=none OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope \
+		--cov --cov-context=test --cov-fail-under=95
+	$(BIN)/python tests/raises.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check

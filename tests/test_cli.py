@@ -18,6 +18,7 @@ import torch
 from pcm3 import __version__
 from pcm3.cli import COMMANDS, main
 from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.protocols import Protocol
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
@@ -967,6 +968,105 @@ def test_ctrl_c_says_how_to_go_on(
         assert main(command) == 130
         shown = capsys.readouterr().err
         assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ModuleNotFoundError("No module named 'rich'", name="rich"),
+            "this command needs rich; install it with pip install 'pcm3[train]'",
+        ),
+        (MemoryError(), "out of memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "out of memory; a lower batch size takes less",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "a.npz"), "a.npz: No such file or"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(
+    error: Exception, line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "show", fail)
+    assert line in one_error(capsys, ["show", "store"])
+    with pytest.raises(type(error)):
+        main(["show", "store", "--debug"])
+
+
+def test_our_own_mistakes_show_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "show", lambda _: {}["label"])
+    with pytest.raises(KeyError, match="label"):
+        main(["show", "store"])
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    script = """
+import sys
+from pcm3 import cli
+cli.COMMANDS["show"] = lambda _: print("shown " * 100_000)
+sys.exit(cli.main(["show"]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(120) == 141
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
+def test_show_says_what_is_special(tmp_path: Path, capsys: Capture) -> None:
+    frames = np.random.default_rng(0).normal(size=(6, 2, 25, 3)).astype(np.float32)
+    protocols = {"xset": Protocol("setups", (2,))}
+    with StoreWriter(
+        tmp_path / "store",
+        NTU25,
+        class_names=["wave"],
+        fps=30,
+        source="a film",
+        protocols=protocols,
+    ) as writer:
+        for number in range(3):
+            shown = frames * [[[1]], [[number > 0]]]  # the first with one person, the others alike
+            annotated = {"frame_labels": np.zeros(6, int), "segments": [(0, 6, 0)]}
+            writer.add(shown, name=f"v{number}", setups=number, **annotated)
+    assert main(["show", str(tmp_path / "store")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "  3 sequences, 18 frames, 1 class",
+        "  normalization none, metres, 30 frames per second, float32, 0.0 MB",
+        "  columns: setups (3 values)",
+        "  source: a film",
+        "  persons: 1 in 1 sequence, 2 in 2 sequences",
+        "  untrimmed, 3 segments",
+        "  bit-identical to an earlier sequence: 1",
+        "  published protocols: xset",
+    ):
+        assert line in lines
+    assert not any("read from" in line for line in lines)  # nobody prepared it
+
+
+def test_show_names_some_bad_files(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "files").mkdir()
+    good = np.random.default_rng(0).normal(size=(4, 1, 25, 3))
+    rows = ["file,label"]
+    for number in range(8):
+        np.save(tmp_path / "files" / f"{number}.npy", good if number == 7 else good[..., 0])
+        rows.append(f"{number}.npy,0")
+    np.save(tmp_path / "files" / "forgotten.npy", good)
+    (tmp_path / "files" / "labels.csv").write_text("\n".join(rows))
+    options = ["--skeleton", "ntu25", "--skip-bad"]
+    prepare = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store", *options]
+    assert main(prepare) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("  bad: ") == 5
+    assert "    and 2 more in report.json" in shown
+    assert "1 file left out: " in shown
 
 
 def test_it_is_a_program(tmp_path: Path) -> None:

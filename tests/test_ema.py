@@ -69,3 +69,7 @@ def test_update_records_no_gradient() -> None:
 def test_bad_momentum(momentum: float) -> None:
     with pytest.raises(ValueError, match=r"momentum in \[0, 1\], got"):
         MomentumTwin(nn.Linear(1, 1), momentum)
+
+
+def test_momentum_is_shown() -> None:
+    assert repr(MomentumTwin(nn.Linear(1, 1), 0.9)).startswith("MomentumTwin(\n  momentum=0.9\n")

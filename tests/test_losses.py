@@ -191,8 +191,12 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
     ("inputs", "message"),
     [
         ((Z, Z[:3], QUEUE), r"of one shape \(N, D\), got \(4, 8\) and \(3, 8\)"),
+        ((Z, torch.ones(4, 9), QUEUE), r"of one shape \(N, D\), got \(4, 8\) and \(4, 9\)"),
+        ((Z[None], Z[None], QUEUE), r"of one shape \(N, D\), got \(1, 4, 8\) and"),
         ((Z[0], Z[0], QUEUE), r"of one shape \(N, D\), got \(8,\) and \(8,\)"),
         ((Z, Z, QUEUE.T), r"\(K, D=8\), got \(8, 16\)"),
+        ((Z, Z, torch.ones(16, 7)), r"\(K, D=8\), got \(16, 7\)"),
+        ((Z, Z, QUEUE[..., None]), r"\(K, D=8\), got \(16, 8, 1\)"),
         ((Z, Z, QUEUE[0]), r"\(K, D=8\), got \(8,\)"),
         ((Z, Z, QUEUE[:0]), r"\(K, D=8\), got \(0, 8\)"),
         (
@@ -236,6 +240,10 @@ CLIPS, MASK = torch.zeros(2, 3, 4, 5, 1), torch.ones(2, 4, 5, 1, dtype=torch.boo
     [
         (CLIPS, CLIPS[:1], MASK, r"of one shape \(N, C, T, V, M\).*\(1, 3, 4, 5, 1\)"),
         (CLIPS[0], CLIPS[0], MASK[0], r"of one shape \(N, C, T, V, M\)"),
+        (CLIPS[None], CLIPS[None], MASK, r"of one shape \(N, C, T, V, M\)"),
+        (CLIPS[:1], CLIPS, MASK, r"of one shape \(N, C, T, V, M\)"),
+        (CLIPS, CLIPS, MASK[None], r"\(2, 4, 5, 1\), got torch.bool \(1, 2, 4, 5, 1\)"),
+        (CLIPS, CLIPS, MASK.expand(2, 4, 5, 2), r"\(2, 4, 5, 1\), got torch.bool \(2, 4, 5, 2\)"),
         (CLIPS, CLIPS, MASK.float(), r"boolean mask \(N, T, V, M\).*torch.float32"),
         (CLIPS, CLIPS, MASK[:, :2], r"\(2, 4, 5, 1\), got torch.bool \(2, 2, 5, 1\)"),
         (CLIPS, CLIPS, ~MASK, "hides at least one joint, got an empty mask"),
@@ -256,5 +264,14 @@ def test_known_similarities(loss: Callable[..., Tensor]) -> None:
     torch.testing.assert_close(known, query @ anchors.T)
     expected = loss(query, key, anchors, reduction="none")
     assert torch.equal(loss(query, key, anchors, reduction="none", similarity=known), expected)
-    with pytest.raises(ValueError, match=r"similarity \(N, K\) = \(5, 7\), got \(7, 5\)"):
-        loss(query, key, anchors, similarity=known.T)
+    for other, shape in ((known.T, r"\(7, 5\)"), (known[:4], r"\(4, 7\)")):
+        with pytest.raises(ValueError, match=rf"similarity \(N, K\) = \(5, 7\), got {shape}"):
+            loss(query, key, anchors, similarity=other)
+
+
+def test_modules_say_their_temperatures_and_have_those_of_the_paper() -> None:
+    assert repr(InfoNCE()) == "InfoNCE(temperature=0.07)"
+    assert repr(RelationalKL()) == "RelationalKL(student_temperature=0.1, teacher_temperature=0.05)"
+    query, key, queue = embeddings((6, 16), (6, 16), (64, 16))
+    assert torch.equal(info_nce(query, key, queue), InfoNCE()(query, key, queue))
+    assert torch.equal(relational_kl(query, key, queue), RelationalKL()(query, key, queue))

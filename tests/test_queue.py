@@ -77,7 +77,7 @@ def test_state_dict_carries_contents_and_position() -> None:
     assert int(queue.position) == int(twin.position) == 1
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (3,), (3, 5, 1)])
+@pytest.mark.parametrize("shape", [(3, 4), (3, 6), (3,), (3, 5, 1)])
 def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"keys \(N, D=5\), got") as raised:
         MemoryQueue(8, 5).enqueue(torch.zeros(shape))
@@ -86,13 +86,31 @@ def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_keys_that_are_no_numbers(value: float) -> None:
-    queue, keys = MemoryQueue(8, 5), torch.zeros(3, 5)
+    queue, keys = MemoryQueue(8, 5), torch.zeros(4, 5)
     before = queue.anchors.clone()
-    keys[1, 4] = value
+    keys[1, 4] = keys[2, 0] = value
     with pytest.raises(ValueError, match="finite keys, got NaN or infinity in row 1"):
         queue.enqueue(keys)
     assert torch.equal(queue.anchors, before)
     assert queue.position == 0
+
+
+def test_keys_are_not_looked_at_on_an_accelerator() -> None:
+    """A device without values stands for one that the host would have to wait for."""
+    queue = MemoryQueue(8, 5).to("meta")
+    queue.enqueue(torch.zeros(3, 5, device="meta"))
+    assert queue.anchors.shape == (8, 5)
+
+
+def test_keys_take_no_gradient_along() -> None:
+    queue = MemoryQueue(4, 2)
+    queue.anchors.requires_grad_()
+    queue.enqueue(torch.ones(2, 2))
+    assert not queue.anchors.requires_grad
+
+
+def test_size_and_width_are_shown_and_those_of_the_paper() -> None:
+    assert repr(MemoryQueue()) == "MemoryQueue(size=16384, dim=128)"
 
 
 def test_keys_of_another_kind() -> None:

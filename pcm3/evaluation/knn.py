@@ -111,8 +111,8 @@ def vote(labels: Tensor, similarity: Tensor) -> Tensor:
     Returns:
         Labels ``(Q,)``.
     """
-    # One vote each, and a share of a vote that only ever breaks ties.
-    votes = 1 + (similarity + 1) / (4 * labels.shape[1])
+    # One vote each, and a quarter of a vote among all that only ever breaks ties.
+    votes = 1 + similarity / (4 * labels.shape[1])
     ballot = votes.new_zeros(len(labels), int(labels.max()) + 1)
     return ballot.scatter_add_(1, labels, votes).argmax(dim=1)
 

@@ -71,6 +71,13 @@ def test_other_skeletons_and_persons(skeleton, generator):
         assert len(masked_parts(joints, skeleton)) == 2
 
 
+def test_the_first_person_may_stay_visible(generator):
+    for mask in (TopologyMask(NTU25, persons=(1,)), RandomMask(persons=[1])):
+        shown = mask(torch.zeros(2, 3, 16, 25, 2), generator=generator(0))
+        assert not bool(shown[..., 0].any())
+        assert bool(shown[..., 1].any())
+
+
 def test_random_mask_draws_joints_in_every_clip(generator):
     mask = RandomMask(clip_length=4)(torch.zeros(300, 3, 30, 25, 2), generator=generator(0))
     assert not bool(mask[..., 1].any())
@@ -198,7 +205,7 @@ def test_motion_of_one_person_says_nothing_about_another(generator):
     assert torch.equal(mask[..., 0], changed[..., 0])
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -1.0, float("nan")])
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 1.5, -1.0, float("nan")])
 def test_motion_aware_ratio_out_of_range(ratio):
     with pytest.raises(ValueError, match=r"expected ratio in \(0, 1\), got"):
         MotionAwareMask(ratio=ratio)

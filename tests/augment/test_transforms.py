@@ -297,6 +297,10 @@ BAD = [
         lambda: TopologyMask(NTU25, persons=(0, 1))(torch.zeros(3, 64, 25, 1)),
         r"persons \(0, 1\), got M=1",
     ),
+    (
+        lambda: RandomMask(persons=(0, 5))(torch.zeros(3, 64, 25, 2)),
+        r"persons \(0, 5\), got M=2",
+    ),
     (lambda: RandomMask(ratio=0), "ratio > 0, got 0"),
     (lambda: RandomMask(ratio=0.01)(torch.zeros(3, 64, 25, 1)), "at least one of 25 joints"),
     (lambda: CutMix(NTU25, parts=(2, 6)), r"parts .*<= 5, got \(2, 6\)"),

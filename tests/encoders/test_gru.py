@@ -269,3 +269,8 @@ def test_recorded_reference_features(golden: Callable[[str], dict[str, Any]]) ->
     near(encoder.pool(frames), "sequence_feature_eval")
     near(projector(encoder.pool(frames)), "embedding_eval")
     near(encoder.train()(recorded["clip"]), "frame_features_train")
+
+
+def test_settings_are_shown() -> None:
+    shown = repr(GRUEncoder(25, persons=1, hidden=4, layers=1, pool="mean"))
+    assert "direction='causal_pair', pool='mean'" in shown

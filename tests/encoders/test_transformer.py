@@ -397,3 +397,8 @@ def test_clips_that_do_not_fit(entry: str, shape: tuple[int, ...], message: str)
 def test_prompts_that_do_not_fit(prompt: Any) -> None:
     with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\), the offset of a Domain"):
         tiny()(torch.zeros(2, 3, 16, 25, 2), prompt)
+
+
+def test_settings_are_shown() -> None:
+    shown = repr(TransformerEncoder(25, persons=1, frames=16, width=8, depth=1, heads=2))
+    assert "frames=16, patch=4, heads=2, drop_path=0.0, skip_absent=False" in shown

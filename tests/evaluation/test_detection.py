@@ -28,7 +28,15 @@ from pcm3.evaluation.detection import (
     find_proposals,
     frame_probabilities,
 )
-from pcm3.evaluation.detection_metrics import summarize_detection, true_intervals
+from pcm3.evaluation.detection_metrics import (
+    ap_2d,
+    f1_score,
+    map_by_action,
+    map_by_video,
+    pku_ap,
+    summarize_detection,
+    true_intervals,
+)
 from pcm3.evaluation.detection_proposals import read_pku_results
 from pcm3.evaluation.features import dataset_for
 from pcm3.hub import Pretrained
@@ -165,6 +173,50 @@ def test_the_truth_itself_is_perfect(parts: Parts) -> None:
     nothing = summarize_detection(rows, [], test)
     assert nothing["map_action_voc_0.1"] == nothing["ap_2d"] == nothing["f1_0.5"] == 0
     assert nothing["frame_accuracy"] == 1
+
+
+def test_the_summary_is_of_the_metrics_by_name(parts: Parts) -> None:
+    test = parts[1]
+    proposals = [  # later by a sixth each, two in the first recording doubled, the last lost
+        each._replace(start=each.start + 2 * at, end=each.end + 2 * at, confidence=1 - at / 50)
+        for at, each in enumerate(true_intervals(test)[:-3])
+    ]
+    proposals += [each._replace(confidence=0.3) for each in proposals[:2]]
+    truth = true_intervals(test)
+    rows = [np.eye(4)[np.arange(length) % 4] for length in test.store.lengths[test.indices]]
+    results = summarize_detection(rows, proposals, test)
+    for threshold in (0.1, 0.3, 0.5):
+        assert results[f"map_action_voc_{threshold}"] == map_by_action(proposals, truth, threshold)
+        assert results[f"map_action_pku_{threshold}"] == map_by_action(
+            proposals, truth, threshold, pku_ap
+        )
+    assert results["map_video_pku_0.5"] == map_by_video(proposals, truth)
+    assert results["f1_0.5"] == f1_score(proposals, truth)
+    assert results["ap_2d"] == ap_2d(proposals, truth)
+    del results["details"]
+    assert len(set(results.values())) > 6  # so that none passes for another
+    assert len(results) == 10
+
+
+def test_the_summary_counts_classes_and_recordings_without_intervals(tmp_path: Path) -> None:
+    """As PKU-MMD's evaluator does, which takes all classes and all files."""
+    with StoreWriter(tmp_path / "store", NTU25, class_names=CLASSES) as writer:
+        for number in range(2):
+            labels = np.full(40, -1)
+            labels[10:20] = 0 if number == 0 else -1
+            segments = [(10, 20, 0)] if number == 0 else []
+            writer.add(
+                np.random.default_rng(number).normal(size=(40, 1, 25, 3)),
+                frame_labels=labels,
+                segments=np.array(segments).reshape(-1, 3),
+            )
+    test = SkeletonDataset(Store(tmp_path / "store"))
+    truth = true_intervals(test)
+    results = summarize_detection([np.ones((40, 4))] * 2, truth, test)
+    assert results["map_action_voc_0.5"] == 1
+    assert results["map_action_pku_0.5"] == pytest.approx(1 / 3)
+    assert results["map_video_pku_0.5"] == pytest.approx(1 / 2)
+    assert results["frame_accuracy"] == pytest.approx(10 / 80)  # the first of equal classes
 
 
 def test_rule_and_smoothing_are_the_settings(parts: Parts) -> None:
@@ -345,8 +397,9 @@ def test_trimmed_or_other_data(tmp_path: Path, pretrained: Pretrained, parts: Pa
     wide = Pretrained(GRUEncoder(25, hidden=4).eval(), NTU25, "joint", 16)
     with pytest.raises(ValueError, match="expected a store of 2 persons, got 1"):
         evaluate_detection(wide, *parts)
-    with pytest.raises(ValueError, match="every frame of the 4 recordings"):
-        summarize_detection([np.ones((3, 4))] * 4, [], parts[1])
+    for frames, recordings in ((3, 4), (9999, 4), (3, 3)):
+        with pytest.raises(ValueError, match="every frame of the 4 recordings"):
+            summarize_detection([np.ones((frames, 4))] * recordings, [], parts[1])
 
 
 @pytest.mark.parametrize(

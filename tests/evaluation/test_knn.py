@@ -86,8 +86,11 @@ GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     ("queries", "labels", "k", "message"),
     [
         (torch.zeros(3, 5), LABELS, 1, r"queries \(Q, D\), got \(6, 4\) and \(3, 5\)"),
+        (torch.zeros(3, 3), LABELS, 1, r"queries \(Q, D\), got \(6, 4\) and \(3, 3\)"),
         (torch.zeros(4), LABELS, 1, r"got \(6, 4\) and \(4,\)"),
+        (torch.zeros(3, 4, 1), LABELS, 1, r"got \(6, 4\) and \(3, 4, 1\)"),
         (GALLERY, LABELS[:5], 1, r"expected 6 gallery labels, got \(5,\)"),
+        (GALLERY, torch.zeros(7, dtype=torch.long), 1, r"expected 6 gallery labels, got \(7,\)"),
         (GALLERY, LABELS - 1, 1, "gallery labels >= 0, got -1"),
         (GALLERY, LABELS, 0, r"k in \[1, 6\], got 0"),
         (GALLERY, LABELS, 7, r"k in \[1, 6\], got 7"),
@@ -96,6 +99,27 @@ GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
 def test_bad_arguments(queries: torch.Tensor, labels: torch.Tensor, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nearest_labels(GALLERY, labels, queries, k)
+
+
+@pytest.mark.parametrize("gallery", [GALLERY[:, :1].T, GALLERY[..., None]], ids=["row", "cubes"])
+def test_a_gallery_of_another_shape(gallery: torch.Tensor) -> None:
+    for points in (gallery, gallery[0]):
+        with pytest.raises(ValueError, match=r"expected gallery \(G, D\) and queries \(Q, D\)"):
+            nearest_labels(points, LABELS, GALLERY)
+
+
+def test_rankings_have_no_gradient() -> None:
+    gallery = GALLERY.clone().requires_grad_()
+    ranking = rank(gallery, LABELS, gallery, LABELS, k=2)
+    assert not ranking.similarity.requires_grad
+    assert ranking.neighbours[:, 0].tolist() == list(range(6))
+
+
+def test_one_neighbour_is_the_default() -> None:
+    gallery = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2]])
+    labels, query = torch.tensor([1, 0, 0]), torch.tensor([[1.0, 0.0]])
+    assert nearest_labels(gallery, labels, query).tolist() == [1]
+    assert rank(gallery, labels, query, labels[:1]).neighbours.tolist() == [[0]]
 
 
 def test_chunk_must_be_positive() -> None:
@@ -147,14 +171,18 @@ def test_average_precision_by_hand() -> None:
 
 
 def test_ranking_needs_a_label_for_each_query() -> None:
-    with pytest.raises(ValueError, match=r"expected 6 query labels, got \(5,\)"):
-        rank(GALLERY, LABELS, GALLERY, LABELS[:5])
+    for labels in (LABELS[:5], LABELS.repeat(2)):
+        with pytest.raises(ValueError, match=rf"expected 6 query labels, got \({len(labels)},\)"):
+            rank(GALLERY, LABELS, GALLERY, labels)
 
 
 def test_votes() -> None:
     labels = torch.tensor([[2, 0, 0], [2, 0, 1], [1, 1, 0]])
     cosines = torch.tensor([[1.0, -1.0, -1.0], [0.1, 0.3, 0.2], [0.1, 0.1, 0.9]])
     assert vote(labels, cosines).tolist() == [0, 0, 1]
+    # One query, whose five votes far away outnumber four beside it.
+    labels = torch.tensor([[1] * 4 + [0] * 5])
+    assert vote(labels, torch.tensor([[1.0] * 4 + [-1.0] * 5])).tolist() == [0]
 
 
 # --- on a store -----------------------------------------------------------------------------------

@@ -22,12 +22,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
-from pcm3.evaluation.metrics import (
-    accuracy,
-    class_means,
-    confusion_matrix,
-    per_class_accuracy,
-)
+from pcm3.evaluation.metrics import accuracy, confusion_matrix
 from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
 from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
 from pcm3.heads import Classifier
@@ -135,41 +130,6 @@ def test_sgd_probe_follows_its_schedule() -> None:
     expected = classifier(test).argmax(1)
     scores = sgd_probe(lambda: training, test, 4, recipe)
     assert accuracy(scores.argmax(1), expected) > 0.999
-
-
-# --- metrics --------------------------------------------------------------------------------------
-
-
-def test_accuracies_by_hand() -> None:
-    predicted, labels = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 2, 2])
-    assert accuracy(predicted, labels) == pytest.approx(3 / 5)
-    assert per_class_accuracy(predicted, labels, 4) == pytest.approx([1, 1, 1 / 3, None])
-
-
-def test_means_and_confusion_by_hand() -> None:
-    predicted, labels = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 2, 2])
-    assert confusion_matrix(predicted, labels, 4) == [
-        [1, 0, 0, 0],
-        [0, 1, 0, 0],
-        [1, 1, 1, 0],
-        [0, 0, 0, 0],
-    ]
-    values = torch.tensor([0.5, 0.25, 0.1, 0.2, 0.6])
-    assert class_means(values, labels, 4) == pytest.approx([0.5, 0.25, 0.3, None])
-
-
-def test_confusion_of_what_is_no_class() -> None:
-    good, bad = torch.tensor([0, 1]), torch.tensor([1, 2])
-    with pytest.raises(ValueError, match=r"expected predictions in \[0, 2\), got 1 to 2"):
-        confusion_matrix(bad, good, 2)
-    with pytest.raises(ValueError, match=r"expected labels in \[0, 2\), got -1 to 0"):
-        confusion_matrix(good, good - 1, 2)
-
-
-@pytest.mark.parametrize(("predicted", "labels"), [(3, 4), (0, 0)])
-def test_accuracy_of_nothing(predicted: int, labels: int) -> None:
-    with pytest.raises(ValueError, match=rf"got \({predicted},\) and \({labels},\)"):
-        accuracy(torch.zeros(predicted), torch.zeros(labels))
 
 
 # --- on a store -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -522,3 +523,42 @@ def test_half_precision_trains_float32_parameters_to_nearly_the_same(
     for name in ends["fp32"]:
         if name != "samples_per_second":
             assert ends["bf16"][name] == pytest.approx(ends["fp32"][name], rel=0.03), name
+
+
+def test_a_run_in_a_thread_is_the_same(store: Store, tmp_path: Path) -> None:
+    """Signals are the main thread's there."""
+    alone, threaded = new_model(), new_model()
+    wanted = fit(alone, SkeletonDataset(store), TRAIN, quiet=True)
+    records: list[dict[str, Any]] = []
+    thread = threading.Thread(
+        target=lambda: records.extend(
+            fit(threaded, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+        )
+    )
+    thread.start()
+    thread.join()
+    assert without_speed(records) == without_speed(wanted)
+    assert_equal_states(state_of(threaded), state_of(alone))
+
+
+def test_tensorboard_gets_the_metrics(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    records = fit(
+        new_model(), SkeletonDataset(store), replace(TRAIN, tensorboard=True), tmp_path, quiet=True
+    )
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert {"total", "lr"} <= set(events.Tags()["scalars"])
+    for name in events.Tags()["scalars"]:
+        scalars = events.Scalars(name)
+        assert [each.step for each in scalars] == [record["epoch"] for record in records]
+        assert [each.value for each in scalars] == pytest.approx(
+            [record[name] for record in records]
+        )
+
+
+def test_tensorboard_needs_a_folder(store: Store) -> None:
+    config = replace(TRAIN, tensorboard=True, epochs=1)
+    assert len(fit(new_model(), SkeletonDataset(store), config, quiet=True)) == 1

@@ -1,0 +1,229 @@
+"""What is refused seldom, and in which words; ``raises.py`` finds the messages without a test."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from pcm3.data import Store, prepare, split
+from pcm3.data.protocols import Protocol
+from pcm3.data.readers import open_source
+from pcm3.data.synthetic import generate
+from pcm3.data.writer import StoreWriter
+from pcm3.encoders import GRUEncoder
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.fewshot import FewShot
+from pcm3.evaluation.recognition import Retrieval
+from pcm3.evaluation.runs import evaluate_all
+from pcm3.evaluation.semi import Semi
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.skeleton import NTU25
+from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.training.devices import launch
+from pcm3.training.pretrain import pretrain
+from pcm3.training.run import Run
+
+MODEL = PCM3Config(
+    hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
+)
+CONFIG = Config(MODEL, TrainConfig(epochs=1, batch_size=4, knn_every=0, accelerator="cpu"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return generate(out, sequences=12, classes=3, subjects=4, frames=(10, 20))
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: FewShot(shots=(1, 5, 1)), r"different shots, got \(1, 5, 1\)"),
+        (lambda: Semi(fractions=(0.1, 0.1)), r"different fractions, got \(0.1, 0.1\)"),
+        (lambda: Retrieval(recall_at=(5, 5)), r"different recall_at, got \(5, 5\)"),
+        (lambda: TrainConfig(lr=0.1, min_lr=0.2), r"min_lr in \[0, lr=0.1\], got 0.2"),
+        (lambda: TrainConfig(lr=0.1, min_lr=-0.1), r"min_lr in \[0, lr=0.1\], got -0.1"),
+    ],
+)
+def test_settings(build: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(SkeletonFormatError, match="expected a store, which is a folder, got a f"):
+        Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), np.arange(12)], ids=["few", "numbers"])
+def test_names_of_another_store(names: np.ndarray, tmp_path: Path) -> None:
+    made = generate(tmp_path / "store", sequences=12, classes=3, subjects=4)
+    np.save(made.path / "names.npy", names)
+    with pytest.raises(SkeletonFormatError, match=r"names\.npy: expected 12 names"):
+        _ = Store(made.path).names
+
+
+def test_a_protocol_that_the_data_are_not_published_with(tmp_path: Path) -> None:
+    protocols = {"xset": Protocol("setups", (2,))}
+    with StoreWriter(tmp_path / "store", NTU25, class_names=["one"], protocols=protocols) as writer:
+        for setup in (1, 2):
+            writer.add(np.full((3, 1, 25, 3), setup, np.float32), 0, setups=setup, subjects=setup)
+    made = Store(tmp_path / "store")
+    assert [part.tolist() for part in split(made, "xset")] == [[1], [0]]
+    with pytest.raises(ValueError, match=r"published with xset, not with 'xsub'; name the values"):
+        split(made, "xsub")
+    assert [part.tolist() for part in split(made, "subjects:1")] == [[0], [1]]
+
+
+def test_frame_labels_do_not_outlive_their_frames(tmp_path: Path) -> None:
+    joints = np.random.default_rng(0).normal(size=(9, 1, 25, 3)).astype(np.float32)
+    joints[4] = 0  # nobody there
+    np.savez(
+        tmp_path / "packed.npz",
+        joints=joints,
+        lengths=np.array([9]),
+        joint_names=np.array(NTU25.joints),
+        parents=np.array(NTU25.parents),
+        class_names=np.array(["wave"]),
+        frame_labels=np.zeros(9, np.int64),
+        segments=np.array([[0, 0, 9, 0]]),
+    )
+    with pytest.raises(ValueError, match="'sgn' drops frames, so frame labels would no longer fit"):
+        prepare(tmp_path / "packed.npz", tmp_path / "store", normalization="sgn", workers=1)
+    assert prepare(tmp_path / "packed.npz", tmp_path / "store", workers=1)["kept"] == 1
+
+
+# --- files of recordings --------------------------------------------------------------------------
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "packed.npz"
+    file.write_bytes(b"")
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.F_OK)
+    with pytest.raises(SkeletonFormatError, match=r"packed\.npz: no permission to read it"):
+        open_source(file)
+
+
+def test_an_npz_by_the_name_of_an_npy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "clip.npz", np.zeros((3, 1, 25, 3)))
+    (tmp_path / "clip.npz").rename(tmp_path / "clip.npy")
+    (tmp_path / "labels.csv").write_text("file,label\nclip.npy,0\n")
+    with pytest.raises(SkeletonFormatError, match=r"clip\.npy: expected one array, got an \.npz"):
+        list(open_source(tmp_path, "folder", skeleton="ntu25"))
+
+
+def ctrgcn(file: Path, classes: int = 60, version: tuple[int, int] = (1, 0)) -> Path:
+    with zipfile.ZipFile(file, "w") as archive:
+        for part in ("train", "test"):
+            for name, array, kind in (
+                (f"x_{part}", np.zeros((2, 5, 150), np.float32), version),
+                (f"y_{part}", np.eye(2, 60)[:, :classes], (1, 0)),
+            ):
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, version=kind)
+    return file
+
+
+def test_arrays_of_a_later_numpy(tmp_path: Path) -> None:
+    file = ctrgcn(tmp_path / "NTU60_CS.npz", version=(3, 0))
+    with pytest.raises(SkeletonFormatError, match=r"\.npy version 1\.0 or 2\.0, got \(3, 0\)"):
+        open_source(file)
+    assert len(list(open_source(ctrgcn(tmp_path / "good.npz", version=(2, 0))))) == 4
+
+
+def test_one_hot_of_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(SkeletonFormatError, match=r"one-hot \(N, classes\), got no classes"):
+        open_source(ctrgcn(tmp_path / "NTU60_CS.npz", classes=0))
+
+
+def test_digits_that_only_python_knows(tmp_path: Path) -> None:
+    for folder, text in (("skeleton", "\u0661 " * 150), ("label", "1,0,1,1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0002-L.txt").write_text(text + "\n", encoding="utf-8")
+    with pytest.raises(SkeletonFormatError, match=r"0002-L\.txt: not a text file of numbers"):
+        list(open_source(tmp_path, "pku"))
+
+
+def chain(*names: str) -> str:
+    """A joint with one below it, and so on."""
+    name, *below = names
+    inner = chain(*below) if below else "End Site\n{\nOFFSET 0 1 0\n}\n"
+    turns = "CHANNELS 3 Zrotation Xrotation Yrotation\n"
+    return f"JOINT {name}\n{{\nOFFSET 0 1 0\n{turns}{inner}}}\n"
+
+
+def test_coordinates_beyond_float32(tmp_path: Path) -> None:
+    body = chain("Spine", "Head")
+    body += "".join(chain(f"{side}Arm", f"{side}Hand") for side in ("Left", "Right"))
+    body += "".join(chain(f"{side}UpLeg", f"{side}Foot") for side in ("Left", "Right"))
+    root = "OFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n"
+    turns = " 0" * 30
+    motion = f"Frames: 2\nFrame Time: 0.03\n1 2 3{turns}\n1 2 1e300{turns}\n"
+    text = f"HIERARCHY\nROOT Hips\n{{\n{root}{body}}}\nMOTION\n{motion}"
+    (tmp_path / "walk.bvh").write_text(text)
+    with pytest.raises(SkeletonFormatError, match="overflow float32 in frame 1, person 0, joint 0"):
+        list(open_source(tmp_path, "bvh"))
+
+
+# --- training and evaluation ----------------------------------------------------------------------
+
+
+def test_the_same_store_twice(store: Store, tmp_path: Path) -> None:
+    again = Store(store.path.parent / "." / store.path.name)
+    with pytest.raises(ValueError, match=r"expected different stores, got .*store, .*store"):
+        pretrain(CONFIG, [store, again], tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_without_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    pretrain(CONFIG, store, tmp_path / "before", quiet=True)
+    Run(tmp_path / "before").checkpoint.unlink()
+    with pytest.raises(ValueError, match=r"with a checkpoint to start from, got .*before"):
+        pretrain(CONFIG, store, tmp_path / "run", start=tmp_path / "before", quiet=True)
+
+
+def test_machines_that_see_different_folders(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(CONFIG, store, tmp_path / "run", quiet=True)
+    longer = replace(CONFIG, train=replace(CONFIG.train, devices=1))
+    monkeypatch.setattr(  # the first process is at another step
+        Fabric, "broadcast", lambda _, value: value + 1 if isinstance(value, int) else value
+    )
+    with pytest.raises(ValueError, match=r"run that all machines share; .* step, 1, in it"):
+        pretrain(longer, store, tmp_path / "run", quiet=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_accelerator_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="accelerator 'cuda': "):
+        launch(TrainConfig(accelerator="cuda"))
+
+
+def test_nothing_to_evaluate(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = GRUEncoder(25, persons=1, hidden=4, layers=1, pool="mean")
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, Pretrained(encoder, NTU25, "joint", 16))
+    with pytest.raises(ValueError, match=f"no task fits {store.path}"):
+        evaluate_all([file], store, "subjects:99")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all("left out: " in line for line in lines)
