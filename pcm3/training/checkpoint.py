@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import zipfile
@@ -61,10 +62,12 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
     """
     there = [each for each in (file, previous(file)) if each.exists()]
     for each in there:
-        each.open("rb").close()  # a file that may not be read is another matter
         try:
             return _read(each)
         except Exception as error:  # what reading damaged bytes may end in is anyone's guess
+            # a place in the file that cannot be is damage; a disk that fails is another matter
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
     if there:
