@@ -216,7 +216,7 @@ def _check(pretrained: Pretrained) -> None:
             f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}"
         )
     if stream not in get_args(Stream):
-        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
+        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")
     if encoder.joints != len(skeleton):
         raise ValueError(
             f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import zipfile
 from pathlib import Path
@@ -35,9 +36,11 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
     for each in there:
         try:
             return _read(each)
-        except OSError:
-            raise
         except Exception as error:  # what reading damaged bytes may end in is anyone's guess
+            if (
+                isinstance(error, OSError) and error.errno != errno.EINVAL
+            ):  # a place before the file
+                raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
     if there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,6 +102,25 @@ def read_lines(file: Path) -> list[str]:
         return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
+
+
+def parse_float(word: str) -> float:
+    """``float`` of what a file means by a number: no ``1_000``, no digits of other scripts.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"expected a number, got {word[:40]!r}")
+    return float(word)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, however large it is."""
+    try:
+        return f"{reprlib.repr(value):.60}"
+    except ValueError:  # an integer of very many digits
+        return type(value).__name__
 
 
 class NumberedFiles(NamedTuple):

@@ -199,7 +199,10 @@ class _Text:
         blanks = np.flatnonzero(self.raw[:length] <= ord(" "))
         kinds = self.raw[blanks]
         rows = np.flatnonzero(kinds == ord("\n"))
-        spaces = np.cumsum(kinds == ord(" "), dtype=np.int32)[rows]  # up to the end of each line
+        is_space = kinds == ord(" ")
+        if (is_space[:-1] & (np.diff(blanks) == 1)).any():
+            raise ValueError("spaces without a value between them")
+        spaces = np.cumsum(is_space, dtype=np.int32)[rows]  # up to the end of each line
         ends = blanks[rows]
         self.first = np.concatenate(([0], ends[:-1] + 1))
         self.counts = (np.diff(spaces, prepend=0) + 1).tolist()
