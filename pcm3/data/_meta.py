@@ -16,10 +16,11 @@ STORE_VERSION = 2
 
 FORMAT = "pcm3-store"
 MOST_PERSONS = 1000
-RESERVED = frozenset(
+_TAKEN = (
     "self sequence label name frame_labels segments lengths labels slots duplicate_of "
-    "file allow_pickle".split()
+    "file allow_pickle"
 )
+RESERVED = frozenset(_TAKEN.split())
 """What a column cannot be called: the store's own, and what functions that take columns take."""
 COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
@@ -77,7 +78,8 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # halves of letters
 
 
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:

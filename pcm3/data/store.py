@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pcm3.data._meta import StoreDtype, read_meta
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import open_npy
+from pcm3.data.readers._files import check_text, open_npy
 from pcm3.data.readers._npz import load_npz
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
@@ -158,10 +158,8 @@ class Store:
         names = self._load("names.npy")
         if names.shape != (len(self),) or names.dtype.kind != "U":
             raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
-        try:
-            return tuple(names.tolist())
-        except ValueError as error:  # no letters
-            raise SkeletonFormatError(f"{self.path / 'names.npy'}: {error}") from None
+        check_text(self.path / "names.npy", "names", names)
+        return tuple(names.tolist())
 
     def __len__(self) -> int:
         """Number of sequences N."""

@@ -90,7 +90,7 @@ def as_float32(values: Any) -> NDArray[np.float32]:
         return np.asarray(values, dtype=np.float64).astype(np.float32)
 
 
-# --- readers: what all have in common --------------------------------------------------------------
+# --- readers: what all have in common -------------------------------------------------------------
 
 
 def _recordings(format: Any, path: Path, **options: Any) -> tuple[Any, list[Any], bool]:
@@ -147,7 +147,7 @@ def _number(word: bytes) -> float:
     return float(word)
 
 
-# --- text ------------------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------------
 
 
 def _write_ntu(folder: Path) -> None:
@@ -160,7 +160,7 @@ def _write_ntu(folder: Path) -> None:
 
 
 def _read_ntu(folder: Path) -> bool:
-    source, found, refused = _recordings("ntu", folder)
+    _, found, refused = _recordings("ntu", folder)
     for file, recording in found:
         same(recording.frames, _slow_ntu(file.read_bytes()), file.name)
         require(recording.label == int(file.name[17:20]) - 1, recording.label)
@@ -205,7 +205,7 @@ def _write_pku(folder: Path) -> None:
 def _read_pku(folder: Path) -> bool:
     refused = False
     for untrimmed in (False, True):
-        source, found, some = _recordings("pku", folder, untrimmed=untrimmed)
+        _, found, some = _recordings("pku", folder, untrimmed=untrimmed)
         refused |= some
         for video, recording in found:
             text = video.skeletons.read_bytes().decode("utf-8", "replace")
@@ -243,7 +243,7 @@ def _write_msr(folder: Path) -> None:
 
 
 def _read_msr(folder: Path) -> bool:
-    source, found, refused = _recordings("msr", folder)
+    _, found, refused = _recordings("msr", folder)
     for file, recording in found:
         rows = [line.encode().split() for line in _text_lines(file) if line.strip()]
         require(all(len(row) == 4 for row in rows), "words")
@@ -320,7 +320,7 @@ def _write_ucla(folder: Path) -> None:
 
 
 def _read_ucla(folder: Path) -> bool:
-    source, found, refused = _recordings("ucla", folder)
+    _, found, refused = _recordings("ucla", folder)
     for file, recording in found:
         values = json.loads(file.read_text())["skeletons"]
         for frame in values:
@@ -332,7 +332,7 @@ def _read_ucla(folder: Path) -> bool:
     return refused
 
 
-# --- pickles and arrays ----------------------------------------------------------------------------
+# --- pickles and arrays ---------------------------------------------------------------------------
 
 
 class _SlowUnpickler(pickle._Unpickler):
@@ -363,7 +363,7 @@ def _write_pyskl(folder: Path) -> None:
 
 def _read_pyskl(folder: Path) -> bool:
     file = folder / "data.pkl"
-    source, found, refused = _recordings("pyskl", file)
+    _, found, refused = _recordings("pyskl", file)
     samples = _slow_pickle(file)["annotations"]
     require(refused or len(found) == len(samples), "samples")
     by_name = {}
@@ -388,7 +388,7 @@ def _write_agcn(folder: Path) -> None:
 
 
 def _read_agcn(folder: Path) -> bool:
-    source, found, refused = _recordings("agcn", folder)
+    _, found, refused = _recordings("agcn", folder)
     parts = {}
     for part in ("train", "val"):
         names, labels = _slow_pickle(folder / f"{part}_label.pkl")
@@ -432,7 +432,7 @@ def _write_ctrgcn(folder: Path) -> None:
 
 def _read_ctrgcn(folder: Path) -> bool:
     file = folder / "NTU60_CS.npz"
-    source, found, refused = _recordings("ctrgcn", file)
+    _, found, refused = _recordings("ctrgcn", file)
     arrays = _slow_npz(file)
     for _, recording in found:
         part, _, row = recording.name.removeprefix("x_").removesuffix("]").partition("[")
@@ -450,7 +450,7 @@ def _write_packed(folder: Path) -> None:
 
 def _read_packed(folder: Path) -> bool:
     file = folder / "data.npz"
-    source, found, refused = _recordings("packed", file)
+    _, found, refused = _recordings("packed", file)
     arrays = _slow_npz(file)
     ends = np.cumsum(arrays["lengths"].astype(np.int64))
     for _, recording in found:
@@ -504,15 +504,16 @@ def _write_utd(folder: Path) -> None:
 
 
 def _read_utd(folder: Path) -> bool:
-    source, found, refused = _recordings("utd", folder)
+    _, found, refused = _recordings("utd", folder)
     for file, recording in found:
-        values = loadmat(file, variable_names=["d_skel"])["d_skel"]
+        data = b"MATLAB 5.0".ljust(124) + file.read_bytes()[124:]  # the rest is a comment
+        values = loadmat(io.BytesIO(data), variable_names=["d_skel"])["d_skel"]
         values = values[..., None] if values.ndim == 2 else values
         same(recording.frames[:, 0], as_float32(values.transpose(2, 0, 1)), file.name)
     return refused
 
 
-# --- what pcm3 wrote -------------------------------------------------------------------------------
+# --- what pcm3 wrote ------------------------------------------------------------------------------
 
 
 def _write_store(folder: Path) -> None:
@@ -638,7 +639,7 @@ def _read_official(folder: Path) -> bool:
             _check_message(error)
             refused = True
             continue
-        content = torch.load(file, weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
         known = [value for value in content["state_dict"].values() if value.numel()]
         for value in encoder.state_dict().values():
             require(torch.isfinite(value).all(), "not finite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import reprlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ MOST_CLASSES = 10_000
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
     """An error that names file and place, ``file: place: what``, and can be printed."""
-    message = ": ".join([str(file), *words])
+    message = ": ".join([str(file), *(f"{word:.1000}" for word in words)])
     return SkeletonFormatError(message.encode("utf-8", "backslashreplace").decode())
 
 
@@ -113,6 +114,18 @@ def parse_float(word: str) -> float:
     if "_" in word or not word.isascii():
         raise ValueError(f"expected a number, got {word[:40]!r}")
     return float(word)
+
+
+def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
+    """NumPy makes strings of any bytes, and Python may crash on what is no text.
+
+    Raises:
+        SkeletonFormatError: If an array of strings holds what are no letters.
+    """
+    if array.dtype.kind == "U" and array.size:
+        numbers = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if numbers.max() > sys.maxunicode:
+            fail(file, key, "expected text, got numbers that are no letters")
 
 
 def shown(value: object) -> str:

@@ -16,6 +16,7 @@ _HEADER, _ORDERS = 128, {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
 _NUMBERS |= {12: "i8", 13: "u8"}
+_HEAD = 6, 5, 1  # kinds of its parts
 _NUMERIC, _COMPLEX = range(6, 16), 1 << 11
 
 
@@ -72,9 +73,11 @@ def _unpack(packed: memoryview, order: str) -> bytes:
 
 
 def _array(content: memoryview, order: str, name: str) -> NDArray[Any] | None:
-    _, flags, at = _element(content, 0, order)
-    _, dimensions, at = _element(content, at, order)
-    _, label, at = _element(content, at, order)
+    one, flags, at = _element(content, 0, order)
+    two, dimensions, at = _element(content, at, order)
+    three, label, at = _element(content, at, order)
+    if (one, two, three) != _HEAD:
+        raise ValueError("expected flags, dimensions and name at the head of an array")
     if bytes(label) != name.encode():
         return None
     (about,) = struct.unpack_from(f"{order}I", flags)

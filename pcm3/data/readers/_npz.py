@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import Range, fail, ranges
+from pcm3.data.readers._files import Range, check_text, fail, ranges
 from pcm3.errors import SkeletonFormatError
 
 MOST_BYTES = 1 << 30
@@ -133,6 +133,7 @@ def load_npz(
                 if key not in large:
                     _check_size(packed.zip, file, key)
                     arrays[key] = packed[key]
+                    check_text(file, key, arrays[key])
         for key in large:
             heads[key] = _read_head(file, key)
             if heads[key].stored:

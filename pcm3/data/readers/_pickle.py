@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import pickle
 import reprlib
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ _Unpickler: Any = pickle._Unpickler
 class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
     """Python's own: the one in C makes room for any index of its memo, and cannot be watched."""
 
-    dispatch = dict(_Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
     def __init__(self, stream: _Bounded) -> None:
         super().__init__(stream, encoding="latin1")  # what Python 2's numpy arrays need
@@ -215,6 +216,10 @@ def _frombuffer(
     if len(raw) == 0:
         return np.zeros(shape, dtype.spec)
     array = np.frombuffer(raw, dtype.spec)
+    if dtype.spec.kind == "U":
+        letters = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.spec.byteorder))
+        if letters.max() > sys.maxunicode:
+            raise _RefusedError("refused text of numbers that are no letters")
     if order == "K" and axis_order is not None:
         return array.reshape(shape).transpose(axis_order)
     return array.reshape(shape, order="F" if order == "F" else "C")

@@ -180,7 +180,9 @@ def _read_hierarchy_line(
     elif key == "CHANNELS" and inside >= 0 and not joints[inside].channels:
         names = words[2:]
         if [str(len(names))] != words[1:2] or not _CHANNELS.issuperset(names):
-            _fail(file, row, f"expected their number and Xposition ..., got {' '.join(words)!r}")
+            _fail(
+                file, row, f"expected their number and Xposition ..., got {' '.join(words)[:60]!r}"
+            )
         joints[inside].channels.extend(names)
     else:
         _fail(file, row, f"unexpected {' '.join(words)[:60]!r} in HIERARCHY")
