@@ -20,7 +20,7 @@ from environment import environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "data"))
 
-from fuzzing import CASES, fuzz  # noqa: E402
+from fuzzing import CASES, fuzz
 
 
 def main() -> None:

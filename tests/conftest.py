@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,3 +41,34 @@ def golden(shared: Path) -> GetGolden:
             return dict(arrays)
 
     return load
+
+
+_SMALL = """
+import resource, sys
+{setup}
+import pcm3.errors
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {megabytes} * 2**20,) * 2)
+try:
+    {run}
+except ValueError as error:
+    assert "allocate" not in str(error) and "MemoryError" not in str(error), error
+    assert len(str(error)) < 4000, error
+    sys.exit(0)
+sys.exit("nothing was raised")
+"""
+
+
+@pytest.fixture(scope="session")
+def small_memory() -> Callable[..., None]:
+    """Run a line that is to raise a ``ValueError`` where there is hardly any memory, and soon."""
+
+    def run(setup: str, line: str, megabytes: int = 300, seconds: float = 60) -> None:
+        script = _SMALL.format(setup=setup, run=line, megabytes=megabytes)
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs a limit of memory that holds")
+    return run

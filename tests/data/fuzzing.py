@@ -217,14 +217,14 @@ def _read_pku(folder: Path) -> bool:
             for number, line in enumerate(_text_lines(video.labels), 1):
                 if line.strip():
                     words = [word.strip() for word in line.split(",")]
-                    whole = all(re.fullmatch("[0-9]+", word) for word in words[:3])
+                    whole = all(re.fullmatch("[0-9]{1,9}", word) for word in words[:3])
                     if whole and len(words) == 4:
                         label, start, end = map(int, words[:3])
                         actions.append((number, start, min(end, len(frames)), label - 1))
             require(recording.columns["views"] == {"L": 1, "M": 2}[video.skeletons.stem[-1]])
             if untrimmed:
                 same(recording.frames, frames)
-                same(recording.segments, [action[1:] for action in actions])
+                same(recording.segments, np.reshape([action[1:] for action in actions], (-1, 3)))
             else:
                 number = int(recording.name.rpartition(" ")[2])
                 ((_, start, end, label),) = [each for each in actions if each[0] == number]

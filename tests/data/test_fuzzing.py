@@ -98,7 +98,7 @@ def test_what_is_wrong_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         msr, "one_person", lambda *given: (np.ones(10**8).sum() and None) or right(*given)
     )
-    with pytest.raises(Wrong, match="took .* MB"):
+    with pytest.raises(Wrong, match=r"took .* MB"):
         corpus.read(file, data)
 
 

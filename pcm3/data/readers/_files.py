@@ -22,9 +22,8 @@ MOST_CLASSES = 10_000
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
-    """An error that names file and place, ``file: place: what``, and can be printed."""
-    message = ": ".join([str(file), *(f"{word:.1000}" for word in words)])
-    return SkeletonFormatError(message.encode("utf-8", "backslashreplace").decode())
+    """An error that names file and place, ``file: place: what``."""
+    return SkeletonFormatError(": ".join([str(file), *words]))
 
 
 def fail(file: Path, *words: str) -> NoReturn:

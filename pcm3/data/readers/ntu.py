@@ -198,10 +198,12 @@ class _Text:
         length = len(data) + (not data.endswith(b"\n"))
         blanks = np.flatnonzero(self.raw[:length] <= ord(" "))
         kinds = self.raw[blanks]
-        rows = np.flatnonzero(kinds == ord("\n"))
-        is_space = kinds == ord(" ")
-        if (is_space[:-1] & (np.diff(blanks) == 1)).any():
-            raise ValueError("spaces without a value between them")
+        is_space, is_end = kinds == ord(" "), kinds == ord("\n")
+        joined = np.diff(blanks) == 1
+        is_return = np.append((kinds[:-1] == ord("\r")) & joined & is_end[1:], False)
+        if not (is_space | is_end | is_return).all() or (is_space[:-1] & joined).any():
+            raise ValueError("expected single spaces between values")
+        rows = np.flatnonzero(is_end)
         spaces = np.cumsum(is_space, dtype=np.int32)[rows]  # up to the end of each line
         ends = blanks[rows]
         self.first = np.concatenate(([0], ends[:-1] + 1))
