@@ -1,6 +1,5 @@
 """Errors that callers may want to catch."""
 
-
 _LONGEST = 2000
 
 

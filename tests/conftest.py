@@ -49,22 +49,23 @@ import resource, sys
 import pcm3.errors
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {megabytes} * 2**20,) * 2)
-try:
-    {run}
-except ValueError as error:
-    assert "allocate" not in str(error) and "MemoryError" not in str(error), error
-    assert len(str(error)) < 4000, error
-    sys.exit(0)
-sys.exit("nothing was raised")
+for line in {lines!r}:
+    try:
+        exec(line)
+    except ValueError as error:
+        assert "allocate" not in str(error) and "MemoryError" not in str(error), (line, error)
+        assert len(str(error)) < 4000, (line, error)
+    else:
+        sys.exit("nothing was raised by " + line)
 """
 
 
 @pytest.fixture(scope="session")
 def small_memory() -> Callable[..., None]:
-    """Run a line that is to raise a ``ValueError`` where there is hardly any memory, and soon."""
+    """Run lines that are to raise a ``ValueError`` each, soon, where there is hardly any memory."""
 
-    def run(setup: str, line: str, megabytes: int = 300, seconds: float = 60) -> None:
-        script = _SMALL.format(setup=setup, run=line, megabytes=megabytes)
+    def run(setup: str, *lines: str, megabytes: int = 300, seconds: float = 60) -> None:
+        script = _SMALL.format(setup=setup, lines=lines, megabytes=megabytes)
         command = [sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -149,7 +149,7 @@ def _find_layout(folder: Path, name: str | None) -> Skeleton:
         if "parts" in description:
             return Skeleton.from_dict(description)
         return find_skeleton(description["joints"], description.get("parents"))
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         fail(file, str(error))
 
 
@@ -269,8 +269,10 @@ def _survey(folder: Path, units: list[_Unit], skeleton: Skeleton) -> tuple[int, 
 
 
 def _check_name(folder: Path, unit: _Unit) -> None:
-    if unit.line and (not is_file(unit.file) or unit.file.suffix != ".npy"):
-        what = f"expected a .npy file in {folder}, got {unit.name!r}"
+    path = PurePosixPath(unit.name)
+    inside = not path.is_absolute() and ".." not in path.parts
+    if unit.line and not (inside and unit.file.suffix == ".npy" and is_file(unit.file)):
+        what = f"expected a .npy file in {folder}, got {unit.name!r:.200}"
         fail(folder / _TABLE, f"line {unit.line}", what)
 
 
