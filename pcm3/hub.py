@@ -26,11 +26,13 @@ from pcm3._official import (
     rename_pcm3,
     transformer_for,
 )
+from pcm3.data._meta import MOST_PERSONS
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods.mamp import MAMP
 from pcm3.skeleton import NTU25, Skeleton, Stream
 
+_MOST_FRAMES = 100_000
 _ENCODERS: dict[str, type[Encoder]] = {
     kind.__name__: kind for kind in (GRUEncoder, STGCNEncoder, TransformerEncoder)
 }
@@ -232,6 +234,9 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
     found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
     _check(found)
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # no weights tell
+        most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
+        raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
     return found
 
 

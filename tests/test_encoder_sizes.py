@@ -36,6 +36,7 @@ HUGE: dict[str, list[dict[str, Any]]] = {
     "transformer": [
         *({"width": 10**9}, {"depth": 10**9}, {"frames": 2 * 10**12}, {"mlp_ratio": 1e300}),
         {"mlp_ratio": float("inf")},
+        {"persons": 10**9},
     ],
 }
 

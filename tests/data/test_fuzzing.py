@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from pathlib import Path
 
 import fuzzing
 import numpy as np
 import pytest
+import test_packed
 from fuzzing import CASES, Corpus, Figures, Wrong, fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutators import mutator
 
-QUICK = 25
+from pcm3.data import Store
+from pcm3.data.readers import open_source
+from pcm3.errors import SkeletonFormatError
+
+QUICK = 40
 SLOW = 1500  # each; more than 20,000 in all
 
 ANY = settings(
@@ -129,3 +135,69 @@ def test_a_crash_or_a_hang_is_noticed(tmp_path: Path) -> None:
     assert "Segmentation fault" in figures.wrong["3"]
     assert "Timeout" in figures.wrong["5"]
     assert figures.files == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("msr", b"1.0", b"1_0"),
+        ("bvh", b"OFFSET 0.0", b"OFFSET 0_0"),
+        ("bvh", b"OFFSET 0.0", b"OFFSET \xd9\xa3"),
+        ("ntu", b" 519.2 ", b"  "),
+        ("ntu", b" 277.4 ", b" 277.4\t0 "),
+        ("ucla", b"[[[", b'[[["1", true, 2], ['),
+        ("pku", b"2,1,4,2", b"2,1,\xd9\xa3,2"),
+    ],
+)
+def test_what_is_no_number_to_people(tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
+    """Python or NumPy would take it for one."""
+    corpus = Corpus(name, tmp_path)
+    file, data = next((file, data) for file, data in corpus.files.items() if old in data)
+    assert corpus.read(file, data.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("key", ["class_names", "joint_names", "source"])
+def test_letters_that_are_none(tmp_path: Path, key: str) -> None:
+    """NumPy makes strings of them, which may end the process when they are used."""
+    arrays = test_packed.packed()
+    text = np.atleast_1d(arrays[key]).copy()
+    text.view(np.uint32)[0] = 0xF8000000
+    np.savez(tmp_path / "data.npz", **arrays | {key: text})
+    with pytest.raises(SkeletonFormatError, match=f"{key}: expected text"):
+        open_source(tmp_path / "data.npz")
+
+
+def test_an_archive_member_that_is_no_array(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    arrays = test_packed.packed()
+    del arrays["labels"]
+    np.savez(file, **arrays)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("labels.npy", b"no array")
+    with pytest.raises(SkeletonFormatError, match="labels: cannot be read, the magic string"):
+        open_source(file)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("labels", 2, r"expected labels in \[-1, 2\)"),
+        ("lengths", 2**62, "expected lengths up to 9 frames"),
+        ("frame_labels", -2, r"expected frame_labels in \[-1, 2\)"),
+        ("segments", 7, "expected segments within the sequences and 2 classes"),
+    ],
+)
+def test_values_of_a_store(tmp_path: Path, column: str, value: int, message: str) -> None:
+    CASES["store"].write(tmp_path)
+    folder = tmp_path / "store"
+    if column in ("labels", "lengths"):
+        with np.load(folder / "table.npz") as table:
+            columns = dict(table)
+        columns[column][1] = value
+        np.savez(folder / "table.npz", **columns)
+    else:
+        array = np.load(folder / f"{column}.npy")
+        array.flat[0] = value
+        np.save(folder / f"{column}.npy", array)
+    with pytest.raises(SkeletonFormatError, match=message):
+        Store(folder)
