@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pcm3._torch_files import load_plain
 from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods.pcm3 import PCM3
 from pcm3.skeleton import Skeleton
 
 Weights = dict[str, Tensor]
+_LONGEST_NAME, _WRAPPERS = 500, 10
 
 _PCM3_NAMES = [
     *(
@@ -94,11 +96,11 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
     """
     name = "state_dict" if isinstance(source, Mapping) else str(source)
     content: Any = source if isinstance(source, Mapping) else _load(Path(source))
-    while isinstance(content, Mapping):
-        inner = next(
+    for _ in range(_WRAPPERS):
+        inner = isinstance(content, Mapping) and next(
             (k for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), None
         )
-        if inner is None:
+        if not inner:
             break
         content = content[inner]
     if not isinstance(content, Mapping):
@@ -110,7 +112,19 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
     }
     if not weights:
         raise SkeletonFormatError(f"{name}: expected named weights, found no tensor")
+    for key, value in weights.items():
+        if len(key) > _LONGEST_NAME:
+            raise SkeletonFormatError(f"{name}: expected names of weights, got {key:.60}...")
+        if not _is_whole(value):
+            raise SkeletonFormatError(f"{name}: expected {key} in full, got repeated values")
     return weights, name
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Whether every value is in memory, so that the shape says no more than was read."""
+    if value.layout != torch.strided:
+        return False
+    return value.is_meta or value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _load(file: Path) -> Any:
@@ -130,7 +144,7 @@ def _load(file: Path) -> Any:
     try:
         # Published checkpoints keep their command line beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return load_plain(file)
     except Exception as error:  # a broken or unsafe file may raise anything
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         reason = (
@@ -143,6 +157,25 @@ def _load(file: Path) -> Any:
         ) from None
 
 
+def plan(make: Callable[[Checkpoint], nn.Module], checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Compare the weights with a module of which nothing but the shapes is in memory.
+
+    Raises:
+        SkeletonFormatError: Naming what is missing or of another shape.
+    """
+    draft = checkpoint._replace(weights=dict(checkpoint.weights))
+    try:
+        with torch.device("meta"):
+            module = make(draft)
+    except SkeletonFormatError:
+        raise
+    except Exception as error:  # sizes that weights say may make no sense
+        what = " ".join(str(error).split())
+        raise checkpoint.error(f"these are the weights of no such model, {what:.200}") from None
+    if wrong := _misfits(module, draft, prefix):
+        raise checkpoint.error(_some(wrong))
+
+
 def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[str, ...]:
     """Load weights into a module; the checkpoint's names of those it has no place for.
 
@@ -151,8 +184,26 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[s
     """
     weights, theirs = checkpoint.weights, checkpoint.theirs
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
+    here = {key: weights[key] for key in wanted if key in weights}
+    wrong = _misfits(module, checkpoint, prefix) or [
+        f"{theirs(key)} holds NaN or infinity"
+        for key, value in here.items()
+        if not bool(torch.isfinite(value).all())
+    ]
+    if wrong:
+        raise checkpoint.error(_some(wrong))
+    module.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in here.items()}, strict=False
+    )
+    return tuple(theirs(key) for key in weights if key not in wanted)
+
+
+def _misfits(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> list[str]:
+    """What is missing or of another shape."""
+    weights, theirs = checkpoint.weights, checkpoint.theirs
+    wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    wrong = [
+    return [
         f"{theirs(key)} is {_their_shape(key, weights[key])}, expected {_their_shape(key, value)}"
         if key in weights
         else f"{theirs(key)} is missing"
@@ -160,24 +211,15 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[s
         if key not in counters - weights.keys()
         and (key not in weights or weights[key].shape != value.shape)
     ]
-    here = {key: weights[key] for key in wanted if key in weights}
-    if not wrong:
-        wrong = [
-            f"{theirs(key)} holds NaN or infinity"
-            for key, value in here.items()
-            if not bool(torch.isfinite(value).all())
-        ]
-    if wrong:
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise checkpoint.error(f"{'; '.join(wrong[:3])}{more}")
-    module.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in here.items()}, strict=False
-    )
-    return tuple(theirs(key) for key in weights if key not in wanted)
+
+
+def _some(wrong: Sequence[str]) -> str:
+    more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return f"{'; '.join(wrong[:3])}{more}"
 
 
 def _their_shape(name: str, value: Tensor) -> tuple[int, ...]:
-    return tuple(value.T.shape if name == "queue.anchors" else value.shape)
+    return tuple(value.shape[::-1] if name == "queue.anchors" else value.shape)
 
 
 def rename_pcm3(weights: Weights, source: str) -> Checkpoint:
@@ -242,7 +284,8 @@ def gru_width(checkpoint: Checkpoint) -> int:
     first = "encoder.layers.0.0.weight_hh_l0"
     if first not in checkpoint.weights:
         raise checkpoint.lacks(first)
-    return int(checkpoint.weights[first].shape[-1])
+    width: int = checkpoint.weights[first].shape[-1] if checkpoint.weights[first].ndim else 0
+    return width
 
 
 def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PCM3:
@@ -281,9 +324,9 @@ def _rename(key: str, names: Sequence[tuple[str, str]]) -> str:
 
 
 def _reshape_pcm3(name: str, value: Tensor) -> Tensor:
-    if name == "queue.anchors":
+    if name == "queue.anchors" and value.ndim == 2:
         return value.T.contiguous()
-    if name == "queue.position":
+    if name == "queue.position" and value.numel() == 1:
         return value.reshape(())
     if name.startswith("task_prompts."):
         return value.reshape(-1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pcm3._checks import type_name
@@ -17,16 +20,19 @@ from pcm3._official import (
     fill,
     gru_width,
     pcm3_for,
+    plan,
     read_weights,
     rename_mamp,
     rename_pcm3,
     transformer_for,
 )
+from pcm3.data._meta import MOST_PERSONS
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods.mamp import MAMP
 from pcm3.skeleton import NTU25, Skeleton, Stream
 
+_MOST_FRAMES = 100_000
 _ENCODERS: dict[str, type[Encoder]] = {
     kind.__name__: kind for kind in (GRUEncoder, STGCNEncoder, TransformerEncoder)
 }
@@ -106,20 +112,21 @@ def load_encoder(path: str | Path) -> Pretrained:
         with safe_open(file, framework="pt") as archive:
             header = archive.metadata() or {}
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise SkeletonFormatError(f"{file}: not a safetensors file ({error})") from None
     kind = _ENCODERS.get(header.get("encoder", ""))
     if kind is None:
         raise SkeletonFormatError(
             f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
-            f"got {header.get('encoder')!r}"
+            f"got {header.get('encoder')!r:.60}"
         )
     try:
         return _rebuild(kind, header, weights)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # what arguments of any kind may end in is anyone's guess
         what = " ".join(str(error).split())  # torch names each weight on a line of its own
         raise SkeletonFormatError(
-            f"{file}: the header does not describe the weights ({type(error).__name__}: {what})"
+            f"{file}: the header does not describe the weights "
+            f"({type(error).__name__}: {what:.1000})"
         ) from None
 
 
@@ -177,10 +184,16 @@ def load_official(
     hidden = hidden or gru_width(checkpoint)
     names = checkpoint.weights
     layers = len({key.split(".")[2] for key in names if key.startswith("encoder.layers.")})
-    encoder = GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
+
+    def make(_: Checkpoint) -> GRUEncoder:
+        return GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
+
+    plan(make, checkpoint, prefix="encoder.")
+    encoder = make(checkpoint)
     if "queue.anchors" not in names:
         unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
+    plan(lambda draft: pcm3_for(make(draft), skeleton, draft), checkpoint)
     model = pcm3_for(encoder, skeleton, checkpoint)
     unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
@@ -189,11 +202,16 @@ def load_official(
 def _load_mamp(
     checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, heads: int
 ) -> Official:
-    encoder = transformer_for(checkpoint, skeleton, in_channels, persons, heads)
+    def make(checkpoint: Checkpoint) -> TransformerEncoder:
+        return transformer_for(checkpoint, skeleton, in_channels, persons, heads)
+
+    plan(make, checkpoint, prefix="encoder.")
+    encoder = make(checkpoint)
     blocks = depth(checkpoint.weights, "decoder")
     if blocks == 0:
         unused = fill(encoder, checkpoint, prefix="encoder.")
         return Official(encoder.eval(), None, unused)
+    plan(lambda draft: MAMP(make(draft), skeleton, decoder_depth=blocks), checkpoint)
     model = MAMP(encoder, skeleton, decoder_depth=blocks)
     unused = fill(model, checkpoint)
     return Official(model.encoder.eval(), model, unused)
@@ -201,11 +219,24 @@ def _load_mamp(
 
 def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
-    encoder = kind(**json.loads(header["arguments"]))
+    arguments = json.loads(header["arguments"])
+    for name, parameter in inspect.signature(kind).parameters.items():
+        value = arguments.get(name, parameter.default)
+        if type(parameter.default) is int and name != "skeleton" and type(value) is not int:
+            raise ValueError(f"expected {name} to be an integer, got {value!r:.60}")
+    for name in ("layers", "depth"):  # each has weights
+        if np.sum(arguments.get(name, 0)) > len(weights):
+            raise ValueError(f"expected {name} of {len(weights)} weights, got {arguments[name]}")
+    with torch.device("meta"):  # nothing but shapes, as large as they may be
+        kind(**arguments).load_state_dict(weights, assign=True)
+    encoder = kind(**arguments)
     encoder.load_state_dict(weights)
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
     found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
     _check(found)
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # no weights tell
+        most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
+        raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
     return found
 
 
@@ -216,7 +247,7 @@ def _check(pretrained: Pretrained) -> None:
             f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}"
         )
     if stream not in get_args(Stream):
-        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r}")
+        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")
     if encoder.joints != len(skeleton):
         raise ValueError(
             f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 Stream = Literal["joint", "bone", "motion"]
+_MOST_JOINTS = 1000
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Skeleton:
             return ValueError(f"skeleton {self.name!r}: {what}")
 
         count = len(self.joints)
+        if count > _MOST_JOINTS:
+            raise invalid(f"expected at most {_MOST_JOINTS} joints, got {count}")
         if len(set(self.joints)) != count or count == 0:
             raise invalid(f"expected unique joint names, got {self.joints}")
         if len(self.parents) != count:
@@ -204,16 +208,34 @@ class Skeleton:
             ValueError: If a key is missing or the description is not a valid skeleton.
         """
         try:
-            return cls(
-                name=str(description["name"]),
-                joints=tuple(description["joints"]),
-                parents=tuple(description["parents"]),
-                parts={part: tuple(ids) for part, ids in description["parts"].items()},
-                mirror=tuple(description["mirror"]),
-                center=int(description["center"]),
+            name, joints, parents, parts, mirror, center = (
+                description[key]
+                for key in ("name", "joints", "parents", "parts", "mirror", "center")
             )
         except KeyError as error:
             raise ValueError(f"skeleton description lacks the key {error}") from None
+        if not isinstance(parts, Mapping):
+            raise ValueError(f"expected parts to be a mapping, got {type(parts).__name__}")
+        indices = {"parents": parents, "mirror": mirror, "center": [center]}
+        indices |= {f"part {part}": ids for part, ids in parts.items()}
+        for key, values in (("name", [name]), ("joints", joints)):
+            _check_kinds(key, values, str)
+        for key, values in indices.items():
+            _check_kinds(key, values, int)
+        return cls(
+            name,
+            tuple(joints),
+            tuple(parents),
+            {part: tuple(ids) for part, ids in parts.items()},
+            tuple(mirror),
+            center,
+        )
+
+
+def _check_kinds(key: str, values: Any, kind: type) -> None:
+    if not isinstance(values, list | tuple) or any(type(value) is not kind for value in values):
+        names = {str: "names", int: "indices"}
+        raise ValueError(f"expected {key} to be {names[kind]}, got {reprlib.repr(values)}")
 
 
 def _normal_name(name: str) -> str:
@@ -333,6 +355,9 @@ def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -
         ValueError: If no built-in skeleton has these joints and ``parents`` is missing, or the
             parents are not one tree.
     """
+    _check_kinds("joints", joints, str)
+    if parents is not None:
+        _check_kinds("parents", parents, int)
     names = {_normal_name(joint) for joint in joints}
     for skeleton in SKELETONS.values():
         if names == {_normal_name(joint) for joint in skeleton.joints}:

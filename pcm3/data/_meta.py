@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import reprlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +15,71 @@ STORE_VERSION = 2
 """Version of the folder's layout; a reader refuses any other."""
 
 FORMAT = "pcm3-store"
+MOST_PERSONS = 1000
+_TAKEN = (
+    "self sequence label name frame_labels segments lengths labels slots duplicate_of "
+    "file allow_pickle"
+)
+RESERVED = frozenset(_TAKEN.split())
+"""What a column cannot be called: the store's own, and what functions that take columns take."""
 COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
 StoreDtype = Literal["float32", "float16"]
 
 
+def is_column(name: str) -> bool:
+    """Whether a further column may be called so."""
+    return name.isidentifier() and len(name) <= 100 and name not in RESERVED
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**63
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(type(word) is str for word in value)
+
+
+def _is_integers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) is int for number in value)
+
+
+def _is_protocols(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(rule, dict)
+        and isinstance(rule.get("column"), str)
+        and _is_integers(rule.get("train"))
+        and (rule.get("test", ()) is None or _is_integers(rule.get("test")))
+        for rule in value.values()
+    )
+
+
+def _is_rate(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 < value < math.inf)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(COUNTS, ("an integer from 1", _is_count)),
+    "persons": (f"1 to {MOST_PERSONS}", lambda value: _is_count(value) and value <= MOST_PERSONS),
+    "columns": (
+        "different words",
+        lambda value: _is_words(value) and len(set(value)) == len(value),
+    ),
+    "class_names": ("words", _is_words),
+    "untrimmed": ("true or false", lambda value: type(value) is bool),
+    "protocols": ("rules of column, train and test", _is_protocols),
+    "skeleton": ("an object", lambda value: isinstance(value, dict)),
+    "fps": ("a number above 0 or null", _is_rate),
+    **{
+        key: ("a word", lambda value: isinstance(value, str))
+        for key in ("dtype", "unit", "normalization", "source")
+    },
+}
+
+
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # halves of letters
 
 
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
@@ -31,7 +92,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
         raise SkeletonFormatError(f"{path}: not a store, meta.json is missing")
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SkeletonFormatError(f"{file}: not JSON, {error}") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise SkeletonFormatError(f"{file}: expected a description with format {FORMAT!r}")
@@ -46,6 +107,10 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     needed |= {"fps", "unit", "normalization", "protocols", "source"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
+    for key, (wanted, fits) in _KINDS.items():
+        if not fits(meta[key]):
+            got = reprlib.repr(meta[key])
+            raise SkeletonFormatError(f"{file}: expected {key} to be {wanted}, got {got}")
     for column in ("lengths", "labels", "slots", "duplicate_of"):
         if column not in meta["columns"]:
             raise SkeletonFormatError(f"{file}: expected a column {column}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data._meta import StoreDtype, read_meta
 from pcm3.data.protocols import Protocol
+from pcm3.data.readers._files import check_text, open_npy
+from pcm3.data.readers._npz import load_npz
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
@@ -61,7 +62,7 @@ class Store:
         self.meta = read_meta(self.path)
         try:
             self.skeleton = Skeleton.from_dict(self.meta["skeleton"])
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise SkeletonFormatError(f"{self.path / 'meta.json'}: {error}") from None
         self.class_names = tuple(self.meta["class_names"])
         self.protocols = {
@@ -71,18 +72,20 @@ class Store:
             for name, rule in self.meta["protocols"].items()
         }
         self.persons = int(self.meta["persons"])
-        self.bodies = self._load("bodies.npy", mmap=True)
-        table = self._load_table()
+        self.bodies = self._load("bodies.npy")
+        table, _ = load_npz(self.path / "table.npz", self.meta["columns"], ())
+        table = {name: table[name] for name in self.meta["columns"]}
         self.lengths = table.pop("lengths")
         self.labels = table.pop("labels")
         self.slots = table.pop("slots")
         self.columns = table
+        untrimmed = self.meta["untrimmed"]
+        self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
+        self.segments = np.array(self._load("segments.npy")) if untrimmed else None
+        self._check_sizes()
+        self._check_values()
         self.starts = _starts(self.lengths)
         self._rows = _starts(self.lengths * self.slots)
-        untrimmed = bool(self.meta["untrimmed"])
-        self.frame_labels = self._load("frame_labels.npy") if untrimmed else None
-        self.segments = self._load("segments.npy") if untrimmed else None
-        self._check_sizes()
         self._opened = self._file_state()
 
     def check_unchanged(self) -> None:
@@ -101,21 +104,9 @@ class Store:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def _load(self, name: str, *, mmap: bool = False) -> NDArray[Any]:
-        file = self.path / name
-        try:
-            loaded = np.load(file, mmap_mode="r" if mmap else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
-        return np.asarray(loaded)
-
-    def _load_table(self) -> dict[str, NDArray[np.int64]]:
-        file = self.path / "table.npz"
-        try:
-            with np.load(file, allow_pickle=False) as table:
-                return {name: table[name] for name in self.meta["columns"]}
-        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-            raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
+    def _load(self, name: str) -> NDArray[Any]:
+        """An array, still on disk."""
+        return np.asarray(open_npy(self.path / name))
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
@@ -124,28 +115,55 @@ class Store:
         found = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
         found |= {"slots": self.slots, **self.columns}
         wanted |= dict.fromkeys(list(found)[1:], (sequences,))
-        if self.frame_labels is not None:
+        if self.frame_labels is not None and self.segments is not None:
             wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
+            wanted["segments"], found["segments"] = (len(self.segments), 4), self.segments
         for name, size in wanted.items():
+            if name != "bodies" and found[name].dtype != np.int64:
+                raise SkeletonFormatError(
+                    f"{self.path}: expected {name} of int64, found {found[name].dtype}"
+                )
             if found[name].shape != size:
                 raise SkeletonFormatError(
                     f"{self.path}: expected {name} {size}, as meta.json says, "
                     f"found {found[name].shape}"
                 )
+        if shape[1] != len(self.skeleton):
+            raise SkeletonFormatError(
+                f"{self.path}: expected {len(self.skeleton)} joints, as the skeleton has, "
+                f"found {shape[1]}"
+            )
         if self.bodies.dtype != self.meta["dtype"]:
             raise SkeletonFormatError(
                 f"{self.path}: expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}"
             )
+
+    def _check_values(self) -> None:
+        frames, rows = int(self.meta["frames"]), int(self.meta["rows"])
         if (self.lengths < 1).any() or ((self.slots < 1) | (self.slots > self.persons)).any():
             raise SkeletonFormatError(
                 f"{self.path}: expected lengths from 1 and slots from 1 to {self.persons}"
             )
+        if (self.lengths > frames).any():
+            raise SkeletonFormatError(f"{self.path}: expected lengths up to {frames} frames")
         sums = (int(self.lengths.sum()), int((self.lengths * self.slots).sum()))
         if sums != (frames, rows):
             raise SkeletonFormatError(
                 f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
                 f"found {sums[0]} and {sums[1]}"
             )
+        classes = len(self.class_names)
+        for name, labels in (("labels", self.labels), ("frame_labels", self.frame_labels)):
+            if labels is not None and ((labels < -1) | (labels >= classes)).any():
+                raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
+        if self.segments is not None and len(self.segments):
+            index, start, end, label = self.segments.T
+            inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
+            inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
+            if not (inside & (label >= 0) & (label < classes)).all():
+                raise SkeletonFormatError(
+                    f"{self.path}: expected segments within the sequences and {classes} classes"
+                )
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         # A data loader's worker opens the files again instead of receiving a copy of them.
@@ -157,6 +175,7 @@ class Store:
         names = self._load("names.npy")
         if names.shape != (len(self),) or names.dtype.kind != "U":
             raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
+        check_text(self.path / "names.npy", "names", names)
         return tuple(names.tolist())
 
     def __len__(self) -> int:

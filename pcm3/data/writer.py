@@ -13,7 +13,16 @@ from typing import IO, Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pcm3.data._meta import COUNTS, FORMAT, STORE_VERSION, StoreDtype, read_meta, write_json
+from pcm3.data._meta import (
+    COUNTS,
+    FORMAT,
+    MOST_PERSONS,
+    STORE_VERSION,
+    StoreDtype,
+    is_column,
+    read_meta,
+    write_json,
+)
 from pcm3.data.protocols import Protocol
 from pcm3.skeleton import Skeleton
 
@@ -145,6 +154,8 @@ class StoreWriter:
         self._check_sequence(frames, label)
         slots = _slots(frames)
         row = {"lengths": len(frames), "labels": int(label), "slots": slots}
+        if wrong := [column for column in columns if not is_column(column)]:
+            self._fail(f"expected names of columns, plain words of its own, got {wrong[0]!r:.60}")
         row |= {name: int(value) for name, value in columns.items()}
         row["duplicate_of"] = self._duplicate_of(frames)
         if self._rows and row.keys() != self._rows[0].keys():
@@ -176,6 +187,7 @@ class StoreWriter:
         if self._shape is not None:
             wanted = f"(T, {', '.join(map(str, self._shape))})"
             fits = frames.shape[1:] == self._shape
+        fits = fits and frames.shape[1] <= MOST_PERSONS
         if not fits or 0 in frames.shape:
             self._fail(f"expected coordinates {wanted}, got {frames.shape}")
         if not np.isfinite(frames).all():

@@ -48,7 +48,7 @@ def spatial_partitions(skeleton: Skeleton) -> Tensor:
     reached = [skeleton.center]
     for near in reached:  # grows while it is walked: breadth first, away from the centre
         for far in neighbours[near]:
-            if not partitions[1, near, far]:
+            if far not in reached:
                 partitions[1, far, near] = partitions[2, near, far] = 1
                 reached.append(far)
     return partitions / partitions.sum(dim=2, keepdim=True).clamp(min=1)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from pcm3._files import replacing
 from pcm3.augment.functional import apply_mask
 from pcm3.augment.mask import part_of_joint
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
+from pcm3.data.readers._npz import load_npz
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
@@ -183,19 +183,20 @@ def load_masks(file: str | Path) -> OcclusionMasks:
         SkeletonFormatError: If the file is missing or holds no masks.
     """
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return OcclusionMasks(
-                kind=arrays["kind"].item(),
-                ratio=tuple(arrays["ratio"].tolist()),
-                persons=arrays["persons"].item(),
-                seed=arrays["seed"].item(),
-                part_names=tuple(arrays["part_names"].tolist()),
-                **{name: arrays[name] for name in _COLUMNS},
-            )
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        arrays, _ = load_npz(Path(file), (*_FIELDS, *_COLUMNS), ())
+        return OcclusionMasks(
+            kind=arrays["kind"].item(),
+            ratio=tuple(arrays["ratio"].tolist()),
+            persons=arrays["persons"].item(),
+            seed=arrays["seed"].item(),
+            part_names=tuple(arrays["part_names"].tolist()),
+            **{name: arrays[name] for name in _COLUMNS},
+        )
+    except (TypeError, ValueError) as error:
         raise SkeletonFormatError(f"{file}: cannot be read as masks, {error}") from None
 
 
+_FIELDS = ("kind", "ratio", "persons", "seed", "part_names")
 _COLUMNS = ("indices", "lengths", "ratios", "starts", "stops", "parts")
 
 

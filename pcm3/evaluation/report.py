@@ -75,7 +75,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     }
     for name, text in texts.items():
         with replacing(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Report(results, tabulate(results), *(out / name for name in texts))
 
 

@@ -19,6 +19,7 @@ from pcm3.viz.results import (
     confusion_figure,
     curve_figure,
     embedding_figure,
+    short_text,
     time_line_figure,
 )
 
@@ -213,7 +214,7 @@ def _occlusion_bars(series: Series) -> Iterator[Picture]:
 
 def _robustness_curves(series: Series) -> Iterator[Picture]:
     units = {each.details.get("unit") for each in _all(series)}
-    unit = f", {units.pop()}" if len(units) == 1 and None not in units else ""
+    unit = f", {short_text(str(units.pop()))}" if len(units) == 1 and None not in units else ""
     labels = {
         "spatial": "hidden share of the joints",
         "temporal": "hidden share of the frames",

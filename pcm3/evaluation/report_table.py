@@ -157,7 +157,8 @@ def markdown(results: Sequence[Result]) -> str:
     """All tables: headline figures, all others, runs; and what the figures are."""
     rows = for_people(tabulate(results))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    parts = ["# Results", *_figures_markdown(best, results), *remarks(results)]
+    parts = ["# Results", *_figures_markdown(best, results)]
+    parts += [_escape(remark) for remark in remarks(results)]
     parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
     parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
     legend = explain(row.figure for row in rows)

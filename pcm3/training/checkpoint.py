@@ -12,6 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 
 from pcm3._files import replacing
+from pcm3._torch_files import load_plain
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
@@ -79,12 +80,14 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Verify the checksums, which torch writes and does not look at, and read."""
+    """Read, and verify the checksums, which torch writes and does not look at."""
+    state = load_plain(file)
     with zipfile.ZipFile(file) as archive:
         member = archive.testzip()
     if member is not None:
         raise ValueError(f"the checksum of {member} is wrong")
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError(f"expected a mapping, got {type(state).__name__}")
     return state
 
 

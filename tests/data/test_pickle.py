@@ -150,7 +150,7 @@ FUNCTION = b"cnumpy.core.numeric\n_frombuffer\n"
         (b"cnumpy\ndtype\n((lS'O'\natR.", "refused an array of"),
         (b"cnumpy\ndtype\n(S'nothing'\ntR.", "refused an array of 'nothing'"),
         (b"cnumpy\nndarray\n((I3\ntS'O'\ntR.", r"refused numpy.ndarray\(...\)"),
-        (b"cnumpy.core.multiarray\n_reconstruct\n(c__builtin__\nlist\n(I0\ntS'b'\ntR.", "anothe"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n(c__builtin__\nset\n(I0\ntS'b'\ntR.", "anothe"),
         (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(tS'b'\ntR.", "without content"),
         (FUNCTION + b"(S'12345'\n" + DTYPE + b"(I2\ntS'C'\ntR.", r"5 bytes are no array \(2,\) of"),
         (FUNCTION + b"(S''\n" + DTYPE + b"(I-2\ntS'C'\ntR.", r"0 bytes are no array \(-2,\)"),

@@ -6,8 +6,10 @@ import base64
 import json
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from html import escape
 from html.parser import HTMLParser
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -790,6 +792,68 @@ def test_what_tasks_say_is_said_once(tmp_path: Path) -> None:
     ]
     results = read_results(paths)
     page = check_page(make_page(results))
-    for text in (markdown(results), page.text):
-        for note in said:
-            assert text.count(f"linear: {note}") == 1
+    for note in said:
+        assert page.text.count(f"linear: {note}") == 1
+        assert markdown(results).count(f"linear: {escape(note)}") == 1
+
+
+# --- hostile results ------------------------------------------------------------------------------
+
+HOSTILE = (
+    *(EVIL, '"><img src=x onerror=alert(1)>', "'><svg/onload=alert(1)>", "</style><b>", "-->"),
+    *("</title></body></html><iframe src=//x>", "]]></text><script/>", "&lt;script&gt;", "&#60;b>"),
+    *("<!--", "<?xml", "\u202etxt.exe\u2066", "a\x00\x08\x1b[31mb", "\ud800<b>", "{body}"),
+    *("$\\frac{$", "<math><mtext></form>", 'x" style="color:red" y="', "javascript:alert(1)"),
+    *("\u2028<b>", "<a href=//x>" * 200),
+)
+_KEPT = ("command", "parents", "center", "kind")
+
+
+def hostile(value: Any, texts: Iterator[str], key: str = "") -> Any:
+    """The same with all words replaced, but for those that say which task it is."""
+    if isinstance(value, dict):
+        return {name: hostile(each, texts, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [hostile(each, texts, key) for each in value]
+    return next(texts) if isinstance(value, str) and key not in _KEPT else value
+
+
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(at, marks=pytest.mark.slow) for at in range(1, len(HOSTILE)))]
+)
+def test_no_word_of_a_result_becomes_markup(
+    evaluated: list[Path], tmp_path: Path, first: int
+) -> None:
+    """Every word is replaced by the next of those that are hostile, whatever it names."""
+    texts = cycle([*HOSTILE[first:], *HOSTILE[:first]])
+    name = "".join(letter for letter in HOSTILE[first] if letter not in "/\x00\ud800")[:80]
+    run = tmp_path / f"{name}x"
+    (run / "results").mkdir(parents=True)
+    config = {"method": next(texts), "train": {"seed": next(texts), "epochs": next(texts)}}
+    (run / "config.json").write_text(json.dumps(config))
+    store, protocol = next(texts), next(texts)
+    for file in (evaluated[0] / "results").glob("*.json"):
+        content = hostile(json.loads(file.read_text()), texts)
+        content |= {"store": store, "protocol": protocol, "notes": [next(texts)]}
+        content["settings"] |= {next(texts): next(texts), "other": list(HOSTILE)}
+        content["metrics"] |= {next(texts): 0.5, f"top1_at_{next(texts)}": 0.25}
+        (run / "results" / file.name).write_text(json.dumps(content))
+    report = write_report([run], tmp_path / "out")
+    page = check_page(report.page.read_text(encoding="utf-8"))
+    plain = check_page(make_page(read_results(evaluated[:1])))
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in plain.tags}
+    allowed = {(tag, name) for tag, given in plain.tags for name in given}
+    assert {(tag, name) for tag, given in page.tags for name in given} <= allowed
+    classes = {(tag, given.get("class")) for tag, given in plain.tags}
+    assert {(tag, given.get("class")) for tag, given in page.tags} <= classes
+    assert len(page.images()) > 10
+    for image in page.images():
+        kinds = {str(element.tag) for element in ElementTree.fromstring(image).iter()}
+        assert all(kind.startswith("{") for kind in kinds)
+        assert not {kind.rpartition("}")[2] for kind in kinds} & {"script", "foreignObject", "b"}
+    for text in HOSTILE:
+        if "\x00" not in text and "\ud800" not in text:
+            assert " ".join(text.split()) in " ".join(page.text.split())  # told as it is
+    table = report.table.read_text(encoding="utf-8")
+    assert not re.search("<[a-z!/?]", table)
+    assert json.loads(report.data.read_text(encoding="utf-8"))["results"]

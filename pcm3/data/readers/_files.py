@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,9 +22,8 @@ MOST_CLASSES = 10_000
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
-    """An error that names file and place, ``file: place: what``, and can be printed."""
-    message = ": ".join([str(file), *words])
-    return SkeletonFormatError(message.encode("utf-8", "backslashreplace").decode())
+    """An error that names file and place, ``file: place: what``."""
+    return SkeletonFormatError(": ".join([str(file), *words]))
 
 
 def fail(file: Path, *words: str) -> NoReturn:
@@ -101,6 +102,37 @@ def read_lines(file: Path) -> list[str]:
         return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
+
+
+def parse_float(word: str) -> float:
+    """``float`` of what a file means by a number: no ``1_000``, no digits of other scripts.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"expected a number, got {word[:40]!r}")
+    return float(word)
+
+
+def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
+    """NumPy makes strings of any bytes, and Python may crash on what is no text.
+
+    Raises:
+        SkeletonFormatError: If an array of strings holds what are no letters.
+    """
+    if array.dtype.kind == "U" and array.size:
+        numbers = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if numbers.max() > sys.maxunicode:
+            fail(file, key, "expected text, got numbers that are no letters")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, however large it is."""
+    try:
+        return f"{reprlib.repr(value):.60}"
+    except ValueError:  # an integer of very many digits
+        return type(value).__name__
 
 
 class NumberedFiles(NamedTuple):

@@ -14,8 +14,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import Range, fail, ranges
+from pcm3.data.readers._files import Range, check_text, fail, ranges
 from pcm3.errors import SkeletonFormatError
+
+MOST_BYTES = 1 << 30
+"""What is in memory at once, an array or a sequence, may be as large; one that is packed tightly
+says nothing of its size by that of the file."""
 
 # What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -62,6 +66,9 @@ class NpzArray(NamedTuple):
                 stream.seek(self.begin + int(lengths[: unit.start].sum()) * row)
                 for index in range(unit.start, unit.end):
                     size = int(lengths[index]) * row
+                    if size > MOST_BYTES:
+                        what = f"expected at most {MOST_BYTES:,} bytes, got {size:,}"
+                        fail(self.file, self.key, f"sequence {index}", what)
                     raw = stream.read(size)
                     if len(raw) != size:
                         fail(self.file, self.key, f"the file ends inside sequence {index}")
@@ -110,7 +117,7 @@ def load_npz(
 
     Raises:
         SkeletonFormatError: If it is none, lacks an array, or an array cannot be read, is damaged
-            or of Python objects; or a large one is not in C order.
+            or of Python objects; or a large one is not in C order, or another larger than 1 GiB.
     """
     if not file.is_file():
         fail(file, "expected a file, got a folder" if file.is_dir() else "no such file")
@@ -124,7 +131,9 @@ def load_npz(
         with np.load(file, allow_pickle=False) as packed:
             for key in keys:
                 if key not in large:
+                    _check_size(packed.zip, file, key)
                     arrays[key] = packed[key]
+                    check_text(file, key, arrays[key])
         for key in large:
             heads[key] = _read_head(file, key)
             if heads[key].stored:
@@ -143,19 +152,40 @@ def _compare_checksum(file: Path, key: str) -> None:
             pass
 
 
+def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> None:
+    """NumPy makes room for what the head of an array says, before it reads the rest."""
+    member = archive.getinfo(f"{key}.npy")
+    with archive.open(member) as stream:
+        shape, _, dtype = _parse_head(file, key, stream)
+        size = stream.tell() + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and size != member.file_size:
+        fail(file, key, f"expected {size} bytes for {dtype} {shape}, got {member.file_size}")
+    if size > MOST_BYTES:
+        fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
+
+
+def _parse_head(
+    file: Path, key: str, stream: IO[bytes]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran's order, and dtype."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
+    if min(shape, default=0) < 0:
+        fail(file, key, f"expected sizes from 0, got {shape}")
+    return shape, fortran_order, dtype
+
+
 def _read_head(file: Path, key: str) -> NpzArray:
     with zipfile.ZipFile(file) as archive:
         member = archive.getinfo(f"{key}.npy")
         with archive.open(member) as stream:
-            version = np.lib.format.read_magic(stream)
-            if version == (1, 0):
-                head = np.lib.format.read_array_header_1_0(stream)
-            elif version == (2, 0):
-                head = np.lib.format.read_array_header_2_0(stream)
-            else:
-                fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
+            shape, fortran_order, dtype = _parse_head(file, key, stream)
             begin = stream.tell()
-    shape, fortran_order, dtype = head
     if fortran_order:
         fail(file, key, f"expected C order; save it as np.ascontiguousarray({key})")
     size = begin + math.prod(shape) * dtype.itemsize

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import pickle
+import reprlib
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,8 @@ from pcm3.errors import SkeletonFormatError
 
 __all__ = ["load_plain_pickle"]
 
-_CONTAINERS = (set, frozenset, list, dict, tuple, int, float, str, bytes, bytearray, complex)
-_PLAIN = (*_CONTAINERS, bool, type(None), OrderedDict)
+_ATOMS = (str, bytes, int, float, complex, bool, type(None))
+_PLAIN = (*_ATOMS, bytearray)
 _KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records
 
 
@@ -26,7 +28,8 @@ def load_plain_pickle(file: str | Path) -> object:
 
     A pickle is a program that may call anything; this one may not: a name other than those that
     such data needs is refused before anything is looked up, and numpy's own ones are rebuilt
-    here. Arrays of objects or records are refused as well. The file is loaded whole.
+    here. Arrays of objects or records are refused as well, and so is what would take much more
+    time or memory than the file is large. The file is loaded whole.
 
     Raises:
         SkeletonFormatError: If the file is missing, cut short or no pickle, or holds something
@@ -35,7 +38,7 @@ def load_plain_pickle(file: str | Path) -> object:
     file = Path(file)
     try:
         with file.open("rb") as stream:
-            return _settle(_PlainUnpickler(stream).load(), {})
+            return _settle(_PlainUnpickler(_Bounded(stream, file.stat().st_size)).load(), {})
     except _RefusedError as error:
         raise SkeletonFormatError(f"{file}: {error}") from None
     except FileNotFoundError:
@@ -51,8 +54,33 @@ class _RefusedError(Exception):
     """Well-formed, but nothing that plain data needs."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    def __init__(self, stream: IO[bytes]) -> None:
+class _Bounded:
+    """A stream that is asked for no more than it has left, before room is made for it."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream, self._size = stream, size
+
+    def readline(self) -> bytes:
+        line = self._stream.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("the file ends inside a line")
+        return line
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._size - self._stream.tell():
+            raise EOFError(f"the file ends before {size} more bytes")
+        return self._stream.read(size)
+
+
+_Unpickler: Any = pickle._Unpickler
+
+
+class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
+    """Python's own: the one in C makes room for any index of its memo, and cannot be watched."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
+
+    def __init__(self, stream: _Bounded) -> None:
         super().__init__(stream, encoding="latin1")  # what Python 2's numpy arrays need
 
     def find_class(self, module: str, name: str) -> Any:
@@ -66,7 +94,51 @@ class _PlainUnpickler(pickle.Unpickler):
         return known
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise _RefusedError(f"refused a reference to something outside the file, {pid!r}")
+        what = "refused a reference to something outside the file"
+        raise _RefusedError(f"{what}, {reprlib.repr(pid)}")
+
+    def get_extension(self, code: int) -> NoReturn:
+        raise _RefusedError(f"refused the extension {code}; what it stands for is not in the file")
+
+    def load_bytearray8(self) -> None:
+        self.load_binbytes8()
+        self.stack[-1] = bytearray(self.stack[-1])
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])  # behind the last mark
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        _check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        _check_keys(self.stack)
+        super().load_frozenset()
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Hashing tuples of tuples of the same tuples may take for ever."""
+    for key in keys:
+        for each in key if type(key) is tuple else (key,):
+            if type(each) not in _ATOMS and not isinstance(each, np.generic):
+                what = "expected keys and members of sets that are words, numbers or tuples of them"
+                raise _RefusedError(f"{what}, got {reprlib.repr(key)}")
 
 
 class _Function:
@@ -95,7 +167,8 @@ class _Dtype:
         except TypeError:
             dtype = None
         if dtype is None or dtype.kind not in _KINDS:
-            raise _RefusedError(f"refused an array of {spec!r}; only numbers and strings are read")
+            what = f"refused an array of {reprlib.repr(spec)}"
+            raise _RefusedError(f"{what}; only numbers and strings are read")
         self.spec: np.dtype[Any] = dtype
 
     def __setstate__(self, state: Any) -> None:
@@ -136,11 +209,17 @@ def _frombuffer(
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray)):
         raise _RefusedError("refused an array that is not made of bytes and a dtype")
-    if min(shape, default=0) < 0 or len(raw) != math.prod(shape) * dtype.spec.itemsize:
-        raise _RefusedError(f"{len(raw)} bytes are no array {shape} of {dtype.spec}")
+    size, count = dtype.spec.itemsize, math.prod(shape)
+    if min(shape, default=0) < 0 or len(raw) != count * size or (count and not size):
+        what = f"{len(raw)} bytes are no array {reprlib.repr(shape)} of {dtype.spec}"
+        raise _RefusedError(what)
     if len(raw) == 0:
         return np.zeros(shape, dtype.spec)
     array = np.frombuffer(raw, dtype.spec)
+    if dtype.spec.kind == "U":
+        letters = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.spec.byteorder))
+        if letters.max() > sys.maxunicode:
+            raise _RefusedError("refused text of numbers that are no letters")
     if order == "K" and axis_order is not None:
         return array.reshape(shape).transpose(axis_order)
     return array.reshape(shape, order="F" if order == "F" else "C")
@@ -152,8 +231,27 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _RefusedError(f"refused to encode as {encoding!r}")
+        raise _RefusedError(f"refused to encode as {reprlib.repr(encoding)}")
     return text.encode("latin1")
+
+
+def _bytes(content: Any = b"", encoding: Any = "latin-1") -> bytes:
+    content = _encode(content, encoding) if isinstance(content, str) else content
+    if not isinstance(content, (bytes, bytearray)):  # a number makes room for as many
+        raise _RefusedError(f"refused to make bytes of {type(content).__name__}")
+    return bytes(content)
+
+
+def _members(items: Any = ()) -> tuple[Any, ...]:
+    members = tuple(items)
+    _check_keys(members)
+    return members
+
+
+def _pairs(items: Any = ()) -> dict[Any, Any]:
+    pairs = [(key, value) for key, value in items]
+    _check_keys(key for key, _ in pairs)
+    return dict(pairs)
 
 
 _NDARRAY = _Function(_refuse_call)
@@ -161,9 +259,13 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _Function(_Dtype),
     ("_codecs", "encode"): _Function(_encode),
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _Function(lambda *items: OrderedDict(_pairs(*items))),
+    ("builtins", "set"): _Function(lambda *items: set(_members(*items))),
+    ("builtins", "frozenset"): _Function(lambda *items: frozenset(_members(*items))),
+    ("builtins", "bytes"): _Function(_bytes),
+    ("builtins", "bytearray"): _Function(lambda *content: bytearray(_bytes(*content))),
+    ("builtins", "complex"): _Function(complex),
 }
-_KNOWN |= {("builtins", kind.__name__): kind for kind in _CONTAINERS}
 for _core in ("numpy.core", "numpy._core"):
     _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Function(_reconstruct)
     _KNOWN[f"{_core}.multiarray", "scalar"] = _Function(_scalar)
@@ -196,5 +298,5 @@ def _settled(value: Any, done: dict[int, Any]) -> Any:
     if kind in (list, tuple, set, frozenset):
         return kind([_settle(item, done) for item in value])
     if kind not in _PLAIN and not isinstance(value, (np.ndarray, np.generic)):
-        raise _RefusedError(f"refused {value!r} as a value; only plain data is read")
+        raise _RefusedError(f"refused {reprlib.repr(value)} as a value; only plain data is read")
     return value

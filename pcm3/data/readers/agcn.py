@@ -21,6 +21,7 @@ from pcm3.data.readers._files import (
     open_npy,
     or_error,
     ranges,
+    shown,
     unpadded,
 )
 from pcm3.data.readers._names import (
@@ -156,11 +157,11 @@ def _read_labels(
     bad: dict[int, SkeletonFormatError] = {}
     for index, (name, label) in enumerate(zip(names, labels, strict=True)):
         if not isinstance(name, str):
-            bad[index] = _error(file, index, f"expected a name, got {name!r:.60}")
+            bad[index] = _error(file, index, f"expected a name, got {shown(name)}")
         elif not isinstance(label, (int, np.integer)) or label < 0:
-            bad[index] = _error(file, index, f"expected a label from 0, got {label!r:.60}")
+            bad[index] = _error(file, index, f"expected a label from 0, got {shown(label)}")
         elif label >= MOST_CLASSES:
-            what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {label}"
+            what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {shown(label)}"
             bad[index] = _error(file, index, what)
     names = ["" if at in bad else str(name) for at, name in enumerate(names)]
     return names, [-1 if at in bad else int(label) for at, label in enumerate(labels)], bad

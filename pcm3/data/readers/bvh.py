@@ -11,7 +11,14 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, file_or_files, not_finite, parsing, read_lines
+from pcm3.data.readers._files import (
+    fail,
+    file_or_files,
+    not_finite,
+    parse_float,
+    parsing,
+    read_lines,
+)
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
@@ -112,7 +119,7 @@ def _fail(file: Path, row: int, what: str) -> NoReturn:
 
 def _numbers(file: Path, row: int, words: list[str], count: int) -> list[float]:
     try:
-        values = [float(word) for word in words]
+        values = [parse_float(word) for word in words]
     except ValueError:
         values = []
     if len(values) != count or not all(math.isfinite(value) for value in values):
@@ -173,7 +180,9 @@ def _read_hierarchy_line(
     elif key == "CHANNELS" and inside >= 0 and not joints[inside].channels:
         names = words[2:]
         if [str(len(names))] != words[1:2] or not _CHANNELS.issuperset(names):
-            _fail(file, row, f"expected their number and Xposition ..., got {' '.join(words)!r}")
+            _fail(
+                file, row, f"expected their number and Xposition ..., got {' '.join(words)[:60]!r}"
+            )
         joints[inside].channels.extend(names)
     else:
         _fail(file, row, f"unexpected {' '.join(words)[:60]!r} in HIERARCHY")

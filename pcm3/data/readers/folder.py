@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._meta import is_column
 from pcm3.data.readers._files import (
     MOST_CLASSES,
     codes,
@@ -21,6 +22,7 @@ from pcm3.data.readers._files import (
     is_file,
     not_finite,
     open_npy,
+    shown,
 )
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
@@ -51,7 +53,6 @@ BLAZEPOSE33 = Skeleton.from_parents(
 
 _SKELETONS = SKELETONS | {BLAZEPOSE33.name: BLAZEPOSE33}
 _TABLE, _LAYOUT = "labels.csv", "skeleton.json"
-_RESERVED = ("lengths", "labels", "duplicate_of", "sequence", "frame_labels", "segments", "self")
 
 
 class _Unit(NamedTuple):
@@ -148,7 +149,7 @@ def _find_layout(folder: Path, name: str | None) -> Skeleton:
         if "parts" in description:
             return Skeleton.from_dict(description)
         return find_skeleton(description["joints"], description.get("parents"))
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         fail(file, str(error))
 
 
@@ -202,8 +203,9 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         fail(file, "line 1", f"expected columns file, label, ... and rows below, got {found}")
     header = rows[0][1]
     for key in header:
-        if not key.isidentifier() or key in _RESERVED or header.count(key) > 1:
-            fail(file, "line 1", f"expected unique column names, plain words, got {key!r}")
+        known = key in ("file", "label") or is_column(key)
+        if not known or header.count(key) > 1:
+            fail(file, "line 1", f"expected unique column names, plain words, got {shown(key)}")
     for line, row in rows[1:]:
         if len(row) != len(header):
             fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
@@ -267,8 +269,10 @@ def _survey(folder: Path, units: list[_Unit], skeleton: Skeleton) -> tuple[int, 
 
 
 def _check_name(folder: Path, unit: _Unit) -> None:
-    if unit.line and (not is_file(unit.file) or unit.file.suffix != ".npy"):
-        what = f"expected a .npy file in {folder}, got {unit.name!r}"
+    path = PurePosixPath(unit.name)
+    inside = not path.is_absolute() and ".." not in path.parts
+    if unit.line and not (inside and unit.file.suffix == ".npy" and is_file(unit.file)):
+        what = f"expected a .npy file in {folder}, got {unit.name!r:.200}"
         fail(folder / _TABLE, f"line {unit.line}", what)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers._files import NumberedFiles, fail, one_person, parse_float
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
 
@@ -78,7 +78,7 @@ def _read_unit(file: Path) -> Iterator[Recording]:
         if not line.strip():
             continue
         try:
-            x, y, z, _ = (float(word) for word in line.split())
+            x, y, z, _ = (parse_float(word) for word in line.split())
         except ValueError:
             fail(file, f"line {number}", f"expected x, y, z and confidence, got {line[:60]!r}")
         rows.append((x, y, z))

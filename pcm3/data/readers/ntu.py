@@ -198,8 +198,13 @@ class _Text:
         length = len(data) + (not data.endswith(b"\n"))
         blanks = np.flatnonzero(self.raw[:length] <= ord(" "))
         kinds = self.raw[blanks]
-        rows = np.flatnonzero(kinds == ord("\n"))
-        spaces = np.cumsum(kinds == ord(" "), dtype=np.int32)[rows]  # up to the end of each line
+        is_space, is_end = kinds == ord(" "), kinds == ord("\n")
+        joined = np.diff(blanks) == 1
+        is_return = np.append((kinds[:-1] == ord("\r")) & joined & is_end[1:], False)
+        if not (is_space | is_end | is_return).all() or (is_space[:-1] & joined).any():
+            raise ValueError("expected single spaces between values")
+        rows = np.flatnonzero(is_end)
+        spaces = np.cumsum(is_space, dtype=np.int32)[rows]  # up to the end of each line
         ends = blanks[rows]
         self.first = np.concatenate(([0], ends[:-1] + 1))
         self.counts = (np.diff(spaces, prepend=0) + 1).tolist()

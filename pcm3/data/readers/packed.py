@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._meta import is_column
 from pcm3.data.readers._files import (
     MOST_CLASSES,
     Range,
@@ -18,6 +19,7 @@ from pcm3.data.readers._files import (
     not_finite,
     or_error,
     parsing,
+    shown,
 )
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
 from pcm3.data.readers.base import Recording, Source
@@ -174,6 +176,8 @@ def _columns(file: Path, arrays: dict[str, Any], frames: int) -> dict[str, NDArr
     columns = {"lengths": lengths, "labels": labels}
     for key, array in arrays.items():
         if key not in _KNOWN and array.shape == lengths.shape and array.dtype.kind in "iub":
+            if not is_column(key):
+                fail(file, shown(key), "expected the name of a column, a plain word of its own")
             columns[key] = array
     return {key: column.astype(np.int64) for key, column in columns.items()}
 

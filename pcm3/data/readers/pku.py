@@ -301,7 +301,7 @@ def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatEr
 
 def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
     values = [value.strip() for value in line.split(",")]
-    whole = len(values) == _LABEL_VALUES and all(re.fullmatch(r"\d{1,9}", v) for v in values[:3])
+    whole = len(values) == _LABEL_VALUES and all(re.fullmatch(r"[0-9]{1,9}", v) for v in values[:3])
     if not whole:
         what = f"expected class,start,end,confidence, integers, got {line[:60]!r}"
         _fail(file, number, what)

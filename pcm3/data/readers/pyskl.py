@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._meta import is_column
 from pcm3.data.protocols import published_split
 from pcm3.data.readers._files import (
     MOST_CLASSES,
@@ -18,6 +19,7 @@ from pcm3.data.readers._files import (
     not_finite,
     or_error,
     parsing,
+    shown,
 )
 from pcm3.data.readers._names import (
     NtuName,
@@ -35,7 +37,6 @@ from pcm3.skeleton import COCO17, NTU25, Skeleton
 __all__ = ["detect", "read_pyskl"]
 
 _LAYOUTS: dict[tuple[int, int], Skeleton] = {(25, 3): NTU25, (17, 2): COCO17}
-_RESERVED = ("labels", "lengths", "duplicate_of", "label", "frame_labels", "segments")
 
 
 class _Sample(NamedTuple):
@@ -117,7 +118,7 @@ def read_pyskl(path: str | Path) -> Source:
 def _load(file: Path) -> _Contents:
     loaded = load_plain_pickle(file)
     if not isinstance(loaded, Mapping) or not {"annotations", "split"} <= loaded.keys():
-        found = ", ".join(map(str, loaded)) if isinstance(loaded, Mapping) else type(loaded)
+        found = shown(list(loaded) if isinstance(loaded, Mapping) else loaded)
         fail(file, f"expected a dict of annotations and split, got {found}")
     annotations = loaded["annotations"]
     if not isinstance(annotations, list) or not annotations:
@@ -130,7 +131,7 @@ def _load(file: Path) -> _Contents:
             with parsing(file, f"annotation {index}"):
                 sample = _check(file, index, annotation, layout)
             if sample.name in seen:
-                place = f"annotation {index} ({sample.name})"
+                place = f"annotation {index} ({sample.name:.60})"
                 fail(file, place, f"frame_dir: is already that of annotation {seen[sample.name]}")
         except SkeletonFormatError as error:
             samples.append(error)
@@ -147,7 +148,7 @@ def _load(file: Path) -> _Contents:
     splits = _add_splits(file, loaded["split"], good)
     odd = [good[at] for at in sorted(at_odds([sample.label for sample in good], parsed))]
     for sample in odd:
-        place = f"annotation {seen[sample.name]} ({sample.name})"
+        place = f"annotation {seen[sample.name]} ({sample.name:.60})"
         what = f"label: expected the action of its name, got {sample.label}"
         samples[seen[sample.name]] = format_error(file, place, what)
     good = [sample for sample in samples if isinstance(sample, _Sample)]
@@ -161,26 +162,27 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         fail(file, place, f"expected a dict, got {type(annotation).__name__}")
     wanted = ("frame_dir", "label", "keypoint")
     if missing := [key for key in wanted if key not in annotation]:
-        there = ", ".join(map(str, annotation))
+        there = shown(list(annotation))
         fail(file, place, f"{', '.join(missing)} missing; there are {there}")
     name, label, points = (annotation[key] for key in wanted)
     if not isinstance(name, str):
-        fail(file, place, f"frame_dir: expected a name, got {name!r:.60}")
-    place = f"{place} ({name})"
+        fail(file, place, f"frame_dir: expected a name, got {shown(name)}")
+    place = f"{place} ({name:.60})"
     if not isinstance(label, (int, np.integer)) or label < 0:
-        fail(file, place, f"label: expected an integer from 0, got {label!r:.60}")
+        fail(file, place, f"label: expected an integer from 0, got {shown(label)}")
     if label >= MOST_CLASSES:
-        what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {label}"
+        what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {shown(label)}"
         fail(file, place, f"label: {what}")
     if not isinstance(points, np.ndarray) or points.ndim != 4 or points.dtype.kind != "f":
-        kind = points.dtype if isinstance(points, np.ndarray) else type(points).__name__
-        fail(file, place, f"keypoint: expected floats (M, T, V, C), got {kind} {np.shape(points)}")
+        array = isinstance(points, np.ndarray)
+        found = f"{points.dtype} {points.shape}" if array else type(points).__name__
+        fail(file, place, f"keypoint: expected floats (M, T, V, C), got {found}")
     frames = annotation.get("total_frames", points.shape[1])
     if frames != points.shape[1]:
-        what = f"expected {frames} frames, as total_frames, got {points.shape}"
+        what = f"expected {shown(frames)} frames, as total_frames, got {points.shape}"
         fail(file, place, f"keypoint: {what}")
-    found = points.shape[2:]
-    if found not in _LAYOUTS or found != (layout or found) or points.shape[1] == 0:
+    joints = points.shape[2:]
+    if joints not in _LAYOUTS or joints != (layout or joints) or points.shape[1] == 0:
         known = "(M, T, 25, 3) or (M, T, 17, 2)"
         expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else known
         fail(file, place, f"keypoint: expected {expected}, got {points.shape}")
@@ -193,7 +195,7 @@ def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
     if not isinstance(splits, Mapping):
         fail(file, "split", f"expected a dict of lists of names, got {type(splits).__name__}")
     for key in splits:
-        match = re.fullmatch(r"(?:(\w+)_)?train(\d*)", str(key))
+        match = re.fullmatch(r"(?:(\w{1,64})_)?train(\d{0,9})", str(key))
         if match is None:
             continue
         prefix = f"{match[1]}_" if match[1] else ""
@@ -202,11 +204,13 @@ def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
         if other is None:
             continue
         column = (match[1] or "split") + match[2]
-        if column in (*_RESERVED, *NtuName._fields):
-            column += "_split"
+        if column in NtuName._fields or not is_column(column):
+            column = f"{column}_split" if column.isidentifier() else f"split_{column}"
+        if column in added:
+            fail(file, "split", f"a second pair of splits called {column}")
         train, validation = (_name_set(file, splits, part) for part in (key, other))
         if both := sorted(train & validation):
-            fail(file, "split", f"{both[0]} is in both {key} and {other}")
+            fail(file, "split", f"{both[0]:.60} is in both {key} and {other}")
         for sample in samples:
             inside = 1 if sample.name in train else 0 if sample.name in validation else -1
             sample.columns[column] = inside
@@ -234,6 +238,6 @@ def _recording(file: Path, index: int, sample: _Sample | SkeletonFormatError) ->
     with np.errstate(over="ignore", invalid="ignore"):
         frames = np.ascontiguousarray(sample.points.transpose(1, 0, 2, 3), dtype=np.float32)
     if where := not_finite(frames):
-        place = f"annotation {index} ({sample.name})"
+        place = f"annotation {index} ({sample.name:.60})"
         fail(file, place, f"keypoint: NaN or infinity in {where}")
     return Recording(frames, sample.label, sample.columns, name=sample.name)

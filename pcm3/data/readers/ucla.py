@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import NumberedFiles, fail, one_person
 from pcm3.data.readers.base import Recording, Source
@@ -75,4 +77,7 @@ def _read_unit(file: Path) -> Iterator[Recording]:
         fail(file, "skeletons", f"missing; the file has {found}")
     columns = {"subjects": subject, "trials": trial, "views": view}
     frames = one_person(file, "skeletons", content["skeletons"])
+    values = np.asarray(content["skeletons"], dtype=object)
+    if any(type(value) not in (int, float) for value in values.flat):  # true is 1 to NumPy
+        fail(file, "skeletons", "expected numbers, got something else among them")
     yield Recording(frames, _LABELS[action], columns, name=file.stem)

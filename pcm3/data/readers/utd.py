@@ -10,6 +10,7 @@ import numpy as np
 
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers._mat import load_mat_array
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
 
@@ -69,17 +70,15 @@ def read_utd(path: str | Path) -> Source:
 
 def _read_unit(file: Path) -> Iterator[Recording]:
     action, subject, trial = _FILES.checked(file)
-    from scipy.io import loadmat  # noqa: PLC0415 - slow, for one format
-
     try:
-        values = loadmat(file, variable_names=["d_skel"]).get("d_skel")
+        values = load_mat_array(file, "d_skel")
     except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable MATLAB 5 file, {error}")
     if values is None:
         fail(file, "d_skel", "missing")
     if values.ndim == 2:  # MATLAB drops a last axis of length 1
         values = values[..., None]
-    if values.ndim != 3 or values.shape[:2] != (20, 3) or values.dtype.kind not in "fiu":
+    if values.ndim != 3 or values.shape[:2] != (20, 3):
         fail(file, "d_skel", f"expected numbers (20, 3, T), got {values.dtype} {values.shape}")
     frames = one_person(file, "d_skel", np.transpose(values, (2, 0, 1)))
     yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)

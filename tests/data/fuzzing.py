@@ -1,0 +1,825 @@
+"""Damaged files for everything that reads files, and slow readers that say what is right.
+
+``python tests/data/fuzzing.py READER FIRST COUNT`` reads COUNT damaged files in this process and
+prints the figures as JSON; ``fuzz`` does so in a process of its own, which may crash or hang.
+"""
+
+from __future__ import annotations
+
+import csv
+import faulthandler
+import io
+import json
+import pickle
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import test_agcn
+import test_bvh
+import test_ctrgcn
+import test_folder
+import test_msr
+import test_ntu
+import test_packed
+import test_pku
+import test_pyskl
+import test_ucla
+import test_utd
+from mutators import mutator
+from numpy.typing import NDArray
+from scipy.io import loadmat, savemat
+
+from pcm3.data import Store, StoreWriter
+from pcm3.data.protocols import Protocol
+from pcm3.data.readers import open_source
+from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import COCO17, SBU15
+
+HANG = 20
+"""Seconds after which a file counts as one that hangs."""
+GROWTH = 256
+"""Megabytes that a file of some kilobytes may take at most."""
+
+
+class Wrong(AssertionError):  # noqa: N818
+    """What was read is not what the file says, or an error is not one that the reader documents."""
+
+
+class Case(NamedTuple):
+    """What is fuzzed.
+
+    Attributes:
+        write: Writes a small valid corpus into a folder.
+        read: Reads it in full and compares it with a slow reading of its own; gives whether any
+            part was refused. Raises ``Wrong`` where they differ.
+        pattern: The files that are damaged.
+    """
+
+    write: Callable[[Path], None]
+    read: Callable[[Path], bool]
+    pattern: str = "**/*"
+
+
+def require(condition: object, *what: object) -> None:
+    if not condition:
+        raise Wrong(*what)
+
+
+def same(found: Any, wanted: Any, *what: object) -> None:
+    """Equal arrays, bit for bit but for the sign of zero."""
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    require(found.shape == wanted.shape, *what, found.shape, wanted.shape)
+    require(np.array_equal(found, wanted), *what, "differ")
+
+
+def as_float32(values: Any) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values, dtype=np.float64).astype(np.float32)
+
+
+# --- readers: what all have in common -------------------------------------------------------------
+
+
+def _recordings(format: Any, path: Path, **options: Any) -> tuple[Any, list[Any], bool]:
+    """The source, all good recordings with their units, and whether anything was refused."""
+    source, found, refused = open_source(path, format, **options), [], False
+    pickle.loads(pickle.dumps(source))
+    for unit in source.units:
+        try:
+            for recording in source.read(unit):
+                if isinstance(recording, SkeletonFormatError):
+                    _check_message(recording)
+                    refused = True
+                else:
+                    _check_recording(source, recording)
+                    found.append((unit, recording))
+        except SkeletonFormatError as error:
+            _check_message(error)
+            refused = True
+    columns = {tuple(sorted(recording.columns)) for _, recording in found}
+    require(len(columns) < 2, "columns differ", columns)
+    return source, found, refused
+
+
+def _check_message(error: BaseException) -> None:
+    text = str(error)
+    require(len(text) < 4000, "a message of", len(text), "characters", text[:500])
+    require("allocate" not in text and "MemoryError" not in text, "memory", text[:500])
+    text.encode("utf-8")
+
+
+def _check_recording(source: Any, recording: Any) -> None:
+    frames, classes = recording.frames, len(source.class_names)
+    require(type(frames) is np.ndarray and frames.dtype == np.float32, "no float32")
+    require(frames.ndim == 4 and frames.shape[2] == len(source.skeleton), frames.shape)
+    require(len(frames) and frames.shape[3] in (2, 3), frames.shape)
+    require(np.isfinite(frames).all(), "NaN or infinity")
+    require(type(recording.label) is int and -1 <= recording.label < classes, recording.label)
+    for name, value in recording.columns.items():
+        require(type(name) is str and name.isidentifier(), "column", name)
+        require(isinstance(value, (int, np.integer)) and -(2**63) <= value < 2**63, name, value)
+    if recording.frame_labels is not None:
+        labels = recording.frame_labels
+        require(labels.shape == frames.shape[:1] and labels.dtype == np.int64, labels.shape)
+        require(((labels >= -1) & (labels < classes)).all(), labels)
+        for start, end, label in recording.segments.tolist():
+            require(0 <= start < end <= len(frames) and 0 <= label < classes, start, end, label)
+
+
+_NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def _number(word: bytes) -> float:
+    require(_NUMBER.fullmatch(word), "no number", word[:60])
+    return float(word)
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _write_ntu(folder: Path) -> None:
+    name = "S001C002P003R002A{:03d}.skeleton"
+    (folder / name.format(13)).write_text(test_ntu.format_ntu(test_ntu.random_frames(3)))
+    frames = test_ntu.random_frames(3, 3, 1)
+    frames[1, 0] = frames[0, 1] = 0
+    text = test_ntu.format_ntu(frames, number="{:.7f}", eol="\n")
+    (folder / name.format(60)).write_text(text)
+
+
+def _read_ntu(folder: Path) -> bool:
+    _, found, refused = _recordings("ntu", folder)
+    for file, recording in found:
+        same(recording.frames, _slow_ntu(file.read_bytes()), file.name)
+        require(recording.label == int(file.name[17:20]) - 1, recording.label)
+        require(recording.columns["views"] == 2 and recording.columns["subjects"] == 3)
+    return refused
+
+
+def _slow_ntu(data: bytes) -> NDArray[np.float32]:
+    lines = iter([line.split() for line in data.rstrip().split(b"\n")])
+
+    def values(count: int) -> list[bytes]:
+        line = next(lines, None)
+        require(line is not None and len(line) == count, "line", line)
+        return line or []
+
+    def integer(words: list[bytes]) -> int:
+        require(re.fullmatch(rb"[0-9]+", words[0]), "no integer", words[0])
+        return int(words[0])
+
+    slots: dict[int, int] = {}
+    found = []
+    length = integer(values(1))
+    for time in range(length):
+        for _ in range(integer(values(1))):
+            slot = slots.setdefault(integer(values(10)), len(slots))
+            require(integer(values(1)) == 25, "joints")
+            for joint in range(25):
+                found.append((time, slot, joint, [_number(word) for word in values(12)[:3]]))
+    require(next(lines, None) is None, "more lines")
+    frames = np.zeros((length, len(slots), 25, 3))
+    require(len({place[:3] for place in found}) == len(found), "a body twice")
+    for time, slot, joint, position in found:
+        frames[time, slot, joint] = position
+    return as_float32(frames)
+
+
+def _write_pku(folder: Path) -> None:
+    test_pku.write(folder, test_pku.PHASE1[:2])
+    (folder / "cross-view.txt").write_text("Training\n0002-L.txt,\nValidation\n0002-M.txt,\n")
+
+
+def _read_pku(folder: Path) -> bool:
+    refused = False
+    for untrimmed in (False, True):
+        _, found, some = _recordings("pku", folder, untrimmed=untrimmed)
+        refused |= some
+        for video, recording in found:
+            text = video.skeletons.read_bytes().decode("utf-8", "replace")
+            rows = [line.split() for line in re.split(r"\r\n|\r|\n", text)]
+            frames = as_float32([[_number(word.encode()) for word in row] for row in rows if row])
+            require(frames.ndim == 2 and frames.shape[1] == 150, frames.shape)
+            frames = frames.reshape(-1, 2, 25, 3)
+            actions = []
+            for number, line in enumerate(_text_lines(video.labels), 1):
+                if line.strip():
+                    words = [word.strip() for word in line.split(",")]
+                    whole = all(re.fullmatch("[0-9]{1,9}", word) for word in words[:3])
+                    if whole and len(words) == 4:
+                        label, start, end = map(int, words[:3])
+                        actions.append((number, start, min(end, len(frames)), label - 1))
+            require(recording.columns["views"] == {"L": 1, "M": 2}[video.skeletons.stem[-1]])
+            if untrimmed:
+                same(recording.frames, frames)
+                same(recording.segments, np.reshape([action[1:] for action in actions], (-1, 3)))
+            else:
+                number = int(recording.name.rpartition(" ")[2])
+                ((_, start, end, label),) = [each for each in actions if each[0] == number]
+                same(recording.frames, frames[start:end])
+                require(recording.label == label)
+    return refused
+
+
+def _text_lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+
+
+def _write_msr(folder: Path) -> None:
+    test_msr.write(folder, "a20_s01_e02_skeleton3D.txt", test_msr.clip(3, 1))
+    test_msr.write(folder, "a08_s10_e03_skeleton3D.txt", test_msr.clip(1, 2))
+
+
+def _read_msr(folder: Path) -> bool:
+    _, found, refused = _recordings("msr", folder)
+    for file, recording in found:
+        rows = [line.encode().split() for line in _text_lines(file) if line.strip()]
+        require(all(len(row) == 4 for row in rows), "words")
+        values = as_float32([[_number(word) for word in row[:3]] for row in rows])
+        same(recording.frames, values.reshape(-1, 1, 20, 3))
+        require(recording.label == int(file.name[1:3]) - 1)
+    return refused
+
+
+def _write_bvh(folder: Path) -> None:
+    body = test_bvh.Body()
+    for name in ("one", "two"):
+        (folder / f"{name}.bvh").write_text(body.text(body.motion(3)))
+
+
+def _read_bvh(folder: Path) -> bool:
+    source, found, refused = _recordings("bvh", folder)
+    for file, recording in found:
+        names, parents, positions = _slow_bvh(_text_lines(file))
+        require(source.skeleton.joints == tuple(names), names)
+        require(source.skeleton.parents == tuple(parents), parents)
+        scale = max(1e-3, float(np.abs(positions).max()))
+        require(recording.frames.shape == (*positions.shape[:1], 1, *positions.shape[1:]), "shape")
+        near = np.abs(recording.frames[:, 0] - positions) <= 1e-5 * scale
+        require(near.all(), file.name, "positions")
+    return refused
+
+
+def _slow_bvh(lines: list[str]) -> tuple[list[str], list[int], NDArray[np.float64]]:
+    """Joint by joint, frame by frame."""
+    rows = [line.split() for line in lines if line.strip()]
+    at = next(at for at, row in enumerate(rows) if row[0].upper() == "MOTION")
+    names, parents, offsets, channels, stack = [], [], [], [], []
+    for row in rows[:at]:
+        key = row[0].upper()
+        if key in ("ROOT", "JOINT", "END"):
+            parents.append(stack[-1] if stack else -1)
+            named = " ".join(row[1:]) if key != "END" else f"{names[stack[-1]]}_end"
+            names.append(named)
+            offsets.append(np.zeros(3))
+            channels.append([])
+        elif key == "{":
+            stack.append(len(names) - 1)
+        elif key == "}":
+            stack.pop()
+        elif key == "OFFSET":
+            offsets[stack[-1]] = np.array([_number(word.encode()) for word in row[1:]])
+        elif key == "CHANNELS":
+            channels[stack[-1]] = row[2:]
+    motion = [[_number(word.encode()) for word in row] for row in rows[at + 3 :]]
+    require(rows[at + 1][0].lower() == "frames:" and rows[at + 2][0].lower() == "frame", "header")
+    require(_number(rows[at + 1][1].encode()) == len(motion) > 0, "frames")
+    positions = np.zeros((len(motion), len(names), 3))
+    for frame, values in enumerate(motion):
+        world: list[Any] = []
+        words = iter(values)
+        for joint, parent in enumerate(parents):
+            matrix, shift = np.eye(4), offsets[joint].copy()
+            for channel in channels[joint]:
+                if channel.endswith("position"):
+                    shift["XYZ".index(channel[0])] = next(words)
+                else:
+                    matrix = matrix @ test_bvh.turn(channel[0], next(words))
+            matrix[:3, 3] = shift
+            world.append(matrix if parent < 0 else world[parent] @ matrix)
+        require(next(words, None) is None, "words left")
+        positions[frame] = [matrix[:3, 3] / 100 for matrix in world]
+    return names, parents, positions
+
+
+def _write_ucla(folder: Path) -> None:
+    test_ucla.write(folder, "a12_s01_e00_v03", test_ucla.clip(2, 1), label=10)
+    test_ucla.write(folder, "a02_s10_e05_v01", test_ucla.clip(1, 2), label=2)
+
+
+def _read_ucla(folder: Path) -> bool:
+    _, found, refused = _recordings("ucla", folder)
+    for file, recording in found:
+        values = json.loads(file.read_text())["skeletons"]
+        for frame in values:
+            require(type(frame) is list and len(frame) == 20, "joints")
+            for joint in frame:
+                require(type(joint) is list and len(joint) == 3, "coordinates")
+                require(all(type(value) in (int, float) for value in joint), "numbers", joint)
+        same(recording.frames[:, 0], as_float32(values))
+    return refused
+
+
+# --- pickles and arrays ---------------------------------------------------------------------------
+
+
+class _SlowUnpickler(pickle._Unpickler):
+    """Python's own unpickler, of files that were taken for harmless before."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        require(
+            module.partition(".")[0] in ("numpy", "_codecs", "collections")
+            or (module in ("builtins", "__builtin__") and name not in ("eval", "exec", "getattr")),
+            "executed",
+            module,
+            name,
+        )
+        return super().find_class(module, name)
+
+
+def _slow_pickle(file: Path) -> Any:
+    return _SlowUnpickler(io.BytesIO(file.read_bytes()), encoding="latin1").load()
+
+
+def _write_pyskl(folder: Path) -> None:
+    contents = test_pyskl.three_d()
+    for each in contents["annotations"]:
+        each["keypoint"] = each["keypoint"][:, :2]
+        each["total_frames"] = each["keypoint"].shape[1]
+    (folder / "data.pkl").write_bytes(pickle.dumps(contents, 4))
+
+
+def _read_pyskl(folder: Path) -> bool:
+    file = folder / "data.pkl"
+    _, found, refused = _recordings("pyskl", file)
+    samples = _slow_pickle(file)["annotations"]
+    require(refused or len(found) == len(samples), "samples")
+    by_name = {}
+    for sample in samples:
+        if isinstance(sample, dict) and isinstance(sample.get("frame_dir"), str):
+            by_name.setdefault(sample["frame_dir"], sample)
+    for _, recording in found:
+        sample = by_name[recording.name]
+        wanted = as_float32(np.swapaxes(sample["keypoint"], 0, 1))
+        same(recording.frames, wanted, recording.name)
+        require(recording.label == int(sample["label"]), "label")
+    return refused
+
+
+def _write_agcn(folder: Path) -> None:
+    for part, names in test_agcn.NAMES.items():
+        np.save(folder / f"{part}_data_joint.npy", test_agcn.data(part)[:, :, :4])
+        lengths = np.minimum(test_agcn.LENGTHS[part], 4)
+        np.save(folder / f"{part}_num_frame.npy", lengths)
+        labels = pickle.dumps((names, test_agcn.LABELS[part]))
+        (folder / f"{part}_label.pkl").write_bytes(labels)
+
+
+def _read_agcn(folder: Path) -> bool:
+    _, found, refused = _recordings("agcn", folder)
+    parts = {}
+    for part in ("train", "val"):
+        names, labels = _slow_pickle(folder / f"{part}_label.pkl")
+        data = _load(folder / f"{part}_data_joint.npy")
+        lengths = _load(folder / f"{part}_num_frame.npy")
+        parts[part] = data, lengths, list(names), list(labels)
+    for unit, recording in found:
+        data, lengths, names, labels = parts[unit.file.name.partition("_")[0]]
+        wanted = [
+            row
+            for row, name in enumerate(names)
+            if name == recording.name and labels[row] == recording.label
+        ]
+        options = [
+            as_float32(data[row].transpose(1, 3, 2, 0))[: max(1, int(lengths[row]))]
+            for row in wanted
+        ]
+        empty = [row for row in wanted if lengths[row] == 0]
+        fits = any(np.array_equal(recording.frames, option) for option in options)
+        require(fits or (empty and not recording.frames.any()), recording.name)
+    return refused
+
+
+def _load(file: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
+    return array
+
+
+def _slow_npz(file: Path) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {
+            name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+            for name in names
+        }
+
+
+def _write_ctrgcn(folder: Path) -> None:
+    np.savez(folder / "NTU60_CS.npz", **test_ctrgcn.arrays(((2, 3), (3, 1)), classes=12)[0])
+
+
+def _read_ctrgcn(folder: Path) -> bool:
+    file = folder / "NTU60_CS.npz"
+    _, found, refused = _recordings("ctrgcn", file)
+    arrays = _slow_npz(file)
+    for _, recording in found:
+        part, _, row = recording.name.removeprefix("x_").removesuffix("]").partition("[")
+        padded = as_float32(arrays[f"x_{part}"][int(row)]).reshape(-1, 2, 25, 3)
+        used = max([t + 1 for t in range(len(padded)) if padded[t].any()], default=1)
+        same(recording.frames, padded[:used], recording.name)
+        require(arrays[f"y_{part}"][int(row)][recording.label] == 1, "label")
+        require(recording.columns == {"train": int(part == "train")}, "column")
+    return refused
+
+
+def _write_packed(folder: Path) -> None:
+    np.savez(folder / "data.npz", **test_packed.untrimmed())
+
+
+def _read_packed(folder: Path) -> bool:
+    file = folder / "data.npz"
+    _, found, refused = _recordings("packed", file)
+    arrays = _slow_npz(file)
+    ends = np.cumsum(arrays["lengths"].astype(np.int64))
+    for _, recording in found:
+        row = int(recording.name.split()[1])
+        span = slice(ends[row] - arrays["lengths"][row], ends[row])
+        same(recording.frames, as_float32(arrays["joints"][span]), recording.name)
+        require("labels" not in arrays or recording.label == arrays["labels"][row], "label")
+        if "frame_labels" in arrays:
+            same(recording.frame_labels, arrays["frame_labels"][span], "frame labels")
+            rows = arrays.get("segments", np.zeros((0, 4)))
+            same(recording.segments, rows[rows[:, 0] == row][:, 1:], "segments")
+        for name, value in recording.columns.items():
+            if arrays[name].dtype.kind in "iub":
+                require(value == arrays[name][row], name)
+    require(refused or len(found) == len(ends), "sequences")
+    return refused
+
+
+def _write_folder(folder: Path) -> None:
+    for name, clip in test_folder.CLIPS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / name, clip[:2])
+    lines = ["file,label,subjects,camera", "b.npy,wave,3,side", '"more/c.npy",bow,,front']
+    (folder / "labels.csv").write_text("\n".join([*lines, "a.npy,,1,front", ""]))
+    (folder / "skeleton.json").write_text(json.dumps(COCO17.to_dict()))
+
+
+def _read_folder(folder: Path) -> bool:
+    source, found, refused = _recordings("folder", folder)
+    text = (folder / "labels.csv").read_text(encoding="utf-8-sig")
+    head, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    head = [cell.strip() for cell in head]
+    for unit, recording in found:
+        require(unit.file.resolve().is_relative_to(folder.resolve()), "outside", unit.file)
+        wanted = as_float32(_load(unit.file))
+        same(recording.frames, wanted if wanted.ndim == 4 else wanted[:, None], unit.name)
+        cells = [dict(zip(head, map(str.strip, row), strict=True)) for row in rows]
+        ((_, row),) = [
+            (name, row) for row in cells if (name := Path(row["file"]).as_posix()) == recording.name
+        ]
+        if "label" in row and not re.fullmatch(r"[-+]?\d*", row["label"]):
+            require(source.class_names[recording.label] == row["label"], "label")
+    return refused
+
+
+def _write_utd(folder: Path) -> None:
+    file = folder / "a10_s2_t3_skeleton.mat"
+    savemat(file, {"d_skel": test_utd.clip(2, 1), "other": np.arange(3)})
+    file = folder / "a2_s8_t1_skeleton.mat"
+    savemat(file, {"about": "text", "d_skel": test_utd.clip(3, 2)}, do_compression=True)
+
+
+def _read_utd(folder: Path) -> bool:
+    _, found, refused = _recordings("utd", folder)
+    for file, recording in found:
+        data = b"MATLAB 5.0".ljust(124) + file.read_bytes()[124:]  # the rest is a comment
+        values = loadmat(io.BytesIO(data), variable_names=["d_skel"])["d_skel"]
+        values = values[..., None] if values.ndim == 2 else values
+        same(recording.frames[:, 0], as_float32(values.transpose(2, 0, 1)), file.name)
+    return refused
+
+
+# --- what pcm3 wrote ------------------------------------------------------------------------------
+
+
+def _write_store(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    rule = {"xsub": Protocol("subjects", (1, 2), (3,))}
+    with StoreWriter(
+        folder / "store", SBU15, class_names=["wave", "bow"], fps=30.0, protocols=rule
+    ) as writer:
+        for row, length in enumerate((2, 4, 3)):
+            writer.add(
+                rng.normal(size=(length, 2, 15, 3)),
+                row % 2,
+                name=f"clip {row}",
+                frame_labels=[row % 2] * length,
+                segments=[[0, length, row % 2]],
+                subjects=row + 1,
+            )
+
+
+def _read_store(folder: Path) -> bool:
+    store = Store(folder / "store")
+    meta = json.loads((folder / "store" / "meta.json").read_text())
+    bodies, table = _load(store.path / "bodies.npy"), _slow_npz(store.path / "table.npz")
+    repr(store), json.dumps(store.summary()), store.names
+    require(len(store.names) == len(store) == meta["sequences"] > 0, "names")
+    require(list(store.class_names) == meta["class_names"], "classes")
+    require(all(type(name) is str for name in store.class_names), "classes")
+    for name, rule in store.protocols.items():
+        require(type(rule.column) is str, name)
+        parts = (*rule.train, *(rule.test or ()))
+        require(all(type(value) is int for value in parts), "protocol", rule)
+    row = first = 0
+    for index in range(len(store)):
+        sequence, label = store.sequence(index), store.labels[index]
+        length, slots = (int(table[key][index]) for key in ("lengths", "slots"))
+        wanted = bodies[row : row + length * slots].reshape(length, slots, *bodies.shape[1:])
+        stored = sequence[:, :slots]
+        require(sequence.shape[:2] == (length, store.persons), "shape")
+        require(np.array_equal(stored, wanted, equal_nan=True), "sequence", index)
+        require(not sequence[:, slots:].any(), "persons who are not there")
+        require(label.dtype == np.int64 and -1 <= label < len(store.class_names), "label", label)
+        require(label == table["labels"][index], "label")
+        if store.frame_labels is not None:
+            own = store.frame_labels[first : first + length]
+            require(((own >= -1) & (own < len(store.class_names))).all(), "frame labels")
+        row, first = row + length * slots, first + length
+    if store.segments is not None:
+        for index, start, end, label in store.segments.tolist():
+            require(0 <= index < len(store) and 0 <= start < end <= store.lengths[index], "segment")
+            require(0 <= label < len(store.class_names), "segment")
+    for name, column in store.columns.items():
+        require(column.dtype == np.int64 and column.shape == (len(store),), name)
+    return False
+
+
+def _write_encoder(folder: Path) -> None:
+    from pcm3.encoders import GRUEncoder, STGCNEncoder, TransformerEncoder
+    from pcm3.hub import Pretrained, save_encoder
+
+    encoders = {
+        "gru": GRUEncoder(15, hidden=2, layers=1),
+        "stgcn": STGCNEncoder(SBU15, persons=1, channels=2, layers=(1, 1), out_features=2),
+        "transformer": TransformerEncoder(SBU15, frames=4, patch=2, width=4, depth=1, heads=2),
+    }
+    for name, encoder in encoders.items():
+        pretrained = Pretrained(encoder, SBU15, "joint", 4, "center")
+        save_encoder(folder / f"{name}.safetensors", pretrained)
+
+
+def _read_encoder(folder: Path) -> bool:
+    import torch
+    from safetensors.torch import load_file
+
+    from pcm3.hub import load_encoder
+
+    refused = False
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            found = load_encoder(file)
+        except SkeletonFormatError as error:
+            _check_message(error)
+            refused = True
+            continue
+        weights, state = load_file(file), found.encoder.state_dict()
+        require(weights.keys() == state.keys(), "weights")
+        for name, value in state.items():
+            wanted = weights[name].to(value.dtype)
+            require(torch.equal(value.nan_to_num(7.0), wanted.nan_to_num(7.0)), name)
+        require(found.stream in ("joint", "bone", "motion") and found.frames > 0, "clips")
+        require(len(found.skeleton) == found.encoder.joints, "joints")
+        clip = torch.zeros(1, found.encoder.in_channels, 4, 15, found.encoder.persons)
+        require(found.encoder(clip).shape[0] == 1, "features")
+    return refused
+
+
+def _write_official(folder: Path) -> None:
+    import torch
+
+    from pcm3.encoders import GRUEncoder
+
+    encoder = GRUEncoder(15, hidden=2, layers=1)
+    names = {"layers.0.0.": "encoder.gru.{}_l0", "layers.0.1.": "encoder.gru.{}_l0_reverse"}
+    weights = {}
+    for key, value in encoder.state_dict().items():
+        start = next((start for start in names if key.startswith(start)), None)
+        kind = key.removeprefix(start or "").removesuffix("_l0")
+        weights["module." + (names[start].format(kind) if start else key)] = value
+    content = {"epoch": 3, "state_dict": weights}
+    torch.save(content, folder / "new.pth")
+    torch.save(content, folder / "old.bin", _use_new_zipfile_serialization=False)
+
+
+def _read_official(folder: Path) -> bool:
+    import torch
+
+    from pcm3.hub import load_official
+
+    refused = False
+    for file in sorted(folder.iterdir()):
+        try:
+            encoder = load_official(file, skeleton=SBU15).encoder
+        except SkeletonFormatError as error:
+            _check_message(error)
+            refused = True
+            continue
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        known = [value for value in content["state_dict"].values() if value.numel()]
+        for value in encoder.state_dict().values():
+            require(torch.isfinite(value).all(), "not finite")
+            require(any(torch.equal(value, each) for each in known) or value.ndim == 0, "weights")
+    return refused
+
+
+def _write_checkpoint(folder: Path) -> None:
+    import torch
+
+    from pcm3.training.checkpoint import save_checkpoint
+
+    state = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "position": {"epoch": 1}}
+    save_checkpoint(folder / "checkpoint.pt", state)
+
+
+def _read_checkpoint(folder: Path) -> bool:
+    import torch
+
+    from pcm3.training.checkpoint import load_checkpoint
+
+    state = load_checkpoint(folder / "checkpoint.pt")
+    require(isinstance(state, dict), "no state")
+    weight = (state or {}).get("model", {}).get("weight")
+    if isinstance(weight, torch.Tensor):
+        weight.double().sum()
+    return False
+
+
+CASES = {
+    "ntu": Case(_write_ntu, _read_ntu),
+    "pku": Case(_write_pku, _read_pku),
+    "pyskl": Case(_write_pyskl, _read_pyskl),
+    "ctrgcn": Case(_write_ctrgcn, _read_ctrgcn),
+    "agcn": Case(_write_agcn, _read_agcn),
+    "ucla": Case(_write_ucla, _read_ucla),
+    "utd": Case(_write_utd, _read_utd),
+    "msr": Case(_write_msr, _read_msr),
+    "bvh": Case(_write_bvh, _read_bvh),
+    "packed": Case(_write_packed, _read_packed),
+    "folder": Case(_write_folder, _read_folder),
+    "store": Case(_write_store, _read_store),
+    "encoder": Case(_write_encoder, _read_encoder),
+    "official": Case(_write_official, _read_official),
+    "checkpoint": Case(_write_checkpoint, _read_checkpoint),
+}
+
+
+class Corpus:
+    """Valid files of a case in a folder, one of which is damaged at a time."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder, self.case = name, folder, CASES[name]
+        self.case.write(folder)
+        self.files = {
+            file: file.read_bytes()
+            for file in sorted(folder.glob(self.case.pattern))
+            if file.is_file() and file.name != "report.json"
+        }
+
+    def damage(self, number: int) -> tuple[Path, bytes]:
+        """Which file is damaged, and to what, always the same for a number."""
+        rng = random.Random(f"{self.name} {number}")
+        file = rng.choice(list(self.files))
+        return file, mutator(file.suffix)(self.files[file], rng)
+
+    def read(self, file: Path, data: bytes) -> bool:
+        """Whether the damaged file was refused; the file is put right again.
+
+        Raises:
+            Wrong: If it was neither refused as documented nor read as it is.
+        """
+        file.write_bytes(data)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                refused = self.case.read(self.folder)
+        except Wrong:
+            raise
+        except SkeletonFormatError as error:
+            _check_message(error)
+            refused = True
+        except ValueError as error:
+            require(type(error) is ValueError and self.name == "checkpoint", _trace(error))
+            refused = True
+        except Exception as error:
+            raise Wrong(_trace(error)) from error
+        finally:
+            file.write_bytes(self.files[file])
+        growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        require(growth < GROWTH, f"took {growth:.0f} MB")
+        return refused
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)[-6:])[-3000:]
+
+
+class Figures(NamedTuple):
+    """Of one reader.
+
+    Attributes:
+        files: Damaged files that were read.
+        refused: Of these, in whole or in part, with an error that the reader documents.
+        correct: Read whole, and the same as by the slow reader.
+        wrong: What else happened, by the number of the file.
+    """
+
+    files: int
+    refused: int
+    correct: int
+    wrong: dict[str, str]
+
+
+def run(name: str, first: int, count: int, said: Callable[[str], None] | None = None) -> Figures:
+    """Read damaged files FIRST to FIRST + COUNT in this process."""
+    counts: Counter[bool] = Counter()
+    wrong = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus = Corpus(name, Path(temporary))
+        corpus.case.read(corpus.folder)
+        for number in range(first, first + count):
+            file, data = corpus.damage(number)
+            if said:
+                said(f"{number}\n")
+            try:
+                counts[corpus.read(file, data)] += 1
+            except Wrong as error:
+                wrong[str(number)] = f"{file.name}: " + " ".join(map(str, error.args))
+    return Figures(count, counts[True], counts[False], wrong)
+
+
+def fuzz(name: str, first: int, count: int) -> Figures:
+    """The same in a process of its own; a crash or a file that hangs is among what is wrong."""
+    done = Figures(0, 0, 0, {})
+    while done.files < count:
+        start = first + done.files
+        command = [sys.executable, __file__, name, str(start), str(count - done.files)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode == 0:
+            part = Figures(**json.loads(process.stdout))
+        else:
+            numbers = re.findall(r"^\d+$", process.stderr, re.MULTILINE)
+            last = int(numbers[-1]) if numbers else start
+            trace = [line for line in process.stderr.splitlines() if not line.isdigit()]
+            why = f"ended with {process.returncode}: " + "\n".join(trace[-25:])
+            if not numbers:
+                raise RuntimeError(why)
+            part = run_part(name, start, last - start)
+            part = part._replace(files=part.files + 1, wrong={**part.wrong, str(last): why})
+        done = Figures(*(a + b for a, b in zip(done[:3], part[:3], strict=True)), done[3] | part[3])
+    return done
+
+
+def run_part(name: str, first: int, count: int) -> Figures:
+    return fuzz(name, first, count) if count else Figures(0, 0, 0, {})
+
+
+def dump(name: str, number: int, out: Path) -> Path:
+    """Keep the corpus with this file damaged, to look at."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    corpus = Corpus(name, out)
+    file, data = corpus.damage(number)
+    file.write_bytes(data)
+    return file
+
+
+def _watched() -> Iterator[Callable[[str], None]]:
+    def said(text: str) -> None:
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        sys.stderr.write(text)
+
+    faulthandler.enable()
+    yield said
+    faulthandler.cancel_dump_traceback_later()
+
+
+if __name__ == "__main__":
+    for watch in _watched():
+        figures = run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), watch)
+    print(json.dumps(figures._asdict()))
