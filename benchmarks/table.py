@@ -199,6 +199,18 @@ def kills() -> list[str]:
     return [*rows, ended]
 
 
+def fuzz() -> list[str]:
+    """Files that were damaged at random, and what reading them gave."""
+    kinds = json.loads((RESULTS / "fuzz.json").read_text())["kinds"]
+    rows = ["| Read as | Damaged files | Refused | Read, and verified | Wrong |"]
+    rows += ["| --- | --- | --- | --- | --- |"]
+    columns = ("files", "refused", "read_and_verified", "wrong")
+    for name, each in kinds.items():
+        rows.append(f"| {name} | {' | '.join(f'{each[column]:,}' for column in columns)} |")
+    sums = [sum(each[column] for each in kinds.values()) for column in columns]
+    return [*rows, f"| all | {' | '.join(f'{number:,}' for number in sums)} |"]
+
+
 def filled(page: str) -> str:
     """A page with all its tables as they are on file."""
 
@@ -209,6 +221,7 @@ def filled(page: str) -> str:
             "downstream": downstream,
             "steps": steps,
             "kills": kills,
+            "fuzz": fuzz,
         }
         rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])
