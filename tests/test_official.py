@@ -298,3 +298,18 @@ def test_weights_that_are_no_numbers(method: Any) -> None:
     weights[name].view(-1)[3] = float("nan")
     with pytest.raises(SkeletonFormatError, match=f"{re.escape(name)} holds NaN or infinity"):
         load_official(weights, method, heads=2)
+
+
+def test_weights_without_values_are_not_what_was_in_memory(tmp_path: Path) -> None:
+    """In the old format, torch takes a storage that the file only names for one that it holds."""
+    file = tmp_path / "old.pth"
+    whole = torch.ones(10)
+    torch.save({"a": whole[:4], "b": whole[4:]}, file, _use_new_zipfile_serialization=False)
+    data = file.read_bytes()
+    name = re.search(rb"[0-9]{9,}", data)
+    assert name is not None
+    other = name.group()[:-1] + (b"7" if name.group()[-1:] != b"7" else b"8")
+    file.write_bytes(data.replace(name.group(), other, 1))
+    assert torch.load(file, weights_only=True)["b"].tolist() == [1] * 6  # and "a" is anything
+    with pytest.raises(SkeletonFormatError, match=r"old\.pth: expected a checkpoint of plain tens"):
+        load_official(file)

@@ -501,6 +501,8 @@ def _write_utd(folder: Path) -> None:
     savemat(file, {"d_skel": test_utd.clip(2, 1), "other": np.arange(3)})
     file = folder / "a2_s8_t1_skeleton.mat"
     savemat(file, {"about": "text", "d_skel": test_utd.clip(3, 2)}, do_compression=True)
+    for each in folder.iterdir():  # the comment holds the date
+        each.write_bytes(b"MATLAB 5.0".ljust(124) + each.read_bytes()[124:])
 
 
 def _read_utd(folder: Path) -> bool:
@@ -570,9 +572,12 @@ def _read_store(folder: Path) -> bool:
 
 
 def _write_encoder(folder: Path) -> None:
+    import torch
+
     from pcm3.encoders import GRUEncoder, STGCNEncoder, TransformerEncoder
     from pcm3.hub import Pretrained, save_encoder
 
+    torch.manual_seed(0)
     encoders = {
         "gru": GRUEncoder(15, hidden=2, layers=1),
         "stgcn": STGCNEncoder(SBU15, persons=1, channels=2, layers=(1, 1), out_features=2),
@@ -580,7 +585,12 @@ def _write_encoder(folder: Path) -> None:
     }
     for name, encoder in encoders.items():
         pretrained = Pretrained(encoder, SBU15, "joint", 4, "center")
-        save_encoder(folder / f"{name}.safetensors", pretrained)
+        file = folder / f"{name}.safetensors"
+        save_encoder(file, pretrained)
+        data = file.read_bytes()  # with a header in any order
+        size = int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True).encode()
+        file.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
 
 
 def _read_encoder(folder: Path) -> bool:
@@ -614,6 +624,7 @@ def _write_official(folder: Path) -> None:
 
     from pcm3.encoders import GRUEncoder
 
+    torch.manual_seed(0)
     encoder = GRUEncoder(15, hidden=2, layers=1)
     names = {"layers.0.0.": "encoder.gru.{}_l0", "layers.0.1.": "encoder.gru.{}_l0_reverse"}
     weights = {}
@@ -621,9 +632,17 @@ def _write_official(folder: Path) -> None:
         start = next((start for start in names if key.startswith(start)), None)
         kind = key.removeprefix(start or "").removesuffix("_l0")
         weights["module." + (names[start].format(kind) if start else key)] = value
-    content = {"epoch": 3, "state_dict": weights}
-    torch.save(content, folder / "new.pth")
-    torch.save(content, folder / "old.bin", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "state_dict": weights}, folder / "new.pth")
+    floats = {key: value for key, value in weights.items() if value.is_floating_point()}
+    flat, start = torch.cat([value.flatten() for value in floats.values()]), 0
+    for key, value in floats.items():
+        floats[key] = flat[start : start + value.numel()].view(value.shape)
+        start += value.numel()
+    file = folder / "old.bin"
+    torch.save({"state_dict": floats}, file, _use_new_zipfile_serialization=False)
+    file.write_bytes(  # where the one storage was in memory is its name
+        re.sub(rb"\d{9,}", lambda each: b"1" * len(each.group()), file.read_bytes())
+    )
 
 
 def _read_official(folder: Path) -> bool:
@@ -650,10 +669,8 @@ def _read_official(folder: Path) -> bool:
 def _write_checkpoint(folder: Path) -> None:
     import torch
 
-    from pcm3.training.checkpoint import save_checkpoint
-
     state = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "position": {"epoch": 1}}
-    save_checkpoint(folder / "checkpoint.pt", state)
+    torch.save(state, folder / "checkpoint.pt")
 
 
 def _read_checkpoint(folder: Path) -> bool:
