@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_clips(
@@ -46,7 +47,7 @@ def check_clips(
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
     if finite and clips.device.type == "cpu" and not _all_finite(clips):
-        sample, _, frame, joint, person = (~torch.isfinite(clips)).nonzero()[0].tolist()
+        sample, _, frame, joint, person = (~clips.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             "expected finite coordinates, got NaN or infinity in "
             f"sample {sample}, frame {frame}, joint {joint}, person {person}"
@@ -55,7 +56,7 @@ def check_clips(
 
 def _all_finite(values: Tensor) -> bool:
     # a sum takes a tenth of the time, and is finite only if all are
-    return bool(values.sum().isfinite()) or bool(torch.isfinite(values).all())
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def check_tensor(name: str, value: object) -> None:
@@ -64,6 +65,8 @@ def check_tensor(name: str, value: object) -> None:
     Raises:
         ValueError: Naming the argument and the type that came instead.
     """
+    from torch import Tensor  # noqa: PLC0415 - readers check their settings without it
+
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: expected a torch tensor, got {type_name(value)}")
 

@@ -21,3 +21,8 @@ def test_parts_and_package_load_none_of_the_trainers_dependencies() -> None:
     loaded = loaded_after(f"import pcm3.{parts}, pcm3, pcm3.methods, pcm3.hub, pcm3.data, pcm3.cli")
     assert {"pcm3", "torch"} <= loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_reading_files_needs_no_torch() -> None:
+    """Or every process that reads would take seconds to start, and its memory."""
+    assert "torch" not in loaded_after("import pcm3.data.prepare, pcm3.data.readers")
