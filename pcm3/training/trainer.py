@@ -333,10 +333,11 @@ class _Training:
 
     def batches(self) -> Iterator[Batch]:
         """The batches of this process for all epochs that are left, read ahead by workers."""
+        later = range(self.at.epoch + 1, self.config.epochs)
+        starts = [self.at, *(_Position(epoch=epoch) for epoch in later)]
 
         def rows() -> Iterator[list[int]]:
-            later = range(self.at.epoch + 1, self.config.epochs)
-            for at in (replace(self.at), *(_Position(epoch=epoch) for epoch in later)):
+            for at in starts:
                 yield from self._rows(at)[:, self.fabric.global_rank].tolist()
 
         loader = DataLoader(
