@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +27,10 @@ from pcm3.methods import Method
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.config import TrainConfig
 from pcm3.training.devices import copied_ahead, launch, synchronize_norms
+from pcm3.training.interrupts import Interrupted, deferred_signals, leave_signals
+from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
 from pcm3.training.progress import ProgressReport, format_figures
 from pcm3.training.run import Run
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was stopped between two steps; with a run folder, after saving a checkpoint."""
 
 
 def fit(
@@ -79,7 +76,7 @@ def fit(
     run = Run(out) if out is not None else None
     settings = (settings or _describe(model, config)) | {"data": _describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
-    with _claimed(fabric, run, settings), _own_randomness(fabric), _signals() as stopped:
+    with _claimed(fabric, run, settings), _own_randomness(fabric), deferred_signals() as stopped:
         training.resume()
         at, sequences = training.at, config.epochs * training.used
         done = at.epoch * training.used + at.done
@@ -122,7 +119,7 @@ class _Training:
         self._together = config.batch_size * fabric.world_size
         _adapt(model, config)
         self.model = model
-        self._wrapped, self._optimizer = fabric.setup(model, _optimizer(model, config))
+        self._wrapped, self._optimizer = fabric.setup(model, make_optimizer(model, config))
         self._wrapped.train()
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._generator = torch.Generator(fabric.device)
@@ -218,7 +215,7 @@ class _Training:
     def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
         """The gradients of a batch; its losses."""
         at, config = self.at, self.config
-        _set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
+        set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
         seed = _seed(config.seed, at.step, self.fabric.global_rank)
         self._generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout knows of no generator
@@ -345,7 +342,7 @@ class _Training:
             batch_sampler=rows(),
             collate_fn=collate,
             num_workers=self.config.workers,
-            worker_init_fn=_leave_signals,
+            worker_init_fn=leave_signals,
             pin_memory=self.fabric.device.type == "cuda",
         )
         if self.fabric.device.type == "cuda":
@@ -380,22 +377,6 @@ def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             yield name, parameter
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """The rate at a fractional epoch: linear warm-up, then the schedule."""
-    if epoch < config.warmup_epochs:
-        return config.lr * epoch / config.warmup_epochs
-    if config.schedule == "step":
-        return config.lr * (0.1 if epoch >= config.drop_epoch else 1.0)
-    done = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return config.min_lr + (config.lr - config.min_lr) * cosine
 
 
 @dataclass(frozen=True)
@@ -434,25 +415,6 @@ def _adapt(model: Method, config: TrainConfig) -> None:
         synchronize_norms(model)
     if config.compile:
         compile_blocks(model)
-
-
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": parameters}]
-    if not config.decay_vectors:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-    common: dict[str, Any] = {
-        "lr": config.lr,
-        "weight_decay": config.weight_decay,
-        # fused ones unscale gradients themselves, after they would have been clipped
-        "fused": not (config.precision == "fp16" and config.clip_norm > 0),
-    }
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, betas=config.betas, **common)
-    return torch.optim.SGD(groups, momentum=0.9, **common)
 
 
 def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
@@ -512,37 +474,6 @@ def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Itera
 def _own_randomness(fabric: Fabric) -> AbstractContextManager[None]:
     """Leave the global generators as they are for whoever called."""
     return torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else [])
-
-
-def _leave_signals(_worker: int) -> None:
-    """Signals that go to the whole group are the main process's to act on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or termination signal into a flag; a second one acts at once."""
-    caught: list[int] = []
-    handlers: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-    def catch(number: int, _frame: object) -> None:
-        caught.append(number)
-        restore()
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handlers[number] = signal.signal(number, catch)
-    except ValueError:  # not the main thread: signals are somebody else's
-        pass
-    try:
-        yield lambda: bool(caught)
-    finally:
-        restore()
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
 from pcm3.training import trainer
 from pcm3.training.config import TrainConfig
+from pcm3.training.optimization import learning_rate
 from pcm3.training.presets import PRESETS, get_preset, post_distillation
-from pcm3.training.trainer import learning_rate
 
 SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 

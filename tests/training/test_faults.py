@@ -31,8 +31,9 @@ from pcm3.methods import MAMP
 from pcm3.skeleton import NTU25
 from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.training.interrupts import Interrupted
 from pcm3.training.run import Run
-from pcm3.training.trainer import Interrupted, fit
+from pcm3.training.trainer import fit
 
 MODEL = PCM3Config(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"

@@ -28,9 +28,11 @@ from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
 from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
+from pcm3.training.interrupts import Interrupted
+from pcm3.training.optimization import learning_rate
 from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
-from pcm3.training.trainer import Interrupted, fit, learning_rate
+from pcm3.training.trainer import fit
 
 MODEL = PCM3Config(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
