@@ -211,6 +211,16 @@ def fuzz() -> list[str]:
     return [*rows, f"| all | {' | '.join(f'{number:,}' for number in sums)} |"]
 
 
+def mutation() -> list[str]:
+    """Small changes to the code, and how many of them the tests noticed."""
+    modules = json.loads((RESULTS / "mutation.json").read_text())["modules"]
+    rows = ["| Module | Changes | Noticed | Not, explained |", "| --- | --- | --- | --- |"]
+    for name, each in modules.items():
+        explained = sum(bool(survivor["why"]) for survivor in each["survivors"])
+        rows.append(f"| `{name}` | {each['mutants']} | {each['killed']} | {explained} |")
+    return rows
+
+
 def filled(page: str) -> str:
     """A page with all its tables as they are on file."""
 
@@ -222,6 +232,7 @@ def filled(page: str) -> str:
             "steps": steps,
             "kills": kills,
             "fuzz": fuzz,
+            "mutation": mutation,
         }
         rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -82,6 +83,27 @@ def test_damaged_file(tmp_path, size):
     savemat(file, {"d_skel": clip(9)})
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file"):
+        list(read_utd(tmp_path))
+
+
+def test_head_of_an_array_cut_short(tmp_path):
+    file = tmp_path / "a1_s1_t1_skeleton.mat"
+    savemat(file, {"d_skel": clip(9)})
+    content = bytearray(file.read_bytes())
+    at = content.index(struct.pack("<2I", 6, 8))  # the flags' tag
+    content[at : at + 8] = struct.pack("<2I", 6, 2)  # fills up to 8 bytes: the rest stays readable
+    file.write_bytes(content)
+    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, unpack_from"):
+        list(read_utd(tmp_path))
+
+
+def test_damaged_compression(tmp_path):
+    file = tmp_path / "a1_s1_t1_skeleton.mat"
+    savemat(file, {"d_skel": clip(9)}, do_compression=True)
+    content = bytearray(file.read_bytes())
+    content[140] ^= 255
+    file.write_bytes(content)
+    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, .*decompress"):
         list(read_utd(tmp_path))
 
 

@@ -34,12 +34,15 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
     if order is None:
         raise ValueError("expected the header of version 5")
     at = _HEADER
-    while at < len(data):
-        kind, content, at = _element(data, at, order)
-        if kind == _COMPRESSED:
-            kind, content, _ = _element(memoryview(_unpack(content, order)), 0, order)
-        if kind == _MATRIX and (array := _array(content, order, name)) is not None:
-            return array
+    try:
+        while at < len(data):
+            kind, content, at = _element(data, at, order)
+            if kind == _COMPRESSED:
+                kind, content, _ = _element(memoryview(_unpack(content, order)), 0, order)
+            if kind == _MATRIX and (array := _array(content, order, name)) is not None:
+                return array
+    except (struct.error, zlib.error) as error:
+        raise ValueError(error) from error
     return None
 
 

@@ -72,7 +72,7 @@ def _read_unit(file: Path) -> Iterator[Recording]:
     action, subject, trial = _FILES.checked(file)
     try:
         values = load_mat_array(file, "d_skel")
-    except Exception as error:  # a broken file may raise anything
+    except ValueError as error:
         fail(file, f"not a readable MATLAB 5 file, {error}")
     if values is None:
         fail(file, "d_skel", "missing")
