@@ -103,7 +103,7 @@ def test_damaged_compression(tmp_path):
     content = bytearray(file.read_bytes())
     content[140] ^= 255
     file.write_bytes(content)
-    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, .*decompress"):
+    with pytest.raises(SkeletonFormatError, match=r"not a readable MATLAB 5 file, .*decompress"):
         list(read_utd(tmp_path))
 
 
