@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from pcm3._commands.completion import completion_command
 from pcm3._commands.data import prepare_command, show_command
 from pcm3._commands.evaluation import (
     evaluate_command,
@@ -12,7 +13,7 @@ from pcm3._commands.evaluation import (
     report_command,
 )
 from pcm3._commands.options import meant
-from pcm3._commands.training import demo_command, pretrain_command
+from pcm3._commands.training import demo_command, presets_command, pretrain_command
 from pcm3._version import __version__
 from pcm3.errors import is_out_of_memory
 
@@ -89,11 +90,13 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo_command,
     "prepare": prepare_command,
     "show": show_command,
+    "presets": presets_command,
     "pretrain": pretrain_command,
     "evaluate": evaluate_command,
     "features": features_command,
     "export": export_command,
     "report": report_command,
+    "completion": lambda arguments: completion_command(arguments, COMMANDS),
 }
 
 if __name__ == "__main__":

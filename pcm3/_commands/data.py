@@ -117,7 +117,13 @@ def prepare_command(arguments: Sequence[str]) -> None:
     is_path = Path(first).name != first or Path(first).exists()
     if first and first not in get_args(Format) and is_path:
         arguments = ["auto", *arguments]
-    parse(options, "prepare", arguments)
+    parse(
+        options,
+        "prepare",
+        arguments,
+        "pcm3 prepare nturgbd_skeletons store",
+        "pcm3 prepare folder recordings store --skeleton blazepose33",
+    )
 
 
 def show_command(arguments: Sequence[str]) -> None:
@@ -140,4 +146,4 @@ def show_command(arguments: Sequence[str]) -> None:
         say = describe(opened)
         finish("show", opened.summary(), json, say, report=read_report(opened))
 
-    parse(options, "show", arguments)
+    parse(options, "show", arguments, "pcm3 show store")

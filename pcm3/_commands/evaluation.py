@@ -76,7 +76,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
     if task == "all":
         Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
-        options = parse(Options, "evaluate all", arguments[1:])
+        options = parse(
+            Options, "evaluate all", arguments[1:], "pcm3 evaluate all --run run --data store"
+        )
         results = evaluate_all([options.run], Store(options.data), options.protocol)
         metrics = {name: each["metrics"] for name, each in results.items()}
         finish("evaluate all", metrics, options.json)
@@ -99,7 +101,10 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
     kind = FusionOptions if several else TaskOptions
     kind.__doc__ = TASKS[task].about
-    options = parse(kind, f"evaluate {task}", arguments[1:])
+    examples = [f"pcm3 evaluate {task} --run run --data store"]
+    if several:
+        examples.append("pcm3 evaluate linear --run joint bone motion --data store")
+    options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
     result = evaluate_runs(task, runs, store, options.protocol, options.settings, weights)
@@ -155,7 +160,7 @@ def features_command(arguments: Sequence[str]) -> None:
         shape = tuple(features.values.shape)
         finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))
 
-    parse(options, "features", arguments)
+    parse(options, "features", arguments, "pcm3 features --run run --data store --out features.npz")
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -186,7 +191,7 @@ def export_command(arguments: Sequence[str]) -> None:
         say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"
         finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
 
-    parse(options, "export", arguments)
+    parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")
 
 
 def report_command(arguments: Sequence[str]) -> None:
@@ -217,4 +222,4 @@ def report_command(arguments: Sequence[str]) -> None:
         say = f"{headlines}\n{report.page}"
         finish("report", metrics, json, say, out=str(out))
 
-    parse(options, "report", arguments)
+    parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

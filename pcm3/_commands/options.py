@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
+from inspect import getdoc
 from typing import Any, get_args
 
 
@@ -13,15 +14,26 @@ def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
     return f"; did you mean {also.get(near[0], near[0])}?" if near else ""
 
 
-def parse(kind: Any, command: str, arguments: Sequence[str]) -> Any:
+def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> Any:
+    """What a command was told, as its options' class or function makes of it."""
     import tyro  # noqa: PLC0415
 
+    arguments = ["--help" if each == "--help-all" else each for each in arguments]
+    about, _, _ = (getdoc(kind) or "").partition("\n\nArgs:")
+    description = "\n".join([about, "", "example:", *(f"  {line}" for line in examples)])
     # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
     config = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_one_or_more)
+    registry.primitive_rule(_value_or_none)
     with registry:
-        return tyro.cli(kind, prog=f"pcm3 {command}", args=arguments, config=config)
+        return tyro.cli(
+            kind,
+            prog=f"pcm3 {command}",
+            description=description,
+            args=arguments,
+            config=config,
+        )
 
 
 def _one_or_more(info: Any) -> Any:
@@ -44,6 +56,25 @@ def _one_or_more(info: Any) -> Any:
         metavar=spec.metavar.removeprefix("[").removesuffix("]"),
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, tuple) and spec.is_instance(list(value)),
+    )
+
+
+def _value_or_none(info: Any) -> Any:
+    """The value of an option that may be left out, where None stands for that alone."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
+
+    inner = [each for each in get_args(info.type) if each is not type(None)]
+    if len(inner) != 1 or type(None) not in get_args(info.type):
+        return None
+    spec: Any = ConstructorRegistry.get_primitive_spec(
+        PrimitiveTypeInfo.make(inner[0], info.markers)
+    )
+    return replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: (
+            ["none"] if value is None else spec.str_from_instance(value)
+        ),
     )
 
 

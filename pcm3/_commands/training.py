@@ -1,12 +1,16 @@
 """Commands that train."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pcm3._commands.options import finish, parse
+
+if TYPE_CHECKING:
+    from pcm3.training.config import Config
 
 
 def demo_command(arguments: Sequence[str]) -> None:
@@ -31,7 +35,7 @@ def demo_command(arguments: Sequence[str]) -> None:
         """
         finish("demo", demo(out, epochs=epochs, seed=seed), json)
 
-    parse(options, "demo", arguments)
+    parse(options, "demo", arguments, "pcm3 demo --out demo")
 
 
 def pretrain_command(arguments: Sequence[str]) -> None:
@@ -41,11 +45,101 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.training.config import Config, TrainConfig  # noqa: PLC0415
     from pcm3.training.devices import is_first  # noqa: PLC0415
-    from pcm3.training.presets import PRESETS, get_preset, post_distillation  # noqa: PLC0415
     from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
-    from pcm3.training.run import Run  # noqa: PLC0415
 
     arguments = ["--train.deterministic" if a == "--deterministic" else a for a in arguments]
+    early, chosen = _settings(arguments)
+    model_type: Any = type(chosen.model)
+
+    everything = "--help-all" in arguments
+
+    @dataclass
+    class Options:
+        """Pretrain on the training part of a store; the same command goes on after a stop.
+
+        The settings of model and training, with the chosen preset's values (with --from and
+        without --preset those of the run that it goes on from), are shown by --help-all.
+        """
+
+        data: Annotated[
+            tuple[Path, ...], tyro.conf.arg(help="The store, or several to train on as one.")
+        ] = tyro.MISSING
+        out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
+        preset: Annotated[
+            str, tyro.conf.arg(help="Settings to start from; pcm3 presets lists them.")
+        ] = early.preset or (f"that of {early.start}" if early.start else "small")
+        phase: Annotated[
+            Literal["pretrain", "post-distill"],
+            tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
+        ] = "pretrain"
+        start: Annotated[
+            Path | None,
+            tyro.conf.arg(name="from", help="Run whose weights to start from."),
+        ] = None
+        protocol: Annotated[
+            tuple[str, ...],
+            tyro.conf.arg(
+                help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
+                "one for each."
+            ),
+        ] = tuple(chosen.protocol.split())
+        dry_run: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Say what would be trained and what it costs; write nothing."),
+        ] = False
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
+
+    @dataclass
+    class AllOptions(Options):
+        model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
+        train: TrainConfig = field(default_factory=lambda: chosen.train)
+
+    AllOptions.__doc__ = Options.__doc__
+    brief = not everything and not {"-h", "--help"}.isdisjoint(arguments)
+    options = parse(
+        Options if brief else AllOptions,
+        "pretrain",
+        arguments,
+        "pcm3 pretrain --preset small --data store --out run",
+        "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
+        "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
+    )
+    config = Config(options.model, options.train, " ".join(options.protocol))
+    stores = [Store(path) for path in options.data]
+    if options.dry_run:
+        print(config.to_json())
+        planned = plan(config, stores)
+        settings = json.loads(config.to_json())
+        finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)
+        return
+    try:
+        records = pretrain(config, stores, options.out, start=options.start)
+    except KeyboardInterrupt:
+        if is_first():
+            raise
+        raise SystemExit(130) from None  # the first process says it for all
+    last = records[-1] if records else {"epoch": 0}
+    if not is_first():
+        return
+    finish(
+        "pretrain",
+        last,
+        options.json,
+        f"{options.out}: {last['epoch']} of {options.train.epochs} epochs trained",
+        run=str(options.out),
+    )
+
+
+def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
+    """What the other options' defaults depend on: preset, phase, run to go on from, epochs."""
+    from pcm3.training.presets import get_preset, post_distillation  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
+
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset")
     peek.add_argument("--phase", default="pretrain")
@@ -66,75 +160,30 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         chosen = post_distillation(chosen)
     if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
         chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
+    return early, chosen
 
-    model_type: Any = type(chosen.model)
 
-    @dataclass
-    class Options:
-        """Pretrain on the training part of a store.
+def presets_command(arguments: Sequence[str]) -> None:
+    """The named settings: what each reproduces, and what it costs."""
+    from pcm3.training.presets import ABOUT, PRESETS  # noqa: PLC0415
 
-        The defaults shown are the chosen preset's; with --from and without --preset those of the
-        run that it goes on from.
+    def options(json: bool = False) -> None:
+        """List the presets; parameters in millions, and multiply-accumulates of a sequence in G.
+
+        Both are of 25 joints and two persons; pcm3 pretrain --dry-run tells those of a store.
+
+        Args:
+            json: Print the list as JSON on the last line.
         """
+        lines = [f"{'preset':<18}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>7}  for"]
+        for name, (about, millions, forward) in ABOUT.items():
+            train = PRESETS[name].train
+            cost = f"{train.epochs:>6}{train.batch_size:>6}{millions:>7.3g}{forward:>7.3g}"
+            lines.append(f"{name:<18}{cost}  {about}")
+        metrics = {name: each._asdict() for name, each in ABOUT.items()}
+        finish("presets", metrics, json, "\n".join(lines))
 
-        data: Annotated[
-            tuple[Path, ...], tyro.conf.arg(help="The store, or several to train on as one.")
-        ] = tyro.MISSING
-        out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
-        preset: Annotated[
-            str, tyro.conf.arg(help=f"Settings to start from: {', '.join(PRESETS)}.")
-        ] = early.preset or (f"that of {early.start}" if inherits else "small")
-        phase: Annotated[
-            Literal["pretrain", "post-distill"],
-            tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
-        ] = "pretrain"
-        start: Annotated[
-            Path | None,
-            tyro.conf.arg(name="from", help="Run whose weights to start from."),
-        ] = None
-        protocol: Annotated[
-            tuple[str, ...],
-            tyro.conf.arg(
-                help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
-                "one for each."
-            ),
-        ] = tuple(chosen.protocol.split())
-        model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
-        train: TrainConfig = field(default_factory=lambda: chosen.train)
-        dry_run: Annotated[
-            bool,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.arg(help="Say what would be trained and what it costs; write nothing."),
-        ] = False
-        json: Annotated[
-            bool,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.arg(help="Print the result as JSON on the last line."),
-        ] = False
-
-    options = parse(Options, "pretrain", arguments)
-    config = Config(options.model, options.train, " ".join(options.protocol))
-    stores = [Store(path) for path in options.data]
-    if options.dry_run:
-        planned = plan(config, stores)
-        finish("pretrain", planned, options.json, _describe_plan(planned))
-        return
-    try:
-        records = pretrain(config, stores, options.out, start=options.start)
-    except KeyboardInterrupt:
-        if is_first():
-            raise
-        raise SystemExit(130) from None  # the first process says it for all
-    last = records[-1] if records else {"epoch": 0}
-    if not is_first():
-        return
-    finish(
-        "pretrain",
-        last,
-        options.json,
-        f"{options.out}: {last['epoch']} of {options.train.epochs} epochs trained",
-        run=str(options.out),
-    )
+    parse(options, "presets", arguments, "pcm3 presets")
 
 
 def _describe_plan(planned: dict[str, float]) -> str:
@@ -144,5 +193,15 @@ def _describe_plan(planned: dict[str, float]) -> str:
         f"{planned['steps']:,} steps of {planned['batch']:,}\n"
         f"{planned['parameters'] / 1e6:.2f} M parameters\n"
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
-        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all"
+        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all\n"
+        f"about {_duration(planned['seconds'])} here, if nothing else runs, and "
+        f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data"
     )
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from pcm3.methods.pcm3 import PCM3_POSITIVES
 from pcm3.skeleton import Stream
@@ -107,6 +108,49 @@ chosen on held-out training subjects of UTD-MHAD: half the frames, weaker distor
 that can learn, for 1,200 steps; and more visible patches at a higher rate, for 2,400. ``small-pp``
 and ``small-mae`` take these settings over.
 """
+
+
+class About(NamedTuple):
+    """What a preset is for.
+
+    Attributes:
+        text: Method, recordings, and the published accuracy of the linear probe.
+        parameters: Millions of them, for 25 joints and two persons.
+        forward: 10^9 multiply-accumulates of a sequence, forward, all views and losses.
+    """
+
+    text: str
+    parameters: float
+    forward: float
+
+
+_BY_SUBJECT, _BY_VIEW = "NTU RGB+D 60 by subject", "NTU RGB+D 60 by view"
+
+ABOUT: dict[str, About] = {
+    "ntu60-xsub": About(f"PCM3, {_BY_SUBJECT}: published 83.9 %", 103.46, 15.0),
+    "ntu60-xview": About(f"PCM3, {_BY_VIEW}: published 90.4 %", 103.46, 15.0),
+    "ntu60-xsub-bone": About("its bones; all three streams: published 87.4 %", 103.46, 14.7),
+    "ntu60-xview-bone": About("its bones; all three streams: published 93.1 %", 103.46, 14.7),
+    "ntu60-xsub-motion": About("its motion", 103.46, 14.7),
+    "ntu60-xview-motion": About("its motion", 103.46, 14.7),
+    "ntu60-xsub-pp": About(
+        f"PCM3++, {_BY_SUBJECT}: published 84.1 %, post-distilled 84.8 %", 103.46, 17.9
+    ),
+    "ntu60-xview-pp": About(
+        f"PCM3++, {_BY_VIEW}: published 90.8 %, post-distilled 91.0 %", 103.46, 17.9
+    ),
+    "ntu60-xsub-mamp": About(f"MAMP, {_BY_SUBJECT}: published 85.0 %", 8.789, 6.26),
+    "ntu60-xview-mamp": About(f"MAMP, {_BY_VIEW}: published 89.0 %", 8.789, 6.26),
+    "ntu120-xsub-mamp": About("MAMP, NTU RGB+D 120 by subject: published 78.1 %", 10.369, 9.77),
+    "ntu120-xset-mamp": About("MAMP, NTU RGB+D 120 by set-up: published 79.5 %", 10.369, 9.77),
+    "pku-xsub-mamp": About("MAMP, PKU-MMD by subject", 10.369, 9.77),
+    "small": About("PCM3, some hundred recordings on a laptop", 0.603, 0.0435),
+    "small-pp": About("PCM3++, the same", 0.603, 0.0515),
+    "small-mamp": About("MAMP, the same", 0.210, 0.0595),
+    "small-mae": About("its baseline: coordinates, masked at random", 0.210, 0.0595),
+}
+"""What each preset is for, and what it costs. The accuracies are those of papers and published
+checkpoints, not of runs with this library."""
 
 
 def post_distillation(config: Config) -> Config:

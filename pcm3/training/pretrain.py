@@ -25,7 +25,7 @@ from pcm3.evaluation.recognition import check_labels
 from pcm3.hub import Pretrained
 from pcm3.methods import Method
 from pcm3.training.config import Config
-from pcm3.training.costs import count
+from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first
 from pcm3.training.run import Run, find_differences
 from pcm3.training.seen import count_seen, describe_seen
@@ -93,8 +93,9 @@ def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
 
     Returns:
         ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all of ``batch``
-        sequences each, ``parameters``, and the multiply-accumulates of a sequence ``forward`` and
-        in a whole ``step``.
+        sequences each, ``parameters``, the multiply-accumulates of a sequence ``forward`` and
+        in a whole ``step``, and, about, the ``seconds`` of the run and the ``bytes`` that it
+        takes on each device, from steps on small batches here and now.
 
     Raises:
         ValueError: As ``pretrain``.
@@ -105,12 +106,16 @@ def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
     used = used_sequences(len(data), train, train.devices * train.nodes)
     batch = train.batch_size * train.accumulate * train.devices * train.nodes
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
+    steps = train.epochs * used // batch
+    about = estimate(model, train)
     return {
         "sequences": len(data),
         "epochs": train.epochs,
-        "steps": train.epochs * used // batch,
+        "steps": steps,
         "batch": batch,
         **count(model)._asdict(),
+        "seconds": steps * train.accumulate * about.seconds,
+        "bytes": about.bytes,
     }
 
 
