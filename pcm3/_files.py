@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -31,12 +31,13 @@ def replacing(file: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(file)
     except OSError as error:
-        if error.filename != str(temporary):
+        if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         # whoever reads it knows the file by its own name
         raise type(error)(error.errno, error.strerror, str(file)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _explain(error: Exception) -> str | None:
 def _overview() -> str:
     lines = ["usage: pcm3 COMMAND [options]", ""]
     lines += [
-        f"  {name:<10}{(command.__doc__ or '').splitlines()[0]}"
+        f"  {name:<12}{(command.__doc__ or '').splitlines()[0]}"
         for name, command in COMMANDS.items()
     ]
     lines += [
@@ -96,7 +96,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "features": features_command,
     "export": export_command,
     "report": report_command,
-    "completion": lambda arguments: completion_command(arguments, COMMANDS),
+    "completion": completion_command,
 }
 
 if __name__ == "__main__":

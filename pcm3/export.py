@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -68,8 +69,9 @@ def export_program(
     model, length = _frozen(encoder, frames)
     program = _trace(model, length)
     with replacing(Path(file)) as temporary:
-        with temporary.open("wb") as stream:
-            torch.export.save(program, stream)
+        content = BytesIO()  # torch ends the process where a disk is full
+        torch.export.save(program, content)
+        temporary.write_bytes(content.getbuffer())
         with temporary.open("rb") as stream:
             written = torch.export.load(stream).module()
         return _deviation(written, model, length, Path(file))

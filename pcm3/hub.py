@@ -78,7 +78,17 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
         header["normalization"] = pretrained.normalization
     weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with replacing(Path(file)) as temporary:
-        temporary.write_bytes(save(weights, metadata=header))
+        temporary.write_bytes(_ordered(save(weights, metadata=header)))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in order, which safetensors draws anew."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def encoder_file(path: str | Path) -> Path:

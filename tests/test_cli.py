@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ from pcm3.evaluation.linear import logistic_probe
 from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import load_encoder
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
+from pcm3.training.config import Config
+from pcm3.training.presets import ABOUT, PRESETS
 from pcm3.training.run import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -589,7 +594,7 @@ def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> N
 
 def test_help_has_a_heading_for_the_model(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
-        main(["pretrain", "--help"])
+        main(["pretrain", "--help-all"])
     shown = capsys.readouterr().out
     assert "What is trained." in shown
     assert "type: ignore" not in shown
@@ -810,7 +815,7 @@ def test_settings_are_switched_either_way(capsys: Capture) -> None:
         (["pretrain"], "train.decay-vectors"),
     ):
         with pytest.raises(SystemExit):
-            main([*command, "--help"])
+            main([*command, "--help-all"])
         shown = unboxed(capsys.readouterr().out)
         group, _, last = name.rpartition(".")
         off = f"{group}.no-{last}" if group else f"no-{last}"
@@ -936,6 +941,100 @@ def test_every_command_explains_its_options(name: str, capsys: Capture) -> None:
         sys.exit(main([name, "--help"]))
     assert ended.value.code == 0
     assert f"usage: pcm3 {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [*([name] for name in COMMANDS), *(["evaluate", task] for task in (*TASKS, "all"))]
+)
+def test_help_fits_a_screen_and_has_an_example(
+    command: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        sys.exit(main([*command, "--help"]))
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 52
+    assert command == ["evaluate"] or f"example:\n  pcm3 {' '.join(command)}" in shown
+
+
+def test_damaged_results_are_evaluated_anew(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.rmtree(run / "results", ignore_errors=True)
+    command = ["evaluate", "knn", "--run", str(run), "--data", f"{folder}/store"]
+    wanted = run_json(capsys, command)["metrics"]
+    (file,) = (run / "results").glob("*.json")
+    for text in ("", "[]", '{"command": "eval'):
+        file.write_text(text)
+        assert main(["evaluate", "all", *command[2:]]) == 0
+        said = capsys.readouterr()
+        assert f"warning: {file} is no result; evaluated anew" in said.err
+        assert json.loads(file.read_text())["metrics"] == wanted
+        file.write_text(text)
+        assert run_json(capsys, command)["metrics"] == wanted
+
+
+def test_a_report_leaves_a_store_alone(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    store = shutil.copytree(folder / "store", tmp_path / "store")
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    assert main(["evaluate", "knn", "--run", str(run), "--data", str(store)]) == 0
+    capsys.readouterr()
+    line = one_error(capsys, ["report", str(run), "--out", str(store)])
+    assert f"expected a folder for the report, got the store {store}" in line
+    assert not (store / "report.html").exists()
+    for text in ("[]", "{", '{"table": []}'):
+        (store / "report.json").write_text(text)
+        line = one_error(capsys, ["show", str(store)])
+        assert f"{store}/report.json: expected the report of a preparation" in line
+
+
+def test_presets_are_all_listed(capsys: Capture) -> None:
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[:3] for line in lines] == [
+        [name, str(config.train.epochs), str(config.train.batch_size)]
+        for name, config in PRESETS.items()
+    ]
+    listed = run_json(capsys, ["presets"])["metrics"]
+    assert listed["small"] == ABOUT["small"]._asdict()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("pre", {"prepare", "presets", "pretrain"}),
+        ("evaluate f", {"finetune", "fewshot"}),
+        ("evaluate finetune --recipe m", {"mamp"}),
+        ("evaluate finetune --rec", {"--recipe"}),
+        ("pretrain --preset small-m", {"small-mamp", "small-mae"}),
+        ("pretrain --data store --model.dire", {"--model.direction"}),
+        ("pretrain --model.direction f", {"forward"}),
+        ("pretrain --train.no-c", {"--train.no-compile"}),
+        ("pretrain --data ", set()),  # the shell's own: files
+    ],
+)
+def test_completion(typed: str, offered: set[str], completion: str) -> None:
+    words = shlex.join(["pcm3", *typed.split(" ")])
+    asked = f"""{completion}
+COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pcm3
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered
+
+
+@pytest.fixture(scope="module")
+def completion() -> str:
+    script = io.StringIO()
+    with redirect_stdout(script):
+        assert main(["completion"]) == 0
+    return script.getvalue()
+
+
+def test_empty_paths_are_refused(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["show", ""])
+    assert ended.value.code == 2
+    assert "expected a path, got an empty one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", [*TASKS, "all"])
@@ -1112,8 +1211,14 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (planned["sequences"], planned["epochs"]) == (count, 7)
     assert planned["steps"] == 7 * (count // batch)
     steps = planned["steps"]
-    assert said.startswith(f"{count} training sequences, 7 epochs, {steps} steps of {batch}\n")
-    assert said.endswith(f", {steps * batch * planned['step'] / 1e15:.3g} P in all\n")
+    settings, line, rest = said.partition(
+        f"\n{count} training sequences, 7 epochs, {steps} steps of {batch}\n"
+    )
+    assert line
+    config = Config.from_json(settings)
+    assert (config.model.hidden, config.train.epochs) == (8, 7)
+    assert f", {steps * batch * planned['step'] / 1e15:.3g} P in all\nabout " in rest
+    assert f" here, if nothing else runs, and {planned['bytes'] / 1e9:.2g} GB of memory" in rest
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
     assert not (tmp_path / "run").exists()
     assert main(command[:-1]) == 0

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 
 from pcm3._commands.options import parse
@@ -29,21 +29,20 @@ complete -o default -F _pcm3 pcm3"""
 _OPTION = re.compile(r"(--[a-z][\w.-]*)(?: \{([\w,.-]+)\})?")
 
 
-def completion_command(
-    arguments: Sequence[str], commands: Mapping[str, Callable[[Sequence[str]], None]]
-) -> None:
+def completion_command(arguments: Sequence[str]) -> None:
     """What makes bash and zsh complete commands, tasks and options."""
+    from pcm3.cli import COMMANDS  # noqa: PLC0415
     from pcm3.evaluation.tasks import TASKS  # noqa: PLC0415
     from pcm3.training.presets import PRESETS  # noqa: PLC0415
 
     def options() -> None:
         """Print a script for bash and zsh; the example puts it where bash looks for it."""
         tasks = [*TASKS, "all"]
-        asked = {name: [name] for name in commands if name != "evaluate"}
+        asked = {name: [name] for name in COMMANDS if name != "evaluate"}
         asked |= {f"evaluate {task}": ["evaluate", task] for task in tasks}
         choices, known = [f'    *\\ pretrain\\ --preset) words="{" ".join(PRESETS)}" ;;'], []
         for title, (command, *words) in asked.items():
-            found = dict(_options(commands[command], [*words, "--help-all"]))
+            found = dict(_options(COMMANDS[command], [*words, "--help-all"]))
             escaped = title.replace(" ", "\\ ")
             known.append(f'        {escaped}) words="{" ".join(found)}" ;;')
             for option, values in found.items():
@@ -51,7 +50,7 @@ def completion_command(
                     choices.append(
                         f'    *\\ {escaped}\\ {option}) words="{values.replace(",", " ")}" ;;'
                     )
-        script = _SCRIPT.replace("COMMANDS", " ".join(commands)).replace("TASKS", " ".join(tasks))
+        script = _SCRIPT.replace("COMMANDS", " ".join(COMMANDS)).replace("TASKS", " ".join(tasks))
         print(script.replace("CHOICES", "\n".join(choices)).replace("OPTIONS", "\n".join(known)))
 
     parse(

@@ -17,17 +17,17 @@ class ReaderOptions:
     edition: Literal[60, 120] | None = None
     """ntu: 60 reads only the actions of NTU RGB+D 60."""
     untrimmed: bool = False
-    """pku: whole videos with a class for every frame, for detection."""
+    """pku: whole videos, with a class for every frame."""
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
     skeleton: str | None = None
-    """folder: name of the joint layout, coco17 say, instead of a skeleton.json."""
+    """folder: the joint layout, coco17 say, or a skeleton.json there."""
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None
     """folder: unit of the coordinates."""
     unit_scale: float | None = None
-    """bvh: metres in one of the file's units; 0.01 by default."""
+    """bvh: metres in one of its units; 0.01 by default."""
 
     def given(self) -> dict[str, Any]:
         """Those that are not left at their default."""
@@ -67,17 +67,17 @@ def prepare_command(arguments: Sequence[str]) -> None:
         """Read recordings and write a store; the same command again continues a stopped one.
 
         Args:
-            format: What the files are; auto, or leaving it out, finds it out from the path.
+            format: What the files are; left out, it is found out.
             source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
-            normalization: Recipe for the coordinates; center subtracts the first person's centre
-                joint frame by frame; isc (PCM3, CMD) also turns the body to face one way, which
-                recordings from several cameras need; sgn (MAMP) moves each recording once.
-            duplicate_single: Of sgn: a lone person is there twice, as in the published NTU-120.
-            persons: Persons that a sequence has room for; by default what the format has.
-            dtype: Type of the stored coordinates; float16 takes half the room.
+            normalization: center subtracts the first person's centre joint frame by frame; isc
+                (PCM3, CMD) also turns bodies to face one way, for recordings from several cameras;
+                sgn (MAMP) moves each recording once.
+            duplicate_single: Of sgn: a lone person twice, as in the published NTU-120.
+            persons: Room for so many; by default what the format has.
+            dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
-            skip_bad: Count files that do not hold what they should instead of stopping.
+            skip_bad: Count files that are not as they should be instead of stopping.
             workers: Processes that read; one for each core by default.
             overwrite: Replace a store that is there.
             reader: What only some formats know.

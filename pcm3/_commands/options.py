@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
 from inspect import getdoc
+from pathlib import Path
 from typing import Any, get_args
 
 
@@ -24,6 +25,7 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
     # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
     config = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
     registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_path)
     registry.primitive_rule(_one_or_more)
     registry.primitive_rule(_value_or_none)
     with registry:
@@ -34,6 +36,27 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
             args=arguments,
             config=config,
         )
+
+
+def _path(info: Any) -> Any:
+    """A path; an empty one comes from a variable that is not set."""
+    from tyro.constructors import PrimitiveConstructorSpec  # noqa: PLC0415
+
+    if info.type is not Path:
+        return None
+
+    def read(words: list[str]) -> Path:
+        if not words[0]:
+            raise ValueError("expected a path, got an empty one")
+        return Path(words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def _one_or_more(info: Any) -> Any:

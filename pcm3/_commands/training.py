@@ -123,14 +123,14 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         if is_first():
             raise
         raise SystemExit(130) from None  # the first process says it for all
-    last = records[-1] if records else {"epoch": 0}
+    last = records[-1] if records else {"epoch": options.train.epochs}
     if not is_first():
         return
     finish(
         "pretrain",
         last,
         options.json,
-        f"{options.out}: {last['epoch']} of {options.train.epochs} epochs trained",
+        f"{options.out}: {options.train.epochs} epochs trained",
         run=str(options.out),
     )
 

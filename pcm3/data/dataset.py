@@ -118,14 +118,16 @@ class SkeletonDataset(ClipDataset):
         self.stream: Stream = stream
         self.persons = store.persons if persons is None else persons
         self.max_frames = max_frames
-        self.indices = np.asarray(np.arange(len(store)) if indices is None else indices, np.int64)
+        wanted = np.asarray(np.arange(len(store)) if indices is None else indices)
+        self.indices = wanted.astype(np.int64)
         if self.persons < 1:
             raise ValueError(f"expected persons >= 1, got {persons}")
         for name, value in (("max_frames", max_frames), ("window", window)):
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
-        if self.indices.ndim != 1 or ((self.indices < 0) | (self.indices >= len(store))).any():
-            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {self.indices}")
+        outside = (self.indices < 0) | (self.indices >= len(store)) | (self.indices != wanted)
+        if self.indices.ndim != 1 or outside.any():
+            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {wanted}")
         self.skeleton = skeleton or store.skeleton
         self._order = _joint_order(store.skeleton, self.skeleton)
         self.normalization = store.meta["normalization"]
@@ -150,7 +152,7 @@ class SkeletonDataset(ClipDataset):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
         self.store.check_unchanged()  # before its pages are read, which would end the process
-        wanted = np.asarray(indices, dtype=np.int64)
+        wanted = _check_items(indices, len(self))
         lengths = self.lengths[wanted]
         size = (self.persons, len(self.skeleton), self.store.channels)
         frames = np.zeros((len(wanted), int(lengths.max()), *size), np.float32)
@@ -177,6 +179,15 @@ class SkeletonDataset(ClipDataset):
         """Which sequences of the store the items with these indices are, in words."""
         sequences = self.indices[list(indices)].tolist()
         return f"sequences {', '.join(map(str, sequences))} of {self.store.path}"
+
+
+def _check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
+    """One or more items to read, from the end where negative."""
+    wanted = np.asarray(items)
+    good = wanted.ndim == 1 and wanted.size and np.issubdtype(wanted.dtype, np.integer)
+    if not good or ((wanted < -count) | (wanted >= count)).any():
+        raise ValueError(f"expected a list of one or more items in [0, {count}), got {items!r:.80}")
+    return wanted.astype(np.int64)
 
 
 def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
@@ -299,7 +310,7 @@ class HybridDataset(ClipDataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
-        wanted = np.asarray(indices, dtype=np.int64)
+        wanted = _check_items(indices, len(self))
         wanted = np.where(wanted < 0, wanted + len(self), wanted)
         lengths = torch.from_numpy(self.lengths[wanted])
         owners = np.searchsorted(self._ends, wanted, side="right")

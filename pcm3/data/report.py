@@ -7,19 +7,30 @@ from collections import Counter
 from typing import Any
 
 from pcm3.data.store import Store
+from pcm3.errors import SkeletonFormatError
 
 __all__ = ["describe", "read_report"]
 
 _BAR = 40
+_NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
 _BAD_SHOWN = 5
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
-    """The report that ``prepare`` left in a store, or None where there is none."""
+    """The report that ``prepare`` left in a store, or None where there is none.
+
+    Raises:
+        SkeletonFormatError: If ``report.json`` is something else.
+    """
     file = store.path / "report.json"
     if not file.is_file():
         return None
-    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or not report.keys() >= _NEEDED:
+        raise SkeletonFormatError(f"{file}: expected the report of a preparation")
     return report
 
 

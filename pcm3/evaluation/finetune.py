@@ -39,37 +39,37 @@ def check_fraction(fraction: float) -> None:
 
 @dataclass(frozen=True)
 class FinetuneRecipe:
-    """How to fine-tune. What is None is the recipe's, see ``RECIPES``."""
+    """How to fine-tune. What is None is the recipe's, see ``RECIPES``.
+
+    cmd: SGD, a tenth of the rate after 5/8 and 7/8 of the epochs, a linear head on the sequence
+    feature. mamp: AdamW, a warm-up and a cosine to a thirtieth of the rate, lower rates for lower
+    layers, a hidden layer on the mean token of every joint.
+    """
 
     recipe: Literal["auto", "cmd", "mamp"] = "auto"
-    """Auto is mamp for a transformer and cmd for all others.
-
-    cmd, of CMD and PCM3: SGD, a tenth of the rate after 5/8 and 7/8 of the epochs, a linear head
-    on the sequence feature. mamp: AdamW, a warm-up and a cosine to a thirtieth of the rate, lower
-    rates for lower layers, a hidden layer on the mean token of every joint.
-    """
+    """cmd is of CMD and PCM3, mamp of MAMP; auto is mamp for a transformer, else cmd."""
     epochs: int | None = None
     """Passes over the labelled sequences."""
     batch_size: int | None = None
-    """Most sequences a step; an epoch is cut into steps as even as can be."""
+    """Most sequences a step; steps are as even as can be."""
     lr: float | None = None
-    """Learning rate of the head. Of cmd 0.01 as published, 0.1 for features narrower than 512."""
+    """Of the head; of cmd 0.01 as published, 0.1 for features narrower than 512."""
     weight_decay: float | None = None
     """Of everything but vectors: biases and weights of normalisations."""
     warmup_epochs: float | None = None
     """Epochs over which the rate rises linearly from 0."""
     label_smoothing: float | None = None
-    """Share of the target that is spread over all classes, in [0, 1)."""
+    """Share of the target that all classes get, in [0, 1)."""
     rotation: float | None = None
     """Largest random rotation about each axis, degrees."""
     layer_decay: float | None = None
-    """Factor of the rate from one layer to the one below, in (0, 1]; transformers only."""
+    """Factor of the rate from a layer to the one below, in (0, 1]; transformers."""
     drop_path: float | None = None
-    """Probability of leaving out a branch of the last block, in [0, 1); transformers only."""
+    """Probability of leaving out a branch of the last block; transformers."""
     scratch: bool = False
-    """Start from random weights instead of the pretrained ones: the supervised baseline."""
+    """Start from random weights: the supervised baseline."""
     balanced: bool = False
-    """Draw the same share of every class, at least one sequence, instead of a share of all."""
+    """Draw the same share of every class, at least one sequence."""
     seed: int = 0
     """Of the draw of labelled sequences, weights, data order, augmentation."""
 

@@ -65,9 +65,12 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
         out: Folder for the three files; made where it lacks.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or one has no results.
+        ValueError: If there is no run, one is given twice, or one has no results, or ``out`` is
+            a store, which has a ``report.json`` of its own.
     """
     results, out = read_results(runs), Path(out)
+    if (out / "meta.json").exists():
+        raise ValueError(f"expected a folder for the report, got the store {out}")
     texts = {
         "report.html": make_page(results),
         "report.md": markdown(results),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -167,9 +168,21 @@ def _kept(
     file = _place(run, name, identify(store))
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
-    result: dict[str, Any] = json.loads(file.read_text())
-    same = result.get("data") == identify(store) and result["settings"] == _plain(settings)
+    result = _read(file)
+    if "metrics" not in result:
+        print(f"pcm3: warning: {file} is no result; evaluated anew", file=sys.stderr)
+        return None
+    same = result.get("data") == identify(store) and result.get("settings") == _plain(settings)
     return result if same else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A result; empty where the file holds something else."""
+    try:
+        result = json.loads(file.read_text())
+    except ValueError:
+        return {}
+    return result if isinstance(result, dict) else {}
 
 
 def write_result(
@@ -190,7 +203,7 @@ def write_result(
 def _place(run: Run, name: str, data: dict[str, int]) -> Path:
     """The file of a result, another one where a store of the same name has taken it."""
     file = run.results / f"{name}.json"
-    if file.is_file() and json.loads(file.read_text()).get("data", data) != data:
+    if file.is_file() and _read(file).get("data", data) != data:
         file = file.with_stem("-".join([name, *map(str, data.values())]))
     return file
 

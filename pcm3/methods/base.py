@@ -112,10 +112,13 @@ class Method(nn.Module):
             changes: Settings of the model to change, fields of the preset's ``model``.
 
         Raises:
-            ValueError: If there is no such preset or setting, or the preset is of another method.
+            ValueError: If there is no such preset or setting, the preset is of another method, or
+                it is no skeleton.
         """
         from pcm3.training.presets import get_preset  # noqa: PLC0415
 
+        if not isinstance(skeleton, Skeleton):
+            raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
         preset = get_preset(name)
         model = preset.model.build(skeleton, persons, in_channels, **changes)
         if not isinstance(model, cls):

@@ -69,7 +69,8 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
             # a place in the file that cannot be is damage; a disk that fails is another matter
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            # torch's own words may say how to read it all the same, code and all
+            reason = str(error) if isinstance(error, _DamagedError) else type(error).__name__
             print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
     if there:
         raise ValueError(
@@ -85,10 +86,14 @@ def _read(file: Path) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
         member = archive.testzip()
     if member is not None:
-        raise ValueError(f"the checksum of {member} is wrong")
+        raise _DamagedError(f"the checksum of {member} is wrong")
     if not isinstance(state, dict):
-        raise ValueError(f"expected a mapping, got {type(state).__name__}")
+        raise _DamagedError(f"expected a mapping, got {type(state).__name__}")
     return state
+
+
+class _DamagedError(Exception):
+    """Readable, but not what was written."""
 
 
 def previous(file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination signals: how a run stops between two steps."""
+"""Ctrl-C, termination signals and closed terminals: how a run stops between two steps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_STOPS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped between two steps; with a run folder, after saving a checkpoint."""
@@ -14,13 +18,16 @@ class Interrupted(KeyboardInterrupt):
 
 def leave_signals(_worker: int) -> None:
     """Signals that go to the whole group are the main process's to act on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or termination signal into a flag; a second one acts at once."""
+    """Turn the first of these signals into a flag; a second one acts at once.
+
+    One that is ignored, as ``nohup`` has it, stays so.
+    """
     caught: list[int] = []
     handlers: dict[int, Any] = {}
 
@@ -33,8 +40,9 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
         restore()
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handlers[number] = signal.signal(number, catch)
+        for number in _STOPS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                handlers[number] = signal.signal(number, catch)
     except ValueError:  # not the main thread: signals are somebody else's
         pass
     try:

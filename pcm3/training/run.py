@@ -42,11 +42,16 @@ class Run:
         """What ``config.json`` says: settings, ``data``, and where known the recordings ``seen``.
 
         Raises:
-            ValueError: If the folder holds no run.
+            ValueError: If the folder holds no run, or the file is damaged.
         """
         if not self.config.is_file():
             raise ValueError(f"expected a run folder with a config.json, got {self.path}")
-        settings: dict[str, Any] = json.loads(self.config.read_text())
+        try:
+            settings = json.loads(self.config.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.config}: expected JSON, {error}") from None
+        if not isinstance(settings, dict):
+            raise ValueError(f"{self.config}: expected settings, got {reprlib.repr(settings)}")
         return settings
 
     def load_config(self) -> Config:
@@ -114,16 +119,26 @@ class Run:
         return file
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, and keep the one before."""
-        save_checkpoint(self.checkpoint, state)
+        """Replace the checkpoint, and keep the one before; it says which settings it is of."""
+        settings = json.dumps(_comparable(self.settings()))
+        save_checkpoint(self.checkpoint, state | {"settings": settings})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint that is not damaged, on the CPU, or None where there is none.
 
         Raises:
-            ValueError: If all are damaged.
+            ValueError: If all are damaged, or it is one of a run with other settings.
         """
-        return load_checkpoint(self.checkpoint)
+        state = load_checkpoint(self.checkpoint)
+        if state is not None:
+            theirs = json.loads(state.pop("settings"))
+            differences = find_differences(theirs, _comparable(self.settings()))
+            if differences:
+                raise ValueError(
+                    f"{self.checkpoint} is of another run than {self.config} "
+                    f"({'; '.join(differences)})"
+                )
+        return state
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All epochs' records; a last line that was not written to its end is none.

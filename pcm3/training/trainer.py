@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -299,9 +300,14 @@ class _Training:
         """Go on from the run folder's checkpoint, if there is one.
 
         Raises:
-            ValueError: If processes do not see the same one.
+            ValueError: If processes do not see the same one, or it was deleted.
         """
         state = self.run.load_checkpoint() if self.run else None
+        if state is None and self.run and self.run.encoder.exists() and self.run.read_metrics():
+            raise ValueError(
+                f"expected a checkpoint in {self.run.path}, which was trained to its end; "
+                "delete the folder to begin anew"
+            )
         if state is not None:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
@@ -317,6 +323,12 @@ class _Training:
         if self.run and self.fabric.is_global_zero:
             records = self.run.read_metrics()
             self.records = [record for record in records if record["step"] <= self.at.step]
+            if len(self.records) < self.at.epoch:
+                print(
+                    f"warning: {self.run.metrics} holds {len(self.records)} of the "
+                    f"{self.at.epoch} epochs trained",
+                    file=sys.stderr,
+                )
             self.run.write_metrics(self.records)
         self.fabric.barrier()
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pcm3.data import Batch, HybridDataset, SkeletonDataset, Store, StoreWriter, collate
+from pcm3.data import Batch, HybridDataset, SkeletonDataset, Store, StoreWriter, collate, generate
 from pcm3.skeleton import NTU25, SBU15, Skeleton, to_stream
 
 LENGTHS = [4, 9, 1, 6, 12]
@@ -241,3 +241,14 @@ def test_a_hybrid_of_two_parts_of_one_store(make_store, make_sequences):
     hybrid = HybridDataset(parts)
     assert len(hybrid) == 2
     assert hybrid.stream == "bone"
+
+
+@pytest.mark.parametrize("items", [[], [1.5], [99], [-99], [[0]]])
+def test_items_that_are_none(tmp_path, items):
+    data = SkeletonDataset(generate(tmp_path / "store", sequences=6))
+    for each in (data, HybridDataset([data])):
+        with pytest.raises(ValueError, match=r"expected a list of one or more items in \[0, 6\)"):
+            each.batch(items)
+    if items:
+        with pytest.raises(ValueError, match=r"expected a list of indices in \[0, 6\)"):
+            SkeletonDataset(data.store, items)

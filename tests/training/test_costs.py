@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pcm3.skeleton import NTU25
-from pcm3.training.config import MAMPConfig, PCM3Config
-from pcm3.training.costs import count
+from pcm3.training.config import MAMPConfig, PCM3Config, TrainConfig
+from pcm3.training.costs import count, estimate
+from pcm3.training.presets import ABOUT, PRESETS
 
 HIDDEN, FRAMES, QUEUE, WIDTH = 6, 16, 10, 4
 RECURRENT = PCM3Config(
@@ -53,6 +54,38 @@ def test_mamp_counts_visible_tokens_in_the_encoder_and_attention() -> None:
     encoding = visible * 12 * width + 2 * block(visible)
     decoding = visible * width * width + block(tokens) + tokens * width * 12
     assert count(model).forward == encoding + decoding
+
+
+@pytest.mark.parametrize("name", ["small", "small-pp", "small-mamp", "small-mae"])
+def test_presets_cost_what_is_said(name: str) -> None:
+    check_about(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("small")])
+def test_large_presets_cost_what_is_said(name: str) -> None:
+    check_about(name)
+
+
+def check_about(name: str) -> None:
+    costs, about = count(PRESETS[name].model.build(NTU25, 2)), ABOUT[name]
+    assert about.parameters == pytest.approx(costs.parameters / 1e6, rel=2e-3)
+    assert about.forward == pytest.approx(costs.forward / 1e9, rel=5e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_is_estimated_from_small_batches(precision: str) -> None:
+    model = RECURRENT.build(NTU25, 1)
+    train = TrainConfig(optimizer="adamw", accelerator="cpu", precision=precision)
+    few, more, many = (estimate(model, replace(train, batch_size=size)) for size in (8, 16, 32))
+    # what a batch needs grows with it, the rest stays
+    assert many.bytes - more.bytes == pytest.approx(2 * (more.bytes - few.bytes), rel=0.05)
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    states = sum(value.nbytes for value in model.state_dict().values())
+    assert few.bytes > states + 3 * trained
+    plain = estimate(model, replace(train, batch_size=8, optimizer="sgd"))
+    assert few.bytes - plain.bytes == pytest.approx(trained, rel=0.01)
+    assert all(each.seconds > 0 for each in (few, more, many))
 
 
 def test_the_model_is_left_as_it_is() -> None:

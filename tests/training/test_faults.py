@@ -31,7 +31,7 @@ from pcm3.methods import MAMP
 from pcm3.skeleton import NTU25
 from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from pcm3.training.config import PCM3Config, TrainConfig
-from pcm3.training.interrupts import Interrupted
+from pcm3.training.interrupts import Interrupted, deferred_signals
 from pcm3.training.run import Run
 from pcm3.training.trainer import fit
 
@@ -155,6 +155,68 @@ def test_a_run_goes_on_from_the_checkpoint_before(
     assert without_speed(records) == without_speed(wanted)
     assert Run(tmp_path).read_metrics() == records
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_checkpoint_of_another_run_is_refused(store: Store, tmp_path: Path) -> None:
+    ours, other = Run(tmp_path / "ours"), Run(tmp_path / "other")
+    fit(new_model(), SkeletonDataset(store), TRAIN, ours.path, quiet=True)
+    fit(new_model(), SkeletonDataset(store), replace(TRAIN, seed=1), other.path, quiet=True)
+    shutil.copy(other.checkpoint, ours.checkpoint)
+    encoder = ours.encoder.read_bytes()
+    message = (
+        r"ours/checkpoint.pt is of another run than .*ours/config.json \(train.seed is 1 there"
+    )
+    with pytest.raises(ValueError, match=message):
+        fit(new_model(), SkeletonDataset(store), TRAIN, ours.path, quiet=True)
+    assert ours.encoder.read_bytes() == encoder
+
+
+def test_a_finished_run_without_its_checkpoint_is_kept(store: Store, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
+    for each in tmp_path.glob("checkpoint*.pt"):
+        each.unlink()
+    encoder = run.encoder.read_bytes()
+    with pytest.raises(ValueError, match=r"expected a checkpoint in .*trained to its end; delete"):
+        fit(new_model(seed=3), SkeletonDataset(store), TRAIN, run.path, quiet=True)
+    assert run.encoder.read_bytes() == encoder
+
+
+def test_metrics_that_are_lost_are_told_of(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path)
+    records = fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
+    run.write_metrics(records[:1])
+    assert fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True) == records[:1]
+    assert f"warning: {run.metrics} holds 1 of the 3 epochs trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", '{"method": "pc', "[1, 2]"])
+def test_settings_that_are_damaged_are_named(store: Store, tmp_path: Path, text: str) -> None:
+    run = Run(tmp_path)
+    fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
+    run.config.write_text(text)
+    with pytest.raises(ValueError, match=r"config.json: expected (JSON|settings)"):
+        fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
+
+
+def test_equal_runs_write_equal_encoders(store: Store, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path / name, quiet=True)
+    one, other = (Run(tmp_path / name).encoder.read_bytes() for name in ("one", "other"))
+    assert one == other
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with deferred_signals() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_metrics_that_are_none_are_named(store: Store, tmp_path: Path) -> None:
@@ -421,14 +483,21 @@ def wait_for_epochs(run: Run, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("arguments", [["--train.workers=2"], ["--train.devices=2"]])
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        (["--train.workers=2"], signal.SIGTERM),
+        (["--train.devices=2"], signal.SIGTERM),
+        ([], signal.SIGHUP),  # of a terminal that is closed
+    ],
+)
 def test_a_signal_to_the_whole_group_stops_after_a_step(
-    store: Store, tmp_path: Path, arguments: list[str]
+    store: Store, tmp_path: Path, arguments: list[str], number: int
 ) -> None:
     run = Run(tmp_path / "run")
     process = start(store.path, run.path, *arguments)
     wait_for_epochs(run, process)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert said.count("run the same command to go on") == 1
