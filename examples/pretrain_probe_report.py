@@ -20,16 +20,16 @@ from pcm3.evaluation.tasks import TASKS
 PROTOCOL = "xsub"  # the people of the test part are not in the training part
 
 
-def main(folder: str | Path = "pretrain_probe_report", epochs: int = 20) -> Report:
+def main(folder: str | Path = "pretrain_probe_report", epochs: int = 60) -> Report:
     """Pretrain, evaluate beside the untrained encoder, and report; everything is in the folder."""
     folder = Path(folder)
     data = folder / "store"
-    store = Store(data) if data.exists() else generate(data, sequences=384)
+    store = Store(data) if data.exists() else generate(data)
     training, _ = split(store, PROTOCOL)
     runs = [folder / "untrained", folder / "pcm3"]
     for run, length in zip(runs, (0, epochs), strict=True):
         torch.manual_seed(0)  # both begin with the same weights
-        model = PCM3.from_preset("small", store.skeleton, store.persons, hidden=32, queue_size=512)
+        model = PCM3.from_preset("small", store.skeleton, store.persons, hidden=32, queue_size=1024)
         model.fit(SkeletonDataset(store, training), out=run, epochs=length, accelerator="cpu")
         for task in ("linear", "knn"):
             settings = TASKS[task].settings()
