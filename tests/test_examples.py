@@ -1,7 +1,11 @@
 """The examples do what they say."""
 
 import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +13,8 @@ import pytest
 import torch
 
 from pcm3 import NTU25
+from pcm3.data import generate
+from pcm3.ema import MomentumTwin
 from pcm3.encoders import TransformerEncoder
 from pcm3.hub import Pretrained, save_encoder
 
@@ -41,6 +47,144 @@ def test_live_names_actions_far_above_chance(capsys: pytest.CaptureFixture[str])
     assert re.search(r"^\d+ frames per second; the camera gives 30$", output, re.MULTILINE)
 
 
+def run_script(name: str, *options: str) -> str:
+    """What an example prints as a program of its own."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_autoencoder_restores_better_than_naive_fills() -> None:
+    errors = load("autoencoder").main(epochs=25)
+    ours = errors.pop("the autoencoder")
+    assert len(errors) == 2
+    assert ours < 0.9 * min(errors.values())
+
+
+def test_straight_lines_are_straight() -> None:
+    """The naive fill is no strawman: it is exact where motion is steady, and holds the ends."""
+    clips = torch.arange(6.0).view(1, 1, 6, 1, 1).expand(2, 3, 6, 2, 1)
+    hidden = torch.zeros(2, 6, 2, 1, dtype=torch.bool)
+    hidden[0, 2:5, 1] = True
+    hidden[1, :2, 0] = hidden[1, 5:, 0] = True
+    filled = load("autoencoder").interpolate(clips * ~hidden[:, None], hidden)
+    assert torch.equal(filled[0], clips[0])
+    assert filled[1, 0, :, 0, 0].tolist() == [2, 2, 2, 3, 4, 4]
+
+
+def test_detection_finds_actions_in_their_place(capsys: pytest.CaptureFixture[str]) -> None:
+    result = load("detection").main(epochs=20)
+    assert result["map_action_voc_0.5"] > 0.35
+    lines = capsys.readouterr().out.splitlines()
+    interval = re.compile(r"  [a-z ]+ +([\d.]+) to +([\d.]+) s  found +([\d.]+) to +([\d.]+) s, .+")
+    found = [[float(each) for each in m.groups()] for m in map(interval.fullmatch, lines) if m]
+    assert len(found) >= 8
+    assert all(start < last and first < end for first, last, start, end in found)
+
+
+def test_processes_end_the_same() -> None:
+    lines = run_script("several_processes.py").splitlines()
+    assert lines[-1] == "weights and queue are the same in both"
+    first, second = (
+        dict(part.rsplit(" ", 1) for part in line.split(", ")) for line in lines[-3:-1]
+    )
+    assert [first[name] == second[name] for name in first] == [False, False, True, True]
+
+
+def test_lightning_moves_key_encoder_and_queue_once_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pytorch_lightning", reason="pip install pytorch-lightning")
+    moved: list[MomentumTwin] = []
+    update = MomentumTwin.update
+    monkeypatch.setattr(
+        MomentumTwin, "update", lambda twin, source: moved.append(twin) or update(twin, source)
+    )
+    module = load("with_lightning").main(epochs=4)
+    steps = 4 * 5
+    assert module.trainer.global_step == steps
+    assert moved.count(module.model.key_encoder) == steps
+    assert int(module.model.queue.position) == steps * 32
+    assert module.errors[-1] < 0.7 * module.errors[0]
+
+    moved.clear()
+    module = load("with_lightning").main(epochs=1, accumulate_grad_batches=5)
+    assert module.trainer.global_step == moved.count(module.model.key_encoder) == 1
+    assert int(module.model.queue.position) == 5 * 32
+
+
+def test_lightly_learns_which_clips_are_the_same() -> None:
+    pytest.importorskip("lightly.loss", reason="pip install lightly, which needs torchvision")
+    shares = load("with_lightly").main(epochs=10)
+    assert shares[0] < 0.15
+    assert shares[-1] > 2 * shares[0]
+
+
+TORCHRUN = """#!{python}
+import os, sys
+from torch.distributed.run import get_args_parser
+told = get_args_parser().parse_args()
+assert told.no_python and told.nproc_per_node == "gpu"
+os.execvp(told.training_script, [told.training_script, *told.training_script_args])
+"""
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (EXAMPLES / "launch").iterdir()))
+def test_launch_scripts_hand_pcm3_options_that_it_knows(script: str, tmp_path: Path) -> None:
+    """With launchers in whose place stand others, which need no GPU."""
+    programs = {
+        "torchrun": TORCHRUN.format(python=sys.executable),
+        "srun": '#!/bin/sh\nexec "$@"\n',
+        "pcm3": f'#!/bin/sh\nexec "{sys.executable}" -m pcm3.cli "$@"\n',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    generate(tmp_path / "store", sequences=288, subjects=2, frames=(5, 9))
+    small = ["--model.hidden", "8", "--model.queue-size", "64", "--model.decoder-hidden", "8"]
+    done = subprocess.run(
+        ["sh", str(EXAMPLES / "launch" / script), "store", "run", *small, "--dry-run", "--json"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path, "HEAD": "localhost"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["command"] == "pretrain"
+
+
+def test_report_from_python_holds_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = load("pretrain_probe_report").main(tmp_path, epochs=1)
+    output = capsys.readouterr().out
+    assert f"the page with the pictures: {report.page}" in output
+    assert report.page.read_text().count("<svg") + report.page.read_text().count("<img") >= 2
+    for run in ("untrained", "pcm3"):
+        for task in ("linear", "knn"):
+            (file,) = (tmp_path / run / "results").glob(f"{task}*.json")
+            result = json.loads(file.read_text())
+            top1 = result["metrics"]["top1"]
+            assert top1 > 0.25  # of twelve classes
+            assert re.search(rf"\| {task} \| top1 \|.* {top1:.1%} ", output)
+
+
+def test_own_encoder_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = load("own_encoder").main(epochs=6)
+    assert "frames (4, 16, 64), features (4, 64)" in capsys.readouterr().out
+    assert after[0] < 0.8 * before[0]  # millimetres
+    assert min(before[1], after[1]) > 0.25  # of twelve classes
+
+
 def test_code_of_the_parts_page_runs() -> None:
     page = (EXAMPLES.parent / "docs" / "parts.md").read_text()
     names: dict[str, object] = {}
@@ -68,4 +212,5 @@ def test_code_of_the_method_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_every_example_is_tested() -> None:
     tested = Path(__file__).read_text()
-    assert all(f'load("{file.stem}")' in tested for file in EXAMPLES.glob("*.py"))
+    for file in EXAMPLES.glob("*.py"):
+        assert f'load("{file.stem}")' in tested or f'run_script("{file.name}"' in tested
