@@ -65,7 +65,7 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     """
     from safetensors.torch import save  # noqa: PLC0415
 
-    _check(pretrained)
+    check_savable(pretrained)
     encoder = pretrained.encoder
     header = {
         "encoder": type(encoder).__name__,
@@ -243,18 +243,24 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     encoder.load_state_dict(weights)
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
     found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
-    _check(found)
+    check_savable(found)
     if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # no weights tell
         most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
         raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
     return found
 
 
-def _check(pretrained: Pretrained) -> None:
+def check_savable(pretrained: Pretrained) -> None:
+    """Require what ``save_encoder`` can write and ``load_encoder`` rebuild.
+
+    Raises:
+        ValueError: If it is no encoder of this package, or its joints, stream or frames do not fit.
+    """
     encoder, skeleton, stream, frames, _ = pretrained
     if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
         raise ValueError(
-            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}"
+            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}, which a "
+            "file could not rebuild; train without a run folder, and keep its state_dict"
         )
     if stream not in get_args(Stream):
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")

@@ -67,7 +67,14 @@ class Method(nn.Module):
             self.trained_encoder, clips, lengths, self.skeleton, self.stream, self.frames
         )
 
-    def fit(self, dataset: ClipDataset, out: str | Path | None = None, **options: Any) -> Self:
+    def fit(
+        self,
+        dataset: ClipDataset,
+        out: str | Path | None = None,
+        *,
+        quiet: bool = False,
+        **options: Any,
+    ) -> Self:
         """Pretrain on a dataset; needs the ``train`` extra.
 
         Args:
@@ -75,6 +82,7 @@ class Method(nn.Module):
                 stream is derived here.
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
+            quiet: Show no progress.
             options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
                 the others are the preset's, or the method's published ones for a model built
                 without one. Where ``epochs`` comes without ``drop_epoch`` and
@@ -90,7 +98,7 @@ class Method(nn.Module):
         recipe = self._recipe or get_preset(self._published_preset).train
         if "epochs" in options and not {"drop_epoch", "warmup_epochs"} & options.keys():
             recipe = recipe.scaled_to(options["epochs"])
-        fit(self, dataset, change(recipe, options), out)
+        fit(self, dataset, change(recipe, options), out, quiet=quiet)
         return self
 
     @classmethod

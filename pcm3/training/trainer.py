@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from pcm3._memory import reuse_memory
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
 from pcm3.errors import is_out_of_memory
-from pcm3.hub import Pretrained, save_encoder
+from pcm3.hub import Pretrained, check_savable, save_encoder
 from pcm3.methods import Method
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.config import TrainConfig
@@ -63,14 +63,16 @@ def fit(
     Raises:
         ValueError: If the data set has other joints than the model or another order of them, a
             stream other than "joint" (the model derives its own) or fewer sequences than one
-            batch, the run folder holds a run of other settings or data, or there is no such
-            accelerator.
+            batch, the run folder holds a run of other settings or data, the encoder is none that
+            a run folder can keep, or there is no such accelerator.
             Also where a loss or gradient is not finite; the message says which, when, and in
             which sequences. The run folder then holds the state before that step.
         MemoryError: If a step needs more memory than there is.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     check_joints(dataset, model.skeleton)
+    if out is not None:
+        check_savable(_result(model, dataset))
     reuse_memory()
     fabric = launch(config)
     first = fabric.is_global_zero  # it alone writes and speaks
@@ -335,9 +337,7 @@ class _Training:
     def finish(self) -> None:
         """Write the trained encoder; no process goes on before."""
         if self.run and self.fabric.is_global_zero:
-            model = self.model
-            view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
-            save_encoder(self.run.encoder, view._replace(normalization=self.dataset.normalization))
+            save_encoder(self.run.encoder, _result(self.model, self.dataset))
         self.fabric.barrier()
 
     def batches(self) -> Iterator[Batch]:
@@ -427,6 +427,12 @@ def _adapt(model: Method, config: TrainConfig) -> None:
         synchronize_norms(model)
     if config.compile:
         compile_blocks(model)
+
+
+def _result(model: Method, dataset: ClipDataset) -> Pretrained:
+    """What a run is for."""
+    shape = model.trained_encoder, model.skeleton, model.stream, model.frames
+    return Pretrained(*shape, dataset.normalization)
 
 
 def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.data.writer import StoreWriter
+from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
@@ -564,3 +565,19 @@ def test_tensorboard_gets_the_metrics(store: Store, tmp_path: Path) -> None:
 def test_tensorboard_needs_a_folder(store: Store) -> None:
     config = replace(TRAIN, tensorboard=True, epochs=1)
     assert len(fit(new_model(), SkeletonDataset(store), config, quiet=True)) == 1
+
+
+class Foreign(GRUEncoder):
+    """An encoder that no file could rebuild."""
+
+
+def test_an_encoder_that_cannot_be_kept_is_refused_before_it_is_trained(
+    store: Store, tmp_path: Path
+) -> None:
+    model = PCM3(Foreign(NTU25, persons=1, hidden=4, layers=1), NTU25, frames=16, queue_size=16)
+    data = SkeletonDataset(store)
+    options = {"epochs": 1, "batch_size": 4, "accelerator": "cpu", "quiet": True}
+    with pytest.raises(ValueError, match="which a file could not rebuild; train without a run"):
+        model.fit(data, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+    model.fit(data, **options)
