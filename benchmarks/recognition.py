@@ -39,9 +39,9 @@ DATASETS = {
 # Its cameras look from different sides, so bodies are turned to face one way.
 NORMALIZATION = {"nw_ucla": "isc"}
 SHARE_OF_EPOCHS = {"nw_ucla": 0.4}
-# Width and rates of these two were chosen on held-out training subjects of UTD-MHAD.
+# Width, rates and schedule of these two were chosen on held-out training subjects of UTD-MHAD.
 _STGCN = ["--preset", "small", "--model.encoder", "stgcn", "--model.hidden", "256"]
-_TRANSFORMER = ["--preset", "small", "--model.encoder", "transformer"]
+_TRANSFORMER = ["--preset", "small", "--model.encoder", "transformer", "--model.hidden", "128"]
 SUITES: dict[str, dict[str, list[str]]] = {
     "recognition": {
         "random": ["--preset", "small", "--train.epochs", "0"],
@@ -64,7 +64,10 @@ SUITES: dict[str, dict[str, list[str]]] = {
         "stgcn_random": [*_STGCN, "--train.epochs", "0"],
         "stgcn": [*_STGCN, "--train.lr", "0.001"],
         "transformer_random": [*_TRANSFORMER, "--train.epochs", "0"],
-        "transformer": [*_TRANSFORMER, "--train.lr", "0.001"],
+        "transformer": [
+            *(*_TRANSFORMER, "--train.lr", "0.001"),
+            *("--train.warmup-epochs", "10", "--train.schedule", "cosine"),
+        ],
     },
     "streams": {
         "pcm3": ["--preset", "small"],
