@@ -26,4 +26,5 @@ napoleon_use_ivar = True
 napoleon_custom_sections = ["Shapes", "Source"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
 nb_execution_mode = "off"
