@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pcm3._commands.options import finish, parse
+
+if TYPE_CHECKING:
+    from pcm3.data.store import Store
 
 
 @dataclass(frozen=True)
@@ -121,23 +124,71 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """What a store holds, and what was left out of it."""
+    """What a store holds, what was left out of it, and pictures of its sequences."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
-    from pcm3.data.report import describe, read_report  # noqa: PLC0415
+    from pcm3.data.report import (  # noqa: PLC0415
+        describe,
+        describe_sequence,
+        read_report,
+        sequence_summary,
+    )
     from pcm3.data.store import Store  # noqa: PLC0415
 
     def options(
-        store: Annotated[Path, Positional, arg(metavar="STORE")], json: bool = False
+        store: Annotated[Path, Positional, arg(metavar="STORE")],
+        index: int | None = None,
+        out: Path | None = None,
+        json: bool = False,
     ) -> None:
-        """Describe a store.
+        """Describe a store, or one of its sequences, which --out makes a picture of.
 
         Args:
             store: The store.
+            index: Describe this sequence instead, from 0.
+            out: Write a picture of the sequence, the first one by default: .png, .pdf or .svg a
+                film strip, .gif, .mp4 or .html an animation, .rrd what the rerun viewer opens.
             json: Print the summary as JSON on the last line.
         """
         opened = Store(store)
-        say = describe(opened)
-        finish("show", opened.summary(), json, say, report=read_report(opened))
+        if index is None and out is None:
+            say = describe(opened)
+            finish("show", opened.summary(), json, say, report=read_report(opened))
+            return
+        which = index or 0
+        say, summary = describe_sequence(opened, which), sequence_summary(opened, which)
+        if out is not None:
+            _picture(opened, which, out)
+            say += f"\n{out}"
+        finish("show", summary, json, say, out=None if out is None else str(out))
 
     parse(options, "show", arguments)
+
+
+_STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
+
+
+def _picture(store: "Store", index: int, out: Path) -> None:
+    suffix = out.suffix.lower()
+    if suffix not in (*_STRIPS, *_ANIMATIONS, ".rrd"):
+        expected = ", ".join((*_STRIPS, *_ANIMATIONS))
+        raise ValueError(f"expected --out FILE ending in {expected} or .rrd, got {out.name}")
+
+    from pcm3.viz import animate, film_strip, save, show_in_rerun  # noqa: PLC0415
+    from pcm3.viz.results import short_text  # noqa: PLC0415
+
+    clip = store.stored(index).transpose(3, 0, 2, 1).astype("float32")
+    fps = store.meta["fps"] or 30.0
+    name = store.names[index]
+    label = int(store.labels[index])
+    title = f"{store.class_names[label]}: {name}" if label >= 0 else name
+    # isc turns the body until it stands along the third coordinate
+    axes: tuple[int, int] = (0, 2) if store.meta["normalization"] == "isc" else (0, 1)
+    if suffix == ".rrd":
+        show_in_rerun(clip, store.skeleton, fps, out, name, axes)
+    elif suffix in _ANIMATIONS:
+        save(animate(clip, store.skeleton, fps, title=title, axes=axes), out)
+    else:
+        figure = film_strip(clip[None], store.skeleton, axes=axes)
+        figure.suptitle(short_text(title, 80), fontsize="medium")
+        save(figure, out)

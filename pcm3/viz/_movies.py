@@ -103,7 +103,7 @@ def _write_html(animation: Animation, file: Path, dpi: int) -> None:
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Skeleton sequence</title>
 <style>
-body { margin: 0 auto; max-width: 40em; font-family: sans-serif; }
+body { margin: 0 auto; max-width: 32em; font-family: sans-serif; }
 img { width: 100%; }
 div { display: flex; gap: 0.5em; padding: 0 1em 1em; }
 input { flex: 1; }

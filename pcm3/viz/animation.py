@@ -100,7 +100,7 @@ def animate(
 
     figure, axis = _stage(np.concatenate([points, guess], axis=1), axes)
     handles = legend_handles(skeleton, mask is not None, before is not None, prediction is not None)
-    style: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}
+    style: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.5}
     style |= {"ncols": 5 if len(handles) <= 5 else 4, "frameon": False, "fontsize": 8}
     figure.legend(handles=handles, loc="lower center", borderaxespad=0.2, **style)
     figure.text(0.5, 0.985, short_text(title, 60), ha="center", va="top", fontsize=10)

@@ -96,13 +96,8 @@ def queue_figure(query: Tensor, key: Tensor, anchors: Tensor) -> Figure:
         values = found.flatten().clamp(-1, 1).numpy()
         share = np.full(len(values), 1 / len(values))
         label = f"{name}, mean {values.mean():.2f}"
-        style: dict[str, Any] = {
-            "edgecolor": color,
-            "facecolor": fill,
-            "linewidth": 1.4,
-            "label": label,
-        }
-        axis.hist(values, _BINS, weights=share, histtype="stepfilled", **style)
+        style: dict[str, Any] = {"edgecolor": color, "facecolor": fill, "label": label}
+        axis.hist(values, _BINS, weights=share, histtype="stepfilled", linewidth=1.4, **style)
     axis.set(xlim=(-1, 1))
     axis.set_xlabel("cosine similarity to the query", fontsize=8)
     axis.set_ylabel("share", fontsize=8)

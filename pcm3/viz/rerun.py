@@ -24,6 +24,7 @@ def show_in_rerun(
     fps: float = 30.0,
     path: str | Path | None = None,
     name: str = "sequence",
+    axes: tuple[int, int] = (0, 1),
 ) -> None:
     """Open one clip in the rerun viewer, or write it to a file that the viewer opens.
 
@@ -31,11 +32,12 @@ def show_in_rerun(
     part. Missing joints are left out, as in ``film_strip``. Needs ``pip install "pcm3[rerun]"``.
 
     Args:
-        clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3, y up.
+        clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3.
         skeleton: The layout of the joint axis.
         fps: Frames per second of the clip.
         path: Where to write an ``.rrd`` file, whole or not at all, instead of opening the viewer.
         name: What to call it in the viewer.
+        axes: The coordinate channels that point right and up, as of ``film_strip``.
 
     Raises:
         ImportError: If rerun is not installed.
@@ -50,6 +52,8 @@ def show_in_rerun(
             "the rerun viewer needs rerun-sdk; install it with pip install 'pcm3[rerun]'"
         ) from None
     recording = rerun.RecordingStream("pcm3")
+    frame = getattr(rerun.ViewCoordinates, f"RIGHT_HAND_{'XYZ'[axes[1]]}_UP")
+    recording.log([name], frame, static=True)
     if path is None:
         recording.spawn()
         _log(rerun, recording, array, skeleton, fps, name)
@@ -61,7 +65,6 @@ def show_in_rerun(
 
 
 def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, name: str) -> None:
-    recording.log(name, rerun.ViewCoordinates.RIGHT_HAND_Y_UP, static=True)
     there, points = present(clip, skeleton), space(clip)
     colors = np.zeros((len(skeleton), 3))
     for part, color in part_colors(skeleton).items():
@@ -76,9 +79,9 @@ def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, 
                 for joint, parent in enumerate(skeleton.parents)
                 if parent >= 0 and here[joint] and here[parent]
             ]
-            body = f"{name}/person {person}"
+            body = [name, f"person_{person}"]
             recording.log(
-                f"{body}/joints",
+                [*body, "joints"],
                 rerun.Points3D(
                     xyz[here],
                     colors=colors[here],
@@ -90,7 +93,7 @@ def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, 
                 ),
             )
             recording.log(
-                f"{body}/bones",
+                [*body, "bones"],
                 rerun.LineStrips3D(
                     [xyz[list(bone)] for bone in bones],
                     colors=[colors[joint] for joint, _ in bones],
