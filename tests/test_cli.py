@@ -254,29 +254,47 @@ def test_show_animates_the_sequence_that_was_asked_for(folder: Path, tmp_path: P
             assert getattr(gif, "n_frames", 1) == store.lengths[index]
 
 
-def test_show_stands_people_up_whatever_the_normalization(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("recipe", "down", "channels"),
+    [
+        ("isc", False, 3),
+        *(("center", down, channels) for down in (False, True) for channels in (2, 3)),
+    ],
+)
+def test_show_stands_people_up(
+    recipe: str,
+    down: bool,
+    channels: int,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import pcm3.viz
 
     drawn: list[Any] = []
-
-    def note(clips: Any, skeleton: Skeleton, axes: tuple[int, int]) -> Any:
-        drawn.append((np.asarray(clips), axes))
-        return film_strip(clips, skeleton, axes=axes)
-
     film_strip = pcm3.viz.film_strip
+
+    def note(clips: Any, skeleton: Skeleton) -> Any:
+        drawn.append(np.asarray(clips))
+        return film_strip(clips, skeleton)
+
     monkeypatch.setattr(pcm3.viz, "film_strip", note)
-    for recipe in ("center", "isc"):
-        source, store = str(folder / "packed.npz"), f"{tmp_path}/{recipe}"
-        assert main(["prepare", source, store, "--normalization", recipe]) == 0
-        assert main(["show", store, "--index", "1", "--out", f"{tmp_path}/a.png"]) == 0
-        clips, axes = drawn.pop()
-        wanted = Store(store).sequence(1)[:, :1]  # the second person is never there
-        np.testing.assert_array_equal(clips[0], wanted.transpose(3, 0, 2, 1))
-        heights = clips[0, axes[1], :, :, 0]
-        head, foot = (NTU25.joints.index(name) for name in ("head", "left_foot"))
-        assert (heights[:, head] - heights[:, foot]).mean() > 0.8
+    joints = np.load(folder / "packed.npz")["joints"][..., :channels]
+    if down:
+        joints[..., 1:] *= -1  # as images count, y down and z away from the camera
+    source, store = str(packed(tmp_path / "packed.npz", joints=joints)), f"{tmp_path}/store"
+    assert main(["prepare", source, store, "--normalization", recipe]) == 0
+    assert main(["show", store, "--index", "1", "--out", f"{tmp_path}/a.png"]) == 0
+    (clips,) = drawn
+    head, foot = (NTU25.joints.index(name) for name in ("head", "left_foot"))
+    assert (clips[0, 1, :, head, 0] - clips[0, 1, :, foot, 0]).mean() > 0.8
+    stored = Store(store).sequence(1)[:, :1].transpose(3, 0, 2, 1).copy()
+    assert clips[0].shape == stored.shape  # without the second person, who is never there
+    if recipe == "isc":  # turned, not mirrored
+        np.testing.assert_array_equal(clips[0], [stored[0], stored[2], -stored[1]])
+    else:
+        stored[1:] *= -1 if down else 1
+        np.testing.assert_array_equal(clips[0], stored)
 
 
 def test_show_says_what_it_cannot_do(

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pcm3._commands.options import finish, parse
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pcm3.data.store import Store
 
 
@@ -165,6 +168,7 @@ def show_command(arguments: Sequence[str]) -> None:
     parse(options, "show", arguments)
 
 
+_SOME = 32  # sequences
 _STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
 
 
@@ -177,18 +181,35 @@ def _picture(store: "Store", index: int, out: Path) -> None:
     from pcm3.viz import animate, film_strip, save, show_in_rerun  # noqa: PLC0415
     from pcm3.viz.results import short_text  # noqa: PLC0415
 
-    clip = store.stored(index).transpose(3, 0, 2, 1).astype("float32")
+    clip = _upright(store, index)
     fps = store.meta["fps"] or 30.0
-    name = store.names[index]
-    label = int(store.labels[index])
+    name, label = store.names[index], int(store.labels[index])
     title = f"{store.class_names[label]}: {name}" if label >= 0 else name
-    # isc turns the body until it stands along the third coordinate
-    axes: tuple[int, int] = (0, 2) if store.meta["normalization"] == "isc" else (0, 1)
     if suffix == ".rrd":
-        show_in_rerun(clip, store.skeleton, fps, out, name, axes)
+        show_in_rerun(clip, store.skeleton, fps, out, name)
     elif suffix in _ANIMATIONS:
-        save(animate(clip, store.skeleton, fps, title=title, axes=axes), out)
+        save(animate(clip, store.skeleton, fps, title=title), out)
     else:
-        figure = film_strip(clip[None], store.skeleton, axes=axes)
+        figure = film_strip(clip[None], store.skeleton)
         figure.suptitle(short_text(title, 80), fontsize="medium")
         save(figure, out)
+
+
+def _upright(store: "Store", index: int) -> "NDArray[np.float32]":
+    """A sequence (C, T, V, M), rotated so that the second coordinate points up."""
+    import numpy as np  # noqa: PLC0415
+
+    clip = store.stored(index).transpose(3, 0, 2, 1).astype(np.float32)
+    up = 1
+    if store.meta["normalization"] == "isc":  # which stands bodies up along the third
+        clip, up = np.stack([clip[0], clip[2], -clip[1]]), 2
+    if {"trunk", "left_leg", "right_leg"} <= store.skeleton.parts.keys():
+        parts = store.skeleton.parts
+        # of several sequences: in one of them people may lie down
+        some = np.linspace(0, len(store) - 1, min(len(store), _SOME)).astype(int)
+        heights = np.concatenate([store.stored(int(at))[:, 0, :, up] for at in some])
+        heights = np.where(heights == 0, np.nan, heights.astype(np.float64))
+        trunk = np.nanmean(heights[:, parts["trunk"]])
+        if trunk < np.nanmean(heights[:, (*parts["left_leg"], *parts["right_leg"])]):
+            clip[1:] *= -1  # half a turn, or the image of one
+    return clip
