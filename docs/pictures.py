@@ -37,7 +37,7 @@ from pcm3.viz import film_strip, save
 
 FOLDER = Path(__file__).parent / "pictures"
 FRAMES = 64
-EPOCHS = 80
+EPOCHS = 300
 
 MASKS = {
     "TopologyMask": TopologyMask(NTU25),
@@ -73,7 +73,7 @@ def draw_parts() -> None:
 def draw_part(name: str, rows: Tensor, mask: Tensor | None = None, ground: bool = False) -> None:
     """Two rows; with a ground below the joints of the second that are not as in the first."""
     before = rows[[0, 0]] if ground else None
-    figure = film_strip(rows, NTU25, mask, 4, ["before", "after"], before=before)
+    figure = film_strip(rows, NTU25, mask, 5, ["before", "after"], before=before)
     figure.legends[0].remove()
     figure.suptitle(name)
     save(figure, FOLDER / f"{name}.svg")
@@ -114,10 +114,10 @@ def rename(figure: Figure, names: dict[str, str]) -> None:
 
 
 def trained() -> PCM3:
-    """The preset ``small`` after some epochs on seven of eight synthetic subjects."""
+    """The masked motion prediction of the preset ``small``, on seven of eight synthetic subjects."""
     with TemporaryDirectory() as folder:
         store = generate(Path(folder) / "store", noise=0.005, missing=0.0)
-        model = PCM3.from_preset("small", store.skeleton, store.persons)
+        model = PCM3.from_preset("small", store.skeleton, store.persons, positives=())
         train, _ = split(store, "subjects:1-7")
         return model.fit(SkeletonDataset(store, train), epochs=EPOCHS, accelerator="cpu")
 

@@ -29,6 +29,8 @@ from pcm3.viz._clips import (
 
 __all__ = ["film_strip", "reconstruction_figure"]
 
+_LEGEND_ENTRY = 1.3  # inches
+
 
 def film_strip(
     clips: Tensor | ArrayLike,
@@ -225,5 +227,6 @@ def _highlight(axis: Axes, points: Array, lit: Array, skeleton: Skeleton) -> Non
 
 
 def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    style: dict[str, Any] = {"ncols": 6, "frameon": False, "fontsize": "small"}
+    columns = max(2, int(figure.get_figwidth() / _LEGEND_ENTRY))
+    style: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": "small"}
     figure.legend(handles=handles, loc="outside lower center", **style)
