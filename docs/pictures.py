@@ -114,7 +114,7 @@ def rename(figure: Figure, names: dict[str, str]) -> None:
 
 
 def trained() -> PCM3:
-    """The masked motion prediction of the preset ``small``, on seven of eight synthetic subjects."""
+    """Masked motion prediction by the preset ``small``, after seven of eight synthetic subjects."""
     with TemporaryDirectory() as folder:
         store = generate(Path(folder) / "store", noise=0.005, missing=0.0)
         model = PCM3.from_preset("small", store.skeleton, store.persons, positives=())

@@ -95,13 +95,13 @@ def queue_figure(query: Tensor, key: Tensor, anchors: Tensor) -> Figure:
     ):
         values = found.flatten().clamp(-1, 1).numpy()
         share = np.full(len(values), 1 / len(values))
-        label = f"{name}, mean {values.mean():.2f}"
+        label = f"{name}, mean {values.mean().round(2) + 0:.2f}"  # never -0.00
         style: dict[str, Any] = {"edgecolor": color, "facecolor": fill, "label": label}
         axis.hist(values, _BINS, weights=share, histtype="stepfilled", linewidth=1.4, **style)
-    axis.set(xlim=(-1, 1))
+    axis.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1))
     axis.set_xlabel("cosine similarity to the query", fontsize=8)
     axis.set_ylabel("share", fontsize=8)
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.tick_params(labelsize=7.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_title(f"own key nearest: {nearest:.0%} of {len(query)}", fontsize=9, loc="left")

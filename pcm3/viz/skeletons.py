@@ -146,7 +146,9 @@ def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
         raise ValueError(f"expected at least one frame, got {frames}")
     length = clips.shape[2]
     shown = np.linspace(0, length - 1, min(frames, length)).round().astype(int)
-    figure = Figure(figsize=(1.2 * len(shown) + 0.4, 1.5 * rows + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(max(1.2 * len(shown) + 0.4, 3.0), 1.5 * rows + 0.5), layout="constrained"
+    )
     grid = figure.subplots(rows, len(shown), squeeze=False)
     figure.align_ylabels(list(grid[:, 0]))
     for axis, frame in zip(grid[0], shown, strict=True):
