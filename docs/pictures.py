@@ -90,6 +90,7 @@ def draw_readme() -> None:
         predicted = model.loss(views).prediction
     assert predicted is not None
     restored = torch.where(mask[:, None], predicted, clips)
+    restored[..., NTU25.center, :] = 0  # what clips are centred on: not missing where it is 0
     rows = {
         "recorded": clips[0],
         "masked": apply_mask(clips, mask)[0],
