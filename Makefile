@@ -42,7 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/growth.py
 
 clean:
-	rm -rf build demo docs/_build docs/api .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build demo docs/_build docs/api docs/pictures/*.svg .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find pcm3 tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml setup.cfg constraints.txt

@@ -1,6 +1,14 @@
 """How Sphinx builds these pages; nothing is fetched from the network."""
 
+import sys
+from pathlib import Path
+from typing import Any
+
 from pcm3 import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pictures import draw_parts
 
 project = "pcm3"
 author = "The pcm3 authors"
@@ -28,3 +36,7 @@ napoleon_custom_sections = ["Shapes", "Source"]
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+
+
+def setup(_: Any) -> None:
+    draw_parts()

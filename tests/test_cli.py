@@ -170,6 +170,159 @@ def test_show_says_what_prepare_said(folder: Path, tmp_path: Path, capsys: Captu
     assert run_json(capsys, ["show", store])["metrics"] == Store(store).summary()
 
 
+def test_show_describes_a_sequence(folder: Path, capsys: Capture) -> None:
+    store = Store(folder / "store")
+    arguments = ["show", str(store.path), "--index", "4"]
+    summary = run_json(capsys, arguments)
+    assert summary["out"] is None
+    label, length = int(store.labels[4]), int(store.lengths[4])
+    assert summary["metrics"] == {
+        "index": 4,
+        "name": store.names[4],
+        "label": label,
+        "class": store.class_names[label],
+        "frames": length,
+        "seconds": None,
+        "persons": 1,
+        "duplicate_of": None,
+        "columns": {name: int(store.columns[name][4]) for name in ("subjects", "views")},
+        "segments": None,
+    }
+    assert main(arguments) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == f"{store.path}, sequence 4: {store.names[4]}"
+    assert lines[:2] == [
+        f"  {length} frames, 1 person",
+        f"  class {label}: {store.class_names[label]}",
+    ]
+    assert all(f"{name} {store.columns[name][4]}" in lines[2] for name in ("subjects", "views"))
+
+
+def test_show_describes_an_untrimmed_recording(tmp_path: Path, capsys: Capture) -> None:
+    joints = np.ones((12, 2, 25, 3), np.float32)
+    joints[:, 1] = 0
+    with StoreWriter(tmp_path / "store", NTU25, class_names=("wave", "kick"), fps=10.0) as writer:
+        for name, subject, segments in (
+            ("video", 3, [(2, 5, 1), (7, 12, 0)]),
+            ("again", 4, [(0, 2, 0)]),
+        ):
+            labels = np.full(12, -1)
+            for start, end, label in segments:
+                labels[start:end] = label
+            rest = {"frame_labels": labels, "segments": np.array(segments)}
+            writer.add(joints, -1, name=name, subjects=subject, **rest)
+    arguments = ["show", f"{tmp_path}/store", "--index", "1"]
+    found = run_json(capsys, arguments)["metrics"]
+    assert (found["class"], found["seconds"], found["persons"]) == (None, 1.2, 1)
+    assert found["segments"] == [[0, 2, "wave"]]
+    assert found["duplicate_of"] == 0
+    assert main(["show", f"{tmp_path}/store", "--index", "0"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  12 frames, 1.20 s, 1 person",
+        "  subjects 3",
+        "  frames 2 to 4: kick",
+        "  frames 7 to 11: wave",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("a.png", b"\x89PNG"),
+        ("a.pdf", b"%PDF"),
+        ("a.svg", b"<?xml"),
+        ("a.GIF", b"GIF89a"),
+        ("new/a.html", b"<!DOCTYPE html>"),
+    ],
+)
+def test_show_pictures_a_sequence(
+    name: str, begins: bytes, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / name
+    arguments = ["show", f"{folder}/store", "--out", str(file)]
+    result = run_json(capsys, [*arguments, "--index", "2"])
+    assert result["out"] == str(file)
+    assert result["metrics"]["index"] == 2
+    assert file.read_bytes().startswith(begins)
+    assert list(file.parent.iterdir()) == [file]
+    assert run_json(capsys, arguments)["metrics"]["index"] == 0  # the first one by default
+
+
+def test_show_animates_the_sequence_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    store = Store(folder / "store")
+    for index in (3, 5):
+        file = str(tmp_path / "a.gif")
+        assert main(["show", str(store.path), "--index", str(index), "--out", file]) == 0
+        with Image.open(file) as gif:
+            assert getattr(gif, "n_frames", 1) == store.lengths[index]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "down", "channels"),
+    [
+        ("isc", False, 3),
+        *(("center", down, channels) for down in (False, True) for channels in (2, 3)),
+    ],
+)
+def test_show_stands_people_up(
+    recipe: str,
+    down: bool,
+    channels: int,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pcm3.viz.stores
+
+    drawn: list[Any] = []
+    film_strip = pcm3.viz.film_strip
+
+    def note(clips: Any, skeleton: Skeleton) -> Any:
+        drawn.append(np.asarray(clips))
+        return film_strip(clips, skeleton)
+
+    monkeypatch.setattr(pcm3.viz.stores, "film_strip", note)
+    joints = np.load(folder / "packed.npz")["joints"][..., :channels]
+    if down:
+        joints[..., 1:] *= -1  # as images count, y down and z away from the camera
+    source, store = str(packed(tmp_path / "packed.npz", joints=joints)), f"{tmp_path}/store"
+    assert main(["prepare", source, store, "--normalization", recipe]) == 0
+    assert main(["show", store, "--index", "1", "--out", f"{tmp_path}/a.png"]) == 0
+    (clips,) = drawn
+    head, foot = (NTU25.joints.index(name) for name in ("head", "left_foot"))
+    assert (clips[0, 1, :, head, 0] - clips[0, 1, :, foot, 0]).mean() > 0.8
+    stored = Store(store).sequence(1)[:, :1].transpose(3, 0, 2, 1).copy()
+    assert clips[0].shape == stored.shape  # without the second person, who is never there
+    if recipe == "isc":  # turned, not mirrored
+        np.testing.assert_array_equal(clips[0], [stored[0], stored[2], -stored[1]])
+    else:
+        stored[1:] *= -1 if down else 1
+        np.testing.assert_array_equal(clips[0], stored)
+
+
+def test_show_says_what_it_cannot_do(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = ["show", f"{folder}/store"]
+    for index in ("-1", "18"):
+        line = one_error(capsys, [*show, f"--index={index}", "--out", f"{tmp_path}/a.gif"])
+        assert f"expected an index in [0, 18) of {folder}/store, got {index}" in line
+    for name in ("a.docx", "a"):
+        line = one_error(capsys, [*show, "--out", f"{tmp_path}/{name}"])
+        assert line.endswith(f".gif, .mp4, .html or .rrd, got {name}")
+    line = one_error(capsys, ["show", f"{tmp_path}/nowhere", "--out", f"{tmp_path}/a.gif"])
+    assert "nowhere: no such store" in line
+    (tmp_path / "file").write_text("")
+    line = one_error(capsys, [*show, "--out", f"{tmp_path}/file/a.png"])
+    assert f"expected a folder, got the file {tmp_path}/file" in line
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    line = one_error(capsys, [*show, "--out", f"{tmp_path}/a.rrd"])
+    assert line.endswith("needs rerun-sdk; install it with pip install 'pcm3[rerun]'")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
 def test_pretrain_on_two_stores(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     turned = NTU25.reordered(NTU25.joints[::-1])
     source = packed(tmp_path / "packed.npz", turned)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from pcm3 import augment
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -25,3 +27,20 @@ def test_borrowing_example_runs() -> None:
     exec(blocks[0], names)
     assert names["hidden"].shape == (8, 64, 25, 2)
     assert torch.isfinite(names["loss"])
+
+
+def test_every_transform_has_its_picture() -> None:
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = {*module.TRANSFORMS, *module.MIXES, *module.MASKS}
+    page = (ROOT / "docs" / "parts.md").read_text()
+    assert drawn == set(re.findall(r"!\[(\w+)\]\(pictures/\1\.svg\)", page))
+    no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "functional"}
+    assert drawn == set(augment.__all__) - no_picture
+
+
+def test_pictures_of_the_readme_are_there_and_small() -> None:
+    files = re.findall(r"!\[.+\]\((.+)\)", (ROOT / "README.md").read_text())
+    assert files
+    assert all((ROOT / file).stat().st_size < 250_000 for file in files)

@@ -127,23 +127,50 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """What a store holds, and what was left out of it."""
+    """What a store holds, what was left out of it, and pictures of its sequences."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
-    from pcm3.data.report import describe, read_report  # noqa: PLC0415
+    from pcm3.data.report import (  # noqa: PLC0415
+        describe,
+        describe_sequence,
+        read_report,
+        sequence_summary,
+    )
     from pcm3.data.store import Store  # noqa: PLC0415
 
     def options(
-        store: Annotated[Path, Positional, arg(metavar="STORE")], json: bool = False
+        store: Annotated[Path, Positional, arg(metavar="STORE")],
+        index: int | None = None,
+        out: Path | None = None,
+        json: bool = False,
     ) -> None:
-        """Describe a store.
+        """Describe a store, or one of its sequences, which --out makes a picture of.
 
         Args:
             store: The store.
+            index: Describe this sequence instead, from 0.
+            out: Write a picture of the sequence, the first one by default: .png, .pdf or .svg a
+                film strip, .gif, .mp4 or .html an animation, .rrd what the rerun viewer opens.
             json: Print the summary as JSON on the last line.
         """
         opened = Store(store)
-        say = describe(opened)
-        finish("show", opened.summary(), json, say, report=read_report(opened))
+        if index is None and out is None:
+            say = describe(opened)
+            finish("show", opened.summary(), json, say, report=read_report(opened))
+            return
+        which = index or 0
+        say, summary = describe_sequence(opened, which), sequence_summary(opened, which)
+        if out is not None:
+            from pcm3.viz import picture_sequence  # noqa: PLC0415
 
-    parse(options, "show", arguments, "pcm3 show store")
+            picture_sequence(opened, which, out)
+            say += f"\n{out}"
+        finish("show", summary, json, say, out=None if out is None else str(out))
+
+    parse(
+        options,
+        "show",
+        arguments,
+        "pcm3 show store",
+        "pcm3 show store --index 3 --out third.gif",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
-__all__ = ["describe", "read_report"]
+__all__ = ["describe", "describe_sequence", "read_report", "sequence_summary"]
 
 _BAR = 40
 _NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
@@ -39,6 +39,67 @@ def describe(store: Store) -> str:
     summary, report = store.summary(), read_report(store)
     lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
     return "\n".join(lines + (_preparation(report) if report else []))
+
+
+def sequence_summary(store: Store, index: int) -> dict[str, Any]:
+    """One sequence of a store; JSON-able.
+
+    Args:
+        store: The store.
+        index: Which, in [0, N).
+
+    Returns:
+        ``index``, ``name``, ``label`` (-1 where there is none), ``class`` (its name or None),
+        ``frames``, ``seconds`` (None where the store does not know the frame rate), ``persons``
+        that are there, ``duplicate_of`` (or None), ``columns``, and of an untrimmed recording
+        ``segments`` as ``[start, end, class]``, otherwise None.
+
+    Raises:
+        ValueError: If there is no such sequence.
+    """
+    if not 0 <= index < len(store):
+        raise ValueError(f"expected an index in [0, {len(store)}) of {store.path}, got {index}")
+    label, frames = int(store.labels[index]), int(store.lengths[index])
+    columns = {name: int(values[index]) for name, values in store.columns.items()}
+    original = columns.pop("duplicate_of")
+    segments = store.segments
+    return {
+        "index": index,
+        "name": store.names[index],
+        "label": label,
+        "class": store.class_names[label] if label >= 0 else None,
+        "frames": frames,
+        "seconds": frames / store.meta["fps"] if store.meta["fps"] else None,
+        "persons": int((store.stored(index) != 0).any(axis=(0, 2, 3)).sum()),
+        "duplicate_of": original if original >= 0 else None,
+        "columns": columns,
+        "segments": None
+        if segments is None
+        else [
+            [int(start), int(end), store.class_names[action]]
+            for at, start, end, action in segments
+            if at == index
+        ],
+    }
+
+
+def describe_sequence(store: Store, index: int) -> str:
+    """``sequence_summary`` as lines of text."""
+    found = sequence_summary(store, index)
+    counts = [_count(found["frames"], "frame")]
+    counts += [f"{found['seconds']:.2f} s"] if found["seconds"] else []
+    counts.append(_count(found["persons"], "person"))
+    lines = [", ".join(counts)]
+    if found["class"] is not None:
+        lines.append(f"class {found['label']}: {found['class']}")
+    if found["columns"]:
+        lines.append(", ".join(f"{name} {value}" for name, value in found["columns"].items()))
+    if found["duplicate_of"] is not None:
+        lines.append(f"bit-identical to sequence {found['duplicate_of']}")
+    lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in found["segments"] or ()]
+    return "\n".join(
+        [f"{store.path}, sequence {index}: {found['name']}", *(f"  {x}" for x in lines)]
+    )
 
 
 def _contents(summary: dict[str, Any]) -> list[str]:

@@ -1,8 +1,15 @@
-"""Pictures: film strips, reconstructions, loss curves, results of tasks. Needs matplotlib."""
+"""Pictures: film strips, animations, reconstructions, curves, results of tasks. Needs matplotlib.
 
+``save`` writes what the other functions return.
+"""
+
+from pcm3.viz._movies import Animation
+from pcm3.viz.animation import animate
 from pcm3.viz.curves import loss_curves
+from pcm3.viz.embeddings import features_figure, queue_figure
 from pcm3.viz.examples import motion_figure, retrieval_figure
 from pcm3.viz.figures import save
+from pcm3.viz.rerun import show_in_rerun
 from pcm3.viz.results import (
     Bars,
     Curve,
@@ -13,19 +20,26 @@ from pcm3.viz.results import (
     time_line_figure,
 )
 from pcm3.viz.skeletons import film_strip, reconstruction_figure
+from pcm3.viz.stores import picture_sequence
 
 __all__ = [
+    "Animation",
     "Bars",
     "Curve",
+    "animate",
     "bar_figure",
     "confusion_figure",
     "curve_figure",
     "embedding_figure",
+    "features_figure",
     "film_strip",
     "loss_curves",
     "motion_figure",
+    "picture_sequence",
+    "queue_figure",
     "reconstruction_figure",
     "retrieval_figure",
     "save",
+    "show_in_rerun",
     "time_line_figure",
 ]

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
-import torch
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pcm3._checks import check_clips
 from pcm3.skeleton import Skeleton
-from pcm3.viz.figures import PALETTE
+from pcm3.viz._clips import (
+    CHANGED,
+    HIDDEN,
+    Array,
+    as_clips,
+    as_mask,
+    as_twin,
+    changed,
+    legend_handles,
+    part_colors,
+    present,
+)
 
 __all__ = ["film_strip", "reconstruction_figure"]
 
-HIDDEN = "#888888"
-
-Array = NDArray[Any]
+_LEGEND_ENTRY = 1.3  # inches
 
 
 def film_strip(
@@ -33,6 +39,7 @@ def film_strip(
     frames: int = 8,
     titles: Sequence[str] | None = None,
     axes: tuple[int, int] = (0, 1),
+    before: Tensor | ArrayLike | None = None,
 ) -> Figure:
     """One row of evenly spaced frames a clip, seen from the front.
 
@@ -46,6 +53,8 @@ def film_strip(
         frames: How many frames a row shows, T at most.
         titles: A name for every row.
         axes: The coordinate channels that point right and up.
+        before: The clips before a mix or a transform, of the same shape. Joints that are
+            elsewhere now lie on pale pink: of ``CutMix`` and ``ResizeMix``, the partner's.
 
     Returns:
         A figure with ``N * frames`` axes, row by row, and a legend of the parts.
@@ -53,16 +62,17 @@ def film_strip(
     Raises:
         ValueError: If shapes do not fit, or there is not one title a clip.
     """
-    clips = _array(clips, skeleton)
-    hidden = _mask(mask, clips)
+    clips = as_clips(clips, skeleton)
+    hidden, differs = as_mask(mask, clips), changed(clips, before, skeleton)
     if titles is not None and len(titles) != len(clips):
         raise ValueError(f"expected {len(clips)} titles, one a clip, got {len(titles)}")
     figure, grid, shown = _grid(clips, len(clips), frames)
-    for row, (clip, hide) in enumerate(zip(clips, hidden, strict=True)):
-        present = _present(clip, skeleton)
-        _row(grid[row], clip, present, hide, skeleton, shown, axes, _limits([clip], present, axes))
+    for row, (clip, hide, differ) in enumerate(zip(clips, hidden, differs, strict=True)):
+        there = present(clip, skeleton)
+        limits = _limits([clip], there, axes)
+        _row(grid[row], clip, there, hide, skeleton, shown, axes, limits, differ)
         grid[row][0].set_ylabel(titles[row] if titles else "")
-    _legend(figure, skeleton, hidden=mask is not None)
+    _legend(figure, legend_handles(skeleton, mask is not None, before is not None))
     return figure
 
 
@@ -97,61 +107,32 @@ def reconstruction_figure(
     Raises:
         ValueError: If the shapes differ or are not the skeleton's.
     """
-    source, masked_input, predicted = (
-        _array(clips, skeleton) for clips in (source, masked_input, predicted)
-    )
-    for name, clips in (("masked_input", masked_input), ("predicted", predicted)):
-        if clips.shape != source.shape:
-            raise ValueError(f"expected {name} of shape {source.shape}, got {clips.shape}")
-    hidden = _mask(mask, source)
+    source = as_clips(source, skeleton)
+    masked_input = as_twin("masked_input", masked_input, source, skeleton)
+    predicted = as_twin("predicted", predicted, source, skeleton)
+    hidden = as_mask(mask, source)
     composite = np.where(hidden[:, None], predicted, masked_input)
     samples = min(samples, len(source))
     figure, grid, shown = _grid(source, 3 * samples, frames)
     for sample in range(samples):
         truth, hide = source[sample], hidden[sample]
-        present, nothing = _present(truth, skeleton), np.zeros_like(hide)
-        limits = _limits([truth, composite[sample]], present, axes)
+        here, nothing = present(truth, skeleton), np.zeros_like(hide)
+        limits = _limits([truth, composite[sample]], here, axes)
         rows = (
-            ("input", masked_input[sample], present & ~hide, nothing),
-            ("predicted", composite[sample], present, hide),
-            ("truth", truth, present, nothing),
+            ("input", masked_input[sample], here & ~hide, nothing),
+            ("predicted", composite[sample], here, hide),
+            ("truth", truth, here, nothing),
         )
         for row, (title, clip, there, hollow) in enumerate(rows, start=3 * sample):
             _row(grid[row], clip, there, hollow, skeleton, shown, axes, limits)
             grid[row][0].set_ylabel(title)
-    _legend(figure, skeleton, hidden=True)
+    _legend(figure, legend_handles(skeleton, hidden=True))
     return figure
 
 
-def _array(clips: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
-    tensor = torch.as_tensor(clips).detach().cpu().float()
-    check_clips(tensor, joints=len(skeleton))
-    return tensor.numpy()
-
-
-def _mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
-    expected = (len(clips), *clips.shape[2:])
-    if mask is None:
-        return np.zeros(expected, dtype=bool)
-    hidden = torch.as_tensor(mask).cpu().numpy()
-    if hidden.shape != expected or hidden.dtype != bool:
-        raise ValueError(
-            f"expected a boolean mask (N, T, V, M) = {expected}, got {hidden.dtype} {hidden.shape}"
-        )
-    return hidden
-
-
-def _present(clip: Array, skeleton: Skeleton) -> Array:
-    """Where ``(C, T, V, M)`` has a joint: ``(T, V, M)``."""
-    there: Array = np.isfinite(clip).all(axis=0) & (clip != 0).any(axis=0)
-    at_origin = ~there[:, skeleton.center].any(axis=0)  # (M,): the clip was centred on it
-    there[:, skeleton.center] |= at_origin & there.any(axis=1)
-    return there
-
-
-def _limits(clips: Sequence[Array], present: Array, axes: tuple[int, int]) -> Array:
+def _limits(clips: Sequence[Array], there: Array, axes: tuple[int, int]) -> Array:
     """Lower and upper bound of both shown coordinates, ``(2, 2)``, with a margin."""
-    points = np.concatenate([clip[list(axes)][:, present] for clip in clips], axis=1)
+    points = np.concatenate([clip[list(axes)][:, there] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:
         return np.array([[-1.0, 1.0], [-1.0, 1.0]])
@@ -165,7 +146,9 @@ def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
         raise ValueError(f"expected at least one frame, got {frames}")
     length = clips.shape[2]
     shown = np.linspace(0, length - 1, min(frames, length)).round().astype(int)
-    figure = Figure(figsize=(1.2 * len(shown) + 0.4, 1.5 * rows + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(max(1.2 * len(shown) + 0.4, 3.0), 1.5 * rows + 0.5), layout="constrained"
+    )
     grid = figure.subplots(rows, len(shown), squeeze=False)
     figure.align_ylabels(list(grid[:, 0]))
     for axis, frame in zip(grid[0], shown, strict=True):
@@ -176,12 +159,13 @@ def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
 def _row(
     row: Array,
     clip: Array,
-    present: Array,
+    there: Array,
     hidden: Array,
     skeleton: Skeleton,
     shown: Array,
     axes: tuple[int, int],
     limits: Array,
+    differs: Array | None = None,
 ) -> None:
     flat = clip[list(axes)]
     for axis, frame in zip(row, shown, strict=True):
@@ -189,27 +173,26 @@ def _row(
             _figure(
                 axis,
                 flat[:, frame, :, person].T,
-                present[frame, :, person],
+                there[frame, :, person],
                 hidden[frame, :, person],
                 skeleton,
             )
+            if differs is not None:
+                lit = there[frame, :, person] & differs[frame, :, person]
+                _highlight(axis, flat[:, frame, :, person].T, lit, skeleton)
         axis.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)
 
 
-def _colors(skeleton: Skeleton) -> dict[str, str]:
-    return dict(zip(skeleton.parts, cycle(PALETTE), strict=False))
-
-
-def _figure(axis: Axes, points: Array, present: Array, hidden: Array, skeleton: Skeleton) -> None:
-    """One stick figure: points ``(V, 2)``, present and hidden ``(V,)``."""
+def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Skeleton) -> None:
+    """One stick figure: points ``(V, 2)``, there and hidden ``(V,)``."""
     colors = np.empty(len(skeleton), dtype=object)
-    for part, color in _colors(skeleton).items():
+    for part, color in part_colors(skeleton).items():
         colors[list(skeleton.parts[part])] = color
     bones = [
         (joint, parent)
         for joint, parent in enumerate(skeleton.parents)
-        if parent >= 0 and present[joint] and present[parent]
+        if parent >= 0 and there[joint] and there[parent]
     ]
     axis.add_collection(
         LineCollection(
@@ -222,23 +205,30 @@ def _figure(axis: Axes, points: Array, present: Array, hidden: Array, skeleton: 
         ),
         autolim=False,
     )
-    seen, hollow = points[present & ~hidden], points[present & hidden]
-    colors = colors[present & ~hidden]
+    seen, hollow = points[there & ~hidden], points[there & hidden]
+    colors = colors[there & ~hidden]
     axis.scatter(seen[:, 0], seen[:, 1], s=7, c=list(colors), linewidths=0, zorder=2, gid="joints")
     axis.scatter(
         hollow[:, 0], hollow[:, 1], s=10, c="white", edgecolors=HIDDEN, zorder=2, gid="hidden"
     )
 
 
-def _legend(figure: Figure, skeleton: Skeleton, hidden: bool) -> None:
-    handles = [
-        Line2D([], [], color=color, linewidth=2, label=part.replace("_", " "))
-        for part, color in _colors(skeleton).items()
+def _highlight(axis: Axes, points: Array, lit: Array, skeleton: Skeleton) -> None:
+    """A pale ground below joints ``(V, 2)`` and the bones between two of them."""
+    bones = [
+        points[[joint, parent]]
+        for joint, parent in enumerate(skeleton.parents)
+        if parent >= 0 and lit[joint] and lit[parent]
     ]
-    if hidden:
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", color=HIDDEN, mfc="white", label="hidden")
-        )
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize="small"
+    axis.add_collection(
+        LineCollection(bones, colors=CHANGED, linewidths=6, capstyle="round", zorder=0),
+        autolim=False,
     )
+    x, y = points[lit].T
+    axis.scatter(x, y, s=40, c=CHANGED, linewidths=0, zorder=0, gid="changed")
+
+
+def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    columns = max(2, int(figure.get_figwidth() / _LEGEND_ENTRY))
+    style: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    figure.legend(handles=handles, loc="outside lower center", **style)

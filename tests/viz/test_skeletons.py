@@ -10,6 +10,7 @@ from matplotlib.collections import Collection
 from matplotlib.colors import to_hex
 from torch import Tensor
 
+from pcm3.augment import CutMix
 from pcm3.skeleton import NTU25, SBU15
 from pcm3.viz import film_strip, reconstruction_figure, save
 from pcm3.viz.figures import PALETTE
@@ -141,8 +142,37 @@ class TestFilmStrip:
         figure = film_strip(make_clips(2), SBU15, frames=2, titles=["wave", "kick"])
         assert [axis.get_ylabel() for axis in figure.axes] == ["wave", "", "kick", ""]
 
+    def test_what_a_mix_pasted_lies_on_a_ground(self) -> None:
+        clips = make_clips(4)
+        mixed = CutMix(SBU15)(clips, generator=torch.Generator().manual_seed(0))
+        figure = film_strip(mixed.clips, SBU15, before=clips, frames=10)
+        pasted = 0
+        for at, axis in enumerate(figure.axes):
+            row, frame = divmod(at, 10)
+            own, now = (x[row, :2, frame, :, 0].T for x in (clips, mixed.clips))
+            partners = (own != now).any(dim=1)
+            equal(points(axis, "changed"), now[partners])
+            equal(now[partners], clips[mixed.partner[row], :2, frame, partners, 0].T)
+            pasted += int(partners.sum())
+        assert pasted / (4 * 10 * 15) == pytest.approx(float(mixed.lam.mean()))
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert legend[-1] == "changed"
+
+    def test_joints_lost_by_a_transform_are_not_drawn_as_changed(self) -> None:
+        before = make_clips(1)
+        clips = before.clone()
+        clips[0, :, 0, 4] = 0
+        clips[0, :, 0, 7] += 1
+        axis = film_strip(clips, SBU15, before=before, frames=1).axes[0]
+        equal(points(axis, "changed"), clips[0, :2, 0, [7], 0].T)
+        before[0, :, 0, 5] = clips[0, :, 0, 5] = float("nan")  # neither is what both lacked
+        axis = film_strip(clips, SBU15, before=before, frames=1).axes[0]
+        assert len(points(axis, "changed")) == 1
+
     def test_says_what_is_wrong(self) -> None:
         clips = make_clips(2)
+        with pytest.raises(ValueError, match=r"before of shape \(2, .*, got \(1, 3, 10"):
+            film_strip(clips, SBU15, before=clips[:1])
         with pytest.raises(ValueError, match=r"V=25, M\), got \(2, 3, 10, 15, 1\)"):
             film_strip(clips, NTU25)
         with pytest.raises(ValueError, match="expected 2 titles, one a clip, got 1"):
@@ -224,3 +254,6 @@ def test_save_makes_the_folder_and_writes_the_format(tmp_path: Any) -> None:
     assert save(figure, str(tmp_path / "strip.svg")).read_text().startswith("<?xml")
     with pytest.raises(ValueError, match="not supported"):
         save(figure, tmp_path / "strip.docx")
+    with pytest.raises(ValueError, match=r"to end in \.png, say, got strip"):
+        save(figure, tmp_path / "strip")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "strip.svg"]

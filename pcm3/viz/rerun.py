@@ -1,0 +1,102 @@
+"""Skeleton sequences in rerun, a viewer that turns, zooms and plays them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pcm3._checks import check_positive
+from pcm3._files import replacing
+from pcm3.skeleton import Skeleton
+from pcm3.viz._clips import as_clip, part_colors, present, space
+
+__all__ = ["show_in_rerun"]
+
+
+def show_in_rerun(
+    clip: Tensor | ArrayLike,
+    skeleton: Skeleton,
+    fps: float = 30.0,
+    path: str | Path | None = None,
+    name: str = "sequence",
+    axes: tuple[int, int] = (0, 1),
+) -> None:
+    """Open one clip in the rerun viewer, or write it to a file that the viewer opens.
+
+    Joints are points with their names, bones line strips; both have the colour of their body
+    part. Missing joints are left out, as in ``film_strip``. Needs ``pip install "pcm3[rerun]"``.
+
+    Args:
+        clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3.
+        skeleton: The layout of the joint axis.
+        fps: Frames per second of the clip.
+        path: Where to write an ``.rrd`` file, whole or not at all, instead of opening the viewer.
+        name: What to call it in the viewer.
+        axes: The coordinate channels that point right and up, as of ``film_strip``.
+
+    Raises:
+        ImportError: If rerun is not installed.
+        ValueError: If shapes do not fit, or ``fps`` is not positive.
+    """
+    check_positive("fps", fps)
+    array = as_clip(clip, skeleton)
+    try:
+        import rerun  # noqa: PLC0415
+    except ImportError:
+        raise ImportError(
+            "the rerun viewer needs rerun-sdk; install it with pip install 'pcm3[rerun]'"
+        ) from None
+    recording = rerun.RecordingStream("pcm3")
+    frame = getattr(rerun.ViewCoordinates, f"RIGHT_HAND_{'XYZ'[axes[1]]}_UP")
+    recording.log([name], frame, static=True)
+    if path is None:
+        recording.spawn()
+        _log(rerun, recording, array, skeleton, fps, name)
+        return
+    with replacing(Path(path)) as file:
+        recording.save(file)
+        _log(rerun, recording, array, skeleton, fps, name)
+        recording.disconnect()  # what is still on its way is written
+
+
+def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, name: str) -> None:
+    there, points = present(clip, skeleton), space(clip)
+    colors = np.zeros((len(skeleton), 3))
+    for part, color in part_colors(skeleton).items():
+        colors[list(skeleton.parts[part])] = to_rgb(color)
+    for frame in range(clip.shape[1]):
+        recording.set_time("frame", sequence=frame)
+        recording.set_time("time", duration=frame / fps)
+        for person in range(clip.shape[3]):
+            xyz, here = points[:, frame, :, person].T, there[frame, :, person]
+            bones = [
+                (joint, parent)
+                for joint, parent in enumerate(skeleton.parents)
+                if parent >= 0 and here[joint] and here[parent]
+            ]
+            body = [name, f"person_{person}"]
+            recording.log(
+                [*body, "joints"],
+                rerun.Points3D(
+                    xyz[here],
+                    colors=colors[here],
+                    labels=[
+                        joint for joint, is_in in zip(skeleton.joints, here, strict=True) if is_in
+                    ],
+                    show_labels=False,
+                    radii=rerun.Radius.ui_points(4),
+                ),
+            )
+            recording.log(
+                [*body, "bones"],
+                rerun.LineStrips3D(
+                    [xyz[list(bone)] for bone in bones],
+                    colors=[colors[joint] for joint, _ in bones],
+                    radii=rerun.Radius.ui_points(2),
+                ),
+            )
