@@ -12,11 +12,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from pcm3 import NTU25
 from pcm3.data import generate
 from pcm3.ema import MomentumTwin
-from pcm3.encoders import TransformerEncoder
-from pcm3.hub import Pretrained, save_encoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -183,31 +180,6 @@ def test_own_encoder_learns(capsys: pytest.CaptureFixture[str]) -> None:
     assert "frames (4, 16, 64), features (4, 64)" in capsys.readouterr().out
     assert after[0] < 0.8 * before[0]  # millimetres
     assert min(before[1], after[1]) > 0.25  # of twelve classes
-
-
-def test_code_of_the_parts_page_runs() -> None:
-    page = (EXAMPLES.parent / "docs" / "parts.md").read_text()
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, names)
-    assert torch.equal(names["queue"].anchors[:8], names["key"])
-    assert names["network"][1].weight.grad.isfinite().all()
-    assert names["features"].shape == (8, 128)
-
-
-def test_code_of_the_method_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (EXAMPLES.parent / "docs" / "method.md").read_text()
-    page = page.split("## Published checkpoints")[0]  # which are tested where they are made up
-    monkeypatch.chdir(tmp_path)
-    encoder = TransformerEncoder(NTU25, frames=16, width=8, depth=2, heads=2)
-    save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16))
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, names)
-    assert names["scores"].shape == (8, 60)
-    before, after = encoder.state_dict(), names["encoder"].state_dict()
-    assert not torch.equal(before["tokenizer.weight"], after["tokenizer.weight"])
-    assert (tmp_path / "encoder.pt2").exists()
 
 
 def test_every_example_is_tested() -> None:

@@ -1,0 +1,210 @@
+"""README and documentation say what was measured, and their code runs."""
+
+import importlib.util
+import re
+import shlex
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pcm3 import NTU25, augment
+from pcm3.cli import main
+from pcm3.data import generate
+from pcm3.encoders import TransformerEncoder
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.training.presets import get_preset
+from pcm3.training.run import Run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_tables_are_those_on_file() -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for page in module.PAGES:
+        text = page.read_text()
+        assert re.search(r"<!-- table \w+ -->\n(\|.*\n){3,}<!-- end -->", text)
+        assert module.filled(text) == text
+
+
+def python_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def run_all(blocks: list[str]) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    return names
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_of_readme(here: Path) -> None:
+    borrowing, training = python_of(ROOT / "README.md")
+    names = run_all([borrowing])
+    assert names["hidden"].shape == (8, 64, 25, 2)
+    assert torch.isfinite(names["loss"])
+    generate(here / "store", sequences=200)
+    names = run_all([training.replace("epochs=100", "epochs=1, accelerator='cpu'")])
+    assert names["features"].shape == (3, 128)
+    assert (here / "run" / "encoder.safetensors").exists()
+
+
+def test_python_of_getting_started(here: Path) -> None:
+    names = run_all(python_of(ROOT / "docs" / "getting-started.md"))
+    assert names["features"].shape == (16, 512)
+
+
+def test_python_of_data(here: Path) -> None:
+    webcam, reading = python_of(ROOT / "docs" / "data.md")
+    save = run_all([webcam])["save"]
+    marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=0.3) for joint in range(33)]
+    for number, name in enumerate(("one", "two", "three"), 5):
+        save(name, [None, *[marks] * number])
+    (here / "recordings" / "labels.csv").write_text(
+        "file,label,subjects\none.npy,wave,1\ntwo.npy,bow,2\nthree.npy,bow,3\n"
+    )
+    names = run_all([reading])
+    assert names["clips"].shape == (2, 3, 7, 33, 1)
+    assert names["store"].class_names == ("bow", "wave")
+
+
+def test_python_of_tasks(here: Path) -> None:
+    generate(here / "store", sequences=60)
+    encoder = TransformerEncoder(NTU25, persons=1, frames=16, width=8, depth=1, heads=2)
+    save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16, "center"))
+    names = run_all(python_of(ROOT / "docs" / "tasks.md"))
+    assert 0 <= names["figures"]["top1"] <= 1
+
+
+def test_python_of_parts(here: Path) -> None:
+    names = run_all(python_of(ROOT / "docs" / "parts.md"))
+    assert torch.equal(names["queue"].anchors[:8], names["key"])
+    assert names["network"][1].weight.grad.isfinite().all()
+    assert names["features"].shape == (8, 128)
+
+
+def test_python_of_method(here: Path) -> None:
+    blocks = python_of(ROOT / "docs" / "method.md")
+    blocks = [each for each in blocks if "load_official" not in each]  # tests/test_official.py
+    encoder = TransformerEncoder(NTU25, frames=16, width=8, depth=2, heads=2)
+    save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16))
+    names = run_all(blocks)
+    assert names["scores"].shape == (8, 60)
+    before, after = encoder.state_dict(), names["encoder"].state_dict()
+    assert not torch.equal(before["tokenizer.weight"], after["tokenizer.weight"])
+    assert (here / "encoder.pt2").exists()
+
+
+def test_python_of_recipes(here: Path) -> None:
+    names = run_all(python_of(ROOT / "docs" / "recipes.md"))
+    assert names["pooled"].shape == (64,)
+    skeleton = names["skeleton"]
+    own = names["Smooth"](names["Convolution"](skeleton), skeleton, queue_size=16, decoder_hidden=8)
+    output = own(torch.randn(4, 3, 90, len(skeleton), 1))
+    assert output.terms["smooth"] > 0
+    terms = output.terms
+    without = sum(terms[f"info_nce/{view}"] + terms[f"kl/{view}"] for view in own.positives)
+    without = without + own.mask_weight * terms["masked_mse"]
+    torch.testing.assert_close(output.total, without + 0.1 * terms["smooth"])
+
+
+def test_every_page_with_python_is_tested() -> None:
+    tested = Path(__file__).read_text()
+    pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
+    assert len(pages) == 7
+    assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
+
+
+class Understood(BaseException):  # so that the command does not explain it
+    """The command has read its options and begins to work."""
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line.partition(" #")[0].strip() for line in lines]
+    return [line for line in dict.fromkeys(found) if line]
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("pcm3 ")])
+def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise Understood
+
+    for module, name in (
+        ("pcm3.data.prepare", "prepare"),
+        ("pcm3.data.store", "Store"),
+        ("pcm3.hub", "load_encoder"),
+        ("pcm3.demo", "demo"),
+        ("pcm3.evaluation.report", "write_report"),
+    ):
+        monkeypatch.setattr(import_module(module), name, begin)
+    monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
+    for source in ("recordings.npz", "nturgbd_skeletons", "SOURCE"):
+        (here / source).touch()
+    words = shlex.split(line)[1:]
+    if words[-1] == "--help" or words[0] in ("presets", "completion"):
+        with suppress(SystemExit):
+            assert main(words) == 0
+        return
+    with pytest.raises(Understood):
+        main(words)
+
+
+def test_other_commands_are_those_there_are() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    seen = set()
+    for line in commands():
+        program, *words = shlex.split(line)
+        seen.add(program)
+        if program == "make":
+            assert f"\n{words[0]}:" in makefile
+        elif program == "python":
+            assert (ROOT / words[0]).is_file()
+        elif program == "pip":
+            assert set(re.findall(r"\[(\w+)\]", line)) <= set(extras)
+        else:
+            assert program == "pcm3", line
+    assert seen == {"make", "python", "pip", "pcm3"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        file, _, _ = target.partition("#")
+        if file and not re.match(r"https?:", file) and "pictures/" not in file:
+            assert (page.parent / file).is_file(), target
+
+
+def test_every_transform_has_its_picture() -> None:
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = {*module.TRANSFORMS, *module.MIXES, *module.MASKS}
+    page = (ROOT / "docs" / "parts.md").read_text()
+    assert drawn == set(re.findall(r"!\[(\w+)\]\(pictures/\1\.svg\)", page))
+    no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "functional"}
+    assert drawn == set(augment.__all__) - no_picture
+
+
+def test_pictures_of_the_readme_are_there_and_small() -> None:
+    files = re.findall(r"!\[.+\]\((.+)\)", (ROOT / "README.md").read_text())
+    assert files
+    assert all((ROOT / file).stat().st_size < 250_000 for file in files)
