@@ -17,6 +17,22 @@ from pcm3._commands.training import demo_command, presets_command, pretrain_comm
 from pcm3._version import __version__
 from pcm3.errors import is_out_of_memory
 
+_EXTRAS = {
+    "PIL": "train",
+    "lightning_fabric": "train",
+    "matplotlib": "train",
+    "rich": "train",
+    "safetensors": "train",
+    "sklearn": "train",
+    "tyro": "train",
+    "tensorboard": "tensorboard",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "rerun": "rerun",
+}
+"""What to install for a module that is missing."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
@@ -58,7 +74,11 @@ def _dispatch(arguments: Sequence[str]) -> None:
 def _explain(error: Exception) -> str | None:
     """The line for an error that users may run into; None for one that is our mistake."""
     if isinstance(error, ModuleNotFoundError):
-        return f"this command needs {error.name}; install it with pip install 'pcm3[train]'"
+        module = (error.name or "").partition(".")[0]
+        if module in ("", "pcm3"):
+            return None
+        wanted = f"'pcm3[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+        return f"this command needs {error.name}; install it with pip install {wanted}"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):

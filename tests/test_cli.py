@@ -1229,6 +1229,14 @@ def test_ctrl_c_says_how_to_go_on(
             ModuleNotFoundError("No module named 'rich'", name="rich"),
             "this command needs rich; install it with pip install 'pcm3[train]'",
         ),
+        (
+            ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard"),
+            "this command needs tensorboard; install it with pip install 'pcm3[tensorboard]'",
+        ),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            "this command needs torch; install it with pip install torch",
+        ),
         (MemoryError(), "out of memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
@@ -1247,6 +1255,15 @@ def test_errors_of_the_system_are_one_line(
     assert line in one_error(capsys, ["show", "store"])
     with pytest.raises(type(error)):
         main(["show", "store", "--debug"])
+
+
+def test_a_missing_module_of_our_own_is_our_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'pcm3.cheese'", name="pcm3.cheese")
+
+    monkeypatch.setitem(COMMANDS, "show", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["show", "store"])
 
 
 def test_our_own_mistakes_show_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

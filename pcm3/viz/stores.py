@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.store import Store
 from pcm3.viz.animation import animate
 from pcm3.viz.figures import save
 from pcm3.viz.rerun import show_in_rerun
 from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import film_strip
+
+if TYPE_CHECKING:
+    from pcm3.data.store import Store
 
 __all__ = ["picture_sequence"]
 

@@ -91,7 +91,7 @@ def test_without_a_preset_a_method_trains_by_its_own_recipe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     used: list[TrainConfig] = []
-    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))
     encoder = TransformerEncoder(NTU25, frames=8, width=8, depth=1, heads=1)
     MAMP(encoder, decoder_depth=1).fit(None, epochs=3)
     PCM3(encoder, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
@@ -102,7 +102,7 @@ def test_without_a_preset_a_method_trains_by_its_own_recipe(
 
 def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[TrainConfig] = []
-    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))
     model = PCM3.from_preset("small", **SMALL)
     model.fit(None, epochs=100)
     model.fit(None, epochs=100, drop_epoch=90)

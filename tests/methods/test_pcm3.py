@@ -715,7 +715,7 @@ def test_fit_follows_the_preset_and_its_options(monkeypatch: pytest.MonkeyPatch)
     from pcm3.training.presets import get_preset
 
     used: list[TrainConfig] = []
-    monkeypatch.setattr(trainer, "fit", lambda model, dataset, config, out: used.append(config))
+    monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))
     model = PCM3.from_preset("small", KINECT20, persons=1)
     assert model.fit(None, epochs=3) is model
     PCM3(GRUEncoder(NTU25, hidden=4), NTU25, queue_size=8, decoder_hidden=4).fit(None, epochs=3)
