@@ -140,7 +140,7 @@ def test_extras_cover_what_is_imported() -> None:
     assert {*_ONNX_PACKAGES} == {module for module, extra in _EXTRAS.items() if extra == "onnx"}
     used = set()
     for source, target, lazy in imports():
-        module = target.partition(".")[0]
+        module = target.partition(".")[0].replace("mpl_toolkits", "matplotlib")
         if module == "pcm3" or module in sys.stdlib_module_names:
             continue
         used.add(module)
