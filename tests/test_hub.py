@@ -137,6 +137,7 @@ def header_of(file: Path) -> dict[str, str]:
         {"skeleton": "no json"},
         {"arguments": '{"hidden": 3, "layers": 1}'},  # not the shape of the weights
         {"arguments": '{"width": 3}'},
+        {"arguments": '{"hidden": 3.5}'},
         {"frames": "many"},
         {"stream": "colour"},
     ],

@@ -146,6 +146,11 @@ def test_wrong_hidden_size_is_named() -> None:
         load_official(published(model()), hidden=32)
 
 
+def test_weights_of_no_model() -> None:
+    with pytest.raises(SkeletonFormatError, match=r"of no such model, expected heads that divide"):
+        load_official(published_mamp(mamp()), "mamp", heads=7)
+
+
 def test_recipe_of_the_method_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from pcm3 import PCM3
 from pcm3.data import Store, prepare, split
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers import open_source
@@ -26,7 +27,7 @@ from pcm3.evaluation.recognition import Retrieval
 from pcm3.evaluation.runs import evaluate_all
 from pcm3.evaluation.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.skeleton import NTU25
+from pcm3.skeleton import NTU25, SBU15, Skeleton
 from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.devices import launch
 from pcm3.training.pretrain import pretrain
@@ -227,3 +228,21 @@ def test_nothing_to_evaluate(
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all("left out: " in line for line in lines)
+
+
+def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "packed.npz"
+    joints = np.random.default_rng(0).normal(size=(9, 1, 15, 3))
+    arrays = {"joint_names": np.array(SBU15.joints), "parents": np.array(SBU15.parents)}
+    np.savez(file, joints=joints, lengths=np.array([9]), **arrays)
+    source = open_source(file, "packed")
+    monkeypatch.setattr("pcm3.data.readers._npz.MOST_BYTES", 999)
+    with pytest.raises(SkeletonFormatError, match="sequence 0: expected at most 999 bytes, got 3,"):
+        list(source)
+
+
+def test_a_skeleton_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3.NTU25, say\), got 'ntu25'"):
+        PCM3.from_preset("small", "ntu25")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected parts to be a mapping, got list"):
+        Skeleton.from_dict(NTU25.to_dict() | {"parts": []})

@@ -63,7 +63,8 @@ class ProgressReport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich before 15 ends the line that it did not begin
+            self._bar.stop()
 
     def advance(self, units: int = 1, figures: str = "") -> None:
         """So many more units are done; ``figures`` stand beside the bar."""

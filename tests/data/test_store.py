@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pcm3.data import SkeletonDataset, Store, StoreWriter
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import SBU15
+from pcm3.skeleton import NTU25, SBU15
 
 
 @settings(
@@ -273,6 +273,7 @@ def _drop_skeleton(store: Path) -> None:
         (_edit(columns=["lengths", "labels", "slots"]), "expected a column duplicate_of"),
         (_edit(columns=[*COLUMNS, "fold"]), "table.npz: fold: missing; the file has lengths"),
         (_edit(frames=8), "expected lengths that add up to 8 frames and 14 bodies, found 7 and 14"),
+        (_edit(skeleton=NTU25.to_dict()), "expected 25 joints, as the skeleton has, found 15"),
         (_edit(skeleton={"name": "x"}), "meta.json: skeleton description lacks the key"),
     ],
 )
@@ -291,6 +292,15 @@ def test_lengths_must_add_up(make_store, make_sequences):
         columns = dict(table)
     np.savez(path / "table.npz", **columns | {"lengths": np.array([3, 3])})
     with pytest.raises(SkeletonFormatError, match="add up to 7 frames and 14 bodies, found 6"):
+        Store(path)
+
+
+def test_columns_are_of_one_type(make_store, make_sequences):
+    path = make_store(make_sequences([3, 4])).path
+    with np.load(path / "table.npz") as table:
+        columns = dict(table)
+    np.savez(path / "table.npz", **columns | {"labels": columns["labels"].astype(np.int32)})
+    with pytest.raises(SkeletonFormatError, match="expected labels of int64, found int32"):
         Store(path)
 
 

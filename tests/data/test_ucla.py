@@ -73,6 +73,10 @@ def test_any_recording(tmp_path, action, length):
         ('{"skeletons": {"a": 1}}', "skeletons: expected numbers, "),
         (json.dumps({"skeletons": [[[10**400] * 3] * 20]}), "skeletons: expected numbers, .*float"),
         ('{"\\ud800": 1}', r"missing; the file has \\ud800"),
+        (
+            json.dumps({"skeletons": [[[True, *[0.5] * 2], *[[0.5] * 3] * 19]]}),
+            "skeletons: expected numbers, got something else among them",
+        ),
         ('{"skeletons": []}', r"skeletons: expected \(T, 20, 3\), got \(0,\)"),
         (json.dumps({"skeletons": clip(2)[:, :19].tolist()}), r"20, 3\), got \(2, 19, 3\)"),
         (

@@ -77,7 +77,7 @@ def test_says_what_is_wrong(tmp_path, variables, message):
     assert str(caught.value).startswith(f"{file}: ")
 
 
-@pytest.mark.parametrize("size", [0, 60, 200, 300])
+@pytest.mark.parametrize("size", [0, 60, 132, 200, 300])
 def test_damaged_file(tmp_path, size):
     file = tmp_path / "a1_s1_t1_skeleton.mat"
     savemat(file, {"d_skel": clip(9)})
@@ -94,6 +94,17 @@ def test_head_of_an_array_cut_short(tmp_path):
     content[at : at + 8] = struct.pack("<2I", 6, 2)  # fills up to 8 bytes: the rest stays readable
     file.write_bytes(content)
     with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, unpack_from"):
+        list(read_utd(tmp_path))
+
+
+def test_head_of_an_array_in_another_order(tmp_path):
+    file = tmp_path / "a1_s1_t1_skeleton.mat"
+    savemat(file, {"d_skel": clip(9)})
+    content = bytearray(file.read_bytes())
+    at = content.index(struct.pack("<2I", 6, 8))
+    content[at] = 4
+    file.write_bytes(content)
+    with pytest.raises(SkeletonFormatError, match="expected flags, dimensions and name at the"):
         list(read_utd(tmp_path))
 
 
