@@ -103,6 +103,13 @@ def is_first() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
+def mean_over_processes(fabric: Fabric, value: Tensor | float) -> float:
+    """The mean over processes."""
+    reduced = fabric.all_reduce(torch.as_tensor(value, device=fabric.device))
+    assert isinstance(reduced, Tensor)
+    return float(reduced)
+
+
 class _Sum(torch.autograd.Function):
     """The sum over processes; every process gets the gradients of all."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from pcm3.training.run import Run
 
 
 class ProgressReport:
@@ -100,3 +103,21 @@ def format_figures(figures: Mapping[str, Any]) -> str:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in figures.items()
     )
+
+
+@contextmanager
+def event_files(run: Run | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Write records as TensorBoard event files to a run folder; nothing without one."""
+    if run is None:
+        yield lambda _: None
+        return
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+    with SummaryWriter(str(run.path)) as writer:
+
+        def write(record: dict[str, Any]) -> None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    writer.add_scalar(name, value, record["epoch"])
+
+        yield write

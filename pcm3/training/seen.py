@@ -1,13 +1,15 @@
-"""Which recordings an encoder was trained on, so that a test on them does not go unnoticed."""
+"""What a run was trained on: its data known again, and tests on them not unnoticed."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pcm3.data.dataset import ClipDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.training.run import Run
@@ -54,3 +56,17 @@ def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, An
 def identify(store: Store) -> dict[str, int]:
     """What a store is known again by."""
     return {"sequences": len(store), "frames": int(store.lengths.sum())}
+
+
+def describe_data(dataset: ClipDataset) -> dict[str, Any]:
+    """What a data set is known again by: a checksum of all lengths and of a few clips among it."""
+    checksum = zlib.crc32(np.ascontiguousarray(dataset.lengths).tobytes())
+    for item in np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int).tolist():
+        checksum = zlib.crc32(dataset[item][0].numpy().tobytes(), checksum)
+    return {
+        "sequences": len(dataset),
+        "frames": int(dataset.lengths.sum()),
+        "checksum": f"{checksum:08x}",
+        "normalization": dataset.normalization,
+        "skeleton": {"name": dataset.skeleton.name, "joints": list(dataset.skeleton.joints)},
+    }

@@ -6,7 +6,6 @@ import math
 import re
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,11 +26,17 @@ from pcm3.hub import Pretrained, check_savable, save_encoder
 from pcm3.methods import Method
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.config import TrainConfig
-from pcm3.training.devices import copied_ahead, launch, synchronize_norms
+from pcm3.training.devices import (
+    copied_ahead,
+    launch,
+    mean_over_processes,
+    synchronize_norms,
+)
 from pcm3.training.interrupts import Interrupted, deferred_signals, leave_signals
 from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
-from pcm3.training.progress import ProgressReport, format_figures
+from pcm3.training.progress import ProgressReport, event_files, format_figures
 from pcm3.training.run import Run
+from pcm3.training.seen import describe_data
 
 
 def fit(
@@ -77,7 +82,7 @@ def fit(
     fabric = launch(config)
     first = fabric.is_global_zero  # it alone writes and speaks
     run = Run(out) if out is not None else None
-    settings = (settings or _describe(model, config)) | {"data": _describe_data(dataset)}
+    settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
     with _claimed(fabric, run, settings), _own_randomness(fabric), deferred_signals() as stopped:
         training.resume()
@@ -85,7 +90,7 @@ def fit(
         done = at.epoch * training.used + at.done
         with (
             ProgressReport("pretrain", sequences, done, quiet or not first) as bar,
-            _summaries(run if config.tensorboard and first else None) as write_summary,
+            event_files(run if config.tensorboard and first else None) as write_summary,
         ):
             batches = training.batches()
             while training.at.epoch < config.epochs:
@@ -148,7 +153,8 @@ class _Training:
         rate = self._optimizer.param_groups[0]["lr"]
         record: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "lr": rate}
         counted = at.done - at.skipped
-        record |= {n: _mean(self.fabric, total / counted) for n, total in at.sums.items()}
+        means = {name: total / counted for name, total in at.sums.items()}
+        record |= {name: mean_over_processes(self.fabric, each) for name, each in means.items()}
         if self.config.nonfinite == "skip":
             record["skipped"] = at.skipped
         record["samples_per_second"] = (at.done - begun) / (time.perf_counter() - started)
@@ -447,30 +453,9 @@ def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
     return {"model": about, "train": asdict(config), "protocol": None}
 
 
-def _describe_data(dataset: ClipDataset) -> dict[str, Any]:
-    """What a data set is known again by: a checksum of all lengths and of a few clips among it."""
-    checksum = zlib.crc32(np.ascontiguousarray(dataset.lengths).tobytes())
-    for item in np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int).tolist():
-        checksum = zlib.crc32(dataset[item][0].numpy().tobytes(), checksum)
-    return {
-        "sequences": len(dataset),
-        "frames": int(dataset.lengths.sum()),
-        "checksum": f"{checksum:08x}",
-        "normalization": dataset.normalization,
-        "skeleton": {"name": dataset.skeleton.name, "joints": list(dataset.skeleton.joints)},
-    }
-
-
 def _seed(*parts: int) -> int:
     """One seed from several numbers; equal parts give equal randomness after a resume."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _mean(fabric: Fabric, value: Tensor | float) -> float:
-    """The mean over processes."""
-    reduced = fabric.all_reduce(torch.as_tensor(value, device=fabric.device))
-    assert isinstance(reduced, Tensor)
-    return float(reduced)
 
 
 @contextmanager
@@ -492,20 +477,3 @@ def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Itera
 def _own_randomness(fabric: Fabric) -> AbstractContextManager[None]:
     """Leave the global generators as they are for whoever called."""
     return torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else [])
-
-
-@contextmanager
-def _summaries(run: Run | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    if run is None:
-        yield lambda _: None
-        return
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
-    with SummaryWriter(str(run.path)) as writer:
-
-        def write(record: dict[str, Any]) -> None:
-            for name, value in record.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, record["epoch"])
-
-        yield write
