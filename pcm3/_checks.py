@@ -43,7 +43,9 @@ def check_clips(
     if not fits or 0 in clips.shape:
         layout = f"C{_equals(channels)}, T, V{_equals(joints)}, M{_equals(persons)})"
         or_one = f", or one clip ({layout} with C at most 3" if unbatched else ""
-        raise ValueError(f"expected clips (N, {layout}{or_one}, got {tuple(clips.shape)}")
+        and_all = ", nothing of it empty" if fits else ""
+        got = tuple(clips.shape)
+        raise ValueError(f"expected clips (N, {layout}{or_one}{and_all}, got {got}")
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
     if finite and clips.device.type == "cpu" and not _all_finite(clips):

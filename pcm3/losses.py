@@ -150,7 +150,11 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 class InfoNCE(nn.Module):
-    """Module twin of :func:`info_nce`.
+    """Module twin of :func:`info_nce`; embeddings are L2-normalised by the caller.
+
+    A queue that is still random holds easy negatives: the loss begins low, and rises to what it is
+    while real keys replace them. Keys come from a slow copy of the network
+    (:class:`pcm3.ema.MomentumTwin`).
 
     Example:
         >>> z = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
@@ -233,6 +237,8 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
             f"expected {name} and {other_name} of one shape {layout}, "
             f"got {tuple(tensor.shape)} and {tuple(other.shape)}"
         )
+    if len(tensor) == 0:
+        raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
 
 
 def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:

@@ -20,6 +20,7 @@ class MemoryQueue(nn.Module):
     Args:
         size: K.
         dim: Width D of an embedding.
+        generator: Of the vectors that it starts with.
 
     Attributes:
         anchors: ``(K, D)`` float32. ``enqueue`` replaces this tensor rather than writing into
@@ -43,11 +44,15 @@ class MemoryQueue(nn.Module):
     anchors: Tensor
     position: Tensor
 
-    def __init__(self, size: int = 16384, dim: int = 128) -> None:
+    def __init__(
+        self, size: int = 16384, dim: int = 128, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         if size < 1 or dim < 1:
             raise ValueError(f"expected size >= 1 and dim >= 1, got {size} and {dim}")
-        self.register_buffer("anchors", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer(
+            "anchors", F.normalize(torch.randn(size, dim, generator=generator), dim=1)
+        )
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 
     def __len__(self) -> int:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from pcm3 import PCM3
+from pcm3 import PCM3, MemoryQueue
+from pcm3.augment import CutMix, RandomMix, TopologyMask
 from pcm3.data import Store, prepare, split
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers import open_source
@@ -27,6 +28,7 @@ from pcm3.evaluation.recognition import Retrieval
 from pcm3.evaluation.runs import evaluate_all
 from pcm3.evaluation.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.losses import InfoNCE
 from pcm3.skeleton import NTU25, SBU15, Skeleton
 from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.devices import launch
@@ -244,5 +246,21 @@ def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_skeleton_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3.NTU25, say\), got 'ntu25'"):
         PCM3.from_preset("small", "ntu25")  # type: ignore[arg-type]
+    for part in (TopologyMask, CutMix, RandomMix):
+        with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3.NTU25, say\), got 17"):
+            part(17)
     with pytest.raises(ValueError, match="expected parts to be a mapping, got list"):
         Skeleton.from_dict(NTU25.to_dict() | {"parts": []})
+
+
+def test_nothing_at_all() -> None:
+    with pytest.raises(ValueError, match=r"nothing of it empty, got \(0, 3, 9, 25, 1\)"):
+        TopologyMask(NTU25)(torch.zeros(0, 3, 9, 25, 1))
+    empty = torch.zeros(0, 8)
+    with pytest.raises(ValueError, match=r"expected query of one sample or more, got \(0, 8\)"):
+        InfoNCE()(empty, empty, torch.eye(8))
+
+
+def test_a_queue_starts_as_its_generator_says() -> None:
+    one, other = (MemoryQueue(4, 3, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one.anchors, other.anchors)

@@ -8,6 +8,17 @@ import torch
 from torch import Tensor
 
 from pcm3._checks import check_clips, check_tensor
+from pcm3.skeleton import Skeleton
+
+
+def check_skeleton(skeleton: object) -> None:
+    """Require a skeleton.
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not isinstance(skeleton, Skeleton):
+        raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
 
 
 def check_range(name: str, bounds: Sequence[float], low: float, high: float) -> None:

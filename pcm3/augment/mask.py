@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcm3._checks import check_positive
 from pcm3._indices import index_tensor
-from pcm3.augment._checks import check_share
+from pcm3.augment._checks import check_share, check_skeleton
 from pcm3.augment._draw import Draw, Transform, share_of
 from pcm3.augment.functional import motion_aware_mask, patch_count
 from pcm3.skeleton import Skeleton
@@ -57,6 +57,7 @@ class TopologyMask(Transform):
         persons: Sequence[int] = (0,),
         same_on_batch: bool = False,
     ) -> None:
+        check_skeleton(skeleton)
         _check_mask(ratio, clip_length, persons)
         if share_of(len(skeleton.parts), ratio) == 0:
             raise ValueError(

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from pcm3._checks import check_clips, check_positive
 from pcm3._indices import index_tensor
 from pcm3.augment import functional
-from pcm3.augment._checks import check_probabilities, check_range
+from pcm3.augment._checks import check_probabilities, check_range, check_skeleton
 from pcm3.augment._draw import Described, Draw, select
 from pcm3.augment.mask import part_of_joint
 from pcm3.skeleton import Skeleton
@@ -100,6 +100,7 @@ class CutMix(_Mix):
         grid: int = 16,
         same_on_batch: bool = False,
     ) -> None:
+        check_skeleton(skeleton)
         check_range("parts", parts, 1, len(skeleton.parts))
         check_positive("grid", grid)
         check_range("extent", extent, 1, grid)

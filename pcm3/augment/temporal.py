@@ -24,7 +24,8 @@ class TemporalCropResize(Described):
     Args:
         size: Frames of the result.
         scale: Range of the kept share, within [0, 1].
-        min_frames: Smallest crop, where the clip has as many frames.
+        min_frames: Smallest crop, where the clip has as many frames; clips that are no longer
+            are not cropped at all. Give it with a ``size`` below the published 64.
         same_on_batch: Draw one ratio and one relative start for the whole batch.
 
     Raises:

@@ -52,7 +52,8 @@ def film_strip(
         mask: ``(N, T, V, M)``, True where hidden; those joints become hollow and grey.
         frames: How many frames a row shows, T at most.
         titles: A name for every row.
-        axes: The coordinate channels that point right and up.
+        axes: The coordinate channels that point right and up. Of images, whose second one points
+            down, give ``clips * torch.tensor([1, -1])[:, None, None, None]``.
         before: The clips before a mix or a transform, of the same shape. Joints that are
             elsewhere now lie on pale pink: of ``CutMix`` and ``ResizeMix``, the partner's.
 
