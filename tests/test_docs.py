@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,7 +70,7 @@ def test_python_of_getting_started(here: Path) -> None:
 
 
 def test_python_of_data(here: Path) -> None:
-    webcam, reading = python_of(ROOT / "docs" / "data.md")
+    webcam, similar, reading = python_of(ROOT / "docs" / "data.md")
     save = run_all([webcam])["save"]
     marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=0.3) for joint in range(33)]
     for number, name in enumerate(("one", "two", "three"), 5):
@@ -77,6 +78,13 @@ def test_python_of_data(here: Path) -> None:
     (here / "recordings" / "labels.csv").write_text(
         "file,label,subjects\none.npy,wave,1\ntwo.npy,bow,2\nthree.npy,bow,3\n"
     )
+    names = {
+        "names": np.array(["zero", "far", "near"]),
+        "features": np.eye(3) + np.eye(3)[[2, 1, 0]],
+    }
+    names["features"][2, 2] = 9
+    np.savez(here / "features.npz", **names)
+    assert run_all([similar])["nearest"].tolist() == [2, 1]
     names = run_all([reading])
     assert names["clips"].shape == (2, 3, 7, 33, 1)
     assert names["store"].class_names == ("bow", "wave")
@@ -116,6 +124,8 @@ def test_python_of_recipes(here: Path) -> None:
     own = names["Smooth"](names["Convolution"](skeleton), skeleton, queue_size=16, decoder_hidden=8)
     output = own(torch.randn(4, 3, 90, len(skeleton), 1))
     assert output.terms["smooth"] > 0
+    assert type(names["trained"]) is names["Smooth"]
+    assert names["trained"].frames == 32  # as the preset has it
     terms = output.terms
     without = sum(terms[f"info_nce/{view}"] + terms[f"kl/{view}"] for view in own.positives)
     without = without + own.mask_weight * terms["masked_mse"]

@@ -154,7 +154,7 @@ def features_command(arguments: Sequence[str]) -> None:
         features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
-        arrays["names"] = np.array(store.names)
+        arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
         with replacing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)

@@ -14,6 +14,7 @@ __all__ = ["describe", "describe_sequence", "read_report", "sequence_summary"]
 _BAR = 40
 _NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
 _BAD_SHOWN = 5
+_CLASSES_SHOWN = 12
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
@@ -117,6 +118,11 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
     lines = [", ".join(part) for part in (counts, kind, stored)]
     lines += [f"columns: {', '.join(columns)}"] if columns else []
+    labels = [f"{name} {count:,}" for name, count in summary["labelled"].items()]
+    more = len(labels) - _CLASSES_SHOWN
+    labels = [*labels[:_CLASSES_SHOWN], *([f"and {more:,} classes more"] if more > 0 else [])]
+    labels += [f"no label {summary['unlabelled']:,}"] if summary["unlabelled"] else []
+    lines += [f"labels: {', '.join(labels)}"] if summary["segments"] is None and labels else []
     lines += [f"source: {summary['source']}"] if summary["source"] else []
     if summary["persons"] > 1:
         people = summary["people"].items()

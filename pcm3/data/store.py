@@ -234,6 +234,11 @@ class Store:
             "joints": len(self.skeleton),
             "channels": self.channels,
             "classes": len(self.class_names),
+            "labelled": {
+                name: int((self.labels == label).sum())
+                for label, name in enumerate(self.class_names)
+            },
+            "unlabelled": int((self.labels < 0).sum()) if self.frame_labels is None else 0,
             "subjects": distinct("subjects"),
             "views": distinct("views"),
             "lengths": dict(zip(names, quantiles, strict=True)),

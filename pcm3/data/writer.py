@@ -177,7 +177,9 @@ class StoreWriter:
         if not self.path.exists():
             return
         if not self._overwrite:
-            raise ValueError(f"{self.path}: exists already; choose another name, or overwrite it")
+            raise ValueError(
+                f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)"
+            )
         read_meta(self.path, any_version=True)  # never delete a folder that is not a store
 
     def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:

@@ -202,6 +202,8 @@ def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
         config = _read_config(path)
         if config:
             seed = config.get("train", {}).pop("seed", None)
+            if config.get("start"):  # each seed goes on from a run of its own
+                config["start"] = config["start"].rstrip("0123456789")
             key = json.dumps(config, sort_keys=True)
         else:
             key, seed = str(path.resolve()), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -128,11 +128,12 @@ class Method(nn.Module):
         if not isinstance(skeleton, Skeleton):
             raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
         preset = get_preset(name)
-        model = preset.model.build(skeleton, persons, in_channels, **changes)
-        if not isinstance(model, cls):
+        known = preset.model.builds
+        kind: Any = cls if issubclass(cls, known) else known  # with a loss of its own, say
+        if not issubclass(kind, cls):
             raise ValueError(
-                f"expected a preset of {cls.__name__}, but {name!r} is one of "
-                f"{type(model).__name__}"
+                f"expected a preset of {cls.__name__}, but {name!r} is one of {known.__name__}"
             )
+        model = preset.model.build(skeleton, persons, in_channels, kind, **changes)
         model._recipe = preset.train
-        return model
+        return cast("Self", model)

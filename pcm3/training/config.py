@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pcm3._checks import check_seed
 from pcm3.augment import (
@@ -35,6 +35,7 @@ from pcm3.skeleton import Skeleton, Stream
 class PCM3Config:
     """What PCM3 trains."""
 
+    builds: ClassVar[type[PCM3]] = PCM3
     stream: Stream = "joint"
     """Input stream, derived after augmentation."""
     encoder: Literal["gru", "stgcn", "transformer"] = "gru"
@@ -112,17 +113,27 @@ class PCM3Config:
                     f"default {each.default!r}, got {value!r}"
                 )
 
-    def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> PCM3:
-        """Build the model for data of a skeleton, a number of persons and of coordinates."""
+    def build(
+        self,
+        skeleton: Skeleton,
+        persons: int,
+        in_channels: int = 3,
+        kind: type[PCM3] = PCM3,
+        **changes: Any,
+    ) -> PCM3:
+        """Build the model for data of a skeleton, a number of persons and of coordinates.
+
+        ``kind`` may be a subclass, whose constructor takes the same.
+        """
         if changes:
-            return change(self, changes).build(skeleton, persons, in_channels)
+            return change(self, changes).build(skeleton, persons, in_channels, kind)
         masking = (
             TopologyMask(skeleton, self.mask_ratio, self.mask_clip_length)
             if self.masking == "topology"
             else RandomMask(self.mask_ratio, self.mask_clip_length)
         )
         masking.same_on_batch = self.same_on_batch
-        return PCM3(
+        return kind(
             self.build_encoder(skeleton, persons, in_channels),
             skeleton,
             stream=self.stream,
@@ -182,6 +193,7 @@ class PCM3Config:
 class MAMPConfig:
     """What MAMP trains; the defaults are its paper's for NTU RGB+D 60."""
 
+    builds: ClassVar[type[MAMP]] = MAMP
     stream: Stream = "joint"
     """Input stream, derived after augmentation."""
     frames: int = 120
@@ -215,10 +227,20 @@ class MAMPConfig:
     rotation: float = 0.3
     """Largest rotation about each axis, in radians."""
 
-    def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3, **changes: Any) -> MAMP:
-        """Build the model for data of a skeleton, a number of persons and of coordinates."""
+    def build(
+        self,
+        skeleton: Skeleton,
+        persons: int,
+        in_channels: int = 3,
+        kind: type[MAMP] = MAMP,
+        **changes: Any,
+    ) -> MAMP:
+        """Build the model for data of a skeleton, a number of persons and of coordinates.
+
+        ``kind`` may be a subclass, whose constructor takes the same.
+        """
         if changes:
-            return change(self, changes).build(skeleton, persons, in_channels)
+            return change(self, changes).build(skeleton, persons, in_channels, kind)
         encoder = TransformerEncoder(
             skeleton,
             in_channels,
@@ -230,7 +252,7 @@ class MAMPConfig:
             heads=self.heads,
             skip_absent=self.skip_absent,
         )
-        return MAMP(
+        return kind(
             encoder,
             skeleton,
             stream=self.stream,

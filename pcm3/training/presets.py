@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from pcm3.methods.pcm3 import PCM3_POSITIVES
@@ -183,5 +184,7 @@ def get_preset(name: str) -> Config:
         ValueError: If there is none of that name; the message lists those there are.
     """
     if name not in PRESETS:
-        raise ValueError(f"expected a preset among {', '.join(PRESETS)}, got {name!r}")
+        near = get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"expected a preset among {', '.join(PRESETS)}, got {name!r}{hint}")
     return PRESETS[name]

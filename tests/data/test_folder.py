@@ -306,7 +306,7 @@ def test_other_rows_go_on(folder):
         f"file,label\n./a.npy,0\nz.npy,1\nmore/b.txt,0\n{folder}/y.npy,0\nb.npy,1\n"
     )
     source = read_folder(folder, skeleton="coco17")
-    assert (source.left_out, source.left_out_why) == (1, "not in labels.csv")
+    assert (source.left_out, source.left_out_why) == (1, "not in labels.csv: more/c.npy")
     names, errors = [], []
     for unit in source.units:
         try:

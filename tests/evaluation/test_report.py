@@ -857,3 +857,20 @@ def test_no_word_of_a_result_becomes_markup(
     table = report.table.read_text(encoding="utf-8")
     assert not re.search("<[a-z!/?]", table)
     assert json.loads(report.data.read_text(encoding="utf-8"))["results"]
+
+
+def test_seeds_that_go_on_from_seeds_share_a_column(tmp_path: Path) -> None:
+    paths = [
+        write_run(
+            tmp_path / f"distilled-{seed}",
+            result("linear", {"top1": 0.5 + 0.1 * seed}, f"distilled-{seed}"),
+            seed=seed,
+            start=f"{start}-{seed}",
+        )
+        for seed, start in enumerate(("pp", "pp"))
+    ]
+    other = result("linear", {"top1": 0.9}, "other-2")
+    paths.append(write_run(tmp_path / "other-2", other, seed=2, start="plain-2"))
+    header, _, row = table_of(markdown(read_results(paths)))
+    assert header[-2:] == ["distilled (2 seeds)", "other-2"]
+    assert row[-2:] == ["55.0 ± 7.1%", "90.0%"]

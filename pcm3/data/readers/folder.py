@@ -70,11 +70,15 @@ class _First(NamedTuple):
     channels: int
 
 
+_SHOWN = 5  # files that are left out, by name
+
+
 class _Table(NamedTuple):
     units: list[_Unit]
     class_names: tuple[str, ...] = ()
     notes: Sequence[str] = ()
     left_out: int = 0
+    left_out_why: str = ""
 
 
 def detect(path: Path) -> bool:
@@ -129,7 +133,7 @@ def read_folder(
         unit=unit,
         about="; ".join([f"folder {folder.resolve().name}", *table.notes]),
         left_out=table.left_out,
-        left_out_why=f"not in {_TABLE}" if table.left_out else "",
+        left_out_why=table.left_out_why,
     )
 
 
@@ -186,8 +190,11 @@ def _read_table(folder: Path) -> _Table:
         )
         for row, name in enumerate(cells["file"])
     ]
-    left_out = len(set(names) - set(seen))
-    return _Table(sorted(units, key=lambda unit: unit.name), class_names, notes, left_out)
+    others = sorted(set(names) - set(seen))
+    some = ", ".join([*others[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
+    why = f"not in {_TABLE}: {some}" if others else ""
+    units.sort(key=lambda unit: unit.name)
+    return _Table(units, class_names, notes, len(others), why)
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
