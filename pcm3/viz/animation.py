@@ -56,8 +56,7 @@ def animate(
     """One clip in three dimensions, in the speed of the recording.
 
     Bones have the colour of their body part, all directions the same scale, and the camera
-    stands still. Missing joints are left out as in ``film_strip``. A frame costs about 35 ms and
-    6 to 8 kB as ``.gif`` or ``.html``.
+    stands still. Missing joints are left out as in ``film_strip``.
 
     Args:
         clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3.
