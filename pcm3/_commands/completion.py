@@ -65,13 +65,15 @@ def _options(
     command: Callable[[Sequence[str]], None], arguments: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """The options that a command's help names, each with its choices."""
-    page, columns = io.StringIO(), os.environ.get("COLUMNS", "")
+    page, columns = io.StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "100"  # wide, but of one column
     try:
         with redirect_stdout(page), suppress(SystemExit):
             command(arguments)
     finally:
-        os.environ["COLUMNS"] = columns
+        del os.environ["COLUMNS"]
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
     for line in page.getvalue().splitlines():
         if line.strip("│| ").startswith("-"):
             yield from _OPTION.findall(line)
