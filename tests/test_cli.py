@@ -154,7 +154,9 @@ def test_prepare_counts_bad_files(tmp_path: Path, capsys: Capture) -> None:
     np.save(tmp_path / "files" / "nan.npy", np.full((4, 17, 2), np.nan))
     arguments = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
     arguments += ["--skeleton", "coco17", "--workers", "1"]
-    assert "nan.npy: frame 0, person 0, joint 0: NaN" in one_error(capsys, arguments)
+    line = one_error(capsys, arguments)
+    assert "nan.npy: frame 0, person 0, joint 0: NaN" in line
+    assert line.endswith("; --skip-bad counts what is bad and goes on")
     result = run_json(capsys, [*arguments, "--skip-bad"])
     assert result["metrics"] == {"units": 2, "read": 1, "kept": 1, "dropped": 0, "bad": 1}
 
@@ -841,7 +843,41 @@ def test_another_stream_and_no_labels(tmp_path: Path, capsys: Capture) -> None:
     assert (loaded.stream, loaded.skeleton.name) == ("bone", "kinect20")
     capsys.readouterr()
     line = one_error(capsys, evaluate("knn", tmp_path, "--protocol", "xsub"))
-    assert f"{tmp_path}/store: 18 of 18 sequences have no label, which knn needs" in line
+    assert f"{tmp_path}/store: none of the 18 sequences has a label, which knn needs" in line
+
+
+def test_sequences_without_a_label_are_left_out(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    whole = Store(folder / "store")
+    test = whole.columns["subjects"] % 2 == 0
+    unknown = np.isin(np.arange(18), [*np.flatnonzero(test)[:1], *np.flatnonzero(~test)[3:5]])
+    few = packed(tmp_path / "few.npz", labels=np.where(unknown, -1, whole.labels))
+    rows = {name: whole.columns[name] for name in ("subjects", "views")}
+    rows |= {"labels": whole.labels, "lengths": whole.lengths}
+    with np.load(few) as arrays:
+        rows = {"joints": arrays["joints"][np.repeat(~unknown, whole.lengths)]} | {
+            name: values[~unknown] for name, values in rows.items()
+        }
+    known = packed(tmp_path / "known.npz", **rows)
+    for name, file in (("few", few), ("known", known)):
+        assert main(["prepare", "packed", str(file), f"{tmp_path}/{name}"]) == 0
+    for task in ("knn", "linear"):
+        results = []
+        for name in ("few", "known"):
+            command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{tmp_path}/{name}"]
+            capsys.readouterr()
+            assert main([*command, "--json"]) == 0
+            shown = capsys.readouterr()
+            results.append(json.loads(shown.out.splitlines()[-1])["metrics"])
+            said = [
+                f"{(unknown & part).sum()} of {part.sum()} {which} sequences have no label"
+                for which, part in (("training", ~test), ("test", test))
+            ]
+            assert all((line in shown.err) == (name == "few") for line in said)
+        assert results[0] == results[1]
+    line = one_error(capsys, [*command[:5], f"{tmp_path}/few", "--protocol", "labels:0-2"])
+    assert f"{tmp_path}/few: none of the {unknown.sum()} test sequences has a label" in line
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -289,7 +289,8 @@ def _do(shard: _Shard) -> None:
                 for found in _read(source, unit):
                     if isinstance(found, SkeletonFormatError):
                         if not shard.skip_bad:
-                            raise found
+                            what = "--skip-bad counts what is bad and goes on"
+                            raise SkeletonFormatError(f"{found}; {what}")
                         bad.append(str(found))
                         continue
                     bodies[_bodies(found)] += 1

@@ -38,7 +38,8 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
         Sorted indices of the training and the test sequences, int64.
 
     Raises:
-        ValueError: If the protocol is unknown, the store lacks its column, or a part is empty.
+        ValueError: If the protocol is unknown, the store lacks its column, ``"xsub"`` or
+            ``"xview"`` would have to place a sequence without subject or view, or a part is empty.
 
     Example:
         >>> train, test = split(Store("utd"), "subjects:1,3,5,7")            # doctest: +SKIP
@@ -121,16 +122,24 @@ def _resolve(store: Store, protocol: str) -> Protocol:
             f"{', '.join(columns)}; protocol 'all' needs none"
         )
     there = np.unique(columns[column]).tolist()
+    unknown = int((columns[column] < 0).sum())
+    if protocol in ("xsub", "xview") and unknown:
+        raise ValueError(
+            f"protocol {protocol!r}: in {store.path} {unknown} of {len(store)} sequences have none "
+            f"of the {column} (-1); name those that train, and the rest tests: {column}:1,3 say"
+        )
     if protocol == "xsub":
         return Protocol(column, tuple(value for value in there if value % 2))
     if protocol == "xview" and len(there) < 2:
-        raise ValueError(f"protocol 'xview' needs several views; {store.path} has {there[0]} alone")
+        raise ValueError(
+            f"protocol 'xview' needs several views; {store.path} has only view {there[0]}"
+        )
     if protocol == "xview":
         return Protocol(column, tuple(there[:-1]))
     chosen = _numbers(text, protocol)
-    if unknown := sorted(set(chosen) - set(there)):
+    if absent := sorted(set(chosen) - set(there)):
         raise ValueError(
-            f"protocol {protocol!r}: {store.path} has no {column} {unknown}, "
+            f"protocol {protocol!r}: {store.path} has no {column} {absent}, "
             f"but {', '.join(map(str, there))}"
         )
     rest = tuple(value for value in there if value not in chosen)

@@ -165,7 +165,7 @@ def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
     if len(enough) < settings.ways:
         raise ValueError(
             f"expected at least {settings.ways} classes with {needed}, got {len(enough)}; the "
-            f"largest class of the test part has {max(counts)}: take fewer queries or shots"
+            f"largest class of the test part has {max(counts)}: take fewer --queries or --shots"
         )
     return enough, left_out
 

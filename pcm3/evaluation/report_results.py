@@ -158,7 +158,11 @@ def _result(
     task = content["command"].removeprefix("evaluate ")
     defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
     others = [about["run"] for about in content["runs"][1:]]
-    fused = tuple(column_of.get(other, other) for other in others)
+    seed = config.get("train", {}).get("seed")
+    fused = tuple(
+        column_of.get(other, other if column == run else _without_seed(other, seed))
+        for other in others
+    )
     settings = _changed(content.get("settings", {}), defaults)
     weights = content.get("weights", [])
     if len(set(weights)) > 1:
@@ -182,10 +186,18 @@ def _result(
         test_sequences=content.get("test_sequences", 0),
         method=config.get("method"),
         epochs=config.get("train", {}).get("epochs"),
-        seed=config.get("train", {}).get("seed"),
+        seed=seed,
         file=f"{run}/results/{file.name}",
         place=place,
     )
+
+
+def _without_seed(name: str, seed: Any) -> str:
+    """What the runs of all seeds share, of a run that is not here to be asked for its own."""
+    head = name.removesuffix(str(seed))
+    if head == name or head[-1:].isdigit():
+        return name
+    return head.rstrip("-_. ").removesuffix("seed").rstrip("-_. ") or name
 
 
 def _size(content: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pcm3._checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.data.splits import split
+from pcm3.data.splits import Indices, split
 from pcm3.data.store import Store
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.fusion import fuse
@@ -37,7 +37,7 @@ def evaluate_runs(
     Args:
         task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
-        store: The data.
+        store: The data; sequences without a label are left out where the task needs labels.
         protocol: Training and test part; by default the one that the runs were trained under.
         settings: Of the task, its defaults where they are not given. What is added is the
             logarithms of the probabilities with solver ``"logistic"``, the logits with ``"sgd"``.
@@ -51,8 +51,8 @@ def evaluate_runs(
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
-            without saying by which, an option has no effect on the task, or the store does not
-            fit.
+            without saying by which, an option has no effect on the task, a part that needs labels
+            has none, or the store does not fit.
     """
     started = time.perf_counter()
     chosen = TASKS[task]
@@ -67,6 +67,9 @@ def evaluate_runs(
     if protocol == "all":
         raise ValueError("protocol 'all' would test on training data; give another --protocol")
     parts, scores = split(store, protocol), []
+    unlabelled: list[str] = []
+    if chosen.needs == "labels":
+        parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
     for path, run, its in zip(paths, runs, own, strict=True):
         pretrained = load_encoder(path)
@@ -88,7 +91,7 @@ def evaluate_runs(
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
     details = metrics.pop("details")
-    notes = [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
+    notes = [*unlabelled, *_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
@@ -146,6 +149,24 @@ def evaluate_all(
     if not results:
         raise ValueError(f"no task fits {store.path}")
     return results
+
+
+def _labelled(
+    store: Store, parts: tuple[Indices, Indices], task: Task
+) -> tuple[tuple[Indices, Indices], list[str]]:
+    """What of the training and the test part has a label, and what to say of the rest.
+
+    Raises:
+        ValueError: If nothing has of a part that has to.
+    """
+    training, test = (part[store.labels[part] >= 0] for part in parts)
+    notes = []
+    for name, part, kept in (("training", parts[0], training), ("test", parts[1], test)):
+        if len(kept) == 0 and (kept is test or task.learns_classes):
+            raise ValueError(f"{store.path}: none of the {len(part)} {name} sequences has a label")
+        if without := len(part) - len(kept):
+            notes.append(f"{without} of {len(part)} {name} sequences have no label: left out")
+    return (training, test), notes
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:

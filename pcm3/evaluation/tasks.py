@@ -50,8 +50,8 @@ class Task(NamedTuple):
         """Why a store does not support the task; None if it does."""
         if self.needs == "labels" and store.frame_labels is not None:
             return "recordings are untrimmed, without a label of their own"
-        if self.needs == "labels" and (without := int((store.labels < 0).sum())):
-            return f"{without} of {len(store)} sequences have no label"
+        if self.needs == "labels" and (store.labels < 0).all():
+            return f"none of the {len(store)} sequences has a label"
         if self.needs == "frame labels" and store.frame_labels is None:
             return "recordings have no label for every frame"
         return None

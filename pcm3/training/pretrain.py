@@ -217,7 +217,11 @@ def _knn_monitor(
     """
     try:
         parts = validation_split(store, train, protocol)
-        gallery, queries = (SkeletonDataset(store, part, persons=persons) for part in parts)
+        gallery, queries = (
+            SkeletonDataset(store, part[store.labels[part] >= 0], persons=persons) for part in parts
+        )
+        if len(gallery) == 0 or len(queries) == 0:
+            raise ValueError(f"{store.path} has too few labels")
         check_labels(gallery, queries)
     except ValueError as reason:
         if not quiet:

@@ -76,6 +76,13 @@ def test_labels_by_number(folder):
     assert read_folder(folder, skeleton="coco17").class_names == ()
 
 
+def test_a_table_of_semicolons_and_numbers_with_fractions(folder):
+    (folder / "labels.csv").write_text("file;label;weight\na.npy;wave, twice;61\nb.npy;bow;60.5\n")
+    source = read_folder(folder, skeleton="coco17")
+    assert source.class_names == ("bow", "wave, twice")
+    assert source.about.endswith("; weight: 0 60.5, 1 61")
+
+
 def test_skeleton_file(folder):
     description = COCO17.to_dict() | {"name": "mine", "center": 5}
     (folder / "skeleton.json").write_text(json.dumps(description))
@@ -131,6 +138,14 @@ def test_blazepose(tmp_path):
         ("file\na.npy\nb.npy\na.npy\n", "labels.csv: line 4: a.npy is already in line 2"),
         ("file,label\na.npy,0\nb.npy,-2\n", "line 3: expected a label from 0, .* got -2"),
         (b"file,label\na.npy,\xff\n", "labels.csv: cannot be read, 'utf-8'"),
+        (
+            "file,subjects\na.npy,3\nb.npy,x3\n",
+            "line 3: expected an integer in column subjects, as 3 is, got 'x3'; or let no cell",
+        ),
+        (
+            "file,label\na.npy,wave\nb.npy,1\n",
+            "line 2: expected an integer in column label, as 1 is, got 'wave'",
+        ),
     ],
 )
 def test_says_what_is_wrong_with_the_table(folder, text, message):

@@ -123,13 +123,25 @@ def test_says_what_is_wrong(store, protocol, message):
 
 
 def test_says_what_is_wrong_with_a_poor_store(make_store, make_sequences):
-    store = make_store(make_sequences([1, 2]), {"views": [-1, -1]})
-    with pytest.raises(ValueError, match=r"'xview' needs several views; .* has -1 alone"):
+    store = make_store(make_sequences([1, 2]), {"views": [4, 4]})
+    with pytest.raises(ValueError, match=r"'xview' needs several views; .* has only view 4"):
         split(store, "xview")
     with pytest.raises(ValueError, match="'xsub' needs the column subjects"):
         split(store, "xsub")
     with pytest.raises(ValueError, match=r"expected a fraction in \(0, 1\), got 1"):
         validation_split(store, [0], fraction=1)
+
+
+@pytest.mark.parametrize(("protocol", "column"), [("xsub", "subjects"), ("xview", "views")])
+def test_nobody_knows_where_a_sequence_without_a_subject_belongs(
+    make_store, make_sequences, protocol, column
+):
+    store = make_store(make_sequences([1, 2, 3, 4]), {column: [1, -1, 2, -1]})
+    message = rf"in .* 2 of 4 sequences have none of the {column} \(-1\); name .* {column}:1,3 say"
+    with pytest.raises(ValueError, match=message):
+        split(store, protocol)
+    train, test = split(store, f"{column}:1")
+    assert (train.tolist(), test.tolist()) == ([0], [1, 2, 3])
 
 
 def _prepared(shared, tmp_path, name):

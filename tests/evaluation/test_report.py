@@ -319,6 +319,18 @@ def test_fused_results_name_the_others_by_their_column(tmp_path: Path) -> None:
     assert rows[1][2:] == ["linear (fused with bone)", "top1", "60.0 ± 14.1%", ""]
     alone = table_of(markdown(read_results(paths[:1])))[2]
     assert alone[2] == "linear (fused with bone-0)"
+    without = table_of(markdown(read_results(paths[:2])))[2]  # bones of the same seeds
+    assert without[2:] == ["linear (fused with bone)", "top1", "60.0 ± 14.1%"]
+
+
+def test_fused_results_of_other_seeds_stay_apart(tmp_path: Path) -> None:
+    paths = []
+    for seed, other in enumerate(("bone-10", "motion")):
+        abouts = [{"run": f"joint-{seed}"}, {"run": other}]
+        fused = result("linear", {"top1": 0.5}, runs=abouts, weights=[0.5, 0.5])
+        paths.append(write_run(tmp_path / f"joint-{seed}", fused, seed=seed))
+    rows = table_of(markdown(read_results(paths)))[2:]
+    assert [row[2] for row in rows] == ["linear (fused with bone-10)", "linear (fused with motion)"]
 
 
 def test_seen_test_sequences_are_told(tmp_path: Path) -> None:

@@ -510,6 +510,21 @@ def test_pretraining_needs_no_labels(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no nearest-neighbour checks during training" in capsys.readouterr().err
 
 
+def test_a_few_labels_are_enough_for_checks_during_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("one", "two")
+    with StoreWriter(tmp_path / "store", KINECT20, class_names=names) as writer:
+        sequences = synthetic_sequences(sequences=16, skeleton=KINECT20, frames=(12, 20))
+        for number, sequence in enumerate(sequences):
+            label = -1 if number % 3 == 0 else number % 2
+            writer.add(sequence.frames, label, subjects=number % 4)
+    config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=1), protocol="all")
+    (record,) = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
+    assert 0 <= record["knn"] <= 1
+    assert "no nearest-neighbour checks" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["pcm3", "mamp"])
 def test_half_precision_trains_float32_parameters_to_nearly_the_same(
     store: Store, method: str

@@ -101,8 +101,9 @@ def read_folder(
     is one, has the columns ``file`` (path inside the folder; files that it does not name are left
     out), ``label`` (optional: class indices or names; empty for none) and any others: integers
     stay as they are, words become codes in alphabetical order, which ``Source.about`` lists, and
-    empty cells -1. Without it every file is read, without labels. ``skeleton.json`` names the
-    joints: what ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
+    empty cells -1; a column of both is refused. Cells are parted by commas, or by semicolons as
+    some spreadsheets write them. Without it every file is read, without labels.
+    ``skeleton.json`` names the joints: what ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
 
     Args:
         path: The folder.
@@ -177,7 +178,7 @@ def _read_table(folder: Path) -> _Table:
     notes, columns = [], {}
     for key in header:
         if key not in ("file", "label"):
-            columns[key], words = _encode(cells[key])
+            columns[key], words = _encode(file, lines, key, cells[key])
             if words:
                 notes.append(codes(key, words))
     units = [
@@ -201,7 +202,9 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row with its line number; cells without blanks around them."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
+            parted = ";" if ";" in stream.readline() else ","
+            stream.seek(0)
+            reader = csv.reader(stream, delimiter=parted)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         fail(file, f"cannot be read, {error}")
@@ -219,18 +222,38 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows[1:]
 
 
-def _encode(cells: list[str]) -> tuple[list[int], tuple[str, ...]]:
+def _encode(
+    file: Path, lines: list[tuple[int, list[str]]], key: str, cells: list[str]
+) -> tuple[list[int], tuple[str, ...]]:
     """Integers as they are, or else codes of the words; -1 for empty cells."""
     filled = [cell for cell in cells if cell]
-    try:
-        numbers = {cell: int(cell) for cell in filled}
-        if not all(-(2**63) <= number < 2**63 for number in numbers.values()):
-            raise ValueError("codes, not numbers that a column could hold")
+    numbers = {cell: number for cell in filled if (number := _integer(cell)) is not None}
+    if len(numbers) == len(set(filled)):
         return [numbers.get(cell, -1) for cell in cells], ()
+    for (line, _), cell in zip(lines, cells, strict=True):
+        if numbers and cell and cell not in numbers and not _is_number(cell):
+            what = f"expected an integer in column {key}, as {next(iter(numbers))} is"
+            fail(file, f"line {line}", f"{what}, got {shown(cell)}; or let no cell be a number")
+    words = tuple(sorted(set(filled)))
+    code = {word: number for number, word in enumerate(words)}
+    return [code.get(cell, -1) for cell in cells], words
+
+
+def _integer(cell: str) -> int | None:
+    """The integer that a column can hold; None for anything else."""
+    try:
+        number = int(cell)
     except ValueError:
-        words = tuple(sorted(set(filled)))
-        code = {word: number for number, word in enumerate(words)}
-        return [code.get(cell, -1) for cell in cells], words
+        return None
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _encode_labels(
@@ -238,7 +261,7 @@ def _encode_labels(
 ) -> tuple[list[int], tuple[str, ...]]:
     if "label" not in cells:
         return [-1] * len(lines), ()
-    labels, words = _encode(cells["label"])
+    labels, words = _encode(file, lines, "label", cells["label"])
     for (line, _), label in zip(lines, labels, strict=True):
         if label < -1:
             fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
