@@ -1,12 +1,15 @@
 """Say what somebody is doing while they do it: frames in one by one, nearest neighbours out.
 
-A puppet performs before a noisy camera; frames of your own camera would do in the place of its
-file. The encoder here is untrained, to be ready in seconds: take a trained one with
-``GRUEncoder.from_pretrained("RUN")``.
+Without arguments a puppet performs before a noisy camera, and an untrained encoder watches, to be
+ready in seconds. With your own labelled store, a run trained on it, and a recording as your pose
+estimator gives it, an array (T, V, C) or (T, M, V, C) in the place of a camera:
+
+    python examples/live.py STORE RUN RECORDING.npy
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections import deque
@@ -16,13 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from pcm3 import NTU25
-from pcm3.data import SkeletonDataset, generate, split
-from pcm3.data.normalize import normalize
+from pcm3.data import SkeletonDataset, Store, collate, generate, split
+from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import Encoder, GRUEncoder, StreamingEncoder
+from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.knn import nearest_labels
+from pcm3.hub import Pretrained, load_encoder
 
 FPS = 30  # of the camera
 WINDOW = 45  # frames that a label looks back
@@ -36,23 +42,67 @@ def main() -> float:
         store = generate(Path(folder) / "store", **SCENE)
         known, unseen = split(store, "xsub")
         encoder = GRUEncoder(NTU25, persons=1, hidden=64, pool="mean").eval()
-        gallery, labels = make_gallery(encoder, SkeletonDataset(store, known))
+        pretrained = Pretrained(encoder, NTU25, "joint", 64, "center")
         file = Path(folder) / "camera.npy"
         wanted = record(file, [int(index) for index in unseen[:12]])
-        return follow(file, StreamingEncoder(encoder), gallery, labels, wanted, store.class_names)
+        labels = follow(file, pretrained, SkeletonDataset(store, known), wanted)
+    right = float(np.mean(np.equal(labels, wanted)))
+    print(f"{right:.0%} of {len(wanted)} frames named right")
+    return right
+
+
+def own(store: str, run: str, recording: str) -> list[int]:
+    """Follow a recording with a trained encoder; return the label of each frame."""
+    opened, pretrained = Store(store), load_encoder(run)
+    if pretrained.stream != "joint" or pretrained.normalization not in ("center", "none"):
+        raise SystemExit(
+            "expected a run on joints that are normalised frame by frame (center or none), got "
+            f"{pretrained.stream}, {pretrained.normalization}"
+        )
+    labelled = np.flatnonzero(opened.labels >= 0)
+    return follow(Path(recording), pretrained, dataset_for(pretrained, opened, labelled))
+
+
+def follow(
+    file: Path, pretrained: Pretrained, known: SkeletonDataset, wanted: list[int] | None = None
+) -> list[int]:
+    """Take the frames as a camera gives them, and print a label once a second."""
+    encoder, skeleton = pretrained.encoder, pretrained.skeleton
+    recipe: Normalization = "none" if pretrained.normalization == "none" else "center"
+    gallery, owners = make_gallery(encoder, known)
+    stream = StreamingEncoder(encoder)
+    camera = np.load(file, mmap_mode="r")
+    camera = camera if camera.ndim == 4 else camera[:, None]  # of one person
+    raw: deque[Any] = deque(maxlen=FPS)  # where the body's centre is lost, an earlier one counts
+    recent: deque[Tensor] = deque(maxlen=WINDOW)
+    labels = []
+    started = time.perf_counter()
+    for frame in camera:
+        raw.append(frame)
+        frames = normalize(np.stack(raw), skeleton, recipe, encoder.persons)
+        recent.append(stream.push(torch.from_numpy(frames[-1]).permute(2, 1, 0)))  # (C, V, M)
+        query = torch.stack(list(recent)).mean(dim=0, keepdim=True)
+        labels.append(int(nearest_labels(gallery, owners, query, k=min(5, len(gallery)))))
+        if len(labels) % FPS == 0:
+            line = f"{len(labels) // FPS:>3} s  {known.class_names[labels[-1]]:<18}"
+            if wanted:
+                line += f" (it is: {known.class_names[wanted[len(labels) - 1]]})"
+            print(line.rstrip())
+    seconds = time.perf_counter() - started
+    print(f"{len(labels) / seconds:.0f} frames per second; the camera gives {FPS}")
+    return labels
 
 
 @torch.no_grad()
 def make_gallery(encoder: Encoder, dataset: SkeletonDataset) -> tuple[Tensor, Tensor]:
     """Features ``(G, D)`` of overlapping windows at the camera's pace, and labels ``(G,)``."""
-    clips, lengths, labels, _ = dataset.batch(range(len(dataset)))
-    frames = encoder(clips)  # a causal encoder: the padding at the end changes nothing before it
-    windows = [
-        (frames[row, start : start + WINDOW].mean(dim=0), label)
-        for row, (length, label) in enumerate(zip(lengths.tolist(), labels, strict=True))
-        for start in range(0, length - WINDOW + 1, WINDOW // 3)
-    ]
-    features, owners = zip(*windows, strict=True)
+    features, owners = [], []
+    for clips, lengths, labels, _ in DataLoader(dataset, 64, collate_fn=collate):
+        frames = encoder(clips)  # causal: the padding at the end changes nothing before it
+        for row, (length, label) in enumerate(zip(lengths.tolist(), labels, strict=True)):
+            for start in range(0, max(1, length - WINDOW + 1), WINDOW // 3):
+                features.append(frames[row, start : min(length, start + WINDOW)].mean(dim=0))
+                owners.append(label)
     return torch.stack(features), torch.stack(owners)
 
 
@@ -64,34 +114,5 @@ def record(file: Path, indices: list[int]) -> list[int]:
     return [recording.label for recording in film for _ in recording.frames]
 
 
-def follow(
-    file: Path,
-    stream: StreamingEncoder,
-    gallery: Tensor,
-    labels: Tensor,
-    wanted: list[int],
-    names: tuple[str, ...],
-) -> float:
-    """Take the frames as a camera gives them, and print a label once a second."""
-    raw: deque[Any] = deque(maxlen=FPS)  # where the body's centre is lost, an earlier one counts
-    recent: deque[Tensor] = deque(maxlen=WINDOW)
-    right = 0
-    started = time.perf_counter()
-    for time_step, frame in enumerate(np.load(file, mmap_mode="r")):
-        raw.append(frame)
-        centered = normalize(np.stack(raw), NTU25, "center")[-1]  # (M, V, C)
-        recent.append(stream.push(torch.from_numpy(centered).permute(2, 1, 0)))
-        query = torch.stack(list(recent)).mean(dim=0, keepdim=True)
-        label = int(nearest_labels(gallery, labels, query, k=5))
-        right += label == wanted[time_step]
-        if time_step % FPS == FPS - 1:
-            second, truth = (time_step + 1) // FPS, names[wanted[time_step]]
-            print(f"{second:>3} s  {names[label]:<18} (it is: {truth})")
-    seconds = time.perf_counter() - started
-    print(f"{right / len(wanted):.0%} of {len(wanted)} frames named right")
-    print(f"{len(wanted) / seconds:.0f} frames per second; the camera gives {FPS}")
-    return right / len(wanted)
-
-
 if __name__ == "__main__":
-    main()
+    own(*sys.argv[1:]) if sys.argv[1:] else main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from pcm3._checks import check_positive, type_name
 from pcm3._files import replacing
 from pcm3.encoders import Encoder
-from pcm3.hub import Pretrained
+from pcm3.hub import Pretrained, describe_input
 
 __all__ = ["export_onnx", "export_program"]
 
@@ -47,6 +48,9 @@ def export_program(
     ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. It is
     written whole or not at all, once what was read back agrees with the encoder on random clips.
 
+    Of a ``Pretrained`` encoder the extra file ``pcm3.json`` inside says what it wants: ``skeleton``,
+    ``stream``, ``frames`` and ``normalization``, all as text.
+
     Args:
         encoder: Stays as it is; what ``load_encoder`` returned will do.
         file: To write; ``.pt2`` is usual.
@@ -65,12 +69,17 @@ def export_program(
         >>> export_program(encoder, "encoder.pt2")                       # doctest: +SKIP
         >>> program = torch.export.load("encoder.pt2").module()          # doctest: +SKIP
         >>> frame_features, features = program(clips)                    # doctest: +SKIP
+        >>> extra = {"pcm3.json": ""}                                    # doctest: +SKIP
+        >>> torch.export.load("encoder.pt2", extra_files=extra)          # doctest: +SKIP
+        >>> json.loads(extra["pcm3.json"])["stream"]                     # doctest: +SKIP
+        'joint'
     """
     model, length = _frozen(encoder, frames)
+    about = {"pcm3.json": json.dumps(_about(encoder, length))}
     program = _trace(model, length)
     with replacing(Path(file)) as temporary:
         content = BytesIO()  # torch ends the process where a disk is full
-        torch.export.save(program, content)
+        torch.export.save(program, content, extra_files=about)
         temporary.write_bytes(content.getbuffer())
         with temporary.open("rb") as stream:
             written = torch.export.load(stream).module()
@@ -83,7 +92,8 @@ def export_onnx(
     """Write an encoder as ONNX, for runtimes of other languages and devices.
 
     Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
-    ``export_program``. Needs ``pip install "pcm3[onnx]"``.
+    ``export_program``, and the metadata hold what its extra file does. Needs
+    ``pip install "pcm3[onnx]"``.
 
     Args:
         encoder: Stays as it is; what ``load_encoder`` returned will do.
@@ -114,6 +124,7 @@ def export_onnx(
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props.update(_about(encoder, length))
     with replacing(Path(file)) as temporary:
         program.save(temporary, external_data=False)
         return _deviation(_onnx_run(temporary), model, length, Path(file))
@@ -130,6 +141,13 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
         )
     model = _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
     return model, 64 if frames is None else frames
+
+
+def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
+    """What the file says of its input."""
+    if isinstance(encoder, Pretrained):
+        return describe_input(encoder._replace(frames=frames))
+    return {"frames": str(frames)}
 
 
 def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:

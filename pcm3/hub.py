@@ -70,15 +70,26 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     header = {
         "encoder": type(encoder).__name__,
         "arguments": json.dumps(encoder.arguments),
+        **describe_input(pretrained),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    with replacing(Path(file)) as temporary:
+        temporary.write_bytes(_ordered(save(weights, metadata=header)))
+
+
+def describe_input(pretrained: Pretrained) -> dict[str, str]:
+    """What clips an encoder wants, as files say it: ``skeleton`` (JSON), ``stream``, ``frames``.
+
+    And ``normalization``, where that is known.
+    """
+    said = {
         "skeleton": json.dumps(pretrained.skeleton.to_dict()),
         "stream": pretrained.stream,
         "frames": str(pretrained.frames),
     }
     if pretrained.normalization is not None:
-        header["normalization"] = pretrained.normalization
-    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    with replacing(Path(file)) as temporary:
-        temporary.write_bytes(_ordered(save(weights, metadata=header)))
+        said["normalization"] = pretrained.normalization
+    return said
 
 
 def _ordered(content: bytes) -> bytes:

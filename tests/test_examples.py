@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
+from pcm3 import NTU25
 from pcm3.data import generate
+from pcm3.data.synthetic import synthetic_sequences
 from pcm3.ema import MomentumTwin
+from pcm3.encoders import GRUEncoder
+from pcm3.hub import Pretrained, save_encoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -42,6 +47,28 @@ def test_live_names_actions_far_above_chance(capsys: pytest.CaptureFixture[str])
     output = capsys.readouterr().out
     assert re.search(r"^ {2}1 s  \w[\w ]+\(it is: [\w ]+\)$", output, re.MULTILINE)
     assert re.search(r"^\d+ frames per second; the camera gives 30$", output, re.MULTILINE)
+
+
+def test_live_with_recordings_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = load("live")
+    store = generate(tmp_path / "store", sequences=40, classes=4, views=1, frames=(30, 60))
+    encoder = GRUEncoder(NTU25, persons=1, hidden=32, pool="mean")
+    save_encoder(tmp_path / "joint", Pretrained(encoder, NTU25, "joint", 64, "center"))
+    recording = next(iter(synthetic_sequences(sequences=1, views=1, frames=(90, 90))))
+    np.save(tmp_path / "one.npy", recording.frames[:, 0])
+    np.save(tmp_path / "several.npy", recording.frames)
+    found = [
+        live.own(str(store.path), str(tmp_path / "joint"), str(tmp_path / name))
+        for name in ("one.npy", "several.npy")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 90
+    assert len(re.findall(r"^ {2}[123] s  \w[\w ]+$", capsys.readouterr().out, re.MULTILINE)) == 6
+    save_encoder(tmp_path / "motion", Pretrained(encoder, NTU25, "motion", 64, "center"))
+    with pytest.raises(SystemExit, match="run on joints .*, got motion, center"):
+        live.own(str(store.path), str(tmp_path / "motion"), str(tmp_path / "one.npy"))
 
 
 def run_script(name: str, *options: str) -> str:

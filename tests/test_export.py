@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pcm3 import PCM3, export
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.export import export_onnx, export_program
 from pcm3.hub import Pretrained
-from pcm3.skeleton import SBU15
+from pcm3.skeleton import SBU15, Skeleton
 
 FRAMES = 8
 
@@ -106,8 +107,16 @@ def test_a_deviation_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_pretrained_encoder_knows_its_frames(tmp_path: Path) -> None:
     pretrained = Pretrained(make_graph(), SBU15, "joint", FRAMES)
     export_program(pretrained, tmp_path / "encoder.pt2")
-    program = torch.export.load(tmp_path / "encoder.pt2").module()
+    extra = {"pcm3.json": ""}
+    program = torch.export.load(tmp_path / "encoder.pt2", extra_files=extra).module()
     assert program(torch.zeros(3, 3, FRAMES, 15, 1))[1].shape == (3, 6)
+    check_input(json.loads(extra["pcm3.json"]), {"stream": "joint", "frames": str(FRAMES)})
+
+
+def check_input(said: dict[str, str], expected: dict[str, str]) -> None:
+    """What a file says that goes into its encoder."""
+    assert Skeleton.from_dict(json.loads(said["skeleton"])) == SBU15
+    assert said == {"skeleton": said["skeleton"]} | expected
 
 
 def test_what_is_no_encoder(tmp_path: Path) -> None:
@@ -158,3 +167,14 @@ def test_onnx(tmp_path: Path, encoder: Encoder) -> None:
     expected = encoder.eval()(clips).detach()
     torch.testing.assert_close(torch.from_numpy(frames), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(torch.from_numpy(pooled), encoder.pool(expected), rtol=0, atol=1e-5)
+
+
+def test_onnx_says_what_goes_in(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "encoder.onnx"
+    export_onnx(Pretrained(make_graph(), SBU15, "bone", 64, "center"), file, frames=FRAMES)
+    said = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
+    expected = {"stream": "bone", "frames": str(FRAMES), "normalization": "center"}
+    check_input(said, expected)

@@ -186,7 +186,7 @@ def export_command(arguments: Sequence[str]) -> None:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
         pretrained = load_encoder(run)
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
-        deviation = writers[out.suffix](encoder, out, length)
+        deviation = writers[out.suffix](pretrained, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
         say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"
         finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
