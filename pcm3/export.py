@@ -48,8 +48,8 @@ def export_program(
     ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. It is
     written whole or not at all, once what was read back agrees with the encoder on random clips.
 
-    Of a ``Pretrained`` encoder the extra file ``pcm3.json`` inside says what it wants: ``skeleton``,
-    ``stream``, ``frames`` and ``normalization``, all as text.
+    Of a ``Pretrained`` encoder the extra file ``pcm3.json`` inside says what it wants:
+    ``skeleton``, ``stream``, ``frames`` and ``normalization``, all as text.
 
     Args:
         encoder: Stays as it is; what ``load_encoder`` returned will do.

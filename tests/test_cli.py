@@ -190,6 +190,7 @@ def test_show_describes_a_sequence(folder: Path, capsys: Capture) -> None:
         "columns": {name: int(store.columns[name][4]) for name in ("subjects", "views")},
         "segments": None,
     }
+    assert run_json(capsys, [*arguments[:-1], store.names[4]]) == summary
     assert main(arguments) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == f"{store.path}, sequence 4: {store.names[4]}"
@@ -198,6 +199,18 @@ def test_show_describes_a_sequence(folder: Path, capsys: Capture) -> None:
         f"  class {label}: {store.class_names[label]}",
     ]
     assert all(f"{name} {store.columns[name][4]}" in lines[2] for name in ("subjects", "views"))
+
+
+def test_show_finds_a_recording_by_its_name(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "files").mkdir()
+    for name in ("1.npy", "walk.npy"):
+        np.save(tmp_path / "files" / name, np.random.default_rng(0).normal(size=(4, 17, 2)))
+    prepare = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
+    assert main([*prepare, "--skeleton", "coco17", "--workers", "1"]) == 0
+    capsys.readouterr()
+    for name, index in (("walk.npy", 1), ("1.npy", 0), ("1", 1)):
+        summary = run_json(capsys, ["show", f"{tmp_path}/store", "--index", name])
+        assert summary["metrics"]["index"] == index
 
 
 def test_show_describes_an_untrimmed_recording(tmp_path: Path, capsys: Capture) -> None:
@@ -308,9 +321,10 @@ def test_show_says_what_it_cannot_do(
     folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = ["show", f"{folder}/store"]
-    for index in ("-1", "18"):
+    for index in ("-1", "18", "nobody.npy"):
         line = one_error(capsys, [*show, f"--index={index}", "--out", f"{tmp_path}/a.gif"])
-        assert f"expected an index in [0, 18) of {folder}/store, got {index}" in line
+        assert f"expected an index in [0, 18) of {folder}/store, or a name as 'sequence 0' is" in line
+        assert line.endswith(f", got {index}")
     for name in ("a.docx", "a"):
         line = one_error(capsys, [*show, "--out", f"{tmp_path}/{name}"])
         assert line.endswith(f".gif, .mp4, .html or .rrd, got {name}")
@@ -421,6 +435,8 @@ def test_pretrain_again_changes_nothing(folder: Path, tmp_path: Path, capsys: Ca
     result = run_json(capsys, pretrain(folder / "store", folder / "run", "--train.epochs", "2"))
     assert result["metrics"] == before[-1]
     assert result["run"] == str(folder / "run")
+    assert main(pretrain(folder / "store", folder / "run", "--train.epochs", "2")) == 0
+    assert "run: 2 epochs trained, 2 of them before" in capsys.readouterr().out
     assert Run(folder / "run").read_metrics() == before
     moved = tmp_path / "moved"
     shutil.copytree(folder / "store", moved)
@@ -1427,6 +1443,7 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert f" here, if nothing else runs, and {planned['bytes'] / 1e9:.2g} GB of memory" in rest
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
     assert not (tmp_path / "run").exists()
+    one_error(capsys, [*command, "--protocol", "xnone"])  # and no settings
     assert main(command[:-1]) == 0
     checkpoint = Run(tmp_path / "run").load_checkpoint()
     assert checkpoint is not None

@@ -67,7 +67,7 @@ def test_live_with_recordings_of_ones_own(
     assert len(found[0]) == 90
     assert len(re.findall(r"^ {2}[123] s  \w[\w ]+$", capsys.readouterr().out, re.MULTILINE)) == 6
     save_encoder(tmp_path / "motion", Pretrained(encoder, NTU25, "motion", 64, "center"))
-    with pytest.raises(SystemExit, match="run on joints .*, got motion, center"):
+    with pytest.raises(SystemExit, match=r"run on joints .*, got motion, center"):
         live.own(str(store.path), str(tmp_path / "motion"), str(tmp_path / "one.npy"))
 
 

@@ -50,7 +50,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.training.progress import ProgressReport  # noqa: PLC0415
 
     def options(
-        format: Positional[Format | Literal["auto"]],
+        format: Annotated[
+            Format | Literal["auto"], Positional, arg(help_behavior_hint="(may be left out)")
+        ],
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
         normalization: Normalization = "center",
@@ -67,7 +69,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         """Read recordings and write a store; the same command again continues a stopped one.
 
         Args:
-            format: What the files are; left out, it is found out.
+            format: What the files are; otherwise it is found out.
             source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
             normalization: center subtracts the first person's centre joint frame by frame; isc
@@ -133,6 +135,7 @@ def show_command(arguments: Sequence[str]) -> None:
     from pcm3.data.report import (  # noqa: PLC0415
         describe,
         describe_sequence,
+        find_sequence,
         read_report,
         sequence_summary,
     )
@@ -140,7 +143,7 @@ def show_command(arguments: Sequence[str]) -> None:
 
     def options(
         store: Annotated[Path, Positional, arg(metavar="STORE")],
-        index: int | None = None,
+        index: str | None = None,
         out: Path | None = None,
         json: bool = False,
     ) -> None:
@@ -148,7 +151,7 @@ def show_command(arguments: Sequence[str]) -> None:
 
         Args:
             store: The store.
-            index: Describe this sequence instead, from 0.
+            index: Describe this sequence instead: its number, from 0, or its name.
             out: Write a picture of the sequence, the first one by default: .png, .pdf or .svg a
                 film strip, .gif, .mp4 or .html an animation, .rrd what the rerun viewer opens.
             json: Print the summary as JSON on the last line.
@@ -158,7 +161,7 @@ def show_command(arguments: Sequence[str]) -> None:
             say = describe(opened)
             finish("show", opened.summary(), json, say, report=read_report(opened))
             return
-        which = index or 0
+        which = 0 if index is None else find_sequence(opened, index)
         say, summary = describe_sequence(opened, which), sequence_summary(opened, which)
         if out is not None:
             from pcm3.viz import picture_sequence  # noqa: PLC0415

@@ -46,6 +46,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     from pcm3.training.config import Config, TrainConfig  # noqa: PLC0415
     from pcm3.training.devices import is_first  # noqa: PLC0415
     from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
+    from pcm3.training.run import Run  # noqa: PLC0415
 
     arguments = ["--train.deterministic" if a == "--deterministic" else a for a in arguments]
     early, chosen = _settings(arguments)
@@ -112,17 +113,19 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     config = Config(options.model, options.train, " ".join(options.protocol))
     stores = [Store(path) for path in options.data]
     if options.dry_run:
-        print(config.to_json())
         planned = plan(config, stores)
+        print(config.to_json())
         settings = json.loads(config.to_json())
         finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)
         return
+    before = len(Run(options.out).read_metrics())
     try:
         records = pretrain(config, stores, options.out, start=options.start)
     except KeyboardInterrupt:
         if is_first():
             raise
         raise SystemExit(130) from None  # the first process says it for all
+    kept = f", {before} of them before" if before else ""
     last = records[-1] if records else {"epoch": options.train.epochs}
     if not is_first():
         return
@@ -130,7 +133,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pretrain",
         last,
         options.json,
-        f"{options.out}: {options.train.epochs} epochs trained",
+        f"{options.out}: {options.train.epochs} epochs trained" + kept,
         run=str(options.out),
     )
 

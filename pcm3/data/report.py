@@ -9,7 +9,7 @@ from typing import Any
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
-__all__ = ["describe", "describe_sequence", "read_report", "sequence_summary"]
+__all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
 
 _BAR = 40
 _NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
@@ -40,6 +40,22 @@ def describe(store: Store) -> str:
     summary, report = store.summary(), read_report(store)
     lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
     return "\n".join(lines + (_preparation(report) if report else []))
+
+
+def find_sequence(store: Store, which: str) -> int:
+    """The index of the sequence that has this number, from 0, or else this name.
+
+    Raises:
+        ValueError: If none has it.
+    """
+    if which.isdecimal() and int(which) < len(store):
+        return int(which)
+    if which in store.names:
+        return store.names.index(which)
+    raise ValueError(
+        f"expected an index in [0, {len(store)}) of {store.path}, or a name as "
+        f"{store.names[0]!r} is, got {which}"
+    )
 
 
 def sequence_summary(store: Store, index: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
     suffix = out.suffix.lower()
     if suffix not in (*_STRIPS, *_ANIMATIONS, ".rrd"):
         expected = ", ".join((*_STRIPS, *_ANIMATIONS))
-        raise ValueError(f"expected --out FILE ending in {expected} or .rrd, got {out.name}")
+        raise ValueError(f"expected a file ending in {expected} or .rrd, got {out.name}")
 
     clip = _upright(store, index)
     fps = store.meta["fps"] or 30.0

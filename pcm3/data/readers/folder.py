@@ -103,7 +103,8 @@ def read_folder(
     stay as they are, words become codes in alphabetical order, which ``Source.about`` lists, and
     empty cells -1; a column of both is refused. Cells are parted by commas, or by semicolons as
     some spreadsheets write them. Without it every file is read, without labels.
-    ``skeleton.json`` names the joints: what ``Skeleton.to_dict`` gives, or ``{"joints": [...], "parents": [...]}``.
+    ``skeleton.json`` names the joints: what ``Skeleton.to_dict`` gives, or
+    ``{"joints": [...], "parents": [...]}``.
 
     Args:
         path: The folder.
