@@ -23,6 +23,8 @@ from pcm3.training.pretrain import pretrain
 from pcm3.training.run import Run
 from pcm3.viz import loss_curves, reconstruction_figure, save
 
+_FEW = 60  # epochs
+
 
 def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     """Pretrain on synthetic skeletons and compare with weaker encoders.
@@ -66,6 +68,11 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
             "knn": evaluate_knn(encoder, train, test)["top1"],
         }
     _print_table(results, len(store.class_names))
+    if epochs < _FEW:
+        print(
+            f"After {epochs} epochs an untrained encoder may still be as good; the default is "
+            "more. Losses rise at first, while the queue fills with keys of other sequences."
+        )
     pictures = [
         save(loss_curves(Run(out / "pcm3").read_metrics()), out / "loss-curves.png"),
         _draw_prediction(model, store, out / "pcm3", out / "masked-prediction.png"),

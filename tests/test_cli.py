@@ -323,7 +323,9 @@ def test_show_says_what_it_cannot_do(
     show = ["show", f"{folder}/store"]
     for index in ("-1", "18", "nobody.npy"):
         line = one_error(capsys, [*show, f"--index={index}", "--out", f"{tmp_path}/a.gif"])
-        assert f"expected an index in [0, 18) of {folder}/store, or a name as 'sequence 0' is" in line
+        assert (
+            f"expected an index in [0, 18) of {folder}/store, or a name as 'sequence 0' is" in line
+        )
         assert line.endswith(f", got {index}")
     for name in ("a.docx", "a"):
         line = one_error(capsys, [*show, "--out", f"{tmp_path}/{name}"])

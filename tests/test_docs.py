@@ -1,6 +1,7 @@
 """README and documentation say what was measured, and their code runs."""
 
 import importlib.util
+import json
 import re
 import shlex
 from contextlib import suppress
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from pcm3 import NTU25, augment
+from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
 from pcm3.data import generate
 from pcm3.encoders import TransformerEncoder
+from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.training.presets import get_preset
 from pcm3.training.run import Run
@@ -130,6 +132,10 @@ def test_python_of_recipes(here: Path) -> None:
     without = sum(terms[f"info_nce/{view}"] + terms[f"kl/{view}"] for view in own.positives)
     without = without + own.mask_weight * terms["masked_mse"]
     torch.testing.assert_close(output.total, without + 0.1 * terms["smooth"])
+    export_program(Pretrained(names["encoder"], skeleton, "bone", 8), here / "encoder.pt2")
+    said = names["say_input"]("encoder.pt2")
+    assert (said["stream"], said["frames"]) == ("bone", "8")
+    assert Skeleton.from_dict(json.loads(said["skeleton"])) == skeleton
 
 
 def test_every_page_with_python_is_tested() -> None:
@@ -157,6 +163,8 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     def begin(*_: object, **__: object) -> None:
         raise Understood
 
+    for module in ("pcm3.demo", "pcm3.evaluation.runs", "pcm3.training.pretrain"):
+        import_module(module)  # what they import is not to be what stands in for it below
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),

@@ -25,7 +25,7 @@ class ReaderOptions:
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None
-    """folder: unit of the coordinates."""
+    """folder: unit of the coordinates; metres, or pixels of 2D, by default."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
 

@@ -173,7 +173,8 @@ def presets_command(arguments: Sequence[str]) -> None:
     def options(json: bool = False) -> None:
         """List the presets; parameters in millions, and multiply-accumulates of a sequence in G.
 
-        Both are of 25 joints and two persons; pcm3 pretrain --dry-run tells those of a store.
+        Both are of 25 joints and two persons, of encoder and heads; pcm3 pretrain --dry-run tells
+        those of a store.
 
         Args:
             json: Print the list as JSON on the last line.

@@ -47,6 +47,14 @@ def test_without_labels(folder):
     assert [recording.label for recording in source] == [-1, -1, -1]
 
 
+def test_coordinates_of_images_are_in_pixels_unless_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 17, 2)))
+    assert read_folder(tmp_path, skeleton="coco17").unit == "pixels"
+    assert read_folder(tmp_path, skeleton="coco17", unit="image widths").unit == "image widths"
+    np.save(tmp_path / "a.npy", np.ones((2, 17, 3)))
+    assert read_folder(tmp_path, skeleton="coco17").unit == "metres"
+
+
 def test_labels_by_name(folder):
     (folder / "labels.csv").write_text(
         "\ufefffile, label ,subjects,camera\nb.npy,wave,3,side\n\n"

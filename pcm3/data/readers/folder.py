@@ -92,7 +92,7 @@ def read_folder(
     *,
     skeleton: str | None = None,
     fps: float | None = None,
-    unit: str = "metres",
+    unit: str | None = None,
 ) -> Source:
     """Read a folder of ``.npy`` files, one recording each.
 
@@ -111,7 +111,7 @@ def read_folder(
         skeleton: Instead of ``skeleton.json``, the name of a built-in skeleton: ``"coco17"``,
             ``"blazepose33"``, ``"ntu25"``, ...
         fps: Frames per second, if known.
-        unit: Unit of the coordinates.
+        unit: Unit of the coordinates; by default metres, or pixels of 2D.
 
     Raises:
         ValueError: If no skeleton has the name.
@@ -132,7 +132,7 @@ def read_folder(
         read=partial(_read_unit, folder, layout, first),
         persons=persons,
         fps=fps,
-        unit=unit,
+        unit=unit or ("pixels" if first and first.channels == 2 else "metres"),
         about="; ".join([f"folder {folder.resolve().name}", *table.notes]),
         left_out=table.left_out,
         left_out_why=table.left_out_why,
