@@ -48,3 +48,31 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> list[float | No
     counts = torch.bincount(labels, minlength=classes)
     pairs = zip(sums.tolist(), counts.tolist(), strict=True)
     return [total / count if count else None for total, count in pairs]
+
+
+def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Tensor:
+    """Mean per-joint position error: the mean Euclidean distance of joints to where they are.
+
+    Args:
+        predicted: Clips ``(N, C, T, V, M)``.
+        true: The same, of the same unit.
+        present: Which joints of ``true`` count, boolean ``(N, T, V, M)``; all by default.
+
+    Returns:
+        The error of each frame, over all joints, persons and samples ``(T,)``, in the unit of the
+        clips; NaN where no joint counts.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    if predicted.shape != true.shape or true.ndim != 5:
+        raise ValueError(
+            f"expected predicted and true clips (N, C, T, V, M) of one shape, got "
+            f"{tuple(predicted.shape)} and {tuple(true.shape)}"
+        )
+    distances: Tensor = (predicted - true).float().norm(dim=1)
+    if present is None:
+        return distances.mean(dim=(0, 2, 3))
+    if present.shape != distances.shape:
+        raise ValueError(f"expected present {tuple(distances.shape)}, got {tuple(present.shape)}")
+    return (distances * present).sum(dim=(0, 2, 3)) / present.sum(dim=(0, 2, 3))
