@@ -27,9 +27,10 @@ from pcm3.methods import Method
 from pcm3.training.config import Config
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first
+from pcm3.training.order import used_sequences
 from pcm3.training.run import Run, find_differences
 from pcm3.training.seen import count_seen, describe_seen
-from pcm3.training.trainer import fit, used_sequences
+from pcm3.training.trainer import fit
 
 
 def pretrain(

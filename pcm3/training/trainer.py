@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -34,6 +31,7 @@ from pcm3.training.devices import (
 )
 from pcm3.training.interrupts import Interrupted, deferred_signals, leave_signals
 from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
+from pcm3.training.order import Position, remaining_batches, seed_of, used_sequences
 from pcm3.training.progress import ProgressReport, event_files, format_figures
 from pcm3.training.run import Run
 from pcm3.training.seen import describe_data
@@ -132,7 +130,7 @@ class _Training:
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._generator = torch.Generator(fabric.device)
         self._saved = 0  # step of the last checkpoint
-        self.at = _Position()
+        self.at = Position()
         self.records: list[dict[str, Any]] = []
 
     def epoch(
@@ -140,7 +138,7 @@ class _Training:
     ) -> dict[str, Any]:
         """Go on to the end of the epoch; its record."""
         begun, started = self.at.done, time.perf_counter()
-        rows = self._rows(self.at)[:, self.fabric.global_rank].tolist()
+        rows = self._rows(self.at)
         for index in range(0, len(rows), self.config.accumulate):
             stop = self._update(rows[index : index + self.config.accumulate], batches, stopped)
             bar.advance(
@@ -225,7 +223,7 @@ class _Training:
         """The gradients of a batch; its losses."""
         at, config = self.at, self.config
         set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
-        seed = _seed(config.seed, at.step, self.fabric.global_rank)
+        seed = seed_of(config.seed, at.step, self.fabric.global_rank)
         self._generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout knows of no generator
         with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
@@ -245,7 +243,7 @@ class _Training:
         return bool(torch.stack([each.float() for each in sums]).isfinite().all())
 
     def _explain(
-        self, terms: Sequence[dict[str, Tensor]], rows: Sequence[list[int]], before: _Position
+        self, terms: Sequence[dict[str, Tensor]], rows: Sequence[list[int]], before: Position
     ) -> str:
         found = [
             [name for name, value in each.items() if not bool(value.isfinite())] for each in terms
@@ -264,11 +262,11 @@ class _Training:
             "(--train.lr), or leave such steps out (--train.nonfinite skip)"
         )
 
-    def _where(self, at: _Position, row: Sequence[int]) -> str:
+    def _where(self, at: Position, row: Sequence[int]) -> str:
         return f"epoch {at.epoch + 1}, step {at.step + 1}, {self.dataset.describe(row)}"
 
     @torch.no_grad()
-    def _undo(self, before: _Position, kept: dict[str, Tensor]) -> None:
+    def _undo(self, before: Position, kept: dict[str, Tensor]) -> None:
         """Go back to where a step began."""
         for name, value in _untrained(self.model):
             value.copy_(kept[name])
@@ -320,7 +318,7 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
-            self.at = _Position(**state["position"])
+            self.at = Position(**state["position"])
             self._saved = self.at.step
         if self.fabric.broadcast(self.at.step) != self.at.step:
             assert self.run
@@ -349,11 +347,11 @@ class _Training:
     def batches(self) -> Iterator[Batch]:
         """The batches of this process for all epochs that are left, read ahead by workers."""
         later = range(self.at.epoch + 1, self.config.epochs)
-        starts = [self.at, *(_Position(epoch=epoch) for epoch in later)]
+        starts = [self.at, *(Position(epoch=epoch) for epoch in later)]
 
         def rows() -> Iterator[list[int]]:
             for at in starts:
-                yield from self._rows(at)[:, self.fabric.global_rank].tolist()
+                yield from self._rows(at)
 
         loader = DataLoader(
             self.dataset,
@@ -367,17 +365,12 @@ class _Training:
             return copied_ahead(loader, self.fabric.device)
         return (self.fabric.to_device(batch) for batch in loader)
 
-    def _rows(self, at: _Position) -> NDArray[np.int64]:
-        """The batches of an epoch that are still to do ``(steps, processes, batch_size)``.
-
-        Their order is set by seed and epoch alone.
-        """
-        config, processes = self.config, self.fabric.world_size
-        order = np.random.default_rng((config.seed, at.epoch)).permutation(len(self.dataset))
-        left = order[at.done : self.used]
-        steps = len(left) // (self._together * config.accumulate)
-        shape = (steps * config.accumulate, processes, config.batch_size)
-        return left[: math.prod(shape)].reshape(shape)
+    def _rows(self, at: Position) -> list[list[int]]:
+        """The batches of this process that are left of an epoch."""
+        sequences, processes = len(self.dataset), self.fabric.world_size
+        left = remaining_batches(at, sequences, self.config, processes)
+        rows: list[list[int]] = left[:, self.fabric.global_rank].tolist()
+        return rows
 
 
 def _reason(error: ValueError) -> str:
@@ -395,36 +388,6 @@ def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             yield name, parameter
-
-
-@dataclass(frozen=True)
-class _Position:
-    """Where a run stands.
-
-    Attributes:
-        step: Batches of each process so far.
-        epoch: Epochs that are complete.
-        done: Sequences of the present epoch, of all processes.
-        skipped: Those of them whose steps were left out.
-        sums: Of this epoch's loss terms, over sequences.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    done: int = 0
-    skipped: int = 0
-    sums: dict[str, Any] = field(default_factory=dict)
-
-
-def used_sequences(sequences: int, config: TrainConfig, processes: int) -> int:
-    """Sequences of an epoch: whole optimiser steps."""
-    update = config.batch_size * processes * config.accumulate
-    if sequences < update and config.epochs:
-        raise ValueError(
-            f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}; lower batch_size (--train.batch-size)"
-        )
-    return sequences // update * update
 
 
 def _adapt(model: Method, config: TrainConfig) -> None:
@@ -451,11 +414,6 @@ def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
         "frames": model.frames,
     }
     return {"model": about, "train": asdict(config), "protocol": None}
-
-
-def _seed(*parts: int) -> int:
-    """One seed from several numbers; equal parts give equal randomness after a resume."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager
