@@ -59,8 +59,12 @@ def own(store: str, run: str, recording: str) -> list[int]:
             "expected a run on joints that are normalised frame by frame (center or none), got "
             f"{pretrained.stream}, {pretrained.normalization}"
         )
-    labelled = np.flatnonzero(opened.labels >= 0)
-    return follow(Path(recording), pretrained, dataset_for(pretrained, opened, labelled))
+    file = Path(recording)
+    others = np.array([Path(name).name != file.name for name in opened.names])
+    if not others.all():
+        print(f"{file.name} is in the store: it is compared with all others")
+    known = dataset_for(pretrained, opened, np.flatnonzero((opened.labels >= 0) & others))
+    return follow(file, pretrained, known)
 
 
 def follow(
@@ -83,8 +87,8 @@ def follow(
         recent.append(stream.push(torch.from_numpy(frames[-1]).permute(2, 1, 0)))  # (C, V, M)
         query = torch.stack(list(recent)).mean(dim=0, keepdim=True)
         labels.append(int(nearest_labels(gallery, owners, query, k=min(5, len(gallery)))))
-        if len(labels) % FPS == 0:
-            line = f"{len(labels) // FPS:>3} s  {known.class_names[labels[-1]]:<18}"
+        if len(labels) % FPS == 0 or len(labels) == len(camera):
+            line = f"{len(labels) / FPS:>5.1f} s  {known.class_names[labels[-1]]:<18}"
             if wanted:
                 line += f" (it is: {known.class_names[wanted[len(labels) - 1]]})"
             print(line.rstrip())
@@ -115,4 +119,6 @@ def record(file: Path, indices: list[int]) -> list[int]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (1, 4):
+        raise SystemExit(__doc__)
     own(*sys.argv[1:]) if sys.argv[1:] else main()

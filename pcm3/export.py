@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -116,18 +119,33 @@ def export_onnx(
             f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
         )
     model, length = _frozen(encoder, frames)
-    program = torch.onnx.export(
-        _trace(model, length),
-        dynamo=True,
-        input_names=["clips"],
-        output_names=["frame_features", "features"],
-        verbose=False,
-    )
+    with _quietly():
+        program = torch.onnx.export(
+            _trace(model, length),
+            dynamo=True,
+            input_names=["clips"],
+            output_names=["frame_features", "features"],
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props.update(_about(encoder, length))
     with replacing(Path(file)) as temporary:
         program.save(temporary, external_data=False)
         return _deviation(_onnx_run(temporary), model, length, Path(file))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what torch says of its own code, and of torchvision, which no encoder needs."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, int]:

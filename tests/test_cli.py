@@ -208,6 +208,8 @@ def test_show_finds_a_recording_by_its_name(tmp_path: Path, capsys: Capture) -> 
     prepare = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
     assert main([*prepare, "--skeleton", "coco17", "--workers", "1"]) == 0
     capsys.readouterr()
+    line = one_error(capsys, ["show", f"{tmp_path}/store", "--index", "walk"])
+    assert line.endswith("or a name, 'walk.npy' say, got 'walk'")
     for name, index in (("walk.npy", 1), ("1.npy", 0), ("1", 1)):
         summary = run_json(capsys, ["show", f"{tmp_path}/store", "--index", name])
         assert summary["metrics"]["index"] == index
@@ -323,10 +325,8 @@ def test_show_says_what_it_cannot_do(
     show = ["show", f"{folder}/store"]
     for index in ("-1", "18", "nobody.npy"):
         line = one_error(capsys, [*show, f"--index={index}", "--out", f"{tmp_path}/a.gif"])
-        assert (
-            f"expected an index in [0, 18) of {folder}/store, or a name as 'sequence 0' is" in line
-        )
-        assert line.endswith(f", got {index}")
+        assert f"expected an index in [0, 18) of {folder}/store, or a name, 'sequence " in line
+        assert line.endswith(f"' say, got {index!r}")
     for name in ("a.docx", "a"):
         line = one_error(capsys, [*show, "--out", f"{tmp_path}/{name}"])
         assert line.endswith(f".gif, .mp4, .html or .rrd, got {name}")

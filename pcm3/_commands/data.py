@@ -21,7 +21,7 @@ class ReaderOptions:
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
     skeleton: str | None = None
-    """folder: the joint layout, coco17 say, or a skeleton.json there."""
+    """folder: the joint layout, coco17 say; another one goes into a skeleton.json there."""
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None

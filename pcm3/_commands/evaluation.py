@@ -188,7 +188,7 @@ def export_command(arguments: Sequence[str]) -> None:
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         deviation = writers[out.suffix](pretrained, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
-        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), within {deviation:.0e}"
+        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
         finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
 
     parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from difflib import get_close_matches
 from typing import Any
 
 from pcm3.data.store import Store
@@ -52,9 +53,10 @@ def find_sequence(store: Store, which: str) -> int:
         return int(which)
     if which in store.names:
         return store.names.index(which)
+    near = get_close_matches(which, store.names, n=1) or store.names[:1]
     raise ValueError(
-        f"expected an index in [0, {len(store)}) of {store.path}, or a name as "
-        f"{store.names[0]!r} is, got {which}"
+        f"expected an index in [0, {len(store)}) of {store.path}, or a name, {near[0]!r} say, "
+        f"got {which!r}"
     )
 
 

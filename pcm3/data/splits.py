@@ -156,7 +156,10 @@ def _numbers(text: str, protocol: str) -> tuple[int, ...]:
     for part in text.split(","):
         bounds = re.fullmatch(r"(-?\d+)(?:-(\d+))?", part.strip())
         if bounds is None:
-            raise ValueError(f"expected integers or ranges after the colon in {protocol!r}")
+            raise ValueError(
+                f"expected integers or ranges after the colon in {protocol!r}; the codes of words "
+                "are in what pcm3 show says"
+            )
         first, last = int(bounds[1]), int(bounds[2] or bounds[1])
         if last < first:
             raise ValueError(f"expected ranges that rise, got {part.strip()} in {protocol!r}")

@@ -37,7 +37,8 @@ def used_sequences(sequences: int, config: TrainConfig, processes: int) -> int:
     if sequences < update and config.epochs:
         raise ValueError(
             f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}; lower batch_size (--train.batch-size)"
+            f"got {sequences}; lower batch_size (--train.batch-size), or train on more than a "
+            "protocol's training part (--protocol all)"
         )
     return sequences // update * update
 

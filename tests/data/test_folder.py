@@ -136,8 +136,8 @@ def test_blazepose(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "labels.csv: line 1: expected columns file, label, .* got nothing"),
-        ("name,label\na.npy,1\n", "labels.csv: line 1: expected columns file, .* got name, label"),
+        ("", "labels.csv: line 1: expected a column file, .* got nothing"),
+        ("name,label\na.npy,1\n", "labels.csv: line 1: expected a column file, .* got name, label"),
         ("file,label\n", "labels.csv: line 1: .* rows below, got file, label"),
         ("file,label,my col\na.npy,1,2\n", "line 1: expected unique column names.* got 'my col'"),
         ("file,labels\na.npy,1\n", "line 1: expected unique column names, .* got 'labels'"),
@@ -148,7 +148,7 @@ def test_blazepose(tmp_path):
         (b"file,label\na.npy,\xff\n", "labels.csv: cannot be read, 'utf-8'"),
         (
             "file,subjects\na.npy,3\nb.npy,x3\n",
-            "line 3: expected an integer in column subjects, as 3 is, got 'x3'; or let no cell",
+            "line 3: expected an integer in column subjects, as 3 is, got 'x3'; a column of",
         ),
         (
             "file,label\na.npy,wave\nb.npy,1\n",

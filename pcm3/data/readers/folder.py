@@ -142,11 +142,14 @@ def read_folder(
 def _find_layout(folder: Path, name: str | None) -> Skeleton:
     if name is not None:
         if name not in _SKELETONS:
-            raise ValueError(f"expected a skeleton among {', '.join(_SKELETONS)}, got {name!r}")
+            raise ValueError(
+                f"expected a skeleton among {', '.join(_SKELETONS)}, got {name!r}; another layout "
+                f"goes into a {_LAYOUT} in the folder"
+            )
         return _SKELETONS[name]
     file = folder / _LAYOUT
     if not file.is_file():
-        what = f"expected a {_LAYOUT} with joints and parents, or skeleton= one of "
+        what = f"expected a {_LAYOUT} with joints and parents, or as --skeleton one of "
         fail(folder, what + ", ".join(_SKELETONS))
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
@@ -211,7 +214,8 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         fail(file, f"cannot be read, {error}")
     if len(rows) < 2 or "file" not in rows[0][1]:
         found = ", ".join(rows[0][1]) if rows else "nothing"
-        fail(file, "line 1", f"expected columns file, label, ... and rows below, got {found}")
+        what = "expected a column file, others as you like, and rows below"
+        fail(file, "line 1", f"{what}, got {found}")
     header = rows[0][1]
     for key in header:
         known = key in ("file", "label") or is_column(key)
@@ -234,7 +238,9 @@ def _encode(
     for (line, _), cell in zip(lines, cells, strict=True):
         if numbers and cell and cell not in numbers and not _is_number(cell):
             what = f"expected an integer in column {key}, as {next(iter(numbers))} is"
-            fail(file, f"line {line}", f"{what}, got {shown(cell)}; or let no cell be a number")
+            fail(
+                file, f"line {line}", f"{what}, got {shown(cell)}; a column of words has no numbers"
+            )
     words = tuple(sorted(set(filled)))
     code = {word: number for number, word in enumerate(words)}
     return [code.get(cell, -1) for cell in cells], words
