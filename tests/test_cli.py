@@ -645,7 +645,9 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
         assert f"Unrecognized options: {other}" in unboxed(capsys.readouterr().err)
 
 
-def test_runs_that_have_seen_test_sequences(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_runs_that_have_seen_test_sequences(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = tmp_path / "whole"
     more = ["--train.epochs", "1", "--protocol", "all"]
     assert main(pretrain(folder / "store", whole, *more)) == 0
@@ -669,6 +671,10 @@ def test_runs_that_have_seen_test_sequences(folder: Path, tmp_path: Path, capsys
         runs = json.loads(shown.out.splitlines()[-1])["runs"]
         assert [each["protocol"] for each in runs] == own
         assert [each["test_sequences_seen"] for each in runs] == [0, test][-len(own) :]
+    few = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", few)
+    assert main(["evaluate", "all", "--run", str(whole), *data, "--protocol", "xsub"]) == 0
+    assert capsys.readouterr().err == f"{line}\n"  # once for all tasks
     # fewer were seen, though the protocol is another one
     assert main(evaluate("knn", folder, "--protocol", "subjects:1,2,3")) == 0
     assert capsys.readouterr().err == ""

@@ -25,6 +25,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         evaluate_all,
         evaluate_runs,
         headline,
+        seen_tests,
         write_result,
     )
     from pcm3.evaluation.tasks import TASKS  # noqa: PLC0415
@@ -108,14 +109,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
     result = evaluate_runs(task, runs, store, options.protocol, options.settings, weights)
-    for path, about in zip(runs, result["runs"], strict=True):
-        if about["test_sequences_seen"]:
-            print(
-                f"pcm3: warning: {path} was pretrained (protocol {about['protocol']}), without "
-                f"labels, on {about['test_sequences_seen']} of the {result['test_sequences']} "
-                "test sequences",
-                file=sys.stderr,
-            )
+    for warning in seen_tests(runs, result):
+        print(f"pcm3: warning: {warning}", file=sys.stderr)
     say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
         print(f"pcm3: note: {note}", file=sys.stderr)

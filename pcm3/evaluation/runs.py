@@ -130,6 +130,7 @@ def evaluate_all(
         ValueError: If there are several runs, or no task is left.
     """
     _check_paths("all", paths, None)
+    warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
     for name, task in TASKS.items():
         settings = task.settings()
@@ -146,6 +147,10 @@ def evaluate_all(
         print(f"{name:<12}{headline(name, result['metrics'])}  ({took})", flush=True)
         for note in result.get("notes", []):
             print(f"{'':<12}{note}", flush=True)
+        for warning in seen_tests(paths, result):
+            if warning not in warned:
+                print(f"pcm3: warning: {warning}", file=sys.stderr)
+            warned.add(warning)
     if not results:
         raise ValueError(f"no task fits {store.path}")
     return results
@@ -167,6 +172,16 @@ def _labelled(
         if without := len(part) - len(kept):
             notes.append(f"{without} of {len(part)} {name} sequences have no label: left out")
     return (training, test), notes
+
+
+def seen_tests(paths: Sequence[Path], result: dict[str, Any]) -> list[str]:
+    """What to warn of: runs that were pretrained on test sequences of a result of theirs."""
+    return [
+        f"{path} was pretrained (protocol {about['protocol']}), without labels, on "
+        f"{about['test_sequences_seen']} of the {result['test_sequences']} test sequences"
+        for path, about in zip(paths, result["runs"], strict=True)
+        if about["test_sequences_seen"]
+    ]
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
