@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pcm3.data import SkeletonDataset, Store, StoreWriter
+from pcm3.data.report import sequence_summary
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25, SBU15
 
@@ -55,6 +56,14 @@ def test_describes_itself(make_store, make_sequences):
     assert "3 sequences, 12 frames, sbu15" in repr(store)
     with pytest.raises(IndexError, match=r"\[0, 3\), got 3"):
         store.sequence(3)
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_no_summary_of_a_sequence_that_is_not_there(make_store, make_sequences, index):
+    store = make_store(make_sequences([4, 5]))
+    assert sequence_summary(store, 1)["frames"] == 5
+    with pytest.raises(ValueError, match=rf"expected an index in \[0, 2\) of .*, got {index}"):
+        sequence_summary(store, index)
 
 
 def test_absent_persons_take_no_room(make_store, make_sequences):

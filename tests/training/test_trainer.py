@@ -499,15 +499,21 @@ def test_a_run_of_other_data_is_not_continued(store: Store, tmp_path: Path) -> N
         pretrain(SMALL, other, tmp_path / "run", quiet=True)
 
 
-def test_pretraining_needs_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("subjects", "reason"), [(1, "is left for"), (4, "has too few labels")])
+def test_pretraining_needs_no_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], subjects: int, reason: str
+) -> None:
     with StoreWriter(tmp_path / "store", KINECT20, class_names=[]) as writer:
-        for sequence in synthetic_sequences(sequences=8, skeleton=KINECT20, frames=(12, 20)):
-            writer.add(sequence.frames, -1, subjects=1)
+        sequences = synthetic_sequences(sequences=8, skeleton=KINECT20, frames=(12, 20))
+        for number, sequence in enumerate(sequences):
+            writer.add(sequence.frames, -1, subjects=number % subjects)
     config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=1), protocol="all")
     records = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
     assert len(records) == 1
     assert "knn" not in records[0]
-    assert "no nearest-neighbour checks during training" in capsys.readouterr().err
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "no nearest" in line)
+    assert line.startswith("no nearest-neighbour checks during training: ")
+    assert reason in line
 
 
 def test_a_few_labels_are_enough_for_checks_during_training(
