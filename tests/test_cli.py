@@ -1176,7 +1176,7 @@ def test_damaged_results_are_evaluated_anew(folder: Path, tmp_path: Path, capsys
     command = ["evaluate", "knn", "--run", str(run), "--data", f"{folder}/store"]
     wanted = run_json(capsys, command)["metrics"]
     (file,) = (run / "results").glob("*.json")
-    for text in ("", "[]", '{"command": "eval'):
+    for text in ("", "[]", '{"command": "eval', '{"metrics": {}}'):
         file.write_text(text)
         assert main(["evaluate", "all", *command[2:]]) == 0
         said = capsys.readouterr()

@@ -205,7 +205,7 @@ def _kept(
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
     result = _read(file)
-    if "metrics" not in result:
+    if not result.keys() >= {"metrics", "runs", "test_sequences"}:
         print(f"pcm3: warning: {file} is no result; evaluated anew", file=sys.stderr)
         return None
     same = result.get("data") == identify(store) and result.get("settings") == _plain(settings)
