@@ -858,6 +858,19 @@ def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert [file.name for file in out.parent.iterdir()] == ["features.npz"]
 
 
+def test_where_encoders_compute(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    run_json(capsys, evaluate("knn", folder, "--accelerator", "cpu"))
+    (result,) = (folder / "run" / "results").glob("knn_store_*.json")
+    assert json.loads(result.read_text())["device"] == "cpu"
+    out, data = tmp_path / "features.npz", str(folder / "store")
+    features = ["features", "--run", f"{folder}/run", "--data", data, "--out", str(out)]
+    for arguments in (evaluate("knn", folder), evaluate("all", folder), features):
+        error = one_error(capsys, [*arguments, "--accelerator", "abacus"])
+        assert "expected accelerator auto or cpu" in error
+        assert error.endswith("got 'abacus'")
+    assert not out.exists()
+
+
 def test_another_stream_and_no_labels(tmp_path: Path, capsys: Capture) -> None:
     source = packed(tmp_path / "packed.npz", KINECT20, labels=np.full(18, -1))
     assert main(["prepare", "packed", str(source), f"{tmp_path}/store"]) == 0

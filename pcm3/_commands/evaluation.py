@@ -69,6 +69,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
                 "one that the run was trained under."
             ),
         ] = None
+        accelerator: Annotated[
+            str, tyro.conf.arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
+        ] = "auto"
         json: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -80,7 +83,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         options = parse(
             Options, "evaluate all", arguments[1:], "pcm3 evaluate all --run run --data store"
         )
-        results = evaluate_all([options.run], Store(options.data), options.protocol)
+        store = Store(options.data)
+        results = evaluate_all([options.run], store, options.protocol, options.accelerator)
         metrics = {name: each["metrics"] for name, each in results.items()}
         finish("evaluate all", metrics, options.json)
         return
@@ -108,7 +112,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
-    result = evaluate_runs(task, runs, store, options.protocol, options.settings, weights)
+    result = evaluate_runs(
+        task, runs, store, options.protocol, options.settings, weights, options.accelerator
+    )
     for warning in seen_tests(runs, result):
         print(f"pcm3: warning: {warning}", file=sys.stderr)
     say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
@@ -128,24 +134,29 @@ def features_command(arguments: Sequence[str]) -> None:
     """Write a run's features of every sequence of a store to one .npz file."""
     import numpy as np  # noqa: PLC0415
 
+    from pcm3._device import one_device  # noqa: PLC0415
     from pcm3._files import replacing  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
     from pcm3.hub import load_encoder  # noqa: PLC0415
 
-    def options(run: Path, data: Path, out: Path, json: bool = False) -> None:
+    def options(
+        run: Path, data: Path, out: Path, accelerator: str = "auto", json: bool = False
+    ) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
 
         Args:
             run: The run folder, or a file that save_encoder wrote.
             data: The store.
             out: The .npz file to write.
+            accelerator: Where the encoder computes: cpu, cuda, mps or auto.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
-        store = Store(data)
+        store, device = Store(data), one_device(accelerator)
         pretrained = load_encoder(run)
+        pretrained.encoder.to(device)
         features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}

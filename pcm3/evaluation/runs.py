@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcm3._checks import check_not_empty
+from pcm3._device import one_device
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, split
 from pcm3.data.store import Store
@@ -31,6 +32,7 @@ def evaluate_runs(
     protocol: str | None = None,
     settings: Any = None,
     weights: Sequence[float] | None = None,
+    accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Evaluate trained encoders; of several the linear classifiers' scores are added.
 
@@ -42,19 +44,21 @@ def evaluate_runs(
         settings: Of the task, its defaults where they are not given. What is added is the
             logarithms of the probabilities with solver ``"logistic"``, the logits with ``"sgd"``.
         weights: Of several encoders' scores; equal by default.
+        accelerator: Where the encoders compute: cpu, cuda, mps or auto.
 
     Returns:
         What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
-        ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``: for each the
-        headline figure, its own ``protocol`` and the number of ``test_sequences_seen`` in
-        pretraining, without labels; None where it is not known.
+        ``device``, ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
+        for each the headline figure, its own ``protocol`` and the number of
+        ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
             without saying by which, an option has no effect on the task, a part that needs labels
-            has none, or the store does not fit.
+            has none, the store does not fit, or there is no such accelerator.
     """
     started = time.perf_counter()
+    device = one_device(accelerator)
     chosen = TASKS[task]
     settings = settings or chosen.settings()
     _check_paths(task, paths, weights)
@@ -73,6 +77,7 @@ def evaluate_runs(
     abouts: list[dict[str, Any]] = []
     for path, run, its in zip(paths, runs, own, strict=True):
         pretrained = load_encoder(path)
+        pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
         if len(paths) > 1:
             scores.append(linear_scores(pretrained, training, test, settings))
@@ -102,6 +107,7 @@ def evaluate_runs(
         "test_sequences": len(test),
         "class_names": list(test.class_names),
         "seconds": round(time.perf_counter() - started, 2),
+        "device": device.type,
         "metrics": metrics,
         "notes": notes,
         "weights": list(weights) if weights else [1 / len(paths)] * len(paths),
@@ -111,7 +117,10 @@ def evaluate_runs(
 
 
 def evaluate_all(
-    paths: Sequence[Path], store: Store, protocol: str | None = None
+    paths: Sequence[Path],
+    store: Store,
+    protocol: str | None = None,
+    accelerator: str = "auto",
 ) -> dict[str, dict[str, Any]]:
     """Evaluate an encoder on every task that the store supports, with default settings.
 
@@ -122,13 +131,15 @@ def evaluate_all(
         paths: One run folder, or one file that ``save_encoder`` wrote.
         store: The data.
         protocol: As of ``evaluate_runs``.
+        accelerator: As of ``evaluate_runs``.
 
     Returns:
         Task to result, see ``evaluate_runs``.
 
     Raises:
-        ValueError: If there are several runs, or no task is left.
+        ValueError: If there are several runs, no task is left, or there is no such accelerator.
     """
+    one_device(accelerator)  # or every task would be left out
     _check_paths("all", paths, None)
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
@@ -137,7 +148,9 @@ def evaluate_all(
         try:
             result = kept = _kept(name, paths, store, protocol, settings)
             if result is None:
-                result = evaluate_runs(name, paths, store, protocol, settings)
+                result = evaluate_runs(
+                    name, paths, store, protocol, settings, accelerator=accelerator
+                )
                 write_result(name, paths, result, settings)
         except ValueError as reason:
             print(f"{name:<12}left out: {reason}", flush=True)

@@ -14,6 +14,7 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pcm3._device import allow_tf32
 from pcm3.data.dataset import Batch
 from pcm3.training.config import TrainConfig
 
@@ -65,15 +66,6 @@ def _be_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Whether GPUs may round the factors of float32 products to 10 bits, for speed.
-
-    PyTorch by itself lets recurrent layers and convolutions do so and nothing else.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

@@ -1,0 +1,35 @@
+"""The device to compute on, and how exactly."""
+
+from __future__ import annotations
+
+import torch
+
+
+def one_device(accelerator: str = "auto") -> torch.device:
+    """The device that an accelerator's name stands for; its float32 products are not rounded.
+
+    Args:
+        accelerator: cpu, cuda, mps or another that torch knows; auto is the CPU where there is
+            no other.
+
+    Raises:
+        ValueError: If there is no such accelerator.
+    """
+    cpu, found = torch.device("cpu"), None
+    if torch.accelerator.is_available():
+        found = torch.accelerator.current_accelerator()
+    best = found or cpu
+    names = {"auto": best, "cpu": cpu, best.type: best}
+    if accelerator not in names:
+        raise ValueError(f"expected accelerator {' or '.join(names)}, got {accelerator!r}")
+    allow_tf32(False)
+    return names[accelerator]
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may round the factors of float32 products to 10 bits, for speed.
+
+    PyTorch by itself lets recurrent layers and convolutions do so and nothing else.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

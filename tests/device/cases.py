@@ -1,0 +1,265 @@
+"""What has to be the same on every device; ``python cases.py CASE``, a process for each."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from elsewhere import DEVICE, Elsewhere, register
+from lightning_fabric import Fabric
+from lightning_fabric.accelerators import CPUAccelerator
+from lightning_fabric.strategies import SingleDeviceStrategy
+
+from pcm3.cli import main as command
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.data.writer import StoreWriter
+from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.evaluation.detection import Detection
+from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.fewshot import FewShot
+from pcm3.evaluation.finetune import Finetune
+from pcm3.evaluation.knn import nearest_labels
+from pcm3.evaluation.linear import SGDProbe
+from pcm3.evaluation.prediction import Prediction
+from pcm3.evaluation.recognition import Linear
+from pcm3.evaluation.runs import evaluate_runs
+from pcm3.evaluation.semi import Semi
+from pcm3.evaluation.tasks import TASKS
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.methods import MAMP, PCM3, Method
+from pcm3.skeleton import NTU25
+from pcm3.training import devices
+from pcm3.training.config import TrainConfig
+from pcm3.training.trainer import fit
+
+FRAMES = 16
+POSITIVES = ("intra", "inter", "mask", "predict", "clip")
+SHORT = {"epochs": 1, "batch_size": 8}
+WINDOWS = {"observed": 6, "predicted": 5, "horizons": (1, 5), "hidden": 8}
+SETTINGS = {
+    "linear": [Linear(), Linear(solver="sgd", sgd=SGDProbe(epochs=2))],
+    "knn": [],
+    "finetune": [Finetune(**SHORT), Finetune(**SHORT, layer_decay=0.8, drop_path=0.5)],
+    "semi": [Semi(**SHORT, fractions=(0.5,), draws=2)],
+    "occlusion": [],
+    "robustness": [],
+    "fewshot": [FewShot(ways=2, shots=(1,), queries=3, episodes=5)],
+    "detection": [Detection(epochs=2), Detection(epochs=1, finetune=True, normalize=False)],
+    "prediction": [Prediction(**SHORT, **WINDOWS)],
+}
+"""The settings that each task is evaluated with, by default its own."""
+
+
+def encoders() -> list[Encoder]:
+    """One of each kind, small, for one person."""
+    torch.manual_seed(0)
+    return [
+        GRUEncoder(NTU25, persons=1, hidden=8, layers=1),
+        GRUEncoder(NTU25, persons=1, hidden=8, layers=2, direction="bidirectional"),
+        STGCNEncoder(NTU25, persons=1, channels=4, layers=(1, 1), out_features=8),
+        TransformerEncoder(NTU25, persons=1, frames=FRAMES, depth=2, width=16, heads=2),
+    ]
+
+
+def methods() -> list[Method]:
+    """PCM3++ of each encoder, and both kinds of MAMP."""
+    small: dict[str, Any] = {"frames": FRAMES, "queue_size": 32, "decoder_hidden": 8}
+    found: list[Method] = [PCM3(each, NTU25, positives=POSITIVES, **small) for each in encoders()]
+    found += [PCM3(encoders()[0], NTU25, prompt_position="post_norm", stream="bone", **small)]
+    for changes in ({}, {"target": "coordinates"}, {"stream": "motion", "skip_absent": True}):
+        transformer = encoders()[-1]
+        assert isinstance(transformer, TransformerEncoder)
+        found.append(MAMP(transformer, NTU25, **changes))
+    return found
+
+
+def same(found: Any, expected: Any, what: object) -> None:
+    """Require figures to be equal but for rounding, whatever they are in."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), (what, found.keys(), expected.keys())
+        for name, each in expected.items():
+            same(found[name], each, f"{what}: {name}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), what
+        for index, each in enumerate(expected):
+            same(found[index], each, f"{what}: {index}")
+    elif isinstance(expected, float):
+        assert math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-6), (what, found, expected)
+    else:
+        assert found == expected, (what, found, expected)
+
+
+def check_device() -> None:
+    """The device finds the faults that it is there for."""
+
+    def refused(use: Callable[[], Any]) -> None:
+        try:
+            use()
+        except (RuntimeError, TypeError):
+            return
+        raise AssertionError("not refused")
+
+    here = torch.randn(3, 4)
+    with Elsewhere():
+        away = here.to(DEVICE)
+        assert away.device == DEVICE
+        assert Elsewhere.waits == 0
+        assert torch.equal((away @ away.T).cpu(), here @ here.T)
+        assert Elsewhere.waits == 1
+        assert bool((away > -100).all())
+        assert Elsewhere.waits == 2
+        refused(lambda: away + here)
+        refused(lambda: torch.cat([away, here]))
+        refused(away.numpy)
+        refused(lambda: torch.rand(3, device=DEVICE, generator=torch.Generator()))
+        refused(lambda: torch.rand(3, generator=torch.Generator(DEVICE)))
+
+
+def check_steps() -> None:
+    """Losses and gradients are those of the CPU, and the host does not wait for any value."""
+    for number, model in enumerate(methods()):
+        twin = copy.deepcopy(model)
+        clips, lengths = torch.randn(4, 3, 30, 25, 1), torch.tensor([30, 12, 25, 8])
+        clips[1, ..., 0] = 0  # absent
+        for _ in range(2):
+            expected = twin(clips, lengths, torch.Generator().manual_seed(1))
+            expected.total.backward()
+        with Elsewhere():
+            model.to(DEVICE)
+            there, its = clips.to(DEVICE), lengths.to(DEVICE)
+            generator = torch.Generator(DEVICE)
+            for _ in range(2):
+                found = model(there, its, generator.manual_seed(1))
+                found.total.backward()
+            skips = isinstance(model, MAMP) and model.skip_absent  # has to know how many
+            assert Elsewhere.waits == (2 if skips else 0), (number, Elsewhere.waits)
+            for name, term in expected.terms.items():
+                torch.testing.assert_close(found.terms[name].cpu(), term)
+            pairs = zip(model.named_parameters(), twin.parameters(), strict=True)
+            for (name, parameter), its_twin in pairs:
+                assert (parameter.grad is None) == (its_twin.grad is None), (number, name)
+                if its_twin.grad is not None:
+                    assert parameter.grad is not None
+                    gradient = parameter.grad.cpu()
+                    torch.testing.assert_close(gradient, its_twin.grad, rtol=1e-3, atol=1e-5)
+
+
+def check_training() -> None:
+    """Epochs, nearest-neighbour checks in between among them, are those of the CPU."""
+    dataset = SkeletonDataset(store())
+    halves = [SkeletonDataset(dataset.store, part) for part in split(dataset.store, "xsub")]
+
+    def nearest(model: Method) -> dict[str, float]:
+        view = Pretrained(model.trained_encoder, NTU25, "joint", FRAMES)
+        known, asked = (extract_features(view, half) for half in halves)
+        nearest = nearest_labels(known.values, known.labels, asked.values)
+        return {"knn": float((nearest == asked.labels).float().mean())}
+
+    # a model that moves keeps its parameters, which the optimiser has, as on the way to a GPU
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    config = TrainConfig(
+        epochs=2, batch_size=8, accumulate=2, knn_every=1, clip_norm=1.0, accelerator="cpu"
+    )
+    for model, twin in list(zip(methods(), methods(), strict=True))[::3]:
+        expected = fit(twin, dataset, config, monitor=nearest, quiet=True)
+        with Elsewhere():
+            devices.Fabric = _fabric  # type: ignore[assignment,misc]
+            found = fit(model, dataset, config, monitor=nearest, quiet=True)
+            devices.Fabric = Fabric  # type: ignore[misc]
+            assert next(model.parameters()).device == DEVICE
+        for each in (*found, *expected):
+            each.pop("samples_per_second")
+        same(found, expected, type(model.encoder).__name__)
+
+
+def _fabric(**arguments: Any) -> Fabric:
+    """A Fabric of the device, which Lightning does not know."""
+    arguments["accelerator"] = "auto"
+    strategy = SingleDeviceStrategy(DEVICE, accelerator=_Accelerator())
+    return Fabric(**{**arguments, "strategy": strategy})
+
+
+class _Accelerator(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        assert device == DEVICE
+
+
+def check_tasks() -> None:
+    """Every task gives the figures of the CPU."""
+    trimmed, untrimmed, folder = store(), untrimmed_store(), Path(tempfile.mkdtemp())
+    assert SETTINGS.keys() == TASKS.keys()
+    for number, encoder in enumerate(encoders()):
+        file = folder / f"{number}.safetensors"
+        save_encoder(file, Pretrained(encoder, NTU25, "joint", FRAMES))
+        for task, several in SETTINGS.items():
+            data = untrimmed if task == "detection" else trimmed
+            for settings in several or [None]:
+                what = f"{task} of {type(encoder).__name__}"
+                if getattr(settings, "layer_decay", None) and number < 3:
+                    continue  # the transformer alone has it
+                arguments = (task, [file], data, "subjects:1,3", settings)
+                expected = evaluate_runs(*arguments)
+                assert expected["device"] == "cpu"
+                with Elsewhere():
+                    found = evaluate_runs(*arguments)
+                    assert found["device"] == "elsewhere"
+                    assert Elsewhere.waits > 0, what
+                same(found["metrics"], expected["metrics"], what)
+    check_features(file, trimmed)
+
+
+def check_features(file: Path, data: Store) -> None:
+    """The command computes there where it is told so."""
+    rows = []
+    for accelerator in ("cpu", "elsewhere"):
+        out = file.with_name(f"{accelerator}.npz")
+        arguments = ["features", "--run", str(file), "--data", str(data.path), "--out", str(out)]
+        with Elsewhere():
+            assert command([*arguments, "--accelerator", accelerator]) == 0
+            assert (Elsewhere.waits > 0) == (accelerator == "elsewhere")
+        rows.append(np.load(out)["features"])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-4, atol=1e-6)
+
+
+def store() -> Store:
+    """Recordings of three actions."""
+    folder = Path(tempfile.mkdtemp())
+    return generate(folder / "store", sequences=36, classes=3, subjects=4, frames=(24, 40))
+
+
+def untrimmed_store() -> Store:
+    """Recordings with several actions each."""
+    random, folder = np.random.default_rng(0), Path(tempfile.mkdtemp())
+    labels = np.repeat([-1, 0, -1, 1, -1], (10, 30, 15, 40, 5))
+    segments = np.array([[10, 40, 0], [55, 95, 1]])
+    with StoreWriter(folder / "store", NTU25, class_names=["a", "b"]) as writer:
+        for number in range(8):
+            frames = random.normal(size=(len(labels), 1, 25, 3)) + labels[:, None, None, None]
+            subject = {"subjects": 1 + number % 4}
+            writer.add(frames, name=str(number), frame_labels=labels, segments=segments, **subject)
+    return Store(folder / "store")
+
+
+CASES: dict[str, Callable[[], None]] = {
+    "device": check_device,
+    "steps": check_steps,
+    "tasks": check_tasks,
+    "training": check_training,
+}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    register()
+    CASES[sys.argv[1]]()
+    print(f"{sys.argv[1]}: holds")
