@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by shells' background jobs
 torch.set_num_threads(1)  # several processes run tests; threads of small tensors only fight
 
 GetGolden = Callable[[str], dict[str, NDArray[Any]]]
