@@ -3,7 +3,7 @@
     recognition  a random encoder, contrastive learning alone, and PCM3
     methods      PCM3, PCM3++ before and after post-distillation, MAMP, and its MAE variant
     encoders     PCM3 with the recurrent, the graph and the transformer encoder
-    streams      joints, bones and motion, and the three fused
+    streams      joints, bones and motion, untrained, trained shortly and in full; three fused
     prompts      prompts after the input normalisation, before it, and none
 
 Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, evaluate linear,
@@ -42,6 +42,8 @@ SHARE_OF_EPOCHS = {"nw_ucla": 0.4}
 # Width, rates and schedule of these two were chosen on held-out training subjects of UTD-MHAD.
 _STGCN = ["--preset", "small", "--model.encoder", "stgcn", "--model.hidden", "256"]
 _TRANSFORMER = ["--preset", "small", "--model.encoder", "transformer", "--model.hidden", "128"]
+_BONE = ["--preset", "small", "--model.stream", "bone"]
+_MOTION = ["--preset", "small", "--model.stream", "motion"]
 SUITES: dict[str, dict[str, list[str]]] = {
     "recognition": {
         "random": ["--preset", "small", "--train.epochs", "0"],
@@ -70,9 +72,15 @@ SUITES: dict[str, dict[str, list[str]]] = {
         ],
     },
     "streams": {
+        "random": ["--preset", "small", "--train.epochs", "0"],
+        "pcm3_short": ["--preset", "small", "--train.epochs", "10"],
         "pcm3": ["--preset", "small"],
-        "bone": ["--preset", "small", "--model.stream", "bone"],
-        "motion": ["--preset", "small", "--model.stream", "motion"],
+        "bone_random": [*_BONE, "--train.epochs", "0"],
+        "bone_short": [*_BONE, "--train.epochs", "10"],
+        "bone": _BONE,
+        "motion_random": [*_MOTION, "--train.epochs", "0"],
+        "motion_short": [*_MOTION, "--train.epochs", "10"],
+        "motion": _MOTION,
     },
     "prompts": {
         "pcm3": ["--preset", "small"],
@@ -81,6 +89,7 @@ SUITES: dict[str, dict[str, list[str]]] = {
     },
 }
 DISTILLED_FROM = {"pcm3pp_distilled": "pcm3pp"}
+FUSED = ("pcm3", "bone", "motion")
 FUSIONS = {
     "streams": {"fused_equally": [], "fused_0.6_0.6_0.4": ["--weights", "0.6", "0.6", "0.4"]}
 }
@@ -193,9 +202,7 @@ def measure_fusion(
     store: Path, options: argparse.Namespace, fusion: str, protocol: str, seed: int
 ) -> dict[str, Any]:
     """The linear probe of all runs of a seed together."""
-    runs = [
-        str(run_folder(store, options, method, protocol, seed)) for method in SUITES[options.suite]
-    ]
+    runs = [str(run_folder(store, options, method, protocol, seed)) for method in FUSED]
     command = ["evaluate", "linear", "--run", *runs, "--data", str(store)]
     command += [*FUSIONS[options.suite][fusion], "--json"]
     return {

@@ -21,7 +21,10 @@ def one_device(accelerator: str = "auto") -> torch.device:
     best = found or cpu
     names = {"auto": best, "cpu": cpu, best.type: best}
     if accelerator not in names:
-        raise ValueError(f"expected accelerator {' or '.join(names)}, got {accelerator!r}")
+        raise ValueError(
+            f"expected accelerator {' or '.join(names)}, got {accelerator!r}: this machine, or "
+            "this build of PyTorch, has no such one"
+        )
     allow_tf32(False)
     return names[accelerator]
 

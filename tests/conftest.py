@@ -15,7 +15,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by shells' background jobs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells and nohup may have both ignored
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # several processes run tests; threads of small tensors only fight
 
 GetGolden = Callable[[str], dict[str, NDArray[Any]]]

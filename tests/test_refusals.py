@@ -213,10 +213,19 @@ def test_machines_that_see_different_folders(
         pretrain(longer, store, tmp_path / "run", quiet=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_an_accelerator_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="accelerator 'cuda': "):
-        launch(TrainConfig(accelerator="cuda"))
+@pytest.mark.parametrize("name", ["cuda:0", "tpu", "abacus"])
+def test_an_accelerator_that_is_not_there(name: str) -> None:
+    with pytest.raises(ValueError, match=f"expected accelerator auto or .*, got {name!r}: this"):
+        launch(TrainConfig(accelerator=name))
+
+
+def test_fewer_devices_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("You requested 9 devices")
+
+    monkeypatch.setattr("pcm3.training.devices.Fabric", refuse)
+    with pytest.raises(ValueError, match="accelerator 'cpu': You requested 9 devices"):
+        launch(TrainConfig(accelerator="cpu"))
 
 
 def test_nothing_to_evaluate(

@@ -113,7 +113,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     config = Config(options.model, options.train, " ".join(options.protocol))
     stores = [Store(path) for path in options.data]
     if options.dry_run:
-        planned = plan(config, stores)
+        planned = plan(config, stores, options.out, start=options.start)
         print(config.to_json())
         settings = json.loads(config.to_json())
         finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)

@@ -68,11 +68,13 @@ class Result(NamedTuple):
 def read_results(runs: Sequence[str | Path]) -> list[Result]:
     """Read the results of run folders; files that hold something else are named and passed over.
 
+    So is a run whose scores alone are in the results of others.
+
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or one has no results.
+        ValueError: If there is no run, one is given twice, or one occurs in no result.
     """
     paths = [Path(run) for run in runs]
     if not paths:
@@ -88,15 +90,18 @@ def read_results(runs: Sequence[str | Path]) -> list[Result]:
     ]
     columns = _columns(paths, names)
     column_of = {path.name: column for path, column in zip(places, columns, strict=True)}
+    files = [sorted((path / "results").glob("*.json")) for path in paths]
+    contents = [
+        [(file, content) for file in its if (content := _read(file)) is not None] for its in files
+    ]
+    added = {about["run"] for its in contents for _, each in its for about in each["runs"][1:]}
     found, sizes = [], []
     for place, (path, name, column) in enumerate(zip(paths, names, columns, strict=True)):
-        files = sorted((path / "results").glob("*.json"))
-        own = [(file, content) for file in files if (content := _read(file)) is not None]
+        own, makes = contents[place], f"pcm3 evaluate TASK --run {path} --data STORE makes them"
+        if not own and places[place].name not in added:
+            raise ValueError(f"{path}: expected a run folder with results, got none; {makes}")
         if not own:
-            raise ValueError(
-                f"{path}: expected a run folder with results, got none; pcm3 evaluate TASK --run "
-                f"{path} --data STORE makes them"
-            )
+            print(f"pcm3: {path} has no results but in those of others; {makes}", file=sys.stderr)
         found += [_result(content, name, column, column_of, file, place) for file, content in own]
         sizes += [_size(content) for _, content in own]
     sizes_of: dict[str, set[str]] = {}

@@ -122,9 +122,21 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
-    """What tasks said of their figures, each remark once."""
-    said = (f"{each.task}: {note}" for each in results for note in each.notes)
-    return list(dict.fromkeys(said))
+    """What tasks said of their figures, each remark once; of which columns, where not of all."""
+    columns: dict[tuple[str, str], set[str]] = {}
+    said: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    for each in results:
+        columns.setdefault((each.task, each.how), set()).add(each.column)
+        notes_of = said.setdefault((each.task, each.how), {})
+        for note in each.notes:
+            notes_of.setdefault(note, {})[each.column] = None
+    found = []
+    for (task, how), notes_of in said.items():
+        for note, those in notes_of.items():
+            of = [how] if how else []
+            of += those if len(those) < len(columns[task, how]) else []
+            found.append(f"{task}{' (' + ', '.join(of) + ')' if of else ''}: {note}")
+    return found
 
 
 def for_people(rows: Sequence[Row]) -> list[Row]:

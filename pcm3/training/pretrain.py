@@ -29,7 +29,7 @@ from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first
 from pcm3.training.order import used_sequences
 from pcm3.training.run import Run, find_differences
-from pcm3.training.seen import count_seen, describe_seen
+from pcm3.training.seen import count_seen, describe_data, describe_seen
 from pcm3.training.trainer import fit
 
 
@@ -71,26 +71,34 @@ def pretrain(
     monitor = None
     if config.train.knn_every:
         monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
-    settings = json.loads(config.to_json())
-    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
+    settings = _settings(config, stores, protocols)
     if start is not None:
-        there = _load(model, Run(start), config, data)
-        before = there.get("seen")
+        before = _load(model, start, config, data, settings)
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
-            seen = count_seen(before or [], store, test) if protocol != "all" else 0
+            seen = count_seen(before, store, test) if protocol != "all" else 0
             if seen and not quiet:
                 print(
                     f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
                     f"{store.path} under protocol {protocol}, without labels",
                     file=sys.stderr,
                 )
-        settings["seen"] = None if before is None else [*before, *settings["seen"]]
-        settings["start"] = Path(start).resolve().name
     return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
 
 
-def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
+def plan(
+    config: Config,
+    stores: Store | Sequence[Store],
+    out: str | Path | None = None,
+    *,
+    start: str | Path | None = None,
+) -> dict[str, float]:
     """What ``pretrain`` would do, without doing it.
+
+    Args:
+        config: All settings.
+        stores: The data.
+        out: The run folder; with None it is not asked whether the run may be written there.
+        start: A run folder that gives the weights to start from.
 
     Returns:
         ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all of ``batch``
@@ -102,11 +110,16 @@ def plan(config: Config, stores: Store | Sequence[Store]) -> dict[str, float]:
         ValueError: As ``pretrain``.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
-    data, _, _ = _training_data(config, stores)
+    data, protocols, _ = _training_data(config, stores)
     train = config.train
     used = used_sequences(len(data), train, train.devices * train.nodes)
     batch = train.batch_size * train.accumulate * train.devices * train.nodes
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
+    settings = _settings(config, stores, protocols)
+    if start is not None:
+        _load(model, start, config, data, settings)
+    if out is not None:
+        Run(out).check(settings | {"data": describe_data(data)})
     steps = train.epochs * used // batch
     about = estimate(model, train)
     return {
@@ -156,8 +169,22 @@ _ARCHITECTURE = (
 """Settings that weights go with. Frames do with a transformer alone."""
 
 
-def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:
-    """Take the weights of a run over; its settings."""
+def _settings(config: Config, stores: Sequence[Store], protocols: Sequence[str]) -> dict[str, Any]:
+    """What ``config.json`` says of a run that starts from nothing."""
+    settings: dict[str, Any] = json.loads(config.to_json())
+    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
+    return settings
+
+
+def _load(
+    model: Method,
+    start: str | Path,
+    config: Config,
+    data: HybridDataset,
+    settings: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Take the weights of a run over, and note it in the settings; what it has seen."""
+    run = Run(start)
     there, here = run.settings(), json.loads(config.to_json())
     state = run.load_checkpoint()
     if state is None:
@@ -170,7 +197,10 @@ def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[
         if differences:
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
     model.load_state_dict(state["model"])
-    return there
+    before: list[dict[str, Any]] | None = there.get("seen")
+    settings["seen"] = None if before is None else [*before, *settings["seen"]]
+    settings["start"] = Path(start).resolve().name
+    return before or []
 
 
 def _data_differences(there: dict[str, Any], data: HybridDataset) -> list[str]:

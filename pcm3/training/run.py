@@ -78,32 +78,43 @@ class Run:
             ValueError: If the folder holds a run with other settings, or is no run folder, or
                 another process trains into it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"expected a run folder, got the file {self.path}")
-        if (self.path / "meta.json").exists():
-            raise ValueError(f"expected a run folder, got the store {self.path}")
+        self._check_folder()
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path, f"training into {self.path}"):
-            self._claim(settings)
+            self.check(settings)
+            if not self._is_trained():
+                self.write_text(self.config, json.dumps(settings, indent=2) + "\n")
             for leftover in self.path.glob(".*.tmp"):  # of a process that was killed
                 leftover.unlink()
             yield
 
-    def _claim(self, settings: dict[str, Any]) -> None:
-        text = json.dumps(settings, indent=2) + "\n"
-        trained = any(
-            each.exists() for each in (self.checkpoint, previous(self.checkpoint), self.encoder)
-        )
-        if not (trained and self.config.exists()):
-            self.write_text(self.config, text)
+    def check(self, settings: dict[str, Any]) -> None:
+        """Require that training with these settings may begin here, or go on.
+
+        Raises:
+            ValueError: If the folder holds a run with other settings, or is no run folder.
+        """
+        self._check_folder()
+        if not self._is_trained():
             return
-        there, here = (_comparable(each) for each in (self.settings(), json.loads(text)))
+        plain = json.loads(json.dumps(settings))
+        there, here = (_comparable(each) for each in (self.settings(), plain))
         differences = find_differences(there, here)
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
                 "give the same, or another folder"
             )
+
+    def _check_folder(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"expected a run folder, got the file {self.path}")
+        if (self.path / "meta.json").exists():
+            raise ValueError(f"expected a run folder, got the store {self.path}")
+
+    def _is_trained(self) -> bool:
+        weights = (self.checkpoint, previous(self.checkpoint), self.encoder)
+        return self.config.exists() and any(each.exists() for each in weights)
 
     def write_text(self, file: Path, text: str) -> None:
         """Write a file whole or not at all."""

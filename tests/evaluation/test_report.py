@@ -30,7 +30,7 @@ from pcm3.evaluation.report import make_page, write_report
 from pcm3.evaluation.report_legend import LEGEND, explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
 from pcm3.evaluation.report_results import Result, read_results
-from pcm3.evaluation.report_table import for_people, markdown, tabulate
+from pcm3.evaluation.report_table import for_people, markdown, remarks, tabulate
 from pcm3.evaluation.runs import evaluate_runs, write_result
 from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
@@ -807,6 +807,34 @@ def test_what_tasks_say_is_said_once(tmp_path: Path) -> None:
     for note in said:
         assert page.text.count(f"linear: {note}") == 1
         assert markdown(results).count(f"linear: {escape(note)}") == 1
+
+
+def test_what_tasks_say_names_its_runs_where_others_say_nothing(tmp_path: Path) -> None:
+    def saying(*notes: str, k: int = 5) -> dict[str, Any]:
+        content = result("knn", {"top1": 0.5}, "run", notes=list(notes))
+        return content | {"settings": {"k": k}}
+
+    paths = [
+        write_run(tmp_path / "pcm3", saying("few", "odd"), saying("worse", k=9)),
+        write_run(tmp_path / "mamp", saying("few"), saying(k=9)),
+        write_run(tmp_path / "mae", saying("few", "odd")),
+    ]
+    said = ["knn: few", "knn (pcm3, mae): odd", "knn (k 9, pcm3): worse"]
+    assert remarks(read_results(paths)) == said
+
+
+def test_a_run_whose_scores_alone_are_in_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fused = result("linear", {"top1": 0.5}, "joint")
+    fused["runs"] = [*fused["runs"], {**fused["runs"][0], "run": "bone"}]
+    joint = write_run(tmp_path / "joint", fused)
+    bone = write_run(tmp_path / "bone")
+    (found,) = read_results([joint, bone])
+    assert found.fused == ("bone",)
+    assert f"{bone} has no results but in those of others" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"other: expected a run folder with results, got none"):
+        read_results([joint, bone, write_run(tmp_path / "other")])
 
 
 # --- hostile results ------------------------------------------------------------------------------
