@@ -5,6 +5,8 @@ ready in seconds. With your own labelled store, a run trained on it, and a recor
 estimator gives it, an array (T, V, C) or (T, M, V, C) in the place of a camera:
 
     python examples/live.py STORE RUN RECORDING.npy
+
+A recording that the store holds under that file name is left out of the comparison.
 """
 
 from __future__ import annotations
@@ -53,13 +55,22 @@ def main() -> float:
 
 def own(store: str, run: str, recording: str) -> list[int]:
     """Follow a recording with a trained encoder; return the label of each frame."""
-    opened, pretrained = Store(store), load_encoder(run)
+    file = Path(recording)
+    try:
+        opened, pretrained = Store(store), load_encoder(run)
+        file.stat()
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"live.py: {error}") from None
+    if not isinstance(pretrained.encoder, GRUEncoder):
+        raise SystemExit(
+            "expected a run with a GRU encoder, which can see frames one by one, got a "
+            f"{type(pretrained.encoder).__name__}"
+        )
     if pretrained.stream != "joint" or pretrained.normalization not in ("center", "none"):
         raise SystemExit(
             "expected a run on joints that are normalised frame by frame (center or none), got "
             f"{pretrained.stream}, {pretrained.normalization}"
         )
-    file = Path(recording)
     others = np.array([Path(name).name != file.name for name in opened.names])
     if not others.all():
         print(f"{file.name} is in the store: it is compared with all others")

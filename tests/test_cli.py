@@ -125,6 +125,19 @@ def test_prepare_reports_what_it_kept(tmp_path: Path, capsys: Capture) -> None:
     assert np.abs(centers).max() < 1e-6
 
 
+@pytest.mark.parametrize("source", ["missing", "./pykl", "missing.npz"])
+def test_prepare_of_what_is_not_there(
+    source: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"{Path(source)}: no such file or folder" in one_error(
+        capsys, ["prepare", source, "out"]
+    )
+    with pytest.raises(SystemExit):
+        main(["prepare", "pykl", "missing", "out"])  # rather a format that is spelt wrongly
+    assert "pyskl" in capsys.readouterr().err
+
+
 def test_prepare_finds_the_format(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     source = str(folder / "packed.npz")
     for name, arguments in (("a", []), ("b", ["auto"]), ("c", ["packed"])):
@@ -704,7 +717,7 @@ def test_what_the_start_has_seen_is_not_forgotten(
 def test_options_without_effect(folder: Path, capsys: Capture) -> None:
     for more, what in (
         (["--weights", "1"], "weights are of several runs"),
-        (["--sgd.epochs", "5"], "the schedule is of solver sgd"),
+        (["--sgd.epochs", "5"], "sgd is of solver sgd, and has no effect on logistic"),
     ):
         assert what in one_error(capsys, evaluate("linear", folder, *more))
     for task, more, what in (
@@ -1465,6 +1478,17 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
     assert not (tmp_path / "run").exists()
     one_error(capsys, [*command, "--protocol", "xnone"])  # and no settings
+    for more, said in (  # what the run itself would refuse
+        (["--from", f"{tmp_path}/none"], "expected a run folder with a config.json"),
+        (["--from", f"{folder}/run", "--model.hidden", "4"], "is of another model: model.hidden"),
+        (["--out", f"{folder}/run", "--train.lr", "9"], "holds a run with other settings"),
+        (["--out", f"{folder}/store"], "expected a run folder, got the store"),
+    ):
+        assert said in one_error(capsys, [*command, *more])
+    assert main([*command, "--from", f"{folder}/run"]) == 0
+    assert (
+        main([*pretrain(folder / "store", folder / "run", "--train.epochs", "2"), "--dry-run"]) == 0
+    )
     assert main(command[:-1]) == 0
     checkpoint = Run(tmp_path / "run").load_checkpoint()
     assert checkpoint is not None

@@ -17,7 +17,7 @@ from pcm3 import NTU25
 from pcm3.data import generate, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.ema import MomentumTwin
-from pcm3.encoders import GRUEncoder
+from pcm3.encoders import GRUEncoder, STGCNEncoder
 from pcm3.hub import Pretrained, save_encoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -75,6 +75,15 @@ def test_live_with_recordings_of_ones_own(
     save_encoder(tmp_path / "motion", Pretrained(encoder, NTU25, "motion", 64, "center"))
     with pytest.raises(SystemExit, match=r"run on joints .*, got motion, center"):
         live.own(str(store.path), str(tmp_path / "motion"), str(tmp_path / "one.npy"))
+    graph = STGCNEncoder(NTU25, persons=1, channels=4, layers=(1,), out_features=8)
+    save_encoder(tmp_path / "graph", Pretrained(graph, NTU25, "joint", 64, "center"))
+    for run, recording, said in (
+        ("graph", "one.npy", "with a GRU encoder, .*, got a STGCNEncoder"),
+        ("none", "one.npy", "live.py: .*none"),
+        ("joint", "none.npy", "live.py: .*none.npy"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            live.own(str(store.path), str(tmp_path / run), str(tmp_path / recording))
 
 
 def run_script(name: str, *options: str) -> str:

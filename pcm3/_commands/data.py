@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -49,9 +50,12 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.training.progress import ProgressReport  # noqa: PLC0415
 
+    formats = ", ".join(get_args(Format))
+    about = f"What the files are: {formats}; auto, or nothing, has it found out."
+
     def options(
         format: Annotated[
-            Format | Literal["auto"], Positional, arg(help_behavior_hint="(may be left out)")
+            Format | Literal["auto"], Positional, arg(metavar="[FORMAT]", help=about)
         ],
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
@@ -69,7 +73,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         """Read recordings and write a store; the same command again continues a stopped one.
 
         Args:
-            format: What the files are; otherwise it is found out.
+            format: What the files are.
             source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
             normalization: center subtracts the first person's centre joint frame by frame; isc
@@ -117,7 +121,8 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     is_path = Path(first).name != first or Path(first).exists()
-    if first and first not in get_args(Format) and is_path:
+    is_path |= not get_close_matches(first, formats.split(", "))
+    if first and first not in (*get_args(Format), "auto") and is_path:
         arguments = ["auto", *arguments]
     parse(
         options,

@@ -133,7 +133,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pretrain",
         last,
         options.json,
-        f"{options.out}: {options.train.epochs} epochs trained" + kept,
+        f"{options.out}: {_epochs(options.train.epochs)} trained" + kept,
         run=str(options.out),
     )
 
@@ -201,6 +201,10 @@ def _describe_plan(planned: dict[str, float]) -> str:
         f"about {_duration(planned['seconds'])} here, if nothing else runs, and "
         f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data"
     )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _duration(seconds: float) -> str:

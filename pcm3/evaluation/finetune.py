@@ -57,7 +57,7 @@ class FinetuneRecipe:
     weight_decay: float | None = None
     """Of everything but vectors: biases and weights of normalisations."""
     warmup_epochs: float | None = None
-    """Epochs over which the rate rises linearly from 0."""
+    """Epochs over which the rate rises linearly from 0; of mamp a twentieth of all."""
     label_smoothing: float | None = None
     """Share of the target that all classes get, in [0, 1)."""
     rotation: float | None = None
@@ -367,6 +367,9 @@ def resolve(settings: FinetuneRecipe, encoder: Encoder) -> tuple[str, Defaults]:
         recipe = recipe._replace(lr=0.1)
     if settings.scratch:
         recipe = recipe._replace(layer_decay=1.0)
+    if settings.epochs is not None:  # the schedule keeps its shape
+        warmup = recipe.warmup_epochs * settings.epochs / recipe.epochs
+        recipe = recipe._replace(warmup_epochs=warmup)
     return name, recipe._replace(**given)
 
 

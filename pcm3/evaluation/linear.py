@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from pcm3._checks import check_positive, check_seed
+from pcm3._checks import check_at_least, check_positive, check_seed
 from pcm3.evaluation.features import Features
-from pcm3.heads import Classifier
+from pcm3.heads import Classifier, ProbeHead
+from pcm3.training.optimization import set_rate
 from pcm3.training.progress import track
 
 
@@ -52,6 +54,54 @@ class SGDProbe:
         shares = (self.epochs * 5 // 8, self.epochs * 7 // 8)
         return list(shares if self.drops is None else self.drops)
 
+    def rate(self, epoch: float) -> float:
+        """The learning rate at a fractional epoch."""
+        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.milestones)
+
+    def head(self, width: int, classes: int) -> Classifier:
+        """A linear classifier of features of this width."""
+        return Classifier(width, classes)
+
+
+@dataclass(frozen=True)
+class MAMPProbe:
+    """MAMP's recipe: features normalised over each batch, a rate that falls to 0 by a cosine.
+
+    Training clips are also turned by up to 0.3 radians about each axis. One sequence that is left
+    over at the end of an epoch is left out.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Sequences a step, at least 2.
+        lr: SGD learning rate, momentum 0.9, no weight decay.
+        seed: Of weights, data order and clips.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Source:
+        The linear evaluation of MAMP (Mao et al., ICCV 2023), of the last epoch, not the best.
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    lr: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive("epochs", self.epochs)
+        check_at_least("batch_size", self.batch_size, 2)
+        check_positive("lr", self.lr)
+        check_seed(self.seed)
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate at a fractional epoch."""
+        return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+    def head(self, width: int, classes: int) -> ProbeHead:
+        """A normalisation and a linear classifier of features of this width."""
+        return ProbeHead(width, classes)
+
 
 def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
     """Require that a learning rate falls, where it does, before the last epoch ends.
@@ -65,7 +115,10 @@ def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
 
 
 def sgd_probe(
-    draw_training: Callable[[], Features], test: Tensor, classes: int, recipe: SGDProbe
+    draw_training: Callable[[], Features],
+    test: Tensor,
+    classes: int,
+    recipe: SGDProbe | MAMPProbe,
 ) -> Tensor:
     """Train a linear classifier by SGD and return its scores of the last epoch.
 
@@ -74,10 +127,13 @@ def sgd_probe(
             the crops are drawn anew.
         test: Test features ``(N, D)``.
         classes: Number of classes.
-        recipe: The schedule.
+        recipe: Classifier and schedule.
 
     Returns:
         Scores ``(N, classes)``, the logits.
+
+    Raises:
+        ValueError: If there are too few training features for the recipe.
     """
     classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
     with torch.no_grad():
@@ -86,23 +142,28 @@ def sgd_probe(
 
 
 def train_classifier(
-    draw_training: Callable[[], Features], width: int, classes: int, recipe: SGDProbe
-) -> Classifier:
-    """The linear classifier of ``sgd_probe``, for features of this width."""
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: SGDProbe | MAMPProbe
+) -> Classifier | ProbeHead:
+    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode."""
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
-    classifier = Classifier(width, classes)
+    classifier = recipe.head(width, classes)
+    least = 2 if isinstance(classifier, ProbeHead) else 1  # one alone has no statistics
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.milestones)
-    for _ in track(recipe.epochs, "linear"):
+    for epoch in track(recipe.epochs, "linear"):
         values, labels = draw_training()
-        for rows in torch.randperm(len(values), generator=generator).split(recipe.batch_size):
+        if len(values) < least:
+            raise ValueError(f"expected at least {least} training sequences, got {len(values)}")
+        batches = torch.randperm(len(values), generator=generator).split(recipe.batch_size)
+        for step, rows in enumerate(batches):
+            if len(rows) < least:
+                continue
+            set_rate(optimizer, recipe.rate(epoch + step / len(batches)))
             loss = F.cross_entropy(classifier(values[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        schedule.step()
-    return classifier
+    return classifier.eval()
 
 
 def logistic_probe(

@@ -26,7 +26,7 @@ from pcm3.evaluation.altered import (
     with_noise,
 )
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.linear import SGDProbe
+from pcm3.evaluation.linear import MAMPProbe, SGDProbe
 from pcm3.evaluation.recognition import (
     Linear,
     Solver,
@@ -49,11 +49,11 @@ class Occlusion:
     train: Literal["clean", "occluded", "both"] = "both"
     """Recordings that the classifier is trained on."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or the reference recipe."""
+    """Logistic regression on cached features, or a published recipe."""
     masks: Path | None = None
     """Folder to keep the masks in: those there are used, others are written."""
     seed: int = 0
-    """Of the masks and of the reference recipe."""
+    """Of the masks and of a published recipe."""
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
@@ -125,7 +125,7 @@ class Robustness:
     persons: Persons = "first"
     """Whose body parts are hidden."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or the reference recipe."""
+    """Logistic regression on cached features, or a published recipe."""
     seed: int = 0
     """Of masks, noise and the reference recipe."""
 
@@ -204,8 +204,11 @@ def evaluate_robustness(
 
 
 def _linear(settings: Occlusion | Robustness) -> Linear:
-    seeded = SGDProbe(seed=settings.seed) if settings.solver == "sgd" else SGDProbe()
-    return Linear(settings.solver, sgd=seeded)
+    if settings.solver == "sgd":
+        return Linear("sgd", sgd=SGDProbe(seed=settings.seed))
+    if settings.solver == "mamp":
+        return Linear("mamp", mamp=MAMPProbe(seed=settings.seed))
+    return Linear(settings.solver)
 
 
 def _judge(

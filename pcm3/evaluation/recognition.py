@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -16,9 +17,9 @@ from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.embedding import embedding_map
-from pcm3.evaluation.features import extract_features, extract_random_crops
+from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.knn import rank, vote
-from pcm3.evaluation.linear import SGDProbe, fit_logistic, train_classifier
+from pcm3.evaluation.linear import MAMPProbe, SGDProbe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
     class_means,
@@ -27,7 +28,7 @@ from pcm3.evaluation.metrics import (
 )
 from pcm3.hub import Pretrained
 
-Solver = Literal["logistic", "sgd"]
+Solver = Literal["logistic", "sgd", "mamp"]
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,28 @@ class Linear:
     """How the linear classifier is fitted."""
 
     solver: Solver = "logistic"
-    """Logistic regression on cached features of the centre crop, in seconds; or the reference
-    recipe, SGD on new random crops every epoch."""
+    """Logistic regression on the centre crop; SGD on random crops, as PCM3 does; or as MAMP does."""
     regularization: float = 1.0
     """Of logistic: the inverse strength of its L2 penalty."""
     sgd: SGDProbe = field(default_factory=SGDProbe)
-    """Schedule of the reference recipe."""
+    """Schedule of solver sgd."""
+    mamp: MAMPProbe = field(default_factory=MAMPProbe)
+    """Schedule of solver mamp."""
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
             raise ValueError(f"expected a solver among {get_args(Solver)}, got {self.solver!r}")
         if not self.regularization > 0:
             raise ValueError(f"expected regularization > 0, got {self.regularization}")
-        if self.solver != "sgd" and self.sgd != SGDProbe():
-            raise ValueError("the schedule is of solver sgd, and has no effect on logistic")
-        if self.solver != "logistic" and self.regularization != 1:
-            raise ValueError("regularization is of solver logistic, and has no effect on sgd")
+        for name, solver, default in (
+            ("sgd", "sgd", SGDProbe()),
+            ("mamp", "mamp", MAMPProbe()),
+            ("regularization", "logistic", 1),
+        ):
+            if self.solver != solver and getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} is of solver {solver}, and has no effect on {self.solver}"
+                )
 
 
 def evaluate_linear(
@@ -98,11 +105,14 @@ def fit_probe(
     if settings.solver == "logistic":
         features = extract_features(pretrained, training)
         return fit_logistic(features, classes, settings.regularization)
-    generator = torch.Generator().manual_seed(settings.sgd.seed)
-    width = pretrained.encoder.out_features
-    classifier = train_classifier(
-        lambda: extract_random_crops(pretrained, training, generator), width, classes, settings.sgd
-    )
+    recipe = settings.sgd if settings.solver == "sgd" else settings.mamp
+    degrees = 0.0 if settings.solver == "sgd" else math.degrees(0.3)
+    generator = torch.Generator().manual_seed(recipe.seed)
+
+    def draw() -> Features:
+        return extract_random_crops(pretrained, training, generator, degrees=degrees)
+
+    classifier = train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
     return classifier.requires_grad_(False)
 
 

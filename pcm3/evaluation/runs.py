@@ -42,7 +42,7 @@ def evaluate_runs(
         store: The data; sequences without a label are left out where the task needs labels.
         protocol: Training and test part; by default the one that the runs were trained under.
         settings: Of the task, its defaults where they are not given. What is added is the
-            logarithms of the probabilities with solver ``"logistic"``, the logits with ``"sgd"``.
+            logarithms of the probabilities with solver ``"logistic"``, else the logits.
         weights: Of several encoders' scores; equal by default.
         accelerator: Where the encoders compute: cpu, cuda, mps or auto.
 

@@ -204,13 +204,25 @@ def test_mamp_recipe(parts: Parts, monkeypatch: pytest.MonkeyPatch, scratch: boo
         assert weight_decay == (0.05 if parameter.ndim > 1 else 0)
     for step, rates in enumerate(optimizer.rates):
         epoch = step / 2
-        if epoch < 5:
-            expected = 3e-4 * epoch / 5
+        if epoch < 1:  # as 5 of 100
+            expected = 3e-4 * epoch
         else:
-            expected = 1e-5 + (3e-4 - 1e-5) * 0.5 * (1 + math.cos(math.pi * (epoch - 5) / 15))
+            expected = 1e-5 + (3e-4 - 1e-5) * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / 19))
         for rate, group in zip(rates, optimizer.param_groups, strict=True):
             assert rate == pytest.approx(expected * group["initial_lr"] / 3e-4)
     assert step == 39
+
+
+def test_other_numbers_of_epochs_keep_the_shape_of_the_schedule() -> None:
+    for recipe, warmup in (
+        (Finetune(), 5),
+        (Finetune(epochs=2), 0.1),
+        (Finetune(epochs=400), 20),
+        (Finetune(epochs=2, warmup_epochs=1.5), 1.5),
+        (Finetune(warmup_epochs=7), 7),
+    ):
+        assert describe(recipe, transformer())["warmup_epochs"] == pytest.approx(warmup)
+        assert describe(replace(recipe, warmup_epochs=None), gru())["warmup_epochs"] == 0
 
 
 def test_the_recipe_is_told_and_narrow_features_want_a_higher_rate(parts: Parts) -> None:
@@ -307,7 +319,7 @@ def test_crops_keep_half_to_all_of_the_frames(tmp_path: Path, pretrained: Pretra
 def test_learns_repeats_and_leaves_the_encoder_alone(make: Any, parts: Parts) -> None:
     pretrained = Pretrained(make(), NTU25, "joint", 8)
     before = {name: value.clone() for name, value in pretrained.encoder.state_dict().items()}
-    recipe = Finetune(epochs=25, batch_size=8, lr=0.003 if make is transformer else 0.05)
+    recipe = Finetune(epochs=25, batch_size=8, lr=0.001 if make is transformer else 0.05)
     found = evaluate_finetune(pretrained, *parts, recipe)
     assert found["top1"] > 0.6
     losses = found["details"]["training_loss"]

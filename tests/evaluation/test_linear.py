@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,11 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
-from pcm3.evaluation.linear import SGDProbe, logistic_probe, sgd_probe
+from pcm3.evaluation.linear import MAMPProbe, SGDProbe, logistic_probe, sgd_probe
 from pcm3.evaluation.metrics import accuracy, confusion_matrix
 from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
 from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
-from pcm3.heads import Classifier
+from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -132,6 +133,49 @@ def test_sgd_probe_follows_its_schedule() -> None:
     assert accuracy(scores.argmax(1), expected) > 0.999
 
 
+def test_mamp_probe_follows_its_schedule() -> None:
+    """Two batches an epoch and one sequence left over, all written down."""
+    training = features(1)
+    training = Features(training.values[:81], training.labels[:81])
+    test = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
+    recipe = MAMPProbe(epochs=3, batch_size=40, lr=0.7, seed=4)
+    order = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    linear = ProbeHead(8, 4)[1]
+    assert float(linear.weight.abs().max()) < 0.05
+    weights = [linear.weight.detach().clone(), linear.bias.detach().clone()]
+    speed = [torch.zeros(4, 8), torch.zeros(4)]
+    mean, var = torch.zeros(8), torch.ones(8)
+    for epoch in range(3):
+        rows = torch.randperm(81, generator=order)
+        for step in range(2):
+            batch = training.values[rows[40 * step : 40 * step + 40]]
+            labels = training.labels[rows[40 * step : 40 * step + 40]]
+            mean = 0.9 * mean + 0.1 * batch.mean(0)
+            var = 0.9 * var + 0.1 * batch.var(0)
+            normal = (batch - batch.mean(0)) / (batch.var(0, unbiased=False) + 1e-6).sqrt()
+            for each in weights:
+                each.requires_grad_()
+            scores = normal @ weights[0].T + weights[1]
+            loss = -scores.log_softmax(1)[torch.arange(40), labels].mean()
+            gradients = torch.autograd.grad(loss, weights)
+            rate = 0.7 * (1 + math.cos(math.pi * (epoch + step / 3) / 3)) / 2
+            for at, gradient in enumerate(gradients):
+                speed[at] = 0.9 * speed[at] + gradient
+                weights[at] = weights[at].detach() - rate * speed[at]
+    expected = (test - mean) / (var + 1e-6).sqrt() @ weights[0].T + weights[1]
+    scores = sgd_probe(lambda: training, test, 4, recipe)
+    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mamp_probe_needs_statistics() -> None:
+    one = Features(torch.zeros(1, 8), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(ValueError, match="expected at least 2 training sequences, got 1"):
+        sgd_probe(lambda: one, one.values, 2, MAMPProbe(epochs=1))
+    with pytest.raises(ValueError, match="batch_size >= 2, got 1"):
+        MAMPProbe(batch_size=1)
+
+
 # --- on a store -----------------------------------------------------------------------------------
 
 
@@ -170,11 +214,16 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
     assert metrics["details"]["confusion"] == confusion_matrix(predicted, test.labels, 3)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Linear("sgd", sgd=replace(RECIPE, batch_size=8, lr=1.0)),
+        Linear("mamp", mamp=MAMPProbe(epochs=8, batch_size=8, lr=0.5)),
+    ],
+)
 def test_sgd_evaluation_repeats_and_beats_chance(
-    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset], settings: Linear
 ) -> None:
-    recipe = replace(RECIPE, batch_size=8, lr=1.0)
-    settings = Linear("sgd", sgd=recipe)
     first = evaluate_linear(pretrained, *parts, settings)
     assert first == evaluate_linear(pretrained, *parts, settings)
     assert first["top1"] > 0.5
@@ -210,7 +259,22 @@ def test_random_crops_keep_half_to_all_of_the_frames(
     assert not (first == second).all(dim=1).any()
 
 
-@pytest.mark.parametrize("solver", ["logistic", "sgd"])
+def test_mamp_probe_also_turns_bodies(
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
+) -> None:
+    seen: list[Tensor] = []
+    handle = pretrained.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    evaluate_linear(pretrained, *parts, Linear("sgd", sgd=SGDProbe(epochs=1)))
+    evaluate_linear(pretrained, *parts, Linear("mamp", mamp=MAMPProbe(epochs=1)))
+    handle.remove()
+    plain, test, turned, again = seen
+    assert torch.equal(test, again)
+    torch.testing.assert_close(turned.norm(dim=1), plain.norm(dim=1))  # about the origin
+    apart = (turned * plain).sum(dim=(1, 2, 3, 4)) / plain.square().sum(dim=(1, 2, 3, 4))
+    assert 0.8 < float(apart.min()) < 0.99  # cosines of up to 0.3 radians thrice
+
+
+@pytest.mark.parametrize("solver", ["logistic", "sgd", "mamp"])
 def test_sequences_without_a_label_cannot_be_evaluated(
     store: Store, pretrained: Pretrained, solver: str
 ) -> None:
@@ -228,6 +292,8 @@ def test_sequences_without_a_label_cannot_be_evaluated(
         ({"regularization": 0.0}, "expected regularization > 0, got 0.0"),
         ({"sgd": RECIPE}, "no effect on logistic"),
         ({"solver": "sgd", "regularization": 2.0}, "no effect on sgd"),
+        ({"solver": "mamp", "sgd": RECIPE}, "sgd is of solver sgd, and has no effect on mamp"),
+        ({"mamp": MAMPProbe(epochs=3)}, "mamp is of solver mamp, and has no effect on logistic"),
     ],
 )
 def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message: str) -> None:
