@@ -36,7 +36,7 @@ class Linear:
     """How the linear classifier is fitted."""
 
     solver: Solver = "logistic"
-    """Logistic regression on the centre crop; SGD on random crops, as PCM3 does; or as MAMP does."""
+    """Logistic regression on centre crops; SGD on random crops, as PCM3 does; or as MAMP does."""
     regularization: float = 1.0
     """Of logistic: the inverse strength of its L2 penalty."""
     sgd: SGDProbe = field(default_factory=SGDProbe)
