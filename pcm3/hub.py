@@ -134,7 +134,9 @@ def load_encoder(path: str | Path) -> Pretrained:
             header = archive.metadata() or {}
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise SkeletonFormatError(f"{file}: not a safetensors file ({error})") from None
+        other = file.suffix != ".safetensors"
+        hint = "; published checkpoints are for load_official, then save_encoder" if other else ""
+        raise SkeletonFormatError(f"{file}: not a safetensors file ({error}){hint}") from None
     kind = _ENCODERS.get(header.get("encoder", ""))
     if kind is None:
         raise SkeletonFormatError(

@@ -99,6 +99,9 @@ def test_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: not a safetensors file"):
         load_encoder(file)
+    published = file.rename(tmp_path / "epoch.pth.tar")
+    with pytest.raises(SkeletonFormatError, match="published checkpoints are for load_official"):
+        load_encoder(published)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
