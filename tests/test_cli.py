@@ -133,6 +133,8 @@ def test_prepare_of_what_is_not_there(
     assert f"{Path(source)}: no such file or folder" in one_error(
         capsys, ["prepare", source, "out"]
     )
+    options = ["--normalization", "isc", "--workers", "1", "packed", source, "out"]
+    assert f"{Path(source)}: no such file or folder" in one_error(capsys, ["prepare", *options])
     with pytest.raises(SystemExit):
         main(["prepare", "pykl", "missing", "out"])  # rather a format that is spelt wrongly
     assert "pyskl" in capsys.readouterr().err

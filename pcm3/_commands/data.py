@@ -50,8 +50,8 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.training.progress import ProgressReport  # noqa: PLC0415
 
-    formats = ", ".join(get_args(Format))
-    about = f"What the files are: {formats}; auto, or nothing, has it found out."
+    formats = get_args(Format)
+    about = f"What the files are: {', '.join(formats)}; auto, or nothing, has it found out."
 
     def options(
         format: Annotated[
@@ -121,8 +121,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     is_path = Path(first).name != first or Path(first).exists()
-    is_path |= not get_close_matches(first, formats.split(", "))
-    if first and first not in (*get_args(Format), "auto") and is_path:
+    if first and first == arguments[0]:  # else it may be an option's value
+        is_path |= not get_close_matches(first, formats)
+    if first and first not in (*formats, "auto") and is_path:
         arguments = ["auto", *arguments]
     parse(
         options,
