@@ -55,12 +55,16 @@ def main() -> float:
 
 def own(store: str, run: str, recording: str) -> list[int]:
     """Follow a recording with a trained encoder; return the label of each frame."""
-    file = Path(recording)
     try:
-        opened, pretrained = Store(store), load_encoder(run)
-        file.stat()
+        return follow(*opened(store, run, Path(recording)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"live.py: {error}") from None
+
+
+def opened(folder: str, run: str, file: Path) -> tuple[Path, Pretrained, SkeletonDataset]:
+    """The recording, the encoder, and the sequences to compare with, if they fit together."""
+    store, pretrained = Store(folder), load_encoder(run)
+    file.stat()
     if not isinstance(pretrained.encoder, GRUEncoder):
         raise SystemExit(
             "expected a run with a GRU encoder, which can see frames one by one, got a "
@@ -71,11 +75,11 @@ def own(store: str, run: str, recording: str) -> list[int]:
             "expected a run on joints that are normalised frame by frame (center or none), got "
             f"{pretrained.stream}, {pretrained.normalization}"
         )
-    others = np.array([Path(name).name != file.name for name in opened.names])
+    others = np.array([Path(name).name != file.name for name in store.names])
     if not others.all():
         print(f"{file.name} is in the store: it is compared with all others")
-    known = dataset_for(pretrained, opened, np.flatnonzero((opened.labels >= 0) & others))
-    return follow(file, pretrained, known)
+    indices = np.flatnonzero((store.labels >= 0) & others)
+    return file, pretrained, dataset_for(pretrained, store, indices)
 
 
 def follow(

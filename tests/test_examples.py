@@ -75,12 +75,14 @@ def test_live_with_recordings_of_ones_own(
     save_encoder(tmp_path / "motion", Pretrained(encoder, NTU25, "motion", 64, "center"))
     with pytest.raises(SystemExit, match=r"run on joints .*, got motion, center"):
         live.own(str(store.path), str(tmp_path / "motion"), str(tmp_path / "one.npy"))
+    np.save(tmp_path / "flat.npy", np.zeros((5, 3)))
     graph = STGCNEncoder(NTU25, persons=1, channels=4, layers=(1,), out_features=8)
     save_encoder(tmp_path / "graph", Pretrained(graph, NTU25, "joint", 64, "center"))
     for run, recording, said in (
         ("graph", "one.npy", "with a GRU encoder, .*, got a STGCNEncoder"),
         ("none", "one.npy", "live.py: .*none"),
         ("joint", "none.npy", "live.py: .*none.npy"),
+        ("joint", "flat.npy", r"live.py: expected frames \(T, B, V=25, C\)"),
     ):
         with pytest.raises(SystemExit, match=said):
             live.own(str(store.path), str(tmp_path / run), str(tmp_path / recording))
