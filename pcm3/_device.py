@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 
-def one_device(accelerator: str = "auto") -> torch.device:
-    """The device that an accelerator's name stands for; its float32 products are not rounded.
+def find_device(accelerator: str = "auto") -> torch.device:
+    """The device that an accelerator's name stands for.
 
     Args:
         accelerator: cpu, cuda, mps or another that torch knows; auto is the CPU where there is
@@ -25,7 +25,6 @@ def one_device(accelerator: str = "auto") -> torch.device:
             f"expected accelerator {' or '.join(names)}, got {accelerator!r}: this machine, or "
             "this build of PyTorch, has no such one"
         )
-    allow_tf32(False)
     return names[accelerator]
 
 

@@ -134,7 +134,7 @@ def features_command(arguments: Sequence[str]) -> None:
     """Write a run's features of every sequence of a store to one .npz file."""
     import numpy as np  # noqa: PLC0415
 
-    from pcm3._device import one_device  # noqa: PLC0415
+    from pcm3._device import allow_tf32, find_device  # noqa: PLC0415
     from pcm3._files import replacing  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
@@ -154,9 +154,10 @@ def features_command(arguments: Sequence[str]) -> None:
         """
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
-        store, device = Store(data), one_device(accelerator)
+        store, device = Store(data), find_device(accelerator)
         pretrained = load_encoder(run)
         pretrained.encoder.to(device)
+        allow_tf32(False)
         features = extract_features(pretrained, dataset_for(pretrained, store))
         arrays: dict[str, Any] = dict(store.columns)
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcm3._checks import check_not_empty
-from pcm3._device import one_device
+from pcm3._device import allow_tf32, find_device
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, split
 from pcm3.data.store import Store
@@ -58,7 +58,8 @@ def evaluate_runs(
             has none, the store does not fit, or there is no such accelerator.
     """
     started = time.perf_counter()
-    device = one_device(accelerator)
+    device = find_device(accelerator)
+    allow_tf32(False)
     chosen = TASKS[task]
     settings = settings or chosen.settings()
     _check_paths(task, paths, weights)
@@ -139,7 +140,7 @@ def evaluate_all(
     Raises:
         ValueError: If there are several runs, no task is left, or there is no such accelerator.
     """
-    one_device(accelerator)  # or every task would be left out
+    find_device(accelerator)  # or every task would be left out
     _check_paths("all", paths, None)
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}

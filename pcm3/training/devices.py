@@ -14,7 +14,7 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pcm3._device import allow_tf32, one_device
+from pcm3._device import allow_tf32, find_device
 from pcm3.data.dataset import Batch
 from pcm3.training.config import TrainConfig
 
@@ -34,7 +34,7 @@ def launch(config: TrainConfig) -> Fabric:
     """
     if config.deterministic:
         _be_deterministic()
-    one_device(config.accelerator)  # is it there?
+    find_device(config.accelerator)  # is it there?
     devices, nodes = config.devices, config.nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun was told how many there are
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
