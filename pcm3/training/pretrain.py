@@ -73,9 +73,10 @@ def pretrain(
         monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
     settings = _settings(config, stores, protocols)
     if start is not None:
-        before = _load(model, start, config, data, settings)
+        there = _load(model, Run(start), config, data)
+        settings |= _origin(start, there, settings["seen"])
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
-            seen = count_seen(before, store, test) if protocol != "all" else 0
+            seen = count_seen(there.get("seen") or [], store, test) if protocol != "all" else 0
             if seen and not quiet:
                 print(
                     f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
@@ -117,7 +118,8 @@ def plan(
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
     settings = _settings(config, stores, protocols)
     if start is not None:
-        _load(model, start, config, data, settings)
+        there = _load(model, Run(start), config, data)
+        settings |= _origin(start, there, settings["seen"])
     if out is not None:
         Run(out).check(settings | {"data": describe_data(data)})
     steps = train.epochs * used // batch
@@ -176,15 +178,17 @@ def _settings(config: Config, stores: Sequence[Store], protocols: Sequence[str])
     return settings
 
 
-def _load(
-    model: Method,
-    start: str | Path,
-    config: Config,
-    data: HybridDataset,
-    settings: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Take the weights of a run over, and note it in the settings; what it has seen."""
-    run = Run(start)
+def _origin(start: str | Path, there: dict[str, Any], seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """What it says otherwise of one that starts from a run with these settings."""
+    before = there.get("seen")
+    return {
+        "seen": None if before is None else [*before, *seen],
+        "start": Path(start).resolve().name,
+    }
+
+
+def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:
+    """Take the weights of a run over; its settings."""
     there, here = run.settings(), json.loads(config.to_json())
     state = run.load_checkpoint()
     if state is None:
@@ -197,10 +201,7 @@ def _load(
         if differences:
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
     model.load_state_dict(state["model"])
-    before: list[dict[str, Any]] | None = there.get("seen")
-    settings["seen"] = None if before is None else [*before, *settings["seen"]]
-    settings["start"] = Path(start).resolve().name
-    return before or []
+    return there
 
 
 def _data_differences(there: dict[str, Any], data: HybridDataset) -> list[str]:
