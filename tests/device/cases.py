@@ -188,9 +188,8 @@ def check_training() -> None:
 
 def _fabric(**arguments: Any) -> Fabric:
     """A Fabric of the device, which Lightning does not know."""
-    arguments["accelerator"] = "auto"
     strategy = SingleDeviceStrategy(DEVICE, accelerator=_Accelerator())
-    return Fabric(**{**arguments, "strategy": strategy})
+    return Fabric(**{**arguments, "accelerator": "auto", "strategy": strategy})
 
 
 class _Accelerator(CPUAccelerator):
