@@ -80,9 +80,8 @@ def extract_random_crops(
     check_data(pretrained, dataset)
     encoder = pretrained.encoder.eval()
     device = next(encoder.parameters()).device
-    augment = Compose(TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)))
-    if degrees:
-        augment = Compose(augment, Rotate(degrees))
+    crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
+    augment = Compose(crop, Rotate(degrees)) if degrees else crop
     values, labels = [], []
     for batch in _batches(dataset, batch_size):
         clips = augment(batch.clips, batch.lengths, generator=generator).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,8 @@ class SGDProbe:
         lr: SGD learning rate, momentum 0.9, no weight decay.
         drops: Epochs, counted from 0, at which the rate falls tenfold; by default after 5/8 and
             7/8 of them.
-        seed: Of weights and data order.
+        seed: Of weights, data order and clips.
+        degrees: By how much training clips are turned at most, about each axis.
 
     Raises:
         ValueError: If a number is out of range.
@@ -41,6 +43,7 @@ class SGDProbe:
     lr: float = 0.1
     drops: tuple[int, ...] | None = None
     seed: int = 0
+    degrees: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr"):
@@ -67,14 +70,14 @@ class SGDProbe:
 class MAMPProbe:
     """MAMP's recipe: features normalised over each batch, a rate that falls to 0 by a cosine.
 
-    Training clips are also turned by up to 0.3 radians about each axis. One sequence that is left
-    over at the end of an epoch is left out.
+    One sequence that is left over at the end of an epoch is left out.
 
     Attributes:
         epochs: Passes over the training part.
         batch_size: Sequences a step, at least 2.
         lr: SGD learning rate, momentum 0.9, no weight decay.
         seed: Of weights, data order and clips.
+        degrees: By how much training clips are turned at most, about each axis.
 
     Raises:
         ValueError: If a number is out of range.
@@ -87,6 +90,7 @@ class MAMPProbe:
     batch_size: int = 256
     lr: float = 0.1
     seed: int = 0
+    degrees: ClassVar[float] = math.degrees(0.3)
 
     def __post_init__(self) -> None:
         check_positive("epochs", self.epochs)

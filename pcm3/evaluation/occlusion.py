@@ -127,7 +127,7 @@ class Robustness:
     solver: Solver = "logistic"
     """Logistic regression on cached features, or a published recipe."""
     seed: int = 0
-    """Of masks, noise and the reference recipe."""
+    """Of masks, noise and a published recipe."""
 
     def __post_init__(self) -> None:
         for ratio in self.ratios:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -106,11 +105,10 @@ def fit_probe(
         features = extract_features(pretrained, training)
         return fit_logistic(features, classes, settings.regularization)
     recipe = settings.sgd if settings.solver == "sgd" else settings.mamp
-    degrees = 0.0 if settings.solver == "sgd" else math.degrees(0.3)
     generator = torch.Generator().manual_seed(recipe.seed)
 
     def draw() -> Features:
-        return extract_random_crops(pretrained, training, generator, degrees=degrees)
+        return extract_random_crops(pretrained, training, generator, degrees=recipe.degrees)
 
     classifier = train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
     return classifier.requires_grad_(False)

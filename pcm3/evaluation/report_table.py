@@ -123,18 +123,16 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 def remarks(results: Sequence[Result]) -> list[str]:
     """What tasks said of their figures, each remark once; of which columns, where not of all."""
-    columns: dict[tuple[str, str], set[str]] = {}
-    said: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    alike: dict[tuple[str, str], list[Result]] = {}
     for each in results:
-        columns.setdefault((each.task, each.how), set()).add(each.column)
-        notes_of = said.setdefault((each.task, each.how), {})
-        for note in each.notes:
-            notes_of.setdefault(note, {})[each.column] = None
+        alike.setdefault((each.task, each.how), []).append(each)
     found = []
-    for (task, how), notes_of in said.items():
-        for note, those in notes_of.items():
+    for (task, how), those in alike.items():
+        columns = {each.column for each in those}
+        for note in dict.fromkeys(note for each in those for note in each.notes):
+            saying = list(dict.fromkeys(each.column for each in those if note in each.notes))
             of = [how] if how else []
-            of += those if len(those) < len(columns[task, how]) else []
+            of += saying if len(saying) < len(columns) else []
             found.append(f"{task}{' (' + ', '.join(of) + ')' if of else ''}: {note}")
     return found
 
