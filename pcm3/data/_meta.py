@@ -69,6 +69,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "untrimmed": ("true or false", lambda value: type(value) is bool),
     "protocols": ("rules of column, train and test", _is_protocols),
     "skeleton": ("an object", lambda value: isinstance(value, dict)),
+    "bodies": ("a word or null", lambda value: value is None or isinstance(value, str)),
     "fps": ("a number above 0 or null", _is_rate),
     **{
         key: ("a word", lambda value: isinstance(value, str))
@@ -107,6 +108,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     needed |= {"fps", "unit", "normalization", "protocols", "source"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
+    meta.setdefault("bodies", None)  # which stores of before do not say
     for key, (wanted, fits) in _KINDS.items():
         if not fits(meta[key]):
             got = reprlib.repr(meta[key])

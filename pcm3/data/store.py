@@ -256,6 +256,7 @@ class Store:
             "protocols": list(self.protocols),
             "fps": self.meta["fps"],
             "normalization": self.meta["normalization"],
+            "bodies": self.meta["bodies"],
             "source": self.meta["source"],
             "unit": self.meta["unit"],
             "dtype": self.meta["dtype"],

@@ -45,6 +45,8 @@ class StoreWriter:
         source: Where the recordings come from.
         licence: Under which terms.
         normalization: The recipe that was applied to the coordinates.
+        bodies: How the bodies of a frame were told apart, ``"place"`` or ``"tracked"``, where
+            there was a choice.
         protocols: Published divisions into training and test part, by name; each needs its column.
         overwrite: Replace a store that is already there. Any other folder is left alone.
 
@@ -71,6 +73,7 @@ class StoreWriter:
         source: str = "",
         licence: str = "",
         normalization: str = "none",
+        bodies: str | None = None,
         protocols: Mapping[str, Protocol] | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -87,6 +90,7 @@ class StoreWriter:
             "source": source,
             "licence": licence,
             "normalization": normalization,
+            "bodies": bodies,
             "protocols": {name: rule._asdict() for name, rule in (protocols or {}).items()},
         }
         self._overwrite = overwrite
