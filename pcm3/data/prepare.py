@@ -6,12 +6,14 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
@@ -106,6 +108,8 @@ def prepare(
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
         ValueError: If ``out`` exists, an option is unknown, or no sequence is left.
+        ChildProcessError: If a process that reads is killed. The same call goes on from what
+            is done.
     """
     for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
         if value is not None and value < 1:
@@ -219,8 +223,9 @@ def _partial_folder(
             for entry in partial.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             key.write_text(digest.hexdigest())
-        for other in out.parent.glob(f".{out.name}.*.partial"):  # of a merge that was killed
-            shutil.rmtree(other)
+        for other in out.parent.iterdir():  # of a merge that was killed
+            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", other.name):
+                shutil.rmtree(other)
         yield partial
 
 
@@ -244,6 +249,11 @@ def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process that reads files was killed, as the system does when memory runs out; "
+                "the same command goes on from what is done, fewer --workers take less"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

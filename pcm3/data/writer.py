@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data._meta import (
     COUNTS,
+    FILES,
     FORMAT,
     MOST_PERSONS,
     STORE_VERSION,
     StoreDtype,
     is_column,
     read_meta,
+    replaced,
     write_json,
 )
 from pcm3.data.protocols import Protocol
@@ -33,7 +36,8 @@ class StoreWriter:
     """Write a store sequence by sequence, in constant memory; use it as a context manager.
 
     Everything goes to a hidden folder beside the target, which gets the target's name when the
-    ``with`` block ends well. After an exception nothing is left.
+    ``with`` block ends well. After an exception nothing is left. Where the path is a link, the
+    folder that it leads to is written.
 
     Args:
         path: The folder to make.
@@ -46,7 +50,8 @@ class StoreWriter:
         licence: Under which terms.
         normalization: The recipe that was applied to the coordinates.
         protocols: Published divisions into training and test part, by name; each needs its column.
-        overwrite: Replace a store that is already there. Any other folder is left alone.
+        overwrite: Replace a store that is already there. Any other folder is left alone, and a
+            store that holds more than its own files.
 
     Attributes:
         report: A JSON-able dict to keep as ``report.json``, or None.
@@ -77,6 +82,7 @@ class StoreWriter:
         if dtype not in get_args(StoreDtype):
             raise ValueError(f"expected a dtype among {get_args(StoreDtype)}, got {dtype!r}")
         self.path = Path(path)
+        self._target = Path(os.path.realpath(path)) if self.path.is_symlink() else self.path
         self.skeleton = skeleton
         self.class_names = [str(name) for name in class_names]
         self.report: dict[str, Any] | None = None
@@ -91,7 +97,9 @@ class StoreWriter:
         }
         self._overwrite = overwrite
         self._check_target()
-        self._folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
+        self._folder = self._target.with_name(
+            f".{self._target.name}.{uuid.uuid4().hex[:8]}.partial"
+        )
         self._file: IO[bytes] | None = None
         self._shape: tuple[int, ...] | None = None
         self._rows: list[dict[str, int]] = []
@@ -174,13 +182,22 @@ class StoreWriter:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
 
     def _check_target(self) -> None:
-        if not self.path.exists():
+        old = replaced(self._target)
+        if old.exists() and not self._target.exists():  # a process was killed as it replaced it
+            old.rename(self._target)
+        if not self._target.exists():
             return
         if not self._overwrite:
             raise ValueError(
                 f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)"
             )
-        read_meta(self.path, any_version=True)  # never delete a folder that is not a store
+        read_meta(self._target, any_version=True)  # never delete a folder that is not a store
+        others = sorted({file.name for file in self._target.iterdir()} - FILES)
+        if others:
+            raise ValueError(
+                f"{self.path}: expected nothing beside the store's own files, which are to be "
+                f"overwritten, got {', '.join(others[:5])}; move it elsewhere"
+            )
 
     def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:
         joints = len(self.skeleton)
@@ -277,15 +294,17 @@ class StoreWriter:
 
     def _move_into_place(self) -> None:
         self._check_target()
-        if not self.path.exists():
-            self._folder.rename(self.path)
+        if not self._target.exists():
+            self._folder.rename(self._target)
             return
-        old = self._folder.with_suffix(".old")
-        self.path.rename(old)
+        old = replaced(self._target)
+        if old.exists():  # of a process that was killed before it removed it
+            shutil.rmtree(old)
+        self._target.rename(old)
         try:
-            self._folder.rename(self.path)
+            self._folder.rename(self._target)
         except BaseException:
-            old.rename(self.path)
+            old.rename(self._target)
             raise
         shutil.rmtree(old)
 
