@@ -22,9 +22,8 @@ _TAKEN = (
 )
 RESERVED = frozenset(_TAKEN.split())
 """What a column cannot be called: the store's own, and what functions that take columns take."""
-FILES = frozenset(
-    "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy report.json".split()
-)
+_FILES = "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy report.json"
+FILES = frozenset(_FILES.split())
 """What a store's folder holds."""
 COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
@@ -86,6 +85,12 @@ def replaced(store: Path) -> Path:
     return store.with_name(f".{store.name}.replaced")
 
 
+def _remedy(missing: Path) -> str:
+    if replaced(missing).is_dir():
+        return f"one that was being replaced is in {replaced(missing)}: rename that"
+    return "make one with `pcm3 prepare`"
+
+
 def write_json(file: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     file.write_text(text, encoding="utf-8", errors="backslashreplace")  # halves of letters
@@ -96,10 +101,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if path.exists() and not path.is_dir():
         raise SkeletonFormatError(f"{path}: expected a store, which is a folder, got a file")
     if not path.is_dir():
-        what = "make one with `pcm3 prepare`"
-        if replaced(path).is_dir():
-            what = f"one that was being replaced is in {replaced(path)}: rename that"
-        raise SkeletonFormatError(f"{path}: no such store; {what}")
+        raise SkeletonFormatError(f"{path}: no such store; {_remedy(path)}")
     if not file.is_file():
         raise SkeletonFormatError(f"{path}: not a store, meta.json is missing")
     try:

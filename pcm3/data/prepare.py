@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from pcm3._files import locked, replacing
+from pcm3._files import LOCK, locked, replacing
 from pcm3._memory import reuse_memory
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
@@ -221,7 +221,8 @@ def _partial_folder(
         key = partial / "key"
         if not key.is_file() or key.read_text() != digest.hexdigest():
             for entry in partial.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             key.write_text(digest.hexdigest())
         for other in out.parent.iterdir():  # of a merge that was killed
             if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", other.name):

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -20,7 +21,7 @@ def leave_signals(_worker: int) -> None:
 
 
 @contextmanager
-def reading(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
+def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
     """Iterate over a loader once; at the end of the block none of its workers is left.
 
     Raises:
