@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +23,9 @@ from pcm3.data._meta import (
     MOST_PERSONS,
     STORE_VERSION,
     StoreDtype,
+    checksum_of,
     is_column,
+    json_text,
     read_meta,
     replaced,
     write_json,
@@ -104,6 +108,7 @@ class StoreWriter:
         self._shape: tuple[int, ...] | None = None
         self._rows: list[dict[str, int]] = []
         self._names: list[str] = []
+        self._checksums: list[int] = []
         self._first_with: dict[bytes, int] = {}
         self._frame_labels: list[NDArray[np.int64]] = []
         self._segments: list[NDArray[np.int64]] = []
@@ -174,7 +179,9 @@ class StoreWriter:
         if not self._rows:
             self._shape = frames.shape[1:]
             self._write_header(0)
-        self._file.write(frames[:, :slots].astype(self._dtype).tobytes())
+        content = frames[:, :slots].astype(self._dtype).tobytes()
+        self._file.write(content)
+        self._checksums.append(zlib.crc32(content))
         self._rows.append(row)
         self._names.append(name)
 
@@ -270,15 +277,20 @@ class StoreWriter:
         self._file.seek(0)
         self._write_header(rows)
         self._file.close()
-        np.savez(self._folder / "table.npz", **columns)
-        np.save(self._folder / "names.npy", np.array(self._names, dtype=str))
+        np.savez(self._folder / "table.npz", **columns)  # its zip archive has checksums
+        arrays: dict[str, NDArray[Any]] = {
+            "names.npy": np.array(self._names, dtype=str),
+            "checksums.npy": np.array(self._checksums, dtype=np.uint32),
+        }
         if self._frame_labels:
-            np.save(self._folder / "frame_labels.npy", np.concatenate(self._frame_labels))
-            np.save(self._folder / "segments.npy", np.concatenate(self._segments))
+            arrays["frame_labels.npy"] = np.concatenate(self._frame_labels)
+            arrays["segments.npy"] = np.concatenate(self._segments)
+        for name, values in arrays.items():
+            np.save(self._folder / name, values)
         if self.report is not None:
             write_json(self._folder / "report.json", self.report)
         counts = (len(self._rows), frames, rows, *self._shape)
-        meta = {
+        meta: dict[str, Any] = {
             "format": FORMAT,
             "version": STORE_VERSION,
             **dict(zip(COUNTS, counts, strict=True)),
@@ -288,7 +300,9 @@ class StoreWriter:
             **self._about,
             "class_names": self.class_names,
             "skeleton": self.skeleton.to_dict(),
+            "checksums": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
         }
+        meta["checksum"] = checksum_of(json.loads(json_text(meta)))
         write_json(self._folder / "meta.json", meta)  # last: without it the folder is no store
         self._move_into_place()
 
