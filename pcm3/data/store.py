@@ -90,12 +90,9 @@ class Store:
         untrimmed = self.meta["untrimmed"]
         self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
         self.segments = np.array(self._load("segments.npy")) if untrimmed else None
-        self._checksums: NDArray[np.uint32] | None = None
-        if "checksums" in self.meta:
-            self._checksums = np.array(self._load("checksums.npy"))
         self._check_sizes()
         self._check_values()
-        self._verified = np.full(len(self), self._checksums is None)
+        self._verified = np.full(len(self), "checksums" not in self.meta)
         self.starts = _starts(self.lengths)
         self._rows = _starts(self.lengths * self.slots)
         self._opened = self._file_state()
@@ -120,7 +117,7 @@ class Store:
         """An array, still on disk; all but the coordinates are compared with their checksum."""
         values = np.asarray(open_npy(self.path / name))
         known = self.meta.get("checksums", {})
-        if name in known and zlib.crc32(values.tobytes()) != known[name]:
+        if name in known and zlib.crc32(values.data) != known[name]:
             raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
         return values
 
@@ -134,11 +131,6 @@ class Store:
         if self.frame_labels is not None and self.segments is not None:
             wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
             wanted["segments"], found["segments"] = (len(self.segments), 4), self.segments
-        if self._checksums is not None and self._checksums.shape != (sequences,):
-            raise SkeletonFormatError(
-                f"{self.path / 'checksums.npy'}: expected {sequences} checksums, "
-                f"found {self._checksums.shape}"
-            )
         for name, size in wanted.items():
             if name != "bodies" and found[name].dtype != np.int64:
                 raise SkeletonFormatError(
@@ -199,10 +191,18 @@ class Store:
         check_text(self.path / "names.npy", "names", names)
         return tuple(names.tolist())
 
-    @property
+    @cached_property
     def checksums(self) -> NDArray[np.uint32] | None:
         """CRC-32 of the coordinates of each sequence (N,); None where they were not kept."""
-        return self._checksums
+        if "checksums" not in self.meta:
+            return None
+        checksums = np.array(self._load("checksums.npy"))
+        if checksums.shape != (len(self),):
+            raise SkeletonFormatError(
+                f"{self.path / 'checksums.npy'}: expected {len(self)} checksums, "
+                f"found {checksums.shape}"
+            )
+        return checksums
 
     @cached_property
     def fingerprint(self) -> str:
@@ -216,7 +216,7 @@ class Store:
         columns = {"lengths": self.lengths, "labels": self.labels, **self.columns}
         for name in sorted(columns):
             digest.update(name.encode() + columns[name].tobytes())
-        if self._checksums is None:
+        if self.checksums is None:
             some = np.linspace(0, len(self) - 1, min(len(self), 16)).astype(int).tolist()
             for index in some:
                 digest.update(self.stored(index).tobytes())
@@ -252,8 +252,8 @@ class Store:
         )
         rows = self.bodies[start : start + length * slots]
         if not self._verified[index]:
-            assert self._checksums is not None
-            if zlib.crc32(rows.data) != self._checksums[index]:
+            assert self.checksums is not None
+            if zlib.crc32(rows.data) != self.checksums[index]:
                 raise SkeletonFormatError(
                     f"{self.path / 'bodies.npy'}: sequence {index} is damaged, its checksum is "
                     "wrong; prepare the store again"
