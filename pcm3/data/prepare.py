@@ -6,12 +6,14 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pcm3._files import locked, replacing
+from pcm3._files import LOCK, locked, replacing
 from pcm3._memory import reuse_memory
 from pcm3.data._recipes import settle
 from pcm3.data.normalize import Normalization, is_isc, normalize
@@ -112,6 +114,8 @@ def prepare(
         SkeletonFormatError: If a file does not hold what its format promises.
         ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
             recordings, or no sequence is left.
+        ChildProcessError: If a process that reads is killed. The same call goes on from what
+            is done.
     """
     for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
         if value is not None and value < 1:
@@ -224,10 +228,12 @@ def _partial_folder(
         key = partial / "key"
         if not key.is_file() or key.read_text() != digest.hexdigest():
             for entry in partial.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             key.write_text(digest.hexdigest())
-        for other in out.parent.glob(f".{out.name}.*.partial"):  # of a merge that was killed
-            shutil.rmtree(other)
+        for other in out.parent.iterdir():  # of a merge that was killed
+            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", other.name):
+                shutil.rmtree(other)
         yield partial
 
 
@@ -251,6 +257,11 @@ def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process that reads files was killed, as the system does when memory runs out; "
+                "the same command goes on from what is done, fewer --workers take less"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
