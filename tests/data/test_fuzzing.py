@@ -14,6 +14,7 @@ from fuzzing import CASES, Corpus, Figures, Wrong, fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutators import mutator
+from old_stores import edit_meta
 
 from pcm3.data import Store
 from pcm3.data.readers import open_source
@@ -200,5 +201,6 @@ def test_values_of_a_store(tmp_path: Path, column: str, value: int, message: str
         array = np.load(folder / f"{column}.npy")
         array.flat[0] = value
         np.save(folder / f"{column}.npy", array)
+        edit_meta(folder)
     with pytest.raises(SkeletonFormatError, match=message):
         Store(folder)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from old_stores import edit_meta
 from test_ntu import format_ntu
 from test_pku import format_pku
 
@@ -170,16 +171,15 @@ def test_sgn_needs_tracked_bodies(tmp_path):
 def test_stores_of_before_do_not_say(tmp_path):
     raw = write_ntu(tmp_path / "raw", swapped(people()))
     store = command("ntu", raw, tmp_path / "s")
-    meta = json.loads((store.path / "meta.json").read_text())
-    assert meta.pop("bodies") == "tracked"
-    (store.path / "meta.json").write_text(json.dumps(meta))
+    assert store.meta["bodies"] == "tracked"
+    edit_meta(store.path, "bodies")
     report = json.loads((store.path / "report.json").read_text())
     for key in ("held", "already_isc"):
         del report[key]
     (store.path / "report.json").write_text(json.dumps(report))
     assert Store(store.path).summary()["bodies"] is None
     assert "bodies tracked" not in describe(Store(store.path))
-    (store.path / "meta.json").write_text(json.dumps(meta | {"bodies": 3}))
+    edit_meta(store.path, bodies=3)
     with pytest.raises(SkeletonFormatError, match="expected bodies to be a word or null, got 3"):
         Store(store.path)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from old_stores import edit_meta
 
 from pcm3.data import SkeletonDataset, Store, StoreWriter
 from pcm3.data.report import sequence_summary
@@ -244,26 +245,11 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
 
-def _edit(**changes: object):
-    def edit(store: Path) -> None:
-        meta = without_checksums(json.loads((store / "meta.json").read_text()))
-        (store / "meta.json").write_text(json.dumps({**meta, **changes}))
-
-    return edit
-
-
-def without_checksums(meta: dict[str, object]) -> dict[str, object]:
-    """As stores were once written."""
-    return {key: value for key, value in meta.items() if key not in ("checksum", "checksums")}
+def _edit(*without: str, **changes: object):
+    return lambda store: edit_meta(store, *without, **changes)
 
 
 COLUMNS = ["lengths", "labels", "slots", "duplicate_of"]
-
-
-def _drop_skeleton(store: Path) -> None:
-    meta = json.loads((store / "meta.json").read_text())
-    del meta["skeleton"]
-    (store / "meta.json").write_text(json.dumps(meta))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +265,7 @@ def _drop_skeleton(store: Path) -> None:
         (lambda s: (s / "table.npz").unlink(), "table.npz: no such file"),
         (lambda s: (s / "meta.json").unlink(), "not a store, meta.json is missing"),
         (lambda s: _cut(s / "meta.json"), "meta.json: not JSON"),
-        (_drop_skeleton, "meta.json: missing skeleton"),
+        (_edit("skeleton"), "meta.json: missing skeleton"),
         (_edit(version=1), "expected store version 2, found 1"),
         (_edit(format="zarr"), "expected a description with format 'pcm3-store'"),
         (_edit(rows=16), r"expected bodies \(16, 15, 3\), as meta.json says, found \(14, 15"),
