@@ -265,6 +265,37 @@ def test_every_batch_norm_sees_each_view_by_itself() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("positives", "order"),
+    [
+        (POSITIVES, ("intra", "mask", "predict", "inter")),
+        (PLUS_PLUS, ("clip", "intra", "mask", "predict", "inter")),
+        (("intra", "inter"), ("intra", "mask", "inter")),
+        (("inter", "predict"), ("mask", "predict", "inter")),
+    ],
+)
+def test_input_statistics_in_the_published_order(
+    positives: tuple[str, ...], order: tuple[str, ...]
+) -> None:
+    model = tiny(positives=positives, domain_prompts=False)
+    views, seen = views_of(model), []
+    norm = model.encoder.get_submodule("input_norm")
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    prediction = model.loss(views).prediction
+    assert prediction is not None
+    clips = {
+        "clip": views.clip,
+        "intra": views.intra,
+        "mask": views.masked,
+        "predict": torch.where(views.mask[:, None], prediction, views.source),
+        "inter": views.inter.clips,
+    }
+    assert len(seen) == len(order)
+    for name, vectors in zip(order, seen, strict=True):
+        wanted = clips[name].permute(0, 2, 3, 1, 4).reshape(vectors.shape)
+        torch.testing.assert_close(vectors, wanted, msg=name)
+
+
 # --- where gradients go ---------------------------------------------------------------------------
 
 
@@ -462,7 +493,7 @@ def test_composite_keeps_the_visible_input_and_takes_the_prediction_elsewhere() 
 
     model.encoder.encode_views = record
     output = model.loss(views)
-    assert [len(clips) for clips in calls] == [3, 1]
+    assert [len(clips) for clips in calls] == [2, 2]
     composite, hidden = calls[1][0], views.mask[:, None].expand_as(views.source)
     assert torch.equal(composite[~hidden], views.source[~hidden])
     assert output.prediction is not None
