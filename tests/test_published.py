@@ -21,6 +21,7 @@ from pcm3.data.protocols import (
 )
 from pcm3.data.readers import open_source
 from pcm3.evaluation.fewshot import NTU120_UNSEEN_CLASSES
+from pcm3.evaluation.finetune import RECIPES
 from pcm3.evaluation.fusion import STREAM_WEIGHTS
 from pcm3.skeleton import NTU25
 from pcm3.training.presets import ABOUT, PRESETS
@@ -81,6 +82,15 @@ def test_classes_of_few_shot_episodes() -> None:
 
 def test_weights_of_joint_bone_and_motion() -> None:
     assert STREAM_WEIGHTS == (0.6, 0.6, 0.4)
+
+
+def test_recipes_of_fine_tuning() -> None:
+    names = ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "label_smoothing")
+    cmd, mamp = (RECIPES[name]._asdict() for name in ("cmd", "mamp"))
+    assert tuple(cmd[name] for name in names) == (80, 64, 0.01, 0, 0, 0)
+    assert tuple(mamp[name] for name in names) == (100, 48, 3e-4, 0.05, 5, 0.1)
+    assert (mamp["layer_decay"], mamp["drop_path"]) == (0.8, 0.3)
+    assert (cmd["rotation"], np.radians(mamp["rotation"])) == (0, pytest.approx(0.3))
 
 
 # --- normalisation --------------------------------------------------------------------------------

