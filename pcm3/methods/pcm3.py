@@ -314,16 +314,15 @@ class PCM3(Method):
         super().accumulate(batches)
         self._waiting.clear()
 
-    def _inputs(
-        self, views: Views, predicts: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _inputs(self, views: Views, predicts: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The views to encode at once, and those that come after the predicted one.
 
         The input normalisation updates its statistics in the order of the published code: intra,
         mask, predict, inter. PCM3++'s clip comes before them, so that the frames it zeroes weigh
         least in the statistics that evaluation uses.
         """
-        first, last = {}, {}
+        first: dict[str, Tensor] = {}
+        last: dict[str, Tensor] = {}
         if "clip" in self.positives:
             if views.clip is None:
                 raise ValueError("expected views with a clip, as positives has one, got none")
