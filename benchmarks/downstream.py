@@ -91,8 +91,7 @@ def measure(
     run = options.work / f"{store.name}-{protocol.replace(':', '')}-{method}-{seed}"
     common = ["--data", str(store), "--json"]
     pretrain = ["pretrain", "--preset", "small", *METHODS[method], "--out", str(run)]
-    if not METHODS[method]:
-        pretrain += length(store.name, "recognition", method)
+    pretrain += length(store.name, pretrain)
     pretrain += ["--protocol", protocol, "--train.seed", str(seed), *common]
     call(pretrain)
     measured = []

@@ -7,6 +7,7 @@ A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -246,6 +247,14 @@ def filled(page: str) -> str:
     return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.parse_args()
     for page in PAGES:
         page.write_text(filled(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()

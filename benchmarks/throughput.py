@@ -88,12 +88,12 @@ def augmentation(batch: int = 128, frames: int = 150) -> dict[str, Any]:
     }
 
 
-def reading(batch: int = 128) -> dict[str, Any]:
+def reading(batch: int = 128, sequences: int = 1024) -> dict[str, Any]:
     """Samples a second, the file in the system's cache."""
     with tempfile.TemporaryDirectory() as folder:
-        store = generate(Path(folder) / "store", sequences=1024, persons=2, frames=(80, 120))
+        store = generate(Path(folder) / "store", sequences=sequences, persons=2, frames=(80, 120))
         data, rng = SkeletonDataset(store), np.random.default_rng(0)
-        seconds = repeat(lambda: data.batch(rng.integers(0, 1024, batch)), 20, CPU)
+        seconds = repeat(lambda: data.batch(rng.integers(0, sequences, batch)), 20, CPU)
     return {"batch": batch, "frames": "80 to 120", "samples_per_second": round(batch / seconds, 1)}
 
 
@@ -119,11 +119,11 @@ def _forward_and_backward(encoder: Encoder, clips: torch.Tensor) -> None:
     encoder(clips).sum().backward()
 
 
-def extraction() -> dict[str, Any]:
+def extraction(sequences: int = 512) -> dict[str, Any]:
     """Sequences a second."""
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = generate(Path(folder) / "store", sequences=512, persons=2, frames=(80, 120))
+        store = generate(Path(folder) / "store", sequences=sequences, persons=2, frames=(80, 120))
         data = SkeletonDataset(store)
         for name in ("gru, small", "gru, full size"):
             pretrained = Pretrained(ENCODERS[name](), NTU25, "joint", 64)

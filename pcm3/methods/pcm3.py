@@ -288,27 +288,17 @@ class PCM3(Method):
         Raises:
             ValueError: If the views do not fit the encoder.
         """
-        inputs = {}
-        if "intra" in self.positives:
-            inputs["intra"] = views.intra
-        if "inter" in self.positives:
-            inputs["inter"] = views.inter.clips
-        if "clip" in self.positives:
-            if views.clip is None:
-                raise ValueError("expected views with a clip, as positives has one, got none")
-            inputs["clip"] = views.clip
         predicts = self.mask_weight > 0 or "predict" in self.positives
-        if predicts or "mask" in self.positives:
-            inputs["mask"] = views.masked
-
-        frames = self._encode(inputs)
+        first, last = self._inputs(views, predicts)
+        frames = self._encode(first)
         prediction = None
         if predicts:
             masked = _stretch(frames["mask"], views.source.shape[2])
             prompted = self._prompt_task("predict", masked, views.offsets.get("decoder"))
             prediction = self.decoder(prompted)
-        if "predict" in self.positives and prediction is not None:
-            frames |= self._encode({"predict": self._composite(prediction, prompted, views)})
+            if "predict" in self.positives:
+                composite = self._composite(prediction, prompted, views)
+                frames |= self._encode({"predict": composite, **last})
 
         terms = self._contrast(frames, views) if self.positives else {}
         weights = {"info_nce": self.info_nce_weight, "kl": self.kl_weight}
@@ -323,6 +313,27 @@ class PCM3(Method):
         """Let so many batches make one step of optimiser, key encoder and queue from now on."""
         super().accumulate(batches)
         self._waiting.clear()
+
+    def _inputs(self, views: Views, predicts: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The views to encode at once, and those that come after the predicted one.
+
+        The input normalisation updates its statistics in the order of the published code: intra,
+        mask, predict, inter. PCM3++'s clip comes before them, so that the frames it zeroes weigh
+        least in the statistics that evaluation uses.
+        """
+        first: dict[str, Tensor] = {}
+        last: dict[str, Tensor] = {}
+        if "clip" in self.positives:
+            if views.clip is None:
+                raise ValueError("expected views with a clip, as positives has one, got none")
+            first["clip"] = views.clip
+        if "intra" in self.positives:
+            first["intra"] = views.intra
+        if predicts or "mask" in self.positives:
+            first["mask"] = views.masked
+        if "inter" in self.positives:
+            (last if "predict" in self.positives else first)["inter"] = views.inter.clips
+        return first, last
 
     def _encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prompted, offsets = zip(*(self._prompt_view(n, v) for n, v in views.items()), strict=True)

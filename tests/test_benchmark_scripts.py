@@ -1,0 +1,374 @@
+"""Every benchmark script runs from end to end, at its smallest size and on synthetic recordings.
+
+What a script starts with this Python runs inside the test: the commands are the script's own, and
+torch is imported once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcm3.cli import main as pcm3_command
+from pcm3.data import Store, prepare
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.tasks import TASKS
+from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
+from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.training.pretrain import pretrain
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = {file.stem for file in BENCHMARKS.glob("*.py")}
+FRAMES = (16, 24)
+TRAINED = ["--train.batch-size", "8"]
+EVALUATED = {
+    "finetune": ["--epochs", "1"],
+    "semi": ["--fractions", "0.5", "--draws", "1", "--epochs", "1"],
+    "prediction": ["--observed", "6", "--predicted", "5", "--horizons", "1", "5", "--epochs", "1"],
+    "detection": ["--epochs", "1"],
+    "fewshot": ["--shots", "1", "--queries", "2", "--episodes", "3"],
+}
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """The module of a script by its name."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(subprocess, "run", partial(run_inside, subprocess.run))
+    yield import_module
+    for name in SCRIPTS:
+        sys.modules.pop(name, None)
+
+
+def run_inside(run: Run, command: list[str], **options: Any) -> Any:
+    """Run a pcm3 command or a benchmark script here, and anything else as it is."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        if command[:3] == [sys.executable, "-m", "pcm3.cli"]:
+            code = pcm3_command(command[3:])
+        elif command[0] == sys.executable and Path(command[1]).parent == BENCHMARKS:
+            code = start(import_module(Path(command[1]).stem), *command[2:])
+        else:
+            return run(command, **options)
+    return subprocess.CompletedProcess(command, code or 0, printed.getvalue(), "")
+
+
+def start(module: Any, *arguments: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+        module.main()
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    result = json.loads((folder / f"{name}.json").read_text())
+    assert result["command"].startswith("python benchmarks/")
+    assert {"commit", "torch", "device"} <= result["environment"].keys()
+    return result
+
+
+# --- recordings -----------------------------------------------------------------------------------
+
+
+def packed(skeleton: Skeleton, persons: int, classes: int, sequences: int) -> dict[str, Any]:
+    """Synthetic sequences in the layout of packed files."""
+    source = synthetic_sequences(
+        sequences=sequences, skeleton=skeleton, persons=persons, subjects=5, frames=FRAMES
+    )
+    recordings = list(source)
+    columns = {
+        name: np.array([each.columns[name] for each in recordings])
+        for name in ("subjects", "views", "fold")
+    }
+    return columns | {
+        "joints": np.concatenate([each.frames for each in recordings]),
+        "lengths": np.array([len(each.frames) for each in recordings]),
+        "labels": np.arange(sequences) % classes,
+        "class_names": np.array([f"class {number}" for number in range(classes)]),
+        "joint_names": np.array(skeleton.joints),
+        "parents": np.array(skeleton.parents),
+        "fps": np.float32(30),
+        "unit": np.array("metres"),
+        "source": np.array("synthetic"),
+        "licence": np.array("none"),
+    }
+
+
+def untrimmed(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The same with an action from frame 4 to frame 12 of each."""
+    starts = np.cumsum(arrays["lengths"]) - arrays["lengths"]
+    frame_labels = np.full(len(arrays["joints"]), -1)
+    segments = []
+    for number, (begin, label) in enumerate(zip(starts, arrays["labels"], strict=True)):
+        frame_labels[begin + 4 : begin + 12] = label
+        segments.append((number, 4, 12, label))
+    return arrays | {
+        "labels": np.full_like(arrays["labels"], -1),
+        "frame_labels": frame_labels,
+        "segments": np.array(segments),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packed files."""
+    folder = tmp_path_factory.mktemp("data")
+    np.savez(folder / "utd_mhad.npz", **packed(KINECT20, 1, 25, 75))
+    np.savez(folder / "nw_ucla.npz", **packed(KINECT20, 1, 4, 24))
+    np.savez(folder / "sbu_interaction.npz", **packed(SBU15, 2, 4, 20))
+    np.savez(folder / "precog2016.npz", **untrimmed(packed(KINECT20, 1, 3, 10)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(data: Path) -> Path:
+    prepare(data / "nw_ucla.npz", data / "store", workers=1)
+    return data / "store"
+
+
+# --- scripts --------------------------------------------------------------------------------------
+
+
+def test_every_script_is_started_here() -> None:
+    started = re.findall(r'script\("(\w+)"\)', Path(__file__).read_text())
+    runs = {name for name in SCRIPTS if "__main__" in (BENCHMARKS / f"{name}.py").read_text()}
+    elsewhere = {"kills", "mutation"}  # in tests/training/test_kills.py; in a process of its own
+    assert set(started) | elsewhere == runs
+    assert SCRIPTS - runs == {"baseline", "environment"}
+
+
+@pytest.fixture
+def recognition(script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """With one epoch of small batches."""
+    module = script("recognition")
+    shares = dict.fromkeys(("utd_mhad", "nw_ucla", "precog2016"), 0.005)
+    monkeypatch.setattr(module, "SHARE_OF_EPOCHS", shares)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("suite", "methods", "rows"),
+    [
+        ("methods", ["pcm3pp", "pcm3pp_distilled"], ["pcm3pp", "pcm3pp_distilled"]),
+        ("streams", ["pcm3", "bone", "motion"], ["pcm3", "fused_0.6_0.6_0.4"]),
+    ],
+)
+def test_recognition(
+    recognition: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    tmp_path: Path,
+    suite: str,
+    methods: list[str],
+    rows: list[str],
+) -> None:
+    small = {
+        name: words + TRAINED * ("--preset" in words)
+        for name, words in recognition.SUITES[suite].items()
+        if name in methods
+    }
+    monkeypatch.setitem(recognition.SUITES, suite, small)
+    options = ["--data", data, "--work", tmp_path, "--out", tmp_path, "--seeds", 1, "--jobs", 1]
+    start(recognition, "nw_ucla", "--suite", suite, *options)
+    summary = read(tmp_path, f"{suite}_nw_ucla")["summary"]
+    for row in rows:
+        assert 0 <= summary[row]["linear"]["mean"] <= 1
+
+
+@pytest.mark.parametrize("dataset", ["utd_mhad", "utd_mhad_unseen", "precog2016", "nw_ucla"])
+def test_downstream(
+    recognition: Any,
+    script: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    tmp_path: Path,
+    dataset: str,
+) -> None:
+    downstream = script("downstream")
+    assert recognition.DATASETS is downstream.DATASETS
+    small = {
+        "random": ["--train.epochs", "0"],
+        "pcm3": ["--train.batch-size", "2" if dataset == "precog2016" else "8"],
+    }
+    monkeypatch.setattr(downstream, "METHODS", small)
+    tasks = {name: EVALUATED.get(name, words) for name, words in downstream.TASKS[dataset].items()}
+    monkeypatch.setitem(downstream.TASKS, dataset, tasks)
+    options = ["--data", data, "--work", tmp_path, "--out", tmp_path, "--seeds", 1, "--jobs", 1]
+    start(downstream, dataset, *options)
+    result = read(tmp_path, f"downstream_{dataset}")
+    assert result["summary"].keys() == tasks.keys()
+    for task in result["summary"].values():
+        assert task["random"].keys() == task["pcm3"].keys() != set()
+    epochs = [re.findall(r"--train.epochs (\d+)", run["commands"][0]) for run in result["runs"]]
+    assert {tuple(each) for each in epochs} == {("0",), ("1",)}
+
+
+def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> None:
+    start(script("majority"), "--data", data, "--out", tmp_path)
+    shares = read(tmp_path, "majority")["top1"]
+    assert shares.keys() == {"utd_mhad", "nw_ucla", "sbu_interaction"}
+    assert all(0 <= share < 0.5 for share in shares.values())
+
+
+def test_prompt_gradients(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path
+) -> None:
+    module = script("prompt_gradients")
+    preset = module.get_preset("small")
+    small = replace(preset, train=replace(preset.train, batch_size=4))
+    monkeypatch.setattr(module, "get_preset", lambda _: small)
+    start(module, store, "--epochs", 1, "--seeds", 1, "--out", tmp_path)
+    norms = read(tmp_path, "prompt_gradients_store")["mean_gradient_norm"]
+    assert norms["pre_norm"]["domain_prompts"] < 1e-3 * norms["post_norm"]["domain_prompts"]
+
+
+def test_evaluate_all(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path
+) -> None:
+    model = PCM3Config(hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=8)
+    config = Config(model, TrainConfig(epochs=0), "xview")
+    pretrain(config, Store(store), tmp_path / "run", quiet=True)
+    some = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    start(script("evaluate_all"), tmp_path / "run", store, "--out", tmp_path)
+    seconds = read(tmp_path, "evaluate_all_store")["seconds_by_task"]
+    assert seconds.keys() == {"evaluate linear", "evaluate knn"}
+
+
+def test_fuzz(script: Callable[[str], Any], tmp_path: Path) -> None:
+    start(script("fuzz"), "--files", 2, "--kinds", "ntu", "store", "--out", tmp_path)
+    result = read(tmp_path, "fuzz")
+    assert (result["total"]["files"], result["total"]["wrong"]) == (4, 0)
+
+
+def test_fidelity(script: Callable[[str], Any], tmp_path: Path) -> None:
+    module = script("fidelity")
+    start(module, "--out", tmp_path)
+    result = read(tmp_path, "fidelity")
+    assert result["files"].keys() | {*result["not_covered"]} == {
+        file.name for file in (Path(__file__).parent / "golden").glob("*.npz")
+    }
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    arrays = dict(module.load(Path(__file__).parent / "golden" / "probe_schedules.npz"))
+    arrays["pcm3_pretrain/command/rates"][350] *= 0.1
+    np.savez(wrong / "probe_schedules.npz", **arrays)
+    np.savez(wrong / "other.npz", number=1)
+    with pytest.raises(SystemExit, match="1 quantities"):
+        start(module, "--golden", wrong, "--out", tmp_path)
+    assert read(tmp_path, "fidelity")["not_covered"] == ["other.npz"]
+    with pytest.raises(SystemExit, match="found none"):
+        start(module, "--golden", tmp_path / "run", "--out", tmp_path)
+
+
+def test_growth(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("growth")
+    monkeypatch.setattr(module, "BASE", {"batch": 2, "frames": 8, "hidden": 4, "queue": 8})
+    values = {"frames": [8, 16], "hidden": [4, 8]}
+    monkeypatch.setattr(module, "VALUES", values)
+    megabytes = count(1)
+    monkeypatch.setattr(module, "peak_memory", lambda _: next(megabytes) ** 2)
+    start(module, "--out", tmp_path, "--picture", tmp_path / "growth.svg")
+    assert read(tmp_path, "growth")["points"].keys() == values.keys()
+    assert (tmp_path / "growth.svg").stat().st_size > 1000
+
+
+def test_import_time(script: Callable[[str], Any], tmp_path: Path) -> None:
+    start(script("import_time"), "--repeats", 1, "--out", tmp_path)
+    assert read(tmp_path, "import_time")["torch_seconds"] > 0
+
+
+MUTATION = """
+import sys
+sys.path.insert(0, {folder!r})
+import mutation
+mutation.changed = lambda code: [(1, code.replace("% size", "% (size + 1)", 1))]
+sys.argv[1:] = ["pcm3/queue.py", "--out", {out!r}]
+mutation.main()
+"""
+
+
+def test_mutation_but_for_cosmic_ray(tmp_path: Path) -> None:
+    code = MUTATION.format(folder=str(BENCHMARKS), out=str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    module = read(tmp_path, "mutation")["modules"]["pcm3/queue.py"]
+    assert (module["mutants"], module["killed"]) == (1, 1)
+
+
+def test_prepare_ntu(script: Callable[[str], Any], tmp_path: Path) -> None:
+    options = ["--files", 1, "--fewer", 1, "--work", tmp_path, "--out", tmp_path]
+    start(script("prepare_ntu"), *options)
+    result = read(tmp_path, "prepare_ntu")
+    assert (result["files"], result["pcm3_fewer_files"]["files"]) == (1, 1)
+
+
+def test_step(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("step")
+    monkeypatch.setattr(module, "product_rate", lambda *_: 1e9)
+    options = ["--precision", "fp32", "bf16", "--steps", 1, "--out", tmp_path]
+    start(module, "--case", "small:3", "small-mamp:5:absent", *options)
+    cases = read(tmp_path, "step_cpu")["cases"]
+    assert [case["precision"] for case in cases] == ["fp32", "bf16"] * 2
+    assert all(case["times_as_fast"] > 0 for case in cases)
+
+
+def test_streaming(script: Callable[[str], Any], tmp_path: Path) -> None:
+    start(script("streaming"), "--frames", 25, "--hidden", 4, "--out", tmp_path)
+    (encoder,) = read(tmp_path, "streaming")["encoders"]
+    assert encoder["largest_deviation"] < 1e-5
+
+
+def test_table(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("table")
+    copies = [Path(shutil.copy(page, tmp_path)) for page in module.PAGES]
+    monkeypatch.setattr(module, "PAGES", copies)
+    wanted = [page.read_text() for page in copies]
+    copies[0].write_text(re.sub(r"\n\|.*", "", wanted[0], count=1))
+    start(module)
+    assert [page.read_text() for page in copies] == wanted
+
+
+def test_throughput(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("throughput")
+    encoders = dict.fromkeys(module.ENCODERS, lambda: GRUEncoder(NTU25, hidden=4))
+    monkeypatch.setattr(module, "ENCODERS", encoders)
+    monkeypatch.setattr(module, "product_rate", lambda *_: 1e9)
+    sizes = {
+        "augmentation": {"batch": 3, "frames": 20},
+        "reading": {"batch": 2, "sequences": 4},
+        "encoders": {"batch": 2},
+        "extraction": {"sequences": 4},
+        "detection": {"frames": 8},
+        "retrieval": {"gallery": 10, "queries": 5, "width": 4},
+    }
+    assert sizes.keys() == module.PARTS.keys()
+    small = {name: partial(module.PARTS[name], **each) for name, each in sizes.items()}
+    monkeypatch.setattr(module, "PARTS", small)
+    start(module, "--out", tmp_path)
+    for name in sizes:
+        assert read(tmp_path, name)["figures"]
