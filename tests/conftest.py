@@ -36,7 +36,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def golden() -> GetGolden:
-    """Recorded numbers by name, ``golden("pcm3_encoder")["clip"]``; a part of them is in tests/golden."""
+    """Recorded numbers by name, ``golden("pcm3_encoder")["clip"]``; tests/golden has some."""
 
     def load(name: str) -> dict[str, NDArray[Any]]:
         for folder in (SHARED / "golden", Path(__file__).parent / "golden"):
