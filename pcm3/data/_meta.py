@@ -54,6 +54,12 @@ def _is_protocols(value: Any) -> bool:
     )
 
 
+def _is_words_of_columns(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_words(words) and len(set(words)) == len(words) for words in value.values()
+    )
+
+
 def _is_rate(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 < value < math.inf)
 
@@ -65,6 +71,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "different words",
         lambda value: _is_words(value) and len(set(value)) == len(value),
     ),
+    "words": ("different words for each column", _is_words_of_columns),
     "class_names": ("words", _is_words),
     "untrimmed": ("true or false", lambda value: type(value) is bool),
     "protocols": ("rules of column, train and test", _is_protocols),
@@ -107,6 +114,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     needed |= {"fps", "unit", "normalization", "protocols", "source"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
+    meta.setdefault("words", {})  # which stores of before do not have
     for key, (wanted, fits) in _KINDS.items():
         if not fits(meta[key]):
             got = reprlib.repr(meta[key])
