@@ -159,7 +159,7 @@ def features_command(arguments: Sequence[str]) -> None:
         pretrained.encoder.to(device)
         allow_tf32(False)
         features = extract_features(pretrained, dataset_for(pretrained, store))
-        arrays: dict[str, Any] = dict(store.columns)
+        arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
         arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
         with replacing(out) as temporary, temporary.open("wb") as file:
