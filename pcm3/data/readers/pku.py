@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
 from pcm3.data.readers._files import fail, files_below, read_lines
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
@@ -34,10 +35,12 @@ _ACTIONS = (
 PKU_ACTIONS = tuple(_ACTIONS.split("; "))
 """Actions 1 to 51."""
 
-_NAME = re.compile(r"(?:(?P<one>\d{4})|A(?P<script>\d{2})N(?P<subject>\d{2}))-(?P<view>[LMR])")
+_NAME = re.compile(
+    r"(?:(?P<one>\d{4})|A(?P<script>\d{2})N(?P<subject>\d{2}))-(?P<view>[LMR])", re.ASCII
+)
 _VIEWS = {"L": 1, "M": 2, "R": 3}
 _SPLIT = re.compile(r"cross.?(subject|view).*\.txt", re.IGNORECASE)
-_FRAME_VALUES, _LABEL_VALUES = 150, 4
+_FRAME_VALUES, _LABEL_VALUES = 150, (3, 4)
 
 Kind = Literal["skeletons", "labels"]
 
@@ -48,6 +51,11 @@ class _Video(NamedTuple):
     skeletons: Path | None
     labels: Path | None
     columns: Mapping[str, int]
+
+    @property
+    def file(self) -> Path:
+        """What ``labels.csv`` names."""
+        return self.skeletons or self.labels or Path()
 
 
 class _Action(NamedTuple):
@@ -70,6 +78,7 @@ def detect(path: Path) -> bool:
     return False
 
 
+@with_table
 def read_pku(
     path: str | Path, *, untrimmed: bool = False, phase: Literal[1, 2] | None = None
 ) -> Source:
@@ -77,7 +86,8 @@ def read_pku(
 
     The files are found by name and content, in whatever folders: skeletons ``0002-L.txt`` (Phase
     I) or ``A01N01-L.txt`` (Phase II), 150 numbers a line; labels of the same names, lines of
-    ``class,start,end,confidence``; and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
+    ``class,start,end,confidence`` (the confidence may be missing, a comma may follow, and blanks
+    may take the place of commas); and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
     whose lines 2 and 4 name the training and the validation videos.
 
     An instance is the rows ``start:end``, counted from 0, end exclusive, of a label line; its
@@ -139,7 +149,13 @@ def _kind(file: Path) -> Kind | None:
         return None
     if len(first.split()) == _FRAME_VALUES:
         return "skeletons"
-    return "labels" if len(first.split(",")) == _LABEL_VALUES else None
+    return "labels" if len(_label_values(first)) in _LABEL_VALUES else None
+
+
+def _label_values(line: str) -> list[str]:
+    """What is in a line of a label file."""
+    line = line.strip().removesuffix(",")
+    return [value.strip() for value in line.split(",")] if "," in line else line.split()
 
 
 def _find_files(
@@ -163,11 +179,14 @@ def _find_files(
             found[kind][file.stem] = file
     skeletons, labels = found["skeletons"], found["labels"]
     if not skeletons or not labels:
+        neither = next(
+            (file for files in folders.values() for file in files if not _kind(file)), ""
+        )
         fail(
             root,
             "expected skeleton files (150 numbers a line) and label files (class,start,"
             f"end,confidence) called 0002-L.txt or A01N01-L.txt{f', phase {phase}' * bool(phase)}; "
-            f"found {len(skeletons)} and {len(labels)}",
+            f"found {len(skeletons)} and {len(labels)}{f'; {neither} is neither' * bool(neither)}",
         )
     if len({name.startswith("A") for name in (*skeletons, *labels)}) > 1:
         fail(root, "holds both phases; say phase=1 or phase=2")
@@ -300,9 +319,9 @@ def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatEr
 
 
 def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
-    values = [value.strip() for value in line.split(",")]
-    whole = len(values) == _LABEL_VALUES and all(re.fullmatch(r"[0-9]{1,9}", v) for v in values[:3])
-    if not whole:
+    values = _label_values(line)
+    whole = len(values) in _LABEL_VALUES and all(map(_is_number, values))
+    if not whole or not all(re.fullmatch(r"[0-9]{1,9}", value) for value in values[:3]):
         what = f"expected class,start,end,confidence, integers, got {line[:60]!r}"
         _fail(file, number, what)
     action, start, end = map(int, values[:3])
