@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pcm3._commands.options import finish, parse
+from pcm3._commands.options import finish, meant, parse
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,14 @@ class ReaderOptions:
     """pku: which phase, where the folder holds both."""
     skeleton: str | None = None
     """folder: the joint layout, coco17 say; another one goes into a skeleton.json there."""
-    fps: float | None = None
-    """folder: frames per second."""
+    axes: str | None = None
+    """folder: order of the axes of the arrays where it is another than TMVC, MTVC say."""
     unit: str | None = None
     """folder: unit of the coordinates; metres, or pixels of 2D, by default."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
+    count_rows: bool = False
+    """bvh: read the frames that are there, where the header says another number."""
 
     def given(self) -> dict[str, Any]:
         """Those that are not left at their default."""
@@ -62,6 +63,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
         normalization: Normalization = "center",
         duplicate_single: bool = False,
         persons: int | None = None,
+        associate: bool = False,
+        fps: float | None = None,
+        source_fps: float | None = None,
         dtype: StoreDtype = "float32",
         min_frames: int = 1,
         skip_bad: bool = False,
@@ -81,6 +85,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 sgn (MAMP) moves each recording once.
             duplicate_single: Of sgn: a lone person twice, as in the published NTU-120.
             persons: Room for so many; by default what the format has.
+            associate: Tell persons apart by where they were the frame before, not by the files.
+            fps: Frames per second of the store; recordings of another rate are resampled.
+            source_fps: Those of the recordings, where the files do not say them.
             dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
             skip_bad: Count files that are not as they should be instead of stopping.
@@ -104,6 +111,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 normalization=normalization,
                 duplicate_single=duplicate_single,
                 persons=persons,
+                associate=associate,
+                fps=fps,
+                source_fps=source_fps,
                 dtype=dtype,
                 min_frames=min_frames,
                 skip_bad=skip_bad,
@@ -119,11 +129,10 @@ def prepare_command(arguments: Sequence[str]) -> None:
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
         finish("prepare", counts, json, describe(Store(store)), report=report)
 
-    first = next((argument for argument in arguments if not argument.startswith("-")), "")
-    is_path = Path(first).name != first or Path(first).exists()
-    if first and first == arguments[0]:  # else it may be an option's value
-        is_path |= not get_close_matches(first, formats)
-    if first and first not in (*formats, "auto") and is_path:
+    words = _positionals(arguments)
+    if words and words[0] not in (*formats, "auto"):
+        if len(words) > 2:
+            raise ValueError(_no_format(words, formats))
         arguments = ["auto", *arguments]
     parse(
         options,
@@ -132,6 +141,29 @@ def prepare_command(arguments: Sequence[str]) -> None:
         "pcm3 prepare nturgbd_skeletons store",
         "pcm3 prepare folder recordings store --skeleton blazepose33",
     )
+
+
+def _positionals(arguments: Sequence[str]) -> list[str]:
+    """The words that are neither options of ``prepare`` nor their values."""
+    flags = {each.name for each in fields(ReaderOptions) if each.type is bool}
+    flags |= {"duplicate_single", "associate", "skip_bad", "overwrite", "json"}
+    words, rest = [], iter(arguments)
+    for word in rest:
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("-"):
+            words.append(word)
+        elif "=" not in word and name not in flags:
+            next(rest, None)
+    return words
+
+
+def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
+    """What to say to three words of which the first is no format."""
+    what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
+    if found := [word for word in words if word in formats]:
+        others = [word for word in words if word != found[0]]
+        return f"{what}; the format comes first: pcm3 prepare {' '.join([found[0], *others])}"
+    return what + meant(words[0], formats)
 
 
 def show_command(arguments: Sequence[str]) -> None:

@@ -22,8 +22,12 @@ import numpy as np
 
 from pcm3._files import locked, replacing
 from pcm3._memory import reuse_memory
+from pcm3.data._tally import Tally, count_jumps, limit_of_jumps
+from pcm3.data.associate import associate as associated
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
+from pcm3.data.readers._files import check_rate, file_or_files, is_same_rate
+from pcm3.data.resample import note_on_rate, rate_of_store, resample, with_rate
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
@@ -45,6 +49,8 @@ class _Shard(NamedTuple):
     units: Sequence[Any]
     normalization: Normalization
     duplicate_single: bool
+    associate: bool
+    fps: float | None
     min_frames: int
     skip_bad: bool
 
@@ -68,6 +74,9 @@ def prepare(
     normalization: Normalization = "center",
     duplicate_single: bool = False,
     persons: int | None = None,
+    associate: bool = False,
+    fps: float | None = None,
+    source_fps: float | None = None,
     dtype: StoreDtype = "float32",
     min_frames: int = 1,
     skip_bad: bool = False,
@@ -88,6 +97,11 @@ def prepare(
         normalization: Recipe for the coordinates, see ``normalize``.
         duplicate_single: Of ``"sgn"``, see there: the published NTU-120 data.
         persons: M of the store; by default what the format has.
+        associate: Give every person one slot by continuity, whatever the files say, see
+            ``associate.associate``; before all else.
+        fps: Frames per second of the store. Recordings of another rate are resampled, see
+            ``resample.resample``; where nothing says theirs, it is taken for theirs.
+        source_fps: Frames per second of the recordings, where files do not say them.
         dtype: Type of the stored coordinates.
         min_frames: Shorter sequences are dropped.
         skip_bad: Count files that do not hold what their format promises, instead of stopping.
@@ -98,15 +112,19 @@ def prepare(
 
     Returns:
         The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
-        parts of a large file), ``left_out`` files and why, ``frames_read``, ``read`` and ``kept``
-        sequences, ``dropped`` (name and reason of each), ``bad`` (message for each that was
-        skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies) and, not in the file,
-        ``Store.summary()`` as ``summary``.
+        parts of a large file), ``left_out`` files and why, ``read`` sequences, all of
+        ``Tally.report`` (what was kept, dropped, bad, resampled, which bodies jump, and in how many
+        frames persons are missing), ``rounding`` (the largest error of ``"float16"``) and, not in
+        the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
-        ValueError: If ``out`` exists, an option is unknown, or no sequence is left.
+        ValueError: If ``out`` exists, an option is unknown, recordings of several frame rates
+            have none in common by ``fps``, or no sequence is left.
     """
+    for name, rate in (("fps", fps), ("source_fps", source_fps)):
+        if rate is not None:
+            check_rate(name, rate)
     for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
         if value is not None and value < 1:
             raise ValueError(f"expected {name} >= 1, got {value}")
@@ -116,7 +134,8 @@ def prepare(
     if duplicate_single and normalization != "sgn":
         raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {normalization!r}")
     opened = open_source(Path(source), format, **options)
-    opened = replace(opened, persons=persons or opened.persons)
+    opened = replace(with_rate(opened, source_fps), persons=persons or opened.persons)
+    rate = rate_of_store(opened, fps)
     settings = {
         "format": opened.format,
         "source": Path(source).resolve().name,
@@ -124,6 +143,9 @@ def prepare(
         "normalization": normalization,
         "duplicate_single": duplicate_single,
         "persons": opened.persons,
+        "associate": associate,
+        "fps": rate,
+        "source_fps": source_fps,
         "min_frames": min_frames,
     }
     writer = StoreWriter(  # refuses a bad target before any work is done
@@ -131,7 +153,7 @@ def prepare(
         opened.skeleton,
         class_names=opened.class_names,
         dtype=dtype,
-        fps=opened.fps,
+        fps=rate,
         unit=opened.unit,
         source=opened.about,
         licence=opened.licence,
@@ -149,6 +171,8 @@ def prepare(
             opened.units,
             normalization,
             duplicate_single,
+            associate,
+            fps,
             min_frames,
             skip_bad,
         )
@@ -157,13 +181,16 @@ def prepare(
             done += len(shard.units)
             if progress is not None:
                 progress(done, len(opened.units))
-        report = settings | {
+        report: dict[str, Any] = settings | {
             "dtype": dtype,
             "units": len(opened.units),
             "left_out": opened.left_out,
             "left_out_why": opened.left_out_why,
         }
         report |= _total(shards)
+        notes = [*opened.notes, *note_on_rate(opened, fps)]
+        report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
+        report["jumps"]["limit"] = limit_of_jumps(opened)
         if not report["kept"]:
             shutil.rmtree(partial)
             raise ValueError(_why_nothing(report))
@@ -171,7 +198,7 @@ def prepare(
             for shard in shards:
                 if shard.read_report()["kept"]:
                     _append(Store(shard.folder), writer)
-            writer.report = report
+            writer.report = report = report | {"rounding": writer.rounding}
         shutil.rmtree(partial)
     return report | {"summary": Store(out).summary()}
 
@@ -206,11 +233,10 @@ def _partial_folder(
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     digest.update(repr(opened.units).encode())
-    for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
+    for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a link that leads nowhere
             status = file.stat()
-            if not file.is_dir():
-                digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     partial = out.with_name(f".{out.name}.shards")
     partial.mkdir(parents=True, exist_ok=True)
     with locked(partial, f"preparing {out}"):
@@ -275,11 +301,7 @@ def _end_with_parent() -> None:
 def _do(shard: _Shard) -> None:
     """Read the units of a shard into a small store of its own; its report comes last."""
     reuse_memory()
-    source = shard.source
-    dropped: list[dict[str, str]] = []
-    bad: list[str] = []
-    bodies: Counter[int] = Counter()
-    frames = 0
+    source, tally = shard.source, Tally()
     writer = StoreWriter(
         shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
     )
@@ -291,21 +313,18 @@ def _do(shard: _Shard) -> None:
                         if not shard.skip_bad:
                             what = "--skip-bad counts what is bad and goes on"
                             raise SkeletonFormatError(f"{found}; {what}")
-                        bad.append(str(found))
+                        tally.report["bad"].append(str(found))
                         continue
-                    bodies[_bodies(found)] += 1
-                    frames += len(found.frames)
-                    reason = _add(found, shard, writer)
+                    tally.count_read(found)
+                    reason = _add(found, shard, writer, tally)
                     if reason:
-                        dropped.append({"name": found.name, "reason": reason})
+                        tally.report["dropped"].append({"name": found.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
         pass
-    report = {"kept": len(writer), "frames_read": frames, "dropped": dropped, "bad": bad}
-    report["bodies"] = bodies
     with replacing(shard.report) as temporary:
-        temporary.write_text(json.dumps(report))
+        temporary.write_text(json.dumps(tally.report))
 
 
 def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
@@ -321,19 +340,23 @@ def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Path) else value
 
 
-def _bodies(recording: Recording) -> int:
-    return int(recording.frames.any(axis=(0, 2, 3)).sum())
-
-
-def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None:
+def _add(recording: Recording, shard: _Shard, writer: StoreWriter, tally: Tally) -> str | None:
     """Normalise and write a recording, or say why it is dropped."""
     if not recording.frames.any():
         return "no body in any frame"
+    source, rate = shard.source, recording.fps or shard.source.fps
+    if shard.associate:
+        recording = replace(recording, frames=associated(recording.frames))
+    speed_of = rate if source.unit == "metres" else None
+    tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
+    if shard.fps and rate and not is_same_rate(rate, shard.fps):
+        recording = resample(recording, rate, shard.fps)
+        tally.count_resampled(rate)
     frames = normalize(
         recording.frames,
-        shard.source.skeleton,
+        source.skeleton,
         shard.normalization,
-        shard.source.persons,
+        source.persons,
         duplicate_single=shard.duplicate_single,
     )
     if len(frames) < shard.min_frames:
@@ -353,18 +376,15 @@ def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None
         segments=recording.segments,
         **recording.columns,
     )
+    tally.count_kept(recording.frames, frames)
     return None
 
 
 def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
-    total: dict[str, Any] = {"kept": 0, "frames_read": 0, "dropped": [], "bad": []}
-    bodies: Counter[str] = Counter()
+    total = Tally()
     for shard in shards:
-        report = shard.read_report()
-        for key in total:
-            total[key] += report[key]
-        bodies.update(report["bodies"])
-    return total | {"bodies": dict(bodies), "read": total["kept"] + len(total["dropped"])}
+        total.add(shard.read_report())
+    return total.report | {"read": total.report["kept"] + len(total.report["dropped"])}
 
 
 def _why_nothing(report: dict[str, Any]) -> str:
@@ -375,7 +395,7 @@ def _why_nothing(report: dict[str, Any]) -> str:
 
 
 def _append(part: Store, writer: StoreWriter) -> None:
-    columns = {name: part.columns[name] for name in part.columns if name != "duplicate_of"}
+    columns = {name: part.values(name) for name in part.columns if name != "duplicate_of"}
     for index in range(len(part)):
         annotation: dict[str, Any] = {}
         if part.frame_labels is not None and part.segments is not None:
@@ -388,5 +408,5 @@ def _append(part: Store, writer: StoreWriter) -> None:
             int(part.labels[index]),
             name=part.names[index],
             **annotation,
-            **{name: int(values[index]) for name, values in columns.items()},
+            **{name: values[index] for name, values in columns.items()},
         )
