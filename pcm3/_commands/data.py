@@ -23,13 +23,13 @@ class ReaderOptions:
     skeleton: str | None = None
     """folder: the joint layout, coco17 say; another one goes into a skeleton.json there."""
     axes: str | None = None
-    """folder: order of the axes of the arrays where it is another than TMVC, MTVC say."""
+    """folder: order of the axes, MTVC say; TMVC by default."""
     unit: str | None = None
     """folder: unit of the coordinates; metres, or pixels of 2D, by default."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
     count_rows: bool = False
-    """bvh: read the frames that are there, where the header says another number."""
+    """bvh: read all frames, whatever number the header says."""
 
     def given(self) -> dict[str, Any]:
         """Those that are not left at their default."""
@@ -42,7 +42,7 @@ class ReaderOptions:
 
 def prepare_command(arguments: Sequence[str]) -> None:
     """Raw files to a store: one folder that training and evaluation read."""
-    from tyro.conf import OmitArgPrefixes, Positional, arg  # noqa: PLC0415
+    from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg  # noqa: PLC0415
 
     from pcm3.data.normalize import Normalization  # noqa: PLC0415
     from pcm3.data.prepare import prepare  # noqa: PLC0415
@@ -53,6 +53,8 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
     formats = get_args(Format)
     about = f"What the files are: {', '.join(formats)}; auto, or nothing, has it found out."
+    brief = not {"-h", "--help"}.isdisjoint(arguments)
+    reader_type: Any = Suppress[ReaderOptions] if brief else OmitArgPrefixes[ReaderOptions]
 
     def options(
         format: Annotated[
@@ -71,10 +73,12 @@ def prepare_command(arguments: Sequence[str]) -> None:
         skip_bad: bool = False,
         workers: int | None = None,
         overwrite: bool = False,
-        reader: OmitArgPrefixes[ReaderOptions] = ReaderOptions(),
+        reader: reader_type = ReaderOptions(),
         json: bool = False,
     ) -> None:
         """Read recordings and write a store; the same command again continues a stopped one.
+
+        The options that only some formats have are shown by --help-all.
 
         Args:
             format: What the files are.
@@ -85,9 +89,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 sgn (MAMP) moves each recording once.
             duplicate_single: Of sgn: a lone person twice, as in the published NTU-120.
             persons: Room for so many; by default what the format has.
-            associate: Tell persons apart by where they were the frame before, not by the files.
-            fps: Frames per second of the store; recordings of another rate are resampled.
-            source_fps: Those of the recordings, where the files do not say them.
+            associate: Tell persons apart by where they were, not by the files.
+            fps: Of the store; recordings of another rate are resampled.
+            source_fps: Of the recordings, where the files do not say it.
             dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
             skip_bad: Count files that are not as they should be instead of stopping.

@@ -85,8 +85,9 @@ class Tally:
             empty = int((~seen[:, person]).sum())
             counts = {"sequences": 1, "frames": len(after), "empty": empty}
             self._count(self._person(person), counts)
-        if len(before) == len(after):
-            others = int((np.asarray(before.any(axis=(1, 2, 3))) & ~seen.any(1)).sum())
+        bodies = np.asarray(before.any(axis=(2, 3)))
+        if len(before) == len(after) and bodies.any(0).sum() > seen.any(0).sum():
+            others = int((bodies.any(1) & ~seen.any(1)).sum())
             self._count(self.report["others_there"], {"sequences": others > 0, "frames": others})
 
     def _person(self, person: int) -> dict[str, int]:

@@ -231,10 +231,11 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
     jumps = report.get("jumps", {"steps": 0})
     if jumps["steps"]:
         worst = ", ".join(f"{name} ({steps:,})" for name, steps in jumps["worst"])
+        several = any(int(number) > 1 for number in report["bodies"])
+        advice = "; --associate puts persons who swap places in order" if several else ""
         lines.append(
-            f"bodies jump (more than {jumps['limit']}) {jumps['steps']:,} times in "
-            f"{_count(jumps['sequences'], 'sequence')}, most in {worst}: --associate puts persons "
-            "who swap places in order"
+            f"bodies jump (more than {jumps['limit']}) {_count(jumps['steps'], 'time')} in "
+            f"{_count(jumps['sequences'], 'sequence')}, most in {worst}{advice}"
         )
     return lines
 

@@ -138,7 +138,7 @@ def test_persons_who_swap_slots(prepared):
     store, report = prepared(frames, source_fps=30)
     jumps = {"sequences": 1, "steps": 78, "worst": [["a.npy", 78]], "limit": "10 m/s"}
     assert report["jumps"] == jumps
-    assert "bodies jump (more than 10 m/s) 78 times in 1 sequence, most in a.npy (78): --assoc" in (
+    assert "bodies jump (more than 10 m/s) 78 times in 1 sequence, most in a.npy (78); --assoc" in (
         describe(store)
     )
     store, report = prepared(frames, associate=True)

@@ -87,6 +87,19 @@ def test_parts_add_up(seeds, cut):
         assert counts == {"sequences": len(those), "frames": 9 * len(those), "empty": empty}
 
 
+def test_others_are_bodies_that_were_not_kept():
+    """Not one whose only joint was the origin."""
+    before = np.ones((4, 2, 5, 3), np.float32)
+    before[:2, 0] = before[2:, 1] = 0
+    after = before[:, :1].copy()
+    tally = Tally()
+    tally.count_kept(before, after)
+    assert tally.report["others_there"] == {"sequences": 1, "frames": 2}
+    tally.count_kept(before[:, :1] + 1, after)
+    tally.count_kept(before, after[2:])  # of other frames
+    assert tally.report["others_there"] == {"sequences": 1, "frames": 2}
+
+
 def test_worst_first():
     tally = Tally()
     for name, steps in zip("abcdefg", (1, 9, 0, 3, 3, 7, 2), strict=True):
