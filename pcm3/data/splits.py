@@ -203,7 +203,7 @@ def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, .
         if numbers is None and name not in words:
             raise ValueError(_why_not(words, name, f"protocol {protocol!r}", column))
         found = [words.index(name)] if numbers is None else numbers
-        if len(found) > len(there) or not there.issuperset(found):
+        if not there.issuperset(found):  # stops at the first that is not there
             some = ", ".join(map(str, sorted(there)))
             raise ValueError(
                 f"protocol {protocol!r}: {store.path} has no {column} {name}, but {some}"
