@@ -238,8 +238,10 @@ def test_files_that_are_neither_are_named(tmp_path):
 
 def test_label_that_runs_over_the_end(tmp_path):
     write(tmp_path, PHASE1[:1], "1,5,11,1\n")
-    (recording,) = read_pku(tmp_path)
-    np.testing.assert_array_equal(recording.frames, video()[5:])
+    for untrimmed, frames in ((False, video()[5:]), (True, video())):
+        (recording,) = read_pku(tmp_path, untrimmed=untrimmed)
+        np.testing.assert_array_equal(recording.frames, frames)
+        assert recording.notes == ["actions that end after the last frame, cut there"]
 
 
 GOOD = format_pku(video()).splitlines()

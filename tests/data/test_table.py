@@ -168,6 +168,15 @@ def test_more_persons_in_a_file_that_is_left_out(tmp_path):
     assert (source.persons, source.unit, len(list(source))) == (1, "pixels", 1)
 
 
+def test_a_table_in_a_subfolder_is_not_read(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "sub" / "labels.csv").write_text("file,label\nb.npy,1\n")
+    source = read("folder", tmp_path)
+    assert [recording.label for recording in source] == [-1, -1, -1]
+    name = tmp_path.resolve().name
+    assert source.notes == [f"sub/labels.csv: not read, as only a table in {name} itself is"]
+
+
 def test_found_out_from_the_files(tmp_path):
     write_bvh(tmp_path)
     (tmp_path / "labels.csv").write_text("file,label\na.bvh,1\n")

@@ -16,6 +16,7 @@ from pcm3.data.readers._files import (
     MOST_CLASSES,
     check_rate,
     fail,
+    files_below,
     group_rates,
     parse_float,
     shown,
@@ -81,7 +82,11 @@ def with_table(
 
     @wraps(read)
     def wrapped(path: str | Path, /, *args: P.args, **options: P.kwargs) -> Source:
-        source, table = read(path, *args, **options), _read_table(Path(path))
+        source, folder = read(path, *args, **options), Path(path)
+        if others := _tables_below(folder):
+            what = f"not read, as only a table in {folder.resolve().name} itself is"
+            source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
+        table = _read_table(folder)
         return source if table is None else _join(source, table)
 
     return wrapped
@@ -159,6 +164,16 @@ def _read_unit(
             columns={**found.columns, **row.columns},
             fps=row.fps or found.fps,
         )
+
+
+def _tables_below(folder: Path) -> list[str]:
+    """Tables in sub-folders, which say nothing of the recordings beside them."""
+    files = files_below(folder) if folder.is_dir() else ()
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in files
+        if file.name == TABLE and file.parent != folder
+    )[:_SHOWN]
 
 
 def _real(path: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._intervals import paint
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
 from pcm3.data.readers._files import fail, files_below, read_lines
 from pcm3.data.readers._table import with_table
@@ -65,6 +66,7 @@ class _Action(NamedTuple):
     start: int
     end: int
     label: int
+    cut: bool
 
 
 def detect(path: Path) -> bool:
@@ -257,18 +259,21 @@ def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonF
         if isinstance(row, SkeletonFormatError):
             yield row
         else:
-            place = f"{name} label line {row.line}"
-            yield Recording(frames[row.start : row.end], row.label, video.columns, name=place)
+            place, notes = f"{name} label line {row.line}", [_CUT] * row.cut
+            own = frames[row.start : row.end]
+            yield Recording(own, row.label, video.columns, name=place, notes=notes)
 
 
 def _whole(
     frames: NDArray[np.float32], actions: list[_Action], video: _Video, name: str
 ) -> Recording:
-    frame_labels = np.full(len(frames), -1, dtype=np.int64)
-    for _, start, end, label in actions:
-        frame_labels[start:end] = label
-    segments = np.array([action[1:] for action in actions], dtype=np.int64).reshape(-1, 3)
-    return Recording(frames, -1, video.columns, frame_labels, segments, name=name)
+    rows = [(action.start, action.end, action.label) for action in actions]
+    segments = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    frame_labels, notes = paint(len(frames), segments), [_CUT for action in actions if action.cut]
+    return Recording(frames, -1, video.columns, frame_labels, segments, name=name, notes=notes)
+
+
+_CUT = "actions that end after the last frame, cut there"
 
 
 def _read_frames(file: Path) -> NDArray[np.float32]:
@@ -331,7 +336,7 @@ def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
         _fail(file, number, f"expected an end behind the start, got {start} to {end}")
     if start >= length:
         _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
-    return _Action(number, start, min(end, length), action - 1)
+    return _Action(number, start, min(end, length), action - 1, end > length)
 
 
 def _fail(file: Path, line: int, what: str) -> NoReturn:
