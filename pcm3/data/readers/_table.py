@@ -31,7 +31,6 @@ _KEYS = ("file", "label", "fps")
 _SHOWN = 5  # files that are left out, by name
 
 P = ParamSpec("P")
-Cells = dict[str, list[str]]
 
 
 class _Row(NamedTuple):
