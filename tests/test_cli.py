@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -135,9 +136,39 @@ def test_prepare_of_what_is_not_there(
     )
     options = ["--normalization", "isc", "--workers", "1", "packed", source, "out"]
     assert f"{Path(source)}: no such file or folder" in one_error(capsys, ["prepare", *options])
-    with pytest.raises(SystemExit):
-        main(["prepare", "pykl", "missing", "out"])  # rather a format that is spelt wrongly
-    assert "pyskl" in capsys.readouterr().err
+    line = one_error(capsys, ["prepare", "pykl", "missing", "out"])
+    assert line.endswith("got 'pykl'; did you mean pyskl?")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (
+            "mediapipe folder store",
+            "got 'mediapipe'; .* first: pcm3 prepare folder mediapipe store",
+        ),
+        (
+            "files folder store",
+            "got 'files'; the format comes first: pcm3 prepare folder files store",
+        ),
+        (
+            "files store folder",
+            "got 'files'; the format comes first: pcm3 prepare folder files store",
+        ),
+        ("--persons 2 files --skip-bad folder --fps=30 store", "pcm3 prepare folder files store"),
+        ("mediapipe files store", "expected FORMAT SOURCE STORE, .* got 'mediapipe'"),
+        ("files store more", "expected FORMAT SOURCE STORE, .* got 'files'"),
+    ],
+)
+def test_prepare_of_words_in_another_order(words: str, advice: str, capsys: Capture) -> None:
+    assert re.search(advice, one_error(capsys, ["prepare", *words.split()]))
+
+
+@pytest.mark.parametrize("option", ["--fps", "--source-fps"])
+@pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
+def test_prepare_takes_no_such_rate(option: str, value: str, capsys: Capture) -> None:
+    line = one_error(capsys, ["prepare", "folder", "nowhere", "store", option, value])
+    assert re.search(rf"expected {option[2:].replace('-', '_')} above 0, .*, got {value}", line)
 
 
 def test_prepare_finds_the_format(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -392,7 +423,7 @@ def test_a_protocol_for_each_store(folder: Path, tmp_path: Path, capsys: Capture
     third = ["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/third"]
     assert "protocols xsub xview, one for each store" in one_error(capsys, third)
     line = one_error(capsys, [*arguments, "xsub", "xview", "all"])
-    assert "expected one protocol, or one for each of 2 stores, got xsub xview all" in line
+    assert "expected one protocol, or one for each of 2 stores, got 'xsub xview all'" in line
 
 
 def test_recipes_must_agree(folder: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pcm3._commands.options import finish, parse
+from pcm3._commands.options import finish, meant, parse
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,14 @@ class ReaderOptions:
     """pku: which phase, where the folder holds both."""
     skeleton: str | None = None
     """folder: the joint layout, coco17 say; another one: skeleton.json."""
-    fps: float | None = None
-    """folder: frames per second."""
+    axes: str | None = None
+    """folder: order of the axes, MTVC say; TMVC by default."""
     unit: str | None = None
     """folder: unit of the coordinates; by default metres, in 2D pixels."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
+    count_rows: bool = False
+    """bvh: read all frames, whatever number the header says."""
 
     def given(self) -> dict[str, Any]:
         """Those that are not left at their default."""
@@ -43,7 +44,7 @@ class ReaderOptions:
 
 def prepare_command(arguments: Sequence[str]) -> None:
     """Raw files to a store: one folder that training and evaluation read."""
-    from tyro.conf import OmitArgPrefixes, Positional, arg  # noqa: PLC0415
+    from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg  # noqa: PLC0415
 
     from pcm3.data.normalize import Normalization  # noqa: PLC0415
     from pcm3.data.prepare import prepare  # noqa: PLC0415
@@ -54,6 +55,8 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
     formats = get_args(Format)
     about = f"What the files are: {', '.join(formats)}; auto, or nothing, has it found out."
+    brief = not {"-h", "--help"}.isdisjoint(arguments)
+    reader_type: Any = Suppress[ReaderOptions] if brief else OmitArgPrefixes[ReaderOptions]
 
     def options(
         format: Annotated[
@@ -64,15 +67,20 @@ def prepare_command(arguments: Sequence[str]) -> None:
         normalization: Normalization | Literal["auto"] = "auto",
         duplicate_single: bool = False,
         persons: int | None = None,
+        associate: bool = False,
+        fps: float | None = None,
+        source_fps: float | None = None,
         dtype: StoreDtype = "float32",
         min_frames: int = 1,
         skip_bad: bool = False,
         workers: int | None = None,
         overwrite: bool = False,
-        reader: OmitArgPrefixes[ReaderOptions] = ReaderOptions(),
+        reader: reader_type = ReaderOptions(),
         json: bool = False,
     ) -> None:
         """Read recordings and write a store; the same command again continues a stopped one.
+
+        The options that only some formats have are shown by --help-all.
 
         Args:
             format: What the files are.
@@ -83,6 +91,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 auto is the recipe that the files hold already, or else center.
             duplicate_single: Of sgn: a lone body twice, as in the published NTU-120.
             persons: Room for so many; by default what the format has.
+            associate: Tell persons apart by where they were, not by the files.
+            fps: Of the store; recordings of another rate are resampled.
+            source_fps: Of the recordings, where the files do not say it.
             dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
             skip_bad: Count files that are not as they should be instead of stopping.
@@ -106,6 +117,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 normalization=None if normalization == "auto" else normalization,
                 duplicate_single=duplicate_single,
                 persons=persons,
+                associate=associate,
+                fps=fps,
+                source_fps=source_fps,
                 dtype=dtype,
                 min_frames=min_frames,
                 skip_bad=skip_bad,
@@ -121,11 +135,10 @@ def prepare_command(arguments: Sequence[str]) -> None:
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
         finish("prepare", counts, json, describe(Store(store)), report=report)
 
-    first = next((argument for argument in arguments if not argument.startswith("-")), "")
-    is_path = Path(first).name != first or Path(first).exists()
-    if first and first == arguments[0]:  # else it may be an option's value
-        is_path |= not get_close_matches(first, formats)
-    if first and first not in (*formats, "auto") and is_path:
+    words = _positionals(arguments)
+    if words and words[0] not in (*formats, "auto"):
+        if len(words) > 2:
+            raise ValueError(_no_format(words, formats))
         arguments = ["auto", *arguments]
     parse(
         options,
@@ -134,6 +147,29 @@ def prepare_command(arguments: Sequence[str]) -> None:
         "pcm3 prepare nturgbd_skeletons store",
         "pcm3 prepare folder recordings store --skeleton blazepose33",
     )
+
+
+def _positionals(arguments: Sequence[str]) -> list[str]:
+    """The words that are neither options of ``prepare`` nor their values."""
+    flags = {each.name for each in fields(ReaderOptions) if each.type is bool}
+    flags |= {"duplicate_single", "associate", "skip_bad", "overwrite", "json"}
+    words, rest = [], iter(arguments)
+    for word in rest:
+        name = word.removeprefix("--").replace("-", "_")
+        if not word.startswith("-"):
+            words.append(word)
+        elif "=" not in word and name not in flags:
+            next(rest, None)
+    return words
+
+
+def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
+    """What to say to three words of which the first is no format."""
+    what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
+    if found := [word for word in words if word in formats]:
+        others = [word for word in words if word != found[0]]
+        return f"{what}; the format comes first: pcm3 prepare {' '.join([found[0], *others])}"
+    return what + meant(words[0], formats)
 
 
 def show_command(arguments: Sequence[str]) -> None:

@@ -155,7 +155,7 @@ def features_command(arguments: Sequence[str]) -> None:
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
         store, device = Store(data), find_device(accelerator)
-        arrays: dict[str, Any] = dict(store.columns)
+        arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
         arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
         arrays |= {"store_fingerprint": store.fingerprint, "encoder_fingerprint": fingerprint(run)}
         pretrained = load_encoder(run)

@@ -42,6 +42,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     """Pretrain an encoder on a store; the same command again continues a stopped run."""
     import tyro  # noqa: PLC0415
 
+    from pcm3.data.splits import join_protocols, part_protocols  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.training.config import Config, TrainConfig  # noqa: PLC0415
     from pcm3.training.devices import is_first  # noqa: PLC0415
@@ -83,7 +84,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
                 help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
                 "one for each."
             ),
-        ] = tuple(chosen.protocol.split())
+        ] = tuple(part_protocols(chosen.protocol))
         dry_run: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -110,7 +111,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
         "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
     )
-    config = Config(options.model, options.train, " ".join(options.protocol))
+    config = Config(options.model, options.train, join_protocols(options.protocol))
     stores = [Store(path) for path in options.data]
     if options.dry_run:
         planned = plan(config, stores, options.out, start=options.start)

@@ -65,6 +65,12 @@ def _is_checksums(value: Any) -> bool:
     return isinstance(value, dict) and all(type(number) is int for number in value.values())
 
 
+def _is_words_of_columns(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_words(words) and len(set(words)) == len(words) for words in value.values()
+    )
+
+
 def _is_rate(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 < value < math.inf)
 
@@ -76,6 +82,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "different words",
         lambda value: _is_words(value) and len(set(value)) == len(value),
     ),
+    "words": ("different words for each column", _is_words_of_columns),
     "class_names": ("words", _is_words),
     "untrimmed": ("true or false", lambda value: type(value) is bool),
     "protocols": ("rules of column, train and test", _is_protocols),
@@ -159,7 +166,8 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
     _check_whole(file, meta)
-    meta.setdefault("bodies", None)  # which stores of before do not say
+    meta.setdefault("bodies", None)  # which older stores do not say
+    meta.setdefault("words", {})
     for key, (wanted, fits) in _KINDS.items():
         if not fits(meta[key]):
             got = reprlib.repr(meta[key])

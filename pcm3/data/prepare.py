@@ -25,8 +25,12 @@ import numpy as np
 from pcm3._files import LOCK, locked, replacing
 from pcm3._memory import reuse_memory
 from pcm3.data._recipes import settle
+from pcm3.data._tally import Tally, count_jumps, limit_of_jumps
+from pcm3.data.associate import associate as associated
 from pcm3.data.normalize import Normalization, is_isc, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
+from pcm3.data.readers._files import check_rate, file_or_files, is_same_rate
+from pcm3.data.resample import note_on_rate, rate_of_store, resample, with_rate
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
@@ -48,6 +52,8 @@ class _Shard(NamedTuple):
     units: Sequence[Any]
     normalization: Normalization
     duplicate_single: bool
+    associate: bool
+    fps: float | None
     min_frames: int
     skip_bad: bool
 
@@ -71,6 +77,9 @@ def prepare(
     normalization: Normalization | None = None,
     duplicate_single: bool = False,
     persons: int | None = None,
+    associate: bool = False,
+    fps: float | None = None,
+    source_fps: float | None = None,
     dtype: StoreDtype = "float32",
     min_frames: int = 1,
     skip_bad: bool = False,
@@ -92,6 +101,11 @@ def prepare(
             the one that the recordings went through already, which is not applied again.
         duplicate_single: Of ``"sgn"``, see there: the published NTU-120 data.
         persons: M of the store; by default what the format has.
+        associate: Give every person one slot by continuity, whatever the files say, see
+            ``associate.associate``; before all else.
+        fps: Frames per second of the store. Recordings of another rate are resampled, see
+            ``resample.resample``; where nothing says theirs, it is taken for theirs.
+        source_fps: Frames per second of the recordings, where files do not say them.
         dtype: Type of the stored coordinates.
         min_frames: Shorter sequences are dropped.
         skip_bad: Count files that do not hold what their format promises, instead of stopping.
@@ -103,26 +117,30 @@ def prepare(
 
     Returns:
         The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
-        parts of a large file), ``left_out`` files and why, ``frames_read``, ``read`` and ``kept``
-        sequences, ``dropped`` (name and reason of each), ``bad`` (message for each that was
-        skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies), ``held`` (the recipe
-        that all recordings went through already, by their format), ``already_isc`` (how many are
-        ``"isc"`` by their coordinates; it is not applied to them again) and, not in the file,
-        ``Store.summary()`` as ``summary``.
+        parts of a large file), ``left_out`` files and why, ``read`` sequences, all of
+        ``Tally.report`` (what was kept, dropped, bad, resampled, which bodies jump, and in how many
+        frames persons are missing), ``held`` (the recipe that all recordings went through
+        already, by their format), ``rounding`` (the largest error of ``"float16"``) and, not in
+        the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
         ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
-            recordings, or no sequence is left.
+            recordings, recordings of several frame rates have none in common by ``fps``, or no
+            sequence is left.
         ChildProcessError: If a process that reads is killed. The same call goes on from what
             is done.
     """
+    for name, rate in (("fps", fps), ("source_fps", source_fps)):
+        if rate is not None:
+            check_rate(name, rate)
     for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
         if value is not None and value < 1:
             raise ValueError(f"expected {name} >= 1, got {value}")
     defaults = {"bodies": "place"} if normalization == "isc" else {}
     opened = open_source(Path(source), format, defaults=defaults, **options)
-    opened = replace(opened, persons=persons or opened.persons)
+    opened = replace(with_rate(opened, source_fps), persons=persons or opened.persons)
+    rate = rate_of_store(opened, fps)
     normalization = settle(opened, normalization, duplicate_single)
     if opened.bodies is not None:
         options["bodies"] = opened.bodies
@@ -134,6 +152,9 @@ def prepare(
         "held": opened.normalization,
         "duplicate_single": duplicate_single,
         "persons": opened.persons,
+        "associate": associate,
+        "fps": rate,
+        "source_fps": source_fps,
         "min_frames": min_frames,
     }
     writer = StoreWriter(  # refuses a bad target before any work is done
@@ -141,7 +162,7 @@ def prepare(
         opened.skeleton,
         class_names=opened.class_names,
         dtype=dtype,
-        fps=opened.fps,
+        fps=rate,
         unit=opened.unit,
         source=opened.about,
         licence=opened.licence,
@@ -160,6 +181,8 @@ def prepare(
             opened.units,
             normalization,
             duplicate_single,
+            associate,
+            fps,
             min_frames,
             skip_bad,
         )
@@ -168,13 +191,16 @@ def prepare(
             done += len(shard.units)
             if progress is not None:
                 progress(done, len(opened.units))
-        report = settings | {
+        report: dict[str, Any] = settings | {
             "dtype": dtype,
             "units": len(opened.units),
             "left_out": opened.left_out,
             "left_out_why": opened.left_out_why,
         }
         report |= _total(shards)
+        notes = [*opened.notes, *note_on_rate(opened, fps)]
+        report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
+        report["jumps"]["limit"] = limit_of_jumps(opened)
         if not report["kept"]:
             shutil.rmtree(partial)
             raise ValueError(_why_nothing(report))
@@ -182,7 +208,7 @@ def prepare(
             for shard in shards:
                 if shard.read_report()["kept"]:
                     _append(Store(shard.folder), writer)
-            writer.report = report
+            writer.report = report = report | {"rounding": writer.rounding}
         shutil.rmtree(partial)
     return report | {"summary": Store(out).summary()}
 
@@ -217,11 +243,10 @@ def _partial_folder(
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     digest.update(repr(opened.units).encode())
-    for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
+    for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a link that leads nowhere
             status = file.stat()
-            if not file.is_dir():
-                digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     partial = out.with_name(f".{out.name}.shards")
     partial.mkdir(parents=True, exist_ok=True)
     with locked(partial, f"preparing {out}"):
@@ -293,11 +318,7 @@ def _end_with_parent() -> None:
 def _do(shard: _Shard) -> None:
     """Read the units of a shard into a small store of its own; its report comes last."""
     reuse_memory()
-    source = shard.source
-    dropped: list[dict[str, str]] = []
-    bad: list[str] = []
-    bodies: Counter[int] = Counter()
-    frames = already_isc = 0
+    source, tally = shard.source, Tally()
     writer = StoreWriter(
         shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
     )
@@ -309,25 +330,18 @@ def _do(shard: _Shard) -> None:
                         if not shard.skip_bad:
                             what = "--skip-bad counts what is bad and goes on"
                             raise SkeletonFormatError(f"{found}; {what}")
-                        bad.append(str(found))
+                        tally.report["bad"].append(str(found))
                         continue
-                    bodies[_bodies(found)] += 1
-                    frames += len(found.frames)
-                    is_done = shard.normalization == source.normalization
-                    if not is_done and is_isc(found.frames, source.skeleton):
-                        already_isc += 1
-                        is_done = shard.normalization == "isc"
-                    reason = _add(found, shard, writer, "none" if is_done else shard.normalization)
+                    tally.count_read(found)
+                    reason = _add(found, shard, writer, tally)
                     if reason:
-                        dropped.append({"name": found.name, "reason": reason})
+                        tally.report["dropped"].append({"name": found.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
         pass
-    report = {"kept": len(writer), "frames_read": frames, "dropped": dropped, "bad": bad}
-    report |= {"bodies": bodies, "already_isc": already_isc}
     with replacing(shard.report) as temporary:
-        temporary.write_text(json.dumps(report))
+        temporary.write_text(json.dumps(tally.report))
 
 
 def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
@@ -343,22 +357,36 @@ def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Path) else value
 
 
-def _bodies(recording: Recording) -> int:
-    return int(recording.frames.any(axis=(0, 2, 3)).sum())
+def _left_to_do(recording: Recording, shard: _Shard, tally: Tally) -> Normalization:
+    """The recipe, or "none" for a recording that went through it already."""
+    if shard.normalization == shard.source.normalization:
+        return "none"
+    if is_isc(recording.frames, shard.source.skeleton):
+        tally.report["already_isc"] += 1
+        if shard.normalization == "isc":
+            return "none"
+    return shard.normalization
 
 
-def _add(
-    recording: Recording, shard: _Shard, writer: StoreWriter, recipe: Normalization
-) -> str | None:
+def _add(recording: Recording, shard: _Shard, writer: StoreWriter, tally: Tally) -> str | None:
     """Normalise and write a recording, or say why it is dropped."""
     if not recording.frames.any():
         return "no body in any frame"
+    source, rate = shard.source, recording.fps or shard.source.fps
+    recipe = _left_to_do(recording, shard, tally)
+    if shard.associate:
+        recording = replace(recording, frames=associated(recording.frames))
+    speed_of = rate if source.unit == "metres" else None
+    tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
+    if shard.fps and rate and not is_same_rate(rate, shard.fps):
+        recording = resample(recording, rate, shard.fps)
+        tally.count_resampled(rate)
     frames = normalize(
         recording.frames,
-        shard.source.skeleton,
+        source.skeleton,
         recipe,
-        shard.source.persons,
-        keep_order=shard.source.keep_order,
+        source.persons,
+        keep_order=source.keep_order,
         duplicate_single=shard.duplicate_single,
     )
     if len(frames) < shard.min_frames:
@@ -373,19 +401,15 @@ def _add(
         segments=recording.segments,
         **recording.columns,
     )
+    tally.count_kept(recording.frames, frames)
     return None
 
 
 def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
-    total: dict[str, Any] = {"kept": 0, "frames_read": 0, "already_isc": 0}
-    total |= {"dropped": [], "bad": []}
-    bodies: Counter[str] = Counter()
+    total = Tally()
     for shard in shards:
-        report = shard.read_report()
-        for key in total:
-            total[key] += report[key]
-        bodies.update(report["bodies"])
-    return total | {"bodies": dict(bodies), "read": total["kept"] + len(total["dropped"])}
+        total.add(shard.read_report())
+    return total.report | {"read": total.report["kept"] + len(total.report["dropped"])}
 
 
 def _why_nothing(report: dict[str, Any]) -> str:
@@ -396,7 +420,7 @@ def _why_nothing(report: dict[str, Any]) -> str:
 
 
 def _append(part: Store, writer: StoreWriter) -> None:
-    columns = {name: part.columns[name] for name in part.columns if name != "duplicate_of"}
+    columns = {name: part.values(name) for name in part.columns if name != "duplicate_of"}
     for index in range(len(part)):
         annotation: dict[str, Any] = {}
         if part.frame_labels is not None and part.segments is not None:
@@ -409,5 +433,5 @@ def _append(part: Store, writer: StoreWriter) -> None:
             int(part.labels[index]),
             name=part.names[index],
             **annotation,
-            **{name: int(values[index]) for name, values in columns.items()},
+            **{name: values[index] for name, values in columns.items()},
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +17,7 @@ _BAR = 40
 _NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12
+_WORDS_SHOWN = 40
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
@@ -40,7 +42,7 @@ def describe(store: Store) -> str:
     """A store and the report of its preparation, as lines of text."""
     summary, report = store.summary(), read_report(store)
     lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
-    return "\n".join(lines + (_preparation(report) if report else []))
+    return "\n".join(lines + (_preparation(report, summary["unit"]) if report else []))
 
 
 def find_sequence(store: Store, which: str) -> int:
@@ -70,7 +72,8 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
     Returns:
         ``index``, ``name``, ``label`` (-1 where there is none), ``class`` (its name or None),
         ``frames``, ``seconds`` (None where the store does not know the frame rate), ``persons``
-        that are there, ``duplicate_of`` (or None), ``columns``, and of an untrimmed recording
+        that are there, ``duplicate_of`` (or None), ``columns`` (integers, or words, None where
+        there is none), and of an untrimmed recording
         ``segments`` as ``[start, end, class]``, otherwise None.
 
     Raises:
@@ -79,7 +82,8 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
     if not 0 <= index < len(store):
         raise ValueError(f"expected an index in [0, {len(store)}) of {store.path}, got {index}")
     label, frames = int(store.labels[index]), int(store.lengths[index])
-    columns = {name: int(values[index]) for name, values in store.columns.items()}
+    columns = {name: store.values(name)[index].item() for name in store.columns}
+    columns |= {name: None for name in store.words if columns[name] == ""}
     original = columns.pop("duplicate_of")
     segments = store.segments
     return {
@@ -112,7 +116,8 @@ def describe_sequence(store: Store, index: int) -> str:
     if found["class"] is not None:
         lines.append(f"class {found['label']}: {found['class']}")
     if found["columns"]:
-        lines.append(", ".join(f"{name} {value}" for name, value in found["columns"].items()))
+        shown = {name: "-" if value is None else value for name, value in found["columns"].items()}
+        lines.append(", ".join(f"{name} {value}" for name, value in shown.items()))
     if found["duplicate_of"] is not None:
         lines.append(f"bit-identical to sequence {found['duplicate_of']}")
     lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in found["segments"] or ()]
@@ -128,7 +133,10 @@ def _contents(summary: dict[str, Any]) -> list[str]:
         for word, words in (("class", "classes"), ("subject", "subjects"), ("view", "views"))
         if summary[words]
     ]
-    columns = [f"{name} ({_count(count, 'value')})" for name, count in summary["columns"].items()]
+    columns = [
+        f"{name} ({_count(count, 'value')}{_listed(summary['words'].get(name, ()))})"
+        for name, count in summary["columns"].items()
+    ]
     kind = [f"skeleton {summary['skeleton']}", _count(summary["joints"], "joint")]
     kind += [_count(summary["channels"], "coordinate"), _count(summary["persons"], "person")]
     stored = [f"normalization {summary['normalization']}"]
@@ -159,6 +167,13 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
+def _listed(words: Sequence[str]) -> str:
+    """The words of a column, where it is of words."""
+    more = len(words) - _WORDS_SHOWN
+    shown = [*words[:_WORDS_SHOWN], *([f"and {more:,} more"] if more > 0 else [])]
+    return f": {', '.join(shown)}" if shown else ""
+
+
 def _histogram(histogram: dict[str, list[int]]) -> list[str]:
     edges, counts = histogram["edges"], histogram["counts"]
     width = len(str(edges[-1]))
@@ -169,7 +184,7 @@ def _histogram(histogram: dict[str, list[int]]) -> list[str]:
     return ["  frames in a sequence:", *rows]
 
 
-def _preparation(report: dict[str, Any]) -> list[str]:
+def _preparation(report: dict[str, Any], unit: str) -> list[str]:
     bad, dropped = report["bad"], report["dropped"]
     counts = [_count(report["units"], "part"), _count(report["read"], "sequence")]
     lines = [
@@ -184,6 +199,8 @@ def _preparation(report: dict[str, Any]) -> list[str]:
         lines.append(f"  and {len(bad) - _BAD_SHOWN:,} more in report.json")
     if report["left_out"]:
         lines.append(f"  {_count(report['left_out'], 'file')} left out: {report['left_out_why']}")
+    lines += [f"  {text}{_times(count)}" for text, count in report.get("notes", {}).items()]
+    lines += [f"  {line}" for line in _frames_and_persons(report, unit)]
     bodies = sorted((int(number), count) for number, count in report["bodies"].items())
     seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)
     lines.append(f"bodies in the files: {seen}; {_count(report['frames_read'], 'frame')}")
@@ -200,6 +217,44 @@ def _held(report: dict[str, Any]) -> list[str]:
     if count := report.get("already_isc", 0):
         done = "not applied again" if recipe == "isc" else f"{recipe} was applied to that"
         lines.append(f"normalised by isc before, by their coordinates: {count:,}; {done}")
+
+    return lines
+
+
+def _times(count: int) -> str:
+    return f": {count:,} times" if count > 1 else ""
+
+
+def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
+    """What was resampled and rounded, who is missing where, who jumps; old reports say nothing."""
+    lines = [
+        f"resampled {count:,} from {rate} to {report['fps']:g} frames per second"
+        for rate, count in report.get("resampled", {}).items()
+    ]
+    if rounding := report.get("rounding"):
+        lines.append(f"{report['dtype']} rounds coordinates, by {rounding:.2g} {unit} at most")
+    for number, person in enumerate(report.get("persons", ()), 1):
+        if person["empty"]:
+            lines.append(
+                f"person {number}, kept in {_count(person['sequences'], 'sequence')}, is missing "
+                f"in {person['empty']:,} of {_count(person['frames'], 'frame')}"
+            )
+    others = report.get("others_there", {"frames": 0})
+    if others["frames"]:
+        lines.append(
+            f"{_count(others['frames'], 'frame')} of {_count(others['sequences'], 'sequence')} "
+            "without anybody, where the files have somebody who was not kept: --associate gives a "
+            "person of several ids one slot, --persons keeps more"
+        )
+    jumps = report.get("jumps", {"steps": 0})
+    if jumps["steps"]:
+        worst = ", ".join(f"{name} ({steps:,})" for name, steps in jumps["worst"])
+        several = any(int(number) > 1 for number in report["bodies"])
+        advice = "; --associate puts persons who swap places in order" if several else ""
+        lines.append(
+            f"bodies jump (more than {jumps['limit']}) {_count(jumps['steps'], 'time')} in "
+            f"{_count(jumps['sequences'], 'sequence')}, most in {worst}{advice}"
+        )
     return lines
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,13 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.data.protocols import Protocol
 from pcm3.data.store import Store
 
-__all__ = ["split", "validation_split"]
+__all__ = ["join_protocols", "note_on_words", "part_protocols", "split", "validation_split"]
 
 Indices = NDArray[np.int64]
 
 _GENERIC = (
     "xsub (odd subjects train), xview (the highest view tests), fold:K (fold K tests), "
-    "subjects:1,3 or labels:0-19 or any column (these train, the rest tests), "
+    "subjects:1,3, quality:good, labels:0-19 or any column (these train, the rest tests), "
     "all (everything in both)"
 )
 
@@ -28,9 +32,12 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
         store: The data.
         protocol: A protocol that the data set is published with (``Store.protocols``), or else
             ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view tests.
-            ``"fold:K"``: fold K tests. ``"subjects:1,3,5"``, ``"views:1,2"`` or any other
-            column: sequences with these values train, the rest tests; ``"labels:0-19"`` keeps
-            the other classes for few-shot evaluation. ``"all"``: everything in both.
+            ``"fold:K"``: fold K tests. ``"subjects:1,3,5-7"``, ``"quality:good"`` or any other
+            column: sequences with these values train, the rest tests; ``"labels:0-19"`` and
+            ``"labels:wave,bow"`` keep the other classes for few-shot evaluation. ``"all"``:
+            everything in both. A column of words is named by its words, one with a comma in it in
+            double quotes. Of subjects that are words, in alphabetical order, the second, fourth,
+            ... train, and of views all but the last: ``note_on_words`` says which these are.
         drop_duplicates: Leave out of the test part what is bit-identical to a training sequence
             (``"all"`` keeps everything).
 
@@ -122,49 +129,110 @@ def _resolve(store: Store, protocol: str) -> Protocol:
             f"{', '.join(columns)}; protocol 'all' needs none"
         )
     there = np.unique(columns[column]).tolist()
-    unknown = int((columns[column] < 0).sum())
+    words = store.words.get(column, ())
+    unknown, example = int((columns[column] < 0).sum()), words[0] if words else "1,3"
     if protocol in ("xsub", "xview") and unknown:
         raise ValueError(
             f"protocol {protocol!r}: in {store.path} {unknown} of {len(store)} sequences have none "
-            f"of the {column} (-1); name those that train, and the rest tests: {column}:1,3 say"
+            f"of the {column} (-1); name those that train, and the rest tests: "
+            f"{column}:{example} say"
         )
     if protocol == "xsub":
         return Protocol(column, tuple(value for value in there if value % 2))
     if protocol == "xview" and len(there) < 2:
-        raise ValueError(
-            f"protocol 'xview' needs several views; {store.path} has only view {there[0]}"
-        )
+        only = words[there[0]] if words else there[0]
+        raise ValueError(f"protocol 'xview' needs several views; {store.path} has only view {only}")
     if protocol == "xview":
         return Protocol(column, tuple(there[:-1]))
-    chosen = _numbers(text, protocol)
-    if absent := sorted(set(chosen) - set(there)):
-        raise ValueError(
-            f"protocol {protocol!r}: {store.path} has no {column} {absent}, "
-            f"but {', '.join(map(str, there))}"
-        )
+    chosen = _values(store, column, text, protocol)
     rest = tuple(value for value in there if value not in chosen)
     return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
+
+
+def note_on_words(store: Store, protocol: str) -> list[str]:
+    """Whom ``"xsub"`` or ``"xview"`` trains on, where subjects or views are words."""
+    column = {"xsub": "subjects", "xview": "views"}.get(protocol, "")
+    if column not in store.words or protocol in store.protocols:
+        return []
+    train = set(_resolve(store, protocol).train)
+    parts: tuple[list[str], list[str]] = ([], [])
+    for code in np.unique(store.columns[column]).tolist():
+        parts[code not in train].append(store.words[column][code])
+    trains, tests = (", ".join(part) or "nobody" for part in parts)
+    return [
+        f"{protocol}: the {column} are words; of them, in alphabetical order, {trains} train and "
+        f"{tests} test"
+    ]
+
+
+def join_protocols(protocols: Sequence[str]) -> str:
+    """Several protocols in one text; ``part_protocols`` parts them again."""
+    return " ".join(shlex.quote(each) if _BLANKS.search(each) else each for each in protocols)
+
+
+def part_protocols(text: str) -> list[str]:
+    """The protocols in a text, blanks between them; one with blanks in it is in quotes.
+
+    Raises:
+        ValueError: If a quote is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise ValueError(f"expected protocols, quotes closed, got {text!r}") from None
+
+
+_BLANKS = re.compile(r"[\s'\"\\]")
 
 
 def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
     return {"labels": store.labels, **store.columns}
 
 
-def _numbers(text: str, protocol: str) -> tuple[int, ...]:
-    """``1,3,5-8`` as numbers."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        bounds = re.fullmatch(r"(-?\d+)(?:-(\d+))?", part.strip())
-        if bounds is None:
+def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, ...]:
+    """``1,3,5-8`` or ``anna,ben`` as what the column holds."""
+    try:
+        names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"protocol {protocol!r}: cannot be read, {error}") from None
+    words = store.class_names if column == "labels" else store.words.get(column, ())
+    there = set(np.unique(_columns(store)[column]).tolist())
+    chosen: list[int] = []
+    for name in (name.strip() for name in names or [""]):
+        numbers = None if column in store.words else _numbers(name, protocol)
+        if numbers is None and name not in words:
+            raise ValueError(_why_not(words, name, f"protocol {protocol!r}", column))
+        found = [words.index(name)] if numbers is None else numbers
+        if not there.issuperset(found):  # stops at the first that is not there
+            some = ", ".join(map(str, sorted(there)))
             raise ValueError(
-                f"expected integers or ranges after the colon in {protocol!r}; the codes of words "
-                "are in what pcm3 show says"
+                f"protocol {protocol!r}: {store.path} has no {column} {name}, but {some}"
             )
-        first, last = int(bounds[1]), int(bounds[2] or bounds[1])
-        if last < first:
-            raise ValueError(f"expected ranges that rise, got {part.strip()} in {protocol!r}")
-        numbers += range(first, last + 1)
-    return tuple(numbers)
+        chosen += found
+    return tuple(chosen)
+
+
+def _why_not(words: Sequence[str], name: str, protocol: str, column: str) -> str:
+    if not words:
+        return f"{protocol}: expected integers or ranges after the colon, got {name!r}"
+    near = get_close_matches(name, words, n=1)
+    question = f"; did you mean {near[0]}?" if near else ""
+    some = [*words[:_SHOWN], *(["..."] if len(words) > _SHOWN else [])]
+    return f"{protocol}: expected {column} among {', '.join(some)}, got {name!r}{question}"
+
+
+_SHOWN = 12
+
+
+def _numbers(text: str, protocol: str) -> range | None:
+    """``3`` or ``5-8`` as numbers; None where it is something else."""
+    bounds = re.fullmatch(r"(-?[0-9]{1,18})(?:-([0-9]{1,18}))?", text)
+    if bounds is None:
+        return None
+    first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+    if last < first:
+        raise ValueError(f"expected ranges that rise, got {text} in {protocol!r}")
+    return range(first, last + 1)
 
 
 def _parts(

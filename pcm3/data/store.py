@@ -51,7 +51,9 @@ class Store:
             ``frame_labels`` begin.
         labels: Class per sequence (N,), int64, -1 where there is none.
         columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
-            ``duplicate_of``, the first sequence with the same bits or -1.
+            ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
+            their places in ``words``, -1 where there is none.
+        words: The words of each column that is of words, in alphabetical order.
         frame_labels: Class per frame (sum of T,), -1 is background; None for trimmed data.
         segments: (S, 4) sequence, start, end (exclusive), class; None for trimmed data.
 
@@ -87,6 +89,7 @@ class Store:
         self.labels = table.pop("labels")
         self.slots = table.pop("slots")
         self.columns = table
+        self.words = {name: tuple(words) for name, words in self.meta["words"].items()}
         untrimmed = self.meta["untrimmed"]
         self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
         self.segments = np.array(self._load("segments.npy")) if untrimmed else None
@@ -169,6 +172,12 @@ class Store:
         for name, labels in (("labels", self.labels), ("frame_labels", self.frame_labels)):
             if labels is not None and ((labels < -1) | (labels >= classes)).any():
                 raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
+        for name, words in self.words.items():
+            values = self.columns.get(name)
+            if values is None or ((values < -1) | (values >= len(words))).any():
+                raise SkeletonFormatError(
+                    f"{self.path}: expected a column {name} in [-1, {len(words)}), as it has words"
+                )
         if self.segments is not None and len(self.segments):
             index, start, end, label = self.segments.T
             inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
@@ -222,6 +231,15 @@ class Store:
                 digest.update(self.stored(index).tobytes())
             digest.update("\n".join(self.names).encode())
         return digest.hexdigest()
+
+    def values(self, column: str) -> NDArray[Any]:
+        """A column as people know it (N,): words, ``""`` where there is none, or else integers.
+
+        Raises:
+            KeyError: If there is no such column.
+        """
+        codes = self.columns[column]
+        return np.array(("", *self.words[column]))[codes + 1] if column in self.words else codes
 
     def __len__(self) -> int:
         """Number of sequences N."""
@@ -301,6 +319,7 @@ class Store:
                 for name, values in self.columns.items()
                 if name != "duplicate_of"
             },
+            "words": {name: list(words) for name, words in self.words.items()},
             "people": {
                 str(count): int((self.slots == count).sum()) for count in np.unique(self.slots)
             },

@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, get_args
+from typing import IO, Any, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3.data._intervals import contradiction, find_segments
 from pcm3.data._meta import (
     COUNTS,
     FILES,
@@ -31,6 +32,8 @@ from pcm3.data._meta import (
     write_json,
 )
 from pcm3.data.protocols import Protocol
+from pcm3.data.readers._columns import code_words, find_mixture, read_value
+from pcm3.data.readers._files import shown
 from pcm3.skeleton import Skeleton
 
 __all__ = ["StoreWriter"]
@@ -47,7 +50,8 @@ class StoreWriter:
         path: The folder to make.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes; labels index them.
-        dtype: ``"float32"``, or ``"float16"`` for half the size and about 1 mm of precision.
+        dtype: ``"float32"``, or ``"float16"`` for half the size, rounded to about 0.05 % of a
+            coordinate. What is not 0 stays so: a joint that is seen has to.
         fps: Frames per second, where known.
         unit: Unit of the coordinates.
         source: Where the recordings come from.
@@ -61,6 +65,7 @@ class StoreWriter:
 
     Attributes:
         report: A JSON-able dict to keep as ``report.json``, or None.
+        rounding: The largest difference that the dtype has made to a coordinate so far.
 
     Raises:
         ValueError: If the path exists, the dtype is unknown, or no sequence was added.
@@ -91,8 +96,11 @@ class StoreWriter:
         self.path = Path(path)
         self._target = Path(os.path.realpath(path)) if self.path.is_symlink() else self.path
         self.skeleton = skeleton
+        if wrong := [name for name in class_names if isinstance(name, bytes)]:
+            raise ValueError(f"expected class names, words, got {shown(wrong[0])}")
         self.class_names = [str(name) for name in class_names]
         self.report: dict[str, Any] | None = None
+        self.rounding = 0.0
         self._dtype = np.dtype(dtype)
         self._about = {
             "fps": fps,
@@ -110,7 +118,8 @@ class StoreWriter:
         )
         self._file: IO[bytes] | None = None
         self._shape: tuple[int, ...] | None = None
-        self._rows: list[dict[str, int]] = []
+        self._rows: list[dict[str, int | str]] = []
+        self._telling: dict[str, int | str] = {}
         self._names: list[str] = []
         self._checksums: list[int] = []
         self._first_with: dict[bytes, int] = {}
@@ -148,7 +157,7 @@ class StoreWriter:
         name: str = "",
         frame_labels: ArrayLike | None = None,
         segments: ArrayLike | None = None,
-        **columns: int,
+        **columns: int | str,
     ) -> None:
         """Append one sequence.
 
@@ -158,9 +167,12 @@ class StoreWriter:
             label: Class in [0, classes), or -1.
             name: What to call the sequence.
             frame_labels: Class of every frame (T,), -1 is background; all sequences or none.
-            segments: (S, 3) start, end (exclusive), class, where ``frame_labels`` are given.
-            **columns: Integers that describe the sequence (``subjects=3``), the same names in
-                every call.
+            segments: (S, 3) start, end (exclusive), class, where ``frame_labels`` are given; by
+                default their runs of equal labels. They may overlap, but every frame has to have
+                the class of a segment that holds it, and -1 outside.
+            **columns: Integers or words that describe the sequence (``subjects=3``, or
+                ``subjects="anna"``), the same names in every call; -1 or ``""`` for nothing. A
+                column is of integers or of words. Text that is a number counts as that number.
 
         Raises:
             ValueError: Naming the sequence and what does not fit.
@@ -170,10 +182,8 @@ class StoreWriter:
         frames = np.ascontiguousarray(sequence, dtype=np.float32)
         self._check_sequence(frames, label)
         slots = _slots(frames)
-        row = {"lengths": len(frames), "labels": int(label), "slots": slots}
-        if wrong := [column for column in columns if not is_column(column)]:
-            self._fail(f"expected names of columns, plain words of its own, got {wrong[0]!r:.60}")
-        row |= {name: int(value) for name, value in columns.items()}
+        row: dict[str, int | str] = {"lengths": len(frames), "labels": int(label), "slots": slots}
+        row |= {name: self._read_column(name, value) for name, value in columns.items()}
         row["duplicate_of"] = self._duplicate_of(frames)
         if self._rows and row.keys() != self._rows[0].keys():
             self._fail(f"expected the columns {list(self._rows[0])}, got {list(row)}")
@@ -183,14 +193,38 @@ class StoreWriter:
         if not self._rows:
             self._shape = frames.shape[1:]
             self._write_header(0)
-        content = frames[:, :slots].astype(self._dtype).tobytes()
+        content = self._rounded(frames[:, :slots]).tobytes()
         self._file.write(content)
         self._checksums.append(zlib.crc32(content))
         self._rows.append(row)
         self._names.append(name)
 
-    def _fail(self, what: str) -> None:
+    def _read_column(self, name: str, value: Any) -> int | str:
+        if not is_column(name):
+            self._fail(f"expected names of columns, plain words of its own, got {name!r:.60}")
+        try:
+            read = read_value(value)
+        except ValueError as error:
+            self._fail(f"column {name}: {error}")
+        if find_mixture([self._telling.setdefault(name, read), read]):
+            what = "expected integers alone or words alone, got"
+            self._fail(f"column {name}: {what} {shown(self._telling[name])} and {shown(read)}")
+        if self._telling[name] == -1:
+            self._telling[name] = read
+        return read
+
+    def _fail(self, what: str) -> NoReturn:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
+
+    def _rounded(self, frames: NDArray[np.float32]) -> NDArray[Any]:
+        """Coordinates of the store's dtype; none becomes 0."""
+        if self._dtype == frames.dtype:
+            return frames
+        rounded = frames.astype(self._dtype)
+        smallest = np.copysign(np.finfo(self._dtype).smallest_subnormal, frames)
+        rounded = np.where((rounded == 0) & (frames != 0), smallest, rounded).astype(self._dtype)
+        self.rounding = max(self.rounding, float(np.abs(rounded - frames).max()))
+        return rounded
 
     def _check_target(self) -> None:
         old = replaced(self._target)
@@ -223,7 +257,8 @@ class StoreWriter:
         if not np.isfinite(frames).all():
             frame, person, joint, _ = np.argwhere(~np.isfinite(frames))[0].tolist()
             self._fail(f"NaN or infinity in frame {frame}, person {person}, joint {joint}")
-        if not -1 <= label < len(self.class_names):
+        whole = isinstance(label, (int, np.integer))
+        if not whole or not -1 <= label < len(self.class_names):
             self._fail(f"expected a label in [-1, {len(self.class_names)}), got {label}")
 
     def _duplicate_of(self, frames: NDArray[np.float32]) -> int:
@@ -241,20 +276,30 @@ class StoreWriter:
             if segments is not None:
                 self._fail("expected frame_labels beside segments")
             return
-        per_frame = np.asarray(frame_labels, dtype=np.int64)
-        spans = np.asarray([] if segments is None else segments, dtype=np.int64).reshape(-1, 3)
+        per_frame = self._integers("frame_labels", frame_labels)
         classes = len(self.class_names)
         if per_frame.shape != (length,) or per_frame.min() < -1 or per_frame.max() >= classes:
             self._fail(f"expected frame_labels ({length},) in [-1, {classes})")
+        spans = (
+            find_segments(per_frame) if segments is None else self._integers("segments", segments)
+        ).reshape(-1, 3)
         for start, end, action in spans.tolist():
             if not (0 <= start < end <= length and 0 <= action < classes):
                 self._fail(
                     f"expected segments within {length} frames and {classes} classes, "
                     f"got start {start}, end {end}, class {action}"
                 )
+        if wrong := contradiction(per_frame, spans):
+            self._fail(wrong)
         self._frame_labels.append(per_frame)
         index = np.full((len(spans), 1), len(self._rows), dtype=np.int64)
         self._segments.append(np.concatenate([index, spans], axis=1))
+
+    def _integers(self, name: str, values: ArrayLike) -> NDArray[np.int64]:
+        array = np.asarray(values)
+        if array.size and array.dtype.kind not in "iu":
+            self._fail(f"expected {name} of integers, got {array.dtype}")
+        return array.astype(np.int64)
 
     def _write_header(self, rows: int) -> None:
         """The .npy header; NumPy pads it so that the first axis may grow in place."""
@@ -272,10 +317,11 @@ class StoreWriter:
     def _finish(self) -> None:
         if not self._rows or self._shape is None or self._file is None:
             raise ValueError(f"{self.path}: no sequences were added, so there is no store to write")
-        columns: dict[str, Any] = {
-            name: np.array([row[name] for row in self._rows], dtype=np.int64)
-            for name in self._rows[0]
-        }
+        columns: dict[str, Any] = {}
+        words: dict[str, tuple[str, ...]] = {}
+        for name in self._rows[0]:
+            columns[name], its = code_words(row[name] for row in self._rows)
+            words |= {name: its} if its else {}
         frames = int(columns["lengths"].sum())
         rows = int((columns["lengths"] * columns["slots"]).sum())
         self._file.seek(0)
@@ -300,6 +346,7 @@ class StoreWriter:
             **dict(zip(COUNTS, counts, strict=True)),
             "dtype": self._dtype.name,
             "columns": list(columns),
+            "words": words,
             "untrimmed": bool(self._frame_labels),
             **self._about,
             "class_names": self.class_names,

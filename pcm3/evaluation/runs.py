@@ -14,7 +14,7 @@ from typing import Any
 from pcm3._checks import check_not_empty
 from pcm3._device import allow_tf32, find_device
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.data.splits import Indices, split
+from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.fusion import fuse
@@ -97,7 +97,8 @@ def evaluate_runs(
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
     details = metrics.pop("details")
-    notes = [*unlabelled, *_unknown_classes(training, test, chosen), *details.pop("notes", [])]
+    notes = [*note_on_words(store, protocol), *unlabelled]
+    notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,

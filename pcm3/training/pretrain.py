@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pcm3._checks import check_not_empty
 from pcm3.data.dataset import HybridDataset, SkeletonDataset
-from pcm3.data.splits import split, validation_split
+from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
 from pcm3.evaluation.features import extract_features
@@ -66,6 +66,9 @@ def pretrain(
     stores = [stores] if isinstance(stores, Store) else list(stores)
     data, protocols, parts = _training_data(config, stores)
     first = stores[0]
+    for store, protocol in zip(stores, protocols, strict=True):
+        for note in [] if quiet else note_on_words(store, protocol):
+            print(f"note: {store.path}: {note}", file=sys.stderr)
     torch.manual_seed(config.train.seed)
     model = config.model.build(first.skeleton, data.persons, first.channels)
     monitor = None
@@ -143,10 +146,11 @@ def _training_data(
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
         raise ValueError(f"expected different stores, got {', '.join(paths)}")
-    protocols = config.protocol.split()
+    protocols = part_protocols(config.protocol)
     if len(protocols) not in (1, len(stores)):
         raise ValueError(
-            f"expected one protocol, or one for each of {len(stores)} stores, got {config.protocol}"
+            f"expected one protocol, or one for each of {len(stores)} stores, got "
+            f"{config.protocol!r}; one with blanks in it needs quotes"
         )
     protocols *= len(stores) // len(protocols)
     parts = [split(store, protocol) for store, protocol in zip(stores, protocols, strict=True)]

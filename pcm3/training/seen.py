@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pcm3.data.dataset import ClipDataset
-from pcm3.data.splits import split
+from pcm3.data.splits import part_protocols, split
 from pcm3.data.store import Store
 from pcm3.training.run import Run
 
@@ -20,14 +20,18 @@ def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
     return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
 
 
-def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int:
+def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int | None:
     """How many of these sequences of a store were trained on.
 
-    A store is known again by its number of sequences and frames, wherever it lies.
+    A store is known again by its number of sequences and frames, wherever it lies. None where it
+    was prepared anew and no longer has the protocol.
     """
     trained = np.zeros(len(store), dtype=bool)
-    for each in _of_store(seen, store):
-        trained[split(store, each["protocol"])[0]] = True
+    try:
+        for each in _of_store(seen, store):
+            trained[split(store, each["protocol"])[0]] = True
+    except ValueError:
+        return None
     return int(trained[np.asarray(indices)].sum())
 
 
@@ -38,14 +42,17 @@ def own_protocol(run: Run, store: Store) -> str | None:
         ValueError: If its stores had different ones and this is none of them.
     """
     settings = run.settings()
-    known: list[dict[str, Any]] = _of_store(settings.get("seen") or [], store)
-    protocol: str | None = known[-1]["protocol"] if known else settings.get("protocol")
-    if protocol is not None and " " in protocol:
+    if known := _of_store(settings.get("seen") or [], store):
+        return str(known[-1]["protocol"])
+    if (protocol := settings.get("protocol")) is None:
+        return None
+    parts = part_protocols(protocol)
+    if len(parts) != 1:
         raise ValueError(
             f"{run.path} was trained under the protocols {protocol}, one for each store, and "
             f"{store.path} is none of them; give a --protocol"
         )
-    return protocol
+    return parts[0]
 
 
 def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +112,43 @@ def _recordings(format: Any, path: Path, **options: Any) -> tuple[Any, list[Any]
             refused = True
     columns = {tuple(sorted(recording.columns)) for _, recording in found}
     require(len(columns) < 2, "columns differ", columns)
+    for name in next(iter(columns), ()):
+        values = [recording.columns[name] for _, recording in found]
+        kinds = {type(value) for value in values if value != -1}
+        require(len(kinds) < 2, "a mixture in", name, kinds)
     return source, found, refused
+
+
+def _check_table(folder: Path, source: Any, found: list[Any]) -> None:
+    """What ``labels.csv`` says of the files of units."""
+    text = (folder / "labels.csv").read_text(encoding="utf-8-sig")
+    parted = ";" if ";" in text.splitlines()[0] else ","
+    head, *rows = [
+        row for row in csv.reader(io.StringIO(text, newline=""), delimiter=parted) if row
+    ]
+    head = [cell.strip() for cell in head]
+    cells = [dict(zip(head, map(str.strip, row), strict=True)) for row in rows]
+    by_file = {(folder / row["file"]).resolve(): row for row in cells}
+    for unit, recording in found:
+        require(unit.unit.resolve().is_relative_to(folder.resolve()), "outside", unit.unit)
+        row = by_file[unit.unit.resolve()]
+        label = _slow_cell(row.get("label", ""))
+        if isinstance(label, str):
+            label = sorted({row["label"] for row in cells if row["label"]}).index(label)
+            require(source.class_names[label] == row["label"], "class")
+        require(recording.label == label, "label", recording.label, label)
+        wanted = {key: _slow_cell(row[key]) for key in head if key not in ("file", "label", "fps")}
+        require(recording.columns == wanted, recording.columns, wanted)
+        require(recording.fps is None or "fps" not in row or recording.fps == float(row["fps"]))
+
+
+def _slow_cell(text: str) -> int | str:
+    if not text:
+        return -1
+    if _NUMBER.fullmatch(text.encode()):
+        require(abs(float(text)) < 2**64 and Fraction(text).denominator == 1, "a fraction", text)
+        return int(Fraction(text))
+    return text
 
 
 def _check_message(error: BaseException) -> None:
@@ -130,7 +167,8 @@ def _check_recording(source: Any, recording: Any) -> None:
     require(type(recording.label) is int and -1 <= recording.label < classes, recording.label)
     for name, value in recording.columns.items():
         require(type(name) is str and name.isidentifier(), "column", name)
-        require(isinstance(value, (int, np.integer)) and -(2**63) <= value < 2**63, name, value)
+        whole = type(value) is int and -(2**63) <= value < 2**63
+        require(whole or (type(value) is str and value.strip() == value != ""), name, value)
     if recording.frame_labels is not None:
         labels = recording.frame_labels
         require(labels.shape == frames.shape[:1] and labels.dtype == np.int64, labels.shape)
@@ -199,6 +237,7 @@ def _slow_ntu(data: bytes) -> NDArray[np.float32]:
 
 def _write_pku(folder: Path) -> None:
     test_pku.write(folder, test_pku.PHASE1[:2])
+    (folder / "Label_v2" / "0002-M.txt").write_text("2 1 4\n51,6,8,\n")
     (folder / "cross-view.txt").write_text("Training\n0002-L.txt,\nValidation\n0002-M.txt,\n")
 
 
@@ -216,9 +255,10 @@ def _read_pku(folder: Path) -> bool:
             actions = []
             for number, line in enumerate(_text_lines(video.labels), 1):
                 if line.strip():
-                    words = [word.strip() for word in line.split(",")]
+                    row = re.sub(",$", "", line.strip())
+                    words = re.split(r"\s*,\s*" if "," in row else r"\s+", row)
                     whole = all(re.fullmatch("[0-9]{1,9}", word) for word in words[:3])
-                    if whole and len(words) == 4:
+                    if whole and len(words) in (3, 4):
                         label, start, end = map(int, words[:3])
                         actions.append((number, start, min(end, len(frames)), label - 1))
             require(recording.columns["views"] == {"L": 1, "M": 2}[video.skeletons.stem[-1]])
@@ -255,34 +295,79 @@ def _read_msr(folder: Path) -> bool:
 
 def _write_bvh(folder: Path) -> None:
     body = test_bvh.Body()
-    for name in ("one", "two"):
-        (folder / f"{name}.bvh").write_text(body.text(body.motion(3)))
+    (folder / "one.bvh").write_text(body.text(body.motion(3)))
+    text = test_bvh.wrapped(test_bvh.colons(body.text(body.motion(3))))
+    text = test_bvh.upper_case(test_bvh.braces_behind_names(text))
+    (folder / "two.bvh").write_text(text)
+    (folder / "labels.csv").write_text("file,label,day\none.bvh,wave,1.0\ntwo.bvh,bow,2\n")
 
 
 def _read_bvh(folder: Path) -> bool:
     source, found, refused = _recordings("bvh", folder)
-    for file, recording in found:
-        names, parents, positions = _slow_bvh(_text_lines(file))
+    _check_table(folder, source, found)
+    for unit, recording in found:
+        names, parents, positions = _slow_bvh(unit.unit.read_bytes().decode("utf-8", "replace"))
         require(source.skeleton.joints == tuple(names), names)
         require(source.skeleton.parents == tuple(parents), parents)
         scale = max(1e-3, float(np.abs(positions).max()))
         require(recording.frames.shape == (*positions.shape[:1], 1, *positions.shape[1:]), "shape")
         near = np.abs(recording.frames[:, 0] - positions) <= 1e-5 * scale
-        require(near.all(), file.name, "positions")
+        require(near.all(), unit.unit.name, "positions")
     return refused
 
 
-def _slow_bvh(lines: list[str]) -> tuple[list[str], list[int], NDArray[np.float64]]:
+def _slow_bvh(text: str) -> tuple[list[str], list[int], NDArray[np.float64]]:
     """Joint by joint, frame by frame."""
-    rows = [line.split() for line in lines if line.strip()]
-    at = next(at for at, row in enumerate(rows) if row[0].upper() == "MOTION")
+    lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
+    words = [
+        (row, word)
+        for row, line in enumerate(lines)
+        for word in line.replace("{", " { ").replace("}", " } ").split()
+    ]
+    at = next(at for at, (_, word) in enumerate(words) if word.upper() == "MOTION")
+    names, parents, offsets, channels = _slow_hierarchy(words[:at])
+    rest = " ".join(word for _, word in words[at + 1 :]).replace(":", " ", 2).split()
+    require([rest[0].lower(), rest[2].lower(), rest[3].lower()] == ["frames", "frame", "time"])
+    numbers = [_number(word.encode()) for word in rest[5:]]
+    width = sum(map(len, channels))
+    require(_number(rest[1].encode()) * width == len(numbers) > 0, "frames")
+    positions = np.zeros((len(numbers) // width, len(names), 3))
+    for frame in range(len(positions)):
+        world: list[Any] = []
+        left = iter(numbers[frame * width : frame * width + width])
+        for joint, parent in enumerate(parents):
+            matrix, shift = np.eye(4), offsets[joint].copy()
+            for channel in channels[joint]:
+                if channel.endswith("position"):
+                    shift["XYZ".index(channel[0])] = next(left)
+                else:
+                    matrix = matrix @ test_bvh.turn(channel[0], next(left))
+            matrix[:3, 3] = shift
+            world.append(matrix if parent < 0 else world[parent] @ matrix)
+        positions[frame] = [matrix[:3, 3] / 100 for matrix in world]
+    return names, parents, positions
+
+
+def _slow_hierarchy(
+    words: list[tuple[int, str]],
+) -> tuple[list[str], list[int], list[Any], list[list[str]]]:
+    """Names, parents, offsets and channels, of words and their rows."""
     names, parents, offsets, channels, stack = [], [], [], [], []
-    for row in rows[:at]:
-        key = row[0].upper()
+    head = iter(enumerate(words))
+    for place, (row, word) in head:
+        key = word.upper()
         if key in ("ROOT", "JOINT", "END"):
+            named = []
+            for other, each in words[place + 1 :]:
+                if each == "{" or other != row:
+                    break
+                named.append(each)
+            for _ in named:
+                next(head)
             parents.append(stack[-1] if stack else -1)
-            named = " ".join(row[1:]) if key != "END" else f"{names[stack[-1]]}_end"
-            names.append(named)
+            end = f"{names[stack[-1]]}_end" if key == "END" else ""
+            ends = sum(re.fullmatch(re.escape(end) + "[0-9]*", name) is not None for name in names)
+            names.append((end + str(ends + 1) * bool(ends)) if end else " ".join(named))
             offsets.append(np.zeros(3))
             channels.append([])
         elif key == "{":
@@ -290,28 +375,14 @@ def _slow_bvh(lines: list[str]) -> tuple[list[str], list[int], NDArray[np.float6
         elif key == "}":
             stack.pop()
         elif key == "OFFSET":
-            offsets[stack[-1]] = np.array([_number(word.encode()) for word in row[1:]])
+            values = [next(head)[1][1] for _ in range(3)]
+            offsets[stack[-1]] = np.array([_number(value.encode()) for value in values])
         elif key == "CHANNELS":
-            channels[stack[-1]] = row[2:]
-    motion = [[_number(word.encode()) for word in row] for row in rows[at + 3 :]]
-    require(rows[at + 1][0].lower() == "frames:" and rows[at + 2][0].lower() == "frame", "header")
-    require(_number(rows[at + 1][1].encode()) == len(motion) > 0, "frames")
-    positions = np.zeros((len(motion), len(names), 3))
-    for frame, values in enumerate(motion):
-        world: list[Any] = []
-        words = iter(values)
-        for joint, parent in enumerate(parents):
-            matrix, shift = np.eye(4), offsets[joint].copy()
-            for channel in channels[joint]:
-                if channel.endswith("position"):
-                    shift["XYZ".index(channel[0])] = next(words)
-                else:
-                    matrix = matrix @ test_bvh.turn(channel[0], next(words))
-            matrix[:3, 3] = shift
-            world.append(matrix if parent < 0 else world[parent] @ matrix)
-        require(next(words, None) is None, "words left")
-        positions[frame] = [matrix[:3, 3] / 100 for matrix in world]
-    return names, parents, positions
+            count = int(next(head)[1][1])
+            channels[stack[-1]] = [next(head)[1][1].capitalize() for _ in range(count)]
+        else:
+            require(key == "HIERARCHY", word)
+    return names, parents, offsets, channels
 
 
 def _write_ucla(folder: Path) -> None:
@@ -364,12 +435,17 @@ def _write_pyskl(folder: Path) -> None:
 def _read_pyskl(folder: Path) -> bool:
     file = folder / "data.pkl"
     _, found, refused = _recordings("pyskl", file)
-    samples = _slow_pickle(file)["annotations"]
+    samples = _slow_pickle(file)
+    samples = samples if isinstance(samples, list) else samples["annotations"]
     require(refused or len(found) == len(samples), "samples")
-    by_name = {}
+    by_name: dict[str, Any] = {}
     for sample in samples:
-        if isinstance(sample, dict) and isinstance(sample.get("frame_dir"), str):
-            by_name.setdefault(sample["frame_dir"], sample)
+        name = sample.get("frame_dir") if isinstance(sample, dict) else None
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "replace")
+        whole = type(name) is int and abs(name) < 2**63
+        if isinstance(name, (str, np.integer)) or whole:
+            by_name.setdefault(str(name), sample)
     for _, recording in found:
         sample = by_name[recording.name]
         wanted = as_float32(np.swapaxes(sample["keypoint"], 0, 1))
@@ -445,7 +521,8 @@ def _read_ctrgcn(folder: Path) -> bool:
 
 
 def _write_packed(folder: Path) -> None:
-    np.savez(folder / "data.npz", **test_packed.untrimmed())
+    arrays = test_packed.untrimmed() | {"camera": np.array(["left", " b ", ""])}
+    np.savez(folder / "data.npz", **arrays, day=np.array([b"1.0", b"2", b"-3"]))
 
 
 def _read_packed(folder: Path) -> bool:
@@ -458,13 +535,21 @@ def _read_packed(folder: Path) -> bool:
         span = slice(ends[row] - arrays["lengths"][row], ends[row])
         same(recording.frames, as_float32(arrays["joints"][span]), recording.name)
         require("labels" not in arrays or recording.label == arrays["labels"][row], "label")
+        rows = arrays.get("segments", np.zeros((0, 4)))
+        rows = rows[rows[:, 0] == row][:, 1:].tolist()
         if "frame_labels" in arrays:
             same(recording.frame_labels, arrays["frame_labels"][span], "frame labels")
-            rows = arrays.get("segments", np.zeros((0, 4)))
-            same(recording.segments, rows[rows[:, 0] == row][:, 1:], "segments")
+        if "segments" in arrays:
+            same(recording.segments, np.reshape(rows, (-1, 3)), "segments")
+        if "frame_labels" in arrays and "segments" in arrays:
+            for frame, label in enumerate(recording.frame_labels.tolist()):
+                there = {its for start, end, its in rows if start <= frame < end}
+                require(label in (there or {-1}), "a contradiction in frame", frame)
         for name, value in recording.columns.items():
-            if arrays[name].dtype.kind in "iub":
-                require(value == arrays[name][row], name)
+            cell = arrays[name][row].item()
+            cell = cell.decode() if isinstance(cell, bytes) else cell
+            wanted = _slow_cell(cell.strip()) if isinstance(cell, str) else cell
+            require(value == wanted, name, value, wanted)
     require(refused or len(found) == len(ends), "sequences")
     return refused
 
@@ -473,26 +558,19 @@ def _write_folder(folder: Path) -> None:
     for name, clip in test_folder.CLIPS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         np.save(folder / name, clip[:2])
-    lines = ["file,label,subjects,camera", "b.npy,wave,3,side", '"more/c.npy",bow,,front']
-    (folder / "labels.csv").write_text("\n".join([*lines, "a.npy,,1,front", ""]))
+    lines = ["file,label,subjects,camera,fps", "b.npy,wave,3.0,side,30"]
+    lines += ['"more/c.npy",bow,,front,29.97', "a.npy,,1,front,30", ""]
+    (folder / "labels.csv").write_text("\n".join(lines))
     (folder / "skeleton.json").write_text(json.dumps(COCO17.to_dict()))
 
 
 def _read_folder(folder: Path) -> bool:
     source, found, refused = _recordings("folder", folder)
-    text = (folder / "labels.csv").read_text(encoding="utf-8-sig")
-    head, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    head = [cell.strip() for cell in head]
+    _check_table(folder, source, found)
     for unit, recording in found:
-        require(unit.file.resolve().is_relative_to(folder.resolve()), "outside", unit.file)
-        wanted = as_float32(_load(unit.file))
-        same(recording.frames, wanted if wanted.ndim == 4 else wanted[:, None], unit.name)
-        cells = [dict(zip(head, map(str.strip, row), strict=True)) for row in rows]
-        ((_, row),) = [
-            (name, row) for row in cells if (name := Path(row["file"]).as_posix()) == recording.name
-        ]
-        if "label" in row and not re.fullmatch(r"[-+]?\d*", row["label"]):
-            require(source.class_names[recording.label] == row["label"], "label")
+        wanted = as_float32(_load(unit.unit))
+        same(recording.frames, wanted if wanted.ndim == 4 else wanted[:, None], recording.name)
+        require(len(recording.frames) >= recording.frames.shape[1], "more persons than frames")
     return refused
 
 
@@ -532,6 +610,7 @@ def _write_store(folder: Path) -> None:
                 frame_labels=[row % 2] * length,
                 segments=[[0, length, row % 2]],
                 subjects=row + 1,
+                camera=["left", "b"][row % 2],
             )
 
 
@@ -568,6 +647,9 @@ def _read_store(folder: Path) -> bool:
             require(0 <= label < len(store.class_names), "segment")
     for name, column in store.columns.items():
         require(column.dtype == np.int64 and column.shape == (len(store),), name)
+        words = meta.get("words", {}).get(name)
+        wanted = [words[code] if code >= 0 else "" for code in column] if words else column
+        same(store.values(name), wanted, name)
     return False
 
 

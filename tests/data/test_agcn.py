@@ -189,3 +189,25 @@ def test_all_labels_are_bad(folder):
 def test_no_frames_is_no_body(folder):
     np.save(folder / "val_num_frame.npy", np.array([0]))
     assert not list(read_agcn(folder))[-1].frames.any()
+
+
+@pytest.mark.parametrize(
+    "name", ["train_num_frame.npy", "val_data_joint.npy", "val_label.pkl", "val_num_frame.npy"]
+)
+def test_links_to_nothing_are_not_passed_over(folder, name):
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder / "gone")
+    with pytest.raises(SkeletonFormatError, match=f"{name}: "):
+        read_agcn(folder)
+
+
+def test_takes_no_table(folder):
+    (folder / "labels.csv").write_text("file,label\n")
+    with pytest.raises(SkeletonFormatError, match=r"labels.csv: format agcn takes labels from fil"):
+        read_agcn(folder)
+
+
+def test_persons_in_the_place_of_frames(folder):
+    np.save(folder / "train_data_joint.npy", data("train").transpose(0, 1, 4, 3, 2))
+    with pytest.raises(SkeletonFormatError, match=r"\(2, 3, 2, 25, 6\) has 6 persons in 2 frames"):
+        read_agcn(folder)

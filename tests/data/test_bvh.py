@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -25,11 +26,13 @@ class Body:
         self.names, self.parents, self.offsets, self.lines = [], [], [], ["HIERARCHY"]
         self.prefix = prefix
         self._add(tree, -1, 0)
-        self.channels = 6 + 3 * (sum(not name.endswith("_end") for name in self.names) - 1)
+        self.channels = 6 + 3 * (sum("_end" not in name for name in self.names) - 1)
 
     def _add(self, node, parent, depth):
         name, children = node or (f"{self.names[parent]}_end", [])
         name = name if node is None else self.prefix + name
+        if node is None and name in self.names:
+            name += str(1 + sum(each.startswith(name) for each in self.names))
         index, pad = len(self.names), "\t" * depth
         self.names.append(name)
         self.parents.append(parent)
@@ -60,7 +63,7 @@ class Body:
             matrix, shift = np.eye(4), self.offsets[index]
             if parent < 0:
                 shift, column = row[:3], 3
-            if not self.names[index].endswith("_end"):
+            if "_end" not in self.names[index]:
                 for axis in self.order:
                     matrix = matrix @ turn(axis, row[column])
                     column += 1
@@ -183,7 +186,8 @@ def test_folder(tmp_path):
         (tmp_path / name).write_text(body.text(body.motion(2), time).replace("\n", "\r\n"))
     source = read_bvh(tmp_path)
     assert source.fps is None
-    assert [recording.name for recording in source] == ["a", "z"]
+    assert source.rates == {50: "a.BVH", 100: "z.bvh"}
+    assert [(recording.name, recording.fps) for recording in source] == [("a", 50), ("z", 100)]
     assert source.skeleton.parts["left_arm"] == (4, 5, 6)
     (tmp_path / "b" / "a.BVH").write_text(body.text(body.motion(2)).replace("Head", "Skull"))
     with pytest.raises(SkeletonFormatError, match=r"its joints differ from those of .*a.BVH"):
@@ -220,18 +224,33 @@ LAST = GOOD.count("\n")
         ("HIERARCHY\nROOT a\n{\nROOT b\n", "line 4: ROOT is out of place"),
         ("HIERARCHY\nROOT a\n{\nJOINT\n", "line 4: JOINT is out of place"),
         ("HIERARCHY\nROOT a\n{\n}\n", "line 4: joint a has no OFFSET"),
-        ("HIERARCHY\nROOT a\n{\nOFFSET 1 2\n", "line 4: expected 3 finite numbers, got '1 2'"),
+        ("HIERARCHY\nROOT a\n{\nOFFSET 1 2\n", "line 4: expected 3 finite numbers, got '1 2 '"),
         ("HIERARCHY\nROOT a\n{\nOFFSET 1 2 nan\n", "line 4: expected 3 finite numbers"),
-        ("HIERARCHY\nROOT a\n{\nCHANNELS 2 Xposition\n", "line 4: expected their number and Xpos"),
-        ("HIERARCHY\nROOT a\n{\nCHANNELS 1 Wposition\n", "line 4: .*'CHANNELS 1 Wposition'"),
+        (
+            "HIERARCHY\nROOT a\n{\nCHANNELS 2 Xposition\n",
+            "line 4: expected as many of Xposition, .* says, 2, got",
+        ),
+        (
+            "HIERARCHY\nROOT a\n{\nCHANNELS x Xposition\n",
+            "line 4: expected the number of channels, ",
+        ),
+        ("HIERARCHY\nROOT a\n{\nCHANNELS 1 Wposition\n", "line 4: .* says, 1, got 'Wposition'"),
         ("HIERARCHY\nROOT a\n{\nSCALE 1\n", "line 4: unexpected 'SCALE 1' in HIERARCHY"),
-        ("HIERARCHY\nROOT a\n}\n", "line 3: unexpected '}' in HIERARCHY"),
+        ("HIERARCHY\n}\n", "line 2: unexpected '}' in HIERARCHY"),
+        ("HIERARCHY\nROOT a\n}\n", "line 3: expected a brace behind ROOT a"),
+        ("HIERARCHY\nROOT a\nOFFSET 1 2 3\n{\n", "line 3: expected a brace behind ROOT a"),
+        ("HIERARCHY\nROOT a {\nOFFSET 1 2 3 }\nMOTION", "line 4: expected CHANNELS, found none"),
         ("HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nMOTION\n", "line 5: expected a complete HIERARCHY"),
         (HEAD, "expected frames:, got 'the end'"),
+        (HEAD + "Frames: 2\nFrame Time: 1 0 0\n", "expected the first frame in a line of its own"),
+        (HEAD + "Frames: 2\nFrame Time: 0.000001\n", "expected frames and a frame time, got 2.0"),
+        (HEAD + "Frames: 2\nFrame Time: 1e9\n", "expected frames and a frame time, got 2.0 and"),
         (HEAD + "Frames: 0\nFrame Time: 1\n", "expected frames and a frame time, got 0.0 and 1.0"),
-        (HEAD + "Frames: 2\nTime: 1\n", "expected frame time:, got 'Time: 1'"),
+        (HEAD + "Frames: 2\nTime: 1\n", "expected frame time:, got 'Time 1'"),
         (HEAD + "Frames: 3" + ROWS, f"line {LAST}: expected 3 frames, got 2"),
-        (GOOD + "1 2 3\n", f"line {LAST + 1}: expected 36 finite numbers, got '1 2 3'"),
+        (GOOD + "1 2 3\n", f"line {LAST + 1}: expected frames of 36 numbers, got 3 after 2"),
+        (GOOD + " 1" * 36, f"line {LAST + 1}: expected 2 frames, got 3; --count-rows reads those"),
+        (GOOD + " x" * 36, f"line {LAST + 1}: expected finite numbers, got 'x'"),
         (GOOD.replace("Left", "Right"), r"skeleton 'bvh': expected unique joint names"),
         (CHAIN, "skeleton 'bvh': "),
     ],
@@ -242,6 +261,110 @@ def test_says_what_is_wrong(tmp_path, text, message):
     with pytest.raises(SkeletonFormatError, match=message) as caught:
         list(read_bvh(file))
     assert str(caught.value).startswith(f"{file}: ")
+
+
+def as_it_is(text):
+    return text
+
+
+def braces_behind_names(text):
+    return re.sub(r"\n\s*\{", " {", text)
+
+
+def one_line_of_hierarchy(text):
+    head, motion, rest = text.partition("MOTION")
+    return " ".join(head.split()) + " " + motion + rest
+
+
+def upper_case(text):
+    for word in ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation"):
+        text = text.replace(word, word.upper())
+    return text.replace("OFFSET", "offset").replace("End Site", "END SITE")
+
+
+def colons(text):
+    return text.replace("Frames:", "Frames :").replace("Frame Time:", "frame  time:")
+
+
+def wrapped(text):
+    head, time, rows = text.partition("Frame Time: 0.0333333\n")
+    words = rows.split()
+    lines = [" ".join(words[at : at + 7]) for at in range(0, len(words), 7)]
+    return head + time + "\n\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [as_it_is, braces_behind_names, one_line_of_hierarchy, upper_case, colons, wrapped],
+)
+def test_files_as_others_write_them(tmp_path, change):
+    """Names with a blank and a colon in them stay as they are."""
+    body = Body(prefix="my rig:")
+    motion = body.motion(3)
+    (tmp_path / "a.bvh").write_text(change(body.text(motion)))
+    source = read_bvh(tmp_path)
+    (recording,) = source
+    assert source.skeleton.joints == tuple(body.names)
+    assert source.fps == 30
+    for found, row in zip(recording.frames[:, 0], motion, strict=True):
+        np.testing.assert_allclose(found, body.positions(row) / 100, atol=1e-5)
+
+
+def test_several_end_sites(tmp_path):
+    children = [("Head", [None, None, None]), _LEFT, _RIGHT]
+    body = Body(tree=("Hips", [("Spine", children), *_LEGS]))
+    motion = body.motion(2)
+    (tmp_path / "a.bvh").write_text(body.text(motion))
+    source = read_bvh(tmp_path)
+    ends = [name for name in source.skeleton.joints if name.startswith("Head")]
+    assert ends == ["Head", "Head_end", "Head_end2", "Head_end3"]
+    (recording,) = source
+    for found, row in zip(recording.frames[:, 0], motion, strict=True):
+        np.testing.assert_allclose(found, body.positions(row) / 100, atol=1e-5)
+
+
+@pytest.mark.parametrize("said", [1, 2, 4])
+def test_other_numbers_of_rows_than_said(tmp_path, said):
+    body = Body()
+    motion = body.motion(3)
+    (tmp_path / "a.bvh").write_text(body.text(motion).replace("Frames: 3", f"Frames: {said}"))
+    with pytest.raises(SkeletonFormatError, match=f"expected {said} frames, got 3; --count-rows"):
+        list(read_bvh(tmp_path))
+    (recording,) = read_bvh(tmp_path, count_rows=True)
+    np.testing.assert_allclose(recording.frames[2, 0], body.positions(motion[2]) / 100, atol=1e-5)
+    assert (len(recording.frames), len(recording.notes)) == (3, 1)
+    (tmp_path / "a.bvh").write_text(body.text(motion) + "1 2 3")
+    with pytest.raises(SkeletonFormatError, match="expected frames of 36 numbers, got 3 after 3"):
+        list(read_bvh(tmp_path, count_rows=True))
+    (tmp_path / "a.bvh").write_text(body.text([]).replace("Frames: 0", "Frames: 1"))
+    with pytest.raises(SkeletonFormatError, match=r"expected 1 frames, got 0$"):
+        list(read_bvh(tmp_path, count_rows=True))
+
+
+@pytest.mark.parametrize(
+    ("time", "fps"),
+    [
+        ("0.0333333", 30),
+        ("0.03333", 30),
+        (".00833333", 120),
+        ("0.008333", 120),
+        ("1", 1),
+        ("0.033367", 29.97),
+        ("0.0417083", 23.976),
+    ],
+)
+def test_frame_rates_are_rounded_as_frame_times_are(tmp_path, time, fps):
+    body = Body()
+    (tmp_path / "a.bvh").write_text(body.text(body.motion(2), time))
+    assert read_bvh(tmp_path).fps == pytest.approx(fps, abs=6e-4)
+
+
+def test_many_joints_take_no_time(tmp_path):
+    """Two megabytes of them."""
+    deep = "".join(f"JOINT j{n}\n{{\nOFFSET 0 0 0\n" for n in range(60_000))
+    (tmp_path / "a.bvh").write_text(f"HIERARCHY\nROOT a\n{{\nOFFSET 0 0 0\n{deep}")
+    with pytest.raises(SkeletonFormatError, match="line 3003: expected at most 1,000 joints"):
+        read_bvh(tmp_path)
 
 
 def test_options(tmp_path):

@@ -15,7 +15,8 @@ import test_packed
 import test_pyskl
 
 from pcm3.data import Store, StoreWriter, prepare
-from pcm3.data.readers import open_source
+from pcm3.data.readers import _MODULES, open_source
+from pcm3.data.readers._names import NtuName
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.detection_proposals import Proposal, read_pku_results, write_pku_results
 from pcm3.evaluation.runs import result_name
@@ -100,6 +101,19 @@ def test_names_of_splits(tmp_path: Path, name: str) -> None:
     (column,) = store.protocols.keys() - {"xsub", "xview"}
     assert store.columns[column].tolist() == [1, 0, 0]
     assert name in column
+
+
+@pytest.mark.parametrize("digit", ["\uff11", "\u0661", "1_", "+1", " 1"])
+def test_digits_of_names(tmp_path: Path, digit: str) -> None:
+    """Python takes them for numbers."""
+    assert NtuName.parse("S001C001P001R001A001") == (1, 1, 1, 1, 1)
+    width = 3 - len(digit)
+    assert NtuName.parse(f"S{'0' * width}{digit}C001P001R001A001") is None
+    names = (f"a{digit}_s1_t1_skeleton.mat", f"a{digit}_s01_e01_skeleton3D.txt")
+    names += (f"a{digit}_s01_e01_v01.json", f"000{digit}-L.txt")
+    for name in names:
+        (tmp_path / name).write_text(" ".join(["1"] * 150))
+    assert not any(_MODULES[format].detect(tmp_path) for format in ("utd", "msr", "ucla", "pku"))
 
 
 def test_two_splits_of_one_name(tmp_path: Path) -> None:

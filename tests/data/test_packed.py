@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 
@@ -61,7 +62,7 @@ def test_reads_everything(file, save):
     assert joints.tobytes() == arrays["joints"].tobytes()
     assert [len(recording.frames) for recording in sequences] == LENGTHS
     assert [recording.label for recording in sequences] == [0, 1, -1]
-    assert sequences[1].columns == {"subjects": 2, "views": -1, "correct": 0}
+    assert sequences[1].columns == {"subjects": 2, "views": -1, "correct": 0, "weight": 70}
     assert sequences[0].frame_labels is None
 
 
@@ -79,9 +80,11 @@ def test_units(file, save, units):
         "labels": np.arange(600) % 2,
         "subjects": np.arange(600),
         "views": np.arange(600) % 3,
-        "frame_labels": np.arange(total) % 2,
-        "segments": np.array([[300, 0, 1, 1], [599, 0, 1, 0]]),
+        "frame_labels": np.full(total, -1),
+        "segments": np.array([[599, 0, 1, 0], [300, 0, 1, 1]]),
     }
+    starts = np.cumsum(lengths) - lengths
+    arrays["frame_labels"][starts[[300, 599]]] = 1, 0
     save(file, **arrays)
     source = read_packed(file)
     assert [unit[1:3] for unit in source.units] == units
@@ -151,12 +154,31 @@ JOINTS = packed()["joints"]
         ({"subjects": np.array([1, 2])}, r"subjects: expected integers or words \(3,\), one a seq"),
         ({"subjects": np.array(["a", "b"])}, r"subjects: .* got <U1 \(2,\)"),
         ({"views": np.ones((3, 1), int)}, r"views: expected .* \(3,\), .* got int64 \(3, 1\)"),
-        ({"fold": np.ones(3)}, r"fold: expected integers or words \(3,\), .* got float64 \(3,\)"),
+        ({"fold": np.array([1, 1.5, 1])}, "fold: sequence 1: expected an integer or a .* got 1.5"),
+        ({"fold": np.array([1, np.nan, 1])}, "fold: sequence 1: expected an integer .* got nan"),
+        ({"fold": np.array([1, np.inf, 1])}, "fold: sequence 1: expected an integer .* got inf"),
+        (
+            {"camera": np.array(["1", "b", "3"])},
+            "camera: .* got 1 of sequence 0 and 'b' of seq.* 1",
+        ),
+        ({"camera": np.array(["1", "2.5", "3"])}, "camera: sequence 1: .*64 bits, got '2.5'"),
+        (
+            {"camera": np.array([b"\xff", b"b", b"c"])},
+            "camera: sequence 0: expected words in UTF-8",
+        ),
+        (
+            {"camera": np.array([2**63, 1, 1], np.uint64)},
+            "camera: sequence 0: .* 64 bits, got 92233",
+        ),
+        (
+            {"labels": np.array([2**64 - 1, 1, 1], np.uint64)},
+            "labels: .* 64 bits, got 1844674407370",
+        ),
         ({"labels": np.array([0, 2, 1])}, r"labels: expected \[-1, 2\), sequence 1 has 2"),
         ({"labels": np.array([0, None, 1])}, "labels: cannot be read, .*allow_pickle"),
         ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, "joint_names: expected 15"),
         ({"joint_names": np.arange(15), "parents": np.zeros(15, int)}, "parents: .*one root"),
-        ({"frame_labels": np.zeros(9, int)}, r"frame_labels: expected integers \(10,\), got \(9,"),
+        ({"frame_labels": np.zeros(9, int)}, r"frame_labels: .* \(10,\), got int64 \(9,"),
         ({"frame_labels": np.full(10, 2)}, r"frame_labels: expected \[-1, 2\), frame 0 has 2"),
         ({"segments": np.zeros((2, 3), int)}, r"segments: expected integers \(S, 4\), got int64"),
         ({"segments": np.array([[1, 2, 6, 0]])}, r"segments: row 0 \(1, 2, 6, 0\) lies outside"),
@@ -204,25 +226,104 @@ def test_optional_keys(file):
     assert read_packed(file).class_names == ("0", "1")
 
 
-def test_columns_of_words_become_codes(file):
-    words = {"subjects": np.array(["ben", "anna", "ben"]), "weight": np.array([1.5, 2, 3])}
+def test_columns_of_words_keep_their_names(file):
+    words = {
+        "subjects": np.array(["ben", "anna ", ""]),
+        "camera": np.array([b"b", b"\xc3\xa4", b""]),
+    }
     np.savez(file, **packed() | words)
     source = read_packed(file)
-    assert [each.columns["subjects"] for each in source] == [1, 0, 1]
-    assert "weight" not in next(iter(source)).columns
-    assert source.about == "a test; subjects: 0 anna, 1 ben"
+    assert [each.columns["subjects"] for each in source] == ["ben", "anna", -1]
+    assert [each.columns["camera"] for each in source] == ["b", "\u00e4", -1]
+    assert source.about == "a test"
 
 
-def test_arrays_that_mean_nothing_are_ignored(file):
+@pytest.mark.parametrize(
+    "column",
+    [np.array([1.0, 2.0, 10.0]), np.array(["1.0", "2", "10"]), np.array([b"1", b"2", b"1e1"])],
+)
+@pytest.mark.parametrize("key", ["subjects", "camera"])
+def test_columns_of_numbers_are_numbers(file, key, column):
+    np.savez(file, **packed() | {key: column})
+    assert [each.columns[key] for each in read_packed(file)] == [1, 2, 10]
+
+
+def test_what_python_takes_for_numbers_are_words(file):
+    np.savez(file, **packed() | {"subjects": np.array(["1_11", "11_1", "\uff11"])})
+    assert [each.columns["subjects"] for each in read_packed(file)] == ["1_11", "11_1", "\uff11"]
+
+
+def test_arrays_that_mean_nothing_are_ignored_with_a_word(file):
     others = {
         "subject_names": np.array(["ben", "anna"]),
-        "matrix": np.eye(3),
+        "weight": np.array([60.5, 70, 80]),
         "version": np.array(2),
     }
     np.savez(file, **packed() | others)
     source = read_packed(file)
     assert next(iter(source)).columns.keys() == {"subjects", "views", "correct"}
-    assert source.about == "a test"
+    (note,) = source.notes
+    assert all(f"'{key}' " in note for key in others)
+
+
+def test_names_of_bytes(file):
+    names = {
+        key: np.array(packed()[key]).astype("S") for key in ("joint_names", "class_names", "unit")
+    }
+    np.savez(file, **packed() | names | {"source": np.array(["a test"])})
+    source = read_packed(file)
+    assert (source.skeleton, source.class_names) == (SBU15, ("wave", "bow"))
+    assert (source.unit, source.about) == ("metres", "a test")
+    for key, value in (("class_names", np.array([b"\xff", b"a"])), ("unit", np.array(["a", "b"]))):
+        np.savez(file, **packed() | {key: value})
+        with pytest.raises(SkeletonFormatError, match=f"{key}: expected "):
+            read_packed(file)
+
+
+def test_frame_labels_alone(file, tmp_path):
+    arrays = untrimmed()
+    del arrays["segments"]
+    np.savez(file, **arrays)
+    prepare(file, tmp_path / "s", workers=1)
+    wanted = [[0, 1, 3, 0], [1, 0, 2, 1], [1, 4, 5, 0]]
+    assert Store(tmp_path / "s").segments.tolist() == wanted
+
+
+def test_segments_alone(file, tmp_path):
+    """Where they overlap, the last one labels the frame."""
+    arrays = untrimmed() | {"segments": np.array([[1, 0, 4, 0], [0, 1, 3, 0], [1, 2, 5, 1]])}
+    del arrays["frame_labels"]
+    np.savez(file, **arrays)
+    prepare(file, tmp_path / "s", workers=1)
+    store = Store(tmp_path / "s")
+    assert store.frame_labels.tolist() == [-1, 0, 0, 0, 0, 1, 1, 1, -1, -1]
+    assert store.segments.tolist() == [[0, 1, 3, 0], [1, 0, 4, 0], [1, 2, 5, 1]]
+
+
+def test_frame_labels_that_contradict_segments(file):
+    arrays = untrimmed()
+    arrays["frame_labels"][4] = 0
+    np.savez(file, **arrays)
+    source = read_packed(file)
+    first, error, last = source.read(source.units[0])
+    assert (first.name, last.name) == ("sequence 0", "sequence 2")
+    assert str(error).endswith(
+        "frame_labels, segments: sequence 1: frame 1 is labelled 0, but segments give it class 1"
+    )
+
+
+def test_a_second_member_of_the_same_name(file):
+    """NumPy reads the member ``labels`` instead of ``labels.npy``."""
+    np.savez(file, **packed())
+    with zipfile.ZipFile(file, "a") as archive:
+        other = io.BytesIO()
+        np.save(other, np.array([1, 1, 1]))
+        archive.writestr("labels", other.getvalue())
+    assert [each.label for each in read_packed(file)] == [0, 1, -1]
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("labels.npy", other.getvalue())
+    with pytest.raises(SkeletonFormatError, match="labels: expected one array of this name"):
+        read_packed(file)
 
 
 def test_no_npz(file):
@@ -294,7 +395,9 @@ def test_checksum(file):
         ({"parents": (1, 0, -1, *SBU15.parents[3:])}, "joint_names, parents: .*own ancestor"),
         ({"joint_names": np.array("a")}, r"joint_names: expected one axis, got <U1 \(\)"),
         ({"lengths": np.array(10)}, r"lengths: expected one axis, got int64 \(\)"),
-        ({"fps": np.array([1.0, 2])}, "fps: cannot be read, TypeError"),
+        ({"fps": np.array([1.0, 2])}, r"fps: expected one number, got float64 \(2,\)"),
+        ({"fps": np.array(0)}, "expected fps above 0, at most 100,000, got 0"),
+        ({"fps": np.array(np.nan)}, "expected fps above 0, at most 100,000, got nan"),
         ({"class_names": np.array("wave")}, "class_names: expected one axis"),
     ],
 )

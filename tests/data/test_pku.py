@@ -196,7 +196,11 @@ def test_files_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("1,2,3,1\n1,2,3\n", "line 2: expected class,start,end,confidence, integers, got '1,2,3'"),
+        ("1,2,3,1\n1,2\n", "line 2: expected class,start,end,confidence, integers, got '1,2'"),
+        ("1,2,,3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2,,3,1'"),
+        ("1,2,3,1,,\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3,1,,"),
+        ("1,2 3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2 3,1'"),
+        ("1,2,3,x\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3,x'"),
         ("1,2,3.5,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3.5,1'"),
         ("1,-1,3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,-1,3,1'"),
         ("0,2,3,1\n", "line 1: expected a class from 1 to 51, got 0"),
@@ -213,10 +217,31 @@ def test_wrong_labels(tmp_path, labels, message):
         list(read_pku(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    ["2,1,4\n51,6,8\n", "2,1,4,2,\n51,6,8,1,\n", "2 1 4 2\n51\t6  8 1\n", " 2 , 1,4 \n51,6,8,\n"],
+)
+def test_labels_as_others_write_them(tmp_path, labels):
+    write(tmp_path, PHASE1[:1], labels)
+    first, second = read_pku(tmp_path)
+    assert (first.label, second.label) == (1, 50)
+    np.testing.assert_array_equal(first.frames, video()[1:4])
+    np.testing.assert_array_equal(second.frames, video()[6:8])
+
+
+def test_files_that_are_neither_are_named(tmp_path):
+    write(tmp_path, PHASE1[:1], "drink;1;4\n")
+    file = tmp_path / "Label_v2" / "0002-L.txt"
+    with pytest.raises(SkeletonFormatError, match=f"found 1 and 0; {file} is neither"):
+        read_pku(tmp_path)
+
+
 def test_label_that_runs_over_the_end(tmp_path):
     write(tmp_path, PHASE1[:1], "1,5,11,1\n")
-    (recording,) = read_pku(tmp_path)
-    np.testing.assert_array_equal(recording.frames, video()[5:])
+    for untrimmed, frames in ((False, video()[5:]), (True, video())):
+        (recording,) = read_pku(tmp_path, untrimmed=untrimmed)
+        np.testing.assert_array_equal(recording.frames, frames)
+        assert recording.notes == ["actions that end after the last frame, cut there"]
 
 
 GOOD = format_pku(video()).splitlines()

@@ -164,6 +164,19 @@ def test_other_settings_or_files_start_again(folder, tmp_path):
     np.testing.assert_array_equal(Store(tmp_path / "s").sequence(0), frames_of(folder, 0))
 
 
+def test_other_files_behind_a_link_start_again(folder, tmp_path):
+    """What a stop leaves is of no use then."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "linked").symlink_to(folder)
+    options = {"format": "folder", "skeleton": "coco17", "workers": 1, "normalization": "none"}
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, tmp_path / "s", progress=stop_after, **options)
+    np.save(folder / "000.npy", 2 * frames_of(folder, 0)[:2])
+    prepare(source, tmp_path / "s", **options)
+    np.testing.assert_array_equal(Store(tmp_path / "s").sequence(0), frames_of(folder, 0))
+
+
 SCRIPT = """
 import sys
 from pcm3.data import prepare

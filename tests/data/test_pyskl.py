@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pcm3.data import Store, prepare, split
 from pcm3.data.protocols import NTU60_PROTOCOLS, NTU120_PROTOCOLS
 from pcm3.data.readers.ntu import NTU_ACTIONS
-from pcm3.data.readers.pyskl import detect, read_pyskl
+from pcm3.data.readers.pyskl import HAND21, OPENPOSE18, detect, read_pyskl
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import COCO17, NTU25
 
@@ -208,7 +208,9 @@ LIST = np.zeros((1, 4, 25, 3)).tolist()
     [
         ({"label": -1}, r"annotation 1 \(S001C001P001R001A060\): label: .* from 0, got -1"),
         ({"label": "drink"}, r"annotation 1 \(S0.*\): label: expected an integer from 0, got 'dri"),
-        ({"frame_dir": 7}, "annotation 1: frame_dir: expected a name, got 7"),
+        ({"frame_dir": 7.5}, "annotation 1: frame_dir: expected a name, got 7.5"),
+        ({"frame_dir": b"\xff"}, "annotation 1: frame_dir: expected a name, got b'"),
+        ({"frame_dir": True}, "annotation 1: frame_dir: expected a name, got True"),
         ({"total_frames": 9}, r"keypoint: expected 9 frames, as total_frames, got \(2, 3, 25, 3\)"),
         ({"keypoint": np.zeros((3, 25, 3))}, r"expected floats \(M, T, V, C\), got float64 \(3, 2"),
         (
@@ -235,10 +237,10 @@ def test_says_which_annotation_is_wrong(write, change, message):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ([1], "expected a dict of annotations and split, got \\[1\\]"),
+        ([1], "expected a dict of annotations and split, or annotations, got \\[1\\]"),
         (
             {"split": {}, "data": []},
-            "expected a dict of annotations and split, got \\['split', 'data'\\]",
+            "expected a dict of annotations and split, or .*, got \\['split', 'data'\\]",
         ),
         ({"split": {}, "annotations": []}, "annotations: expected a list with at least one sample"),
         ({"split": {}, "annotations": [3]}, "annotation 0: expected a dict, got int"),
@@ -247,8 +249,8 @@ def test_says_which_annotation_is_wrong(write, change, message):
             "annotation 0: frame_dir, keypoint missing; there are \\['label'\\]",
         ),
         (
-            {"split": {}, "annotations": [annotation("a", 0, np.zeros((1, 2, 18, 2)))]},
-            r"annotation 0 \(a\): keypoint: expected \(M, T, 25, 3\) or \(M, T, 17, 2\), got",
+            {"split": {}, "annotations": [annotation("a", 0, np.zeros((1, 2, 19, 2)))]},
+            r"annotation 0 \(a\): keypoint: expected \(M, T, V of 17, 18, 21, 25, C of 2 or 3\), ",
         ),
         (three_d() | {"split": []}, "split: expected a dict of lists of names, got list"),
         (
@@ -256,7 +258,7 @@ def test_says_which_annotation_is_wrong(write, change, message):
             "split: S001C001P001R001A060 is in both xsub_train and xsub_val",
         ),
         (
-            three_d() | {"split": {"xsub_train": [1, 2], "xsub_val": []}},
+            three_d() | {"split": {"xsub_train": [1.5, 2], "xsub_val": []}},
             "split xsub_train: expected a list of sample names",
         ),
     ],
@@ -264,6 +266,103 @@ def test_says_which_annotation_is_wrong(write, change, message):
 def test_says_what_is_wrong(write, contents, message):
     with pytest.raises(SkeletonFormatError, match=message):
         read_pyskl(write(contents))
+
+
+@pytest.mark.parametrize(
+    ("joints", "channels", "skeleton", "unit"),
+    [
+        (17, 2, COCO17, "pixels"),
+        (17, 3, COCO17, "metres"),
+        (18, 2, OPENPOSE18, "pixels"),
+        (18, 3, OPENPOSE18, "metres"),
+        (21, 2, HAND21, "pixels"),
+        (21, 3, HAND21, "metres"),
+        (25, 2, NTU25, "pixels"),
+        (25, 3, NTU25, "metres"),
+    ],
+)
+def test_layouts(write, tmp_path, joints, channels, skeleton, unit):
+    points = np.random.default_rng(0).normal(size=(1, 4, joints, channels)).astype(np.float32)
+    file = write({"annotations": [annotation("a", 0, points)]})
+    source = read_pyskl(file)
+    assert (source.skeleton, source.unit) == (skeleton, unit)
+    assert source.notes == [
+        f"the layout of {joints} joints is taken to be {skeleton.name}, as in PYSKL"
+    ]
+    np.testing.assert_array_equal(next(iter(source)).frames, points.transpose(1, 0, 2, 3))
+    prepare(file, tmp_path / "s", workers=1)
+    assert Store(tmp_path / "s").skeleton == skeleton
+
+
+def test_layouts_are_pyskls():
+    names = OPENPOSE18.joints
+    tree = {name: names[parent] for name, parent in zip(names, OPENPOSE18.parents, strict=True)}
+    assert tree["left_hip"] == "left_shoulder"
+    assert tree["right_ear"] == "right_eye"
+    assert {names[joint] for joint in OPENPOSE18.parts["left_arm"]} == {
+        "left_shoulder", "left_elbow", "left_wrist"
+    }  # fmt: skip
+    assert [names[OPENPOSE18.mirror[joint]] for joint in (2, 10, 14)] == [
+        "left_shoulder", "left_ankle", "left_eye"
+    ]  # fmt: skip
+    bones = [(joint, parent) for joint, parent in enumerate(HAND21.parents) if joint]
+    wanted = [(4 * finger + 1, 0) for finger in range(5)]
+    wanted += [(4 * finger + at, 4 * finger + at - 1) for finger in range(5) for at in (2, 3, 4)]
+    assert bones == sorted(wanted)
+
+
+@pytest.mark.parametrize("joints", [17, 18, 21, 25])
+def test_a_third_value_that_is_a_score(write, joints):
+    rng = np.random.default_rng(0)
+    samples = []
+    for name in ("a", "b"):
+        points = rng.uniform(0, 1, size=(1, 4, joints, 3)) * [1920, 1080, 1]
+        samples.append(annotation(name, 0, points.astype(np.float32)))
+    source = read_pyskl(write(samples))
+    assert source.unit == "pixels"
+    assert "joint scores dropped" in source.about
+    for recording, sample in zip(source, samples, strict=True):
+        wanted = sample["keypoint"][..., :2].transpose(1, 0, 2, 3)
+        np.testing.assert_array_equal(recording.frames, wanted)
+    samples[1]["keypoint"][0, 0, 0, 2] = 1.5
+    assert read_pyskl(write(samples)).unit == "metres"
+    for sample in samples:
+        sample["keypoint"] = rng.uniform(0, 1, size=(1, 4, joints, 3))
+    if joints == 25:
+        assert read_pyskl(write(samples)).unit == "metres"
+    else:
+        with pytest.raises(SkeletonFormatError, match=r"keypoint: x, y and score, or x, y and z\?"):
+            read_pyskl(write(samples))
+
+
+@pytest.mark.parametrize(
+    "form", [lambda samples: samples, lambda samples: {"annotations": samples}]
+)
+def test_annotations_alone(write, form):
+    contents = three_d()
+    source = read_pyskl(write(form(contents["annotations"])))
+    assert [recording.name for recording in source] == NAMES
+    assert source.protocols == NTU60_PROTOCOLS
+    assert detect(write(form(contents["annotations"])))
+
+
+def test_names_that_are_numbers_or_bytes(write):
+    contents = two_d()
+    for at, name in enumerate((7, b"b\xc3\xa4")):
+        contents["annotations"][at]["frame_dir"] = name
+    contents["split"] = {"train": np.array([7]), "val": [b"b\xc3\xa4"]}
+    first, second = read_pyskl(write(contents))
+    assert (first.name, second.name) == ("7", "b\u00e4")
+    assert (first.columns, second.columns) == ({"split": 1}, {"split": 0})
+
+
+def test_more_bodies_than_frames_may_be_frames(write):
+    points = np.ones((40, 1, 17, 2))
+    sample = annotation("a", 0, points)
+    assert next(iter(read_pyskl(write([sample])))).frames.shape == (1, 40, 17, 2)
+    del sample["total_frames"]
+    with pytest.raises(SkeletonFormatError, match="got 40 bodies in 1 frames; total_frames says"):
+        read_pyskl(write([sample]))
 
 
 class Evil:

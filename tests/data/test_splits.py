@@ -106,9 +106,9 @@ def test_validation_drops_duplicates(make_store, make_sequences):
     [
         ("cross", "unknown protocol 'cross'; there are xsub .* xview .* fold:K"),
         ("subjects", "unknown protocol 'subjects'"),
-        ("fold:7", r"protocol 'fold:7': .*has no fold \[7\], but 1, 2, 3"),
-        ("views:left", "expected integers or ranges after the colon in 'views:left'"),
-        ("views:1-", "expected integers or ranges after the colon in 'views:1-'"),
+        ("fold:7", r"protocol 'fold:7': .*has no fold 7, but 1, 2, 3"),
+        ("views:left", "'views:left': expected integers or ranges after the colon, got 'left'"),
+        ("views:1-", "'views:1-': expected integers or ranges after the colon, got '1-'"),
         ("views:3-1", "expected ranges that rise, got 3-1 in 'views:3-1'"),
         ("setups:1", "needs the column setups; .*has labels, subjects, views, fold, duplicate_of"),
         (

@@ -6,7 +6,8 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -19,6 +20,9 @@ from pcm3.errors import SkeletonFormatError
 
 MOST_CLASSES = 10_000
 """Labels from here on are taken for codes."""
+
+MOST_FPS = 100_000
+"""Frames per second, far above any camera's."""
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
@@ -62,12 +66,18 @@ def is_store(folder: Path) -> bool:
 def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
     """The files in a folder and those below it, its own first, found as they are asked for.
 
-    Hidden files and folders and stores are passed over, and so is what cannot be listed; links to
-    folders are not followed. A link to nothing counts as a file: it shows when it is read.
+    Hidden files and folders and stores are passed over, and so is what cannot be listed. Links to
+    folders are followed, after all else and each folder once, whatever links lead to it. A link
+    to nothing counts as a file: it shows when it is read.
     """
-    folders = [folder]
-    for here in folders:  # grows on the way
-        with suppress(OSError), os.scandir(here) as entries:
+    folders, links, seen = deque([folder]), list[Path](), set[tuple[int, int]]()
+    while folders:
+        here = folders.popleft()
+        with suppress(OSError):
+            status = here.stat()
+            identity = status.st_dev, status.st_ino
+            entries = [] if identity in seen else list(os.scandir(here))
+            seen.add(identity)
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
@@ -75,8 +85,18 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
                     path = here / entry.name
                     if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
                         yield path
-                    elif recursive and entry.is_dir(follow_symlinks=False) and not is_store(path):
-                        folders.append(path)
+                    elif recursive and entry.is_dir() and not is_store(path):
+                        (links if entry.is_symlink() else folders).append(path)
+        if not folders:
+            folders, links = deque(sorted(links)), []
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file, or a link to nothing, which shows when it is read."""
+    try:
+        return path.is_file() or (path.is_symlink() and not path.exists())
+    except OSError:
+        return False
 
 
 def is_file(path: Path) -> bool:
@@ -247,6 +267,29 @@ def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
     return frames
 
 
-def codes(column: str, words: Sequence[str]) -> str:
-    """What the numbers in a column of words stand for."""
-    return f"{column}: " + ", ".join(f"{code} {word}" for code, word in enumerate(words))
+def check_rate(name: str, value: float) -> float:
+    """Frames per second.
+
+    Raises:
+        ValueError: If it is not a number above 0, or more than 100,000.
+    """
+    if not 0 < value <= MOST_FPS:
+        raise ValueError(f"expected {name} above 0, at most {MOST_FPS:,}, got {value}")
+    return float(value)
+
+
+def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
+    """Different frame rates, each with the first name that has it.
+
+    Rates within half a per cent are one: files round the time between their frames.
+    """
+    found: dict[float, str] = {}
+    for rate, name in rates:
+        if not any(is_same_rate(rate, other) for other in found):
+            found[rate] = name
+    return found
+
+
+def is_same_rate(one: float, other: float) -> bool:
+    """Whether two frame rates differ by less than half a per cent."""
+    return abs(one - other) < 0.005 * max(one, other)

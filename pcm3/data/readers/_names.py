@@ -34,7 +34,7 @@ _ACTIONS = (
 NTU_ACTIONS = tuple(_ACTIONS.split("; "))
 """Actions A001 to A120; the first 60 are NTU RGB+D 60."""
 
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?:\.skeleton)?")
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?:\.skeleton)?", re.ASCII)
 
 
 class NtuName(NamedTuple):

@@ -6,6 +6,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,15 +125,16 @@ def load_npz(
     keys = npz_keys(file)
     if not keys:
         fail(file, why_unreadable(file))
+    if twice := [key for key, count in Counter(keys).items() if count > 1]:
+        fail(file, twice[0], "expected one array of this name, found several")
     if missing := [key for key in required if key not in keys]:
         fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
     arrays, heads, key = {}, {}, keys[0]
     try:
-        with np.load(file, allow_pickle=False) as packed:
+        with zipfile.ZipFile(file) as archive:
             for key in keys:
                 if key not in large:
-                    _check_size(packed.zip, file, key)
-                    arrays[key] = packed[key]
+                    arrays[key] = _read_array(archive, file, key)
                     check_text(file, key, arrays[key])
         for key in large:
             heads[key] = _read_head(file, key)
@@ -150,6 +152,28 @@ def _compare_checksum(file: Path, key: str) -> None:
     with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
         while stream.read(1 << 20):  # raises at the end
             pass
+
+
+def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
+    """The member ``key.npy``; NumPy would take one called ``key`` alone before it."""
+    _check_size(archive, file, key)
+    with archive.open(f"{key}.npy") as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
+    """The words of an array (N,) of text, of bytes in UTF-8 or of integers.
+
+    Raises:
+        SkeletonFormatError: If it is of something else, or no UTF-8.
+    """
+    if array.dtype.kind not in "USiu":
+        fail(file, key, f"expected words, got {array.dtype} {array.shape}")
+    values = array.tolist()
+    try:
+        return [each.decode() if isinstance(each, bytes) else str(each) for each in values]
+    except UnicodeDecodeError as error:
+        fail(file, key, f"expected words in UTF-8, {error}")
 
 
 def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> None:

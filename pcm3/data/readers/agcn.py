@@ -16,7 +16,7 @@ from pcm3.data.readers._files import (
     Range,
     fail,
     format_error,
-    is_file,
+    is_there,
     not_finite,
     open_npy,
     or_error,
@@ -33,6 +33,7 @@ from pcm3.data.readers._names import (
     ntu_protocols,
 )
 from pcm3.data.readers._pickle import load_plain_pickle
+from pcm3.data.readers._table import refuse_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
@@ -55,7 +56,7 @@ class _Part(NamedTuple):
 
 def detect(path: Path) -> bool:
     """Whether this is a folder with ``train_data_joint.npy`` or ``val_data_joint.npy``."""
-    return any(is_file(path / name) for name in _DATA_FILES)
+    return any(is_there(path / name) for name in _DATA_FILES)
 
 
 def read_agcn(path: str | Path) -> Source:
@@ -76,8 +77,9 @@ def read_agcn(path: str | Path) -> Source:
             only when it is read.
     """
     folder = Path(path)
+    refuse_table(folder, "agcn")
     files = [folder / name for name in _DATA_FILES]
-    parts = {file: _read_part(file) for file in files if file.is_file()}
+    parts = {file: _read_part(file) for file in files if is_there(file)}
     if not parts:
         fail(folder, f"expected {' or '.join(_DATA_FILES)}, found neither")
     places = [
@@ -117,10 +119,13 @@ def _read_part(file: Path) -> _Part:
     wrong_shape = data.ndim != 5 or (data.shape[1], data.shape[3]) != (3, 25) or 0 in data.shape
     if wrong_shape or data.dtype.kind != "f":
         fail(file, f"expected floats (N, 3, T, 25, M), got {data.dtype} {data.shape}")
+    if data.shape[4] > data.shape[2]:
+        what = f"{data.shape[4]} persons in {data.shape[2]} frames"
+        fail(file, f"expected (N, 3, T, 25, M), read as that {data.shape} has {what}")
     part = file.name.partition("_")[0]
     names, labels, bad = _read_labels(_labels_file(file), len(data))
     lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None
-    if is_file(lengths_file):
+    if is_there(lengths_file):
         lengths = _read_lengths(lengths_file, data.shape, bad)
     return _Part(data.shape, lengths, names, labels, bad, int(part == "train"))
 

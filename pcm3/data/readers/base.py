@@ -25,19 +25,23 @@ class Recording:
         frames: (T, B, V, C) float32, one slot for each of the B bodies, in the order in which
             the file names them; 0 where a body or joint is not seen.
         label: Class index, -1 where there is none.
-        columns: Further integers that describe it: subjects, views, ... The same names in all
-            recordings of a source.
+        columns: Further integers or words that describe it: subjects, views, ... The same names
+            in all recordings of a source; -1 or ``""`` where there is none.
         frame_labels: Class per frame (T,), -1 is background; untrimmed recordings only.
         segments: (S, 3) start, end (exclusive), class; untrimmed recordings only.
         name: What the files call it, for reports.
+        fps: Frames per second, where this recording says so itself.
+        notes: What people should know of how it was read; equal ones are counted in reports.
     """
 
     frames: NDArray[np.float32]
     label: int = -1
-    columns: Mapping[str, int] = field(default_factory=dict)
+    columns: Mapping[str, int | str] = field(default_factory=dict)
     frame_labels: NDArray[np.int64] | None = None
     segments: NDArray[np.int64] | None = None
     name: str = ""
+    fps: float | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,15 @@ class Source:
             format or the file says so.
         untrimmed: Whether recordings have ``frame_labels``.
         protocols: The divisions that the data set is published with, by name.
-        fps: Frames per second, where known.
+        fps: Frames per second of all recordings, where known.
+        rates: Where recordings say their frames per second themselves, in ``Recording.fps``: the
+            different ones, and a file that has each.
         unit: Unit of the coordinates.
         about: Where the recordings come from.
         licence: Under which terms.
         left_out: How many files were there but are not among the units, by a list or a table.
         left_out_why: Which list or table.
+        notes: What people should know of how the files were read.
     """
 
     format: str
@@ -85,11 +92,13 @@ class Source:
     untrimmed: bool = False
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     fps: float | None = None
+    rates: Mapping[float, str] = field(default_factory=dict)
     unit: str = "metres"
     about: str = ""
     licence: str = ""
     left_out: int = 0
     left_out_why: str = ""
+    notes: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Recording]:
         """All recordings, unit by unit.

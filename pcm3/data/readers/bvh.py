@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers._files import (
+    MOST_FPS,
     fail,
     file_or_files,
+    format_error,
+    group_rates,
     not_finite,
     parse_float,
     parsing,
-    read_lines,
 )
+from pcm3.data.readers._table import TABLE, named_files, with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
@@ -26,6 +32,8 @@ from pcm3.skeleton import Skeleton
 __all__ = ["detect", "read_bvh"]
 
 _CHANNELS = frozenset(f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation"))
+_MOST_JOINTS = 1000
+_LONGEST = 1000.0  # seconds between frames
 
 
 class _Joint(NamedTuple):
@@ -38,7 +46,7 @@ class _Joint(NamedTuple):
 class _Header(NamedTuple):
     joints: list[_Joint]
     frames: int
-    frame_time: float
+    fps: float
     first_row: int
 
     @property
@@ -59,16 +67,20 @@ def detect(path: Path) -> bool:
     return next(iter(_files(path)), None) is not None
 
 
-def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
+@with_table
+def read_bvh(path: str | Path, *, unit_scale: float = 0.01, count_rows: bool = False) -> Source:
     """Read BVH files of one hierarchy: joint positions by forward kinematics, in metres.
 
-    Rotations are applied in the order of a joint's channels, relative to its parent. Position
-    channels replace the offset on their axis. Every ``End Site`` is a joint, ``PARENT_end``.
-    There are no labels and no columns; recordings are named after their files.
+    Files are read word by word, however the words are put in lines; upper and lower case do not
+    matter but in names. Rotations are applied in the order of a joint's channels, relative to its
+    parent. Position channels replace the offset on their axis. Every ``End Site`` is a joint,
+    ``PARENT_end``, further ones of the same joint ``PARENT_end2``, ... Recordings are named after
+    their files; labels and columns come from ``labels.csv`` in the folder, see ``with_table``.
 
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
         unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
+        count_rows: Read the frames that are there, where the header says another number.
 
     Raises:
         SkeletonFormatError: If the first hierarchy is no human's; naming file and line, and only
@@ -81,30 +93,33 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
     files = sorted(_files(root))
     if not files:
         fail(root, "expected .bvh files, found none")
-    first, times, errors = None, set(), []
-    for file in files:
+    first, rates, errors = None, list[tuple[float, str]](), list[SkeletonFormatError]()
+    for file in named_files(root, files):
         try:
-            header = _read_header(file, read_lines(file))
+            with _opened(file) as stream:
+                header = _read_header(file, stream)
         except SkeletonFormatError as error:
             errors.append(error)
             continue
         first = first or _First(file, header.layout)
         if header.layout == first.layout:
-            times.add(header.frame_time)
+            rates.append((header.fps, file.name))
     if first is None:
-        raise errors[0]
+        raise errors[0] if errors else format_error(root, f"{TABLE} names none of its .bvh files")
     names, parents = zip(*first.layout, strict=True)
     try:
         skeleton = Skeleton.from_parents(names, parents, name="bvh")
     except ValueError as error:
         fail(first.file, str(error))
+    different = group_rates(rates)
     return Source(
         format="bvh",
         skeleton=skeleton,
         class_names=(),
         units=files,
-        read=partial(_read_unit, unit_scale, first),
-        fps=round(1 / times.pop(), 3) if len(times) == 1 else None,
+        read=partial(_read_unit, unit_scale, count_rows, first),
+        fps=next(iter(different)) if len(different) == 1 else None,
+        rates=different if len(different) > 1 else {},
         about=f"BVH, {root.resolve().name}",
     )
 
@@ -117,95 +132,194 @@ def _fail(file: Path, row: int, what: str) -> NoReturn:
     fail(file, f"line {row + 1}", what)
 
 
-def _numbers(file: Path, row: int, words: list[str], count: int) -> list[float]:
+@contextmanager
+def _opened(file: Path) -> Iterator[TextIO]:
     try:
-        values = [parse_float(word) for word in words]
-    except ValueError:
-        values = []
-    if len(values) != count or not all(math.isfinite(value) for value in values):
-        _fail(file, row, f"expected {count} finite numbers, got {' '.join(words)[:60]!r}")
-    return values
+        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+            yield stream
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
 
 
-def _read_header(file: Path, lines: list[str]) -> _Header:
-    """The hierarchy, and what comes before the first row of motion."""
-    joints: list[_Joint] = []
-    open_joints: list[int] = []  # -1 before the root's own brace
-    rows = ((row, line.split()) for row, line in enumerate(lines) if line.strip())
-    row = 0
-    for row, words in rows:
-        key = words[0].upper()
-        if key == "MOTION":
-            break
-        _read_hierarchy_line(file, row, key, words, joints, open_joints)
-    else:
-        _fail(file, row, "expected MOTION, the file ends")
-    if open_joints or not joints:
-        _fail(file, row, "expected a complete HIERARCHY with one ROOT before MOTION")
+class _Words:
+    """The words of a text and the row that they are in; braces are words of their own."""
+
+    def __init__(self, file: Path, stream: TextIO) -> None:
+        self.file, self.row, self._stream = file, 0, stream
+        self._read, self._left, self._blanks = 0, deque[str](), ""
+
+    def fail(self, what: str) -> NoReturn:
+        _fail(self.file, self.row, what)
+
+    def next(self) -> str:
+        """The next word; "" at the end."""
+        while not self._left:
+            if not (line := self._stream.readline()):
+                return ""
+            self._read += 1
+            self._left.extend(self._split(line))
+        self.row = self._read - 1
+        return self._left.popleft()
+
+    def rest(self) -> list[str]:
+        """The words up to the end of the row or to a brace."""
+        words = []
+        while self._left and self._left[0] not in ("{", "}"):
+            words.append(self._left.popleft())
+        return words
+
+    def numbers(self, count: int) -> list[float]:
+        """So many finite numbers."""
+        words = [self.next() for _ in range(count)]
+        try:
+            values = [parse_float(word) for word in words]
+        except ValueError:
+            values = [math.nan]
+        if not all(map(math.isfinite, values)):
+            self.fail(f"expected {count} finite numbers, got {' '.join(words)[:60]!r}")
+        return values
+
+    def drop_colons(self) -> None:
+        """From here on they stand for nothing; in names they do."""
+        self._blanks = ":"
+        self._left = deque(word for each in self._left for word in self._split(each))
+
+    def _split(self, text: str) -> list[str]:
+        for brace in "{}":
+            text = text.replace(brace, f" {brace} ")
+        return (text.replace(self._blanks, " ") if self._blanks else text).split()
+
+
+def _read_header(file: Path, stream: TextIO) -> _Header:
+    """The hierarchy, and what comes before the first row of motion; the stream is behind that."""
+    words = _Words(file, stream)
+    joints = _read_hierarchy(words)
+    words.drop_colons()
     values: list[float] = []
-    for prefix in (["frames:"], ["frame", "time:"]):
-        row, words = next(rows, (row, ["the", "end"]))
-        if [word.lower() for word in words[: len(prefix)]] != prefix:
-            _fail(file, row, f"expected {' '.join(prefix)}, got {' '.join(words)[:60]!r}")
-        values += _numbers(file, row, words[len(prefix) :], 1)
+    for name in (["frames"], ["frame", "time"]):
+        found = [words.next() for _ in name]
+        if [word.lower() for word in found] != name:
+            words.fail(f"expected {' '.join(name)}:, got {' '.join(found)[:60] or 'the end'!r}")
+        values += words.numbers(1)
     frames, frame_time = values
-    if frames < 1 or frames != int(frames) or not frame_time > 1e-9:
-        _fail(file, row, f"expected frames and a frame time, got {frames} and {frame_time}")
-    return _Header(joints, int(frames), frame_time, row + 1)
+    if frames < 1 or frames != int(frames) or not 1 / MOST_FPS <= frame_time <= _LONGEST:
+        words.fail(f"expected frames and a frame time, got {frames} and {frame_time}")
+    if extra := words.rest():
+        words.fail(f"expected the first frame in a line of its own, got {' '.join(extra)[:60]!r}")
+    rate = 1 / frame_time
+    whole = round(rate)  # which a rounded frame time is near
+    rate = whole if abs(rate - whole) < 5e-4 * rate else round(rate, 3)
+    return _Header(joints, int(frames), float(rate), words.row + 1)
 
 
-def _read_hierarchy_line(
-    file: Path,
-    row: int,
-    key: str,
-    words: list[str],
-    joints: list[_Joint],
-    open_joints: list[int],
-) -> None:
-    inside = open_joints[-1] if open_joints else -1
-    if key == "HIERARCHY" and not joints:
-        return
-    if key in ("ROOT", "JOINT", "END"):
-        if (key == "ROOT") != (not joints) or (key != "ROOT" and inside < 0) or len(words) < 2:
-            _fail(file, row, f"{key} is out of place; expected one ROOT, JOINT and End inside it")
-        name = f"{joints[inside].name}_end" if key == "END" else " ".join(words[1:])
-        joints.append(_Joint(name, inside, [], []))
-    elif key == "{" and joints and len(joints) - 1 not in open_joints:
-        open_joints.append(len(joints) - 1)
-    elif key == "}" and open_joints:
-        if not joints[open_joints.pop()].offset:
-            _fail(file, row, f"joint {joints[inside].name} has no OFFSET")
-    elif key == "OFFSET" and inside >= 0 and not joints[inside].offset:
-        joints[inside].offset.extend(_numbers(file, row, words[1:], 3))
-    elif key == "CHANNELS" and inside >= 0 and not joints[inside].channels:
-        names = words[2:]
-        if [str(len(names))] != words[1:2] or not _CHANNELS.issuperset(names):
-            _fail(
-                file, row, f"expected their number and Xposition ..., got {' '.join(words)[:60]!r}"
-            )
-        joints[inside].channels.extend(names)
-    else:
-        _fail(file, row, f"unexpected {' '.join(words)[:60]!r} in HIERARCHY")
+def _read_hierarchy(words: _Words) -> list[_Joint]:
+    """All joints; the next word is behind MOTION."""
+    joints: list[_Joint] = []
+    ends: Counter[str] = Counter()
+    inside: list[int] = []  # joints that are open
+    while (key := words.next().upper()) != "MOTION":
+        at = inside[-1] if inside else -1
+        if not key:
+            words.fail("expected MOTION, the file ends")
+        elif key in ("ROOT", "JOINT", "END"):
+            joints.append(_open_joint(words, key, joints, at, ends))
+            inside.append(len(joints) - 1)
+        elif key == "}" and inside:
+            if not joints[inside.pop()].offset:
+                words.fail(f"joint {joints[at].name} has no OFFSET")
+        elif key == "OFFSET" and inside and not joints[at].offset:
+            joints[at].offset.extend(words.numbers(3))
+        elif key == "CHANNELS" and inside and not joints[at].channels:
+            joints[at].channels.extend(_read_channels(words))
+        elif key != "HIERARCHY" or joints:
+            words.fail(f"unexpected {' '.join([key, *words.rest()])[:60]!r} in HIERARCHY")
+    if inside or not joints:
+        words.fail("expected a complete HIERARCHY with one ROOT before MOTION")
+    if not any(joint.channels for joint in joints):
+        words.fail("expected CHANNELS, found none")
+    return joints
 
 
-def _read_unit(unit_scale: float, first: _First, file: Path) -> Iterator[Recording]:
-    lines = read_lines(file)
-    header = _read_header(file, lines)
+def _open_joint(
+    words: _Words, key: str, joints: list[_Joint], parent: int, ends: Counter[str]
+) -> _Joint:
+    """A joint up to its brace; ``ends`` counts the end sites of each parent."""
+    name = " ".join(words.rest())
+    if (key == "ROOT") != (not joints) or (key != "ROOT" and parent < 0) or not name:
+        words.fail(f"{key} is out of place; expected one ROOT, JOINT and End inside it")
+    if words.next() != "{":
+        words.fail(f"expected a brace behind {key} {name[:60]}")
+    if len(joints) == _MOST_JOINTS:
+        words.fail(f"expected at most {_MOST_JOINTS:,} joints")
+    if key == "END":
+        name = f"{joints[parent].name}_end"
+        ends[name] += 1
+        name += str(ends[name]) if ends[name] > 1 else ""
+    return _Joint(name, parent, [], [])
+
+
+def _read_channels(words: _Words) -> list[str]:
+    count = words.next()
+    if not re.fullmatch(r"[0-9]{1,2}", count):
+        words.fail(f"expected the number of channels, got {count[:60]!r}")
+    found = [words.next() for _ in range(int(count))]
+    names = [name.capitalize() for name in found]
+    if not _CHANNELS.issuperset(names):
+        what = "expected as many of Xposition, Xrotation, ..."
+        words.fail(f"{what} as CHANNELS says, {count}, got {' '.join(found)[:60]!r}")
+    return names
+
+
+def _read_unit(
+    unit_scale: float, count_rows: bool, first: _First, file: Path
+) -> Iterator[Recording]:
+    with _opened(file) as stream:
+        header = _read_header(file, stream)
+        text = stream.read()
     if header.layout != first.layout:
         fail(file, f"its joints differ from those of {first.file}")
     width = sum(len(joint.channels) for joint in header.joints)
-    motion = []
-    for row in range(header.first_row, len(lines)):
-        if words := lines[row].split():
-            motion.append(_numbers(file, row, words, width))
-    if len(motion) != header.frames:
-        _fail(file, len(lines) - 1, f"expected {header.frames} frames, got {len(motion)}")
+    values = _read_motion(file, header.first_row, text)
+    rows, rest = divmod(len(values), width)
+    last = header.first_row + len(text.splitlines()) - 1
+    if rest:
+        _fail(file, last, f"expected frames of {width} numbers, got {rest} after {rows} frames")
+    if rows == 0 or (rows != header.frames and not count_rows):
+        advice = "; --count-rows reads those that are there" if rows else ""
+        _fail(file, last, f"expected {header.frames} frames, got {rows}{advice}")
     with parsing(file), np.errstate(over="ignore", invalid="ignore"):
-        positions = _positions(header.joints, np.array(motion).reshape(len(motion), width))
+        positions = _positions(header.joints, values.reshape(rows, width))
         frames = (positions * unit_scale).astype(np.float32)[:, None]
     if where := not_finite(frames):
         fail(file, f"coordinates overflow float32 in {where}")
-    yield Recording(frames, name=file.stem)
+    notes = ["other numbers of frames than headers say, all read"] * (rows != header.frames)
+    yield Recording(frames, name=file.stem, fps=header.fps, notes=notes)
+
+
+def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:
+    """The numbers of all frames."""
+    try:
+        if not text.isascii() or "_" in text:
+            raise ValueError
+        values = np.array(list(map(float, text.split())), dtype=np.float64)
+    except ValueError:
+        values = np.array([math.nan])
+    if not np.isfinite(values).all():
+        _explain(file, first_row, text)
+    return values
+
+
+def _explain(file: Path, first_row: int, text: str) -> NoReturn:
+    """Find the word that is no number."""
+    for row, line in enumerate(text.split("\n"), first_row):
+        for word in line.split():
+            try:
+                finite = math.isfinite(parse_float(word))
+            except ValueError:
+                finite = False
+            if not finite:
+                _fail(file, row, f"expected finite numbers, got {word[:60]!r}")
+    fail(file, "expected finite numbers")
 
 
 def _positions(joints: list[_Joint], motion: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import NumberedFiles, fail, one_person, parse_float
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
 
@@ -23,7 +24,7 @@ _ACTIONS = (
 _CLASS_NAMES = tuple(_ACTIONS.split("; "))
 _FILES = NumberedFiles(
     "aAA_sSS_eEE_skeleton3D.txt",
-    re.compile(r"a(\d+)_s(\d+)_e(\d+)_skeleton3D\.txt"),
+    re.compile(r"a(\d+)_s(\d+)_e(\d+)_skeleton3D\.txt", re.ASCII),
     range(1, len(_CLASS_NAMES) + 1),
 )
 
@@ -42,6 +43,7 @@ def detect(path: Path) -> bool:
     return _FILES.any_in(path)
 
 
+@with_table
 def read_msr(path: str | Path) -> Source:
     """Read MSR-Action3D: 20 lines a frame of x, y, z in metres and confidence.
 

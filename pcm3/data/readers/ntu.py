@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers._files import fail, file_or_files, parsing, read_lines
 from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
@@ -34,6 +35,7 @@ def detect(path: Path) -> bool:
     return any(f.suffix == ".skeleton" and NtuName.parse(f.name) is not None for f in files)
 
 
+@with_table
 def read_ntu(
     path: str | Path,
     *,

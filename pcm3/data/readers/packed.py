@@ -10,19 +10,20 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._intervals import contradiction, find_segments, paint
 from pcm3.data._meta import is_column
 from pcm3.data.normalize import Normalization
+from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
     MOST_CLASSES,
     Range,
-    codes,
+    check_rate,
     fail,
     not_finite,
     or_error,
-    parsing,
     shown,
 )
-from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
+from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, read_words
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import find_skeleton
@@ -41,10 +42,11 @@ class _Data(NamedTuple):
 
     joints: NpzArray
     lengths: NDArray[np.int64]
+    starts: NDArray[np.int64]  # first frame of each sequence
     labels: NDArray[np.int64]
-    columns: Mapping[str, NDArray[np.int64]]
-    frame_labels: NDArray[Any] | None
-    segments: NDArray[Any] | None
+    columns: Mapping[str, list[int | str]]
+    frame_labels: NDArray[np.int64] | None
+    segments: NDArray[np.int64] | None  # by sequence
 
 
 def detect(path: Path) -> bool:
@@ -59,12 +61,13 @@ def read_packed(path: str | Path) -> Source:
     ``joint_names`` (V,); ``parents`` (V,), -1 at the root; optionally ``labels`` (N,), -1 for none;
     ``class_names``; ``fps``, ``unit``, ``source``, ``licence``; ``normalization``, the recipe that
     the coordinates went through already, ``"isc"`` say; for untrimmed recordings
-    ``frame_labels`` (sum of T,), -1 is background, and ``segments`` (S, 4) of sequence, start,
-    end (exclusive), class. Every other array (N,) of integers or words is kept as a column:
-    ``subjects``, ``views``, ``fold``, ...; words become codes in alphabetical order, which
-    ``Source.about`` lists. Other keys are ignored, unless protocols know them by name. A file
-    written by ``np.savez`` can be read by several processes; a compressed one only from its
-    beginning.
+    ``frame_labels`` (sum of T,), -1 is background, or ``segments`` (S, 4) of sequence, start,
+    end (exclusive), class, or both: segments are the runs of equal labels where they are missing,
+    frame labels the class of the last segment that holds the frame; where both are there they
+    have to agree. Every other array (N,) of integers or words is kept as a column: ``subjects``,
+    ``views``, ``fold``, ...; 1.0 counts as an integer, and so does text that is one. Other arrays
+    are ignored, and ``Source.notes`` lists them, unless protocols know them by name. A file written
+    by ``np.savez`` can be read by several processes; a compressed one only from its beginning.
 
     Raises:
         SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
@@ -72,26 +75,28 @@ def read_packed(path: str | Path) -> Source:
     file = Path(path)
     arrays, large = load_npz(file, _REQUIRED, ("joints",))
     joints = large["joints"]
-    joint_names = [str(name) for name in _row(file, arrays, "joint_names")]
+    joint_names = read_words(file, "joint_names", _row(file, arrays, "joint_names"))
     _check_joints(joints, len(joint_names))
     parents = _row(file, arrays, "parents")
     if len(parents) != len(joint_names) or parents.dtype.kind not in "iu":
         what = f"expected integers ({len(joint_names)},), one a joint"
         fail(file, "parents", f"{what}, got {parents.dtype} {parents.shape}")
-    _row(file, arrays, "lengths")
-    _check_columns(file, arrays)
-    notes = _encode_words(arrays)
-    columns = _columns(file, arrays, joints.shape[0])
-    lengths, labels = columns.pop("lengths"), columns.pop("labels")
+    lengths = _lengths(file, arrays, joints.shape[0])
+    labels = _integers(file, arrays, "labels", lengths.shape)
     class_names = _class_names(file, arrays, labels)
     wrong = (labels < -1) | (labels >= len(class_names))
     if wrong.any():
         at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
         fail(file, "labels", f"{expected}, sequence {at} has {int(labels[at])}")
-    if "frame_labels" in arrays:
-        _check_untrimmed(file, arrays, lengths, len(class_names))
+    columns, ignored = _columns(file, arrays, len(lengths))
     data = _Data(
-        joints, lengths, labels, columns, arrays.get("frame_labels"), arrays.get("segments")
+        joints,
+        lengths,
+        np.cumsum(lengths) - lengths,
+        labels,
+        columns,
+        _frame_labels(file, arrays, int(lengths.sum()), len(class_names)),
+        _segments(file, arrays, lengths, len(class_names)),
     )
     try:
         skeleton = find_skeleton(joint_names, parents.tolist())
@@ -105,11 +110,12 @@ def read_packed(path: str | Path) -> Source:
         read=partial(_read_unit, data),
         persons=joints.shape[1],
         normalization=_normalization(file, arrays),
-        untrimmed="frame_labels" in arrays,
+        untrimmed="frame_labels" in arrays or "segments" in arrays,
         fps=_fps(file, arrays),
-        unit=str(arrays.get("unit", "metres")),
-        about="; ".join([str(arrays.get("source", file.name)), *notes]),
-        licence=str(arrays.get("licence", "")),
+        unit=_text(file, arrays, "unit", "metres"),
+        about=_text(file, arrays, "source", file.name),
+        licence=_text(file, arrays, "licence", ""),
+        notes=[f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else [],
     )
 
 
@@ -122,7 +128,7 @@ def _row(file: Path, arrays: dict[str, Any], key: str) -> NDArray[Any]:
 
 def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) -> tuple[str, ...]:
     if "class_names" in arrays:
-        return tuple(str(name) for name in _row(file, arrays, "class_names"))
+        return tuple(read_words(file, "class_names", _row(file, arrays, "class_names")))
     if (labels >= MOST_CLASSES).any():
         at = int(np.argmax(labels >= MOST_CLASSES))
         what = f"expected class indices from 0, got {int(labels[at])} for sequence {at}"
@@ -141,8 +147,21 @@ def _normalization(file: Path, arrays: dict[str, Any]) -> Normalization:
 def _fps(file: Path, arrays: dict[str, Any]) -> float | None:
     if "fps" not in arrays:
         return None
-    with parsing(file, "fps"):
-        return float(arrays["fps"])
+    array = arrays["fps"]
+    if array.size != 1 or array.dtype.kind not in "iuf":
+        fail(file, "fps", f"expected one number, got {array.dtype} {array.shape}")
+    try:
+        return check_rate("fps", array.item())
+    except ValueError as error:
+        fail(file, str(error))
+
+
+def _text(file: Path, arrays: dict[str, Any], key: str, default: str) -> str:
+    if key not in arrays:
+        return default
+    if arrays[key].size != 1:
+        fail(file, key, f"expected one text, got {arrays[key].dtype} {arrays[key].shape}")
+    return read_words(file, key, arrays[key].reshape(1))[0]
 
 
 def _check_joints(joints: NpzArray, names: int) -> None:
@@ -155,76 +174,119 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
-def _check_columns(file: Path, arrays: dict[str, Any]) -> None:
-    count = len(arrays["lengths"])
-    for key in arrays.keys() & _COLUMNS.split():
-        shape, dtype = arrays[key].shape, arrays[key].dtype
-        if shape != (count,) or dtype.kind not in "iubUS":
-            what = f"expected integers or words ({count},), one a sequence"
-            fail(file, key, f"{what}, got {dtype} {shape}")
+def _integers(
+    file: Path, arrays: dict[str, Any], key: str, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """An array of this shape, of -1 where it is missing."""
+    array = arrays.get(key, np.full(shape, -1))
+    if array.shape != shape or array.dtype.kind not in "iu":
+        fail(file, key, f"expected integers {shape}, got {array.dtype} {array.shape}")
+    if array.size and int(array.max()) >= 2**63:
+        fail(file, key, f"expected integers of 64 bits, got {int(array.max())}")
+    return np.asarray(array.astype(np.int64))
 
 
-def _encode_words(arrays: dict[str, Any]) -> list[str]:
-    """Replace columns of words by codes; what they stand for."""
-    notes, shape = [], arrays["lengths"].shape
-    for key, array in arrays.items():
-        if key not in _KNOWN and array.shape == shape and array.dtype.kind in "US":
-            words, arrays[key] = np.unique(array.astype(str), return_inverse=True)
-            notes.append(codes(key, words.tolist()))
-    return notes
-
-
-def _columns(file: Path, arrays: dict[str, Any], frames: int) -> dict[str, NDArray[np.int64]]:
-    lengths = arrays["lengths"]
-    labels = arrays.setdefault("labels", np.full(lengths.shape, -1))
-    for key in ("lengths", "labels"):
-        if arrays[key].shape != (len(lengths),) or arrays[key].dtype.kind not in "iu":
-            shape, dtype = arrays[key].shape, arrays[key].dtype
-            fail(file, key, f"expected integers ({len(lengths)},), got {dtype} {shape}")
+def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int64]:
+    lengths = _integers(file, arrays, "lengths", (len(_row(file, arrays, "lengths")),))
     if (lengths < 1).any():
         fail(file, "lengths", f"sequence {int(np.argmax(lengths < 1))} has no frames")
-    if int(lengths.sum()) != frames:
-        fail(file, "lengths", f"add up to {int(lengths.sum())}, but joints has {frames} frames")
-    columns = {"lengths": lengths, "labels": labels}
+    total = sum(lengths.tolist())
+    if total != frames:
+        fail(file, "lengths", f"add up to {total}, but joints has {frames} frames")
+    return lengths
+
+
+def _columns(
+    file: Path, arrays: dict[str, Any], count: int
+) -> tuple[dict[str, list[int | str]], list[str]]:
+    """All columns, and the arrays that are none."""
+    columns, ignored = {}, []
     for key, array in arrays.items():
-        if key not in _KNOWN and array.shape == lengths.shape and array.dtype.kind in "iub":
-            if not is_column(key):
-                fail(file, shown(key), "expected the name of a column, a plain word of its own")
-            columns[key] = array
-    return {key: column.astype(np.int64) for key, column in columns.items()}
+        if key in _KNOWN:
+            continue
+        fits = array.shape == (count,) and array.dtype.kind in "iubfUS"
+        fractions = array.dtype.kind == "f" and not _are_whole(array)
+        if key not in _COLUMNS.split() and (not fits or fractions):
+            ignored.append(f"{shown(key)} {array.dtype} {array.shape}")
+        elif not fits:
+            what = f"expected integers or words ({count},), one a sequence"
+            fail(file, key, f"{what}, got {array.dtype} {array.shape}")
+        elif not is_column(key):
+            fail(file, shown(key), "expected the name of a column, a plain word of its own")
+        else:
+            columns[key] = _column(file, key, array)
+    return columns, ignored
 
 
-def _check_untrimmed(
-    file: Path, arrays: dict[str, Any], lengths: NDArray[np.int64], classes: int
-) -> None:
-    per_frame = arrays["frame_labels"]
-    segments = arrays.setdefault("segments", np.zeros((0, 4), dtype=np.int64))
-    if per_frame.shape != (int(lengths.sum()),) or per_frame.dtype.kind != "i":
-        shape = per_frame.shape
-        fail(file, "frame_labels", f"expected integers ({int(lengths.sum())},), got {shape}")
-    wrong = (per_frame < -1) | (per_frame >= classes)
+def _are_whole(array: NDArray[Any]) -> bool:
+    return bool(np.isfinite(array).all() and (array == np.floor(array)).all())
+
+
+def _column(file: Path, key: str, array: NDArray[Any]) -> list[int | str]:
+    """The integers or words of a column."""
+    cells, first, places = np.unique(array, return_index=True, return_inverse=True)
+    values = []
+    for cell, at in zip(cells.tolist(), first.tolist(), strict=True):
+        try:
+            values.append(read_value(cell))
+        except ValueError as error:
+            fail(file, key, f"sequence {at}: {error}")
+    column = [values[place] for place in places.tolist()]
+    if mixture := find_mixture(column):
+        number, word = (f"{shown(column[at])} of sequence {at}" for at in mixture)
+        fail(file, key, f"expected numbers alone or words alone, got {number} and {word}")
+    return column
+
+
+def _frame_labels(
+    file: Path, arrays: dict[str, Any], frames: int, classes: int
+) -> NDArray[np.int64] | None:
+    if "frame_labels" not in arrays:
+        return None
+    labels = _integers(file, arrays, "frame_labels", (frames,))
+    wrong = (labels < -1) | (labels >= classes)
     if wrong.any():
         at = int(np.argmax(wrong))
-        fail(file, "frame_labels", f"expected [-1, {classes}), frame {at} has {per_frame[at]}")
-    if segments.ndim != 2 or segments.shape[1] != 4 or segments.dtype.kind not in "iu":
+        fail(file, "frame_labels", f"expected [-1, {classes}), frame {at} has {labels[at]}")
+    return labels
+
+
+def _segments(
+    file: Path, arrays: dict[str, Any], lengths: NDArray[np.int64], classes: int
+) -> NDArray[np.int64] | None:
+    """(S, 4), those of a sequence together."""
+    if "segments" not in arrays:
+        return None
+    segments = arrays["segments"]
+    if segments.ndim != 2 or segments.shape[1] != 4:
         fail(file, "segments", f"expected integers (S, 4), got {segments.dtype} {segments.shape}")
+    segments = _integers(file, arrays, "segments", segments.shape)
     for at, (sequence, start, end, action) in enumerate(segments.tolist()):
         inside = 0 <= sequence < len(lengths) and 0 <= start < end <= int(lengths[sequence])
         if not inside or not 0 <= action < classes:
             row = (sequence, start, end, action)
             fail(file, "segments", f"row {at} {row} lies outside the sequences or the classes")
+    return np.asarray(segments[np.argsort(segments[:, 0], kind="stable")])
 
 
 def _untrimmed(
-    data: _Data, index: int
+    file: Path, data: _Data, index: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """Frame labels and segments of one sequence."""
-    if data.frame_labels is None or data.segments is None:
-        return None, None
-    start = int(data.lengths[:index].sum())
-    rows = data.segments[data.segments[:, 0] == index, 1:]
-    span = data.frame_labels[start : start + int(data.lengths[index])]
-    return span.astype(np.int64), rows.astype(np.int64)
+    labels = segments = None
+    start, length = int(data.starts[index]), int(data.lengths[index])
+    if data.frame_labels is not None:
+        labels = data.frame_labels[start : start + length]
+    if data.segments is not None:
+        first, last = np.searchsorted(data.segments[:, 0], [index, index + 1])
+        segments = data.segments[first:last, 1:]
+    if labels is None and segments is not None:
+        return paint(length, segments), segments
+    if labels is not None and segments is None:
+        return labels, find_segments(labels)
+    if labels is not None and segments is not None and (wrong := contradiction(labels, segments)):
+        fail(file, "frame_labels, segments", f"sequence {index}: {wrong}")
+    return labels, segments
 
 
 def _read_unit(data: _Data, unit: Range) -> Iterator[Recording | SkeletonFormatError]:
@@ -241,7 +303,7 @@ def _recording(file: Path, data: _Data, index: int, rows: NDArray[Any]) -> Recor
     return Recording(
         frames,
         int(data.labels[index]),
-        {key: int(column[index]) for key, column in data.columns.items()},
-        *_untrimmed(data, index),
+        {key: column[index] for key, column in data.columns.items()},
+        *_untrimmed(file, data, index),
         name=f"sequence {index}",
     )

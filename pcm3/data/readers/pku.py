@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data._intervals import paint
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
 from pcm3.data.readers._files import fail, files_below, read_lines
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
@@ -34,10 +36,12 @@ _ACTIONS = (
 PKU_ACTIONS = tuple(_ACTIONS.split("; "))
 """Actions 1 to 51."""
 
-_NAME = re.compile(r"(?:(?P<one>\d{4})|A(?P<script>\d{2})N(?P<subject>\d{2}))-(?P<view>[LMR])")
+_NAME = re.compile(
+    r"(?:(?P<one>\d{4})|A(?P<script>\d{2})N(?P<subject>\d{2}))-(?P<view>[LMR])", re.ASCII
+)
 _VIEWS = {"L": 1, "M": 2, "R": 3}
 _SPLIT = re.compile(r"cross.?(subject|view).*\.txt", re.IGNORECASE)
-_FRAME_VALUES, _LABEL_VALUES = 150, 4
+_FRAME_VALUES, _LABEL_VALUES = 150, (3, 4)
 
 Kind = Literal["skeletons", "labels"]
 
@@ -49,6 +53,11 @@ class _Video(NamedTuple):
     labels: Path | None
     columns: Mapping[str, int]
 
+    @property
+    def file(self) -> Path:
+        """What ``labels.csv`` names."""
+        return self.skeletons or self.labels or Path()
+
 
 class _Action(NamedTuple):
     """A line of a label file."""
@@ -57,6 +66,7 @@ class _Action(NamedTuple):
     start: int
     end: int
     label: int
+    cut: bool
 
 
 def detect(path: Path) -> bool:
@@ -70,6 +80,7 @@ def detect(path: Path) -> bool:
     return False
 
 
+@with_table
 def read_pku(
     path: str | Path, *, untrimmed: bool = False, phase: Literal[1, 2] | None = None
 ) -> Source:
@@ -77,7 +88,8 @@ def read_pku(
 
     The files are found by name and content, in whatever folders: skeletons ``0002-L.txt`` (Phase
     I) or ``A01N01-L.txt`` (Phase II), 150 numbers a line; labels of the same names, lines of
-    ``class,start,end,confidence``; and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
+    ``class,start,end,confidence`` (the confidence may be missing, a comma may follow, and blanks
+    may take the place of commas); and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
     whose lines 2 and 4 name the training and the validation videos.
 
     An instance is the rows ``start:end``, counted from 0, end exclusive, of a label line; its
@@ -141,7 +153,13 @@ def _kind(file: Path) -> Kind | None:
         return None
     if len(first.split()) == _FRAME_VALUES:
         return "skeletons"
-    return "labels" if len(first.split(",")) == _LABEL_VALUES else None
+    return "labels" if len(_label_values(first)) in _LABEL_VALUES else None
+
+
+def _label_values(line: str) -> list[str]:
+    """What is in a line of a label file."""
+    line = line.strip().removesuffix(",")
+    return [value.strip() for value in line.split(",")] if "," in line else line.split()
 
 
 def _find_files(
@@ -165,11 +183,14 @@ def _find_files(
             found[kind][file.stem] = file
     skeletons, labels = found["skeletons"], found["labels"]
     if not skeletons or not labels:
+        neither = next(
+            (file for files in folders.values() for file in files if not _kind(file)), ""
+        )
         fail(
             root,
             "expected skeleton files (150 numbers a line) and label files (class,start,"
             f"end,confidence) called 0002-L.txt or A01N01-L.txt{f', phase {phase}' * bool(phase)}; "
-            f"found {len(skeletons)} and {len(labels)}",
+            f"found {len(skeletons)} and {len(labels)}{f'; {neither} is neither' * bool(neither)}",
         )
     if len({name.startswith("A") for name in (*skeletons, *labels)}) > 1:
         fail(root, "holds both phases; say phase=1 or phase=2")
@@ -240,18 +261,21 @@ def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonF
         if isinstance(row, SkeletonFormatError):
             yield row
         else:
-            place = f"{name} label line {row.line}"
-            yield Recording(frames[row.start : row.end], row.label, video.columns, name=place)
+            place, notes = f"{name} label line {row.line}", [_CUT] * row.cut
+            own = frames[row.start : row.end]
+            yield Recording(own, row.label, video.columns, name=place, notes=notes)
 
 
 def _whole(
     frames: NDArray[np.float32], actions: list[_Action], video: _Video, name: str
 ) -> Recording:
-    frame_labels = np.full(len(frames), -1, dtype=np.int64)
-    for _, start, end, label in actions:
-        frame_labels[start:end] = label
-    segments = np.array([action[1:] for action in actions], dtype=np.int64).reshape(-1, 3)
-    return Recording(frames, -1, video.columns, frame_labels, segments, name=name)
+    rows = [(action.start, action.end, action.label) for action in actions]
+    segments = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    frame_labels, notes = paint(len(frames), segments), [_CUT for action in actions if action.cut]
+    return Recording(frames, -1, video.columns, frame_labels, segments, name=name, notes=notes)
+
+
+_CUT = "actions that end after the last frame, cut there"
 
 
 def _read_frames(file: Path) -> NDArray[np.float32]:
@@ -302,9 +326,9 @@ def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatEr
 
 
 def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
-    values = [value.strip() for value in line.split(",")]
-    whole = len(values) == _LABEL_VALUES and all(re.fullmatch(r"[0-9]{1,9}", v) for v in values[:3])
-    if not whole:
+    values = _label_values(line)
+    whole = len(values) in _LABEL_VALUES and all(map(_is_number, values))
+    if not whole or not all(re.fullmatch(r"[0-9]{1,9}", value) for value in values[:3]):
         what = f"expected class,start,end,confidence, integers, got {line[:60]!r}"
         _fail(file, number, what)
     action, start, end = map(int, values[:3])
@@ -314,7 +338,7 @@ def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
         _fail(file, number, f"expected an end behind the start, got {start} to {end}")
     if start >= length:
         _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
-    return _Action(number, start, min(end, length), action - 1)
+    return _Action(number, start, min(end, length), action - 1, end > length)
 
 
 def _fail(file: Path, line: int, what: str) -> NoReturn:

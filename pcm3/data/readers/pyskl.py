@@ -34,9 +34,33 @@ from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
-__all__ = ["detect", "read_pyskl"]
+__all__ = ["HAND21", "OPENPOSE18", "detect", "read_pyskl"]
 
-_LAYOUTS: dict[tuple[int, int], Skeleton] = {(25, 3): NTU25, (17, 2): COCO17}
+OPENPOSE18 = Skeleton.from_parents(
+    (
+        *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder"),
+        *("left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip"),
+        *("left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear"),
+    ),
+    (1, -1, 1, 2, 3, 1, 5, 6, 2, 8, 9, 5, 11, 12, 0, 0, 14, 15),
+    name="openpose18",
+    center="neck",
+)
+"""OpenPose's 18 key points; hips hang from the shoulders, as PYSKL has it."""
+
+_FINGERS = ("thumb", "index", "middle", "ring", "little")
+HAND21 = Skeleton(
+    "hand21",
+    ("wrist", *(f"{finger}{joint}" for finger in _FINGERS for joint in (1, 2, 3, 4))),
+    (-1, *(0 if joint % 4 == 1 else joint - 1 for joint in range(1, 21))),
+    {"palm": (0,)}
+    | {finger: tuple(range(4 * at + 1, 4 * at + 5)) for at, finger in enumerate(_FINGERS)},
+    tuple(range(21)),
+    0,
+)
+"""A hand: the wrist, and each finger from its root to its tip."""
+
+_LAYOUTS = {17: COCO17, 18: OPENPOSE18, 21: HAND21, 25: NTU25}
 
 
 class _Sample(NamedTuple):
@@ -49,12 +73,17 @@ class _Sample(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """What the file says; what is wrong with an annotation stands in its place."""
+    """What the file says; what is wrong with an annotation stands in its place.
+
+    Attributes:
+        channels: Coordinates of a joint, without a score.
+    """
 
     samples: list[_Sample | SkeletonFormatError]
     good: list[_Sample]
     splits: list[str]
     skeleton: Skeleton
+    channels: int
     ntu_names: list[NtuName] | None
 
 
@@ -67,15 +96,18 @@ def detect(path: Path) -> bool:
             start = stream.read(4096)
     except OSError:
         return False
-    return b"annotations" in start or b"split" in start
+    return any(word in start for word in (b"annotations", b"split", b"frame_dir"))
 
 
 def read_pyskl(path: str | Path) -> Source:
-    """Read a PYSKL pickle: 3D skeletons of NTU RGB+D, or 2D ones with COCO's 17 joints.
+    """Read a PYSKL or MMAction2 pickle of 2D or 3D skeletons.
 
-    It is a dict of ``split`` (name to sample names) and ``annotations``, a list of dicts with
-    ``frame_dir`` (sample name), ``label`` (from 0), ``total_frames`` T and ``keypoint``
-    (M, T, 25, 3) in metres or (M, T, 17, 2) in pixels. Scores of 2D joints are not kept.
+    It is a dict of ``split`` (name to sample names; may be missing) and ``annotations``, or the
+    annotations alone: a list of dicts with ``frame_dir`` (sample name, also a number), ``label``
+    (from 0), ``total_frames`` T and ``keypoint`` (M, T, V, C), C of 2 in pixels or 3 in metres.
+    The number of joints says which layout they have, as in PYSKL: 17 are COCO's, 18 OpenPose's,
+    21 those of a hand, 25 NTU RGB+D's. Where the third coordinate of all joints is from 0 to 1 and
+    the others are not small, it is a score. Scores are not kept.
 
     Every pair of splits ``NAME_train`` and ``NAME_val`` becomes the column ``NAME``: 1 trains,
     0 validates, -1 is in neither; a pair without name, ``train`` and ``val``, the column
@@ -96,14 +128,14 @@ def read_pyskl(path: str | Path) -> Source:
     contents = _load(file)
     bodies = max(len(sample.points) for sample in contents.good)
     labels = [sample.label for sample in contents.good]
-    flat = contents.skeleton is COCO17
+    flat, layout = contents.channels == 2, contents.skeleton
     ntu = contents.ntu_names
     protocols = ntu_protocols(ntu_edition(ntu)) if ntu else {}
     parsed = ntu_names(sample.name for sample in contents.good) if ntu else None
     protocols |= {column: published_split(column) for column in contents.splits}
     return Source(
         format="pyskl",
-        skeleton=contents.skeleton,
+        skeleton=layout,
         class_names=ntu_class_names(labels, parsed),
         units=[file],
         read=_read_unit,
@@ -112,14 +144,17 @@ def read_pyskl(path: str | Path) -> Source:
         fps=30.0 if ntu else None,
         unit="pixels" if flat else "metres",
         about=f"PYSKL annotations {file.name}" + (", joint scores dropped" if flat else ""),
+        notes=[f"the layout of {len(layout)} joints is taken to be {layout.name}, as in PYSKL"],
     )
 
 
 def _load(file: Path) -> _Contents:
     loaded = load_plain_pickle(file)
-    if not isinstance(loaded, Mapping) or not {"annotations", "split"} <= loaded.keys():
+    if isinstance(loaded, list) and loaded and isinstance(loaded[0], Mapping):
+        loaded = {"annotations": loaded}
+    if not isinstance(loaded, Mapping) or "annotations" not in loaded:
         found = shown(list(loaded) if isinstance(loaded, Mapping) else loaded)
-        fail(file, f"expected a dict of annotations and split, got {found}")
+        fail(file, f"expected a dict of annotations and split, or annotations, got {found}")
     annotations = loaded["annotations"]
     if not isinstance(annotations, list) or not annotations:
         fail(file, "annotations", "expected a list with at least one sample")
@@ -145,14 +180,28 @@ def _load(file: Path) -> _Contents:
     parsed = ntu_names(seen)
     for sample, name in zip(good, parsed or [], strict=bool(parsed)):
         sample.columns.update(name.columns)
-    splits = _add_splits(file, loaded["split"], good)
+    splits = _add_splits(file, loaded.get("split", {}), good)
     odd = [good[at] for at in sorted(at_odds([sample.label for sample in good], parsed))]
     for sample in odd:
         place = f"annotation {seen[sample.name]} ({sample.name:.60})"
         what = f"label: expected the action of its name, got {sample.label}"
         samples[seen[sample.name]] = format_error(file, place, what)
     good = [sample for sample in samples if isinstance(sample, _Sample)]
-    return _Contents(samples, good, splits, _LAYOUTS[layout], parsed)
+    joints, channels = layout
+    channels -= channels == 3 and _has_scores(file, good, joints)
+    return _Contents(samples, good, splits, _LAYOUTS[joints], channels, parsed)
+
+
+def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
+    """Whether the third values of all samples are scores."""
+    third = [sample.points[..., 2] for sample in samples if sample.points.size]
+    if any(points.min() < 0 or points.max() > 1 for points in third) or not any(map(np.any, third)):
+        return False
+    if any(np.abs(sample.points[..., :2]).max() > 2 for sample in samples if sample.points.size):
+        return True
+    if joints != len(NTU25):
+        fail(file, "keypoint: x, y and score, or x, y and z? write x and y alone if it is a score")
+    return False
 
 
 def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | None) -> _Sample:
@@ -165,8 +214,8 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         there = shown(list(annotation))
         fail(file, place, f"{', '.join(missing)} missing; there are {there}")
     name, label, points = (annotation[key] for key in wanted)
-    if not isinstance(name, str):
-        fail(file, place, f"frame_dir: expected a name, got {shown(name)}")
+    if (name := _name(name)) is None:
+        fail(file, place, f"frame_dir: expected a name, got {shown(annotation['frame_dir'])}")
     place = f"{place} ({name:.60})"
     if not isinstance(label, (int, np.integer)) or label < 0:
         fail(file, place, f"label: expected an integer from 0, got {shown(label)}")
@@ -182,11 +231,29 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         what = f"expected {shown(frames)} frames, as total_frames, got {points.shape}"
         fail(file, place, f"keypoint: {what}")
     joints = points.shape[2:]
-    if joints not in _LAYOUTS or joints != (layout or joints) or points.shape[1] == 0:
-        known = "(M, T, 25, 3) or (M, T, 17, 2)"
-        expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else known
+    known = joints[0] in _LAYOUTS and joints[1] in (2, 3)
+    if not known or joints != (layout or joints) or points.shape[1] == 0:
+        expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else _KNOWN
         fail(file, place, f"keypoint: expected {expected}, got {points.shape}")
-    return _Sample(str(name), int(label), points, {})
+    if len(points) > points.shape[1] and "total_frames" not in annotation:
+        what = f"got {len(points)} bodies in {points.shape[1]} frames; total_frames says if so"
+        fail(file, place, f"keypoint: expected (M, T, V, C), {what}")
+    return _Sample(name, int(label), points, {})
+
+
+_KNOWN = f"(M, T, V of {', '.join(map(str, _LAYOUTS))}, C of 2 or 3)"
+
+
+def _name(value: Any) -> str | None:
+    """The name of a sample, which may be a number; None of anything else."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(value) if abs(int(value)) < 2**63 else None
+    return str(value) if isinstance(value, str) else None
 
 
 def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
@@ -195,7 +262,7 @@ def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
     if not isinstance(splits, Mapping):
         fail(file, "split", f"expected a dict of lists of names, got {type(splits).__name__}")
     for key in splits:
-        match = re.fullmatch(r"(?:(\w{1,64})_)?train(\d{0,9})", str(key))
+        match = re.fullmatch(r"(?:(\w{1,64})_)?train([0-9]{0,9})", str(key))
         if match is None:
             continue
         prefix = f"{match[1]}_" if match[1] else ""
@@ -222,21 +289,26 @@ def _name_set(file: Path, splits: Mapping[str, Any], key: str) -> frozenset[str]
     names = splits[key]
     if isinstance(names, np.ndarray):
         names = names.tolist()
-    if not isinstance(names, (list, tuple, set)) or not all(isinstance(n, str) for n in names):
+    found = {_name(name) for name in names} if isinstance(names, (list, tuple, set)) else {None}
+    if None in found:
         fail(file, f"split {key}", "expected a list of sample names")
-    return frozenset(names)
+    return frozenset(name for name in found if name is not None)
 
 
 def _read_unit(file: Path) -> Iterator[Recording | SkeletonFormatError]:
-    for index, sample in enumerate(_load(file).samples):
-        yield or_error(_recording, file, index, sample)
+    contents = _load(file)
+    for index, sample in enumerate(contents.samples):
+        yield or_error(_recording, file, index, sample, contents.channels)
 
 
-def _recording(file: Path, index: int, sample: _Sample | SkeletonFormatError) -> Recording:
+def _recording(
+    file: Path, index: int, sample: _Sample | SkeletonFormatError, channels: int
+) -> Recording:
     if isinstance(sample, SkeletonFormatError):
         raise sample
     with np.errstate(over="ignore", invalid="ignore"):
-        frames = np.ascontiguousarray(sample.points.transpose(1, 0, 2, 3), dtype=np.float32)
+        points = sample.points[..., :channels].transpose(1, 0, 2, 3)
+        frames = np.ascontiguousarray(points, dtype=np.float32)
     if where := not_finite(frames):
         place = f"annotation {index} ({sample.name:.60})"
         fail(file, place, f"keypoint: NaN or infinity in {where}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
 
@@ -30,7 +31,9 @@ _ACTIONS = {
 }
 _LABELS = {action: label for label, action in enumerate(_ACTIONS)}
 _FILES = NumberedFiles(
-    "aAA_sSS_eEE_vVV.json", re.compile(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json"), tuple(_ACTIONS)
+    "aAA_sSS_eEE_vVV.json",
+    re.compile(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json", re.ASCII),
+    tuple(_ACTIONS),
 )
 
 
@@ -39,6 +42,7 @@ def detect(path: Path) -> bool:
     return _FILES.any_in(path)
 
 
+@with_table
 def read_ucla(path: str | Path) -> Source:
     """Read NW-UCLA in the JSON files of CTR-GCN: key ``skeletons``, (T, 20, 3) in metres.
 

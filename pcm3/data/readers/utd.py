@@ -11,6 +11,7 @@ import numpy as np
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import NumberedFiles, fail, one_person
 from pcm3.data.readers._mat import load_mat_array
+from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
 
@@ -25,7 +26,7 @@ _ACTIONS = (
 _CLASS_NAMES = tuple(_ACTIONS.split("; "))
 _FILES = NumberedFiles(
     "aA_sS_tT_skeleton.mat",
-    re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat"),
+    re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat", re.ASCII),
     range(1, len(_CLASS_NAMES) + 1),
 )
 
@@ -43,6 +44,7 @@ def detect(path: Path) -> bool:
     return _FILES.any_in(path)
 
 
+@with_table
 def read_utd(path: str | Path) -> Source:
     """Read UTD-MHAD: MATLAB 5 files with the variable ``d_skel`` (20, 3, T) in metres.
 

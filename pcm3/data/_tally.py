@@ -1,0 +1,149 @@
+"""What happened to recordings on their way into a store, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.readers.base import Recording, Source
+
+__all__ = ["Tally", "count_jumps", "limit_of_jumps"]
+
+Frames = NDArray[np.float32]
+
+FASTEST = 10.0
+"""Metres a second; sprinters reach 12, nobody in a room does."""
+FARTHEST = 0.5
+"""Body lengths a frame, where speeds are not known."""
+_WORST = 5  # recordings that are named
+
+
+class Tally:
+    """The counts of some recordings; those of several parts of the work can be added.
+
+    Attributes:
+        report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
+            each), ``bad`` (messages), ``already_isc`` (how many are ``"isc"`` by their
+            coordinates, which is not applied to them again), ``bodies`` (number in a recording:
+            how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many), ``persons`` (for each
+            of the store's: ``sequences`` that have the person, their ``frames``, and in how many
+            of them he is ``empty``), ``others_there`` (``sequences`` and ``frames`` with somebody
+            in the files but nobody in the store), and ``jumps`` (``steps`` and ``sequences``, and
+            name and steps of the ``worst``).
+    """
+
+    def __init__(self) -> None:
+        self.report: dict[str, Any] = {
+            "kept": 0,
+            "frames_read": 0,
+            "dropped": [],
+            "bad": [],
+            "already_isc": 0,
+            "bodies": {},
+            "notes": {},
+            "resampled": {},
+            "persons": [],
+            "others_there": {"sequences": 0, "frames": 0},
+            "jumps": {"sequences": 0, "steps": 0, "worst": []},
+        }
+
+    def add(self, other: dict[str, Any]) -> None:
+        """The report of another part."""
+        report = self.report
+        for key in ("kept", "frames_read", "dropped", "bad", "already_isc"):
+            report[key] += other[key]
+        for key in ("bodies", "notes", "resampled"):
+            report[key] = dict(Counter(report[key]) + Counter(other[key]))
+        for person, counts in enumerate(other["persons"]):
+            self._count(self._person(person), counts)
+        self._count(report["others_there"], other["others_there"])
+        self._add_jumps(other["jumps"])
+
+    def count_read(self, recording: Recording) -> None:
+        """A recording as the files have it."""
+        report = self.report
+        bodies = str(int(recording.frames.any(axis=(0, 2, 3)).sum()))
+        self._count(report["bodies"], {bodies: 1})
+        self._count(report["notes"], Counter(recording.notes))
+        report["frames_read"] += len(recording.frames)
+
+    def count_jumps(self, name: str, steps: int) -> None:
+        """How often bodies of a recording jump."""
+        if steps:
+            self._add_jumps({"sequences": 1, "steps": steps, "worst": [[name, steps]]})
+
+    def count_resampled(self, rate: float) -> None:
+        """A recording that had so many frames per second."""
+        self._count(self.report["resampled"], {f"{rate:g}": 1})
+
+    def count_kept(self, before: Frames, after: Frames) -> None:
+        """A recording (T, B, V, C), and what of it is in the store (T', M, V, C)."""
+        self.report["kept"] += 1
+        seen = np.asarray(after.any(axis=(2, 3)))
+        for person in np.flatnonzero(seen.any(0)).tolist():
+            empty = int((~seen[:, person]).sum())
+            counts = {"sequences": 1, "frames": len(after), "empty": empty}
+            self._count(self._person(person), counts)
+        bodies = np.asarray(before.any(axis=(2, 3)))
+        if len(before) == len(after) and bodies.any(0).sum() > seen.any(0).sum():
+            others = int((bodies.any(1) & ~seen.any(1)).sum())
+            self._count(self.report["others_there"], {"sequences": others > 0, "frames": others})
+
+    def _person(self, person: int) -> dict[str, int]:
+        persons: list[dict[str, int]] = self.report["persons"]
+        while len(persons) <= person:
+            persons.append({"sequences": 0, "frames": 0, "empty": 0})
+        return persons[person]
+
+    def _add_jumps(self, other: dict[str, Any]) -> None:
+        jumps = self.report["jumps"]
+        self._count(jumps, {key: other[key] for key in ("sequences", "steps")})
+        worst = sorted([*jumps["worst"], *other["worst"]], key=lambda each: (-each[1], each[0]))
+        jumps["worst"] = worst[:_WORST]
+
+    @staticmethod
+    def _count(counts: dict[str, int], more: dict[str, int]) -> None:
+        for key, number in more.items():
+            counts[key] = counts.get(key, 0) + int(number)
+
+
+def count_jumps(frames: Frames, fps: float | None) -> int:
+    """How often a body moves farther from one frame to the next than a person can.
+
+    That is, more than half of the joints that both frames have move faster than 10 metres a
+    second, or farther than half a body length: the largest side of the body's bounding box, the
+    median of all frames.
+
+    Args:
+        frames: (T, B, V, C), 0 where a body or a joint is not seen.
+        fps: Frames per second of coordinates in metres; None goes by body lengths.
+
+    Returns:
+        The number of steps, of all bodies.
+    """
+    seen = np.asarray(frames.any(-1))
+    both = seen[1:] & seen[:-1]
+    if not both.any():
+        return 0
+    limit = FARTHEST * _body_length(frames, seen) if fps is None else FASTEST / fps
+    with np.errstate(over="ignore"):
+        moved = (np.linalg.norm(np.diff(frames, axis=0), axis=-1) > limit) & both
+    return int((2 * moved.sum(-1) > both.sum(-1)).sum())
+
+
+def limit_of_jumps(source: Source) -> str:
+    """What counts as a jump."""
+    speed = source.unit == "metres" and (source.rates or source.fps)
+    return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
+
+
+def _body_length(frames: Frames, seen: NDArray[np.bool_]) -> float:
+    there = seen.any(-1)
+    points, mask = frames[there], seen[there][..., None]
+    low = np.where(mask, points, np.inf).min(1)
+    high = np.where(mask, points, -np.inf).max(1)
+    with np.errstate(over="ignore"):
+        return float(np.median((high - low).max(-1)))

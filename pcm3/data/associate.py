@@ -1,0 +1,83 @@
+"""Bodies put into slots by where they were before, whatever slots or ids the files give them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["associate"]
+
+Frames = NDArray[np.float32]
+
+
+def associate(frames: Frames) -> Frames:
+    """Give every person one slot, frame by frame.
+
+    Each slot remembers where it last saw its person, for as long as he is gone. The bodies of a
+    frame go to the slots that are nearest, the closest pair first: by the mean distance of the
+    joints that both have, or, where they share none, of the means of their joints. Bodies that
+    are left over open new slots, so that there are as many slots as bodies are ever seen
+    together. The slot with most frames comes first.
+
+    The result does not depend on the slots that bodies have in ``frames``: where distances or
+    frames are equal, coordinates decide.
+
+    Args:
+        frames: (T, B, V, C), all 0 where a body or a joint is not seen.
+
+    Returns:
+        (T, B', V, C) with B' <= B: the same bodies in every frame, in other slots.
+    """
+    there = np.asarray(frames.any((2, 3)))
+    last: list[Frames] = []  # of every slot
+    taken = np.full(there.shape, -1)  # the slot of each body
+    for frame in np.flatnonzero(there.any(1)).tolist():
+        bodies = _in_order(frames[frame], np.flatnonzero(there[frame]))
+        left = _assign(last, frames[frame], bodies, taken[frame])
+        for body in left:
+            taken[frame, body] = len(last)
+            last.append(frames[frame, body])
+    result = np.zeros((len(frames), len(last), *frames.shape[2:]), dtype=frames.dtype)
+    times, seen = np.nonzero(taken >= 0)
+    result[times, taken[times, seen]] = frames[times, seen]
+    lengths = result.any((2, 3)).sum(0)
+    return result[:, np.argsort(-lengths, kind="stable")]
+
+
+def _in_order(frame: Frames, bodies: NDArray[np.int64]) -> list[int]:
+    """Bodies by their coordinates, the first ones first."""
+    return sorted(bodies.tolist(), key=lambda body: frame[body].ravel().tolist())
+
+
+def _assign(
+    last: list[Frames], frame: Frames, bodies: list[int], taken: NDArray[np.int64]
+) -> list[int]:
+    """Put bodies into the slots nearest to them; those for whom none is left."""
+    if not last:
+        return bodies
+    distances = _distances(frame[bodies].astype(np.float64), np.stack(last).astype(np.float64))
+    left = dict.fromkeys(bodies)
+    slots: set[int] = set()
+    for place in np.argsort(distances, axis=None, kind="stable").tolist():
+        at, slot = divmod(place, len(last))
+        if bodies[at] in left and slot not in slots:
+            del left[bodies[at]]
+            slots.add(slot)
+            taken[bodies[at]] = slot
+            last[slot] = frame[bodies[at]]
+    return list(left)
+
+
+def _distances(bodies: NDArray[np.float64], slots: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each of B bodies (B, V, C) is from each of S slots (S, V, C): (B, S)."""
+    seen_bodies, seen_slots = np.asarray(bodies.any(-1)), np.asarray(slots.any(-1))
+    both = seen_bodies[:, None] & seen_slots
+    apart = np.linalg.norm(bodies[:, None] - slots, axis=-1)
+    shared = both.sum(-1)
+    means = [
+        each.sum(1) / seen.sum(1)[:, None]
+        for each, seen in ((bodies, seen_bodies), (slots, seen_slots))
+    ]
+    of_means = np.linalg.norm(means[0][:, None] - means[1], axis=-1)
+    of_joints = (apart * both).sum(-1) / np.maximum(shared, 1)
+    return np.asarray(np.where(shared > 0, of_joints, of_means))
