@@ -28,11 +28,11 @@ class Tally:
         report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
             each), ``bad`` (messages), ``already_isc`` (how many are ``"isc"`` by their
             coordinates, which is not applied to them again), ``bodies`` (number in a recording:
-            how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many), ``persons`` (for each
-            of the store's: ``sequences`` that have the person, their ``frames``, and in how many
-            of them he is ``empty``), ``others_there`` (``sequences`` and ``frames`` with somebody
-            in the files but nobody in the store), and ``jumps`` (``steps`` and ``sequences``, and
-            name and steps of the ``worst``).
+            how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many),
+            ``persons`` (for each of the store's: ``sequences`` that have the person, their
+            ``frames``, and in how many of them the person is ``empty``), ``others_there``
+            (``sequences`` and ``frames`` with somebody in the files but nobody in the store), and
+            ``jumps`` (``steps`` and ``sequences``, and name and steps of the ``worst``).
     """
 
     def __init__(self) -> None:

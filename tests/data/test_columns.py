@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from old_stores import edit_meta
 
 from pcm3.data import Store, StoreWriter, prepare, split, validation_split
 from pcm3.data.readers._columns import code_words, find_mixture, read_value
@@ -271,18 +272,13 @@ def test_the_writer_takes_whole_labels_and_names(tmp_path):
     ],
 )
 def test_words_that_do_not_fit(store, words):
-    file = store.path / "meta.json"
-    meta = json.loads(file.read_text()) | {"words": words}
-    file.write_text(json.dumps(meta))
+    edit_meta(store.path, words=words)
     with pytest.raises(SkeletonFormatError, match="expected "):
         Store(store.path)
 
 
 def test_stores_of_before_have_no_words(store):
-    file = store.path / "meta.json"
-    meta = json.loads(file.read_text())
-    del meta["words"]
-    file.write_text(json.dumps(meta))
+    edit_meta(store.path, "words")
     old = Store(store.path)
     assert old.words == {}
     assert old.values("subjects").tolist() == [3, 0, 1, 0, 2, 1]
