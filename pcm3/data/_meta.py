@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from pcm3._json import read_json
 from pcm3.errors import SkeletonFormatError
 
 STORE_VERSION = 2
@@ -90,11 +91,8 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
         raise SkeletonFormatError(f"{path}: no such store; make one with `pcm3 prepare`")
     if not file.is_file():
         raise SkeletonFormatError(f"{path}: not a store, meta.json is missing")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SkeletonFormatError(f"{file}: not JSON, {error}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+    meta: dict[str, Any] = read_json(file)
+    if meta.get("format") != FORMAT:
         raise SkeletonFormatError(f"{file}: expected a description with format {FORMAT!r}")
     if any_version:
         return meta

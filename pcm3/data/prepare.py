@@ -16,11 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
 from pcm3._files import locked, replacing
+from pcm3._json import read_json
 from pcm3._memory import reuse_memory
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
@@ -35,6 +36,14 @@ _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill c
 
 class _NothingKeptError(Exception):
     """A shard has no sequence, so there is no store to write."""
+
+
+class _ShardReport(TypedDict):
+    kept: int
+    frames_read: int
+    dropped: list[dict[str, str]]
+    bad: list[str]
+    bodies: dict[str, int]
 
 
 class _Shard(NamedTuple):
@@ -53,11 +62,13 @@ class _Shard(NamedTuple):
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.report.read_text())
+        report: dict[str, Any] = read_json(self.report, _ShardReport)
         return report
 
     def is_done(self) -> bool:
-        return self.report.exists() and (self.skip_bad or not self.read_report()["bad"])
+        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
+            return not self.read_report()["bad"] or self.skip_bad
+        return False
 
 
 def prepare(

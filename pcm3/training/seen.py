@@ -20,14 +20,23 @@ def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
     return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
 
 
-def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int:
-    """How many of these sequences of a store were trained on.
+def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
+    """How many of these sequences of a store a run was trained on; None if that is not known.
 
     A store is known again by its number of sequences and frames, wherever it lies.
+
+    Raises:
+        ValueError: If ``config.json`` names a protocol that the store does not know.
     """
+    seen = run.settings().get("seen")
+    if seen is None:
+        return None
     trained = np.zeros(len(store), dtype=bool)
     for each in _of_store(seen, store):
-        trained[split(store, each["protocol"])[0]] = True
+        try:
+            trained[split(store, each["protocol"])[0]] = True
+        except ValueError as error:
+            raise ValueError(f"{run.config}, seen: {error}") from None
     return int(trained[np.asarray(indices)].sum())
 
 
