@@ -94,7 +94,13 @@ def _confusions(series: Series) -> Iterator[Picture]:
         if not group:
             continue
         counts = np.sum([each.details["confusion"] for each in group], axis=0)
-        names = group[0].class_names
+        there = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
+        if not there:
+            continue
+        rest = len(counts) - len(there)
+        of = f" {len(there)} of {len(counts)} classes occur; the others are left out." * bool(rest)
+        counts = counts[np.ix_(there, there)]
+        names = [group[0].class_names[at] for at in there]
         wrong = counts - np.diag(np.diag(counts))
         worst = [
             f"{names[at // len(names)]} → {names[at % len(names)]} ({wrong.flat[at]})"
@@ -106,7 +112,7 @@ def _confusions(series: Series) -> Iterator[Picture]:
         yield Picture(
             f"Confusion matrix, {group[0].task}: {name}",
             f"Test sequences by true class (rows) and predicted class (columns){added}; the "
-            f"darker, the larger the share of the true class.{said} {_source(group)}",
+            f"darker, the larger the share of the true class.{of}{said} {_source(group)}",
             [confusion_figure(counts, names)],
         )
 
