@@ -163,11 +163,21 @@ def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
             + ", ".join(f"{count_of.get(label, 0)} of {label}" for label in left_out)
         )
     if len(enough) < settings.ways:
+        sizes = sorted(count_of.get(label, 0) for label in asked)
         raise ValueError(
-            f"expected at least {settings.ways} classes with {needed}, got {len(enough)}; the "
-            f"largest class of the test part has {max(counts)}: take fewer --queries or --shots"
+            f"expected at least {settings.ways} classes with {needed}, got {len(enough)} of "
+            f"{len(asked)}; {_remedy(sizes, len(enough), settings)}"
         )
     return enough, left_out
+
+
+def _remedy(sizes: list[int], enough: int, settings: FewShot) -> str:
+    """Which options would do for classes of these rising sizes."""
+    options = [f"--ways {enough}"] if enough > 1 else []
+    if len(sizes) >= settings.ways:
+        queries = sizes[-settings.ways] - max(settings.shots)
+        options += [f"--queries {queries}"] if queries > 0 else []
+    return f"take {' or '.join(options)}" if options else f"the largest class has {sizes[-1]}"
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:
