@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,7 +195,8 @@ def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
     for clips in _random_clips(model.encoder, frames):
         for found, wanted in zip(run(clips), model(clips), strict=True):
             scale = max(1.0, float(wanted.abs().max()))
-            worst = max(worst, float((found - wanted).abs().max()) / scale)
+            deviation = float((found - wanted).abs().max()) / scale
+            worst = max(worst, deviation) if deviation >= 0 else math.inf  # which NaN is not
     if not worst < _TOLERANCE:
         raise RuntimeError(
             f"{file}: expected features that deviate less than {_TOLERANCE} from the encoder's, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -60,8 +61,8 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
 
     Raises:
-        ValueError: If it is no encoder of this package, or its joints, stream or frames are not
-            what ``load_encoder`` takes.
+        ValueError: If it is no encoder of this package, its joints, stream or frames are not what
+            ``load_encoder`` takes, or a weight is not finite.
     """
     from safetensors.torch import save  # noqa: PLC0415
 
@@ -73,8 +74,44 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
         **describe_input(pretrained),
     }
     weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    _check_finite(weights)
+    header["checksum"] = _checksum(header, weights)
     with replacing(Path(file)) as temporary:
         temporary.write_bytes(_ordered(save(weights, metadata=header)))
+
+
+_HEADER = {"encoder", "arguments", "skeleton", "stream", "frames", "normalization", "checksum"}
+"""What the header of an encoder's file holds."""
+
+
+def _checksum(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """What stands for all of a file beside itself: its other header and the bits of its weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    about = {key: value for key, value in header.items() if key != "checksum"}
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise ValueError(f"expected finite weights, got NaN or infinity in {', '.join(bad[:3])}")
+
+
+def fingerprint(path: str | Path) -> str:
+    """What stands for an encoder's file: other weights or another input give another.
+
+    Args:
+        path: The file, or the run folder that it is in.
+
+    Raises:
+        SkeletonFormatError: If there is no such file.
+    """
+    return hashlib.blake2b(encoder_file(path).read_bytes(), digest_size=8).hexdigest()
 
 
 def describe_input(pretrained: Pretrained) -> dict[str, str]:
@@ -124,7 +161,9 @@ def load_encoder(path: str | Path) -> Pretrained:
         path: The file, or the run folder that it is in.
 
     Raises:
-        SkeletonFormatError: If the file is missing, or is not such an encoder.
+        SkeletonFormatError: If the file is missing, is not such an encoder, or is damaged: its
+            checksum is wrong, or a weight is not finite. Files were once written without
+            checksums; of those only the weights are checked.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
@@ -143,7 +182,12 @@ def load_encoder(path: str | Path) -> Pretrained:
             f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
             f"got {header.get('encoder')!r:.60}"
         )
+    unknown = sorted(header.keys() - _HEADER)
+    if unknown or header.get("checksum") not in (None, _checksum(header, weights)):
+        what = f"unknown in the header: {unknown[0]!r:.60}" if unknown else "the checksum is wrong"
+        raise SkeletonFormatError(f"{file}: damaged, {what}")
     try:
+        _check_finite(weights)
         return _rebuild(kind, header, weights)
     except Exception as error:  # what arguments of any kind may end in is anyone's guess
         what = " ".join(str(error).split())  # torch names each weight on a line of its own

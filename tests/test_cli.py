@@ -28,12 +28,12 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.linear import logistic_probe
 from pcm3.evaluation.prediction import Prediction, evaluate_prediction
 from pcm3.evaluation.recognition import evaluate_knn
 from pcm3.evaluation.tasks import TASKS
-from pcm3.hub import Pretrained, load_encoder
+from pcm3.hub import Pretrained, fingerprint, load_encoder
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 from pcm3.training.config import Config
 from pcm3.training.presets import ABOUT, PRESETS
@@ -914,7 +914,26 @@ def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     for name in ("subjects", "views"):
         assert written[name].tolist() == store.columns[name].tolist()
     assert written["labels"].tolist() == store.labels.tolist()
+    assert str(written["store_fingerprint"]) == store.fingerprint
+    assert str(written["encoder_fingerprint"]) == fingerprint(folder / "run")
     assert [file.name for file in out.parent.iterdir()] == ["features.npz"]
+
+
+def test_features_of_a_store_that_is_replaced_meanwhile(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "store", tmp_path / "store")
+
+    def replace_it(*arguments: Any) -> Features:
+        values = extract_features(*arguments)
+        generate(tmp_path / "store", sequences=18, seed=9, overwrite=True)
+        return values
+
+    monkeypatch.setattr("pcm3.evaluation.features.extract_features", replace_it)
+    out = ["--out", f"{tmp_path}/features.npz"]
+    command = ["features", "--run", f"{folder}/run", "--data", f"{tmp_path}/store", *out]
+    assert "changed while it was in use" in one_error(capsys, command)
+    assert not (tmp_path / "features.npz").exists()
 
 
 def test_where_encoders_compute(folder: Path, tmp_path: Path, capsys: Capture) -> None:

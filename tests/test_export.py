@@ -119,6 +119,16 @@ def check_input(said: dict[str, str], expected: dict[str, str]) -> None:
     assert said == {"skeleton": said["skeleton"]} | expected
 
 
+def test_features_that_are_not_finite_are_no_success(tmp_path: Path) -> None:
+    encoder = make_gru()
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(torch.nan)
+    for write, name in ((export_program, "encoder.pt2"), (export_onnx, "encoder.onnx")):
+        with pytest.raises(RuntimeError, match="deviate"):
+            write(encoder, tmp_path / name, frames=FRAMES)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_encoder(tmp_path: Path) -> None:
     model = PCM3(make_gru(), SBU15, queue_size=8, decoder_hidden=4)
     for thing, name in ((model, "pcm3.methods.pcm3.PCM3"), ("run", "str")):

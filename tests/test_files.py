@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,21 +45,91 @@ def test_only_one_holds_a_folder(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("missing", ["module", "locks"])
-def test_without_locks_nobody_is_kept_out(
-    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=["module", "locks"])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system or a file system that has no locks."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if request.param == "module":
+        monkeypatch.setattr(_files, "fcntl", None)
+    else:
+        monkeypatch.setattr(_files.fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_file_keeps_others_out(tmp_path: Path) -> None:
+    with locked(tmp_path, "writing"):
+        with (
+            pytest.raises(ValueError, match=f"another process is reading: process {os.getpid()}"),
+            locked(tmp_path, "reading"),
+        ):
+            pass
+        assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".lock").write_text("elsewhere 12")
+    with pytest.raises(ValueError, match="process 12 on elsewhere"), locked(tmp_path, "reading"):
+        pass
+
+
+def test_a_lock_of_a_process_that_was_killed_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    if missing == "module":
-        monkeypatch.setattr(_files, "fcntl", None)
-    else:
-        monkeypatch.setattr(_files.fcntl, "flock", refuse)
-    entered = []
-    with locked(tmp_path, "writing"), locked(tmp_path, "reading"):
-        entered.append(tmp_path)
-    assert entered
+    monkeypatch.setattr(_files.fcntl, "flock", refuse)
+    child = os.fork()
+    if child == 0:
+        with locked(tmp_path, "writing"):
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path, "reading"):
+        assert (tmp_path / ".lock").read_text().endswith(str(os.getpid()))
+
+
+def test_two_writers_of_one_file_do_not_tear_it(tmp_path: Path) -> None:
+    """Processes of two containers may have the same number."""
+    file = tmp_path / "result.json"
+    with replacing(file) as one:
+        with replacing(file) as other:
+            assert one != other
+            one.write_text("one")
+            other.write_text("other")
+        assert one.exists()  # its writer is alive
+        assert file.read_text() == "other"
+    assert file.read_text() == "one"
+    assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    file, beside = tmp_path / "result.json", tmp_path / ".result.json.bak.0123abcd.tmp"
+    beside.write_text("of another file")
+    child = os.fork()
+    if child == 0:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacing(file) as temporary:
+        temporary.write_text("whole")
+    assert {each.name for each in tmp_path.iterdir()} == {"result.json", beside.name}
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_old_temporary_files_are_removed(tmp_path: Path) -> None:
+    file, young, old = (
+        tmp_path / f"{name}" for name in ("a", ".a.01234567.tmp", ".a.89abcdef.tmp")
+    )
+    for each in (young, old):
+        each.write_text("half")
+    os.utime(old, (0, 0))
+    with replacing(file) as temporary:
+        temporary.write_text("whole")
+    assert {each.name for each in tmp_path.iterdir()} == {file.name, young.name}
 
 
 def test_a_disk_that_fails_is_not_called_a_damaged_checkpoint(

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.hub import Pretrained, load_encoder, save_encoder
+from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 
@@ -150,6 +151,60 @@ def test_header_that_does_not_describe_the_weights(
     good: Path, change: dict[str, str | None]
 ) -> None:
     header = {k: v for k, v in {**header_of(good), **change}.items() if v is not None}
+    del header["checksum"]  # as files were once written
     save_file(load_file(good), good, metadata=header)
     with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: "):
         load_encoder(good)
+
+
+def test_no_flipped_bit_goes_unnoticed(good: Path) -> None:
+    whole, content = load_encoder(good), good.read_bytes()
+    random = np.random.default_rng(0)
+    for bit in random.integers(8 * len(content), size=300).tolist():
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        good.write_bytes(damaged)
+        try:
+            found = load_encoder(good)
+        except SkeletonFormatError:
+            continue
+        assert found[1:] == whole[1:]  # white space, say
+        for name, weight in whole.encoder.state_dict().items():
+            assert torch.equal(found.encoder.state_dict()[name], weight), bit
+
+
+def test_a_file_without_checksum_loads(good: Path) -> None:
+    header, wanted = header_of(good), load_encoder(good)
+    del header["checksum"]
+    save_file(load_file(good), good, metadata=header)
+    assert load_encoder(good)[1:] == wanted[1:]
+
+
+def test_weights_that_are_not_finite_are_refused(good: Path) -> None:
+    found = load_encoder(good)
+    header, weights = header_of(good), load_file(good)
+    del header["checksum"]
+    name = next(name for name, weight in weights.items() if weight.is_floating_point())
+    weights[name].view(-1)[0] = torch.nan
+    save_file(weights, good, metadata=header)
+    with pytest.raises(SkeletonFormatError, match=f"NaN or infinity in {name}"):
+        load_encoder(good)
+    before = good.read_bytes()
+    with torch.no_grad():
+        next(found.encoder.parameters()).view(-1)[0] = torch.inf
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        save_encoder(good, found)
+    assert good.read_bytes() == before
+
+
+def test_the_fingerprint_is_that_of_weights_and_input(good: Path, tmp_path: Path) -> None:
+    found = load_encoder(good)
+    other = tmp_path / "other.safetensors"
+    save_encoder(other, found)
+    assert fingerprint(other) == fingerprint(good)
+    save_encoder(other, found._replace(stream="bone"))
+    assert fingerprint(other) != fingerprint(good)
+    with torch.no_grad():
+        next(found.encoder.parameters()).view(-1)[0] += 1e-6
+    save_encoder(other, found)
+    assert fingerprint(other) != fingerprint(good)

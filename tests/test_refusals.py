@@ -107,8 +107,9 @@ def test_frame_labels_do_not_outlive_their_frames(tmp_path: Path) -> None:
         frame_labels=np.zeros(9, np.int64),
         segments=np.array([[0, 0, 9, 0]]),
     )
-    with pytest.raises(ValueError, match="'sgn' drops frames, so frame labels would no longer fit"):
-        prepare(tmp_path / "packed.npz", tmp_path / "store", normalization="sgn", workers=1)
+    for recipe in ("isc", "sgn"):
+        with pytest.raises(ValueError, match=r"labels .* would no longer fit; give --norm"):
+            prepare(tmp_path / "packed.npz", tmp_path / "store", normalization=recipe, workers=1)
     assert prepare(tmp_path / "packed.npz", tmp_path / "store", workers=1)["kept"] == 1
 
 

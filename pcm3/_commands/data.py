@@ -17,16 +17,18 @@ class ReaderOptions:
     """ntu: file that names the samples to leave out, one a line."""
     edition: Literal[60, 120] | None = None
     """ntu: 60 reads only the actions of NTU RGB+D 60."""
+    bodies: Literal["place", "tracked"] | None = None
+    """ntu: bodies by place in each frame's list (as for isc) or by id."""
     untrimmed: bool = False
     """pku: whole videos, with a class for every frame."""
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
     skeleton: str | None = None
-    """folder: the joint layout, coco17 say; another one goes into a skeleton.json there."""
+    """folder: the joint layout, coco17 say; another one: skeleton.json."""
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None
-    """folder: unit of the coordinates; metres, or pixels of 2D, by default."""
+    """folder: unit of the coordinates; by default metres, in 2D pixels."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
 
@@ -59,7 +61,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         ],
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
-        normalization: Normalization = "center",
+        normalization: Normalization | Literal["auto"] = "auto",
         duplicate_single: bool = False,
         persons: int | None = None,
         dtype: StoreDtype = "float32",
@@ -76,10 +78,10 @@ def prepare_command(arguments: Sequence[str]) -> None:
             format: What the files are.
             source: The file or folder to read.
             store: The folder to write; appears only when it is complete.
-            normalization: center subtracts the first person's centre joint frame by frame; isc
-                (PCM3, CMD) also turns bodies to face one way, for recordings from several cameras;
-                sgn (MAMP) moves each recording once.
-            duplicate_single: Of sgn: a lone person twice, as in the published NTU-120.
+            normalization: center subtracts the first person's centre joint in each frame; isc
+                (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
+                auto is the recipe that the files hold already, or else center.
+            duplicate_single: Of sgn: a lone body twice, as in the published NTU-120.
             persons: Room for so many; by default what the format has.
             dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
@@ -101,7 +103,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 source,
                 store,
                 format=None if format == "auto" else format,
-                normalization=normalization,
+                normalization=None if normalization == "auto" else normalization,
                 duplicate_single=duplicate_single,
                 persons=persons,
                 dtype=dtype,

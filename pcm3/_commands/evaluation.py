@@ -138,7 +138,7 @@ def features_command(arguments: Sequence[str]) -> None:
     from pcm3._files import replacing  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
-    from pcm3.hub import load_encoder  # noqa: PLC0415
+    from pcm3.hub import fingerprint, load_encoder  # noqa: PLC0415
 
     def options(
         run: Path, data: Path, out: Path, accelerator: str = "auto", json: bool = False
@@ -155,13 +155,15 @@ def features_command(arguments: Sequence[str]) -> None:
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
         store, device = Store(data), find_device(accelerator)
+        arrays: dict[str, Any] = dict(store.columns)
+        arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
+        arrays |= {"store_fingerprint": store.fingerprint, "encoder_fingerprint": fingerprint(run)}
         pretrained = load_encoder(run)
         pretrained.encoder.to(device)
         allow_tf32(False)
         features = extract_features(pretrained, dataset_for(pretrained, store))
-        arrays: dict[str, Any] = dict(store.columns)
+        store.check_unchanged()
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
-        arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
         with replacing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)

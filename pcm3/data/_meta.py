@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,12 @@ _TAKEN = (
 )
 RESERVED = frozenset(_TAKEN.split())
 """What a column cannot be called: the store's own, and what functions that take columns take."""
+_FILES = (
+    "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy checksums.npy "
+    "report.json"
+)
+FILES = frozenset(_FILES.split())
+"""What a store's folder holds."""
 COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
 StoreDtype = Literal["float32", "float16"]
@@ -55,6 +62,10 @@ def _is_protocols(value: Any) -> bool:
     )
 
 
+def _is_checksums(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(number) is int for number in value.values())
+
+
 def _is_rate(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 < value < math.inf)
 
@@ -70,6 +81,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "untrimmed": ("true or false", lambda value: type(value) is bool),
     "protocols": ("rules of column, train and test", _is_protocols),
     "skeleton": ("an object", lambda value: isinstance(value, dict)),
+    "bodies": ("a word or null", lambda value: value is None or isinstance(value, str)),
     "fps": ("a number above 0 or null", _is_rate),
     **{
         key: ("a word", lambda value: isinstance(value, str))
@@ -78,9 +90,48 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def checksum_of(content: dict[str, Any]) -> int:
+    """CRC-32 of what ``meta.json`` says beside its own ``checksum``."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
+def _check_whole(file: Path, meta: dict[str, Any]) -> None:
+    """Require the checksum of a description that has one; stores once had none.
+
+    Raises:
+        SkeletonFormatError: If the description was changed after it was written.
+    """
+    known = {"checksum", "checksums"} & meta.keys()
+    if not known:
+        return
+    if len(known) == 1 or not _is_checksums(meta["checksums"]):
+        raise SkeletonFormatError(f"{file}: damaged, expected checksum and checksums, got {known}")
+    if meta["checksum"] != checksum_of(meta):
+        raise SkeletonFormatError(
+            f"{file}: the checksum is wrong: it was damaged or changed after it was written; "
+            "prepare the store again, or undo the change"
+        )
+
+
+def replaced(store: Path) -> Path:
+    """Where a store is while another one takes its place."""
+    return store.with_name(f".{store.name}.replaced")
+
+
+def _remedy(missing: Path) -> str:
+    if replaced(missing).is_dir():
+        return f"one that was being replaced is in {replaced(missing)}: rename that"
+    return "make one with `pcm3 prepare`"
+
+
+def json_text(content: dict[str, Any]) -> bytes:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # halves of letters
+    return text.encode("utf-8", errors="backslashreplace")  # halves of letters
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_bytes(json_text(content))
 
 
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
@@ -88,7 +139,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if path.exists() and not path.is_dir():
         raise SkeletonFormatError(f"{path}: expected a store, which is a folder, got a file")
     if not path.is_dir():
-        raise SkeletonFormatError(f"{path}: no such store; make one with `pcm3 prepare`")
+        raise SkeletonFormatError(f"{path}: no such store; {_remedy(path)}")
     if not file.is_file():
         raise SkeletonFormatError(f"{path}: not a store, meta.json is missing")
     meta: dict[str, Any] = read_json(file)
@@ -105,6 +156,8 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     needed |= {"fps", "unit", "normalization", "protocols", "source"}
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
+    _check_whole(file, meta)
+    meta.setdefault("bodies", None)  # which stores of before do not say
     for key, (wanted, fits) in _KINDS.items():
         if not fits(meta[key]):
             got = reprlib.repr(meta[key])

@@ -64,6 +64,11 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """The items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
+    @property
+    def checksums(self) -> NDArray[np.int64] | None:
+        """Checksum of the recording of each item and its first frame (len, 2); None if unknown."""
+        return None
+
     def describe(self, indices: Sequence[int]) -> str:
         """Which recordings the items with these indices are, in words."""
         return f"items {', '.join(map(str, indices))} of the data set"
@@ -174,6 +179,14 @@ class SkeletonDataset(ClipDataset):
             torch.from_numpy(self.labels[wanted]),
             torch.from_numpy(wanted),
         )
+
+    @property
+    def checksums(self) -> NDArray[np.int64] | None:
+        """Checksum of the recording of each item and its first frame (len, 2); None if unknown."""
+        known = self.store.checksums
+        if known is None:
+            return None
+        return np.stack([known[self.indices].astype(np.int64), self.offsets], axis=1)
 
     def describe(self, indices: Sequence[int]) -> str:
         """Which sequences of the store the items with these indices are, in words."""
@@ -330,6 +343,13 @@ class HybridDataset(ClipDataset):
         assert clips is not None
         labels = torch.from_numpy(self.labels[wanted])
         return Batch(clips, lengths, labels, torch.from_numpy(wanted))
+
+    @property
+    def checksums(self) -> NDArray[np.int64] | None:
+        """Checksum of the recording of each item and its first frame (len, 2); None if unknown."""
+        known = [each.checksums for each in self.datasets]
+        there = [each for each in known if each is not None]
+        return np.concatenate(there) if len(there) == len(known) else None
 
     def describe(self, indices: Sequence[int]) -> str:
         """Which sequences of which store the items with these indices are, in words."""

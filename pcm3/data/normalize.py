@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Normalization", "normalize", "pad_null_frames"]
+__all__ = ["Normalization", "is_isc", "normalize", "pad_null_frames"]
 
 Normalization = Literal["none", "center", "isc", "sgn"]
 
 _ISC_BODIES, _ISC_FRAMES = 4, 300
 _SGN_MIN_FRAMES, _SGN_MAX_ASPECT, _SGN_MAX_NOISE = 12, 0.8, 0.69754
+_LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 _PELVIS = {"hipcenter", "centerhip", "pelvis", "waist", "spinebase", "hips", "midhip"}
 
 Frames = NDArray[np.float32]
@@ -28,6 +29,7 @@ def normalize(
     recipe: Normalization,
     persons: int | None = None,
     *,
+    keep_order: bool = False,
     duplicate_single: bool = False,
 ) -> Frames:
     """Normalise one sequence.
@@ -43,12 +45,18 @@ def normalize(
     rotated so that in frame 0 of person 0 pelvis to centre joint points to +z, and again so that
     left to right shoulder points to +x (which may undo the first). It cuts after 300 frames, as
     its authors do, but does not pad to 300: the padding runs to the sequence's own end, which
-    are the very frames that their training reads.
+    are the very frames that their training reads. Their bodies are the places in each frame's
+    list, not tracked persons: ``read_ntu(bodies="place")``. Applied twice it turns again.
 
-    ``"sgn"`` is what MAMP and CTR-GCN train on. Frames without anyone are dropped, then bodies
-    that are short (at most 11 frames, unless all are) or in most frames broader than a person
-    is; the rest are put into two slots by their motion, and moved, not rotated, so that the
-    centre joint of person 0 is the origin in its first frame.
+    ``"sgn"`` is what MAMP and CTR-GCN train on. Frames without anyone are dropped. A body's
+    frames become one run that begins where the body is first seen, without its gaps. Bodies are
+    dropped that are short (at most 11 frames, unless all are) or in most frames broader than a
+    person is. The others are taken by their motion, the most first: the first goes to person 0,
+    each further one to person 0 if it has at most one frame in common with the span of that
+    slot, else to person 1 by the same rule, else nowhere. A slot's span covers all that went
+    into it, and that of person 1 begins with frame 0; a later body overwrites an earlier one.
+    Then all is moved, not rotated, so that the centre joint of person 0 is the origin in the
+    first frame that person 0 is in.
 
     Args:
         frames: (T, B, V, C), any number of bodies; 0 where nobody is.
@@ -57,15 +65,19 @@ def normalize(
         persons: M of the result, zero-padded. By default B; 2 for ``"sgn"``. Where ``"none"``
             and ``"center"`` get more bodies, those with the highest spread stay, in their order:
             the standard deviation over frames and joints, summed over coordinates.
-        duplicate_single: ``"sgn"`` only: where nobody else is, person 1 is a copy of person 0 (the
-            published NTU-120 data) instead of zeros (NTU-60).
+        keep_order: ``"isc"`` only: the bodies stay in their order, as in the published PKU-MMD
+            data, instead of the one with the highest spread first; spread still chooses where
+            there are more than ``persons``.
+        duplicate_single: ``"sgn"`` only: where a single body is left after the noise is dropped,
+            person 1 is a copy of it (the published NTU-120 data) instead of zeros (NTU-60).
 
     Returns:
         (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without dropped frames
         for ``"sgn"``.
 
     Raises:
-        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates.
+        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates
+            or a skeleton without arms and legs.
     """
     if recipe not in get_args(Normalization):
         expected = get_args(Normalization)
@@ -77,6 +89,9 @@ def normalize(
         )
     if recipe == "isc" and frames.shape[3] != 3:
         raise ValueError(f"'isc' rotates 3D coordinates, got C={frames.shape[3]}")
+    if recipe == "isc" and not _has_limbs(skeleton):
+        wanted = f"expected the parts {', '.join(_LIMBS)} of skeleton {skeleton.name!r}"
+        raise ValueError(f"'isc' turns by the limbs: {wanted}, got {', '.join(skeleton.parts)}")
     if persons is None:
         persons = 2 if recipe == "sgn" else frames.shape[1]
     elif persons < 1:
@@ -84,7 +99,7 @@ def normalize(
     if 0 in frames.shape[:2]:
         return np.zeros((len(frames), persons, *frames.shape[2:]), dtype=np.float32)
     if recipe == "isc":
-        return _isc(frames, skeleton, persons)
+        return _isc(frames, skeleton, persons, keep_order)
     if recipe == "sgn":
         return _slots(_sgn(frames, skeleton.center, duplicate_single), persons)
     if frames.shape[1] > persons:
@@ -153,9 +168,34 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
     return person[np.arange(size) % len(person)]
 
 
-def _isc(frames: Frames, skeleton: Skeleton, persons: int) -> Frames:
+def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
+    """Whether a sequence is what ``"isc"`` makes of it already.
+
+    In every frame the centre joint of person 0 is at the origin; in frame 0 left to right
+    shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or leans along x.
+    Motion capture with y up that begins with arms spread meets all of this but the last.
+
+    Args:
+        frames: (T, B, V, C).
+        skeleton: Names the joints.
+    """
+    if 0 in frames.shape[:2] or frames.shape[3] != 3 or frames[:, 0, skeleton.center].any():
+        return False
+    if not _has_limbs(skeleton):
+        return False
+    first = frames[0, 0].astype(np.float64)
+    pelvis, left, right = _landmarks(skeleton)
+    width, *off = first[right] - first[left]
+    spine = first[skeleton.center] - first[list(pelvis)].mean(0)
+    size = np.linalg.norm(spine)
+    turned = spine[2] > 0.99 * size or abs(spine[0]) > 0.01 * size
+    return bool(width > 0 and np.abs(off).max() <= 1e-5 * width and turned)
+
+
+def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> Frames:
     size = min(len(frames), _ISC_FRAMES)
     order = _by_spread(frames[:, :_ISC_BODIES])[:persons]
+    order = np.sort(order) if keep_order else order
     bodies = np.stack([pad_null_frames(frames[:, body], size) for body in order], axis=1)
     clip = _slots(bodies, persons).astype(np.float64)
     absent = clip.sum(-1, keepdims=True) == 0
@@ -164,6 +204,10 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int) -> Frames:
     clip = _turn(clip, pelvis, (skeleton.center,), (0.0, 0.0, 1.0))
     clip = _turn(clip, (left,), (right,), (1.0, 0.0, 0.0))
     return clip.astype(np.float32)
+
+
+def _has_limbs(skeleton: Skeleton) -> bool:
+    return all(skeleton.parts.get(limb) for limb in _LIMBS)
 
 
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
@@ -207,23 +251,32 @@ def _minimal_rotation(
     return np.asarray(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew)
 
 
+class _Body(NamedTuple):
+    """A body of ``"sgn"``: its frames (n, V, C) as one run, the first of them, and its motion."""
+
+    frames: Frames
+    start: int
+    motion: float
+
+
 def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
     """(T', 2, V, C)."""
     present = _seen(frames)
     frames, present = frames[present.any(1)], present[present.any(1)]
-    motions = {
-        body: _motion(frames[present[:, body], body])
-        for body in np.flatnonzero(present.any(0)).tolist()
-    }
-    if len(motions) > 1:
-        motions = _without_noise(frames, present, motions)
-    actors = _cast(frames, present, sorted(motions, key=lambda body: -motions[body]))
+    bodies = []
+    for body in np.flatnonzero(present.any(0)).tolist():
+        own = frames[present[:, body], body]
+        bodies.append(_Body(own, int(np.argmax(present[:, body])), _motion(own)))
+    if len(bodies) > 1:
+        bodies = _without_noise(bodies)
+    actors = np.zeros((len(frames), 2, *frames.shape[2:]), dtype=np.float32)
+    _cast(actors, sorted(bodies, key=lambda body: -body.motion))
     seen = _seen(actors)
     actors, seen = actors[seen.any(1)], seen[seen.any(1)]
     if len(actors):
         origin = actors[int(np.argmax(seen[:, 0])), 0, center]
         actors = (actors - origin) * seen[..., None, None]
-    if duplicate_single and not seen[:, 1].any():
+    if duplicate_single and len(bodies) == 1:
         actors[:, 1] = actors[:, 0]
     return actors
 
@@ -233,33 +286,28 @@ def _motion(own: Frames) -> float:
     return float(own.astype(np.float64).var((0, 1)).sum())
 
 
-def _without_noise(frames: Frames, present: Mask, motions: dict[int, float]) -> dict[int, float]:
+def _without_noise(bodies: list[_Body]) -> list[_Body]:
     """The bodies that are persons, with their motion."""
-    long = [body for body in motions if present[:, body].sum() >= _SGN_MIN_FRAMES]
-    kept = {body: motions[body] for body in long or motions}
-    for body in list(kept):
-        if len(kept) == 1:
-            break
-        own = frames[present[:, body], body]
-        width, height = np.moveaxis(np.ptp(own, axis=1)[:, :2], 1, 0)
+    bodies = [body for body in bodies if len(body.frames) >= _SGN_MIN_FRAMES] or bodies
+    kept: list[_Body] = []
+    for at, body in enumerate(bodies):
+        if not kept and at == len(bodies) - 1:
+            return [body]
+        width, height = np.moveaxis(np.ptp(body.frames, axis=1)[:, :2], 1, 0)
         valid = width <= _SGN_MAX_ASPECT * height
-        if (~valid).mean() >= _SGN_MAX_NOISE:
-            del kept[body]
-        else:
-            kept[body] = min(kept[body], _motion(own[valid]))
+        if (~valid).mean() < _SGN_MAX_NOISE:
+            motion = min(body.motion, _motion(body.frames[valid]))
+            kept.append(body._replace(motion=motion))
     return kept
 
 
-def _cast(frames: Frames, present: Mask, bodies: list[int]) -> Frames:
-    """Put bodies into two slots, each into the first that nobody has from its start to its end."""
-    actors = np.zeros((len(frames), 2, *frames.shape[2:]), dtype=np.float32)
-    taken: list[tuple[int, int]] = [(len(frames), -1), (len(frames), -1)]
+def _cast(actors: Frames, bodies: list[_Body]) -> None:
+    """Put bodies, the one with the most motion first, into two slots (T, 2, V, C)."""
+    spans = [*[(body.start, body.start) for body in bodies[:1]], (0, 0)]  # last frame included
     for body in bodies:
-        own = np.flatnonzero(present[:, body])
-        first, last = int(own[0]), int(own[-1])
-        for slot, (start, end) in enumerate(taken):
-            if end < start or last < start or first > end:
-                actors[own, slot] = frames[own, body]
-                taken[slot] = min(start, first), max(end, last)
+        start, end = body.start, body.start + len(body.frames) - 1
+        for slot, (first, last) in enumerate(spans):
+            if min(last, end) - max(first, start) <= 0:
+                actors[start : end + 1, slot] = body.frames
+                spans[slot] = min(first, start), max(last, end)
                 break
-    return actors

@@ -6,24 +6,27 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, get_args
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from pcm3._files import locked, replacing
+from pcm3._files import LOCK, locked, replacing
 from pcm3._json import read_json
 from pcm3._memory import reuse_memory
-from pcm3.data.normalize import Normalization, normalize
+from pcm3.data._recipes import settle
+from pcm3.data.normalize import Normalization, is_isc, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
@@ -41,6 +44,7 @@ class _NothingKeptError(Exception):
 class _ShardReport(TypedDict):
     kept: int
     frames_read: int
+    already_isc: int
     dropped: list[dict[str, str]]
     bad: list[str]
     bodies: dict[str, int]
@@ -76,7 +80,7 @@ def prepare(
     out: str | Path,
     *,
     format: Format | None = None,
-    normalization: Normalization = "center",
+    normalization: Normalization | None = None,
     duplicate_single: bool = False,
     persons: int | None = None,
     dtype: StoreDtype = "float32",
@@ -96,7 +100,8 @@ def prepare(
         source: The file or folder to read.
         out: The store to write; it appears only when it is complete.
         format: What the files are; found out from the path by default.
-        normalization: Recipe for the coordinates, see ``normalize``.
+        normalization: Recipe for the coordinates, see ``normalize``; by default ``"center"``, or
+            the one that the recordings went through already, which is not applied again.
         duplicate_single: Of ``"sgn"``, see there: the published NTU-120 data.
         persons: M of the store; by default what the format has.
         dtype: Type of the stored coordinates.
@@ -105,34 +110,40 @@ def prepare(
         workers: Processes that read; one for each core by default.
         overwrite: Replace a store that is already there.
         progress: Called with how many units (files, mostly) are done and how many there are.
-        options: Of the reader, ``untrimmed=True`` for PKU-MMD say.
+        options: Of the reader, ``untrimmed=True`` for PKU-MMD say. ``bodies`` of NTU RGB+D is
+            ``"place"`` by default where the recipe is ``"isc"``.
 
     Returns:
         The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
         parts of a large file), ``left_out`` files and why, ``frames_read``, ``read`` and ``kept``
         sequences, ``dropped`` (name and reason of each), ``bad`` (message for each that was
-        skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies) and, not in the file,
+        skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies), ``held`` (the recipe
+        that all recordings went through already, by their format), ``already_isc`` (how many are
+        ``"isc"`` by their coordinates; it is not applied to them again) and, not in the file,
         ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
-        ValueError: If ``out`` exists, an option is unknown, or no sequence is left.
+        ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
+            recordings, or no sequence is left.
+        ChildProcessError: If a process that reads is killed. The same call goes on from what
+            is done.
     """
     for name, value in (("workers", workers), ("min_frames", min_frames), ("persons", persons)):
         if value is not None and value < 1:
             raise ValueError(f"expected {name} >= 1, got {value}")
-    if normalization not in get_args(Normalization):
-        expected = ", ".join(get_args(Normalization))
-        raise ValueError(f"expected a normalization among {expected}, got {normalization!r}")
-    if duplicate_single and normalization != "sgn":
-        raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {normalization!r}")
-    opened = open_source(Path(source), format, **options)
+    defaults = {"bodies": "place"} if normalization == "isc" else {}
+    opened = open_source(Path(source), format, defaults=defaults, **options)
     opened = replace(opened, persons=persons or opened.persons)
+    normalization = settle(opened, normalization, duplicate_single)
+    if opened.bodies is not None:
+        options["bodies"] = opened.bodies
     settings = {
         "format": opened.format,
         "source": Path(source).resolve().name,
         "options": {name: _plain(value) for name, value in options.items()},
         "normalization": normalization,
+        "held": opened.normalization,
         "duplicate_single": duplicate_single,
         "persons": opened.persons,
         "min_frames": min_frames,
@@ -147,6 +158,7 @@ def prepare(
         source=opened.about,
         licence=opened.licence,
         normalization=normalization,
+        bodies=opened.bodies,
         protocols=opened.protocols,
         overwrite=overwrite,
     )
@@ -228,10 +240,12 @@ def _partial_folder(
         key = partial / "key"
         if not key.is_file() or key.read_text() != digest.hexdigest():
             for entry in partial.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             key.write_text(digest.hexdigest())
-        for other in out.parent.glob(f".{out.name}.*.partial"):  # of a merge that was killed
-            shutil.rmtree(other)
+        for other in out.parent.iterdir():  # of a merge that was killed
+            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", other.name):
+                shutil.rmtree(other)
         yield partial
 
 
@@ -255,6 +269,11 @@ def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process that reads files was killed, as the system does when memory runs out; "
+                "the same command goes on from what is done, fewer --workers take less"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -290,7 +309,7 @@ def _do(shard: _Shard) -> None:
     dropped: list[dict[str, str]] = []
     bad: list[str] = []
     bodies: Counter[int] = Counter()
-    frames = 0
+    frames = already_isc = 0
     writer = StoreWriter(
         shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
     )
@@ -306,7 +325,11 @@ def _do(shard: _Shard) -> None:
                         continue
                     bodies[_bodies(found)] += 1
                     frames += len(found.frames)
-                    reason = _add(found, shard, writer)
+                    is_done = shard.normalization == source.normalization
+                    if not is_done and is_isc(found.frames, source.skeleton):
+                        already_isc += 1
+                        is_done = shard.normalization == "isc"
+                    reason = _add(found, shard, writer, "none" if is_done else shard.normalization)
                     if reason:
                         dropped.append({"name": found.name, "reason": reason})
             if len(writer) == 0:
@@ -314,7 +337,7 @@ def _do(shard: _Shard) -> None:
     except _NothingKeptError:
         pass
     report = {"kept": len(writer), "frames_read": frames, "dropped": dropped, "bad": bad}
-    report["bodies"] = bodies
+    report |= {"bodies": bodies, "already_isc": already_isc}
     with replacing(shard.report) as temporary:
         temporary.write_text(json.dumps(report))
 
@@ -336,26 +359,24 @@ def _bodies(recording: Recording) -> int:
     return int(recording.frames.any(axis=(0, 2, 3)).sum())
 
 
-def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None:
+def _add(
+    recording: Recording, shard: _Shard, writer: StoreWriter, recipe: Normalization
+) -> str | None:
     """Normalise and write a recording, or say why it is dropped."""
     if not recording.frames.any():
         return "no body in any frame"
     frames = normalize(
         recording.frames,
         shard.source.skeleton,
-        shard.normalization,
+        recipe,
         shard.source.persons,
+        keep_order=shard.source.keep_order,
         duplicate_single=shard.duplicate_single,
     )
     if len(frames) < shard.min_frames:
         return f"fewer than {shard.min_frames} frames"
     if not frames.any():
         return "no body left after normalisation"
-    if recording.frame_labels is not None and len(frames) != len(recording.frames):
-        raise ValueError(
-            f"{recording.name}: recipe {shard.normalization!r} drops frames, so frame labels would "
-            "no longer fit; use 'center' or 'none' for untrimmed recordings"
-        )
     writer.add(
         frames,
         recording.label,
@@ -368,7 +389,8 @@ def _add(recording: Recording, shard: _Shard, writer: StoreWriter) -> str | None
 
 
 def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
-    total: dict[str, Any] = {"kept": 0, "frames_read": 0, "dropped": [], "bad": []}
+    total: dict[str, Any] = {"kept": 0, "frames_read": 0, "already_isc": 0}
+    total |= {"dropped": [], "bad": []}
     bodies: Counter[str] = Counter()
     for shard in shards:
         report = shard.read_report()

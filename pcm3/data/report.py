@@ -23,7 +23,13 @@ class _Dropped(TypedDict):
     reason: str
 
 
-class _Preparation(TypedDict):
+class _Known(TypedDict, total=False):
+    normalization: str
+    held: str
+    already_isc: int
+
+
+class _Preparation(_Known):
     source: str
     format: str
     units: int
@@ -157,7 +163,10 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     columns = [f"{name} ({_count(count, 'value')})" for name, count in summary["columns"].items()]
     kind = [f"skeleton {summary['skeleton']}", _count(summary["joints"], "joint")]
     kind += [_count(summary["channels"], "coordinate"), _count(summary["persons"], "person")]
-    stored = [f"normalization {summary['normalization']}", summary["unit"]]
+    stored = [f"normalization {summary['normalization']}"]
+    reading = {"place": "bodies by place", "tracked": "bodies tracked by id"}
+    stored += [reading.get(summary["bodies"], summary["bodies"])] if summary["bodies"] else []
+    stored += [summary["unit"]]
     stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
     lines = [", ".join(part) for part in (counts, kind, stored)]
@@ -201,6 +210,7 @@ def _preparation(report: dict[str, Any]) -> list[str]:
     ]
     reasons = Counter(entry["reason"] for entry in dropped)
     lines += [f"  dropped {count:,}: {reason}" for reason, count in reasons.most_common()]
+    lines += [f"  {line}" for line in _held(report)]
     lines += [f"  bad: {message}" for message in bad[:_BAD_SHOWN]]
     if len(bad) > _BAD_SHOWN:
         lines.append(f"  and {len(bad) - _BAD_SHOWN:,} more in report.json")
@@ -210,6 +220,19 @@ def _preparation(report: dict[str, Any]) -> list[str]:
     seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)
     lines.append(f"bodies in the files: {seen}; {_count(report['frames_read'], 'frame')}")
     return [f"  {line}" for line in lines]
+
+
+def _held(report: dict[str, Any]) -> list[str]:
+    """What was normalised before it was read, if anything."""
+    recipe, held = report.get("normalization"), report.get("held", "none")  # absent of old
+    lines = []
+    if held != "none":
+        done = "not applied again" if recipe == held else f"{recipe} was applied to that"
+        lines.append(f"normalised by {held} before: {done}")
+    if count := report.get("already_isc", 0):
+        done = "not applied again" if recipe == "isc" else f"{recipe} was applied to that"
+        lines.append(f"normalised by isc before, by their coordinates: {count:,}; {done}")
+    return lines
 
 
 def _count(number: int, word: str) -> str:

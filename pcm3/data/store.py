@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +31,13 @@ class Store:
     The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without the persons
     at the end who are never there; ``table.npz`` with one integer column (N,) per property of a
     sequence and ``names.npy`` (N,) with what to call it; ``meta.json``; for untrimmed
-    recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); and ``report.json``
-    where ``prepare`` wrote one. Nothing in it is pickled.
+    recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); ``checksums.npy`` (N,)
+    with the CRC-32 of each sequence; and ``report.json`` where ``prepare`` wrote one. Nothing in
+    it is pickled.
+
+    Damage is noticed when it is read: that of ``meta.json``, the table, frame labels and segments
+    when the store is opened, that of a sequence or the names when they are first used. Stores
+    that were written without checksums are read without these checks.
 
     Attributes:
         path: The folder.
@@ -87,6 +95,7 @@ class Store:
         self.segments = np.array(self._load("segments.npy")) if untrimmed else None
         self._check_sizes()
         self._check_values()
+        self._verified = np.full(len(self), "checksums" not in self.meta)
         self.starts = _starts(self.lengths)
         self._rows = _starts(self.lengths * self.slots)
         self._opened = self._file_state()
@@ -108,8 +117,12 @@ class Store:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _load(self, name: str) -> NDArray[Any]:
-        """An array, still on disk."""
-        return np.asarray(open_npy(self.path / name))
+        """An array, still on disk; all but the coordinates are compared with their checksum."""
+        values = np.asarray(open_npy(self.path / name))
+        known = self.meta.get("checksums", {})
+        if name in known and zlib.crc32(values.data) != known[name]:
+            raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
+        return values
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
@@ -181,6 +194,38 @@ class Store:
         check_text(self.path / "names.npy", "names", names)
         return tuple(names.tolist())
 
+    @cached_property
+    def checksums(self) -> NDArray[np.uint32] | None:
+        """CRC-32 of the coordinates of each sequence (N,); None where they were not kept."""
+        if "checksums" not in self.meta:
+            return None
+        checksums = np.array(self._load("checksums.npy"))
+        if checksums.shape != (len(self),):
+            raise SkeletonFormatError(
+                f"{self.path / 'checksums.npy'}: expected {len(self)} checksums, "
+                f"found {checksums.shape}"
+            )
+        return checksums
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What stands for all of the content: other coordinates, labels or names give another.
+
+        Of a store without checksums it covers the coordinates of 16 sequences alone.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        about = {k: v for k, v in self.meta.items() if k not in ("source", "licence", "checksum")}
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        columns = {"lengths": self.lengths, "labels": self.labels, **self.columns}
+        for name in sorted(columns):
+            digest.update(name.encode() + columns[name].tobytes())
+        if self.checksums is None:
+            some = np.linspace(0, len(self) - 1, min(len(self), 16)).astype(int).tolist()
+            for index in some:
+                digest.update(self.stored(index).tobytes())
+            digest.update("\n".join(self.names).encode())
+        return digest.hexdigest()
+
     def __len__(self) -> int:
         """Number of sequences N."""
         return len(self.lengths)
@@ -201,6 +246,7 @@ class Store:
 
         Raises:
             IndexError: If there is no such sequence.
+            SkeletonFormatError: If its checksum is wrong.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a sequence in [0, {len(self)}), got {index}")
@@ -208,6 +254,14 @@ class Store:
             int(column[index]) for column in (self.lengths, self.slots, self._rows)
         )
         rows = self.bodies[start : start + length * slots]
+        if not self._verified[index]:
+            assert self.checksums is not None
+            if zlib.crc32(rows.data) != self.checksums[index]:
+                raise SkeletonFormatError(
+                    f"{self.path / 'bodies.npy'}: sequence {index} is damaged, its checksum is "
+                    "wrong; prepare the store again"
+                )
+            self._verified[index] = True
         return rows.reshape(length, slots, *rows.shape[1:])
 
     def sequence(self, index: int) -> NDArray[Any]:
@@ -290,6 +344,7 @@ class Store:
             "protocols": list(self.protocols),
             "fps": self.meta["fps"],
             "normalization": self.meta["normalization"],
+            "bodies": self.meta["bodies"],
             "source": self.meta["source"],
             "unit": self.meta["unit"],
             "dtype": self.meta["dtype"],

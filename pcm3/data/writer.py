@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data._meta import (
     COUNTS,
+    FILES,
     FORMAT,
     MOST_PERSONS,
     STORE_VERSION,
     StoreDtype,
+    checksum_of,
     is_column,
+    json_text,
     read_meta,
+    replaced,
     write_json,
 )
 from pcm3.data.protocols import Protocol
@@ -33,7 +40,8 @@ class StoreWriter:
     """Write a store sequence by sequence, in constant memory; use it as a context manager.
 
     Everything goes to a hidden folder beside the target, which gets the target's name when the
-    ``with`` block ends well. After an exception nothing is left.
+    ``with`` block ends well. After an exception nothing is left. Where the path is a link, the
+    folder that it leads to is written.
 
     Args:
         path: The folder to make.
@@ -45,8 +53,11 @@ class StoreWriter:
         source: Where the recordings come from.
         licence: Under which terms.
         normalization: The recipe that was applied to the coordinates.
+        bodies: How the bodies of a frame were told apart, ``"place"`` or ``"tracked"``, where
+            there was a choice.
         protocols: Published divisions into training and test part, by name; each needs its column.
-        overwrite: Replace a store that is already there. Any other folder is left alone.
+        overwrite: Replace a store that is already there. Any other folder is left alone, and a
+            store that holds more than its own files.
 
     Attributes:
         report: A JSON-able dict to keep as ``report.json``, or None.
@@ -71,12 +82,14 @@ class StoreWriter:
         source: str = "",
         licence: str = "",
         normalization: str = "none",
+        bodies: str | None = None,
         protocols: Mapping[str, Protocol] | None = None,
         overwrite: bool = False,
     ) -> None:
         if dtype not in get_args(StoreDtype):
             raise ValueError(f"expected a dtype among {get_args(StoreDtype)}, got {dtype!r}")
         self.path = Path(path)
+        self._target = Path(os.path.realpath(path)) if self.path.is_symlink() else self.path
         self.skeleton = skeleton
         self.class_names = [str(name) for name in class_names]
         self.report: dict[str, Any] | None = None
@@ -87,15 +100,19 @@ class StoreWriter:
             "source": source,
             "licence": licence,
             "normalization": normalization,
+            "bodies": bodies,
             "protocols": {name: rule._asdict() for name, rule in (protocols or {}).items()},
         }
         self._overwrite = overwrite
         self._check_target()
-        self._folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
+        self._folder = self._target.with_name(
+            f".{self._target.name}.{uuid.uuid4().hex[:8]}.partial"
+        )
         self._file: IO[bytes] | None = None
         self._shape: tuple[int, ...] | None = None
         self._rows: list[dict[str, int]] = []
         self._names: list[str] = []
+        self._checksums: list[int] = []
         self._first_with: dict[bytes, int] = {}
         self._frame_labels: list[NDArray[np.int64]] = []
         self._segments: list[NDArray[np.int64]] = []
@@ -166,7 +183,9 @@ class StoreWriter:
         if not self._rows:
             self._shape = frames.shape[1:]
             self._write_header(0)
-        self._file.write(frames[:, :slots].astype(self._dtype).tobytes())
+        content = frames[:, :slots].astype(self._dtype).tobytes()
+        self._file.write(content)
+        self._checksums.append(zlib.crc32(content))
         self._rows.append(row)
         self._names.append(name)
 
@@ -174,13 +193,22 @@ class StoreWriter:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
 
     def _check_target(self) -> None:
-        if not self.path.exists():
+        old = replaced(self._target)
+        if old.exists() and not self._target.exists():  # a process was killed as it replaced it
+            old.rename(self._target)
+        if not self._target.exists():
             return
         if not self._overwrite:
             raise ValueError(
                 f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)"
             )
-        read_meta(self.path, any_version=True)  # never delete a folder that is not a store
+        read_meta(self._target, any_version=True)  # never delete a folder that is not a store
+        others = sorted({file.name for file in self._target.iterdir()} - FILES)
+        if others:
+            raise ValueError(
+                f"{self.path}: expected nothing beside the store's own files, which are to be "
+                f"overwritten, got {', '.join(others[:5])}; move it elsewhere"
+            )
 
     def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:
         joints = len(self.skeleton)
@@ -253,15 +281,20 @@ class StoreWriter:
         self._file.seek(0)
         self._write_header(rows)
         self._file.close()
-        np.savez(self._folder / "table.npz", **columns)
-        np.save(self._folder / "names.npy", np.array(self._names, dtype=str))
+        np.savez(self._folder / "table.npz", **columns)  # its zip archive has checksums
+        arrays: dict[str, NDArray[Any]] = {
+            "names.npy": np.array(self._names, dtype=str),
+            "checksums.npy": np.array(self._checksums, dtype=np.uint32),
+        }
         if self._frame_labels:
-            np.save(self._folder / "frame_labels.npy", np.concatenate(self._frame_labels))
-            np.save(self._folder / "segments.npy", np.concatenate(self._segments))
+            arrays["frame_labels.npy"] = np.concatenate(self._frame_labels)
+            arrays["segments.npy"] = np.concatenate(self._segments)
+        for name, values in arrays.items():
+            np.save(self._folder / name, values)
         if self.report is not None:
             write_json(self._folder / "report.json", self.report)
         counts = (len(self._rows), frames, rows, *self._shape)
-        meta = {
+        meta: dict[str, Any] = {
             "format": FORMAT,
             "version": STORE_VERSION,
             **dict(zip(COUNTS, counts, strict=True)),
@@ -271,21 +304,25 @@ class StoreWriter:
             **self._about,
             "class_names": self.class_names,
             "skeleton": self.skeleton.to_dict(),
+            "checksums": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
         }
+        meta["checksum"] = checksum_of(json.loads(json_text(meta)))
         write_json(self._folder / "meta.json", meta)  # last: without it the folder is no store
         self._move_into_place()
 
     def _move_into_place(self) -> None:
         self._check_target()
-        if not self.path.exists():
-            self._folder.rename(self.path)
+        if not self._target.exists():
+            self._folder.rename(self._target)
             return
-        old = self._folder.with_suffix(".old")
-        self.path.rename(old)
+        old = replaced(self._target)
+        if old.exists():  # of a process that was killed before it removed it
+            shutil.rmtree(old)
+        self._target.rename(old)
         try:
-            self._folder.rename(self.path)
+            self._folder.rename(self._target)
         except BaseException:
-            old.rename(self.path)
+            old.rename(self._target)
             raise
         shutil.rmtree(old)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -89,6 +90,26 @@ def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Bat
         for tensor in (batch.clips, batch.lengths):
             tensor.record_stream(present)  # so that its memory is not given away too early
         yield batch
+
+
+@contextmanager
+def naming_lost_processes(fabric: Fabric) -> Iterator[None]:
+    """Say that another process of the run was lost, where waiting for it fails.
+
+    Raises:
+        ChildProcessError: If another process was killed, ended or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or "gloo" in str(error)  # gloo has no class
+        if fabric.world_size == 1 or not lost:
+            raise
+        raise ChildProcessError(
+            f"process {fabric.global_rank} of {fabric.world_size} has lost another one, which "
+            "failed or was killed, as the system does when memory runs out; "
+            "the same command goes on from the last checkpoint"
+        ) from error
 
 
 def is_first() -> bool:

@@ -7,19 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_STOPS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped between two steps; with a run folder, after saving a checkpoint."""
-
-
-def leave_signals(_worker: int) -> None:
-    """Signals that go to the whole group are the main process's to act on."""
-    for number in _STOPS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -40,7 +32,7 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
         restore()
 
     try:
-        for number in _STOPS:
+        for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 handlers[number] = signal.signal(number, catch)
     except ValueError:  # not the main thread: signals are somebody else's

@@ -27,14 +27,16 @@ from pcm3.training.devices import (
     copied_ahead,
     launch,
     mean_over_processes,
+    naming_lost_processes,
     synchronize_norms,
 )
-from pcm3.training.interrupts import Interrupted, deferred_signals, leave_signals
+from pcm3.training.interrupts import Interrupted, deferred_signals
 from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
 from pcm3.training.order import Position, remaining_batches, seed_of, used_sequences
 from pcm3.training.progress import ProgressReport, event_files, format_figures
 from pcm3.training.run import Run
 from pcm3.training.seen import describe_data
+from pcm3.training.workers import leave_signals, reading
 
 
 def fit(
@@ -71,6 +73,7 @@ def fit(
             Also where a loss or gradient is not finite; the message says which, when, and in
             which sequences. The run folder then holds the state before that step.
         MemoryError: If a step needs more memory than there is.
+        ChildProcessError: If a process that reads batches, or another of the run, is killed.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     check_joints(dataset, model.skeleton)
@@ -82,15 +85,20 @@ def fit(
     run = Run(out) if out is not None else None
     settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
-    with _claimed(fabric, run, settings), _own_randomness(fabric), deferred_signals() as stopped:
+    with (
+        naming_lost_processes(fabric),
+        _claimed(fabric, run, settings),
+        _own_randomness(fabric),
+        deferred_signals() as stopped,
+    ):
         training.resume()
         at, sequences = training.at, config.epochs * training.used
         done = at.epoch * training.used + at.done
         with (
             ProgressReport("pretrain", sequences, done, quiet or not first) as bar,
             event_files(run if config.tensorboard and first else None) as write_summary,
+            training.batches() as batches,
         ):
-            batches = training.batches()
             while training.at.epoch < config.epochs:
                 record = training.epoch(batches, bar, stopped)
                 epoch = training.at.epoch
@@ -187,7 +195,8 @@ class _Training:
             for row in rows:
                 terms.append(self._backward(next(batches), last=row is rows[-1]))
         except Exception as error:
-            where = self._where(before, rows[len(terms)])
+            # that a worker was killed is raised anywhere, after the last batch too
+            where = self._where(before, rows[min(len(terms), len(rows) - 1)])
             self._undo(before, kept)
             self._save()
             if is_out_of_memory(error):
@@ -344,7 +353,8 @@ class _Training:
             save_encoder(self.run.encoder, _result(self.model, self.dataset))
         self.fabric.barrier()
 
-    def batches(self) -> Iterator[Batch]:
+    @contextmanager
+    def batches(self) -> Iterator[Iterator[Batch]]:
         """The batches of this process for all epochs that are left, read ahead by workers."""
         later = range(self.at.epoch + 1, self.config.epochs)
         starts = [self.at, *(Position(epoch=epoch) for epoch in later)]
@@ -361,9 +371,11 @@ class _Training:
             worker_init_fn=leave_signals,
             pin_memory=self.fabric.device.type == "cuda",
         )
-        if self.fabric.device.type == "cuda":
-            return copied_ahead(loader, self.fabric.device)
-        return (self.fabric.to_device(batch) for batch in loader)
+        with reading(loader) as read:
+            if self.fabric.device.type == "cuda":
+                yield copied_ahead(read, self.fabric.device)
+            else:
+                yield (self.fabric.to_device(batch) for batch in read)
 
     def _rows(self, at: Position) -> list[list[int]]:
         """The batches of this process that are left of an epoch."""

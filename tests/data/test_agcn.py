@@ -124,7 +124,7 @@ class Evil:
         ("data_joint.npy", np.array([None]), "not a readable .npy of numbers"),
         ("num_frame.npy", np.array([1]), r"expected integers \(2,\), got int64 \(1,\)"),
         ("num_frame.npy", np.array([1.0, 2]), r"expected integers \(2,\), got float64"),
-        ("num_frame.npy", np.array([1, 7]), "sequence 1: expected 0 to 6 frames, got 7"),
+        ("num_frame.npy", np.array([1, -7]), "sequence 1: expected 0 frames or more, got -7"),
         ("label.pkl", [1, 2, 3], "expected a pair of names and labels, got list"),
         ("label.pkl", (["a"], [1, 2]), "expected 2 names, one a sequence, got 1"),
         ("label.pkl", (["a", "b"], [1]), "expected 2 labels, one a sequence, got 1"),

@@ -84,6 +84,13 @@ def test_units(file, save, train, test):
         ("NTU60_CV", "xview"),
         ("NTU120_CSub", "xsub"),
         ("NTU120_CSet", "xset"),
+        ("NTU60_XSub", "xsub"),
+        ("NTU60_XView", "xview"),
+        ("NTU120_XSub", "xsub"),
+        ("NTU120_XSet", "xset"),
+        ("PKUv1_XSub", "xsub"),
+        ("PKUv2_XView", "xview"),
+        ("my_NTU60_XSub", "split"),
         ("mine", "split"),
     ],
 )

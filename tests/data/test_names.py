@@ -32,7 +32,7 @@ def everything(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-STORE = {"meta.json", "report.json", "bodies.npy", "table.npz", "names.npy"}
+STORE = {"meta.json", "report.json", "bodies.npy", "table.npz", "names.npy", "checksums.npy"}
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)

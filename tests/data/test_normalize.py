@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pcm3.data.normalize import normalize, pad_null_frames
-from pcm3.skeleton import KINECT20, NTU25, SBU15, UIPRMD22
+from pcm3.data.normalize import is_isc, normalize, pad_null_frames
+from pcm3.skeleton import KINECT20, NTU25, SBU15, UIPRMD22, Skeleton
 
 CENTER = SBU15.center
 
@@ -139,9 +139,10 @@ def turn(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
     return (2 * np.outer(half, half) - eye) @ (2 * np.outer(unit, unit) - eye)
 
 
-def isc_slowly(frames: np.ndarray) -> np.ndarray:
+def isc_slowly(frames: np.ndarray, keep_order: bool = False) -> np.ndarray:
     """Joint by joint, padded to 300 frames and cut again, as the recipe is told."""
-    bodies = sorted((frames[:300, b] for b in range(min(4, frames.shape[1]))), key=spread)[::-1][:2]
+    bodies = [frames[:300, b] for b in range(min(4, frames.shape[1]))]
+    bodies = bodies if keep_order else sorted(bodies, key=spread)[::-1][:2]
     clip = np.zeros((300, 2, 25, 3))
     for person, body in enumerate(bodies):
         clip[: len(body), person] = body
@@ -186,6 +187,62 @@ def test_isc_is_what_the_recipe_says(case):
     np.testing.assert_allclose(result, isc_slowly(frames), atol=2e-6)
 
 
+@pytest.mark.parametrize("case", ["second moves more", "second late", "first late"])
+def test_isc_in_the_order_of_the_file(case):
+    frames = people(12)
+    frames[:, 1] *= 3
+    if case != "second moves more":
+        frames[:4, int(case == "second late")] = 0
+    result = normalize(frames, NTU25, "isc", keep_order=True)
+    np.testing.assert_allclose(result, isc_slowly(frames, keep_order=True), atol=5e-6)
+    assert np.abs(result - normalize(frames, NTU25, "isc")).max() > 0.1
+    one = normalize(frames, NTU25, "isc", persons=1, keep_order=True)  # spread still chooses
+    np.testing.assert_array_equal(one, normalize(frames, NTU25, "isc", persons=1))
+
+
+def test_isc_without_a_first_person():
+    frames = people(12)
+    frames[:, 0] = 0
+    np.testing.assert_array_equal(normalize(frames, NTU25, "isc", keep_order=True), frames)
+    assert normalize(frames, NTU25, "isc")[0, 0].any()
+
+
+def test_is_isc():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        raw = people(seed=seed)
+        raw[3, 0] = 0
+        turned = normalize(raw, NTU25, "isc")
+        assert is_isc(turned, NTU25)
+        assert not is_isc(raw, NTU25)
+        assert not is_isc(normalize(raw, NTU25, "center"), NTU25)
+        moved = turned.copy()
+        moved[5, 0] += rng.normal(size=3)
+        assert not is_isc(moved, NTU25)
+    assert not is_isc(turned[..., :2], NTU25)
+    assert not is_isc(turned[:0], NTU25)
+    assert not is_isc(np.zeros_like(turned), NTU25)
+
+
+def test_spread_arms_with_y_up_are_not_isc():
+    pose = np.zeros((2, 1, 25, 3), np.float32)
+    pose[:, 0, 0] = [0, -0.3, 0]  # below the centre joint
+    pose[:, 0, 4], pose[:, 0, 8] = [-0.2, 0.4, 0], [0.2, 0.4, 0]
+    assert not is_isc(pose, NTU25)
+    assert is_isc(normalize(pose, NTU25, "isc"), NTU25)
+    assert np.abs(normalize(pose, NTU25, "isc") - pose).max() > 0.1
+
+
+def test_isc_needs_limbs():
+    parts = {"wrist": (0,), "thumb": (1,), "finger": (2,)}
+    hand = Skeleton("hand", ("wrist", "thumb", "index"), (-1, 0, 0), parts, (0, 1, 2), 0)
+    frames = np.zeros((4, 1, 3, 3), np.float32)
+    frames[:, :, 1:] = 1
+    with pytest.raises(ValueError, match="'isc' turns by the limbs: expected the parts left_arm"):
+        normalize(frames, hand, "isc")
+    assert not is_isc(frames, hand)
+
+
 def test_isc_facts():
     result = normalize(people(), NTU25, "isc")
     shoulders = result[0, 0, 8] - result[0, 0, 4]
@@ -227,99 +284,3 @@ def test_isc_of_other_skeletons(skeleton):
     first = centered @ turn(-pelvis, np.array([0.0, 0, 1])).T
     both = first @ turn(first[arms[1]] - first[arms[0]], np.array([1.0, 0, 0])).T
     np.testing.assert_allclose(result[0, 0], both, atol=1e-5)
-
-
-def narrow(length: int, motion: float, seed: int = 0) -> np.ndarray:
-    """A body (T, 25, 3) that is twice as high as broad and moves so much."""
-    rng = np.random.default_rng(seed)
-    body = np.zeros((length, 25, 3), np.float32)
-    body[:, :, 0] = np.linspace(-0.5, 0.5, 25)
-    body[:, :, 1] = np.linspace(-1, 1, 25)
-    body[:, :, 2] = 3
-    return (body + motion * rng.normal(size=(length, 1, 3))).astype(np.float32)
-
-
-def scene(*bodies: tuple[int, np.ndarray], length: int = 40) -> np.ndarray:
-    frames = np.zeros((length, len(bodies), 25, 3), np.float32)
-    for slot, (start, body) in enumerate(bodies):
-        frames[start : start + len(body), slot] = body
-    return frames
-
-
-def moved(frames: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    return (frames - origin) * frames.any((-1, -2), keepdims=True)
-
-
-def test_sgn_single_person():
-    body = narrow(30, 0.1)
-    frames = scene((3, body))
-    frames[10] = 0
-    result = normalize(frames, NTU25, "sgn")
-    kept = np.delete(body, 7, axis=0)
-    assert result.dtype == np.float32
-    np.testing.assert_array_equal(result[:, 0], kept - body[0, 1])  # nobody's frames are dropped
-    assert not result[:, 1].any()
-    twins = normalize(frames, NTU25, "sgn", duplicate_single=True)
-    np.testing.assert_array_equal(twins[:, 1], result[:, 0])
-    assert normalize(frames, NTU25, "sgn", persons=1).shape == (29, 1, 25, 3)
-    assert not normalize(frames, NTU25, "sgn", persons=3)[:, 2].any()
-
-
-def test_sgn_more_motion_comes_first():
-    calm, lively = narrow(40, 0.1, 1), narrow(35, 0.5, 2)
-    result = normalize(scene((0, calm), (5, lively)), NTU25, "sgn", duplicate_single=True)
-    origin = lively[0, 1]  # of the first frame that has person 0, which is not the first frame
-    np.testing.assert_array_equal(result[5:, 0], lively - origin)
-    assert not result[:5, 0].any()
-    np.testing.assert_array_equal(result[:, 1], calm - origin)
-
-
-def test_sgn_drops_short_bodies():
-    long, short = narrow(40, 0.1), narrow(11, 0.9)
-    result = normalize(scene((0, long), (0, short)), NTU25, "sgn")
-    np.testing.assert_array_equal(result[:, 0], long - long[0, 1])
-    assert not result[:, 1].any()
-    result = normalize(scene((0, long), (0, narrow(12, 0.9))), NTU25, "sgn")
-    assert result[:12].any((-1, -2)).all()
-    both = normalize(scene((0, narrow(11, 0.1)), (0, narrow(9, 0.9)), length=11), NTU25, "sgn")
-    assert both.any((0, 2, 3)).all()  # all are short
-
-
-@pytest.mark.parametrize(("broad_frames", "stays"), [(27, True), (28, False)])  # 0.675, 0.7
-def test_sgn_drops_broad_bodies(broad_frames, stays):
-    person, chair = narrow(40, 0.1), narrow(40, 0.9, 5)
-    chair[:broad_frames, :, 0] *= 4
-    result = normalize(scene((0, chair), (0, person)), NTU25, "sgn")
-    assert result[:, 1].any() == stays
-    if not stays:
-        np.testing.assert_array_equal(result[:, 0], person - person[0, 1])
-    alone = normalize(scene((0, chair * [4, 1, 1])), NTU25, "sgn")
-    assert alone[:, 0].any()
-    two = normalize(scene((0, chair * [4, 1, 1]), (0, chair * [5, 1, 1])), NTU25, "sgn")
-    assert two.any((0, 2, 3)).tolist() == [True, False]  # never the last one
-
-
-def test_sgn_motion_counts_valid_frames_only():
-    steady, jumpy = narrow(40, 0.3, 1), narrow(40, 0.1, 2)
-    jumpy[:8, :, 0] *= 4
-    jumpy[:8] += 5  # much motion, but only in frames where it is too broad
-    result = normalize(scene((0, jumpy), (0, steady)), NTU25, "sgn")
-    np.testing.assert_array_equal(result[:, 0], steady - steady[0, 1])
-
-
-def test_sgn_slots():
-    first, second, third, fourth = (narrow(15, m, i) for i, m in enumerate((0.9, 0.5, 0.3, 0.1)))
-    frames = scene((0, first), (10, second), (20, third), (20, fourth))
-    result = normalize(frames, NTU25, "sgn")
-    origin = first[0, 1]
-    np.testing.assert_array_equal(result[:15, 0], first - origin)
-    np.testing.assert_array_equal(result[20:35, 0], third - origin)  # no overlap with the first
-    np.testing.assert_array_equal(result[10:25, 1], second - origin)
-    assert not result[25:, 1].any()  # the fourth overlaps both: discarded
-    assert len(result) == 35  # frames without anyone are dropped
-
-
-def test_sgn_drops_frames_of_discarded_bodies():
-    person, short = narrow(30, 0.1), narrow(10, 0.9)
-    result = normalize(scene((0, person), (30, short)), NTU25, "sgn")
-    np.testing.assert_array_equal(result[:, 0], moved(person, person[0, 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -208,9 +209,72 @@ def _alive(group: int) -> bool:
     return True
 
 
+def test_a_killed_worker_is_told_of(folder, tmp_path):
+    """What is done counts, and the same call goes on from it."""
+
+    def kill(*_: int) -> None:
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    options = {"skeleton": "coco17", "workers": 2}
+    with pytest.raises(ChildProcessError, match="killed"):
+        prepare(folder, tmp_path / "s", progress=kill, **options)
+    assert not (tmp_path / "s").exists()
+    assert list(tmp_path.glob(".s.shards/*.json"))
+    assert prepare(folder, tmp_path / "s", **options)["kept"] == FILES
+
+
 def test_a_kill_while_the_store_is_written_leaves_no_rubbish(folder, tmp_path):
     (tmp_path / ".s.12345678.partial").mkdir()
+    others = [".s.isc.12345678.partial", ".s2.12345678.partial"]  # of stores that are being made
+    for other in others:
+        (tmp_path / other).mkdir()
     prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "files", "s"])
+
+
+@pytest.mark.parametrize("name", ["run", "features.npz"])
+def test_what_lies_in_a_store_is_not_overwritten(folder, tmp_path, name):
+    prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
+    (tmp_path / "s" / name).mkdir()
+    with pytest.raises(ValueError, match=name):
+        prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, overwrite=True)
+    assert (tmp_path / "s" / name).exists()
+    assert len(Store(tmp_path / "s")) == FILES
+
+
+def test_a_link_to_a_store_stays_a_link(folder, tmp_path):
+    prepare(folder, tmp_path / "real", skeleton="coco17", workers=1)
+    (tmp_path / "link").symlink_to("real")
+    options = {"skeleton": "coco17", "workers": 1, "min_frames": 4, "overwrite": True}
+    prepare(folder, tmp_path / "link", **options)
+    assert (tmp_path / "link").is_symlink()
+    assert len(Store(tmp_path / "real")) == len(Store(tmp_path / "link")) < FILES
+
+
+def test_a_store_survives_a_kill_while_it_is_replaced(folder, tmp_path):
+    prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
+    rename = Path.rename
+
+    def stop(self: Path, target: Path) -> Path:
+        if Path(target) == tmp_path / "s":
+            os._exit(9)  # the old store has its other name, the new one has none yet
+        return rename(self, target)
+
+    child = os.fork()
+    if child == 0:
+        Path.rename = stop
+        prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, min_frames=4, overwrite=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(SkeletonFormatError, match=r"\.s\.replaced"):
+        Store(tmp_path / "s")
+    with pytest.raises(ValueError, match="exists already"):
+        prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
+    assert len(Store(tmp_path / "s")) == FILES
+    prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, min_frames=4, overwrite=True)
+    assert len(Store(tmp_path / "s")) < FILES
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "s"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -245,10 +246,15 @@ def _cut(path: Path) -> None:
 
 def _edit(**changes: object):
     def edit(store: Path) -> None:
-        meta = json.loads((store / "meta.json").read_text())
+        meta = without_checksums(json.loads((store / "meta.json").read_text()))
         (store / "meta.json").write_text(json.dumps({**meta, **changes}))
 
     return edit
+
+
+def without_checksums(meta: dict[str, object]) -> dict[str, object]:
+    """As stores were once written."""
+    return {key: value for key, value in meta.items() if key not in ("checksum", "checksums")}
 
 
 COLUMNS = ["lengths", "labels", "slots", "duplicate_of"]
@@ -326,3 +332,62 @@ def test_slots_must_fit(make_store, make_sequences, slots):
 def test_missing_path(tmp_path):
     with pytest.raises(SkeletonFormatError, match="nowhere: no such store"):
         Store(tmp_path / "nowhere")
+
+
+def contents(path: Path) -> list[object]:
+    """All that a store says, read in full."""
+    store = Store(path)
+    arrays = [store.lengths, store.labels, *store.columns.values()]
+    arrays += [store.sequence(index) for index in range(len(store))]
+    arrays += [each for each in (store.frame_labels, store.segments) if each is not None]
+    about = {key: value for key, value in store.meta.items() if key != "checksum"}
+    return [about, store.names, [(each.shape, each.tobytes()) for each in arrays]]
+
+
+@pytest.mark.parametrize("untrimmed", [False, True])
+def test_no_flipped_bit_goes_unnoticed(make_store, make_sequences, tmp_path, untrimmed):
+    annotation = {"frame_labels": [0, 0, -1], "segments": [[0, 2, 0]]} if untrimmed else {}
+    with StoreWriter(tmp_path / "s", SBU15, class_names=["wave", "bow"]) as writer:
+        for index in range(3):
+            frames = np.random.default_rng(index).normal(size=(3, 2, 15, 3))
+            writer.add(
+                frames, 0 if not untrimmed else -1, name=f"é {index}", subjects=4, **annotation
+            )
+    good = contents(tmp_path / "s")
+    random, unnoticed, files = np.random.default_rng(0), 0, sorted((tmp_path / "s").iterdir())
+    assert len(files) == (7 if untrimmed else 5)
+    for file in files:
+        content = file.read_bytes()
+        for bit in random.integers(8 * len(content), size=60).tolist():
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(damaged)
+            with suppress(SkeletonFormatError):
+                assert contents(tmp_path / "s") == good, (file.name, bit)  # white space, say
+                unnoticed += 1
+        file.write_bytes(content)
+    assert unnoticed < 60
+    assert contents(tmp_path / "s") == good
+
+
+def test_a_store_without_checksums_opens(make_store, make_sequences):
+    store = make_store(make_sequences([3, 4]))
+    good = contents(store.path)[1:]
+    _edit()(store.path)
+    (store.path / "checksums.npy").unlink()
+    assert contents(store.path)[1:] == good
+    assert Store(store.path).checksums is None
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    def write(name: str, scale: float = 1.0, label: int = 0, word: str = "wave") -> str:
+        with StoreWriter(tmp_path / name, SBU15, class_names=[word, "bow"]) as writer:
+            for index in range(40):
+                frames = np.random.default_rng(index).normal(size=(3, 2, 15, 3))
+                writer.add(frames * (scale if index == 17 else 1), label if index == 17 else 0)
+        return Store(tmp_path / name).fingerprint
+
+    same = [write("a"), write("b")]
+    others = [write("c", scale=1.001), write("d", label=1), write("e", word="hello")]
+    assert same[0] == same[1]
+    assert len({*same, *others}) == 4

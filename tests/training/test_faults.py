@@ -516,7 +516,9 @@ def test_a_process_that_dies_takes_the_others_along(store: Store, tmp_path: Path
     other = next(pid for pid in children if "LOCAL_RANK=1" in environment_of(pid))
     os.kill(int(other), signal.SIGKILL)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode != 0, said
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert "killed" in said or "terminated with code -9" in said  # the launcher may be faster
 
 
 def environment_of(pid: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -50,12 +50,19 @@ _MODULES: dict[str, ModuleType] = {
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
 
 
-def open_source(path: str | Path, format: Format | None = None, **options: Any) -> Source:
+def open_source(
+    path: str | Path,
+    format: Format | None = None,
+    *,
+    defaults: Mapping[str, Any] = {},
+    **options: Any,
+) -> Source:
     """Open files of a format, or of the one that the path looks like.
 
     Args:
         path: A file or a folder, as the format has it.
         format: Name of the format; found out by default.
+        defaults: Options for the readers that have them, where ``options`` do not say otherwise.
         options: Of the format's reader, ``untrimmed=True`` for PKU-MMD say.
 
     Raises:
@@ -73,7 +80,7 @@ def open_source(path: str | Path, format: Format | None = None, **options: Any) 
     if unknown:
         there = f"has the options {', '.join(known)}" if known else "has no options"
         raise ValueError(f"format {name!r} {there}; got {', '.join(unknown)}")
-    return read(path, **options)
+    return read(path, **{key: defaults[key] for key in known if key in defaults} | options)
 
 
 def _check_path(path: Path) -> None:

@@ -63,7 +63,8 @@ def read_agcn(path: str | Path) -> Source:
 
     The arrays are (N, 3, T, 25, M); ``{train,val}_label.pkl`` is the pair of sample names and
     labels from 0, read by an unpickler that runs nothing; ``{train,val}_num_frame.npy`` (N,), if
-    there, gives the lengths, otherwise frames after the last that is not zero are cut. One of
+    there, gives the lengths, T where a recording was longer, otherwise frames after the last
+    that is not zero are cut. The programs that write such files apply ``"isc"``. One of
     the two parts may be absent. The column ``train`` is 1 for train and 0 for val, the protocol
     ``split`` goes by it; where all samples are named like NTU RGB+D's, there are also
     ``subjects``, ``views``, ``setups`` and ``replications`` and the data set's protocols. A
@@ -103,6 +104,7 @@ def read_agcn(path: str | Path) -> Source:
         units=[unit for file, part in parts.items() for unit in ranges(file, len(part.labels))],
         read=partial(_read_unit, parts, names is not None),
         persons=max(part.shape[4] for part in parts.values()),
+        normalization="isc",
         protocols=protocols | {"split": published_split("train")},
         fps=30.0,
         about=f"arrays in the manner of 2s-AGCN, folder {folder.resolve().name}",
@@ -138,9 +140,10 @@ def _read_lengths(
     lengths = open_npy(file)
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
-    for at in np.flatnonzero((lengths < 0) | (lengths > shape[2])).tolist():
-        bad[at] = _error(file, at, f"expected 0 to {shape[2]} frames, got {lengths[at]}")
-    return np.array(lengths, dtype=np.int64)
+    for at in np.flatnonzero(lengths < 0).tolist():
+        bad[at] = _error(file, at, f"expected 0 frames or more, got {lengths[at]}")
+    # Published ones are those of the raw recordings, from which the arrays are cut.
+    return np.array(np.minimum(lengths, shape[2]), dtype=np.int64)
 
 
 def _read_labels(
@@ -158,13 +161,19 @@ def _read_labels(
     for index, (name, label) in enumerate(zip(names, labels, strict=True)):
         if not isinstance(name, str):
             bad[index] = _error(file, index, f"expected a name, got {shown(name)}")
-        elif not isinstance(label, (int, np.integer)) or label < 0:
+        elif not _is_whole(label) or label < 0:
             bad[index] = _error(file, index, f"expected a label from 0, got {shown(label)}")
         elif label >= MOST_CLASSES:
             what = f"expected a class index from 0, below {MOST_CLASSES:,}, got {shown(label)}"
             bad[index] = _error(file, index, what)
     names = ["" if at in bad else str(name) for at, name in enumerate(names)]
     return names, [-1 if at in bad else int(label) for at, label in enumerate(labels)], bad
+
+
+def _is_whole(label: Any) -> bool:
+    """Whether this is an integer, or a float as large as one: so PKU-MMD's are published."""
+    whole = isinstance(label, (float, np.floating)) and float(label).is_integer()
+    return whole or isinstance(label, (int, np.integer))
 
 
 def _as_list(column: Any) -> list[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.normalize import Normalization
 from pcm3.data.protocols import Protocol
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
@@ -56,6 +57,13 @@ class Source:
             it gives its ``SkeletonFormatError``, which names file and place, and goes on; what
             makes the whole unit unreadable is raised.
         persons: M of the store to be; recordings may hold more or fewer bodies.
+        bodies: Where the reader has a choice, what a slot of its recordings holds: the body with
+            one id (``"tracked"``) or in one ``"place"`` of each frame's list.
+        keep_order: Whether published data keep the persons of these recordings in their order,
+            see ``normalize``.
+        normalization: The recipe that the files' coordinates went through already, where the
+            format or the file says so.
+        untrimmed: Whether recordings have ``frame_labels``.
         protocols: The divisions that the data set is published with, by name.
         fps: Frames per second, where known.
         unit: Unit of the coordinates.
@@ -71,6 +79,10 @@ class Source:
     units: Sequence[Any]
     read: Callable[[Any], Iterator[Recording | SkeletonFormatError]]
     persons: int = 1
+    bodies: Literal["place", "tracked"] | None = None
+    keep_order: bool = False
+    normalization: Normalization = "none"
+    untrimmed: bool = False
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     fps: float | None = None
     unit: str = "metres"

@@ -1,7 +1,8 @@
-"""CTR-GCN, SGN and MAMP: NTU RGB+D in one ``.npz``, padded to 300 frames."""
+"""CTR-GCN, SGN and MAMP: NTU RGB+D or PKU-MMD in one ``.npz``, padded to 300 frames."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pcm3.data.readers._files import Range, fail, not_finite, or_error, parsing,
 from pcm3.data.readers._names import NTU_ACTIONS
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
 from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.pku import PKU_ACTIONS
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
@@ -23,7 +25,8 @@ __all__ = ["detect", "read_ctrgcn"]
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _PERSONS, _JOINTS = 2, len(NTU25)
 _VALUES = _PERSONS * _JOINTS * 3
-_PROTOCOLS = {"ntu60_cs": "xsub", "ntu60_cv": "xview", "ntu120_csub": "xsub", "ntu120_cset": "xset"}
+_NAME = re.compile(r"(?:ntu60|ntu120|pkuv[12])_[cx](s|sub|v|view|set)", re.IGNORECASE)
+_PROTOCOLS = {"s": "xsub", "sub": "xsub", "v": "xview", "view": "xview", "set": "xset"}
 
 
 class _Part(NamedTuple):
@@ -41,15 +44,17 @@ def detect(path: Path) -> bool:
 
 
 def read_ctrgcn(path: str | Path) -> Source:
-    """Read ``NTU60_CS.npz`` and its like, one sequence in memory at a time.
+    """Read ``NTU60_CS.npz``, ``NTU60_XSub.npz`` and their like, one sequence at a time.
 
     ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
     frame, which are cut; ``y_train`` and ``y_test`` (N, classes) are one-hot. The column
     ``train`` is 1 or 0, the protocol ``split`` goes by it, and so does the one that the file is
-    named after (``xsub`` for ``NTU60_CS``). 60 or 120 classes are NTU RGB+D's actions, others have
-    the codes A001, A002, ... Files of NTU RGB+D 120 hold a copy of the person where there is one,
-    not zeros, as the second. A sequence without any coordinate keeps one frame. A file written by
-    ``np.savez`` can be read by several processes; a compressed one only from its beginning.
+    named after: ``xsub`` for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for
+    ``NTU120_CSet`` and ``NTU120_XSet``. 60 or 120 classes are NTU RGB+D's actions, normalised by
+    ``"sgn"``; 51 are PKU-MMD's, as recorded; others have the codes A001, A002, ... Files of NTU
+    RGB+D 120 hold a copy of the person where there is one, not zeros, as the second. A sequence
+    without any coordinate keeps one frame. A file written by ``np.savez`` can be read by several
+    processes; a compressed one only from its beginning.
 
     Raises:
         SkeletonFormatError: Naming the array that is wrong; a sequence with NaN coordinates or
@@ -62,19 +67,22 @@ def read_ctrgcn(path: str | Path) -> Source:
     if classes != others:
         fail(file, "y_test", f"expected {classes} classes, as y_train has, got {others}")
     protocols = {"split": published_split("train")}
+    if name := _NAME.fullmatch(file.stem):
+        protocols[_PROTOCOLS[name[1].lower()]] = protocols["split"]
+    ntu, pku = classes in (60, 120), classes == len(PKU_ACTIONS)
     codes = tuple(f"A{number:03d}" for number in range(1, classes + 1))
-    if name := _PROTOCOLS.get(file.stem.lower()):
-        protocols[name] = protocols["split"]
     return Source(
         format="ctrgcn",
         skeleton=NTU25,
-        class_names=NTU_ACTIONS[:classes] if classes in (60, 120) else codes,
+        class_names=NTU_ACTIONS[:classes] if ntu else PKU_ACTIONS if pku else codes,
         units=[unit for part in parts.values() for unit in part.array.units(len(part.labels))],
         read=partial(_read_unit, parts),
         persons=_PERSONS,
+        keep_order=pku,
+        normalization="sgn" if ntu else "none",
         protocols=protocols,
         fps=30.0,
-        about=f"NTU RGB+D, prepared in the manner of CTR-GCN: {file.name}",
+        about=f"{'PKU-MMD' if pku else 'NTU RGB+D'}, in the manner of CTR-GCN: {file.name}",
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
 __all__ = ["NTU_ACTIONS", "detect", "read_ntu"]
+
+Bodies = Literal["place", "tracked"]
 
 _JOINTS = len(NTU25)
 _BODY_VALUES, _JOINT_VALUES = 10, 12
@@ -36,14 +39,14 @@ def read_ntu(
     *,
     ignore: str | Path | None = None,
     edition: Literal[60, 120] | None = None,
+    bodies: Bodies = "tracked",
 ) -> Source:
     """Read NTU RGB+D 60 or 120: ``SsssCcccPpppRrrrAaaa.skeleton`` files, also in sub-folders.
 
-    A recording has one slot per body id, in order of first appearance; a file without any body
-    gives frames (T, 0, 25, 3). The label is the action, counted from 0; columns are ``subjects``
-    (P), ``views`` (camera, C), ``setups`` (S) and ``replications`` (R), as the names count them,
-    from 1. Only positions are read, in metres; of the nine other values of a joint only that they
-    are there.
+    A file without any body gives frames (T, 0, 25, 3). The label is the action, counted from 0;
+    columns are ``subjects`` (P), ``views`` (camera, C), ``setups`` (S) and ``replications`` (R),
+    as the names count them, from 1. Only positions are read, in metres; of the nine other values
+    of a joint only that they are there.
 
     Args:
         path: A folder, or one file.
@@ -54,14 +57,20 @@ def read_ntu(
             S017, from files of both; 120 says that they are NTU RGB+D 120 even if no action is
             above A060. By default that is how one is told from the other. The edition decides
             the classes and the protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+        bodies: What a slot of a recording holds. ``"tracked"``: the body with one id, in the
+            order in which the ids appear. ``"place"``: what stands in one place of each frame's
+            list, whatever its id, as the published ``"isc"`` data read it; where ids change or
+            bodies leave, a slot then mixes persons.
 
     Raises:
         SkeletonFormatError: If there is no file; only when it is read, if the name of a file is
             not of the pattern or, naming the line, the file does not follow the format.
-        ValueError: If the edition is neither.
+        ValueError: If the edition or ``bodies`` is none of these.
     """
     if edition not in (None, 60, 120):
         raise ValueError(f"expected edition 60 or 120, got {edition!r}")
+    if bodies not in get_args(Bodies):
+        raise ValueError(f"expected bodies 'place' or 'tracked', got {bodies!r}")
     root = Path(path)
     ignored = frozenset[str]() if ignore is None else _ignored_names(Path(ignore))
     found = [file for file in file_or_files(root) if file.suffix == ".skeleton"]
@@ -85,8 +94,9 @@ def read_ntu(
         skeleton=NTU25,
         class_names=NTU_ACTIONS[:edition],
         units=sorted(files, key=lambda file: (file.name, file)),
-        read=_read_unit,
+        read=partial(_read_unit, tracked=bodies == "tracked"),
         persons=2,
+        bodies=bodies,
         protocols=ntu_protocols(edition),
         fps=30.0,
         about=f"NTU RGB+D {edition}",
@@ -123,28 +133,29 @@ def _parse_name(file: Path) -> NtuName:
     return name
 
 
-def _read_unit(file: Path) -> Iterator[Recording]:
+def _read_unit(file: Path, tracked: bool) -> Iterator[Recording]:
     name = _parse_name(file)
-    yield Recording(_read_frames(file), name.action - 1, name.columns, name=file.stem)
+    frames = _read_frames(file, tracked)
+    yield Recording(frames, name.action - 1, name.columns, name=file.stem)
 
 
-def _read_frames(file: Path) -> NDArray[np.float32]:
+def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
     """Positions (T, B, 25, 3), bodies in order of first appearance."""
     try:
         data = file.read_bytes()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
     try:
-        return _parse(_Text(file, data))
+        return _parse(_Text(file, data), tracked)
     except (SkeletonFormatError, ArithmeticError, LookupError, ValueError):
         # maybe only of other white space than single spaces
         tidy = b"\n".join(b" ".join(line.split()) for line in data.split(b"\n"))
         with parsing(file):
-            return _parse(_Text(file, tidy.rstrip()))
+            return _parse(_Text(file, tidy.rstrip()), tracked)
 
 
-def _parse(text: _Text) -> NDArray[np.float32]:
-    length, bodies = _walk(text)
+def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
+    length, bodies = _walk(text, tracked)
     slots: dict[int, int] = {}
     for _, body, _ in bodies:
         slots.setdefault(body, len(slots))
@@ -157,8 +168,8 @@ def _parse(text: _Text) -> NDArray[np.float32]:
     return frames
 
 
-def _walk(text: _Text) -> tuple[int, list[tuple[int, int, int]]]:
-    """The number of frames; and frame, body id and first joint line of every body seen."""
+def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
+    """The number of frames; and frame, id or place and first joint line of every body seen."""
     length = text.integer(0, 1, "the number of frames")
     bodies: list[tuple[int, int, int]] = []
     line = 1
@@ -166,8 +177,9 @@ def _walk(text: _Text) -> tuple[int, list[tuple[int, int, int]]]:
         seen = set()
         count = text.integer(line, 1, "the number of bodies", frame)
         line += 1
-        for _ in range(count):
+        for place in range(count):
             body = text.integer(line, _BODY_VALUES, "a body", frame)
+            body = body if tracked else place
             if body in seen:
                 text.fail(line, f"body {body} is twice in frame {frame}")
             seen.add(body)

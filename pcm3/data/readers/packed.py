@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data._meta import is_column
+from pcm3.data.normalize import Normalization
 from pcm3.data.readers._files import (
     MOST_CLASSES,
     Range,
@@ -29,7 +30,7 @@ from pcm3.skeleton import find_skeleton
 __all__ = ["detect", "read_packed"]
 
 _REQUIRED = ("joints", "lengths", "joint_names", "parents")
-_OPTIONAL = "labels class_names frame_labels segments fps unit source licence"
+_OPTIONAL = "labels class_names frame_labels segments fps unit source licence normalization"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
 _COLUMNS = "subjects views setups replications trial trials videos fold"
 """What protocols and readers know by name: never ignored."""
@@ -56,7 +57,8 @@ def read_packed(path: str | Path) -> Source:
 
     Keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths`` (N,);
     ``joint_names`` (V,); ``parents`` (V,), -1 at the root; optionally ``labels`` (N,), -1 for none;
-    ``class_names``; ``fps``, ``unit``, ``source``, ``licence``; for untrimmed recordings
+    ``class_names``; ``fps``, ``unit``, ``source``, ``licence``; ``normalization``, the recipe that
+    the coordinates went through already, ``"isc"`` say; for untrimmed recordings
     ``frame_labels`` (sum of T,), -1 is background, and ``segments`` (S, 4) of sequence, start,
     end (exclusive), class. Every other array (N,) of integers or words is kept as a column:
     ``subjects``, ``views``, ``fold``, ...; words become codes in alphabetical order, which
@@ -102,6 +104,8 @@ def read_packed(path: str | Path) -> Source:
         units=joints.units(len(lengths)),
         read=partial(_read_unit, data),
         persons=joints.shape[1],
+        normalization=_normalization(file, arrays),
+        untrimmed="frame_labels" in arrays,
         fps=_fps(file, arrays),
         unit=str(arrays.get("unit", "metres")),
         about="; ".join([str(arrays.get("source", file.name)), *notes]),
@@ -124,6 +128,14 @@ def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) 
         what = f"expected class indices from 0, got {int(labels[at])} for sequence {at}"
         fail(file, "labels", f"{what}; give class_names if there are so many classes")
     return tuple(str(label) for label in range(int(labels.max(initial=-1)) + 1))
+
+
+def _normalization(file: Path, arrays: dict[str, Any]) -> Normalization:
+    said = str(arrays.get("normalization", "none"))
+    known: dict[str, Normalization] = {recipe: recipe for recipe in get_args(Normalization)}
+    if said not in known:
+        fail(file, "normalization", f"expected one of {', '.join(known)}, got {shown(said)}")
+    return known[said]
 
 
 def _fps(file: Path, arrays: dict[str, Any]) -> float | None:

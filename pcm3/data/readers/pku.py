@@ -121,6 +121,8 @@ def read_pku(
         units=units,
         read=partial(_read_unit, untrimmed=untrimmed),
         persons=2,
+        keep_order=True,
+        untrimmed=untrimmed,
         protocols=published | {column: published_split(column) for column in splits},
         fps=30.0,
         about=f"PKU-MMD, Phase {'II' if names[0].startswith('A') else 'I'}",
