@@ -6,7 +6,6 @@ import json
 import math
 import reprlib
 from contextlib import suppress
-from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -59,9 +58,8 @@ def check_kind(value: Any, kind: Any, name: str = "") -> None:
     Args:
         value: Of dictionaries, lists, text, numbers, booleans and None.
         kind: ``str``, ``int`` (64 bits), ``float`` (finite; integers are numbers too), ``bool``,
-            ``None``, ``Any``, literals, unions, ``dict[str, ...]``, ``list[...]``, tuples (of
-            lists), typed dictionaries and data classes (of objects with all their fields).
-            Typed dictionaries take further keys, data classes do not.
+            ``None``, ``Any``, literals, unions, ``dict[str, ...]``, ``list[...]``, tuples (which
+            JSON has as lists) and typed dictionaries, which may have further keys.
         name: What errors call the value.
 
     Raises:
@@ -70,7 +68,7 @@ def check_kind(value: Any, kind: Any, name: str = "") -> None:
     if kind is Any or (kind in _WORDS and _is_scalar(value, kind)):  # most of what there is
         return
     origin, arguments = get_origin(kind), get_args(kind)
-    if is_typeddict(kind) or is_dataclass(kind):
+    if is_typeddict(kind):
         _check_fields(value, kind, name)
     elif origin is dict and isinstance(value, dict):
         for key, each in value.items():
@@ -89,8 +87,7 @@ def _check_fields(value: Any, kind: Any, name: str) -> None:
     if not isinstance(value, dict):
         raise _wrong(value, dict, name)
     kinds = get_type_hints(kind)
-    needed = getattr(kind, "__required_keys__", kinds.keys())
-    if missing := [key for key in kinds if key in needed and key not in value]:
+    if missing := [key for key in kinds if key in kind.__required_keys__ - value.keys()]:
         raise ValueError(f"expected{f' {name} with' * bool(name)} {', '.join(missing)}, got none")
     for key, each in kinds.items():
         if key in value:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_type_hints
 
-from pcm3._checks import check_seed
+from pcm3._checks import check_at_least, check_seed
 from pcm3._json import check_kind, parse_json
 from pcm3.augment import (
     Compose,
@@ -106,6 +106,7 @@ class PCM3Config:
 
     def __post_init__(self) -> None:
         _check_finite(self)
+        check_at_least("frames", self.frames, 1)
         unused = {"stgcn": ("layers", "direction"), "transformer": ("direction",)}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -231,6 +232,7 @@ class MAMPConfig:
 
     def __post_init__(self) -> None:
         _check_finite(self)
+        check_at_least("frames", self.frames, 1)
 
     def build(
         self,

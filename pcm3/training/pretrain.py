@@ -74,6 +74,7 @@ def pretrain(
         monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
     settings = _settings(config, stores, protocols)
     if start is not None:
+        _check_start(start, out)
         there = _load(model, Run(start), config, data)
         settings |= _origin(start, there, settings["seen"])
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
@@ -119,6 +120,7 @@ def plan(
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
     settings = _settings(config, stores, protocols)
     if start is not None:
+        _check_start(start, out)
         there = _load(model, Run(start), config, data)
         settings |= _origin(start, there, settings["seen"])
     if out is not None:
@@ -186,6 +188,14 @@ def _origin(start: str | Path, there: dict[str, Any], seen: list[dict[str, Any]]
         "seen": None if before is None else [*before, *seen],
         "start": Path(start).resolve().name,
     }
+
+
+def _check_start(start: str | Path, out: str | Path | None) -> None:
+    if out is not None and Path(start).resolve() == Path(out).resolve():
+        raise ValueError(
+            f"expected --out to be another folder than --from, got {out}; the command that began "
+            "a run goes on with it"
+        )
 
 
 def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class Run:
         """
         if "method" not in self.settings():
             raise ValueError(
-                f"{self.path} does not hold the settings of its model, for it was built in Python; "
-                "expected a run of pcm3 pretrain"
+                f"{self.config} does not hold the settings of its model, for it was built in "
+                "Python; expected a run of pcm3 pretrain"
             )
         try:
             return Config.from_json(self.config.read_text(encoding="utf-8"))
@@ -147,12 +147,12 @@ class Run:
         in_python = [name for name, each in (("it", there), ("this", here)) if "method" not in each]
         if in_python == ["it"]:
             raise ValueError(
-                f"{self.path} holds a run that fit made in Python: go on there, with the same "
+                f"{self.config} is of a run that fit made in Python: go on there, with the same "
                 "model and data, or give another folder"
             )
         if in_python == ["this"]:
             raise ValueError(
-                f"{self.path} holds a run of pcm3 pretrain: go on with that command, or give fit "
+                f"{self.config} is of a run of pcm3 pretrain: go on with that command, or give fit "
                 "another folder"
             )
         differences = find_differences(comparable(there), comparable(here))
