@@ -878,6 +878,69 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     assert "first is of another model: " in line
 
 
+@pytest.mark.parametrize(
+    ("preset", "recipe", "noted"),
+    [
+        *(("ntu60-xsub", "center", "isc"), ("ntu60-xsub", "isc", None)),
+        *(("ntu60-xsub-mamp", "isc", "sgn"), ("pku-xsub-mamp", "isc", "none")),
+        *(("small", "center", None), ("small-mamp", "isc", None)),
+    ],
+)
+def test_published_settings_on_other_recordings(
+    preset: str, recipe: str, noted: str | None, tmp_path: Path, capsys: Capture
+) -> None:
+    store = generate(
+        tmp_path / "store", sequences=8, classes=2, subjects=2, normalization=recipe
+    ).path
+    width = ["--model.width=8"] if "mamp" in preset else ["--model.hidden=8"]
+    more = ["--protocol", "xsub", "--train.epochs=0", "--train.batch-size=2", *width]
+    out = ["--data", str(store), "--out", f"{tmp_path}/run"]
+    assert main(["pretrain", "--preset", preset, *out, *more]) == 0
+    said = capsys.readouterr().err
+    if noted is None:
+        assert "note" not in said
+    else:
+        assert f"note: {preset} was published on recordings with --normalization {noted}" in said
+        assert f"{store} has {recipe}" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_a_terminal_cannot_show(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StoreWriter(tmp_path / "store", NTU25, class_names=["w\udc80ve", "\u6325"]) as writer:
+        for label in (0, 1):
+            writer.add(np.full((2, 1, 25, 3), label + 1.0), label, name=f"\u6325\udc80 {label}")
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(["show", f"{tmp_path}/store"]) == 0
+    assert main(["show", f"{tmp_path}/store", "--index", "1"]) == 0
+    out.seek(0)
+    assert r"w\udc80ve 1" in out.read()
+
+
+def test_stores_and_runs_are_told_apart(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    store, run = f"{folder}/store", f"{folder}/run"
+    line = one_error(capsys, ["evaluate", "knn", "--run", store, "--data", store])
+    assert f"expected a run or an encoder's file, got the store {store}" in line
+    assert f"{run}: a run, not a store" in one_error(capsys, ["show", run])
+    line = one_error(capsys, ["show", f"{folder}/packed.npz"])
+    assert "expected a store, which is a folder, got a file; `pcm3 prepare` makes" in line
+
+
+@pytest.mark.parametrize(("recipe", "floats"), [("none", False), ("center", True), ("isc", True)])
+def test_show_says_that_bodies_float(
+    recipe: str, floats: bool, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store, said = f"{tmp_path}/store", "each frame is relative to spine_mid"
+    prepare(folder / "packed.npz", store, normalization=recipe, workers=1)
+    show = ["show", store, "--index", "0"]
+    assert main([*show, "--out", f"{tmp_path}/a.svg"]) == 0
+    assert (said in capsys.readouterr().out) == floats
+    picture = (tmp_path / "a.svg").read_text()
+    assert ("each frame relative to spine_mid" in picture) == floats
+
+
 def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:
     line = one_error(capsys, evaluate("knn", folder, "--protocol", "all"))
     assert "'all' would test on training data; give another --protocol" in line

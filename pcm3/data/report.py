@@ -148,6 +148,8 @@ def describe_sequence(store: Store, index: int) -> str:
     if found["duplicate_of"] is not None:
         lines.append(f"bit-identical to sequence {found['duplicate_of']}")
     lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in found["segments"] or ()]
+    if store.origin is not None:
+        lines.append(f"each frame is relative to {store.origin}: in pictures the body floats")
     return "\n".join(
         [f"{store.path}, sequence {index}: {found['name']}", *(f"  {x}" for x in lines)]
     )

@@ -274,6 +274,12 @@ class Store:
         empty = self.persons - stored.shape[1]
         return np.pad(stored, ((0, 0), (0, empty), (0, 0), (0, 0))) if empty else stored
 
+    @property
+    def origin(self) -> str | None:
+        """The joint of the first person that is the origin in every frame; None where none is."""
+        centred = self.meta["normalization"] in ("center", "isc")
+        return self.skeleton.joints[self.skeleton.center] if centred else None
+
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
         """Coordinates as they are stored (..., C), turned so that the second one points up.
 

@@ -160,7 +160,7 @@ def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
     if settings.classes and left_out:
         raise ValueError(
             f"expected {needed} of every given class, got "
-            + ", ".join(f"{count_of.get(label, 0)} of {label}" for label in left_out)
+            + ", ".join(f"{count_of.get(label, 0)} of class {label}" for label in left_out)
         )
     if len(enough) < settings.ways:
         sizes = sorted(count_of.get(label, 0) for label in asked)

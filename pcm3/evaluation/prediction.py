@@ -64,7 +64,8 @@ class Prediction:
         check_not_empty("horizons", self.horizons)
         if not all(1 <= frame <= self.predicted for frame in self.horizons):
             raise ValueError(
-                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}"
+                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}; give "
+                "others (--horizons)"
             )
 
     @property
@@ -107,7 +108,8 @@ class _Sequences:
         if not len(self.rows):
             raise ValueError(
                 f"expected sequences of {settings.observed} + {settings.predicted} frames with "
-                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}"
+                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}; take "
+                "fewer of them (--observed, --predicted)"
             )
 
     def __len__(self) -> int:

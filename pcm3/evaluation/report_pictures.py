@@ -182,7 +182,8 @@ def _galleries(series: Series) -> Iterator[Picture]:
                     f"Retrieval: {_one(each, group)}",
                     "Test sequences, drawn at random, and below each the training sequences "
                     "nearest to it, with the cosine similarity of their features: blue those of "
-                    f"the same class, orange the others. {_source([each])}",
+                    "the same class, orange the others. Recordings are drawn as they are stored: "
+                    f"bodies float where each frame is centred. {_source([each])}",
                     figures,
                 )
 
@@ -366,8 +367,9 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                 ]
                 yield Picture(
                     f"Predicted motion: {_one(each, group)}",
-                    "The predicted motion, orange, over the true one, grey; frame 0 is the last "
-                    f"one seen. Over the whole test part the error is {errors[0]}; predicting that "
+                    "The predicted motion, orange, over the true one, grey, relative to the centre "
+                    "joint, so that the body floats; frame 0 is the last one seen. "
+                    f"Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
                     [motion_figure(example, *tree) for example in examples],
                 )

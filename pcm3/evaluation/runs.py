@@ -188,7 +188,10 @@ def _parts(
     own = [own_protocol(Run(path), store) if _is_run(path) else None for path in paths]
     protocol = given or _common_protocol(paths, own)
     if protocol == "all":
-        raise ValueError("protocol 'all' would test on training data; give another --protocol")
+        own_one = "" if given else f", under which {paths[0]} was trained,"
+        raise ValueError(
+            f"protocol 'all'{own_one} would test on training data; give another --protocol"
+        )
     try:
         return own, protocol, split(store, protocol)
     except ValueError as error:
@@ -217,10 +220,10 @@ def _labelled(
 def seen_tests(paths: Sequence[Path], result: dict[str, Any]) -> list[str]:
     """What to warn of: runs that were pretrained on test sequences of a result of theirs."""
     return [
-        f"{path} was pretrained (protocol {about['protocol']}), without labels, on "
+        f"{path} was pretrained (protocol {about.get('protocol')}), without labels, on "
         f"{about['test_sequences_seen']} of the {result['test_sequences']} test sequences"
         for path, about in zip(paths, result["runs"], strict=True)
-        if about["test_sequences_seen"]
+        if about.get("test_sequences_seen")
     ]
 
 

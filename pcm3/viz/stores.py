@@ -46,12 +46,15 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
     fps = store.meta["fps"] or 30.0
     name, label = store.names[index], int(store.labels[index])
     title = f"{store.class_names[label]}: {name}" if label >= 0 else name
+    # why people float
+    note = "" if store.origin is None else f"each frame relative to {store.origin}"
     if suffix == ".rrd":
         show_in_rerun(clip, store.skeleton, fps, out, name)
     elif suffix in _ANIMATIONS:
-        save(animate(clip, store.skeleton, fps, title=title), out)
+        save(animate(clip, store.skeleton, fps, title=title, note=note), out)
     else:
         figure = film_strip(clip[None], store.skeleton)
-        figure.suptitle(short_text(title, 80), fontsize="medium")
+        lines = [short_text(line, 80) for line in (title, note) if line]
+        figure.suptitle("\n".join(lines), fontsize="medium")
         save(figure, out)
     return out

@@ -169,8 +169,10 @@ def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, sto
     assert details["left_out"] == [2]
     count = int((few.labels == 2).sum())
     asked = FewShot(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
-    message = rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of 2"
-    with pytest.raises(ValueError, match=f"{message}, 0 of 77"):
+    message = (
+        rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of class 2"
+    )
+    with pytest.raises(ValueError, match=f"{message}, 0 of class 77"):
         evaluate_fewshot(pretrained, few, few, asked)
 
 
