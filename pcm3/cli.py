@@ -1,5 +1,6 @@
 """The ``pcm3`` command."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ _EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that it lacks
     debug = "--debug" in arguments
     try:
         _dispatch([argument for argument in arguments if argument != "--debug"])

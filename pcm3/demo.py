@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pcm3._checks import check_seed
+from pcm3._checks import check_at_least, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -38,6 +38,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
         Method name to ``linear`` and ``knn`` accuracy on unseen subjects.
     """
     check_seed(seed)
+    check_at_least("epochs", epochs, 1)
     data = out / "store"
     store = Store(data) if data.exists() else generate(data, seed=seed)
     train, test = (SkeletonDataset(store, indices) for indices in split(store, "xsub"))

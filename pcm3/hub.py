@@ -147,6 +147,8 @@ def encoder_file(path: str | Path) -> Path:
     """
     path = Path(path)
     file = path / "encoder.safetensors" if path.is_dir() else path
+    if (path / "meta.json").is_file():
+        raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
     if not file.is_file():
         raise SkeletonFormatError(
             f"expected a trained encoder, found no file {file}; a run has one when it is finished"

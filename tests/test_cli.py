@@ -22,15 +22,19 @@ import torch
 from pcm3 import __version__
 from pcm3.cli import COMMANDS, main
 from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.prepare import prepare
 from pcm3.data.protocols import Protocol
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.data.writer import StoreWriter
+from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.linear import logistic_probe
+from pcm3.evaluation.prediction import Prediction, evaluate_prediction
+from pcm3.evaluation.recognition import evaluate_knn
 from pcm3.evaluation.tasks import TASKS
-from pcm3.hub import fingerprint, load_encoder
+from pcm3.hub import Pretrained, fingerprint, load_encoder
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 from pcm3.training.config import Config
 from pcm3.training.presets import ABOUT, PRESETS
@@ -254,11 +258,23 @@ def test_show_finds_a_recording_by_its_name(tmp_path: Path, capsys: Capture) -> 
     prepare = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
     assert main([*prepare, "--skeleton", "coco17", "--workers", "1"]) == 0
     capsys.readouterr()
-    line = one_error(capsys, ["show", f"{tmp_path}/store", "--index", "walk"])
-    assert line.endswith("or a name, 'walk.npy' say, got 'walk'")
-    for name, index in (("walk.npy", 1), ("1.npy", 0), ("1", 1)):
+    line = one_error(capsys, ["show", f"{tmp_path}/store", "--index", "wal"])
+    assert line.endswith("' say, got 'wal'")
+    for name, index in (("walk.npy", 1), ("walk", 1), ("1.npy", 0), ("1", 1)):
         summary = run_json(capsys, ["show", f"{tmp_path}/store", "--index", name])
         assert summary["metrics"]["index"] == index
+
+
+def test_show_asks_which_of_several(tmp_path: Path, capsys: Capture) -> None:
+    with StoreWriter(tmp_path / "store", NTU25, class_names=[]) as writer:
+        for number, name in enumerate(("walk.npy", "walk.mat", "run", "run", "run.npy")):
+            writer.add(np.full((2, 1, 25, 3), number + 1.0), -1, name=name)
+    show = ["show", f"{tmp_path}/store", "--index"]
+    assert "'walk' is the name of 2 sequences, 0, 1: give a number" in one_error(
+        capsys, [*show, "walk"]
+    )
+    assert "'run' is the name of 2 sequences, 2, 3: give" in one_error(capsys, [*show, "run"])
+    assert run_json(capsys, [*show, "run.npy"])["metrics"]["index"] == 4
 
 
 def test_show_describes_an_untrimmed_recording(tmp_path: Path, capsys: Capture) -> None:
@@ -363,6 +379,34 @@ def test_show_stands_people_up(
     else:
         stored[1:] *= -1 if down else 1
         np.testing.assert_array_equal(clips[0], stored)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "down", "channels"),
+    [("isc", False, 3), ("isc", True, 3), ("center", True, 3), ("center", True, 2)],
+)
+def test_results_stand_people_up(
+    recipe: str, down: bool, channels: int, folder: Path, tmp_path: Path
+) -> None:
+    """What the report draws of single sequences has its second coordinate pointing up."""
+    joints = np.load(folder / "packed.npz")["joints"][..., :channels]
+    if down:
+        joints[..., 1:] *= -1
+    source = packed(tmp_path / "packed.npz", joints=joints)
+    prepare(source, tmp_path / "store", normalization=recipe, workers=1)
+    store = Store(tmp_path / "store")
+    encoder = GRUEncoder(25, channels, persons=1, hidden=4, layers=1, pool="mean").eval()
+    pretrained = Pretrained(encoder, store.skeleton, "joint", 8)
+    parts = [SkeletonDataset(store, part) for part in split(store, "xsub")]
+    found = evaluate_knn(pretrained, *parts)["details"]["examples"]
+    people = [np.array(each)[:, 0] for example in found for each in example["frames"]]
+    settings = Prediction(observed=4, predicted=3, horizons=(2,), epochs=1)
+    found = evaluate_prediction(pretrained, *parts, settings)["details"]["examples"]
+    people += [np.array(example[name]) for example in found for name in ("observed", "true")]
+    head, foot = (NTU25.joints.index(name) for name in ("head", "left_foot"))
+    heights = [(each[:, head, 1] - each[:, foot, 1]).mean() for each in people]
+    assert np.median(heights) > 0.8
+    assert np.median(heights[-6:]) > 0.8  # of motion prediction
 
 
 def test_show_says_what_it_cannot_do(
@@ -865,6 +909,69 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     assert "first is of another model: " in line
 
 
+@pytest.mark.parametrize(
+    ("preset", "recipe", "noted"),
+    [
+        *(("ntu60-xsub", "center", "isc"), ("ntu60-xsub", "isc", None)),
+        *(("ntu60-xsub-mamp", "isc", "sgn"), ("pku-xsub-mamp", "isc", "none")),
+        *(("small", "center", None), ("small-mamp", "isc", None)),
+    ],
+)
+def test_published_settings_on_other_recordings(
+    preset: str, recipe: str, noted: str | None, tmp_path: Path, capsys: Capture
+) -> None:
+    store = generate(
+        tmp_path / "store", sequences=8, classes=2, subjects=2, normalization=recipe
+    ).path
+    width = ["--model.width=8"] if "mamp" in preset else ["--model.hidden=8"]
+    more = ["--protocol", "xsub", "--train.epochs=0", "--train.batch-size=2", *width]
+    out = ["--data", str(store), "--out", f"{tmp_path}/run"]
+    assert main(["pretrain", "--preset", preset, *out, *more]) == 0
+    said = capsys.readouterr().err
+    if noted is None:
+        assert "note" not in said
+    else:
+        assert f"note: {preset} was published on recordings with --normalization {noted}" in said
+        assert f"{store} has {recipe}" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_a_terminal_cannot_show(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StoreWriter(tmp_path / "store", NTU25, class_names=["w\udc80ve", "\u6325"]) as writer:
+        for label in (0, 1):
+            writer.add(np.full((2, 1, 25, 3), label + 1.0), label, name=f"\u6325\udc80 {label}")
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(["show", f"{tmp_path}/store"]) == 0
+    assert main(["show", f"{tmp_path}/store", "--index", "1"]) == 0
+    out.seek(0)
+    assert r"w\udc80ve 1" in out.read()
+
+
+def test_stores_and_runs_are_told_apart(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    store, run = f"{folder}/store", f"{folder}/run"
+    line = one_error(capsys, ["evaluate", "knn", "--run", store, "--data", store])
+    assert f"expected a run or an encoder's file, got the store {store}" in line
+    assert f"{run}: a run, not a store" in one_error(capsys, ["show", run])
+    line = one_error(capsys, ["show", f"{folder}/packed.npz"])
+    assert "expected a store, which is a folder, got a file; `pcm3 prepare` makes" in line
+
+
+@pytest.mark.parametrize(("recipe", "floats"), [("none", False), ("center", True), ("isc", True)])
+def test_show_says_that_bodies_float(
+    recipe: str, floats: bool, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store, said = f"{tmp_path}/store", "each frame is relative to spine_mid"
+    prepare(folder / "packed.npz", store, normalization=recipe, workers=1)
+    show = ["show", store, "--index", "0"]
+    assert main([*show, "--out", f"{tmp_path}/a.svg"]) == 0
+    assert (said in capsys.readouterr().out) == floats
+    picture = (tmp_path / "a.svg").read_text()
+    assert ("each frame relative to spine_mid" in picture) == floats
+
+
 def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:
     line = one_error(capsys, evaluate("knn", folder, "--protocol", "all"))
     assert "'all' would test on training data; give another --protocol" in line
@@ -1275,7 +1382,7 @@ def test_a_report_leaves_a_store_alone(folder: Path, tmp_path: Path, capsys: Cap
     for text in ("[]", "{", '{"table": []}'):
         (store / "report.json").write_text(text)
         line = one_error(capsys, ["show", str(store)])
-        assert f"{store}/report.json: expected the report of a preparation" in line
+        assert f"{store}/report.json: expected " in line
 
 
 def test_presets_are_all_listed(capsys: Capture) -> None:

@@ -27,6 +27,9 @@ def test_demo(
     small = Config(MODEL, TrainConfig(batch_size=4, accelerator="cpu"))
     monkeypatch.setattr("pcm3.demo.generate", few)
     monkeypatch.setattr("pcm3.demo.get_preset", lambda name: {"small": small}[name])
+    assert main(["demo", "--epochs", "0", "--out", str(tmp_path / "none")]) == 2
+    assert "expected epochs >= 1, got 0" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     command = ["demo", "--out", str(tmp_path / "demo"), "--epochs", "1", "--seed", "3", "--json"]
     assert main(command) == 0
     shown = capsys.readouterr().out.splitlines()

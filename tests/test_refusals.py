@@ -229,17 +229,34 @@ def test_fewer_devices_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         launch(TrainConfig(accelerator="cpu"))
 
 
-def test_nothing_to_evaluate(
+def test_nothing_to_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with StoreWriter(tmp_path / "store", NTU25, class_names=[]) as writer:
+        for subject in (1, 2):
+            writer.add(np.full((3, 1, 25, 3), subject, np.float32), -1, subjects=subject)
+    store = Store(tmp_path / "store")
+    encoder = GRUEncoder(25, persons=1, hidden=4, layers=1, pool="mean")
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, Pretrained(encoder, NTU25, "joint", 16))
+    with pytest.raises(ValueError, match=f"no task fits {store.path}"):
+        evaluate_all([file], store, "xsub")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all("left out: " in line for line in lines)
+
+
+def test_what_is_wrong_for_every_task_is_said_once(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = GRUEncoder(25, persons=1, hidden=4, layers=1, pool="mean")
     file = tmp_path / "encoder.safetensors"
     save_encoder(file, Pretrained(encoder, NTU25, "joint", 16))
-    with pytest.raises(ValueError, match=f"no task fits {store.path}"):
-        evaluate_all([file], store, "subjects:99")
-    lines = capsys.readouterr().out.splitlines()
-    assert lines
-    assert all("left out: " in line for line in lines)
+    for protocol in ("subjects:99", "all", "nonsense", None):
+        with pytest.raises(ValueError, match="protocol"):
+            evaluate_all([file], store, protocol)
+    file.write_bytes(b"nothing")
+    with pytest.raises(SkeletonFormatError, match="not a safetensors file"):
+        evaluate_all([file], store, "xsub")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

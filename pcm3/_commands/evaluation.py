@@ -222,6 +222,8 @@ def report_command(arguments: Sequence[str]) -> None:
             json: Print the figures as JSON on the last line.
         """
         report = write_report(runs, out)
+        for reason in report.left_out:
+            print(f"pcm3: warning: left out {reason}", file=sys.stderr)
         metrics: dict[str, dict[str, float]] = {}
         for row in report.rows:
             name = " ".join(part for part in row[:5] if part)
@@ -229,6 +231,8 @@ def report_command(arguments: Sequence[str]) -> None:
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
         say = f"{headlines}\n{report.page}"
-        finish("report", metrics, json, say, out=str(out))
+        count = len(report.left_out)
+        say += f"; {count} of the runs and files left out" if count else ""
+        finish("report", metrics, json, say, out=str(out), left_out=report.left_out)
 
     parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

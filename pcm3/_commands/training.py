@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pcm3._commands.options import finish, parse
 
 if TYPE_CHECKING:
+    from pcm3.data.store import Store
     from pcm3.training.config import Config
 
 
@@ -113,6 +115,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     )
     config = Config(options.model, options.train, join_protocols(options.protocol))
     stores = [Store(path) for path in options.data]
+    if early.preset and is_first():
+        _say_normalization(early.preset, stores)
     if options.dry_run:
         planned = plan(config, stores, options.out, start=options.start)
         print(config.to_json())
@@ -137,6 +141,21 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         f"{options.out}: {_epochs(options.train.epochs)} trained" + kept,
         run=str(options.out),
     )
+
+
+def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
+    """A note where a paper's settings meet recordings that are normalised in another way."""
+    from pcm3.training.presets import published_normalization  # noqa: PLC0415
+
+    published = published_normalization(preset)
+    for store in stores:
+        here = store.meta["normalization"]
+        if published not in (None, here):
+            print(
+                f"pcm3: note: {preset} was published on recordings with --normalization "
+                f"{published}, and {store.path} has {here}",
+                file=sys.stderr,
+            )
 
 
 def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":

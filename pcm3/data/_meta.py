@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from pcm3._json import read_json
 from pcm3.errors import SkeletonFormatError
 
 STORE_VERSION = 2
@@ -143,16 +144,17 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     file = path / "meta.json"
     if path.exists() and not path.is_dir():
-        raise SkeletonFormatError(f"{path}: expected a store, which is a folder, got a file")
+        raise SkeletonFormatError(
+            f"{path}: expected a store, which is a folder, got a file; `pcm3 prepare` makes a "
+            "store of recordings"
+        )
     if not path.is_dir():
         raise SkeletonFormatError(f"{path}: no such store; {_remedy(path)}")
     if not file.is_file():
-        raise SkeletonFormatError(f"{path}: not a store, meta.json is missing")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SkeletonFormatError(f"{file}: not JSON, {error}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        what = "a run, not a store" if (path / "config.json").is_file() else "not a store"
+        raise SkeletonFormatError(f"{path}: {what}, meta.json is missing")
+    meta: dict[str, Any] = read_json(file)
+    if meta.get("format") != FORMAT:
         raise SkeletonFormatError(f"{file}: expected a description with format {FORMAT!r}")
     if any_version:
         return meta

@@ -18,11 +18,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from pcm3._files import LOCK, locked, replacing
+from pcm3._json import read_json
 from pcm3._memory import reuse_memory
 from pcm3.data._recipes import settle
 from pcm3.data._tally import Tally, count_jumps, limit_of_jumps
@@ -44,6 +45,15 @@ class _NothingKeptError(Exception):
     """A shard has no sequence, so there is no store to write."""
 
 
+class _ShardReport(TypedDict):
+    kept: int
+    frames_read: int
+    already_isc: int
+    dropped: list[dict[str, str]]
+    bad: list[str]
+    bodies: dict[str, int]
+
+
 class _Shard(NamedTuple):
     """A part of the work that one process does and that is kept once it is done."""
 
@@ -62,11 +72,13 @@ class _Shard(NamedTuple):
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.report.read_text())
+        report: dict[str, Any] = read_json(self.report, _ShardReport)
         return report
 
     def is_done(self) -> bool:
-        return self.report.exists() and (self.skip_bad or not self.read_report()["bad"])
+        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
+            return not self.read_report()["bad"] or self.skip_bad
+        return False
 
 
 def prepare(

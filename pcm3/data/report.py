@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypedDict
 
+from pcm3._json import read_json
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
 __all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
 
 _BAR = 40
-_NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12
 _WORDS_SHOWN = 40
+
+
+class _Dropped(TypedDict):
+    name: str
+    reason: str
+
+
+class _Known(TypedDict, total=False):
+    normalization: str
+    held: str
+    already_isc: int
+
+
+class _Preparation(_Known):
+    source: str
+    format: str
+    units: int
+    frames_read: int
+    read: int
+    kept: int
+    dropped: list[_Dropped]
+    bad: list[str]
+    left_out: int
+    left_out_why: str
+    bodies: dict[str, int]
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
@@ -29,12 +54,9 @@ def read_report(store: Store) -> dict[str, Any] | None:
     file = store.path / "report.json"
     if not file.is_file():
         return None
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or not report.keys() >= _NEEDED:
-        raise SkeletonFormatError(f"{file}: expected the report of a preparation")
+    report: dict[str, Any] = read_json(file, _Preparation)
+    if not all(re.fullmatch("[0-9]{1,9}", number) for number in report["bodies"]):
+        raise SkeletonFormatError(f"{file}: expected numbers of bodies, got {report['bodies']}")
     return report
 
 
@@ -48,13 +70,23 @@ def describe(store: Store) -> str:
 def find_sequence(store: Store, which: str) -> int:
     """The index of the sequence that has this number, from 0, or else this name.
 
+    A name may be given without its suffix, ``walk`` for ``walk.npy``.
+
     Raises:
-        ValueError: If none has it.
+        ValueError: If none has it, or several have.
     """
     if which.isdecimal() and int(which) < len(store):
         return int(which)
-    if which in store.names:
-        return store.names.index(which)
+    whole = [index for index, name in enumerate(store.names) if name == which]
+    stems = [index for index, name in enumerate(store.names) if name.rpartition(".")[0] == which]
+    found = whole or (stems if which else [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(map(str, found[:5])) + (" ..." if len(found) > 5 else "")
+        raise ValueError(
+            f"{store.path}: {which!r} is the name of {len(found)} sequences, {some}: give a number"
+        )
     near = get_close_matches(which, store.names, n=1) or store.names[:1]
     raise ValueError(
         f"expected an index in [0, {len(store)}) of {store.path}, or a name, {near[0]!r} say, "
@@ -121,6 +153,8 @@ def describe_sequence(store: Store, index: int) -> str:
     if found["duplicate_of"] is not None:
         lines.append(f"bit-identical to sequence {found['duplicate_of']}")
     lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in found["segments"] or ()]
+    if store.origin is not None:
+        lines.append(f"each frame is relative to {store.origin}: in pictures the body floats")
     return "\n".join(
         [f"{store.path}, sequence {index}: {found['name']}", *(f"  {x}" for x in lines)]
     )

@@ -88,7 +88,8 @@ def validation_split(
         Sorted indices of what trains and what validates, int64.
 
     Raises:
-        ValueError: If the fraction is out of range, or nothing is left to train or validate.
+        ValueError: If the fraction is out of range, nothing can be held out, or nothing is left
+            to train or validate.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"expected a fraction in (0, 1), got {fraction}")
@@ -102,6 +103,12 @@ def validation_split(
         groups = np.unique(values[chosen])
         if len(groups) > 1:
             break
+    else:
+        tried = " or ".join(dict.fromkeys((first, "subjects", "videos")))
+        raise ValueError(
+            f"{store.path}: nothing of the training part can be held out by {tried}, for all of it "
+            "has the same, or none is known"
+        )
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)
     what = f"validation within the training part of {protocol}"
@@ -131,6 +138,12 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     there = np.unique(columns[column]).tolist()
     words = store.words.get(column, ())
     unknown, example = int((columns[column] < 0).sum()), words[0] if words else "1,3"
+    if protocol in ("xsub", "xview") and unknown == len(store):
+        others = [name for name in columns if name not in (column, "duplicate_of")]
+        raise ValueError(
+            f"protocol {protocol!r}: {store.path} knows none of the {column} (-1); name values of "
+            f"another column that train, {others[-1]}:1 say"
+        )
     if protocol in ("xsub", "xview") and unknown:
         raise ValueError(
             f"protocol {protocol!r}: in {store.path} {unknown} of {len(store)} sequences have none "

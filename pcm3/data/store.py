@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
 __all__ = ["Store", "StoreDtype"]
+
+_SOME = 32  # sequences that tell which way is up
 
 
 class Store:
@@ -288,6 +291,43 @@ class Store:
         stored = self.stored(index)
         empty = self.persons - stored.shape[1]
         return np.pad(stored, ((0, 0), (0, empty), (0, 0), (0, 0))) if empty else stored
+
+    @property
+    def origin(self) -> str | None:
+        """The joint of the first person that is the origin in every frame; None where none is."""
+        centred = self.meta["normalization"] in ("center", "isc")
+        return self.skeleton.joints[self.skeleton.center] if centred else None
+
+    def upright(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Coordinates as they are stored (..., C), turned so that the second one points up.
+
+        Bodies that ``isc`` turned stand along the third axis. Where trunks are below legs in the
+        recordings, of image coordinates say, and in flat recordings without trunk or legs, the
+        second coordinate pointed down.
+        """
+        if self.meta["normalization"] == "isc":
+            points = np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
+        turned: NDArray[Any] = points * self._standing.astype(points.dtype)
+        return turned
+
+    @cached_property
+    def _standing(self) -> NDArray[np.int64]:
+        """Signs (C,) that turn bodies over who are upside down: half a turn, or its image."""
+        parts, upside_down = self.skeleton.parts, self.channels == 2
+        if {"trunk", "left_leg", "right_leg"} <= parts.keys():
+            up = 2 if self.meta["normalization"] == "isc" else 1
+            # of several sequences: in one of them people may lie down
+            some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
+            heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
+            there = heights != 0
+
+            def mean(joints: Sequence[int]) -> float:
+                count = there[:, joints].sum()
+                return float(heights[:, joints].sum(dtype=np.float64)) / max(int(count), 1)
+
+            legs = mean((*parts["left_leg"], *parts["right_leg"]))
+            upside_down = mean(parts["trunk"]) < legs
+        return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
 
     def summary(self) -> dict[str, Any]:
         """Counts, and quantiles and a histogram of the lengths; JSON-able."""

@@ -160,14 +160,24 @@ def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
     if settings.classes and left_out:
         raise ValueError(
             f"expected {needed} of every given class, got "
-            + ", ".join(f"{count_of.get(label, 0)} of {label}" for label in left_out)
+            + ", ".join(f"{count_of.get(label, 0)} of class {label}" for label in left_out)
         )
     if len(enough) < settings.ways:
+        sizes = sorted(count_of.get(label, 0) for label in asked)
         raise ValueError(
-            f"expected at least {settings.ways} classes with {needed}, got {len(enough)}; the "
-            f"largest class of the test part has {max(counts)}: take fewer --queries or --shots"
+            f"expected at least {settings.ways} classes with {needed}, got {len(enough)} of "
+            f"{len(asked)}; {_remedy(sizes, len(enough), settings)}"
         )
     return enough, left_out
+
+
+def _remedy(sizes: list[int], enough: int, settings: FewShot) -> str:
+    """Which options would do for classes of these rising sizes."""
+    options = [f"--ways {enough}"] if enough > 1 else []
+    if len(sizes) >= settings.ways:
+        queries = sizes[-settings.ways] - max(settings.shots)
+        options += [f"--queries {queries}"] if queries > 0 else []
+    return f"take {' or '.join(options)}" if options else f"the largest class has {sizes[-1]}"
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:

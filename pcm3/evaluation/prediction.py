@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pcm3._checks import check_not_empty, check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.metrics import mpjpe
 from pcm3.evaluation.prediction_model import MotionPredictor, hold_mean
@@ -63,7 +64,8 @@ class Prediction:
         check_not_empty("horizons", self.horizons)
         if not all(1 <= frame <= self.predicted for frame in self.horizons):
             raise ValueError(
-                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}"
+                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}; give "
+                "others (--horizons)"
             )
 
     @property
@@ -106,7 +108,8 @@ class _Sequences:
         if not len(self.rows):
             raise ValueError(
                 f"expected sequences of {settings.observed} + {settings.predicted} frames with "
-                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}"
+                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}; take "
+                "fewer of them (--observed, --predicted)"
             )
 
     def __len__(self) -> int:
@@ -184,7 +187,8 @@ def evaluate_prediction(
         short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
         ``examples``, a few test sequences with their ``sequence`` in the store, their own
         ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
-        (the last ones), ``true`` and ``predicted``; ``parents`` and ``center`` of the
+        (the last ones), ``true`` and ``predicted``, the second coordinate pointing up
+        (``Store.upright``); ``parents`` and ``center`` of the
         skeleton.
 
     Raises:
@@ -227,9 +231,9 @@ def evaluate_prediction(
                     )
                     for name in ("mpjpe", "zero_velocity")
                 },
-                "observed": _rounded(observed[row, :, -settings.predicted :]),
-                "true": _rounded(true[row]),
-                "predicted": _rounded(predicted[row]),
+                "observed": _rounded(observed[row, :, -settings.predicted :], test.store),
+                "true": _rounded(true[row], test.store),
+                "predicted": _rounded(predicted[row], test.store),
             }
             for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
         ],
@@ -321,7 +325,8 @@ def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[
     return starts, lengths
 
 
-def _rounded(clip: Tensor) -> list[Any]:
-    """(frames, V, C), to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
-    frames: list[Any] = rearrange(clip, "c t v 1 -> t v c").double().numpy().round(4).tolist()
-    return frames
+def _rounded(clip: Tensor, store: Store) -> list[Any]:
+    """(frames, V, C), upright, to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
+    frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
+    rounded: list[Any] = store.upright(frames).round(4).tolist()
+    return rounded

@@ -164,8 +164,9 @@ def evaluate_knn(
         ``examples``: the store's indices of a query and of its five nearest neighbours, with
         their similarity and whether they hit, and of all six, the query first, ``names``,
         ``labels`` and ``frames``: five of them (5, M, V, C), evenly spaced, of the persons that
-        are there. ``parents`` and ``center`` of the skeleton. ``map``: the test features in the
-        plane, see ``embedding_map``; not where there are too few.
+        are there, the second coordinate pointing up (``Store.upright``). ``parents`` and
+        ``center`` of the skeleton. ``map``: the test features in the plane, see
+        ``embedding_map``; not where there are too few.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or fewer than k
@@ -218,7 +219,7 @@ _FRAMES = 5  # of each of its sequences
 
 
 def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str, list[Any]]:
-    """Names, labels and a few frames (frames, M, V, C) of items of data sets."""
+    """Names, labels and a few frames (frames, M, V, C), upright, of items of data sets."""
     names, labels, frames = [], [], []
     for dataset, item in items:
         batch = dataset.batch([int(item)])
@@ -229,7 +230,7 @@ def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str
         there[0] = True
         names.append(sequence_name(dataset.store, index))
         labels.append(int(dataset.store.labels[index]))
-        frames.append(people[times][:, there].round(3).tolist())
+        frames.append(dataset.store.upright(people[times][:, there]).round(3).tolist())
     return {"names": names, "labels": labels, "frames": frames}
 
 

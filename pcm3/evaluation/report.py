@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from pcm3._files import replacing
 from pcm3.evaluation.report_legend import explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
-from pcm3.evaluation.report_results import Result, column_titles, read_results
+from pcm3.evaluation.report_results import Result, Results, column_titles, read_results
 from pcm3.evaluation.report_table import (
     CHANCE,
+    LEFT_OUT,
     Row,
     as_json,
     cell_text,
@@ -42,6 +43,7 @@ class Report(NamedTuple):
 
     Attributes:
         results: What was on file.
+        left_out: Runs and files that are not in it, each with the reason.
         rows: All figures.
         page: The page with the pictures.
         table: All figures, the headline ones first, Markdown.
@@ -49,6 +51,7 @@ class Report(NamedTuple):
     """
 
     results: list[Result]
+    left_out: list[str]
     rows: list[Row]
     page: Path
     table: Path
@@ -59,14 +62,15 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     """Write ``report.html``, ``report.md`` and ``report.json``.
 
     Runs that differ in nothing but the seed share a column, with mean and standard deviation.
+    What has no results or cannot be read is left out; the report says so.
 
     Args:
         runs: Run folders with results.
         out: Folder for the three files; made where it lacks.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or one has no results, or ``out`` is
-            a store, which has a ``report.json`` of its own.
+        ValueError: If there is no run, one is given twice, none has results, or ``out`` is a
+            store, which has a ``report.json`` of its own.
     """
     results, out = read_results(runs), Path(out)
     if (out / "meta.json").exists():
@@ -79,13 +83,15 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Report(results, tabulate(results), *(out / name for name in texts))
+    rows = tabulate(results.found)
+    return Report(results.found, results.left_out, rows, *(out / name for name in texts))
 
 
-def make_page(results: Sequence[Result]) -> str:
+def make_page(read: Results) -> str:
     """One page of HTML that needs nothing else: runs, and a section for each store and protocol."""
+    results = read.found
     titles = column_titles(results)
-    sections = _runs(results)
+    sections = _runs(results, read.left_out)
     for store, protocol in dict.fromkeys((each.store, each.protocol) for each in results):
         ours = [each for each in results if (each.store, each.protocol) == (store, protocol)]
         rows = for_people(tabulate(ours))
@@ -98,8 +104,8 @@ def make_page(results: Sequence[Result]) -> str:
     return _PAGE.replace("{body}", "\n".join(sections))
 
 
-def _runs(results: Sequence[Result]) -> list[str]:
-    """What was evaluated on what, and below a fold what the figures are."""
+def _runs(results: Sequence[Result], left_out: Sequence[str]) -> list[str]:
+    """What was evaluated on what, what is missing, and below a fold what the figures are."""
     head, *lines = run_table(results)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
@@ -108,8 +114,10 @@ def _runs(results: Sequence[Result]) -> list[str]:
         table.append(f'<tr><th scope="row">{_text(run)}</th>{cells}</tr>')
     legend = explain(row.figure for row in for_people(tabulate(results)))
     terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
+    missing = [f"<li>{_text(reason)}</li>" for reason in left_out]
     return [
         *("<section><h2>Runs</h2>", *table, "</tbody></table></div>", f"<p>{CHANCE}</p>"),
+        *((f"<p>{LEFT_OUT}</p><ul>", *missing, "</ul>") if missing else ()),
         *("<details><summary>What the figures are</summary><dl>", *terms, "</dl></details>"),
         "</section>",
     ]

@@ -94,7 +94,13 @@ def _confusions(series: Series) -> Iterator[Picture]:
         if not group:
             continue
         counts = np.sum([each.details["confusion"] for each in group], axis=0)
-        names = group[0].class_names
+        there = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
+        if not there:
+            continue
+        rest = len(counts) - len(there)
+        of = f" {len(there)} of {len(counts)} classes occur; the others are left out." * bool(rest)
+        counts = counts[np.ix_(there, there)]
+        names = [group[0].class_names[at] for at in there]
         wrong = counts - np.diag(np.diag(counts))
         worst = [
             f"{names[at // len(names)]} → {names[at % len(names)]} ({wrong.flat[at]})"
@@ -106,7 +112,7 @@ def _confusions(series: Series) -> Iterator[Picture]:
         yield Picture(
             f"Confusion matrix, {group[0].task}: {name}",
             f"Test sequences by true class (rows) and predicted class (columns){added}; the "
-            f"darker, the larger the share of the true class.{said} {_source(group)}",
+            f"darker, the larger the share of the true class.{of}{said} {_source(group)}",
             [confusion_figure(counts, names)],
         )
 
@@ -176,7 +182,8 @@ def _galleries(series: Series) -> Iterator[Picture]:
                     f"Retrieval: {_one(each, group)}",
                     "Test sequences, drawn at random, and below each the training sequences "
                     "nearest to it, with the cosine similarity of their features: blue those of "
-                    f"the same class, orange the others. {_source([each])}",
+                    "the same class, orange the others. Recordings are drawn as they are stored: "
+                    f"bodies float where each frame is centred. {_source([each])}",
                     figures,
                 )
 
@@ -360,8 +367,9 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                 ]
                 yield Picture(
                     f"Predicted motion: {_one(each, group)}",
-                    "The predicted motion, orange, over the true one, grey; frame 0 is the last "
-                    f"one seen. Over the whole test part the error is {errors[0]}; predicting that "
+                    "The predicted motion, orange, over the true one, grey, relative to the centre "
+                    "joint, so that the body floats; frame 0 is the last one seen. "
+                    f"Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
                     [motion_figure(example, *tree) for example in examples],
                 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.result_files import read_result, task_of
 from pcm3.evaluation.tasks import TASKS
+from pcm3.training.config import NO_EFFECT
+from pcm3.training.run import Run
 
 
 class Result(NamedTuple):
@@ -65,16 +68,29 @@ class Result(NamedTuple):
         return ", ".join(words)
 
 
-def read_results(runs: Sequence[str | Path]) -> list[Result]:
-    """Read the results of run folders; files that hold something else are named and passed over.
+class Results(NamedTuple):
+    """What was read of several runs.
 
-    So is a run whose scores alone are in the results of others.
+    Attributes:
+        found: The results.
+        left_out: Runs and files that are not among them, each with the reason.
+    """
+
+    found: list[Result]
+    left_out: list[str]
+
+
+def read_results(runs: Sequence[str | Path]) -> Results:
+    """Read the results of run folders; what cannot be read is left out and named.
+
+    That is a run without results or with damaged settings, and a file that is no result. A run
+    without results of its own is not missing where its scores are in the results of others.
 
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or one occurs in no result.
+        ValueError: If there is no run, one is given twice, or none has results.
     """
     paths = [Path(run) for run in runs]
     if not paths:
@@ -83,42 +99,44 @@ def read_results(runs: Sequence[str | Path]) -> list[Result]:
     for at, path in enumerate(paths):
         if places[at] in places[:at]:
             raise ValueError(f"expected different runs, got {path} twice")
+    read = [_read(path) for path in paths]
+    added = {about["run"] for each in read for _, one in each.files for about in one["runs"][1:]}
+    left_out = [reason for each in read for reason in each.left_out]
+    left_out += [
+        f"{path}: no results; pcm3 evaluate TASK --run {path} --data STORE makes them"
+        for path, place, each in zip(paths, places, read, strict=True)
+        if not each.files and not each.left_out and place.name not in added
+    ]
+    if not any(each.files for each in read):
+        raise ValueError(f"expected a run folder with results, got none: {'; '.join(left_out)}")
     names = [place.name for place in places]
     names = [
         name if names.count(name) == 1 else str(path)
         for name, path in zip(names, paths, strict=True)
     ]
-    columns = _columns(paths, names)
-    column_of = {path.name: column for path, column in zip(places, columns, strict=True)}
-    files = [sorted((path / "results").glob("*.json")) for path in paths]
-    contents = [
-        [(file, content) for file in its if (content := _read(file)) is not None] for its in files
-    ]
-    added = {about["run"] for its in contents for _, each in its for about in each["runs"][1:]}
+    columns = _columns(names, [each.config for each in read])
+    column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
     found, sizes = [], []
-    for place, (path, name, column) in enumerate(zip(paths, names, columns, strict=True)):
-        own, makes = contents[place], f"pcm3 evaluate TASK --run {path} --data STORE makes them"
-        if not own and places[place].name not in added:
-            raise ValueError(f"{path}: expected a run folder with results, got none; {makes}")
-        if not own:
-            print(f"pcm3: {path} has no results but in those of others; {makes}", file=sys.stderr)
-        found += [_result(content, name, column, column_of, file, place) for file, content in own]
-        sizes += [_size(content) for _, content in own]
+    for at, each in enumerate(read):
+        for file, content in each.files:
+            own = names[at], columns[at]
+            found.append(_result(content, each.config, *own, column_of, file, at))
+            sizes.append(_size(content))
     sizes_of: dict[str, set[str]] = {}
-    for each, size in zip(found, sizes, strict=True):
-        sizes_of.setdefault(each.store, set()).add(size)
+    for one, size in zip(found, sizes, strict=True):
+        sizes_of.setdefault(one.store, set()).add(size)
     found = [  # a store that was made anew is another one
-        each if len(sizes_of[each.store]) == 1 else each._replace(store=f"{each.store} ({size})")
-        for each, size in zip(found, sizes, strict=True)
+        one if len(sizes_of[one.store]) == 1 else one._replace(store=f"{one.store} ({size})")
+        for one, size in zip(found, sizes, strict=True)
     ]
     order = list(TASKS)
-    return sorted(
-        found,
+    found.sort(
         key=lambda each: (
             *(each.store, each.protocol, order.index(each.task), bool(each.fused)),
             *(len(each.settings), each.how, each.place),
-        ),
+        )
     )
+    return Results(found, left_out)
 
 
 def column_titles(results: Sequence[Result]) -> dict[str, str]:
@@ -132,35 +150,41 @@ def column_titles(results: Sequence[Result]) -> dict[str, str]:
     }
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """A result, or None of a file that holds something else."""
+class _Run(NamedTuple):
+    """What is on file about a run: settings, empty where there are none, and results."""
+
+    config: dict[str, Any]
+    files: list[tuple[Path, dict[str, Any]]]
+    left_out: list[str]
+
+
+def _read(path: Path) -> _Run:
+    run = Run(path)
+    if not path.is_dir():
+        return _Run({}, [], [f"{path}: no such folder"])
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        task = content["command"].removeprefix("evaluate ")
-        good = task in TASKS and all(
-            isinstance(content[name], kind)
-            for name, kind in (
-                *(("store", str), ("protocol", str), ("metrics", dict), ("runs", list)),
-            )
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        good = False
-    if not good:
-        print(f"pcm3: {file} passed over: no result of pcm3 evaluate", file=sys.stderr)
-        return None
-    return dict(content)
+        config = run.settings() if run.config.exists() else {}
+    except SkeletonFormatError as damage:
+        return _Run({}, [], [str(damage)])
+    files, left_out = [], []
+    for file in sorted(run.results.glob("*.json")):
+        try:
+            files.append((file, read_result(file)))
+        except SkeletonFormatError as damage:
+            left_out.append(str(damage))
+    return _Run(config, files, left_out)
 
 
 def _result(
     content: dict[str, Any],
+    config: dict[str, Any],
     run: str,
     column: str,
     column_of: Mapping[str, str],
     file: Path,
     place: int,
 ) -> Result:
-    config = _read_config(file.parent.parent)
-    task = content["command"].removeprefix("evaluate ")
+    task = task_of(content)
     defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
     others = [about["run"] for about in content["runs"][1:]]
     seed = config.get("train", {}).get("seed")
@@ -168,10 +192,9 @@ def _result(
         column_of.get(other, other if column == run else _without_seed(other, seed))
         for other in others
     )
-    settings = _changed(content.get("settings", {}), defaults)
-    weights = content.get("weights", [])
-    if len(set(weights)) > 1:
-        settings["weights"] = weights
+    settings = _changed(content["settings"], defaults)
+    if len(set(content["weights"])) > 1:
+        settings["weights"] = content["weights"]
     seen = [about.get("test_sequences_seen") for about in content["runs"]]
     known = [count for count in seen if count is not None]
     return Result(
@@ -183,12 +206,12 @@ def _result(
         settings=settings,
         fused=fused,
         metrics=content["metrics"],
-        details=content.get("details", {}),
-        notes=[str(note) for note in content.get("notes", ())],
-        class_names=[str(name) for name in content.get("class_names", ())],
+        details=content["details"],
+        notes=content["notes"],
+        class_names=content["class_names"],
         seen=max(known, default=None),
         train_sequences=content.get("train_sequences"),
-        test_sequences=content.get("test_sequences", 0),
+        test_sequences=content["test_sequences"],
         method=config.get("method"),
         epochs=config.get("train", {}).get("epochs"),
         seed=seed,
@@ -206,30 +229,22 @@ def _without_seed(name: str, seed: Any) -> str:
 
 
 def _size(content: Mapping[str, Any]) -> str:
-    data, classes = content.get("data", {}), len(content.get("class_names", ()))
-    counts = [f"{data[name]} {name}" for name in ("sequences", "frames") if name in data]
-    return ", ".join([*counts, f"{classes} classes"])
+    counts = [f"{count} {name}" for name, count in content["data"].items()]
+    return ", ".join([*counts, f"{len(content['class_names'])} classes"])
 
 
-def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
     """Of every run the name that it shares with those that differ in the seed alone."""
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
-    for at, path in enumerate(paths):
-        config = _read_config(path)
-        if config:
-            seed = config.get("train", {}).pop("seed", None)
-            if config.get("start"):  # each seed goes on from a run of its own
-                config["start"] = config["start"].rstrip("0123456789")
-            key = json.dumps(config, sort_keys=True)
-        else:
-            key, seed = str(path.resolve()), None
+    for at, config in enumerate(configs):
+        key, seed = _key(config) if config else names[at], config.get("train", {}).get("seed")
         earlier = seeds.setdefault(key, [])
         # a run with another's seed, a copy say, is no other draw
         groups.setdefault((key, earlier.count(seed)), []).append(at)
         earlier.append(seed)
     labels = [_label([names[at] for at in those]) for those in groups.values()]
-    columns = [""] * len(paths)
+    columns = [""] * len(names)
     for label, those in zip(labels, groups.values(), strict=True):
         whole = ", ".join(names[at] for at in those)
         for at in those:
@@ -237,17 +252,14 @@ def _columns(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     return columns
 
 
-def _read_config(run: Path) -> dict[str, Any]:
-    """Settings of a run; empty where they are not on file."""
-    file = run / "config.json"
-    if not file.is_file():
-        return {}
-    try:
-        config = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise ValueError(f"{file}: expected the settings of a run as JSON") from None
-    config.pop("seen", None)  # follows from the rest
-    return config
+def _key(config: dict[str, Any]) -> str:
+    """The settings that results follow from, but for the seed."""
+    train = {name: each for name, each in config["train"].items() if name not in NO_EFFECT}
+    train |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "nodes": 1, "seed": None}
+    # what was seen follows from the rest; each seed goes on from a run of its own
+    kept = config | {"train": train, "seen": None}
+    kept["start"] = config.get("start", "").rstrip("0123456789")
+    return json.dumps(kept, sort_keys=True)
 
 
 def _label(names: Sequence[str]) -> str:

@@ -8,11 +8,12 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from pcm3.evaluation.report_legend import explain
-from pcm3.evaluation.report_results import Result, column_titles
+from pcm3.evaluation.report_results import Result, Results, column_titles
 from pcm3.evaluation.tasks import TASKS
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
 """What a column of ``run_table`` is."""
+LEFT_OUT = "Runs and files that are not in this report:"
 
 
 class Cell(NamedTuple):
@@ -40,9 +41,9 @@ class Cell(NamedTuple):
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the draws, or else over the runs; None of what never varies."""
+        """Standard deviation of the draws, or else over the runs; None of a single figure."""
         sample = self.draws or (*self.values.values(),)
-        return stdev(sample) if len(set(sample)) > 1 else None
+        return stdev(sample) if len(sample) > 1 else None
 
 
 class Row(NamedTuple):
@@ -109,8 +110,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
     found = []
     if any(cell.spread is not None and not cell.draws for cell in cells):
         found.append("± is the standard deviation over runs that differ in nothing but the seed.")
-    if any(len(cell.values) > 1 and cell.spread is None for cell in cells):
-        found.append("A figure of several seeds without ± is the same for all, to all digits.")
     if any(cell.spread is not None and cell.draws for cell in cells):
         found.append(
             "± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
@@ -163,14 +162,17 @@ def run_table(results: Sequence[Result]) -> list[list[str]]:
     return [head, *lines.values()]
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """All tables: headline figures, all others, runs; and what the figures are."""
+def markdown(read: Results) -> str:
+    """All tables: headline figures, all others, runs; what is missing; what the figures are."""
+    results = read.found
     rows = for_people(tabulate(results))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     parts = ["# Results", *_figures_markdown(best, results)]
     parts += [_escape(remark) for remark in remarks(results)]
     parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
     parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
+    parts += [LEFT_OUT] if read.left_out else []
+    parts += ["\n".join(f"- {_escape(reason)}" for reason in read.left_out)]
     legend = explain(row.figure for row in rows)
     parts += ["## What the figures are"] if legend else []
     parts += ["\n".join(f"- `{name}`: {text}" for name, text in legend.items())]
@@ -196,9 +198,11 @@ def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
-def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """Results and table for programs."""
+def as_json(read: Results) -> dict[str, Any]:
+    """Results, table and what is missing, for programs."""
+    results = read.found
     return {
+        "left_out": read.left_out,
         "results": [
             {
                 name: value

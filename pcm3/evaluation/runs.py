@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from pcm3._device import allow_tf32, find_device
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
+from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
+from pcm3.evaluation.result_files import read_result
 from pcm3.evaluation.tasks import TASKS, Task
 from pcm3.hub import encoder_file, load_encoder
 from pcm3.training.run import Run
@@ -66,17 +69,14 @@ def evaluate_runs(
     lacking = chosen.lacks(store)
     if lacking:
         raise ValueError(f"{store.path}: {lacking}, which {task} needs")
-    runs = [Run(path) if path.is_dir() else None for path in paths]
-    own = [own_protocol(run, store) if run and run.config.is_file() else None for run in runs]
-    protocol = protocol or _common_protocol(paths, own)
-    if protocol == "all":
-        raise ValueError("protocol 'all' would test on training data; give another --protocol")
-    parts, scores = split(store, protocol), []
+    own, protocol, parts = _parts(paths, store, protocol)
+    scores = []
     unlabelled: list[str] = []
     if chosen.needs == "labels":
         parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
-    for path, run, its in zip(paths, runs, own, strict=True):
+    for path, its in zip(paths, own, strict=True):
+        seen = count_seen(Run(path), store, parts[1]) if _is_run(path) else None
         pretrained = load_encoder(path)
         pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
@@ -85,12 +85,11 @@ def evaluate_runs(
             metrics = summarize(scores[-1], test)
         else:
             metrics = chosen.evaluate(pretrained, training, test, settings)
-        seen = run.settings().get("seen") if run and run.config.is_file() else None
         abouts.append(
             {
                 "run": path.resolve().name,
                 "protocol": its,
-                "test_sequences_seen": None if seen is None else count_seen(seen, store, parts[1]),
+                "test_sequences_seen": seen,
                 **{name: metrics[name] for name in chosen.headlines(metrics)[:1]},
             }
         )
@@ -139,10 +138,14 @@ def evaluate_all(
         Task to result, see ``evaluate_runs``.
 
     Raises:
-        ValueError: If there are several runs, no task is left, or there is no such accelerator.
+        ValueError: If there are several runs, no task is left, there is no such accelerator or
+            protocol, or the encoder cannot be read.
     """
-    find_device(accelerator)  # or every task would be left out
+    # what is wrong for every task is said once
+    find_device(accelerator)
     _check_paths("all", paths, None)
+    _, protocol, _ = _parts(paths, store, protocol)
+    load_encoder(paths[0])
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
     for name, task in TASKS.items():
@@ -171,6 +174,32 @@ def evaluate_all(
     return results
 
 
+def _is_run(path: Path) -> bool:
+    return Run(path).config.is_file()
+
+
+def _parts(
+    paths: Sequence[Path], store: Store, given: str | None
+) -> tuple[list[str | None], str, tuple[Indices, Indices]]:
+    """The protocol of each run, that of the evaluation, and its training and test part.
+
+    Raises:
+        ValueError: If there is no such protocol, or none is given and runs know none in common.
+    """
+    own = [own_protocol(Run(path), store) if _is_run(path) else None for path in paths]
+    protocol = given or _common_protocol(paths, own)
+    if protocol == "all":
+        own_one = "" if given else f", under which {paths[0]} was trained,"
+        raise ValueError(
+            f"protocol 'all'{own_one} would test on training data; give another --protocol"
+        )
+    try:
+        return own, protocol, split(store, protocol)
+    except ValueError as error:
+        said = "" if given else f"; {Run(paths[0]).config} says this protocol: give --protocol"
+        raise ValueError(f"{error}{said}") from None
+
+
 def _labelled(
     store: Store, parts: tuple[Indices, Indices], task: Task
 ) -> tuple[tuple[Indices, Indices], list[str]]:
@@ -192,10 +221,10 @@ def _labelled(
 def seen_tests(paths: Sequence[Path], result: dict[str, Any]) -> list[str]:
     """What to warn of: runs that were pretrained on test sequences of a result of theirs."""
     return [
-        f"{path} was pretrained (protocol {about['protocol']}), without labels, on "
+        f"{path} was pretrained (protocol {about.get('protocol')}), without labels, on "
         f"{about['test_sequences_seen']} of the {result['test_sequences']} test sequences"
         for path, about in zip(paths, result["runs"], strict=True)
-        if about["test_sequences_seen"]
+        if about.get("test_sequences_seen")
     ]
 
 
@@ -208,32 +237,25 @@ def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Tas
 
 
 def _kept(
-    task: str, paths: Sequence[Path], store: Store, protocol: str | None, settings: Any
+    task: str, paths: Sequence[Path], store: Store, protocol: str, settings: Any
 ) -> dict[str, Any] | None:
     """The result on file, where it is newer than the encoder and of the same data."""
     if not paths[0].is_dir():
         return None
     run = Run(paths[0])
-    protocol = protocol or _common_protocol(paths, [own_protocol(run, store)])
     name = result_name(task, paths, store.path.resolve().name, protocol, settings)
     file = _place(run, name, identify(store))
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
-    result = _read(file)
-    if not result.keys() >= {"metrics", "runs", "test_sequences"}:
-        print(f"pcm3: warning: {file} is no result; evaluated anew", file=sys.stderr)
-        return None
-    same = result.get("data") == identify(store) and result.get("settings") == _plain(settings)
-    return result if same else None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """A result; empty where the file holds something else."""
     try:
-        result = json.loads(file.read_text())
-    except ValueError:
-        return {}
-    return result if isinstance(result, dict) else {}
+        result = read_result(file)
+    except SkeletonFormatError as damage:
+        why = str(damage).removeprefix(f"{file}: ")
+        print(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        return None
+    found = result["command"], result["data"], result["settings"], len(result["runs"])
+    wanted = f"evaluate {task}", identify(store), _plain(settings), 1
+    return result if found == wanted else None
 
 
 def write_result(
@@ -254,8 +276,9 @@ def write_result(
 def _place(run: Run, name: str, data: dict[str, int]) -> Path:
     """The file of a result, another one where a store of the same name has taken it."""
     file = run.results / f"{name}.json"
-    if file.is_file() and _read(file).get("data", data) != data:
-        file = file.with_stem("-".join([name, *map(str, data.values())]))
+    with suppress(SkeletonFormatError):  # what is damaged may be replaced
+        if read_result(file)["data"] != data:
+            file = file.with_stem("-".join([name, *map(str, data.values())]))
     return file
 
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_type_hints
 
-from pcm3._checks import check_seed
+from pcm3._checks import check_at_least, check_seed
+from pcm3._json import check_kind, parse_json
 from pcm3.augment import (
     Compose,
     JointJitter,
@@ -104,6 +105,8 @@ class PCM3Config:
     """Which encoder is the result."""
 
     def __post_init__(self) -> None:
+        _check_finite(self)
+        check_at_least("frames", self.frames, 1)
         unused = {"stgcn": ("layers", "direction"), "transformer": ("direction",)}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -227,6 +230,10 @@ class MAMPConfig:
     rotation: float = 0.3
     """Largest rotation about each axis, in radians."""
 
+    def __post_init__(self) -> None:
+        _check_finite(self)
+        check_at_least("frames", self.frames, 1)
+
     def build(
         self,
         skeleton: Skeleton,
@@ -326,6 +333,7 @@ class TrainConfig:
     """Also write TensorBoard event files to the run folder."""
 
     def __post_init__(self) -> None:
+        _check_finite(self)
         for name, low in (
             ("epochs", 0),
             ("batch_size", 2),
@@ -358,9 +366,21 @@ class TrainConfig:
         )
 
 
+NO_EFFECT = (
+    *("accelerator", "checkpoint_every", "deterministic", "knn_every", "tensorboard", "workers"),
+)
+"""Settings of training that change nothing but how it is computed, watched and kept."""
+
 AnySettings = TypeVar("AnySettings", PCM3Config, MAMPConfig, TrainConfig)
 
 _MODELS: dict[str, type[PCM3Config | MAMPConfig]] = {"pcm3": PCM3Config, "mamp": MAMPConfig}
+
+
+class _Parts(TypedDict):
+    method: Literal["pcm3", "mamp"]
+    model: dict[str, Any]
+    train: dict[str, Any]
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -386,15 +406,10 @@ class Config:
         """Read a configuration; lists become tuples.
 
         Raises:
-            ValueError: If the text is not JSON, lacks a part or names unknown settings.
+            ValueError: If the text is not JSON, lacks a part, names unknown settings, or a value
+                is of another type.
         """
-        raw = json.loads(text)
-        needed = {"method", "model", "train", "protocol"}
-        if not isinstance(raw, dict) or not needed <= raw.keys() or raw["method"] not in _MODELS:
-            raise ValueError(
-                f"expected settings with method (pcm3 or mamp), model, train and protocol, "
-                f"got {text:.60}"
-            )
+        raw = parse_json(text.encode(), "settings", _Parts)
         return cls(
             model=_from_dict(_MODELS[raw["method"]], raw["model"]),
             train=_from_dict(TrainConfig, raw["train"]),
@@ -412,6 +427,14 @@ def change(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
     return replace(settings, **changes)
 
 
+def _check_finite(settings: PCM3Config | MAMPConfig | TrainConfig) -> None:
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        values = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(one, float) and not math.isfinite(one) for one in values):
+            raise ValueError(f"expected a finite {each.name}, got {value}")
+
+
 def _check_names(kind: Any, names: Iterable[str]) -> None:
     known = [each.name for each in fields(kind)]
     unknown = sorted(set(names) - set(known))
@@ -423,4 +446,7 @@ def _check_names(kind: Any, names: Iterable[str]) -> None:
 
 def _from_dict(kind: Any, values: dict[str, Any]) -> Any:
     _check_names(kind, values)
+    kinds = get_type_hints(kind)
+    for name, value in values.items():
+        check_kind(value, kinds[name], name)
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -154,6 +154,15 @@ ABOUT: dict[str, About] = {
 checkpoints, not of runs with this library."""
 
 
+def published_normalization(preset: str) -> str | None:
+    """The recipe of the recordings that a preset's paper trains on; None of the small presets."""
+    if preset.startswith("small"):
+        return None
+    if preset.endswith("-mamp"):
+        return "none" if preset.startswith("pku") else "sgn"
+    return "isc"
+
+
 def post_distillation(config: Config) -> Config:
     """The second phase of PCM3++, after a run of PCM3 or PCM3++ with these settings.
 

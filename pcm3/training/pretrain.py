@@ -18,6 +18,7 @@ from pcm3.data.dataset import HybridDataset, SkeletonDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
+from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.knn import nearest_labels
 from pcm3.evaluation.metrics import accuracy
@@ -76,10 +77,11 @@ def pretrain(
         monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
     settings = _settings(config, stores, protocols)
     if start is not None:
+        _check_start(start, out)
         there = _load(model, Run(start), config, data)
         settings |= _origin(start, there, settings["seen"])
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
-            seen = count_seen(there.get("seen") or [], store, test) if protocol != "all" else 0
+            seen = count_seen(Run(start), store, test) if protocol != "all" else 0
             if seen and not quiet:
                 print(
                     f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
@@ -121,6 +123,7 @@ def plan(
     model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
     settings = _settings(config, stores, protocols)
     if start is not None:
+        _check_start(start, out)
         there = _load(model, Run(start), config, data)
         settings |= _origin(start, there, settings["seen"])
     if out is not None:
@@ -191,9 +194,19 @@ def _origin(start: str | Path, there: dict[str, Any], seen: list[dict[str, Any]]
     }
 
 
+def _check_start(start: str | Path, out: str | Path | None) -> None:
+    if out is not None and Path(start).resolve() == Path(out).resolve():
+        raise ValueError(
+            f"expected --out to be another folder than --from, got {out}; the command that began "
+            "a run goes on with it"
+        )
+
+
 def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:
     """Take the weights of a run over; its settings."""
     there, here = run.settings(), json.loads(config.to_json())
+    if not there.keys() >= {"data", "model"}:
+        raise SkeletonFormatError(f"{run.config}: expected data and model, got {', '.join(there)}")
     state = run.load_checkpoint()
     if state is None:
         raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
@@ -223,7 +236,7 @@ def _data_differences(there: dict[str, Any], data: HybridDataset) -> list[str]:
 
 def _model_differences(there: dict[str, Any], here: dict[str, Any], model: Method) -> list[str]:
     in_python = "method" not in there  # then less is known
-    method = there["model"]["method"].lower() if in_python else there["method"]
+    method = str(there["model"].get("method")).lower() if in_python else there["method"]
     if method != here["method"]:
         return [f"method is {method} there and {here['method']} here"]
     names = {"stream"} if in_python else set(_ARCHITECTURE)

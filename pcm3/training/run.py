@@ -16,11 +16,57 @@ import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pcm3._files import locked, replacing
+from pcm3._json import parse_json, read_json
+from pcm3.errors import SkeletonFormatError
 from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
-from pcm3.training.config import Config
+from pcm3.training.config import NO_EFFECT, Config
+
+
+class _Skeleton(TypedDict):
+    name: str
+    joints: list[str]
+
+
+class _Data(TypedDict):
+    sequences: int
+    frames: int
+    normalization: str | None
+    skeleton: _Skeleton
+
+
+class _Seen(TypedDict):
+    store: str
+    protocol: str
+    sequences: int
+    frames: int
+
+
+class _Train(TypedDict, total=False):
+    epochs: int
+    seed: int
+    devices: int
+    nodes: int
+
+
+class _Known(TypedDict, total=False):
+    method: str
+    model: dict[str, Any]
+    protocol: str | None
+    data: _Data
+    seen: list[_Seen] | None
+    start: str
+
+
+class _Settings(_Known):
+    train: _Train
+
+
+class _Epoch(TypedDict):
+    epoch: int
+    step: int
 
 
 class Run:
@@ -42,16 +88,12 @@ class Run:
         """What ``config.json`` says: settings, ``data``, and where known the recordings ``seen``.
 
         Raises:
-            ValueError: If the folder holds no run, or the file is damaged.
+            ValueError: If the folder holds no run.
+            SkeletonFormatError: If the file is damaged.
         """
         if not self.config.is_file():
             raise ValueError(f"expected a run folder with a config.json, got {self.path}")
-        try:
-            settings = json.loads(self.config.read_text())
-        except ValueError as error:
-            raise ValueError(f"{self.config}: expected JSON, {error}") from None
-        if not isinstance(settings, dict):
-            raise ValueError(f"{self.config}: expected settings, got {reprlib.repr(settings)}")
+        settings: dict[str, Any] = read_json(self.config, _Settings)
         return settings
 
     def load_config(self) -> Config:
@@ -59,13 +101,17 @@ class Run:
 
         Raises:
             ValueError: If the folder holds no run, or one whose model was built in Python.
+            SkeletonFormatError: If ``config.json`` is damaged.
         """
         if "method" not in self.settings():
             raise ValueError(
-                f"{self.path} does not hold the settings of its model, for it was built in Python; "
-                "expected a run of pcm3 pretrain"
+                f"{self.config} does not hold the settings of its model, for it was built in "
+                "Python; expected a run of pcm3 pretrain"
             )
-        return Config.from_json(self.config.read_text())
+        try:
+            return Config.from_json(self.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SkeletonFormatError(f"{self.config}: {error}") from None
 
     @contextmanager
     def claimed(self, settings: dict[str, Any]) -> Iterator[None]:
@@ -97,9 +143,19 @@ class Run:
         self._check_folder()
         if not self._is_trained():
             return
-        plain = json.loads(json.dumps(settings))
-        there, here = (_comparable(each) for each in (self.settings(), plain))
-        differences = find_differences(there, here)
+        there, here = self.settings(), json.loads(json.dumps(settings))
+        in_python = [name for name, each in (("it", there), ("this", here)) if "method" not in each]
+        if in_python == ["it"]:
+            raise ValueError(
+                f"{self.config} is of a run that fit made in Python: go on there, with the same "
+                "model and data, or give another folder"
+            )
+        if in_python == ["this"]:
+            raise ValueError(
+                f"{self.config} is of a run of pcm3 pretrain: go on with that command, or give fit "
+                "another folder"
+            )
+        differences = find_differences(comparable(there), comparable(here))
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
@@ -131,7 +187,7 @@ class Run:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, and keep the one before; it says which settings it is of."""
-        settings = json.dumps(_comparable(self.settings()))
+        settings = json.dumps(comparable(self.settings()))
         save_checkpoint(self.checkpoint, state | {"settings": settings})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -143,7 +199,7 @@ class Run:
         state = load_checkpoint(self.checkpoint)
         if state is not None:
             theirs = json.loads(state.pop("settings"))
-            differences = find_differences(theirs, _comparable(self.settings()))
+            differences = find_differences(theirs, comparable(self.settings()))
             if differences:
                 raise ValueError(
                     f"{self.checkpoint} is of another run than {self.config} "
@@ -155,19 +211,15 @@ class Run:
         """All epochs' records; a last line that was not written to its end is none.
 
         Raises:
-            ValueError: If another line is no record.
+            SkeletonFormatError: If another line is no record.
         """
         if not self.metrics.exists():
             return []
         records = []
-        for number, line in enumerate(self.metrics.read_text().split("\n")[:-1], 1):
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{self.metrics}, line {number}: expected a JSON object, got "
-                    f"{reprlib.repr(line)} ({error})"
-                ) from None
+        for number, line in enumerate(self.metrics.read_bytes().split(b"\n")[:-1], 1):
+            where = f"{self.metrics}, line {number}"
+            parse_json(line, where, _Epoch)
+            records.append(parse_json(line, where, dict[str, float]))
         return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
@@ -181,14 +233,14 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
 
-def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without those that may change when a run goes on.
 
     What was seen follows from the rest, and the stores may have moved; devices come and go.
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
-    machines = ("accelerator", "deterministic", "devices", "nodes", "workers")
-    kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in machines}
+    free = (*NO_EFFECT, "devices", "nodes")
+    kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
     return kept
 
 

@@ -20,12 +20,15 @@ def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
     return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
 
 
-def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike) -> int | None:
-    """How many of these sequences of a store were trained on.
+def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
+    """How many of these sequences of a store a run was trained on; None if that is not known.
 
-    A store is known again by its number of sequences and frames, wherever it lies. None where it
-    was prepared anew and no longer has the protocol.
+    A store is known again by its number of sequences and frames, wherever it lies. It is not known
+    where the store was prepared anew and no longer has the protocol.
     """
+    seen = run.settings().get("seen")
+    if seen is None:
+        return None
     trained = np.zeros(len(store), dtype=bool)
     try:
         for each in _of_store(seen, store):

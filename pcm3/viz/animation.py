@@ -52,6 +52,7 @@ def animate(
     title: str = "",
     axes: tuple[int, int] = (0, 1),
     max_frames: int = 300,
+    note: str = "",
 ) -> Animation:
     """One clip in three dimensions, in the speed of the recording.
 
@@ -71,6 +72,7 @@ def animate(
         axes: The coordinate channels that point right and up, as of ``film_strip``.
         max_frames: Of a longer clip, or one of more than 50 frames a second, only every n-th frame
             is shown, which takes as long.
+        note: Beside the time.
 
     Returns:
         What ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.
@@ -107,7 +109,8 @@ def animate(
     layers = _layers(axis, skeleton, points, guess, hidden, differs)
 
     def draw(frame: int) -> None:
-        clock.set_text(f"frame {frame} of {length}, {frame / fps:.2f} s")
+        said = f"; {short_text(note, 60)}" if note else ""
+        clock.set_text(f"frame {frame} of {length}, {frame / fps:.2f} s{said}")
         for line, shown, bones in layers:
             line.set_data_3d(*_trace(shown[:, frame], bones))
 

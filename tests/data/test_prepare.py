@@ -237,6 +237,19 @@ def test_a_killed_worker_is_told_of(folder, tmp_path):
     assert prepare(folder, tmp_path / "s", **options)["kept"] == FILES
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"kept": 18}', "[" * 100_000, '{"bad": 1}'])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_damaged_report_of_a_shard_is_made_again(folder, tmp_path, text, skip_bad):
+    options = {"skeleton": "coco17", "workers": 1, "skip_bad": skip_bad}
+    wanted = prepare(folder, tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, tmp_path / "s", progress=stop_after, **options)
+    (first, *_) = sorted(tmp_path.glob(".s.shards/*.json"))
+    first.write_text(text)
+    found = prepare(folder, tmp_path / "s", **options)
+    assert found == wanted
+
+
 def test_a_kill_while_the_store_is_written_leaves_no_rubbish(folder, tmp_path):
     (tmp_path / ".s.12345678.partial").mkdir()
     others = [".s.isc.12345678.partial", ".s2.12345678.partial"]  # of stores that are being made

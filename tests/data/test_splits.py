@@ -144,6 +144,19 @@ def test_nobody_knows_where_a_sequence_without_a_subject_belongs(
     assert (train.tolist(), test.tolist()) == ([0], [1, 2, 3])
 
 
+def test_nothing_is_known_of_the_views(make_store, make_sequences):
+    store = make_store(make_sequences([1, 2, 3]), {"views": [-1, -1, -1], "fold": [1, 1, 2]})
+    with pytest.raises(ValueError, match=r"knows none of the views \(-1\); .*, fold:1 say"):
+        split(store, "xview")
+    assert [part.tolist() for part in split(store, "fold:1")] == [[2], [0, 1]]
+
+
+def test_nothing_can_be_held_out(make_store, make_sequences):
+    store = make_store(make_sequences([1, 2, 3]), {"subjects": [4, 4, 4]})
+    with pytest.raises(ValueError, match="can be held out by subjects or videos"):
+        validation_split(store, [0, 1, 2], "all")
+
+
 def _prepared(shared, tmp_path, name):
     prepare(shared / "data" / f"{name}.npz", tmp_path / name)
     return Store(tmp_path / name)

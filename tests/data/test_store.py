@@ -264,7 +264,7 @@ COLUMNS = ["lengths", "labels", "slots", "duplicate_of"]
         (lambda s: _cut(s / "table.npz"), "table.npz: not a readable .npz, or cut short"),
         (lambda s: (s / "table.npz").unlink(), "table.npz: no such file"),
         (lambda s: (s / "meta.json").unlink(), "not a store, meta.json is missing"),
-        (lambda s: _cut(s / "meta.json"), "meta.json: not JSON"),
+        (lambda s: _cut(s / "meta.json"), "meta.json: expected JSON"),
         (_edit("skeleton"), "meta.json: missing skeleton"),
         (_edit(version=1), "expected store version 2, found 1"),
         (_edit(format="zarr"), "expected a description with format 'pcm3-store'"),

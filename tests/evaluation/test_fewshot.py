@@ -168,18 +168,27 @@ def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, sto
     assert details["left_out"] == [2]
     count = int((few.labels == 2).sum())
     asked = FewShot(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
-    message = rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of 2"
-    with pytest.raises(ValueError, match=f"{message}, 0 of 77"):
+    message = (
+        rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of class 2"
+    )
+    with pytest.raises(ValueError, match=f"{message}, 0 of class 77"):
         evaluate_fewshot(pretrained, few, few, asked)
 
 
 def test_too_few_classes(pretrained: Pretrained, data: SkeletonDataset) -> None:
     with pytest.raises(
         ValueError,
-        match=r"at least 5 classes with 20 sequences \(5 shots and 15 queries\), got 0; the "
-        "largest class of the test part has 12",
+        match=r"at least 5 classes with 20 sequences \(5 shots and 15 queries\), got 0 of 6; take "
+        "--queries 7$",
     ):
         evaluate_fewshot(pretrained, data, data)
+    evaluate_fewshot(pretrained, data, data, FewShot(queries=7, episodes=1))
+    with pytest.raises(
+        ValueError, match=r"expected at least 8 classes .*, got 6 of 6; take --ways 6$"
+    ):
+        evaluate_fewshot(pretrained, data, data, FewShot(ways=8, shots=(1,), queries=2))
+    with pytest.raises(ValueError, match=r"got 0 of 6; the largest class has 12$"):
+        evaluate_fewshot(pretrained, data, data, FewShot(shots=(12,)))
     with pytest.raises(ValueError, match=r"at least 5 classes with 7 sequences .*, got 2"):
         evaluate_fewshot(pretrained, data, data, FewShot(shots=(2,), queries=5, classes=(1, 2)))
 

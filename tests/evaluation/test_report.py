@@ -7,6 +7,7 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from html import escape
 from html.parser import HTMLParser
 from itertools import cycle
@@ -30,12 +31,13 @@ from pcm3.evaluation.report import make_page, write_report
 from pcm3.evaluation.report_legend import LEGEND, explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
 from pcm3.evaluation.report_results import Result, read_results
-from pcm3.evaluation.report_table import for_people, markdown, remarks, tabulate
+from pcm3.evaluation.report_table import as_json, for_people, markdown, remarks, tabulate
 from pcm3.evaluation.runs import evaluate_runs, write_result
 from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.skeleton import SBU15
+from pcm3.training.config import NO_EFFECT, TrainConfig
 from pcm3.viz.figures import PALETTE
 
 EVIL = "<script>alert(1)</script>"
@@ -62,7 +64,8 @@ def result(task: str, metrics: dict[str, Any], run: str = "a", **changes: Any) -
 def write_run(path: Path, *results: dict[str, Any], seed: int | None = None, **config: Any) -> Path:
     (path / "results").mkdir(parents=True)
     if seed is not None:
-        settings = {"method": "pcm3", "train": {"epochs": 2, "seed": seed}, "seen": [seed]}
+        seen = {"store": f"data-{seed}", "protocol": "xsub", "sequences": 9, "frames": 99}
+        settings = {"method": "pcm3", "train": {"epochs": 2, "seed": seed}, "seen": [seen]}
         (path / "config.json").write_text(json.dumps(settings | config))
     for number, content in enumerate(results):
         (path / "results" / f"{number}.json").write_text(json.dumps(content))
@@ -111,13 +114,13 @@ def test_a_run_that_lacks_a_result_is_not_counted(seeds: list[Path]) -> None:
         (path / "results" / "knn.json").write_text(json.dumps(knn))
     rows = table_of(markdown(read_results(seeds)))[2:]
     assert [row[2:] for row in rows[1:]] == [
-        ["knn", "top1", "25.0% (n = 2)", ""],
-        ["knn", "vote", "50.0% (n = 2)", ""],
-        ["knn", "map", "12.5% (n = 2)", ""],
+        ["knn", "top1", "25.0 ± 0.0% (n = 2)", ""],
+        ["knn", "vote", "50.0 ± 0.0% (n = 2)", ""],
+        ["knn", "map", "12.5 ± 0.0% (n = 2)", ""],
     ]
 
 
-def test_what_is_the_same_for_all_seeds_has_no_deviation(tmp_path: Path) -> None:
+def test_what_is_the_same_for_all_seeds_has_no_spread(tmp_path: Path) -> None:
     errors = {"a-0": 30.0, "a-1": 30.001}
     paths = [
         write_run(
@@ -130,9 +133,9 @@ def test_what_is_the_same_for_all_seeds_has_no_deviation(tmp_path: Path) -> None
     text = markdown(read_results(paths))
     assert [row[3:] for row in table_of(text)[2:]] == [
         ["mpjpe_mm", "30.0 ± 0.0 mm"],
-        ["zero_velocity_mm", "31.9 mm"],
+        ["zero_velocity_mm", "31.9 ± 0.0 mm"],
     ]
-    assert "without ± is the same for all" in text
+    assert "mpjpe_mm | 30.0 mm |" in markdown(read_results(paths[:1]))
 
 
 def semi(tops: dict[float, list[float]]) -> dict[str, Any]:
@@ -196,7 +199,7 @@ def test_settings_that_are_not_the_defaults_make_a_row_of_their_own(tmp_path: Pa
         seed=0,
     )
     results = read_results([path])
-    assert [each.settings for each in results] == [{}, {"solver": "sgd", "sgd.epochs": 3}]
+    assert [each.settings for each in results.found] == [{}, {"solver": "sgd", "sgd.epochs": 3}]
     rows = table_of(markdown(results))[2:]
     assert [row[2:] for row in rows] == [
         ["linear", "top1", "25.0%"],
@@ -208,7 +211,7 @@ def test_all_figures_are_kept_and_the_headline_comes_first(tmp_path: Path) -> No
     horizon = {"2": 10.0, "4": 20.0}
     metrics = {"zero_velocity_mm": 40.0, "mpjpe_mm_by_horizon": horizon, "mpjpe_mm": 30.26}
     path = write_run(tmp_path / "a", result("prediction", metrics))
-    rows = tabulate(read_results([path]))
+    rows = tabulate(read_results([path]).found)
     assert [(row.figure, row.headline) for row in rows] == [
         ("mpjpe_mm", True),
         ("zero_velocity_mm", True),
@@ -241,7 +244,7 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
     other = result("fewshot", {"svm_1shot": 0.5}, store="other")
     paths = [
         write_run(tmp_path / "b", linear, other, seed=3),
-        write_run(tmp_path / "a", result("robustness", {"top1": 0.5}, test_sequences=4)),
+        write_run(tmp_path / "a", result("robustness", {"noise_top1": 0.5}, test_sequences=4)),
     ]
     results = read_results(paths)
     head, _, *rows = table_of(markdown(results), "## Runs")
@@ -261,7 +264,8 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
 
 
 def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
-    content = result("occlusion", {"top1": 0.5}, details={"clean": {"labels": [0, 1, 1, 1]}})
+    clean = {"labels": [0, 1, 1, 1]}
+    content = result("occlusion", {"spatial_top1": 0.5}, details={"clean": clean})
     text = markdown(read_results([write_run(tmp_path / "a", content)]))
     assert table_of(text, "## Runs")[2][-1] == "75.0%"
 
@@ -283,7 +287,7 @@ def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
         result("linear", {"top1": 0.1}, store="b"),
         result("linear", {"top1": 0.1}, store="b", protocol="xview"),
     ]
-    rows = tabulate(read_results([write_run(tmp_path / "x", *contents)]))
+    rows = tabulate(read_results([write_run(tmp_path / "x", *contents)]).found)
     assert [row[:3] for row in rows] == [
         ("a", "xsub", "knn"),
         ("b", "xsub", "linear"),
@@ -300,7 +304,7 @@ def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
     large = result("linear", metrics, data={"sequences": 9, "frames": 99})
     paths = [write_run(tmp_path / "a", small), write_run(tmp_path / "b", large)]
     results = read_results(paths)
-    assert [each.store for each in results] == [
+    assert [each.store for each in results.found] == [
         *("data (2 classes)", "data (9 sequences, 99 frames, 3 classes)"),
     ]
     check_page(make_page(results))
@@ -356,7 +360,7 @@ def test_names_of_columns(tmp_path: Path, names: list[str], title: str | None) -
     paths = [write_run(tmp_path / name, content, seed=number) for number, name in enumerate(names)]
     head = table_of(markdown(read_results(paths)))[0]
     if title is None:  # runs of one name are told apart by their folders
-        runs = {each.run for each in read_results(paths)}
+        runs = {each.run for each in read_results(paths).found}
         assert runs == {str(path) for path in paths}
     else:
         assert head[4:] == [title]
@@ -373,12 +377,40 @@ def test_a_copy_is_no_other_seed(tmp_path: Path) -> None:
     assert table_of(markdown(read_results(without)))[0][4:] == ["d", "e"]
 
 
+@pytest.mark.parametrize("name", NO_EFFECT)
+def test_settings_that_change_no_result_do_not_part_seeds(tmp_path: Path, name: str) -> None:
+    train = asdict(TrainConfig())
+    other = {str: "cpu", bool: True, int: 7}[type(train[name])]
+    paths = [
+        write_run(
+            tmp_path / f"a-{seed}",
+            result("linear", {"top1": 0.5}, f"a-{seed}"),
+            seed=seed,
+            train=train | {"seed": seed, **more},
+        )
+        for seed, more in enumerate(({}, {name: other}, {"lr": 0.5}))
+    ]
+    assert table_of(markdown(read_results(paths)))[0][4:] == ["a (2 seeds)", "a-2"]
+
+
+def test_devices_are_counted_together(tmp_path: Path) -> None:
+    """Batch and sequences of a step are those of all."""
+    paths = [
+        write_run(
+            tmp_path / f"a-{seed}",
+            result("linear", {"top1": 0.5}, f"a-{seed}"),
+            seed=seed,
+            train=asdict(TrainConfig(seed=seed, devices=devices, nodes=nodes)),
+        )
+        for seed, (devices, nodes) in enumerate(((4, 1), (2, 2), (2, 1)))
+    ]
+    assert table_of(markdown(read_results(paths)))[0][4:] == ["a (2 seeds)", "a-2"]
+
+
 # --- what is no result ----------------------------------------------------------------------------
 
 
-def test_other_files_are_passed_over_and_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
     path = write_run(
         tmp_path / "a",
         result("linear", {"top1": 0.5}),
@@ -387,27 +419,35 @@ def test_other_files_are_passed_over_and_named(
     )
     (path / "results" / "list.json").write_text("[1, 2]")
     (path / "results" / "broken.json").write_text("{")
-    assert len(read_results([path])) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert [re.findall(r"(\w+)\.json passed over", line) for line in said] == [
+    read = read_results([path])
+    assert [each.task for each in read.found] == ["linear"]
+    assert [re.findall(r"(\w+)\.json: expected", why) for why in read.left_out] == [
         *(["1"], ["2"], ["broken"], ["list"]),
     ]
+    for shown in (Page(make_page(read)).text, markdown(read).replace("\\", "")):
+        assert all(why in shown for why in read.left_out)
+    assert as_json(read)["left_out"] == read.left_out
 
 
 def test_runs_without_results(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one run folder, got none"):
         read_results([])
-    with pytest.raises(ValueError, match=r"missing: expected a run folder with results, got none"):
-        read_results([tmp_path / "missing"])
+    missing, empty = tmp_path / "missing", write_run(tmp_path / "empty", seed=0)
+    with pytest.raises(ValueError, match=r"folder with results, got none: .*missing: no such fold"):
+        read_results([missing])
     path = write_run(tmp_path / "a", {"command": "benchmark"})
-    with pytest.raises(ValueError, match=r"pcm3 evaluate TASK --run .*a --data STORE makes them"):
-        read_results([path])
+    with pytest.raises(ValueError, match=r"got none: .*0\.json: expected .*; .*empty: no results"):
+        read_results([path, empty])
     good = write_run(tmp_path / "b", result("linear", {"top1": 0.5}))
     with pytest.raises(ValueError, match=r"expected different runs, got .*b/../b twice"):
         read_results([good, good / ".." / "b"])
-    (good / "config.json").write_text("nonsense")
-    with pytest.raises(ValueError, match=r"config.json: expected the settings of a run"):
-        read_results([good])
+    damaged = write_run(tmp_path / "c", result("linear", {"top1": 0.5}))
+    (damaged / "config.json").write_text("nonsense")
+    read = read_results([missing, empty, good, damaged])
+    assert [each.run for each in read.found] == ["b"]
+    assert [why.partition(": ")[0] for why in read.left_out] == [
+        *(str(missing), f"{damaged}/config.json", str(empty)),
+    ]
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -503,7 +543,8 @@ def test_the_page_tells_settings_and_all_figures(tmp_path: Path) -> None:
 
 
 def test_a_run_has_its_colour_in_every_store(tmp_path: Path) -> None:
-    occluded = [result("occlusion", {"top1": 0.5}, store=store) for store in ("one", "two")]
+    figures = {"spatial_top1": 0.5}
+    occluded = [result("occlusion", figures, store=store) for store in ("one", "two")]
     paths = [write_run(tmp_path / "a", occluded[0]), write_run(tmp_path / "b", *occluded)]
     both, alone = check_page(make_page(read_results(paths))).images()
     first, second = (color.lower() for color in PALETTE[1:3])
@@ -606,11 +647,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def drawn(evaluated: list[Path]) -> list[Picture]:
-    return list(draw_pictures(read_results(evaluated)))
+    return list(draw_pictures(read_results(evaluated).found))
 
 
 def of_task(paths: list[Path], task: str) -> list[Result]:
-    return [each for each in read_results(paths) if each.task == task]
+    return [each for each in read_results(paths).found if each.task == task]
 
 
 def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
@@ -619,7 +660,7 @@ def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
 
 def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture]) -> None:
     titles = [each.title for each in drawn]
-    how = {each.task: f"run ({each.how})" for each in read_results(evaluated)}
+    how = {each.task: f"run ({each.how})" for each in read_results(evaluated).found}
     assert titles == [
         "Accuracy by class, linear",
         "Confusion matrix, linear: run",
@@ -651,7 +692,7 @@ def test_the_whole_page(evaluated: list[Path], drawn: list[Picture]) -> None:
 
 
 def test_every_figure_is_explained(evaluated: list[Path]) -> None:
-    rows = for_people(tabulate(read_results(evaluated)))
+    rows = for_people(tabulate(read_results(evaluated).found))
     assert [row.figure for row in rows if not explain([row.figure])] == []
 
 
@@ -708,7 +749,7 @@ def test_few_labels_take_all_draws_of_all_seeds(
     (picture,) = pictures_of(drawn, "Few labels")
     runs = [
         run
-        for each in read_results(evaluated)
+        for each in read_results(evaluated).found
         if each.task == "semi"
         for run in each.details["runs"]
     ]
@@ -786,7 +827,7 @@ def test_letters_that_the_font_lacks_and_control_characters(tmp_path: Path) -> N
         "linear",
         {"top1": 0.5, "per_class": [1.0, None, 0.5]},
         class_names=names,
-        details={"confusion": [[1, 0, 0], [0, 0, 0], [1, 0, 1]]},
+        details={"confusion": [[1, 0, 0], [0, 1, 0], [1, 0, 1]]},
     )
     path = write_run(tmp_path / "a", content)
     page = check_page(make_page(read_results([path])))
@@ -820,21 +861,18 @@ def test_what_tasks_say_names_its_runs_where_others_say_nothing(tmp_path: Path) 
         write_run(tmp_path / "mae", saying("few", "odd")),
     ]
     said = ["knn: few", "knn (pcm3, mae): odd", "knn (k 9, pcm3): worse"]
-    assert remarks(read_results(paths)) == said
+    assert remarks(read_results(paths).found) == said
 
 
-def test_a_run_whose_scores_alone_are_in_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_whose_scores_alone_are_in_others(tmp_path: Path) -> None:
     fused = result("linear", {"top1": 0.5}, "joint")
     fused["runs"] = [*fused["runs"], {**fused["runs"][0], "run": "bone"}]
+    fused["weights"] = [0.5, 0.5]
     joint = write_run(tmp_path / "joint", fused)
     bone = write_run(tmp_path / "bone")
-    (found,) = read_results([joint, bone])
+    (found,), left_out = read_results([joint, bone, write_run(tmp_path / "other")])
     assert found.fused == ("bone",)
-    assert f"{bone} has no results but in those of others" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"other: expected a run folder with results, got none"):
-        read_results([joint, bone, write_run(tmp_path / "other")])
+    assert [why.partition(": ")[0] for why in left_out] == [f"{tmp_path}/other"]
 
 
 # --- hostile results ------------------------------------------------------------------------------
@@ -869,7 +907,7 @@ def test_no_word_of_a_result_becomes_markup(
     name = "".join(letter for letter in HOSTILE[first] if letter not in "/\x00\ud800")[:80]
     run = tmp_path / f"{name}x"
     (run / "results").mkdir(parents=True)
-    config = {"method": next(texts), "train": {"seed": next(texts), "epochs": next(texts)}}
+    config = {"method": next(texts), "train": {"seed": 0}, "protocol": next(texts)}
     (run / "config.json").write_text(json.dumps(config))
     store, protocol = next(texts), next(texts)
     for file in (evaluated[0] / "results").glob("*.json"):

@@ -111,6 +111,25 @@ def test_pictures_of_one_run_name_it(task: str, title: str, details: dict[str, A
     assert [each.title for each in draw_pictures(seeds[1:2])] == [f"{title}: run-1 (k 2)"]
 
 
+def test_a_confusion_matrix_has_the_classes_that_occur() -> None:
+    counts = np.zeros((60, 60), int)
+    counts[3, 3], counts[3, 41], counts[7, 3] = 2, 1, 4
+    names = [f"class {number}" for number in range(60)]
+    (picture,) = draw_pictures(
+        [result("linear", "x", 0, class_names=names, details={"confusion": counts.tolist()})]
+    )
+    axis = picture.figures[0].axes[0]
+    there = ["class 3", "class 7", "class 41"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == there
+    assert [label.get_text() for label in axis.get_xticklabels()] == there
+    shares = [[2 / 3, 0, 1 / 3], [1, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(np.asarray(axis.images[0].get_array()), shares)
+    assert "3 of 60 classes occur" in picture.caption
+    assert "class 7 → class 3 (4); class 3 → class 41 (1)" in picture.caption
+    nothing = np.zeros((2, 2), int).tolist()
+    assert not [*draw_pictures([result("linear", "x", 0, details={"confusion": nothing})])]
+
+
 def test_classes_are_in_the_order_of_their_mean_over_several_charts() -> None:
     rows = np.random.default_rng(0).uniform(size=(2, 27))
     found = [

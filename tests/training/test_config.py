@@ -50,6 +50,42 @@ def test_settings_of_mamp_survive() -> None:
         Config.from_json(Config(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        *(("train", "lr", "0.1"), ("train", "epochs", 1.5), ("train", "compile", 1)),
+        *(("train", "optimizer", "adam"), ("train", "betas", [0.9]), ("train", "seed", True)),
+        *(("model", "positives", "intra"), ("model", "crop_scale", None), ("model", "hidden", [])),
+    ],
+)
+def test_settings_of_another_type(part: str, name: str, value: object) -> None:
+    raw = {"method": "pcm3", **asdict(Config())}
+    raw[part][name] = value
+    with pytest.raises(ValueError, match=f"expected {name} to be"):
+        Config.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("part", ["method", "model", "train", "protocol"])
+def test_settings_that_are_missing(part: str) -> None:
+    raw = {"method": "pcm3", **asdict(Config())}
+    for changed in ({**raw, part: 3}, {key: raw[key] for key in raw if key != part}):
+        with pytest.raises(ValueError, match=f"expected {part}"):
+            Config.from_json(json.dumps(changed))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_settings_are_finite(value: float) -> None:
+    for build, name in (
+        (TrainConfig, "clip_norm"),
+        (PCM3Config, "jitter"),
+        (MAMPConfig, "rotation"),
+    ):
+        with pytest.raises(ValueError, match=f"expected a finite {name}, got"):
+            build(**{name: value})
+    with pytest.raises(ValueError, match="expected a finite betas"):
+        TrainConfig(betas=(0.9, value))
+
+
 @pytest.mark.parametrize("part", ["model", "train"])
 def test_unknown_settings(part: str) -> None:
     raw = {"method": "pcm3", **asdict(Config())}

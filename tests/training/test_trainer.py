@@ -28,7 +28,7 @@ from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
+from pcm3.training.config import NO_EFFECT, Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.interrupts import Interrupted
 from pcm3.training.optimization import learning_rate
 from pcm3.training.pretrain import pretrain
@@ -475,6 +475,47 @@ def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: P
         Run(tmp_path).load_config()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"accelerator": "auto"}, {"checkpoint_every": 1}, {"deterministic": True}),
+        *({"knn_every": 1}, {"tensorboard": True}, {"workers": 1}),
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_settings_without_effect_have_none(
+    store: Store, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end in the same encoder, and a run may go on with others of them."""
+    assert [*changes] == [name for name in NO_EFFECT if name in changes]
+    assert len(NO_EFFECT) == 6  # all of them are here
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)  # is global
+    plain = replace(SMALL, train=replace(SMALL.train, epochs=2, checkpoint_every=2, knn_every=0))
+    changed = replace(plain, train=replace(plain.train, **changes))
+    pretrain(plain, store, tmp_path / "plain", quiet=True)
+    pretrain(changed, store, tmp_path / "changed", quiet=True)
+    encoders = [Run(tmp_path / name).encoder.read_bytes() for name in ("plain", "changed")]
+    assert encoders[0] == encoders[1]
+    assert len(pretrain(changed, store, tmp_path / "plain", quiet=True)) == 2
+
+
+def test_runs_of_python_and_of_the_command_are_told_apart(store: Store, tmp_path: Path) -> None:
+    data, model = SkeletonDataset(store), MODEL.build(store.skeleton, 1)
+    fit(model, data, SMALL.train, tmp_path / "python", quiet=True)
+    with pytest.raises(ValueError, match=r"python/config\.json is of a run that fit made") as told:
+        pretrain(SMALL, store, tmp_path / "python", quiet=True)
+    assert len(str(told.value)) < 300
+    pretrain(SMALL, store, tmp_path / "command", quiet=True)
+    with pytest.raises(ValueError, match=r"command/config\.json is of a run of pcm3 pretrain"):
+        fit(model, data, SMALL.train, tmp_path / "command", quiet=True)
+
+
+def test_a_run_does_not_start_from_itself(store: Store, tmp_path: Path) -> None:
+    pretrain(SMALL, store, tmp_path / "run", quiet=True)
+    with pytest.raises(ValueError, match="another folder than --from"):
+        pretrain(SMALL, store, tmp_path / "run", start=tmp_path / "." / "run", quiet=True)
+
+
 def test_a_run_needs_a_folder_of_its_own(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a run folder, got the store"):
         pretrain(SMALL, store, store.path, quiet=True)
@@ -499,7 +540,9 @@ def test_a_run_of_other_data_is_not_continued(store: Store, tmp_path: Path) -> N
         pretrain(SMALL, other, tmp_path / "run", quiet=True)
 
 
-@pytest.mark.parametrize(("subjects", "reason"), [(1, "is left for"), (4, "has too few labels")])
+@pytest.mark.parametrize(
+    ("subjects", "reason"), [(1, "can be held out"), (4, "has too few labels")]
+)
 def test_pretraining_needs_no_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], subjects: int, reason: str
 ) -> None:

@@ -215,6 +215,10 @@ class TestAnimate:
         animation.figure.canvas.draw()
         assert animation.figure.texts[0].get_text() == r"a \$x_1\$ name"
 
+    def test_a_note_is_beside_the_time(self) -> None:
+        texts = animate(make_clip(1), SBU15, note="a $x_1$ note").figure.texts
+        assert texts[1].get_text() == r"frame 0 of 1, 0.00 s; a \$x_1\$ note"
+
     def test_says_what_is_wrong(self) -> None:
         clip = make_clip()
         for error, arguments in (
