@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from old_stores import edit_meta
 
 from pcm3 import PCM3, MemoryQueue
 from pcm3.augment import CutMix, RandomMix, TopologyMask
@@ -78,6 +79,7 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
 def test_names_of_another_store(names: np.ndarray, tmp_path: Path) -> None:
     made = generate(tmp_path / "store", sequences=12, classes=3, subjects=4)
     np.save(made.path / "names.npy", names)
+    edit_meta(made.path)
     with pytest.raises(SkeletonFormatError, match=r"names\.npy: expected 12 names"):
         _ = Store(made.path).names
 
