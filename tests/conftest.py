@@ -23,26 +23,30 @@ torch.set_num_threads(1)  # several processes run tests; threads of small tensor
 GetGolden = Callable[[str], dict[str, NDArray[Any]]]
 
 
+def _shared_folder() -> Path:
+    default = Path(__file__).resolve().parents[2] / "shared"
+    return Path(os.environ.get("PCM3_SHARED", default))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder named by PCM3_SHARED, by default ``shared`` beside the repository."""
-    default = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("PCM3_SHARED", default))
+    folder = _shared_folder()
     if not (folder / "data").is_dir():
         pytest.skip("needs the real recordings; name their folder in PCM3_SHARED")
     return folder
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> GetGolden:
+def golden() -> GetGolden:
     """Recorded numbers by name: ``golden("pcm3_encoder")["clip"]``."""
 
     def load(name: str) -> dict[str, NDArray[Any]]:
-        file = shared / "golden" / f"{name}.npz"
-        if not file.is_file():
-            pytest.skip(f"needs the recorded numbers golden/{name}.npz")
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        for folder in (_shared_folder() / "golden", Path(__file__).parent / "golden"):
+            if (folder / f"{name}.npz").is_file():
+                with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+                    return dict(arrays)
+        pytest.skip(f"needs the recorded numbers golden/{name}.npz")
 
     return load
 
