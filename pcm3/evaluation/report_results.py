@@ -172,6 +172,8 @@ def _result(
     weights = content.get("weights", [])
     if len(set(weights)) > 1:
         settings["weights"] = weights
+    if content.get("allow_normalization"):
+        settings["allow_normalization"] = True
     seen = [about.get("test_sequences_seen") for about in content["runs"]]
     known = [count for count in seen if count is not None]
     return Result(

@@ -16,11 +16,11 @@ from pcm3._device import allow_tf32, find_device
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, split
 from pcm3.data.store import Store
-from pcm3.evaluation.features import dataset_for
+from pcm3.evaluation.features import dataset_for, load_for
 from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.tasks import TASKS, Task
-from pcm3.hub import encoder_file, load_encoder
+from pcm3.hub import encoder_file
 from pcm3.training.run import Run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
@@ -33,6 +33,7 @@ def evaluate_runs(
     settings: Any = None,
     weights: Sequence[float] | None = None,
     accelerator: str = "auto",
+    allow_normalization: bool = False,
 ) -> dict[str, Any]:
     """Evaluate trained encoders; of several the linear classifiers' scores are added.
 
@@ -45,10 +46,12 @@ def evaluate_runs(
             logarithms of the probabilities with solver ``"logistic"``, else the logits.
         weights: Of several encoders' scores; equal by default.
         accelerator: Where the encoders compute: cpu, cuda, mps or auto.
+        allow_normalization: Take a store of another normalization than an encoder was trained on.
 
     Returns:
-        What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
-        ``device``, ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
+        What ``results/NAME.json`` holds: ``protocol``, ``settings``, ``allow_normalization``
+        (whether a store of another normalization was taken), sizes, ``seconds``, ``device``,
+        ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
         for each the headline figure, its own ``protocol`` and the number of
         ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
 
@@ -76,8 +79,10 @@ def evaluate_runs(
     if chosen.needs == "labels":
         parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
+    other: list[str] = []
     for path, run, its in zip(paths, runs, own, strict=True):
-        pretrained = load_encoder(path)
+        pretrained, said = load_for(path, store, allow_normalization)
+        other += said
         pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
         if len(paths) > 1:
@@ -98,11 +103,13 @@ def evaluate_runs(
         metrics = summarize(fuse(scores, weights), test)
     details = metrics.pop("details")
     notes = [*unlabelled, *_unknown_classes(training, test, chosen), *details.pop("notes", [])]
+    notes = [*dict.fromkeys(other), *notes]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
         "protocol": protocol,
         "settings": _plain(settings),
+        "allow_normalization": bool(other),
         "data": identify(store),
         "train_sequences": len(training),
         "test_sequences": len(test),
@@ -122,6 +129,7 @@ def evaluate_all(
     store: Store,
     protocol: str | None = None,
     accelerator: str = "auto",
+    allow_normalization: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Evaluate an encoder on every task that the store supports, with default settings.
 
@@ -133,24 +141,33 @@ def evaluate_all(
         store: The data.
         protocol: As of ``evaluate_runs``.
         accelerator: As of ``evaluate_runs``.
+        allow_normalization: As of ``evaluate_runs``.
 
     Returns:
         Task to result, see ``evaluate_runs``.
 
     Raises:
-        ValueError: If there are several runs, no task is left, or there is no such accelerator.
+        ValueError: If there are several runs, no task is left, the store's normalization is not
+            the encoder's, or there is no such accelerator.
     """
     find_device(accelerator)  # or every task would be left out
     _check_paths("all", paths, None)
+    _, other = load_for(paths[0], store, allow_normalization)
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
     for name, task in TASKS.items():
         settings = task.settings()
         try:
-            result = kept = _kept(name, paths, store, protocol, settings)
+            result = kept = _kept(name, paths, store, protocol, settings, bool(other))
             if result is None:
                 result = evaluate_runs(
-                    name, paths, store, protocol, settings, accelerator=accelerator
+                    name,
+                    paths,
+                    store,
+                    protocol,
+                    settings,
+                    accelerator=accelerator,
+                    allow_normalization=allow_normalization,
                 )
                 write_result(name, paths, result, settings)
         except ValueError as reason:
@@ -207,14 +224,26 @@ def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Tas
 
 
 def _kept(
-    task: str, paths: Sequence[Path], store: Store, protocol: str | None, settings: Any
+    task: str,
+    paths: Sequence[Path],
+    store: Store,
+    protocol: str | None,
+    settings: Any,
+    allow_normalization: bool,
 ) -> dict[str, Any] | None:
     """The result on file, where it is newer than the encoder and of the same data."""
     if not paths[0].is_dir():
         return None
     run = Run(paths[0])
     protocol = protocol or _common_protocol(paths, [own_protocol(run, store)])
-    name = result_name(task, paths, store.path.resolve().name, protocol, settings)
+    name = result_name(
+        task,
+        paths,
+        store.path.resolve().name,
+        protocol,
+        settings,
+        allow_normalization=allow_normalization,
+    )
     file = _place(run, name, identify(store))
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
@@ -245,7 +274,15 @@ def write_result(
     """Keep a result in the first run; encoder files have no folder for it."""
     if not paths[0].is_dir():
         return None
-    name = result_name(task, paths, result["store"], result["protocol"], settings, weights)
+    name = result_name(
+        task,
+        paths,
+        result["store"],
+        result["protocol"],
+        settings,
+        weights,
+        result["allow_normalization"],
+    )
     run = Run(paths[0])
     return run.write_result(_place(run, name, result["data"]).stem, result)
 
@@ -283,12 +320,13 @@ def result_name(
     protocol: str,
     settings: Any,
     weights: Sequence[float] | None = None,
+    allow_normalization: bool = False,
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
     Settings that differ from the task's defaults are part of it, but for folders.
     """
-    parts = [task, *_changed(settings)]
+    parts = [task, *_changed(settings), *["allow_normalization"] * allow_normalization]
     if len(paths) > 1:
         beside = paths[0].resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
