@@ -33,6 +33,7 @@ from pcm3._memory import reuse_memory
 from pcm3.data import SkeletonDataset, generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.detection_classifier import WindowClassifier
+from pcm3.evaluation.detection_recipes import RECIPES
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.knn import nearest_labels, rank
 from pcm3.hub import Pretrained
@@ -139,7 +140,7 @@ def detection(frames: int = 256) -> dict[str, Any]:
     for name in ("gru, small", "gru, full size"):
         model = WindowClassifier(Pretrained(ENCODERS[name](), NTU25, "joint", 64), 52, True)
         model.eval()
-        seconds = repeat(partial(model.probabilities, clip, "consecutive"), 1, CPU)
+        seconds = repeat(partial(model.probabilities, clip, RECIPES["default"]), 1, CPU)
         figures[name] = round(frames / seconds, 1)
     return {"window": 32, **figures}
 

@@ -28,7 +28,7 @@ from pcm3.evaluation.detection_proposals import (
     smooth,
     write_pku_results,
 )
-from pcm3.evaluation.detection_recipes import RECIPES, DetectionRecipe, Rule, Windows
+from pcm3.evaluation.detection_recipes import RECIPES, Borders, DetectionRecipe, Rule, Windows
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.linear import check_drops
 from pcm3.evaluation.recognition import sequence_name
@@ -50,6 +50,8 @@ class Detection:
     """Ours for small data (default) or a published one; options below override what it says."""
     windows: Windows | None = None
     """32 frames in a row, or 16 frames, every third to fifth (in tests every fourth)."""
+    borders: Borders | None = None
+    """Near an end, windows repeat the end frame, or are moved inside the recording."""
     finetune: bool | None = None
     """Train the whole encoder, not only a linear classifier of its frozen features."""
     adapt_norm: bool | None = None
@@ -76,7 +78,8 @@ class Detection:
     """Folder to write the proposals into, as PKU-MMD's evaluator reads them."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("recipe", RecipeName), ("windows", Windows), ("rule", Rule)):
+        kinds = {"recipe": RecipeName, "windows": Windows, "borders": Borders, "rule": Rule}
+        for name, kind in kinds.items():
             got = getattr(self, name)
             if got is not None and got not in get_args(kind):
                 raise ValueError(f"expected {name} among {get_args(kind)}, got {got!r}")
@@ -116,12 +119,12 @@ def evaluate_detection(
 
     A linear classifier on the encoder's feature of a window tells the class of a frame, background
     being one of them: in training of the window's middle frame, in tests of the frame that the
-    window was cut around. Near the ends of a recording windows are moved inside. A recording
-    shorter than a window is followed by empty frames, and nothing is learnt from a window whose
-    middle frame is one of them. Windows go to the encoder at their own length, not at the one it
-    was trained with, as in the papers; for a transformer they are resized to that one, which its
-    temporal embeddings belong to. Whole recordings are used, whatever the data sets'
-    ``max_frames``; classes are not balanced.
+    window was cut around, which is not the middle one where the window was moved inside the
+    recording. A recording shorter than such a window is followed by empty frames, and nothing is
+    learnt from windows whose middle frame is one of them. Windows go to the encoder at their own
+    length, not at the one it was trained with, as in the papers; for a transformer they are
+    resized to that one, which its temporal embeddings belong to. Whole recordings are used,
+    whatever the data sets' ``max_frames``; classes are not balanced.
 
     The default recipe was chosen for small data, on training subjects held out of 36 short
     recordings. The published ones are for features of width 2048 and 25 times as many steps an
@@ -197,8 +200,7 @@ def frame_probabilities(
     model = train_window_classifier(pretrained, _whole(training), recipe, settings.seed)
     whole = _whole(test)
     return [
-        model.probabilities(whole[item][0], recipe.windows, settings.every)
-        for item in range(len(whole))
+        model.probabilities(whole[item][0], recipe, settings.every) for item in range(len(whole))
     ]
 
 

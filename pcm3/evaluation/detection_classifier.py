@@ -15,7 +15,7 @@ from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders import TransformerEncoder
 from pcm3.evaluation.detection_metrics import frame_labels
-from pcm3.evaluation.detection_recipes import DetectionRecipe, Windows
+from pcm3.evaluation.detection_recipes import Borders, DetectionRecipe, Windows
 from pcm3.heads import ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import to_stream
@@ -30,31 +30,36 @@ _CHUNK = 512  # windows encoded at a time
 
 
 def window_frames(
-    centres: Tensor, strides: Tensor, length: int, windows: Windows
+    centres: Tensor, strides: Tensor, length: int, windows: Windows, borders: Borders
 ) -> tuple[Tensor, Tensor]:
     """Frames of the windows around some frames of a recording.
-
-    A window that would reach beyond the recording is moved inside: frames near an end see the
-    first or the last whole window. In a recording shorter than a window, it begins at frame 0.
 
     Args:
         centres: Frames of the recording (W,), int64.
         strides: Frames from one of a window to the next (W,), int64.
         length: T, frames of the recording.
         windows: ``"consecutive"``, L = 32 frames, or ``"strided"``, L = 16.
+        borders: What becomes of a window that would reach beyond the recording. ``"repeat"``: it
+            has the end frame there. ``"inside"``: it is moved inside, so that frames near an end
+            see the first or the last whole window; in a recording shorter than a window, it begins
+            at frame 0.
 
     Returns:
         The frames of each window (W, L), and its middle frame (W,), whose class it is trained on.
         Numbers from T on are after the end of the recording.
 
     Source:
-        The detection code of PCM3 and of the survey of PCM3++. In recordings shorter than a window
-        that code does the same, or fails.
+        ``"inside"`` is of the detection code of PCM3 and of the survey of PCM3++. In recordings
+        shorter than a window that code does the same, or fails.
     """
     half = _HALF[windows] * strides
-    first = torch.minimum(centres - half, length - 2 * half).clamp(min=0)
-    steps = torch.arange(2 * _HALF[windows])
-    return first[:, None] + strides[:, None] * steps, first + half
+    first = centres - half
+    if borders == "inside":
+        first = torch.minimum(first, length - 2 * half).clamp(min=0)
+    frames = first[:, None] + strides[:, None] * torch.arange(2 * _HALF[windows])
+    if borders == "repeat":
+        frames = frames.clamp(0, length - 1)
+    return frames, first + half
 
 
 def cut_windows(clip: Tensor, frames: Tensor) -> Tensor:
@@ -65,11 +70,13 @@ def cut_windows(clip: Tensor, frames: Tensor) -> Tensor:
 
 
 def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
-    """How many recordings no window can be trained on: all middles are after their end.
+    """From how many recordings nothing is learnt: the middles of windows are after their end.
 
     Raises:
         ValueError: If all are.
     """
+    if recipe.borders == "repeat":
+        return 0
     half = _HALF[recipe.windows] * _TRAINING_STRIDES[recipe.windows][0]
     lengths = training.store.lengths[training.indices]
     short = int((lengths <= half).sum())
@@ -126,9 +133,14 @@ class WindowClassifier(nn.Module):
         return self.features(windows).float().cpu()
 
     @torch.no_grad()
-    def probabilities(self, clip: Tensor, windows: Windows, every: int = 1) -> NDArray[np.float32]:
-        """Probabilities (T, classes + 1) of the frames of a clip (C, T, V, M)."""
-        parts = _around(clip, every, _TEST_STRIDE[windows], windows)
+    def probabilities(
+        self, clip: Tensor, recipe: DetectionRecipe, every: int = 1
+    ) -> NDArray[np.float32]:
+        """Probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
+
+        Windows are cut around every n-th frame, the other frames take the nearest one's.
+        """
+        parts = _around(clip, every, _TEST_STRIDE[recipe.windows], recipe)
         features = torch.cat([self.frozen_features(part) for part in parts])
         found = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
         nearest = (np.arange(clip.shape[1]) + every // 2) // every
@@ -179,7 +191,7 @@ def _epochs(
     strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
     items = range(len(training))
     cached = not _changes(recipe) and _cache_pays(training, recipe)
-    table = [_all_features(model, _clip(training, k), recipe.windows) for k in items if cached]
+    table = [_all_features(model, _clip(training, k), recipe) for k in items if cached]
     columns = [_columns(training, item) for item in items]
     for epoch in track(recipe.epochs - recipe.start_epoch, "detection"):
         drawn, labels = [], []
@@ -187,7 +199,9 @@ def _epochs(
             length = len(columns[item])
             centres = torch.randint(length, (_PER_EPOCH,), generator=generator)
             choice = torch.randint(len(strides), (_PER_EPOCH,), generator=generator)
-            frames, middles = window_frames(centres, strides[choice], length, recipe.windows)
+            frames, middles = window_frames(
+                centres, strides[choice], length, recipe.windows, recipe.borders
+            )
             inside = middles < length
             labels.append(columns[item][middles[inside]])
             if cached:
@@ -211,22 +225,23 @@ def _cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
     return windows <= recipe.epochs * _PER_EPOCH * len(training)
 
 
-def _all_features(model: WindowClassifier, clip: Tensor, windows: Windows) -> Tensor:
+def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe) -> Tensor:
     """Features (strides, T, D) of the windows around every frame."""
     return torch.stack(
         [
-            torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, windows)])
-            for stride in _TRAINING_STRIDES[windows]
+            torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, recipe)])
+            for stride in _TRAINING_STRIDES[recipe.windows]
         ]
     )
 
 
-def _around(clip: Tensor, every: int, stride: int, windows: Windows) -> Iterator[Tensor]:
+def _around(clip: Tensor, every: int, stride: int, recipe: DetectionRecipe) -> Iterator[Tensor]:
     """Windows around every n-th frame of a clip, in chunks."""
     length = clip.shape[1]
     for centres in torch.arange(0, length, every).split(_CHUNK):
         strides = torch.full_like(centres, stride)
-        yield cut_windows(clip, window_frames(centres, strides, length, windows)[0])
+        frames, _ = window_frames(centres, strides, length, recipe.windows, recipe.borders)
+        yield cut_windows(clip, frames)
 
 
 def _clip(dataset: SkeletonDataset, item: int) -> Tensor:

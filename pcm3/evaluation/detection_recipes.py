@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Windows = Literal["consecutive", "strided"]
+Borders = Literal["repeat", "inside"]
 Rule = Literal["sliding_window", "activity"]
 
 
@@ -16,6 +17,7 @@ class DetectionRecipe(NamedTuple):
     """
 
     windows: Windows
+    borders: Borders
     finetune: bool
     adapt_norm: bool
     normalize: bool
@@ -34,6 +36,7 @@ class DetectionRecipe(NamedTuple):
 
 _DEFAULT = DetectionRecipe(
     windows="consecutive",
+    borders="repeat",
     finetune=False,
     adapt_norm=False,
     normalize=True,
@@ -45,9 +48,17 @@ _DEFAULT = DetectionRecipe(
     rule="sliding_window",
     smoothing=0,
 )
-_PCM3 = _DEFAULT._replace(finetune=True, normalize=False, epochs=20, lr=0.01, drops=(50, 70))
+_PCM3 = _DEFAULT._replace(
+    borders="inside", finetune=True, normalize=False, epochs=20, lr=0.01, drops=(50, 70)
+)
 _SURVEY = _DEFAULT._replace(
-    windows="strided", adapt_norm=True, normalize=False, lr=0.01, rule="activity", smoothing=20
+    windows="strided",
+    borders="inside",
+    adapt_norm=True,
+    normalize=False,
+    lr=0.01,
+    rule="activity",
+    smoothing=20,
 )
 
 RECIPES = {

@@ -36,7 +36,7 @@ from pcm3.evaluation.detection_metrics import (
     true_intervals,
 )
 from pcm3.evaluation.detection_proposals import read_pku_results
-from pcm3.evaluation.detection_recipes import Windows
+from pcm3.evaluation.detection_recipes import Borders, Windows
 from pcm3.evaluation.features import dataset_for
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -275,6 +275,7 @@ def seen(pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch) -> list[Tensor
 
 
 @pytest.mark.parametrize("finetune", [False, True])
+@pytest.mark.parametrize("borders", ["repeat", "inside"])
 @pytest.mark.parametrize(("windows", "half"), [("consecutive", 16), ("strided", 8)])
 def test_windows(
     pretrained: Pretrained,
@@ -282,11 +283,12 @@ def test_windows(
     seen: list[Tensor],
     windows: Windows,
     half: int,
+    borders: Borders,
     finetune: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(detection_classifier, "_cache_pays", lambda *_: False)
-    recipe = Detection(windows=windows, epochs=3, finetune=finetune)
+    recipe = Detection(windows=windows, borders=borders, epochs=3, finetune=finetune)
     frame_probabilities(pretrained, *parts, recipe)
     lengths = parts[0].store.lengths
     drawn, tested = torch.cat(seen)[: 3 * 16 * 4], torch.cat(seen)[3 * 16 * 4 :]
@@ -295,22 +297,26 @@ def test_windows(
     assert video.reshape(3, -1).sort(dim=1).values.tolist() == [sorted([0, 1, 2, 3] * 16)] * 3
     inner = drawn % 1000
     last = torch.from_numpy(lengths)[video] - 1
-    strides = inner[:, 1] - inner[:, 0]
+    strides = (inner[:, half] - inner[:, half - 1]).maximum(inner[:, half + 1] - inner[:, half])
     offsets = torch.arange(-half, half)
-    assert torch.equal(inner, inner[:, half, None] + strides[:, None] * offsets)
-    assert (inner >= 0).all()
-    assert (inner <= last[:, None]).all()
+    unlimited = inner[:, half, None] + strides[:, None] * offsets
+    expected = unlimited.clamp(min=0).minimum(last[:, None])
+    assert torch.equal(inner, expected)
+    assert torch.equal(expected, unlimited) == (borders == "inside")
     assert set(strides.tolist()) == ({1} if windows == "consecutive" else {3, 4, 5})
     assert inner[:, half].unique().numel() > 60
-    first = inner[:, 0] == 0
-    assert half * max(strides) / 500 < first.float().mean() < 0.5  # all near the beginning
+    if borders == "inside":  # all near the beginning see the first window
+        assert (inner[:, 0] == 0).sum() > 3 * 64 * half / 300
     assert not torch.equal(inner[:64], inner[64:128])
     # test: one window around every frame, none of them cut off
     stride = 1 if windows == "consecutive" else 4
     at = 0
     for item, length in enumerate(lengths[4:8].tolist()):
-        middles = torch.arange(length).clamp(half * stride, length - half * stride)
-        expected = middles[:, None] + stride * offsets + 1000 * item
+        middles = torch.arange(length)
+        if borders == "inside":
+            middles = middles.clamp(half * stride, length - half * stride)
+        expected = middles[:, None] + stride * offsets
+        expected = expected.clamp(0, length - 1) + 1000 * item
         assert torch.equal(tested[at : at + length], expected.float())
         at += length
     assert at == len(tested)
@@ -322,7 +328,7 @@ def test_a_window_has_the_class_of_its_middle(
     """The loss sees the label of frame 16 of the window, background as the last column."""
     monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
     training = detection._whole(parts[0])
-    recipe = Detection(finetune=True, epochs=2).resolve()
+    recipe = Detection(finetune=True, epochs=2, borders="inside").resolve()
     model = detection_classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
     assert store.frame_labels is not None
@@ -393,7 +399,7 @@ def test_streams_are_made_of_windows(
     motion = pretrained._replace(stream="motion")
     frame_probabilities(motion, *parts, replace(SHORT, epochs=1, drops=()))
     windows = torch.cat(seen)
-    assert (windows[:, :-1] == 1).all()
+    assert set(windows.flatten().tolist()) == {0, 1}  # 0 where a frame is repeated
     assert (windows[:, -1] == 0).all()
 
 
@@ -425,7 +431,9 @@ def test_trimmed_or_other_data(tmp_path: Path, pretrained: Pretrained, parts: Pa
         ({"batch_size": 1}, "batch_size >= 2 to normalize"),
         ({"every": 0}, "every > 0"),
         ({"smoothing": -1}, "smoothing >= 0, got -1"),
+        ({"recipe": "best"}, "recipe among .*, got 'best'"),
         ({"windows": "long"}, "windows among .*, got 'long'"),
+        ({"borders": "wrap"}, "borders among .*, got 'wrap'"),
         ({"rule": "best"}, "rule among .*, got 'best'"),
     ],
 )

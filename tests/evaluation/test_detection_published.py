@@ -75,17 +75,20 @@ def test_every_recipe_is_checked() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [  # windows, finetune, adapt_norm, normalize, rule, smoothing
-        ("default", ("consecutive", False, False, True, "sliding_window", 0)),
-        ("pcm3", ("consecutive", True, False, False, "sliding_window", 0)),
-        ("survey", ("strided", False, True, False, "activity", 20)),
-        ("survey-finetune", ("strided", True, False, False, "activity", 20)),
-        ("survey-sliding-window", ("consecutive", True, False, False, "sliding_window", 0)),
+    [  # finetune, adapt_norm, normalize, windows, borders, rule, smoothing
+        ("default", (False, False, True, "consecutive", "repeat", "sliding_window", 0)),
+        ("pcm3", (True, False, False, "consecutive", "inside", "sliding_window", 0)),
+        ("survey", (False, True, False, "strided", "inside", "activity", 20)),
+        ("survey-finetune", (True, False, False, "strided", "inside", "activity", 20)),
+        (
+            "survey-sliding-window",
+            (True, False, False, "consecutive", "inside", "sliding_window", 0),
+        ),
     ],
 )
 def test_what_a_recipe_does(name: RecipeName, expected: tuple[Any, ...]) -> None:
     recipe = Detection(name).resolve()
-    fields = ("windows", "finetune", "adapt_norm", "normalize", "rule", "smoothing")
+    fields = ("finetune", "adapt_norm", "normalize", "windows", "borders", "rule", "smoothing")
     assert tuple(getattr(recipe, field) for field in fields) == expected
 
 
@@ -93,6 +96,7 @@ def test_an_option_beside_a_recipe_overrides_it() -> None:
     plain = Detection("survey").resolve()
     given = {"windows": "consecutive", "finetune": True, "normalize": True, "lr": 0.5}
     given |= {"batch_size": 8, "rule": "sliding_window", "adapt_norm": False, "smoothing": 0}
+    given |= {"borders": "repeat"}
     for field, value in given.items():
         changed = Detection("survey", **{field: value}).resolve()  # type: ignore[arg-type]
         assert changed == plain._replace(**{field: value}) != plain
@@ -134,7 +138,7 @@ def test_recorded_test_windows(recorded: dict[str, NDArray[Any]]) -> None:
         _, length, kind = name.split("/")
         centres = torch.arange(int(length))
         strides = torch.full_like(centres, 1 if kind == "consecutive" else 4)
-        frames, _ = window_frames(centres, strides, int(length), kind)  # type: ignore[arg-type]
+        frames, _ = window_frames(centres, strides, int(length), kind, "inside")  # type: ignore[arg-type]
         np.testing.assert_array_equal(frames, recorded[name], err_msg=name)
 
 
@@ -148,7 +152,7 @@ def test_recorded_training_windows(recorded: dict[str, NDArray[Any]]) -> None:
         centres = torch.arange(int(length))
         stride = 1 if windows == "consecutive" else int(kind[-1])
         frames, middles = window_frames(
-            centres, torch.full_like(centres, stride), int(length), windows
+            centres, torch.full_like(centres, stride), int(length), windows, "inside"
         )
         count = torch.full_like(centres, frames.shape[1])
         rows = torch.stack([centres, frames[:, 0], frames[:, -1], count, middles], dim=1).numpy()
@@ -168,7 +172,7 @@ def test_windows_frame_by_frame(windows: Windows) -> None:
         for stride in (1,) if windows == "consecutive" else (3, 4, 5):
             centres = torch.arange(length)
             frames, middles = window_frames(
-                centres, torch.full_like(centres, stride), length, windows
+                centres, torch.full_like(centres, stride), length, windows, "inside"
             )
             found = cut_windows(clip[:, :length], frames)
             assert found.shape == (length, 2, 2 * half, 3, 1)
@@ -306,7 +310,7 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
     torch.manual_seed(0)
     pretrained = Pretrained(gru().eval(), NTU25, "joint", 8)
     short = SkeletonDataset(write(tmp_path / "short", [16, 60, 3, 1, 100]))
-    settings = Detection(epochs=2)
+    settings = Detection(epochs=2, borders="inside")
     result = evaluate_detection(pretrained, short, short, settings)
     assert result["details"]["notes"][0].startswith("nothing is learnt from 3 of 5 training")
     assert [video["frames"] for video in result["details"]["videos"]] == [16, 60, 3, 1, 100]
@@ -319,7 +323,7 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
     first, *_, last = frame_probabilities(pretrained, short, short, settings)
     assert np.ptp(first, axis=0).max() == 0  # all frames see the same window
     assert np.ptp(last, axis=0).max() > 0
-    for only, half in ((Detection(epochs=1), 16), (Detection("survey", epochs=1), 24)):
+    for only, half in ((Detection("pcm3", epochs=1), 16), (Detection("survey", epochs=1), 24)):
         too_short = SkeletonDataset(write(tmp_path / f"{half}", [half, 3]))
         with pytest.raises(
             ValueError, match=f"more than half a window, {half} frames, got .* {half}"
@@ -327,6 +331,8 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
             frame_probabilities(pretrained, too_short, data, only)
         enough = SkeletonDataset(write(tmp_path / f"{half + 1}", [half + 1, 3]))
         frame_probabilities(pretrained, enough, data, only)
+        repeating = replace(only, borders="repeat")
+        assert "notes" not in evaluate_detection(pretrained, too_short, data, repeating)["details"]
 
 
 # --- proposals and figures ------------------------------------------------------------------------
