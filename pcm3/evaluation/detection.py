@@ -221,7 +221,6 @@ def find_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> l
     return [
         each._replace(end=min(each.end, frames[each.video]))
         for each in _search(probabilities, settings)
-        if each.start < frames[each.video]
     ]
 
 

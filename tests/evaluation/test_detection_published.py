@@ -355,6 +355,8 @@ def test_recorded_proposals(recorded: dict[str, NDArray[Any]], generation: str) 
     intervals = [(p.video, p.label + 1, p.start, p.end) for p in found]
     np.testing.assert_array_equal(intervals, expected[:, :4])
     np.testing.assert_allclose([p.confidence for p in found], expected[:, 4], rtol=0, atol=6e-6)
+    rounded = [p.confidence == round(p.confidence, 5) for p in found]
+    assert all(rounded) == (generation == "sliding_window")
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
