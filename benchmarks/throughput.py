@@ -32,7 +32,8 @@ from pcm3 import NTU25, PCM3
 from pcm3._memory import reuse_memory
 from pcm3.data import SkeletonDataset, generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.evaluation.detection import Detection, _classify, _WindowClassifier
+from pcm3.evaluation.detection_classifier import WindowClassifier
+from pcm3.evaluation.detection_recipes import RECIPES
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.knn import nearest_labels, rank
 from pcm3.hub import Pretrained
@@ -137,9 +138,9 @@ def detection(frames: int = 256) -> dict[str, Any]:
     figures = {}
     clip = torch.randn(3, frames, 25, 2)
     for name in ("gru, small", "gru, full size"):
-        model = _WindowClassifier(Pretrained(ENCODERS[name](), NTU25, "joint", 64), 52, True)
+        model = WindowClassifier(Pretrained(ENCODERS[name](), NTU25, "joint", 64), 52, True)
         model.eval()
-        seconds = repeat(partial(_classify, model, clip, Detection()), 1, CPU)
+        seconds = repeat(partial(model.probabilities, clip, RECIPES["default"]), 1, CPU)
         figures[name] = round(frames / seconds, 1)
     return {"window": 32, **figures}
 

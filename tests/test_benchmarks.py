@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 
 from pcm3.augment import functional
 from pcm3.augment.functional import apply_mask
+from pcm3.cli import main
 from pcm3.skeleton import NTU25
 from pcm3.training.config import MAMPConfig, PCM3Config
 
@@ -99,3 +103,46 @@ def test_the_clip_view_of_the_baseline(baseline: Any) -> None:
     assert set(kept.sum(dim=1).tolist()) <= set(range(6, 13))  # of 24 frames
     assert torch.equal(views.clip, views.key * kept[:, None, :, None, None])
     assert torch.isfinite(model.loss(views).total)
+
+
+def test_detection_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    videos, length = 3, 1200
+    starts = np.arange(20, length, 60)
+    rows = [(video, at, at + 30, at % 2) for video in range(videos) for at in starts]
+    frame_labels = np.full((videos, length), -1)
+    for video, start, end, label in rows:
+        frame_labels[video, start:end] = label
+    np.savez(
+        tmp_path / "precog2016.npz",
+        joints=rng.normal(size=(videos * length, 1, 25, 3)).astype(np.float32),
+        lengths=np.full(videos, length),
+        labels=np.full(videos, -1),
+        subjects=np.array([1, 1, 2]),
+        class_names=np.array(["raise", "bend"]),
+        joint_names=np.array(NTU25.joints),
+        parents=np.array(NTU25.parents),
+        frame_labels=frame_labels.ravel(),
+        segments=np.array(rows),
+    )
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import detection
+
+    def call(arguments: list[str]) -> dict[str, Any]:
+        with redirect_stdout(io.StringIO()) as said:
+            assert main(arguments) == 0
+        last = said.getvalue().splitlines()[-1]
+        return json.loads(last) if last.startswith("{") else {}
+
+    monkeypatch.setattr(detection, "call", call)
+    arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    arguments += ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--recipes", "pcm3", "survey"]
+    monkeypatch.setattr(sys, "argv", ["detection.py", "precog2016", *arguments])
+    detection.main()
+    result = json.loads((tmp_path / "detection_precog2016.json").read_text())
+    assert result["command"].endswith("precog2016 --seeds 1 --recipes pcm3 survey --epochs 1")
+    assert len(result["runs"]) == 4
+    for run in result["runs"]:
+        found = result["summary"][run["task"]][run["method"]]["map_action_published_0.1"]
+        assert found["seeds"] == [round(run["metrics"]["map_action_published_0.1"], 4)]
+        assert f"--recipe {run['task']} " in run["commands"][1]

@@ -72,6 +72,11 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         accelerator: Annotated[
             str, tyro.conf.arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
         ] = "auto"
+        allow_normalization: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Take a store of another normalization than the encoder's."),
+        ] = False
         json: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -84,7 +89,13 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             Options, "evaluate all", arguments[1:], "pcm3 evaluate all --run run --data store"
         )
         store = Store(options.data)
-        results = evaluate_all([options.run], store, options.protocol, options.accelerator)
+        results = evaluate_all(
+            [options.run],
+            store,
+            options.protocol,
+            options.accelerator,
+            options.allow_normalization,
+        )
         metrics = {name: each["metrics"] for name, each in results.items()}
         finish("evaluate all", metrics, options.json)
         return
@@ -113,7 +124,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
     result = evaluate_runs(
-        task, runs, store, options.protocol, options.settings, weights, options.accelerator
+        task,
+        runs,
+        store,
+        options.protocol,
+        options.settings,
+        weights,
+        options.accelerator,
+        options.allow_normalization,
     )
     for warning in seen_tests(runs, result):
         print(f"pcm3: warning: {warning}", file=sys.stderr)
@@ -126,7 +144,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         each = zip(runs, result["runs"], result["weights"], strict=True)
         lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
         say = "\n".join([*lines, say])
-    rest = {key: result[key] for key in ("protocol", "weights", "runs")}
+    rest = {
+        key: result[key] for key in ("protocol", "allow_normalization", "notes", "weights", "runs")
+    }
     finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
 
 
@@ -137,11 +157,20 @@ def features_command(arguments: Sequence[str]) -> None:
     from pcm3._device import allow_tf32, find_device  # noqa: PLC0415
     from pcm3._files import replacing  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.features import dataset_for, extract_features  # noqa: PLC0415
-    from pcm3.hub import fingerprint, load_encoder  # noqa: PLC0415
+    from pcm3.evaluation.features import (  # noqa: PLC0415
+        dataset_for,
+        extract_features,
+        load_for,
+    )
+    from pcm3.hub import fingerprint  # noqa: PLC0415
 
     def options(
-        run: Path, data: Path, out: Path, accelerator: str = "auto", json: bool = False
+        run: Path,
+        data: Path,
+        out: Path,
+        accelerator: str = "auto",
+        allow_normalization: bool = False,
+        json: bool = False,
     ) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
 
@@ -150,6 +179,7 @@ def features_command(arguments: Sequence[str]) -> None:
             data: The store.
             out: The .npz file to write.
             accelerator: Where the encoder computes: cpu, cuda, mps or auto.
+            allow_normalization: Take a store of another normalization than the encoder's.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
@@ -158,7 +188,7 @@ def features_command(arguments: Sequence[str]) -> None:
         arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
         arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
         arrays |= {"store_fingerprint": store.fingerprint, "encoder_fingerprint": fingerprint(run)}
-        pretrained = load_encoder(run)
+        pretrained, notes = load_for(run, store, allow_normalization)
         pretrained.encoder.to(device)
         allow_tf32(False)
         features = extract_features(pretrained, dataset_for(pretrained, store))
@@ -167,7 +197,10 @@ def features_command(arguments: Sequence[str]) -> None:
         with replacing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)
-        finish("features", {"shape": shape}, json, f"{out}: features {shape}", out=str(out))
+        for note in notes:
+            print(f"pcm3: note: {note}", file=sys.stderr)
+        rest = {"out": str(out), "allow_normalization": bool(notes), "notes": notes}
+        finish("features", {"shape": shape}, json, f"{out}: features {shape}", **rest)
 
     parse(options, "features", arguments, "pcm3 features --run run --data store --out features.npz")
 

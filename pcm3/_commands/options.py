@@ -23,7 +23,7 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
     about, _, _ = (getdoc(kind) or "").partition("\n\nArgs:")
     description = "\n".join([about, "", "example:", *(f"  {line}" for line in examples)])
     # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
-    config = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
+    pairs = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_path)
     registry.primitive_rule(_one_or_more)
@@ -34,7 +34,7 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
             prog=f"pcm3 {command}",
             description=description,
             args=arguments,
-            config=config,
+            config=(tyro.conf.DisallowNone, *pairs),  # so that bool | None is a switch too
         )
 
 

@@ -22,6 +22,9 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.evaluation.detection_proposals import Proposal
 from pcm3.evaluation.recognition import sequence_name
 
+THRESHOLDS = (0.1, 0.3, 0.5)
+"""The overlaps that the papers report."""
+
 AveragePrecision = Callable[[Sequence[Proposal], Sequence[Proposal], float], float]
 
 
@@ -225,7 +228,7 @@ def summarize_detection(
     classes = len(test.class_names)
     predicted = [np.where(each == classes, -1, each) for each in predicted]
     metrics: dict[str, Any] = {}
-    for threshold in (0.1, 0.3, 0.5):
+    for threshold in THRESHOLDS:
         metrics[f"map_action_voc_{threshold}"] = map_by_action(proposals, truth, threshold)
         metrics[f"map_action_pku_{threshold}"] = map_by_action(
             proposals, truth, threshold, pku_ap, range(classes)
@@ -251,6 +254,40 @@ def summarize_detection(
         ],
     }
     return metrics
+
+
+def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) -> dict[str, float]:
+    """Metrics as the code of PCM3 and of the survey of PCM3++ evaluates, to compare with papers.
+
+    It takes the ends of proposals and of label files as they stand. By action it counts both ends
+    as included, so that the interval of a label file, whose end is the frame after its last one,
+    gets a frame more; by video it takes plain differences. Proposals of the sliding-window rule,
+    which end with their last frame, are so a frame short.
+
+    Args:
+        proposals: As ``published_proposals`` gives them.
+        test: The recordings.
+
+    Returns:
+        For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_published_θ``, the mean ``voc_ap`` over
+        the classes in the truth, and ``map_video_published_θ``, the mean ``pku_ap`` over all
+        recordings.
+
+    Raises:
+        ValueError: If the recordings are trimmed.
+    """
+    truth = true_intervals(test)
+    found, wanted = (
+        [each._replace(end=each.end + 1) for each in intervals] for intervals in (proposals, truth)
+    )
+    by_action = {
+        f"map_action_published_{each}": map_by_action(found, wanted, each) for each in THRESHOLDS
+    }
+    videos = range(len(test))
+    return by_action | {
+        f"map_video_published_{each}": map_by_video(proposals, truth, each, pku_ap, videos)
+        for each in THRESHOLDS
+    }
 
 
 def frame_labels(dataset: SkeletonDataset, item: int) -> NDArray[np.int64]:

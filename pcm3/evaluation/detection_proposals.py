@@ -73,15 +73,12 @@ def sliding_window_proposals(
     Source:
         PCM3 Sec. 4.3, "detection"; numbers and rule from the authors' code.
     """
-    rows, background = _check_probabilities(probabilities, background)
     check_positive("window", window)
     check_positive("step", step)
     if not 0 <= ratio < 1:
         raise ValueError(f"expected ratio in [0, 1), got {ratio}")
-    frames = len(rows)
-    behind = np.zeros((2 * window + step, rows.shape[1]))
-    behind[:, background] = 1
-    rows = np.concatenate([rows, behind])
+    rows = pad_with_background(probabilities, background, 2 * window + step)
+    frames, background = len(rows) - 2 * window - step, background % rows.shape[1]
     likeliest = rows.argmax(axis=1)
     # counts[c, t]: frames before t whose likeliest class is c
     counts = (likeliest == np.arange(rows.shape[1])[:, None]).cumsum(axis=1)
@@ -158,6 +155,26 @@ def activity_proposals(
             label = int(mean.argmax())
             proposals.append(Proposal(video, label, start, end, float(mean[label])))
     return proposals
+
+
+def pad_with_background(
+    probabilities: ArrayLike, background: int, frames: int
+) -> NDArray[np.float64]:
+    """Probabilities (T + frames, columns) of a recording that is followed by frames of background.
+
+    Args:
+        probabilities: (T, columns), rows sum to 1.
+        background: The column of the background.
+        frames: How many frames follow.
+
+    Raises:
+        ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
+            there is no such column.
+    """
+    rows, background = _check_probabilities(probabilities, background)
+    following = np.zeros((frames, rows.shape[1]))
+    following[:, background] = 1
+    return np.concatenate([rows, following])
 
 
 def smooth(probabilities: ArrayLike, window: int = 20) -> NDArray[np.float64]:

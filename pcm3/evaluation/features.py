@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_joints, collate
 from pcm3.data.store import Store
-from pcm3.hub import Pretrained
+from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
 
@@ -121,8 +122,43 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
         raise ValueError(
             f"expected a store of {pretrained.encoder.persons} persons, got {dataset.persons}"
         )
-    if pretrained.normalization not in (None, dataset.normalization):
+    _check_normalization(pretrained, dataset.normalization)
+
+
+def load_for(
+    path: str | Path, store: Store, allow_normalization: bool = False
+) -> tuple[Pretrained, list[str]]:
+    """Load an encoder for the recordings of a store.
+
+    Args:
+        path: As of ``load_encoder``.
+        store: The recordings.
+        allow_normalization: Take recordings of another normalization than the encoder was trained
+            on, as published detection and transfer do: they take raw ones.
+
+    Returns:
+        The encoder, and what results should be read with: a note if the normalization is another.
+
+    Raises:
+        SkeletonFormatError: As ``load_encoder``.
+        ValueError: If the normalization is another and that is not allowed.
+    """
+    pretrained, normalization = load_encoder(path), store.meta["normalization"]
+    if not allow_normalization:
+        _check_normalization(pretrained, normalization)
+    if pretrained.normalization in (None, normalization):
+        return pretrained, []
+    note = (
+        f"the encoder was trained on recordings of normalization {pretrained.normalization!r}, "
+        f"these have {normalization!r}"
+    )
+    return pretrained._replace(normalization=normalization), [note]
+
+
+def _check_normalization(pretrained: Pretrained, normalization: str) -> None:
+    if pretrained.normalization not in (None, normalization):
         raise ValueError(
             f"expected a store prepared with normalization {pretrained.normalization!r}, as the "
-            f"encoder's training data were, got {dataset.normalization!r}"
+            f"encoder's training data were, got {normalization!r}; --allow-normalization takes it "
+            "nevertheless"
         )

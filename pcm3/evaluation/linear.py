@@ -29,8 +29,7 @@ class SGDProbe:
         epochs: Passes over the training part.
         batch_size: Sequences a step.
         lr: SGD learning rate, momentum 0.9, no weight decay.
-        drops: Epochs, counted from 0, at which the rate falls tenfold; by default after 5/8 and
-            7/8 of them.
+        drops: Epochs, from 0, at which the rate falls tenfold; by default 5/8 and 7/8 of them.
         seed: Of weights, data order and clips.
         degrees: By how much training clips are turned at most, about each axis.
 

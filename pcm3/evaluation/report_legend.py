@@ -33,6 +33,11 @@ LEGEND = {
     "PKU-MMD's evaluation; right is an overlap of T or more",
     "map_video_pku_T": "mean over recordings of the average precision of detected intervals, all "
     "classes together, as in PKU-MMD's evaluation; right is an overlap of T or more",
+    "map_action_published_T": "map_action_voc_T with ends as the code of PCM3 and PCM3++ reads "
+    "them, to compare with their figures: proposals may end a frame early or after the recording, "
+    "and both ends count as included",
+    "map_video_published_T": "map_video_pku_T with ends as the code of PCM3 and PCM3++ reads them, "
+    "to compare with their figures: proposals may end a frame early or after the recording",
     "f1_T": "harmonic mean of precision and recall of detected intervals, overlap T or more",
     "ap_2d": "PKU-MMD's 2D-AP: average precision, the mean over overlaps 0.05, 0.1 ... 1",
     "frame_accuracy": "share of the frames given the right class, background being one",

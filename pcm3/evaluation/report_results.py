@@ -195,6 +195,8 @@ def _result(
     settings = _changed(content["settings"], defaults)
     if len(set(content["weights"])) > 1:
         settings["weights"] = content["weights"]
+    if content.get("allow_normalization"):
+        settings["allow_normalization"] = True
     seen = [about.get("test_sequences_seen") for about in content["runs"]]
     known = [count for count in seen if count is not None]
     return Result(

@@ -18,12 +18,12 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.features import dataset_for
+from pcm3.evaluation.features import dataset_for, load_for
 from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.result_files import read_result
 from pcm3.evaluation.tasks import TASKS, Task
-from pcm3.hub import encoder_file, load_encoder
+from pcm3.hub import encoder_file
 from pcm3.training.run import Run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
@@ -36,6 +36,7 @@ def evaluate_runs(
     settings: Any = None,
     weights: Sequence[float] | None = None,
     accelerator: str = "auto",
+    allow_normalization: bool = False,
 ) -> dict[str, Any]:
     """Evaluate trained encoders; of several the linear classifiers' scores are added.
 
@@ -48,10 +49,12 @@ def evaluate_runs(
             logarithms of the probabilities with solver ``"logistic"``, else the logits.
         weights: Of several encoders' scores; equal by default.
         accelerator: Where the encoders compute: cpu, cuda, mps or auto.
+        allow_normalization: Take a store of another normalization than an encoder was trained on.
 
     Returns:
-        What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
-        ``device``, ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
+        What ``results/NAME.json`` holds: ``protocol``, ``settings``, ``allow_normalization``
+        (whether a store of another normalization was taken), sizes, ``seconds``, ``device``,
+        ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
         for each the headline figure, its own ``protocol`` and the number of
         ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
 
@@ -75,9 +78,11 @@ def evaluate_runs(
     if chosen.needs == "labels":
         parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
+    other: list[str] = []
     for path, its in zip(paths, own, strict=True):
         seen = count_seen(Run(path), store, parts[1]) if _is_run(path) else None
-        pretrained = load_encoder(path)
+        pretrained, said = load_for(path, store, allow_normalization)
+        other += said
         pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
         if len(paths) > 1:
@@ -96,13 +101,14 @@ def evaluate_runs(
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
     details = metrics.pop("details")
-    notes = [*note_on_words(store, protocol), *unlabelled]
+    notes = [*dict.fromkeys(other), *note_on_words(store, protocol), *unlabelled]
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
         "protocol": protocol,
         "settings": _plain(settings),
+        "allow_normalization": bool(other),
         "data": identify(store),
         "train_sequences": len(training),
         "test_sequences": len(test),
@@ -122,6 +128,7 @@ def evaluate_all(
     store: Store,
     protocol: str | None = None,
     accelerator: str = "auto",
+    allow_normalization: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Evaluate an encoder on every task that the store supports, with default settings.
 
@@ -133,28 +140,35 @@ def evaluate_all(
         store: The data.
         protocol: As of ``evaluate_runs``.
         accelerator: As of ``evaluate_runs``.
+        allow_normalization: As of ``evaluate_runs``.
 
     Returns:
         Task to result, see ``evaluate_runs``.
 
     Raises:
         ValueError: If there are several runs, no task is left, there is no such accelerator or
-            protocol, or the encoder cannot be read.
+            protocol, the encoder cannot be read, or the store's normalization is not its own.
     """
     # what is wrong for every task is said once
     find_device(accelerator)
     _check_paths("all", paths, None)
     _, protocol, _ = _parts(paths, store, protocol)
-    load_encoder(paths[0])
+    _, other = load_for(paths[0], store, allow_normalization)
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
     for name, task in TASKS.items():
         settings = task.settings()
         try:
-            result = kept = _kept(name, paths, store, protocol, settings)
+            result = kept = _kept(name, paths, store, protocol, settings, bool(other))
             if result is None:
                 result = evaluate_runs(
-                    name, paths, store, protocol, settings, accelerator=accelerator
+                    name,
+                    paths,
+                    store,
+                    protocol,
+                    settings,
+                    accelerator=accelerator,
+                    allow_normalization=allow_normalization,
                 )
                 write_result(name, paths, result, settings)
         except ValueError as reason:
@@ -237,13 +251,25 @@ def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Tas
 
 
 def _kept(
-    task: str, paths: Sequence[Path], store: Store, protocol: str, settings: Any
+    task: str,
+    paths: Sequence[Path],
+    store: Store,
+    protocol: str,
+    settings: Any,
+    allow_normalization: bool,
 ) -> dict[str, Any] | None:
     """The result on file, where it is newer than the encoder and of the same data."""
     if not paths[0].is_dir():
         return None
     run = Run(paths[0])
-    name = result_name(task, paths, store.path.resolve().name, protocol, settings)
+    name = result_name(
+        task,
+        paths,
+        store.path.resolve().name,
+        protocol,
+        settings,
+        allow_normalization=allow_normalization,
+    )
     file = _place(run, name, identify(store))
     if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
         return None
@@ -268,7 +294,15 @@ def write_result(
     """Keep a result in the first run; encoder files have no folder for it."""
     if not paths[0].is_dir():
         return None
-    name = result_name(task, paths, result["store"], result["protocol"], settings, weights)
+    name = result_name(
+        task,
+        paths,
+        result["store"],
+        result["protocol"],
+        settings,
+        weights,
+        result["allow_normalization"],
+    )
     run = Run(paths[0])
     return run.write_result(_place(run, name, result["data"]).stem, result)
 
@@ -307,12 +341,13 @@ def result_name(
     protocol: str,
     settings: Any,
     weights: Sequence[float] | None = None,
+    allow_normalization: bool = False,
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
     Settings that differ from the task's defaults are part of it, but for folders.
     """
-    parts = [task, *_changed(settings)]
+    parts = [task, *_changed(settings), *["allow_normalization"] * allow_normalization]
     if len(paths) > 1:
         beside = paths[0].resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]

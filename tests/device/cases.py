@@ -58,7 +58,7 @@ SETTINGS = {
     "occlusion": [],
     "robustness": [],
     "fewshot": [FewShot(ways=2, shots=(1,), queries=3, episodes=5)],
-    "detection": [Detection(epochs=2), Detection(epochs=1, finetune=True, normalize=False)],
+    "detection": [Detection(epochs=2), *(Detection(each, epochs=2) for each in ("pcm3", "survey"))],
     "prediction": [Prediction(**SHORT, **WINDOWS)],
 }
 """The settings that each task is evaluated with, by default its own."""

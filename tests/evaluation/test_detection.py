@@ -19,10 +19,8 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder, TransformerEncoder
-from pcm3.evaluation import detection
+from pcm3.evaluation import detection, detection_classifier
 from pcm3.evaluation.detection import (
-    PCM3_DETECTION,
-    PCM3_PLUS_PLUS_DETECTION,
     Detection,
     evaluate_detection,
     find_proposals,
@@ -38,6 +36,7 @@ from pcm3.evaluation.detection_metrics import (
     true_intervals,
 )
 from pcm3.evaluation.detection_proposals import read_pku_results
+from pcm3.evaluation.detection_recipes import Borders, Windows
 from pcm3.evaluation.features import dataset_for
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -219,20 +218,29 @@ def test_the_summary_counts_classes_and_recordings_without_intervals(tmp_path: P
     assert results["frame_accuracy"] == pytest.approx(10 / 80)  # the first of equal classes
 
 
-def test_rule_and_smoothing_are_the_settings(parts: Parts) -> None:
+def test_rule_and_smoothing_are_the_settings() -> None:
+    """Of recordings that 9000 frames of background follow; what reaches into them is cut."""
     rng = np.random.default_rng(0)
     rows = [rng.dirichlet(np.ones(4), 200) for _ in range(3)]
-    for settings in (Detection(), Detection(smoothing=20), PCM3_PLUS_PLUS_DETECTION):
+    for each in rows:
+        each[-30:] = (0.85, 0.05, 0.05, 0.05)
+    behind = np.tile(np.eye(4)[3], (9000, 1))
+    cut = 0
+    for settings in (Detection(), Detection(smoothing=20), Detection("survey")):
         rule = {
             "sliding_window": detection.sliding_window_proposals,
             "activity": detection.activity_proposals,
-        }[settings.rule]
-        expected = [
-            each
-            for video in range(3)
-            for each in rule(detection.smooth(rows[video], settings.smoothing), 3, video=video)
-        ]
+        }[settings.resolve().rule]
+        expected = []
+        for video in range(3):
+            padded = detection.smooth(
+                np.concatenate([rows[video], behind]), settings.resolve().smoothing
+            )
+            found = rule(padded, 3, video=video)
+            cut += sum(each.end > 200 for each in found)
+            expected += [each._replace(end=min(each.end, 200)) for each in found]
         assert find_proposals(rows, settings) == expected
+    assert cut > 3
 
 
 # --- windows --------------------------------------------------------------------------------------
@@ -265,18 +273,20 @@ def seen(pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch) -> list[Tensor
 
 
 @pytest.mark.parametrize("finetune", [False, True])
+@pytest.mark.parametrize("borders", ["repeat", "inside"])
 @pytest.mark.parametrize(("windows", "half"), [("consecutive", 16), ("strided", 8)])
 def test_windows(
     pretrained: Pretrained,
     parts: Parts,
     seen: list[Tensor],
-    windows: detection.Windows,
+    windows: Windows,
     half: int,
+    borders: Borders,
     finetune: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(detection, "_cache_pays", lambda *_: False)
-    recipe = Detection(windows, epochs=3, finetune=finetune)
+    monkeypatch.setattr(detection_classifier, "_cache_pays", lambda *_: False)
+    recipe = Detection(windows=windows, borders=borders, epochs=3, finetune=finetune)
     frame_probabilities(pretrained, *parts, recipe)
     lengths = parts[0].store.lengths
     drawn, tested = torch.cat(seen)[: 3 * 16 * 4], torch.cat(seen)[3 * 16 * 4 :]
@@ -287,16 +297,23 @@ def test_windows(
     last = torch.from_numpy(lengths)[video] - 1
     strides = (inner[:, half] - inner[:, half - 1]).maximum(inner[:, half + 1] - inner[:, half])
     offsets = torch.arange(-half, half)
-    expected = (inner[:, half, None] + strides[:, None] * offsets).clamp(min=0)
-    assert torch.equal(inner, expected.minimum(last[:, None]))
+    unlimited = inner[:, half, None] + strides[:, None] * offsets
+    expected = unlimited.clamp(min=0).minimum(last[:, None])
+    assert torch.equal(inner, expected)
+    assert torch.equal(expected, unlimited) == (borders == "inside")
     assert set(strides.tolist()) == ({1} if windows == "consecutive" else {3, 4, 5})
     assert inner[:, half].unique().numel() > 60
+    if borders == "inside":  # all near the beginning see the first window
+        assert (inner[:, 0] == 0).sum() > 3 * 64 * half / 300
     assert not torch.equal(inner[:64], inner[64:128])
     # test: one window around every frame, none of them cut off
     stride = 1 if windows == "consecutive" else 4
     at = 0
     for item, length in enumerate(lengths[4:8].tolist()):
-        expected = torch.arange(length)[:, None] + stride * offsets
+        middles = torch.arange(length)
+        if borders == "inside":
+            middles = middles.clamp(half * stride, length - half * stride)
+        expected = middles[:, None] + stride * offsets
         expected = expected.clamp(0, length - 1) + 1000 * item
         assert torch.equal(tested[at : at + length], expected.float())
         at += length
@@ -309,11 +326,12 @@ def test_a_window_has_the_class_of_its_middle(
     """The loss sees the label of frame 16 of the window, background as the last column."""
     monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
     training = detection._whole(parts[0])
-    recipe = Detection(finetune=True, epochs=2)
-    model = detection._WindowClassifier(pretrained, 3, True)
+    recipe = Detection(finetune=True, epochs=2, borders="inside").resolve()
+    model = detection_classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
     assert store.frame_labels is not None
-    for windows, columns in detection._epochs(model, training, recipe, torch.Generator()):
+    epochs = detection_classifier._epochs(model, training, recipe, torch.Generator())
+    for _, windows, columns in epochs:
         for window, column in zip(windows, columns.tolist(), strict=True):
             item, frame = divmod(int(window[0, 16, 0, 0]), 1000)
             assert column == int(store.frame_labels[store.starts[item] + frame]) % 4
@@ -323,12 +341,12 @@ def test_a_window_has_the_class_of_its_middle(
 def test_cached_features_change_nothing(
     pretrained: Pretrained,
     parts: Parts,
-    windows: detection.Windows,
+    windows: Windows,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = []
     for pays in (False, True):
-        monkeypatch.setattr(detection, "_cache_pays", lambda *_, pays=pays: pays)
+        monkeypatch.setattr(detection_classifier, "_cache_pays", lambda *_, pays=pays: pays)
         found.append(frame_probabilities(pretrained, *parts, replace(SHORT, windows=windows)))
     for with_cache, without in zip(*found, strict=True):
         np.testing.assert_allclose(with_cache, without, atol=1e-4)
@@ -336,10 +354,10 @@ def test_cached_features_change_nothing(
 
 def test_the_cache_is_for_few_frames(parts: Parts) -> None:
     training = detection._whole(parts[0])  # 870 frames, 64 windows an epoch
-    assert not detection._cache_pays(training, Detection(epochs=13))
-    assert detection._cache_pays(training, Detection(epochs=14))
-    assert not detection._cache_pays(training, Detection("strided", epochs=40))
-    assert detection._cache_pays(training, Detection("strided", epochs=41))
+    for windows, epochs in (("consecutive", 14), ("strided", 41)):
+        for fewer in (0, 1):
+            recipe = Detection(windows=windows, epochs=epochs - fewer).resolve()
+            assert detection_classifier._cache_pays(training, recipe) == (not fewer)
 
 
 @pytest.mark.parametrize("every", [2, 5, 400])
@@ -411,7 +429,9 @@ def test_trimmed_or_other_data(tmp_path: Path, pretrained: Pretrained, parts: Pa
         ({"batch_size": 1}, "batch_size >= 2 to normalize"),
         ({"every": 0}, "every > 0"),
         ({"smoothing": -1}, "smoothing >= 0, got -1"),
+        ({"recipe": "best"}, "recipe among .*, got 'best'"),
         ({"windows": "long"}, "windows among .*, got 'long'"),
+        ({"borders": "wrap"}, "borders among .*, got 'wrap'"),
         ({"rule": "best"}, "rule among .*, got 'best'"),
     ],
 )
@@ -424,48 +444,18 @@ def test_a_last_batch_of_one_window(pretrained: Pretrained, parts: Parts) -> Non
     frame_probabilities(pretrained, *parts, Detection(epochs=2, batch_size=9))  # 64 = 7 * 9 + 1
 
 
-def test_recipes_of_the_papers() -> None:
-    assert (
-        Detection(
-            "consecutive",
-            finetune=True,
-            normalize=False,
-            epochs=60,
-            lr=0.01,
-            drops=(50,),
-            batch_size=64,
-            rule="sliding_window",
-            smoothing=0,
-        )
-        == PCM3_DETECTION
-    )
-    assert (
-        Detection(
-            "strided",
-            finetune=False,
-            normalize=False,
-            epochs=60,
-            lr=0.01,
-            drops=(40,),
-            batch_size=64,
-            rule="activity",
-            smoothing=20,
-        )
-        == PCM3_PLUS_PLUS_DETECTION
-    )
-
-
 def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts) -> None:
     """Nesterov momentum, drops and shuffled batches, written down."""
-    recipe = Detection(normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24, seed=4)
+    recipe = Detection(normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24).resolve()
     training = detection._whole(parts[0])
     torch.manual_seed(4)
-    model = detection._WindowClassifier(pretrained, 3, False)
+    model = detection_classifier.WindowClassifier(pretrained, 3, False)
     weights = [model.head.weight.detach().clone(), model.head.bias.detach().clone()]
     speed = [torch.zeros_like(each) for each in weights]
     generator = torch.Generator().manual_seed(4)
-    epochs = detection._epochs(model, training, recipe, generator)
-    for rate, (features, columns) in zip((0.5, 0.05, 0.05, 0.005), epochs, strict=True):
+    epochs = detection_classifier._epochs(model, training, recipe, generator)
+    rates = (0.5, 0.05, 0.05, 0.005)
+    for rate, (_, features, columns) in zip(rates, epochs, strict=True):
         order = torch.randperm(len(features), generator=generator)
         for at in range(0, 64, 24):
             rows = order[at : at + 24]
@@ -478,7 +468,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
                 (w - rate * (g + 0.9 * v)).detach()
                 for w, g, v in zip(weights, gradients, speed, strict=True)
             ]
-    trained = detection._train(pretrained, training, recipe)
+    trained = detection_classifier.train_window_classifier(pretrained, training, recipe, 4)
     torch.testing.assert_close(trained.head.weight.detach(), weights[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(trained.head.bias.detach(), weights[1], rtol=1e-4, atol=1e-6)
 
@@ -486,8 +476,11 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
 @pytest.mark.parametrize("finetune", [False, True])
 def test_what_is_trained(pretrained: Pretrained, parts: Parts, finetune: bool) -> None:
     """Everything in fine-tuning; else nothing of the encoder, its statistics included."""
-    recipe = replace(SHORT, finetune=finetune)
-    trained = detection._train(pretrained, detection._whole(parts[0]), recipe).encoder.state_dict()
+    recipe = replace(SHORT, finetune=finetune).resolve()
+    training = detection._whole(parts[0])
+    model = detection_classifier.train_window_classifier(pretrained, training, recipe, 0)
+    assert not any(module.training for module in model.modules())
+    trained = model.encoder.state_dict()
     for name, before in pretrained.encoder.state_dict().items():
         assert torch.equal(before, trained[name]) != finetune, name
 
