@@ -23,23 +23,26 @@ torch.set_num_threads(1)  # several processes run tests; threads of small tensor
 GetGolden = Callable[[str], dict[str, NDArray[Any]]]
 
 
+TESTS = Path(__file__).resolve().parent
+SHARED = Path(os.environ.get("PCM3_SHARED", TESTS.parents[1] / "shared"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder named by PCM3_SHARED, by default ``shared`` beside the repository."""
-    default = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("PCM3_SHARED", default))
-    if not (folder / "data").is_dir():
+    if not (SHARED / "data").is_dir():
         pytest.skip("needs the real recordings; name their folder in PCM3_SHARED")
-    return folder
+    return SHARED
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> GetGolden:
-    """Recorded numbers by name: ``golden("pcm3_encoder")["clip"]``."""
+def golden() -> GetGolden:
+    """Recorded numbers by name, shared or committed: ``golden("pcm3_encoder")["clip"]``."""
 
     def load(name: str) -> dict[str, NDArray[Any]]:
-        file = shared / "golden" / f"{name}.npz"
-        if not file.is_file():
+        files = (folder / "golden" / f"{name}.npz" for folder in (SHARED, TESTS))
+        file = next((each for each in files if each.is_file()), None)
+        if file is None:
             pytest.skip(f"needs the recorded numbers golden/{name}.npz")
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
