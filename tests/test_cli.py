@@ -482,11 +482,37 @@ def test_evaluate_linear(folder: Path, capsys: Capture, protocol: str) -> None:
     assert written["test_sequences"] == len(test.labels)
 
 
-def test_evaluate_linear_by_sgd(folder: Path, capsys: Capture) -> None:
-    more = ["--solver", "sgd", "--sgd.epochs", "2", "--sgd.drops", "1"]
+@pytest.mark.parametrize("solver", ["pcm3", "cmd", "mamp", "mamp-pku1", "mamp-pku2"])
+def test_evaluate_linear_as_published(solver: str, folder: Path, capsys: Capture) -> None:
+    more = ["--solver", solver, "--probe.epochs", "2", "--probe.batch-size", "4"]
     first, again = (run_json(capsys, evaluate("linear", folder, *more)) for _ in range(2))
     assert first == again
     assert 0 <= first["metrics"]["top1"] <= 1
+    name = f"linear_solver-{solver}_probe.epochs-2_probe.batch_size-4_store_xsub.json"
+    written = json.loads((folder / "run/results" / name).read_text())
+    assert written["settings"]["solver"] == solver
+    (note,) = written["notes"]
+    assert "2 epochs, batch 4" in note
+    assert main(evaluate("linear", folder, *more)) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"linear xsub (solver {solver}): top1 ")
+    assert note in shown.err
+
+
+def test_headlines_name_the_solver(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(evaluate("linear", folder)) == 0
+    assert main(evaluate("occlusion", folder, "--train", "clean")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("linear xsub (solver logistic): top1 ")
+    assert lines[1].startswith("occlusion xsub (solver logistic): spatial_top1 ")
+    some = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    assert main(evaluate("all", folder)) == 0
+    linear, knn = capsys.readouterr().out.splitlines()
+    assert "(solver logistic)" in linear
+    assert "solver" not in knn
 
 
 def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
@@ -641,7 +667,7 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     assert shown.err == ""
     lines = shown.out.splitlines()
     assert [line.split(": top1")[0] for line in lines] == [f"  {run}" for run in runs] + [
-        "linear xsub"
+        "linear xsub (solver logistic)"
     ]
     assert [line.split(", ")[-1] for line in lines[:2]] == ["weight 0.5"] * 2
     twin = tmp_path / "elsewhere" / "bone"
@@ -719,11 +745,12 @@ def test_what_the_start_has_seen_is_not_forgotten(
 def test_options_without_effect(folder: Path, capsys: Capture) -> None:
     for more, what in (
         (["--weights", "1"], "weights are of several runs"),
-        (["--sgd.epochs", "5"], "sgd is of solver sgd, and has no effect on logistic"),
+        (["--probe.epochs", "5"], "probe has no effect on solver logistic"),
     ):
         assert what in one_error(capsys, evaluate("linear", folder, *more))
     for task, more, what in (
-        ("knn", ["--solver", "sgd"], "--solver"),
+        ("knn", ["--solver", "pcm3"], "--solver"),
+        ("linear", ["--solver", "sgd"], "--solver"),
         ("knn", ["--weights", "1"], "--weights"),
         ("linear", ["--k", "5"], "--k"),
     ):
@@ -1008,7 +1035,7 @@ def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) 
         ("pretrain", "--model.positives"),
         ("evaluate linear", "--run"),
         ("evaluate linear", "--weights"),
-        ("evaluate linear", "--sgd.drops"),
+        ("evaluate linear", "--probe.drops"),
         ("evaluate knn", "--run"),
         ("evaluate knn", "--data"),
         ("evaluate knn", "--recall-at"),

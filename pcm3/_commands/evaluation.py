@@ -22,6 +22,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.runs import (  # noqa: PLC0415
+        by_solver,
         evaluate_all,
         evaluate_runs,
         headline,
@@ -108,7 +109,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     kind.__doc__ = TASKS[task].about
     examples = [f"pcm3 evaluate {task} --run run --data store"]
     if several:
-        examples.append("pcm3 evaluate linear --run joint bone motion --data store")
+        examples.append("pcm3 evaluate linear --solver pcm3 --run joint bone motion --data store")
     options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
@@ -117,7 +118,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     )
     for warning in seen_tests(runs, result):
         print(f"pcm3: warning: {warning}", file=sys.stderr)
-    say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
+    how = by_solver(options.settings)
+    say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
         print(f"pcm3: note: {note}", file=sys.stderr)
     file = write_result(task, runs, result, options.settings, weights)

@@ -96,6 +96,7 @@ def evaluate_runs(
         )
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
+        metrics["details"]["notes"] = settings.describe()
     details = metrics.pop("details")
     notes = [*unlabelled, *_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
@@ -158,7 +159,8 @@ def evaluate_all(
             continue
         results[name] = result
         took = "kept" if kept else f"{result['seconds']:.0f} s"
-        print(f"{name:<12}{headline(name, result['metrics'])}  ({took})", flush=True)
+        figures = headline(name, result["metrics"])
+        print(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
         for note in result.get("notes", []):
             print(f"{'':<12}{note}", flush=True)
         for warning in seen_tests(paths, result):
@@ -267,6 +269,11 @@ def headline(task: str, metrics: dict[str, Any]) -> str:
 def figure(name: str, value: float) -> str:
     """A figure with its unit: millimetres where the name ends so, per cent otherwise."""
     return f"{value:.1f}" if name.endswith("_mm") else f"{value:.1%}"
+
+
+def by_solver(settings: Any) -> str:
+    """Who fitted the classifier, for a headline; empty of a task that has no choice of solvers."""
+    return f" (solver {settings.solver})" if hasattr(settings, "solver") else ""
 
 
 def _plain(settings: Any) -> Any:
