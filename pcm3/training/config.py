@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
-from pcm3._checks import check_seed
+from pcm3._checks import check_different, check_seed
 from pcm3.augment import (
     Compose,
     JointJitter,
@@ -322,6 +322,8 @@ class TrainConfig:
     """Epochs between nearest-neighbour checks on held-out training subjects; 0 never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is always written at the end and on Ctrl-C."""
+    keep_epochs: tuple[int, ...] | tuple[()] = ()
+    """Epochs after which the encoder is kept, in a file of its own; scaled like drop_epoch."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -342,19 +344,26 @@ class TrainConfig:
             raise ValueError(f"expected lr > 0, got {self.lr}")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
+        check_different("keep_epochs", self.keep_epochs)
+        if not all(1 <= epoch <= self.epochs for epoch in self.keep_epochs):
+            raise ValueError(
+                f"expected keep_epochs in [1, epochs={self.epochs}], got {self.keep_epochs}"
+            )
         check_seed(self.seed)
 
     def scaled_to(self, epochs: int) -> TrainConfig:
-        """The same schedule over another number of epochs: drop and warm-up in proportion.
+        """The same schedule over another number of epochs: drop, warm-up, kept ones in proportion.
 
-        Over 0 epochs there is no schedule, and nothing else changes.
+        Over 0 epochs there is no schedule: none is kept, and nothing else changes.
         """
         share = epochs / self.epochs if epochs > 0 and self.epochs else 1.0
+        kept = [max(1, round(epoch * share)) for epoch in self.keep_epochs if epochs > 0]
         return replace(
             self,
             epochs=epochs,
             drop_epoch=round(self.drop_epoch * share),
             warmup_epochs=self.warmup_epochs * share,
+            keep_epochs=tuple(dict.fromkeys(kept)),
         )
 
 

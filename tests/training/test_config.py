@@ -88,6 +88,19 @@ def test_settings_out_of_range(setting: str, value: float) -> None:
         replace(TrainConfig(), **{setting: value})
 
 
+def test_kept_epochs() -> None:
+    train = TrainConfig(epochs=400, keep_epochs=(300, 20))
+    again = Config.from_json(Config(train=train).to_json())
+    assert again.train == train
+    assert train.scaled_to(40).keep_epochs == (30, 2)
+    assert train.scaled_to(2).keep_epochs == (2, 1)
+    assert replace(train, keep_epochs=(399, 400)).scaled_to(4).keep_epochs == (4,)
+    assert train.scaled_to(0).keep_epochs == ()
+    for wrong in ((0,), (401,), (5, 5)):
+        with pytest.raises(ValueError, match="keep_epochs"):
+            replace(train, keep_epochs=wrong)
+
+
 def test_papers_preset_is_the_published_recipe() -> None:
     train = get_preset("ntu60-xsub").train
     assert (train.epochs, train.drop_epoch, train.batch_size) == (451, 351, 128)
