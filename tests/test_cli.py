@@ -391,6 +391,7 @@ def test_a_protocol_for_each_store(folder: Path, tmp_path: Path, capsys: Capture
     generate(tmp_path / "third", sequences=12, classes=2, subjects=2, views=1)
     third = ["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/third"]
     assert "protocols xsub xview, one for each store" in one_error(capsys, third)
+    assert run_json(capsys, [*third, "--protocol", "xsub"])["protocol"] == "xsub"
     line = one_error(capsys, [*arguments, "xsub", "xview", "all"])
     assert "expected one protocol, or one for each of 2 stores, got xsub xview all" in line
 
@@ -778,6 +779,51 @@ def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Captur
     assert {each.name for each in tmp_path.iterdir()} == {
         "joint.safetensors", "features.npz", "encoder.pt2"
     }  # fmt: skip
+
+
+def test_kept_encoders_are_evaluated_in_their_run(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    more = ["--train.epochs", "4", "--train.keep-epochs", "3"]
+    assert main(pretrain(folder / "store", run, *more)) == 0
+    kept, data = f"{run}/encoder-epoch3.safetensors", ["--data", f"{folder}/store"]
+    capsys.readouterr()
+    result = run_json(capsys, ["evaluate", "linear", "--run", kept, *data])  # no --protocol
+    about = {"run": "run", "epoch": 3, "protocol": "xsub", "test_sequences_seen": 0}
+    assert result["runs"] == [about | {"top1": result["metrics"]["top1"]}]
+    (file,) = (run / "results").iterdir()
+    assert file.name == "linear_epoch3_store_xsub.json"
+    features = [
+        extract_features(load_encoder(kept), SkeletonDataset(Store(folder / "store"), part))
+        for part in split(Store(folder / "store"), "xsub")
+    ]
+    scores = logistic_probe(features[0], features[1].values, 3)
+    right = (scores.argmax(dim=1) == features[1].labels).float().mean()
+    assert result["metrics"]["top1"] == pytest.approx(float(right))
+
+    assert main(["evaluate", "knn", "--run", str(run), *data]) == 0
+    fused = ["evaluate", "linear", "--run", kept, str(run), *data]
+    assert [each.get("epoch") for each in run_json(capsys, fused)["runs"]] == [3, None]
+    names = {file.name for file in (run / "results").iterdir()}
+    assert names == {
+        "linear_epoch3_store_xsub.json",
+        "knn_store_xsub.json",
+        "linear_epoch3_fused_run_store_xsub.json",
+    }
+    few = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", few)
+    assert main(["evaluate", "all", "--run", kept, *data]) == 0
+    assert "(kept)" in capsys.readouterr().out.splitlines()[0]
+    assert (run / "results/knn_epoch3_store_xsub.json").exists()
+    assert main(["report", str(run), "--out", f"{tmp_path}/report"]) == 0
+    shown = capsys.readouterr().out
+    for row in ("linear (epoch 3, solver logistic)", "knn (epoch 3)", "| knn |"):
+        assert row in shown
+    copy = tmp_path / "encoder-epoch3.safetensors"  # beside no run
+    shutil.copy(kept, copy)
+    knn = ["evaluate", "knn", "--run", str(copy), *data]
+    assert "does not say which protocol" in one_error(capsys, knn)
 
 
 def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -58,8 +58,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         run: Annotated[
             run_type,
             tyro.conf.arg(
-                help="The run folder, where the result is kept, or a file that save_encoder wrote."
-                + (" Several: their classifiers' scores are added." if several else "")
+                help="The run folder, where the result is kept, or an encoder's file in it or "
+                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
             ),
         ]
         data: Annotated[Path, tyro.conf.arg(help="The store.")]
@@ -67,7 +67,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             str | None,
             tyro.conf.arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
-                "one that the run was trained under."
+                "one that the run was trained under"
+                + (", or xset on NTU RGB+D 120 if that is new to it." if task == "fewshot" else ".")
             ),
         ] = None
         accelerator: Annotated[

@@ -21,7 +21,7 @@ from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.tasks import TASKS, Task
 from pcm3.hub import encoder_file, load_encoder
-from pcm3.training.run import Run
+from pcm3.training.run import Run, find_run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
 
@@ -40,7 +40,8 @@ def evaluate_runs(
         task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
         store: The data; sequences without a label are left out where the task needs labels.
-        protocol: Training and test part; by default the one that the runs were trained under.
+        protocol: Training and test part; by default the one that the runs were trained under, or
+            on a store that they were not trained on the task's own, where it has one.
         settings: Of the task, its defaults where they are not given. What is added is the
             logarithms of the probabilities with solver ``"logistic"``, else the logits.
         weights: Of several encoders' scores; equal by default.
@@ -50,7 +51,8 @@ def evaluate_runs(
         What ``results/NAME.json`` holds: ``protocol``, ``settings``, sizes, ``seconds``,
         ``device``, ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
         for each the headline figure, its own ``protocol`` and the number of
-        ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
+        ``test_sequences_seen`` in pretraining, without labels; None where it is not known; and of
+        an encoder that was kept on the way its ``epoch``.
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
@@ -66,9 +68,8 @@ def evaluate_runs(
     lacking = chosen.lacks(store)
     if lacking:
         raise ValueError(f"{store.path}: {lacking}, which {task} needs")
-    runs = [Run(path) if path.is_dir() else None for path in paths]
-    own = [own_protocol(run, store) if run and run.config.is_file() else None for run in runs]
-    protocol = protocol or _common_protocol(paths, own)
+    runs = [find_run(path) for path in paths]
+    protocol = protocol or _default_protocol(chosen, paths, store)
     if protocol == "all":
         raise ValueError("protocol 'all' would test on training data; give another --protocol")
     parts, scores = split(store, protocol), []
@@ -76,7 +77,7 @@ def evaluate_runs(
     if chosen.needs == "labels":
         parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
-    for path, run, its in zip(paths, runs, own, strict=True):
+    for path, (run, epoch) in zip(paths, runs, strict=True):
         pretrained = load_encoder(path)
         pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part) for part in parts)
@@ -88,8 +89,9 @@ def evaluate_runs(
         seen = run.settings().get("seen") if run and run.config.is_file() else None
         abouts.append(
             {
-                "run": path.resolve().name,
-                "protocol": its,
+                "run": (run.path if run else path).resolve().name,
+                **({} if epoch is None else {"epoch": epoch}),
+                "protocol": _trained_under(path, store)[0],
                 "test_sequences_seen": None if seen is None else count_seen(seen, store, parts[1]),
                 **{name: metrics[name] for name in chosen.headlines(metrics)[:1]},
             }
@@ -212,13 +214,13 @@ def _kept(
     task: str, paths: Sequence[Path], store: Store, protocol: str | None, settings: Any
 ) -> dict[str, Any] | None:
     """The result on file, where it is newer than the encoder and of the same data."""
-    if not paths[0].is_dir():
+    run, _ = find_run(paths[0])
+    if run is None:
         return None
-    run = Run(paths[0])
-    protocol = protocol or _common_protocol(paths, [own_protocol(run, store)])
+    protocol = protocol or _default_protocol(TASKS[task], paths, store)
     name = result_name(task, paths, store.path.resolve().name, protocol, settings)
     file = _place(run, name, identify(store))
-    if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
+    if not file.is_file() or file.stat().st_mtime < encoder_file(paths[0]).stat().st_mtime:
         return None
     result = _read(file)
     if not result.keys() >= {"metrics", "runs", "test_sequences"}:
@@ -244,11 +246,11 @@ def write_result(
     settings: Any,
     weights: Sequence[float] | None = None,
 ) -> Path | None:
-    """Keep a result in the first run; encoder files have no folder for it."""
-    if not paths[0].is_dir():
+    """Keep a result in the folder of the first run; an encoder without its run has none."""
+    run, _ = find_run(paths[0])
+    if run is None:
         return None
     name = result_name(task, paths, result["store"], result["protocol"], settings, weights)
-    run = Run(paths[0])
     return run.write_result(_place(run, name, result["data"]).stem, result)
 
 
@@ -295,9 +297,10 @@ def result_name(
 
     Settings that differ from the task's defaults are part of it, but for folders.
     """
-    parts = [task, *_changed(settings)]
+    run, epoch = find_run(paths[0])
+    parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), *_changed(settings)]
     if len(paths) > 1:
-        beside = paths[0].resolve().parent
+        beside = (run.path if run else paths[0]).resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
         parts += ["fused", *others]
         parts += [f"{weight:g}" for weight in weights or ()]
@@ -328,18 +331,37 @@ def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | No
             raise ValueError(f"expected different runs, got {paths[index]} twice")
 
 
-def _common_protocol(paths: Sequence[Path], own: Sequence[str | None]) -> str:
-    for path, protocol in zip(paths, own, strict=True):
+def _trained_under(path: Path, store: Store) -> tuple[str | None, bool]:
+    """The protocol of an encoder's run, None if unknown; and whether the store was its data."""
+    run, _ = find_run(path)
+    return own_protocol(run, store) if run and run.config.is_file() else (None, False)
+
+
+def _default_protocol(task: Task, paths: Sequence[Path], store: Store) -> str:
+    """What to evaluate by where nothing is said.
+
+    Raises:
+        ValueError: If the runs do not say, or not the same.
+    """
+    own = [_trained_under(path, store) for path in paths]
+    if (new := task.protocol(store)) is not None and not any(trained for _, trained in own):
+        return new
+    for path, (protocol, _) in zip(paths, own, strict=True):
         if protocol is None:
             raise ValueError(
                 f"{path} does not say which protocol its training part came from; give one, "
                 "--protocol xsub say"
             )
-    if len(set(own)) > 1:
+        if " " in protocol:
+            raise ValueError(
+                f"{path} was trained under the protocols {protocol}, one for each store, and "
+                f"{store.path} is none of them; give a --protocol"
+            )
+    if len({protocol for protocol, _ in own}) > 1:
         pairs = zip(own, paths, strict=True)
         raise ValueError(
             "expected runs that were trained under one protocol, got "
-            f"{', '.join(f'{protocol} ({path})' for protocol, path in pairs)}: some have seen "
+            f"{', '.join(f'{protocol} ({path})' for (protocol, _), path in pairs)}: some have seen "
             "others' test sequences; --protocol says by which to evaluate them all the same"
         )
-    return str(own[0])
+    return str(own[0][0])

@@ -31,21 +31,15 @@ def count_seen(seen: Sequence[dict[str, Any]], store: Store, indices: ArrayLike)
     return int(trained[np.asarray(indices)].sum())
 
 
-def own_protocol(run: Run, store: Store) -> str | None:
-    """The protocol that a run was trained under on this store, or else on its own; None if unknown.
+def own_protocol(run: Run, store: Store) -> tuple[str | None, bool]:
+    """The protocol that a run was trained under, and whether it was trained on this store.
 
-    Raises:
-        ValueError: If its stores had different ones and this is none of them.
+    Of a run on several stores it is this one's or else all of theirs, space between; None if
+    unknown.
     """
     settings = run.settings()
     known: list[dict[str, Any]] = _of_store(settings.get("seen") or [], store)
-    protocol: str | None = known[-1]["protocol"] if known else settings.get("protocol")
-    if protocol is not None and " " in protocol:
-        raise ValueError(
-            f"{run.path} was trained under the protocols {protocol}, one for each store, and "
-            f"{store.path} is none of them; give a --protocol"
-        )
-    return protocol
+    return known[-1]["protocol"] if known else settings.get("protocol"), bool(known)
 
 
 def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
