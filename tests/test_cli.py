@@ -1078,7 +1078,6 @@ def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) 
     [
         ("pretrain", "--data"),
         ("pretrain", "--protocol"),
-        ("pretrain", "--model.positives"),
         ("evaluate linear", "--run"),
         ("evaluate linear", "--weights"),
         ("evaluate linear", "--probe.drops"),
@@ -1111,6 +1110,24 @@ def test_options_without_a_value(command: str, option: str, capsys: Capture) -> 
             message in shown
             for message in ("expected at least one value, got none", "Missing value for argument")
         )
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--model.positives", "positives"), ("--train.keep-epochs", "keep_epochs")]
+)
+def test_settings_without_a_value_are_empty(
+    option: str, name: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "1", option)
+    result = run_json(capsys, command)
+    group = option[2:].partition(".")[0]
+    assert json.loads(Run(tmp_path / "run").config.read_text())[group][name] == []
+    terms = {term for term in result["metrics"] if "/" in term or term == "masked_mse"}
+    if name == "positives":
+        assert terms == {"masked_mse"}
+    else:
+        assert len(terms) == 9
+    assert getattr(getattr(Run(tmp_path / "run").load_config(), group), name) == ()
 
 
 def test_only_linear_shows_several_runs(capsys: Capture) -> None:

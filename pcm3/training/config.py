@@ -64,8 +64,8 @@ class PCM3Config:
     """Of the relational distillation's student."""
     teacher_temperature: float = 0.05
     """Of the relational distillation's teacher."""
-    positives: tuple[Positive, ...] = PCM3_POSITIVES
-    """Positive pairs of contrastive learning; clip is PCM3++'s."""
+    positives: tuple[Positive, ...] | tuple[()] = PCM3_POSITIVES
+    """Positive pairs of contrastive learning, or none of them; clip is PCM3++'s."""
     info_nce_weight: float = 1.0
     """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
     mask_weight: float = 40.0
@@ -92,8 +92,8 @@ class PCM3Config:
     """Hide body parts, or single joints."""
     mask_ratio: float = 0.6
     """Share of the body parts, or joints, to hide."""
-    mask_clip_length: int = 8
-    """Frames that share one draw of hidden parts."""
+    mask_clip_length: int | None = None
+    """Frames that share one draw of what is hidden; by default 8 of body parts, 1 of joints."""
     same_on_batch: bool = True
     """Draw mix and mask once for a batch (published code), not for each sample."""
     clip_ratio: tuple[float, float] = (0.25, 0.5)
@@ -127,10 +127,13 @@ class PCM3Config:
         """
         if changes:
             return change(self, changes).build(skeleton, persons, in_channels, kind)
+        topology, length = self.masking == "topology", self.mask_clip_length
+        if length is None:
+            length = 8 if topology else 1
         masking = (
-            TopologyMask(skeleton, self.mask_ratio, self.mask_clip_length)
-            if self.masking == "topology"
-            else RandomMask(self.mask_ratio, self.mask_clip_length)
+            TopologyMask(skeleton, self.mask_ratio, length)
+            if topology
+            else RandomMask(self.mask_ratio, length)
         )
         masking.same_on_batch = self.same_on_batch
         return kind(

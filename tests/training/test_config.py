@@ -221,7 +221,10 @@ def test_every_setting_of_mamp_reaches_the_model() -> None:
 def test_masking_of_single_joints() -> None:
     masking = PCM3Config(hidden=4, masking="random").build(NTU25, 2).masking
     assert isinstance(masking, RandomMask)
-    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 8, True)
+    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 1, True)
+    for kind, given, wanted in (("topology", None, 8), ("topology", 4, 4), ("random", 8, 8)):
+        config = PCM3Config(hidden=4, masking=kind, mask_clip_length=given)  # type: ignore[arg-type]
+        assert config.build(NTU25, 2).masking.clip_length == wanted
 
 
 def test_settings_that_an_encoder_does_not_have() -> None:
