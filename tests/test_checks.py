@@ -18,7 +18,7 @@ from pcm3.evaluation.detection import Detection
 from pcm3.evaluation.embedding import embedding_map
 from pcm3.evaluation.fewshot import FewShot
 from pcm3.evaluation.finetune import Finetune, draw_labelled
-from pcm3.evaluation.linear import SGDProbe
+from pcm3.evaluation.linear import Probe
 from pcm3.evaluation.occlusion import Occlusion, Robustness
 from pcm3.evaluation.prediction import Prediction
 from pcm3.evaluation.recognition import Retrieval
@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     "use",
     [
         *(Detection, FewShot, Finetune, Occlusion, Prediction, Retrieval, Robustness, Semi),
-        *(SGDProbe, TrainConfig, synthetic_sequences),
+        *(Probe, TrainConfig, synthetic_sequences),
         lambda seed: draw_labelled([0, 1], 0.5, seed=seed),
         lambda seed: embedding_map(np.eye(5), np.arange(5), seed=seed),
     ],

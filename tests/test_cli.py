@@ -466,6 +466,7 @@ def test_a_protocol_for_each_store(folder: Path, tmp_path: Path, capsys: Capture
     generate(tmp_path / "third", sequences=12, classes=2, subjects=2, views=1)
     third = ["evaluate", "knn", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/third"]
     assert "protocols xsub xview, one for each store" in one_error(capsys, third)
+    assert run_json(capsys, [*third, "--protocol", "xsub"])["protocol"] == "xsub"
     line = one_error(capsys, [*arguments, "xsub", "xview", "all"])
     assert "expected one protocol, or one for each of 2 stores, got 'xsub xview all'" in line
 
@@ -557,11 +558,37 @@ def test_evaluate_linear(folder: Path, capsys: Capture, protocol: str) -> None:
     assert written["test_sequences"] == len(test.labels)
 
 
-def test_evaluate_linear_by_sgd(folder: Path, capsys: Capture) -> None:
-    more = ["--solver", "sgd", "--sgd.epochs", "2", "--sgd.drops", "1"]
+@pytest.mark.parametrize("solver", ["pcm3", "cmd", "mamp", "mamp-pku1", "mamp-pku2"])
+def test_evaluate_linear_as_published(solver: str, folder: Path, capsys: Capture) -> None:
+    more = ["--solver", solver, "--probe.epochs", "2", "--probe.batch-size", "4"]
     first, again = (run_json(capsys, evaluate("linear", folder, *more)) for _ in range(2))
     assert first == again
     assert 0 <= first["metrics"]["top1"] <= 1
+    name = f"linear_solver-{solver}_probe.epochs-2_probe.batch_size-4_store_xsub.json"
+    written = json.loads((folder / "run/results" / name).read_text())
+    assert written["settings"]["solver"] == solver
+    (note,) = written["notes"]
+    assert "2 epochs, batch 4" in note
+    assert main(evaluate("linear", folder, *more)) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"linear xsub (solver {solver}): top1 ")
+    assert note in shown.err
+
+
+def test_headlines_name_the_solver(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(evaluate("linear", folder)) == 0
+    assert main(evaluate("occlusion", folder, "--train", "clean")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("linear xsub (solver logistic): top1 ")
+    assert lines[1].startswith("occlusion xsub (solver logistic): spatial_top1 ")
+    some = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    assert main(evaluate("all", folder)) == 0
+    linear, knn = capsys.readouterr().out.splitlines()
+    assert "(solver logistic)" in linear
+    assert "solver" not in knn
 
 
 def test_evaluate_knn(folder: Path, capsys: Capture) -> None:
@@ -716,7 +743,7 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
     assert shown.err == ""
     lines = shown.out.splitlines()
     assert [line.split(": top1")[0] for line in lines] == [f"  {run}" for run in runs] + [
-        "linear xsub"
+        "linear xsub (solver logistic)"
     ]
     assert [line.split(", ")[-1] for line in lines[:2]] == ["weight 0.5"] * 2
     twin = tmp_path / "elsewhere" / "bone"
@@ -794,11 +821,12 @@ def test_what_the_start_has_seen_is_not_forgotten(
 def test_options_without_effect(folder: Path, capsys: Capture) -> None:
     for more, what in (
         (["--weights", "1"], "weights are of several runs"),
-        (["--sgd.epochs", "5"], "sgd is of solver sgd, and has no effect on logistic"),
+        (["--probe.epochs", "5"], "probe has no effect on solver logistic"),
     ):
         assert what in one_error(capsys, evaluate("linear", folder, *more))
     for task, more, what in (
-        ("knn", ["--solver", "sgd"], "--solver"),
+        ("knn", ["--solver", "pcm3"], "--solver"),
+        ("linear", ["--solver", "sgd"], "--solver"),
         ("knn", ["--weights", "1"], "--weights"),
         ("linear", ["--k", "5"], "--k"),
     ):
@@ -826,6 +854,51 @@ def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Captur
     assert {each.name for each in tmp_path.iterdir()} == {
         "joint.safetensors", "features.npz", "encoder.pt2"
     }  # fmt: skip
+
+
+def test_kept_encoders_are_evaluated_in_their_run(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    more = ["--train.epochs", "4", "--train.keep-epochs", "3"]
+    assert main(pretrain(folder / "store", run, *more)) == 0
+    kept, data = f"{run}/encoder-epoch3.safetensors", ["--data", f"{folder}/store"]
+    capsys.readouterr()
+    result = run_json(capsys, ["evaluate", "linear", "--run", kept, *data])  # no --protocol
+    about = {"run": "run", "epoch": 3, "protocol": "xsub", "test_sequences_seen": 0}
+    assert result["runs"] == [about | {"top1": result["metrics"]["top1"]}]
+    (file,) = (run / "results").iterdir()
+    assert file.name == "linear_epoch3_store_xsub.json"
+    features = [
+        extract_features(load_encoder(kept), SkeletonDataset(Store(folder / "store"), part))
+        for part in split(Store(folder / "store"), "xsub")
+    ]
+    scores = logistic_probe(features[0], features[1].values, 3)
+    right = (scores.argmax(dim=1) == features[1].labels).float().mean()
+    assert result["metrics"]["top1"] == pytest.approx(float(right))
+
+    assert main(["evaluate", "knn", "--run", str(run), *data]) == 0
+    fused = ["evaluate", "linear", "--run", kept, str(run), *data]
+    assert [each.get("epoch") for each in run_json(capsys, fused)["runs"]] == [3, None]
+    names = {file.name for file in (run / "results").iterdir()}
+    assert names == {
+        "linear_epoch3_store_xsub.json",
+        "knn_store_xsub.json",
+        "linear_epoch3_fused_run_store_xsub.json",
+    }
+    few = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", few)
+    assert main(["evaluate", "all", "--run", kept, *data]) == 0
+    assert "(kept)" in capsys.readouterr().out.splitlines()[0]
+    assert (run / "results/knn_epoch3_store_xsub.json").exists()
+    assert main(["report", str(run), "--out", f"{tmp_path}/report"]) == 0
+    shown = capsys.readouterr().out
+    for row in ("linear (epoch 3, solver logistic)", "knn (epoch 3)", "| knn |"):
+        assert row in shown
+    copy = tmp_path / "encoder-epoch3.safetensors"  # beside no run
+    shutil.copy(kept, copy)
+    knn = ["evaluate", "knn", "--run", str(copy), *data]
+    assert "does not say which protocol" in one_error(capsys, knn)
 
 
 def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -1146,7 +1219,7 @@ def test_store_of_another_skeleton(folder: Path, tmp_path: Path, capsys: Capture
 def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     store, run = folder / "store", tmp_path / "run"
     for more, message in (
-        (["--preset", "huge"], "expected a preset among"),
+        (["--preset", "huge"], "expected one of the presets that pcm3 presets lists, got 'huge'"),
         (["--protocol", "alphabetical"], "unknown protocol 'alphabetical'"),
         (["--model.temperature", "0"], "expected temperature > 0"),
         (["--train.batch-size", "500"], "at least 500 training sequences"),
@@ -1162,10 +1235,9 @@ def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) 
     [
         ("pretrain", "--data"),
         ("pretrain", "--protocol"),
-        ("pretrain", "--model.positives"),
         ("evaluate linear", "--run"),
         ("evaluate linear", "--weights"),
-        ("evaluate linear", "--sgd.drops"),
+        ("evaluate linear", "--probe.drops"),
         ("evaluate knn", "--run"),
         ("evaluate knn", "--data"),
         ("evaluate knn", "--recall-at"),
@@ -1195,6 +1267,24 @@ def test_options_without_a_value(command: str, option: str, capsys: Capture) -> 
             message in shown
             for message in ("expected at least one value, got none", "Missing value for argument")
         )
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--model.positives", "positives"), ("--train.keep-epochs", "keep_epochs")]
+)
+def test_settings_without_a_value_are_empty(
+    option: str, name: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "1", option)
+    result = run_json(capsys, command)
+    group = option[2:].partition(".")[0]
+    assert json.loads(Run(tmp_path / "run").config.read_text())[group][name] == []
+    terms = {term for term in result["metrics"] if "/" in term or term == "masked_mse"}
+    if name == "positives":
+        assert terms == {"masked_mse"}
+    else:
+        assert len(terms) == 9
+    assert getattr(getattr(Run(tmp_path / "run").load_config(), group), name) == ()
 
 
 def test_only_linear_shows_several_runs(capsys: Capture) -> None:
@@ -1387,11 +1477,10 @@ def test_a_report_leaves_a_store_alone(folder: Path, tmp_path: Path, capsys: Cap
 
 def test_presets_are_all_listed(capsys: Capture) -> None:
     assert main(["presets"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[:3] for line in lines] == [
-        [name, str(config.train.epochs), str(config.train.batch_size)]
-        for name, config in PRESETS.items()
-    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in PRESETS
+    ] == (list(PRESETS))
     listed = run_json(capsys, ["presets"])["metrics"]
     assert listed["small"] == ABOUT["small"]._asdict()
 

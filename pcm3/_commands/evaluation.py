@@ -22,6 +22,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.runs import (  # noqa: PLC0415
+        by_solver,
         evaluate_all,
         evaluate_runs,
         headline,
@@ -57,8 +58,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         run: Annotated[
             run_type,
             tyro.conf.arg(
-                help="The run folder, where the result is kept, or a file that save_encoder wrote."
-                + (" Several: their classifiers' scores are added." if several else "")
+                help="The run folder, where the result is kept, or an encoder's file in it or "
+                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
             ),
         ]
         data: Annotated[Path, tyro.conf.arg(help="The store.")]
@@ -66,7 +67,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             str | None,
             tyro.conf.arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
-                "one that the run was trained under."
+                "one that the run was trained under"
+                + (", or xset on NTU RGB+D 120 if that is new to it." if task == "fewshot" else ".")
             ),
         ] = None
         accelerator: Annotated[
@@ -119,7 +121,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     kind.__doc__ = TASKS[task].about
     examples = [f"pcm3 evaluate {task} --run run --data store"]
     if several:
-        examples.append("pcm3 evaluate linear --run joint bone motion --data store")
+        examples.append("pcm3 evaluate linear --solver pcm3 --run joint bone motion --data store")
     options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
     runs = options.run if several else (options.run,)
     store, weights = Store(options.data), getattr(options, "weights", None)
@@ -135,7 +137,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     )
     for warning in seen_tests(runs, result):
         print(f"pcm3: warning: {warning}", file=sys.stderr)
-    say = f"{task} {result['protocol']}: {headline(task, result['metrics'])}"
+    how = by_solver(options.settings)
+    say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
         print(f"pcm3: note: {note}", file=sys.stderr)
     file = write_result(task, runs, result, options.settings, weights)

@@ -6,7 +6,8 @@ from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
 from inspect import getdoc
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 
 def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
@@ -60,23 +61,31 @@ def _path(info: Any) -> Any:
 
 
 def _one_or_more(info: Any) -> Any:
-    """The values of an option that takes several: as tyro reads them, but never none."""
+    """The values of an option that takes several: as tyro reads them, but at least one.
+
+    An option whose type is a union with ``tuple[()]`` may have none.
+    """
     from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
 
-    inner = get_args(info.type)
-    if info.type_origin is not tuple or inner[1:] != (...,):
+    kinds = get_args(info.type) if info.type_origin in (Union, UnionType) else (info.type,)
+    inner = [get_args(kind) for kind in kinds if kind != tuple[()]]
+    if len(inner) != 1 or inner[0][1:] != (...,) or get_origin(kinds[0]) is not tuple:
         return None
-    as_list = PrimitiveTypeInfo.make(list[inner[0]], info.markers)  # type: ignore[valid-type]
+    of = inner[0][0]
+    as_list = PrimitiveTypeInfo.make(list[of], info.markers)  # type: ignore[valid-type]
     spec: Any = ConstructorRegistry.get_primitive_spec(as_list)
+    metavar = spec.metavar
+    if tuple[()] not in kinds:
+        metavar = metavar.removeprefix("[").removesuffix("]")
 
     def read(words: list[str]) -> tuple[Any, ...]:
-        if not words:
+        if not words and tuple[()] not in kinds:
             raise ValueError("expected at least one value, got none")
         return tuple(spec.instance_from_str(words))
 
     return replace(
         spec,
-        metavar=spec.metavar.removeprefix("[").removesuffix("]"),
+        metavar=metavar,
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, tuple) and spec.is_instance(list(value)),
     )

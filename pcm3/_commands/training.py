@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -188,26 +189,74 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
 
 def presets_command(arguments: Sequence[str]) -> None:
     """The named settings: what each reproduces, and what it costs."""
-    from pcm3.training.presets import ABOUT, PRESETS  # noqa: PLC0415
+    from pcm3.training.presets import ABOUT  # noqa: PLC0415
+    from pcm3.training.tables import TABLES, command  # noqa: PLC0415
 
-    def options(json: bool = False) -> None:
-        """List the presets; parameters in millions, and multiply-accumulates of a sequence in G.
+    tables: Any = Literal[tuple(TABLES)]
 
-        Both are of 25 joints and two persons, of encoder and heads; pcm3 pretrain --dry-run tells
-        those of a store.
+    def options(table: tables | None = None, json: bool = False) -> None:
+        """List the presets, or with --table the commands that train the rows of a paper's table.
+
+        Published is the accuracy of the linear evaluation. M is millions of parameters, G is 10^9
+        multiply-accumulates of a sequence; both are of encoder and heads for 25 joints and two
+        persons. pcm3 pretrain --dry-run tells those of a store.
 
         Args:
+            table: A table of ablations: of PCM3, or of PCM3++'s survey.
             json: Print the list as JSON on the last line.
         """
-        lines = [f"{'preset':<18}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>7}  for"]
-        for name, (about, millions, forward) in ABOUT.items():
-            train = PRESETS[name].train
-            cost = f"{train.epochs:>6}{train.batch_size:>6}{millions:>7.3g}{forward:>7.3g}"
-            lines.append(f"{name:<18}{cost}  {about}")
-        metrics = {name: each._asdict() for name, each in ABOUT.items()}
-        finish("presets", metrics, json, "\n".join(lines))
+        if table is None:
+            metrics: dict[str, Any] = {name: each._asdict() for name, each in ABOUT.items()}
+            finish("presets", metrics, json, _list_presets())
+            return
+        rows = TABLES[table].rows
+        commands = {name: command(table, name) for name in rows}
+        metrics = {
+            name: {"published": row.published, "command": commands[name]}
+            for name, row in rows.items()
+        }
+        finish("presets", metrics, json, _list_rows(table, commands), table=table)
 
-    parse(options, "presets", arguments, "pcm3 presets")
+    parse(options, "presets", arguments, "pcm3 presets", "pcm3 presets --table 8")
+
+
+def _list_presets() -> str:
+    from pcm3.training.presets import ABOUT, DATA, PRESETS  # noqa: PLC0415
+    from pcm3.training.tables import TABLES  # noqa: PLC0415
+
+    head = f"{'':<23}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>8}  {'':<27}published"
+    lines: list[str] = []
+    for data, note in DATA.items():
+        lines += ["" if lines else head, data, *_wrapped(note)]
+        for name, about in ABOUT.items():
+            if about.data == data:
+                train = PRESETS[name].train
+                cost = f"{train.epochs:>6}{train.batch_size:>6}"
+                cost += f"{about.parameters:>7.3g}{about.forward:>8.3g}"
+                lines.append(f"  {name:<21}{cost}  {about.text:<27}{about.published}".rstrip())
+    more = (
+        "Published: pcm3 evaluate linear --solver pcm3, for MAMP mamp, mamp-pku1 or mamp-pku2.",
+        "Post-distilled: after PCM3 or PCM3++, pcm3 pretrain --phase post-distill --from RUN.",
+        f"Ablations: pcm3 presets --table {', '.join(TABLES)}.",
+    )
+    return "\n".join([*lines, "", *more])
+
+
+def _wrapped(note: str) -> list[str]:
+    """A note as lines below what it is about."""
+    return textwrap.wrap(note, 100, initial_indent="  ", subsequent_indent="  ")
+
+
+def _list_rows(table: str, commands: dict[str, list[str]]) -> str:
+    from pcm3.training.tables import TABLES  # noqa: PLC0415
+
+    title, notes, rows = TABLES[table]
+    lines = [title, *(line for note in notes for line in _wrapped(note)), ""]
+    for name, row in rows.items():
+        figures = ", ".join(f"{task} {value}" for task, value in row.published.items())
+        lines += [f"{name}: {figures}", f"  {' '.join(commands[name])}"]
+    evaluate = "pcm3 evaluate linear --solver pcm3 --run RUN --data STORE"
+    return "\n".join([*lines, "", f"All figures are the paper's. Then, say: {evaluate}"])
 
 
 def _describe_plan(planned: dict[str, float]) -> str:

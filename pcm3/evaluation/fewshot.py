@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from pcm3._checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognition import check_labels
 from pcm3.hub import Pretrained
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 FewShotClassifier = Literal["svm", "centroid", "logistic"]
+ClassNames = Literal["auto", "all", "ntu120-unseen"]
 
 NTU120_UNSEEN_CLASSES = (
     *(60, 61, 66, 69, 72, 78, 79, 80, 84, 90, 91, 95, 96, 98, 99, 100, 102, 106, 108, 111, 113),
@@ -33,6 +35,14 @@ NTU120_UNSEEN_CLASSES = (
 None is in NTU RGB+D 60. The paper speaks of 20 classes, but its list holds these 23, with a comma
 missing between 113 and 114.
 """
+
+
+def published_protocol(store: Store) -> str | None:
+    """The protocol of PCM3++'s few-shot figures where the store is NTU RGB+D 120, else None.
+
+    It is known by its protocol ``"xset"``, which no other data set has.
+    """
+    return "xset" if "xset" in store.protocols else None
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,9 @@ class FewShot:
     """How many are drawn."""
     classifiers: tuple[FewShotClassifier, ...] = ("svm", "centroid", "logistic")
     """Linear SVM (one against one), nearest mean, multinomial logistic regression; C = 1."""
-    classes: tuple[int, ...] = ()
-    """Labels to draw from; by default all of the test part that have enough sequences."""
+    classes: tuple[int, ...] | ClassNames = "auto"
+    """Labels to draw from, ntu120-unseen for PCM3++'s, or all that have enough sequences; auto is
+    ntu120-unseen on NTU RGB+D 120, else all."""
     seed: int = 0
     """Of the episodes."""
 
@@ -64,6 +75,12 @@ class FewShot:
         check_at_least("episodes", self.episodes, 1)
         check_seed(self.seed)
         check_not_empty("classifiers", self.classifiers)
+        check_not_empty("classes", self.classes)
+        if isinstance(self.classes, str) and self.classes not in get_args(ClassNames):
+            raise ValueError(
+                f"expected labels or classes among {', '.join(get_args(ClassNames))}, got "
+                f"{self.classes!r}"
+            )
         if set(self.classifiers) - set(get_args(FewShotClassifier)):
             raise ValueError(
                 f"expected classifiers among {', '.join(get_args(FewShotClassifier))}, got "
@@ -93,7 +110,7 @@ def evaluate_fewshot(
         For every classifier and number of shots the mean accuracy ``svm_5shot`` ... and half
         the width of its 95 % interval ``svm_5shot_ci95``, ``1.96 std / sqrt(episodes)``, as
         fractions. ``details``: ``classes`` (labels drawn from), ``left_out`` (labels with too few
-        sequences), ``episodes`` (accuracy of each, by the same names as the means).
+        sequences), ``episodes`` (accuracy of each, by the same names as the means), ``notes``.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, a given class
@@ -104,7 +121,8 @@ def evaluate_fewshot(
         normalisation, queries and interval. The number of episodes is this library's.
     """
     check_labels(test)
-    classes, left_out = _choose(test.labels, settings)
+    named, notes = _named(test, settings)
+    classes, left_out = _choose(test.labels, named, settings)
     features = F.normalize(extract_features(pretrained, test).values.double(), dim=1).numpy()
     accuracies: dict[str, list[float]] = {
         f"{judge}_{shots}shot": [] for shots in settings.shots for judge in settings.classifiers
@@ -122,7 +140,12 @@ def evaluate_fewshot(
     for name, values in accuracies.items():
         result[name] = float(np.mean(values))
         result[f"{name}_ci95"] = float(1.96 * np.std(values) / np.sqrt(len(values)))
-    result["details"] = {"classes": classes, "left_out": left_out, "episodes": accuracies}
+    result["details"] = {
+        "classes": classes,
+        "left_out": left_out,
+        "episodes": accuracies,
+        "notes": notes,
+    }
     return result
 
 
@@ -148,25 +171,37 @@ def draw_episodes(
         yield drawn[:, settings.queries :], drawn[:, : settings.queries]
 
 
-def _choose(labels: Integers, settings: FewShot) -> tuple[list[int], list[int]]:
+def _named(test: SkeletonDataset, settings: FewShot) -> tuple[tuple[int, ...], list[str]]:
+    """The labels to draw from, none for all; and what to say of them."""
+    published = settings.classes == "auto" and published_protocol(test.store) is not None
+    if published or settings.classes == "ntu120-unseen":
+        there = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
+        note = f"{there} of the {len(NTU120_UNSEEN_CLASSES)} classes ntu120-unseen"
+        return NTU120_UNSEEN_CLASSES, [note]
+    return (settings.classes if isinstance(settings.classes, tuple) else ()), []
+
+
+def _choose(
+    labels: Integers, named: tuple[int, ...], settings: FewShot
+) -> tuple[list[int], list[int]]:
     """Labels to draw from, and those that would be if they had enough sequences."""
     size = settings.queries + max(settings.shots)
     there, counts = np.unique(labels, return_counts=True)
     count_of = dict(zip(there.tolist(), counts.tolist(), strict=True))
-    asked = sorted(set(settings.classes)) or list(count_of)
-    enough = [label for label in asked if count_of.get(label, 0) >= size]
-    left_out = [label for label in asked if label not in enough]
+    wanted = sorted(set(named)) or list(count_of)
+    enough = [label for label in wanted if count_of.get(label, 0) >= size]
+    left_out = [label for label in wanted if label not in enough]
     needed = f"{size} sequences ({max(settings.shots)} shots and {settings.queries} queries)"
-    if settings.classes and left_out:
+    if named and settings.classes != "auto" and left_out:
         raise ValueError(
             f"expected {needed} of every given class, got "
             + ", ".join(f"{count_of.get(label, 0)} of class {label}" for label in left_out)
         )
     if len(enough) < settings.ways:
-        sizes = sorted(count_of.get(label, 0) for label in asked)
+        sizes = sorted(count_of.get(label, 0) for label in wanted)
         raise ValueError(
             f"expected at least {settings.ways} classes with {needed}, got {len(enough)} of "
-            f"{len(asked)}; {_remedy(sizes, len(enough), settings)}"
+            f"{len(wanted)}; {_remedy(sizes, len(enough), settings)}"
         )
     return enough, left_out
 

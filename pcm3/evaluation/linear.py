@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,88 +21,107 @@ from pcm3.training.progress import track
 
 
 @dataclass(frozen=True)
-class SGDProbe:
-    """The reference recipe of the linear evaluation (ISC, CMD; PCM3 Sec. 4.3).
+class ProbeRecipe:
+    """How a paper trains its linear classifier: SGD with momentum 0.9, without weight decay.
 
     Attributes:
         epochs: Passes over the training part.
-        batch_size: Sequences a step.
-        lr: SGD learning rate, momentum 0.9, no weight decay.
-        drops: Epochs, from 0, at which the rate falls tenfold; by default 5/8 and 7/8 of them.
-        seed: Of weights, data order and clips.
+        batch_size: Sequences a step. With ``normalize``, one that is left over is left out.
+        lr: Learning rate at the start.
+        drops: Epochs, counted from 0, at which the rate falls tenfold; None lets it fall to 0
+            along a half cosine, step by step.
+        normalize: Whether features are normalised over each batch before the linear map.
         degrees: By how much training clips are turned at most, about each axis.
-
-    Raises:
-        ValueError: If a number is out of range.
+        seed: Of weights, data order and clips.
     """
 
-    epochs: int = 80
-    batch_size: int = 64
-    lr: float = 0.1
-    drops: tuple[int, ...] | None = None
+    epochs: int
+    batch_size: int
+    lr: float
+    drops: tuple[float, ...] | None
+    normalize: bool = False
+    degrees: float = 0.0
     seed: int = 0
-    degrees: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr"):
-            check_positive(name, getattr(self, name))
-        check_drops(self.drops, self.epochs)
-        check_seed(self.seed)
-
-    @property
-    def milestones(self) -> list[int]:
-        """The epochs of the drops."""
-        shares = (self.epochs * 5 // 8, self.epochs * 7 // 8)
-        return list(shares if self.drops is None else self.drops)
 
     def rate(self, epoch: float) -> float:
         """The learning rate at a fractional epoch."""
-        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.milestones)
+        if self.drops is None:
+            return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.drops)
 
-    def head(self, width: int, classes: int) -> Classifier:
+    def head(self, width: int, classes: int) -> Classifier | ProbeHead:
         """A linear classifier of features of this width."""
-        return Classifier(width, classes)
+        return (ProbeHead if self.normalize else Classifier)(width, classes)
+
+    def __str__(self) -> str:
+        falls = "a cosine"
+        if self.drops is not None:
+            falls = f"drops at {' '.join(f'{drop:g}' for drop in self.drops) or 'no epoch'}"
+        return f"{self.epochs} epochs, batch {self.batch_size}, lr {self.lr:g}, {falls}"
+
+
+_MAMP = ProbeRecipe(100, 256, 0.1, None, normalize=True, degrees=math.degrees(0.3))
+
+PROBES: dict[str, ProbeRecipe] = {
+    "pcm3": ProbeRecipe(100, 1024, 0.1, (20, 50, 80)),
+    "cmd": ProbeRecipe(80, 64, 0.1, (50, 70)),
+    "mamp": _MAMP,
+    "mamp-pku1": replace(_MAMP, batch_size=128),
+    "mamp-pku2": replace(_MAMP, batch_size=32, lr=0.01),
+}
+"""The published linear evaluations: those of PCM3, of CMD (ECCV 2022) and ISC, and of MAMP (ICCV
+2023) on NTU RGB+D and on both parts of PKU-MMD. All take the last epoch here, where the published
+code keeps the best on the test part."""
 
 
 @dataclass(frozen=True)
-class MAMPProbe:
-    """MAMP's recipe: features normalised over each batch, a rate that falls to 0 by a cosine.
-
-    One sequence that is left over at the end of an epoch is left out.
-
-    Attributes:
-        epochs: Passes over the training part.
-        batch_size: Sequences a step, at least 2.
-        lr: SGD learning rate, momentum 0.9, no weight decay.
-        seed: Of weights, data order and clips.
-        degrees: By how much training clips are turned at most, about each axis.
+class Probe:
+    """What to do otherwise than a published linear evaluation; None leaves it as published.
 
     Raises:
         ValueError: If a number is out of range.
-
-    Source:
-        The linear evaluation of MAMP (Mao et al., ICCV 2023), of the last epoch, not the best.
     """
 
-    epochs: int = 100
-    batch_size: int = 256
-    lr: float = 0.1
+    epochs: int | None = None
+    """Passes over the training part; other numbers keep the shape of the schedule."""
+    batch_size: int | None = None
+    """Sequences a step."""
+    lr: float | None = None
+    """SGD learning rate at the start."""
+    drops: tuple[int, ...] | None = None
+    """Epochs, counted from 0, at which the rate falls tenfold; pcm3 and cmd."""
     seed: int = 0
-    degrees: ClassVar[float] = math.degrees(0.3)
+    """Of weights, data order and clips."""
 
     def __post_init__(self) -> None:
-        check_positive("epochs", self.epochs)
-        check_at_least("batch_size", self.batch_size, 2)
-        check_positive("lr", self.lr)
+        for name in ("epochs", "batch_size", "lr"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
         check_seed(self.seed)
 
-    def rate(self, epoch: float) -> float:
-        """The learning rate at a fractional epoch."""
-        return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+    def applied_to(self, solver: str) -> ProbeRecipe:
+        """The recipe of a solver, one of ``PROBES``, with these changes.
 
-    def head(self, width: int, classes: int) -> ProbeHead:
-        """A normalisation and a linear classifier of features of this width."""
-        return ProbeHead(width, classes)
+        Raises:
+            ValueError: If a change does not fit the solver.
+        """
+        published = PROBES[solver]
+        epochs = published.epochs if self.epochs is None else self.epochs
+        drops = published.drops
+        if drops is None and self.drops is not None:
+            raise ValueError(f"drops have no effect on {solver}, whose rate follows a cosine")
+        if self.drops is not None:
+            check_drops(self.drops, epochs)
+            drops = self.drops
+        elif drops is not None:
+            drops = tuple(drop * epochs / published.epochs for drop in drops)
+        batch_size = published.batch_size if self.batch_size is None else self.batch_size
+        if published.normalize:
+            check_at_least("batch_size", batch_size, 2)
+        lr = published.lr if self.lr is None else self.lr
+        return replace(
+            published, epochs=epochs, batch_size=batch_size, lr=lr, drops=drops, seed=self.seed
+        )
 
 
 def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
@@ -121,7 +139,7 @@ def sgd_probe(
     draw_training: Callable[[], Features],
     test: Tensor,
     classes: int,
-    recipe: SGDProbe | MAMPProbe,
+    recipe: ProbeRecipe,
 ) -> Tensor:
     """Train a linear classifier by SGD and return its scores of the last epoch.
 
@@ -145,13 +163,13 @@ def sgd_probe(
 
 
 def train_classifier(
-    draw_training: Callable[[], Features], width: int, classes: int, recipe: SGDProbe | MAMPProbe
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
 ) -> Classifier | ProbeHead:
     """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode."""
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     classifier = recipe.head(width, classes)
-    least = 2 if isinstance(classifier, ProbeHead) else 1  # one alone has no statistics
+    least = 2 if recipe.normalize else 1  # one alone has no statistics
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
     for epoch in track(recipe.epochs, "linear"):
         values, labels = draw_training()

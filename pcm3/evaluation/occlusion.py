@@ -26,7 +26,7 @@ from pcm3.evaluation.altered import (
     with_noise,
 )
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.linear import MAMPProbe, SGDProbe
+from pcm3.evaluation.linear import Probe
 from pcm3.evaluation.recognition import (
     Linear,
     Solver,
@@ -49,11 +49,11 @@ class Occlusion:
     train: Literal["clean", "occluded", "both"] = "both"
     """Recordings that the classifier is trained on."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or a published recipe."""
+    """Logistic regression on cached features, or whose published protocol."""
     masks: Path | None = None
     """Folder to keep the masks in: those there are used, others are written."""
     seed: int = 0
-    """Of the masks and of a published recipe."""
+    """Of the masks and of a published protocol."""
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
@@ -80,7 +80,7 @@ def evaluate_occlusion(
         ``_occluded_training`` with one trained on recordings occluded alike; ``spatial_drop``
         ... is how much lower than ``top1`` each is. ``details``: for each of them ``per_class``,
         ``confusion``, ``predicted`` and ``labels``, and ``hidden``, the hidden share of the
-        joints or frames of each test sequence.
+        joints or frames of each test sequence; ``notes``, what the solver did.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or kept masks
@@ -97,6 +97,7 @@ def evaluate_occlusion(
     top1 = clean.pop("top1")
     result: dict[str, Any] = {"top1": top1}
     details: dict[str, Any] = {"clean": clean, "hidden": {}}
+    details["notes"] = _linear(settings).describe()
     for kind in KINDS:
         masks = _masks(test, kind, settings)
         details["hidden"][kind] = masks.share(test).tolist()
@@ -125,9 +126,9 @@ class Robustness:
     persons: Persons = "first"
     """Whose body parts are hidden."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or a published recipe."""
+    """Logistic regression on cached features, or whose published protocol."""
     seed: int = 0
-    """Of masks, noise and a published recipe."""
+    """Of masks, noise and a published protocol."""
 
     def __post_init__(self) -> None:
         for ratio in self.ratios:
@@ -158,7 +159,8 @@ def evaluate_robustness(
         alteration. ``details``: ``curves`` with ``values`` and ``top1`` of each step of an
         alteration, the first of which is the unaltered recording, and of occlusion ``hidden``,
         the mean share that really was hidden: body parts are hidden whole, and ratios that hide
-        the same parts are one step; ``unit`` and ``fps`` of the store.
+        the same parts are one step; ``unit`` and ``fps`` of the store; ``notes``, what the
+        solver did.
 
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
@@ -200,15 +202,14 @@ def evaluate_robustness(
     }
     meta = test.store.meta
     details = {"curves": curves, "unit": meta["unit"], "fps": meta["fps"]}
+    details["notes"] = _linear(settings).describe()
     return {"top1": clean, **means, "details": details}
 
 
 def _linear(settings: Occlusion | Robustness) -> Linear:
-    if settings.solver == "sgd":
-        return Linear("sgd", sgd=SGDProbe(seed=settings.seed))
-    if settings.solver == "mamp":
-        return Linear("mamp", mamp=MAMPProbe(seed=settings.seed))
-    return Linear(settings.solver)
+    if settings.solver == "logistic":
+        return Linear()
+    return Linear(settings.solver, probe=Probe(seed=settings.seed))
 
 
 def _judge(

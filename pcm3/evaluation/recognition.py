@@ -18,7 +18,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.embedding import embedding_map
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.knn import rank, vote
-from pcm3.evaluation.linear import MAMPProbe, SGDProbe, fit_logistic, train_classifier
+from pcm3.evaluation.linear import Probe, ProbeRecipe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
     class_means,
@@ -27,7 +27,7 @@ from pcm3.evaluation.metrics import (
 )
 from pcm3.hub import Pretrained
 
-Solver = Literal["logistic", "sgd", "mamp"]
+Solver = Literal["logistic", "pcm3", "cmd", "mamp", "mamp-pku1", "mamp-pku2"]
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,31 @@ class Linear:
     """How the linear classifier is fitted."""
 
     solver: Solver = "logistic"
-    """Logistic regression on centre crops; SGD on random crops, as PCM3 does; or as MAMP does."""
+    """Logistic regression on centre crops, or a published protocol: that of PCM3, of CMD and ISC,
+    or of MAMP, which has others for PKU-MMD I and II."""
     regularization: float = 1.0
     """Of logistic: the inverse strength of its L2 penalty."""
-    sgd: SGDProbe = field(default_factory=SGDProbe)
-    """Schedule of solver sgd."""
-    mamp: MAMPProbe = field(default_factory=MAMPProbe)
-    """Schedule of solver mamp."""
+    probe: Probe = field(default_factory=Probe)
+    """What to do otherwise than the published protocol."""
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
             raise ValueError(f"expected a solver among {get_args(Solver)}, got {self.solver!r}")
         if not self.regularization > 0:
             raise ValueError(f"expected regularization > 0, got {self.regularization}")
-        for name, solver, default in (
-            ("sgd", "sgd", SGDProbe()),
-            ("mamp", "mamp", MAMPProbe()),
-            ("regularization", "logistic", 1),
-        ):
-            if self.solver != solver and getattr(self, name) != default:
-                raise ValueError(
-                    f"{name} is of solver {solver}, and has no effect on {self.solver}"
-                )
+        name, default = ("probe", Probe()) if self.solver == "logistic" else ("regularization", 1)
+        if getattr(self, name) != default:
+            raise ValueError(f"{name} has no effect on solver {self.solver}")
+        _ = self.recipe
+
+    @property
+    def recipe(self) -> ProbeRecipe | None:
+        """What the solver does; None of logistic regression."""
+        return None if self.solver == "logistic" else self.probe.applied_to(self.solver)
+
+    def describe(self) -> list[str]:
+        """What to say of a figure: how a published protocol trains; nothing of logistic."""
+        return [f"classifier trained for {self.recipe}"] if self.recipe else []
 
 
 def evaluate_linear(
@@ -75,13 +78,16 @@ def evaluate_linear(
 
     Returns:
         ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
-        the true classes), ``predicted`` and ``labels`` of each sequence.
+        the true classes), ``predicted`` and ``labels`` of each sequence; and ``notes``, what the
+        solver did.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or solver
             ``"logistic"`` has a single class to learn.
     """
-    return summarize(linear_scores(pretrained, training, test, settings), test)
+    result = summarize(linear_scores(pretrained, training, test, settings), test)
+    result["details"]["notes"] = settings.describe()
+    return result
 
 
 def linear_scores(
@@ -101,10 +107,10 @@ def fit_probe(
     pretrained: Pretrained, training: ClipDataset, classes: int, settings: Linear = Linear()
 ) -> Callable[[Tensor], Tensor]:
     """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
-    if settings.solver == "logistic":
+    recipe = settings.recipe
+    if recipe is None:
         features = extract_features(pretrained, training)
         return fit_logistic(features, classes, settings.regularization)
-    recipe = settings.sgd if settings.solver == "sgd" else settings.mamp
     generator = torch.Generator().manual_seed(recipe.seed)
 
     def draw() -> Features:

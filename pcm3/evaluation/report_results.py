@@ -25,7 +25,8 @@ class Result(NamedTuple):
         task: One of ``TASKS``.
         store: Name of the store, with its size where there are several of the name.
         protocol: Training and test part.
-        settings: Those that are not the task's defaults.
+        settings: Those that are not the task's defaults, the solver in any case, and of an encoder
+            that was kept on the way its epoch.
         fused: The columns, or else the names, of the runs whose scores were added to its own.
         metrics: The figures.
         details: What pictures need.
@@ -192,7 +193,11 @@ def _result(
         column_of.get(other, other if column == run else _without_seed(other, seed))
         for other in others
     )
-    settings = _changed(content["settings"], defaults)
+    given = content["settings"]
+    epoch = content["runs"][0].get("epoch") if content["runs"] else None
+    always = {"epoch": epoch, "solver": given.get("solver")}
+    settings = {name: value for name, value in always.items() if value is not None}
+    settings |= _changed(given, defaults)
     if len(set(content["weights"])) > 1:
         settings["weights"] = content["weights"]
     if content.get("allow_normalization"):
@@ -281,8 +286,9 @@ def _changed(
     found: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name)
-        if isinstance(value, dict) and isinstance(default, dict):
-            found |= _changed(value, default, f"{prefix}{name}.")
+        if isinstance(value, dict):
+            inner = default if isinstance(default, dict) else {}  # of another version
+            found |= _changed(value, inner, f"{prefix}{name}.")
         elif value != default:
             found[prefix + name] = value
     return found

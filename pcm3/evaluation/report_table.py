@@ -53,7 +53,7 @@ class Row(NamedTuple):
         store: Name of the store.
         protocol: Training and test part.
         task: One of ``TASKS``.
-        how: Settings that are not the defaults, and fused runs, in words.
+        how: Settings as ``Result.settings`` has them, and fused runs, in words.
         figure: Its name.
         headline: Whether it is among those that say most.
         cells: Column to figure.

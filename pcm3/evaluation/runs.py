@@ -23,8 +23,8 @@ from pcm3.evaluation.fusion import fuse
 from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.result_files import read_result
 from pcm3.evaluation.tasks import TASKS, Task
-from pcm3.hub import encoder_file
-from pcm3.training.run import Run
+from pcm3.hub import encoder_file, fingerprint
+from pcm3.training.run import Run, find_run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
 
@@ -44,7 +44,8 @@ def evaluate_runs(
         task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
         store: The data; sequences without a label are left out where the task needs labels.
-        protocol: Training and test part; by default the one that the runs were trained under.
+        protocol: Training and test part; by default the one that the runs were trained under, or
+            on a store that they were not trained on the task's own, where it has one.
         settings: Of the task, its defaults where they are not given. What is added is the
             logarithms of the probabilities with solver ``"logistic"``, else the logits.
         weights: Of several encoders' scores; equal by default.
@@ -56,7 +57,8 @@ def evaluate_runs(
         (whether a store of another normalization was taken), sizes, ``seconds``, ``device``,
         ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
         for each the headline figure, its own ``protocol`` and the number of
-        ``test_sequences_seen`` in pretraining, without labels; None where it is not known.
+        ``test_sequences_seen`` in pretraining, without labels; None where it is not known; and of
+        an encoder that was kept on the way its ``epoch``.
 
     Raises:
         ValueError: If an encoder is there twice, runs of different protocols are evaluated
@@ -72,15 +74,16 @@ def evaluate_runs(
     lacking = chosen.lacks(store)
     if lacking:
         raise ValueError(f"{store.path}: {lacking}, which {task} needs")
-    own, protocol, parts = _parts(paths, store, protocol)
+    own, protocol, parts = _parts(chosen, paths, store, protocol)
     scores = []
     unlabelled: list[str] = []
     if chosen.needs == "labels":
         parts, unlabelled = _labelled(store, parts, chosen)
     abouts: list[dict[str, Any]] = []
     other: list[str] = []
-    for path, its in zip(paths, own, strict=True):
-        seen = count_seen(Run(path), store, parts[1]) if _is_run(path) else None
+    for path, (its, _) in zip(paths, own, strict=True):
+        run, epoch = find_run(path)
+        seen = count_seen(run, store, parts[1]) if run and run.config.is_file() else None
         pretrained, said = load_for(path, store, allow_normalization)
         other += said
         pretrained.encoder.to(device)
@@ -92,20 +95,24 @@ def evaluate_runs(
             metrics = chosen.evaluate(pretrained, training, test, settings)
         abouts.append(
             {
-                "run": path.resolve().name,
-                "protocol": its,
+                "run": (run.path if run else path).resolve().name,
+                **({} if epoch is None else {"epoch": epoch}),
+                "encoder": fingerprint(path),
+                "protocol": " ".join(its) or None,
                 "test_sequences_seen": seen,
                 **{name: metrics[name] for name in chosen.headlines(metrics)[:1]},
             }
         )
     if len(paths) > 1:
         metrics = summarize(fuse(scores, weights), test)
+        metrics["details"]["notes"] = settings.describe()
     details = metrics.pop("details")
     notes = [*dict.fromkeys(other), *note_on_words(store, protocol), *unlabelled]
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
         "store": store.path.resolve().name,
+        "store_fingerprint": store.fingerprint,
         "protocol": protocol,
         "settings": _plain(settings),
         "allow_normalization": bool(other),
@@ -152,14 +159,15 @@ def evaluate_all(
     # what is wrong for every task is said once
     find_device(accelerator)
     _check_paths("all", paths, None)
-    _, protocol, _ = _parts(paths, store, protocol)
     _, other = load_for(paths[0], store, allow_normalization)
+    _parts(TASKS["linear"], paths, store, protocol)
     warned: set[str] = set()
     results: dict[str, dict[str, Any]] = {}
     for name, task in TASKS.items():
         settings = task.settings()
         try:
-            result = kept = _kept(name, paths, store, protocol, settings, bool(other))
+            _, chosen, _ = _parts(task, paths, store, protocol)
+            result = kept = _kept(name, paths, store, chosen, settings, bool(other))
             if result is None:
                 result = evaluate_runs(
                     name,
@@ -176,7 +184,8 @@ def evaluate_all(
             continue
         results[name] = result
         took = "kept" if kept else f"{result['seconds']:.0f} s"
-        print(f"{name:<12}{headline(name, result['metrics'])}  ({took})", flush=True)
+        figures = headline(name, result["metrics"])
+        print(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
         for note in result.get("notes", []):
             print(f"{'':<12}{note}", flush=True)
         for warning in seen_tests(paths, result):
@@ -188,20 +197,23 @@ def evaluate_all(
     return results
 
 
-def _is_run(path: Path) -> bool:
-    return Run(path).config.is_file()
+_Own = tuple[list[str], bool]  # of an encoder, see own_protocol
 
 
 def _parts(
-    paths: Sequence[Path], store: Store, given: str | None
-) -> tuple[list[str | None], str, tuple[Indices, Indices]]:
-    """The protocol of each run, that of the evaluation, and its training and test part.
+    task: Task, paths: Sequence[Path], store: Store, given: str | None
+) -> tuple[list[_Own], str, tuple[Indices, Indices]]:
+    """The protocols of each run, that of the evaluation, and its training and test part.
 
     Raises:
         ValueError: If there is no such protocol, or none is given and runs know none in common.
     """
-    own = [own_protocol(Run(path), store) if _is_run(path) else None for path in paths]
-    protocol = given or _common_protocol(paths, own)
+    own = []
+    for path in paths:
+        run, _ = find_run(path)
+        is_run = run is not None and run.config.is_file()
+        own.append(own_protocol(run, store) if run and is_run else ([], False))
+    protocol = given or _default_protocol(task, paths, store, own)
     if protocol == "all":
         own_one = "" if given else f", under which {paths[0]} was trained,"
         raise ValueError(
@@ -210,7 +222,8 @@ def _parts(
     try:
         return own, protocol, split(store, protocol)
     except ValueError as error:
-        said = "" if given else f"; {Run(paths[0]).config} says this protocol: give --protocol"
+        run, _ = find_run(paths[0])
+        said = "" if given or run is None else f"; {run.config} says this protocol: give --protocol"
         raise ValueError(f"{error}{said}") from None
 
 
@@ -258,10 +271,10 @@ def _kept(
     settings: Any,
     allow_normalization: bool,
 ) -> dict[str, Any] | None:
-    """The result on file, where it is newer than the encoder and of the same data."""
-    if not paths[0].is_dir():
+    """The result on file, where it is of this encoder, this store and these settings."""
+    run, _ = find_run(paths[0])
+    if run is None:
         return None
-    run = Run(paths[0])
     name = result_name(
         task,
         paths,
@@ -271,7 +284,7 @@ def _kept(
         allow_normalization=allow_normalization,
     )
     file = _place(run, name, identify(store))
-    if not file.is_file() or file.stat().st_mtime < run.encoder.stat().st_mtime:
+    if not file.is_file():
         return None
     try:
         result = read_result(file)
@@ -279,9 +292,11 @@ def _kept(
         why = str(damage).removeprefix(f"{file}: ")
         print(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
         return None
-    found = result["command"], result["data"], result["settings"], len(result["runs"])
-    wanted = f"evaluate {task}", identify(store), _plain(settings), 1
-    return result if found == wanted else None
+    found = result["command"], result.get("store_fingerprint"), result["settings"]
+    wanted = f"evaluate {task}", store.fingerprint, _plain(settings)
+    encoders = [about.get("encoder") for about in result["runs"]]
+    same = found == wanted and encoders == [fingerprint(paths[0])]
+    return result if same else None
 
 
 def write_result(
@@ -291,8 +306,9 @@ def write_result(
     settings: Any,
     weights: Sequence[float] | None = None,
 ) -> Path | None:
-    """Keep a result in the first run; encoder files have no folder for it."""
-    if not paths[0].is_dir():
+    """Keep a result in the folder of the first run; an encoder without its run has none."""
+    run, _ = find_run(paths[0])
+    if run is None:
         return None
     name = result_name(
         task,
@@ -303,7 +319,6 @@ def write_result(
         weights,
         result["allow_normalization"],
     )
-    run = Run(paths[0])
     return run.write_result(_place(run, name, result["data"]).stem, result)
 
 
@@ -327,6 +342,11 @@ def figure(name: str, value: float) -> str:
     return f"{value:.1f}" if name.endswith("_mm") else f"{value:.1%}"
 
 
+def by_solver(settings: Any) -> str:
+    """Who fitted the classifier, for a headline; empty of a task that has no choice of solvers."""
+    return f" (solver {settings.solver})" if hasattr(settings, "solver") else ""
+
+
 def _plain(settings: Any) -> Any:
     """Settings as JSON gives them back, without folders."""
     folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
@@ -347,9 +367,11 @@ def result_name(
 
     Settings that differ from the task's defaults are part of it, but for folders.
     """
-    parts = [task, *_changed(settings), *["allow_normalization"] * allow_normalization]
+    run, epoch = find_run(paths[0])
+    parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), *_changed(settings)]
+    parts += ["allow_normalization"] * allow_normalization
     if len(paths) > 1:
-        beside = paths[0].resolve().parent
+        beside = (run.path if run else paths[0]).resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
         parts += ["fused", *others]
         parts += [f"{weight:g}" for weight in weights or ()]
@@ -380,18 +402,31 @@ def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | No
             raise ValueError(f"expected different runs, got {paths[index]} twice")
 
 
-def _common_protocol(paths: Sequence[Path], own: Sequence[str | None]) -> str:
-    for path, protocol in zip(paths, own, strict=True):
-        if protocol is None:
+def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequence[_Own]) -> str:
+    """What to evaluate by where nothing is said.
+
+    Raises:
+        ValueError: If the runs do not say, or not the same.
+    """
+    new = task.protocol(store)
+    if new is not None and not any(trained_here for _, trained_here in own):
+        return new
+    for path, (protocols, _) in zip(paths, own, strict=True):
+        if not protocols:
             raise ValueError(
                 f"{path} does not say which protocol its training part came from; give one, "
                 "--protocol xsub say"
             )
-    if len(set(own)) > 1:
+        if len(protocols) > 1:
+            raise ValueError(
+                f"{path} was trained under the protocols {' '.join(protocols)}, one for each "
+                f"store, and {store.path} is none of them; give a --protocol"
+            )
+    if len({protocols[0] for protocols, _ in own}) > 1:
         pairs = zip(own, paths, strict=True)
         raise ValueError(
             "expected runs that were trained under one protocol, got "
-            f"{', '.join(f'{protocol} ({path})' for protocol, path in pairs)}: some have seen "
-            "others' test sequences; --protocol says by which to evaluate them all the same"
+            f"{', '.join(f'{protocols[0]} ({path})' for (protocols, _), path in pairs)}: some have "
+            "seen others' test sequences; --protocol says by which to evaluate them all the same"
         )
-    return str(own[0])
+    return own[0][0][0]

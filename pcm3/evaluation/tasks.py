@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pcm3.data.store import Store
 from pcm3.evaluation.detection import Detection, evaluate_detection
-from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot
+from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot, published_protocol
 from pcm3.evaluation.finetune import Finetune, evaluate_finetune
 from pcm3.evaluation.occlusion import (
     Occlusion,
@@ -33,6 +33,8 @@ class Task(NamedTuple):
             what settings decide.
         needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
         learns_classes: Whether the classes of the test part are learnt from the training part.
+        protocol: From a store that an encoder was not trained on to the protocol that the task
+            has there by default; None for the one that the encoder was trained under.
     """
 
     about: str
@@ -41,6 +43,7 @@ class Task(NamedTuple):
     headline: tuple[str, ...]
     needs: str = "labels"
     learns_classes: bool = True
+    protocol: Callable[[Store], str | None] = lambda _: None
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
         """Names of the figures that say most, of those that are there."""
@@ -100,6 +103,7 @@ TASKS = {
         evaluate_fewshot,
         ("*shot",),
         learns_classes=False,
+        protocol=published_protocol,
     ),
     "prediction": Task(
         "The next frames of a motion, beside predicting none.",

@@ -94,7 +94,7 @@ class PCM3(Method):
     ``positives=("intra", "inter"), mask_weight=0`` (contrastive learning) and
     ``positives=("intra", "inter")`` (naive multi-task). Table 8: ``positives``, ``kl_weight=0``.
     Table 9: ``domain_prompts``, ``task_prompts``. Table 10: ``masking``. The gradient
-    ablation: ``semantic_guidance=False``.
+    ablation: ``semantic_guidance=False``. ``pcm3 presets --table 7`` lists the rows as commands.
 
     PCM3++ adds the clip view (``positives=("intra", "inter", "mask", "predict", "clip")``): a short
     clip of the key view goes to the query encoder, so both sides share their spatial transform and

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_type_hints
 
-from pcm3._checks import check_at_least, check_seed
+from pcm3._checks import check_at_least, check_different, check_seed
 from pcm3._json import check_kind, parse_json
 from pcm3.augment import (
     Compose,
@@ -65,8 +65,8 @@ class PCM3Config:
     """Of the relational distillation's student."""
     teacher_temperature: float = 0.05
     """Of the relational distillation's teacher."""
-    positives: tuple[Positive, ...] = PCM3_POSITIVES
-    """Positive pairs of contrastive learning; clip is PCM3++'s."""
+    positives: tuple[Positive, ...] | tuple[()] = PCM3_POSITIVES
+    """Positive pairs of contrastive learning, or none of them; clip is PCM3++'s."""
     info_nce_weight: float = 1.0
     """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
     mask_weight: float = 40.0
@@ -93,8 +93,8 @@ class PCM3Config:
     """Hide body parts, or single joints."""
     mask_ratio: float = 0.6
     """Share of the body parts, or joints, to hide."""
-    mask_clip_length: int = 8
-    """Frames that share one draw of hidden parts."""
+    mask_clip_length: int | None = None
+    """Frames that share one draw of what is hidden; by default 8 of body parts, 1 of joints."""
     same_on_batch: bool = True
     """Draw mix and mask once for a batch (published code), not for each sample."""
     clip_ratio: tuple[float, float] = (0.25, 0.5)
@@ -130,10 +130,13 @@ class PCM3Config:
         """
         if changes:
             return change(self, changes).build(skeleton, persons, in_channels, kind)
+        topology, length = self.masking == "topology", self.mask_clip_length
+        if length is None:
+            length = 8 if topology else 1
         masking = (
-            TopologyMask(skeleton, self.mask_ratio, self.mask_clip_length)
-            if self.masking == "topology"
-            else RandomMask(self.mask_ratio, self.mask_clip_length)
+            TopologyMask(skeleton, self.mask_ratio, length)
+            if topology
+            else RandomMask(self.mask_ratio, length)
         )
         masking.same_on_batch = self.same_on_batch
         return kind(
@@ -329,6 +332,8 @@ class TrainConfig:
     """Epochs between nearest-neighbour checks on held-out training subjects; 0 never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is always written at the end and on Ctrl-C."""
+    keep_epochs: tuple[int, ...] | tuple[()] = ()
+    """Epochs after which the encoder is kept, in a file of its own; scaled like drop_epoch."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -350,24 +355,32 @@ class TrainConfig:
             raise ValueError(f"expected lr > 0, got {self.lr}")
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"expected min_lr in [0, lr={self.lr}], got {self.min_lr}")
+        check_different("keep_epochs", self.keep_epochs)
+        if not all(1 <= epoch <= self.epochs for epoch in self.keep_epochs):
+            raise ValueError(
+                f"expected keep_epochs in [1, epochs={self.epochs}], got {self.keep_epochs}"
+            )
         check_seed(self.seed)
 
     def scaled_to(self, epochs: int) -> TrainConfig:
-        """The same schedule over another number of epochs: drop and warm-up in proportion.
+        """The same schedule over another number of epochs: drop, warm-up, kept ones in proportion.
 
-        Over 0 epochs there is no schedule, and nothing else changes.
+        Over 0 epochs there is no schedule: none is kept, and nothing else changes.
         """
         share = epochs / self.epochs if epochs > 0 and self.epochs else 1.0
+        kept = [max(1, round(epoch * share)) for epoch in self.keep_epochs if epochs > 0]
         return replace(
             self,
             epochs=epochs,
             drop_epoch=round(self.drop_epoch * share),
             warmup_epochs=self.warmup_epochs * share,
+            keep_epochs=tuple(dict.fromkeys(kept)),
         )
 
 
 NO_EFFECT = (
-    *("accelerator", "checkpoint_every", "deterministic", "knn_every", "tensorboard", "workers"),
+    *("accelerator", "checkpoint_every", "deterministic", "keep_epochs", "knn_every"),
+    *("tensorboard", "workers"),
 )
 """Settings of training that change nothing but how it is computed, watched and kept."""
 

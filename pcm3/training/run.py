@@ -4,7 +4,8 @@
 ``config.json``           every setting
 ``metrics.jsonl``         one JSON object for each epoch
 ``checkpoint.pt``         all that is needed to go on; ``checkpoint-previous.pt`` the one before
-``encoder.safetensors``   the trained encoder, self-describing
+``encoder.safetensors``   the trained encoder, self-describing; ``encoder-epoch300.safetensors``
+                          that of an epoch, where it was to be kept
 ``results/*.json``        what evaluations wrote
 ========================  ====================================================
 """
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +85,10 @@ class Run:
         self.checkpoint = self.path / "checkpoint.pt"
         self.encoder = self.path / "encoder.safetensors"
         self.results = self.path / "results"
+
+    def kept_encoder(self, epoch: int) -> Path:
+        """The file of the encoder after so many epochs."""
+        return self.encoder.with_stem(f"{self.encoder.stem}-epoch{epoch}")
 
     def settings(self) -> dict[str, Any]:
         """What ``config.json`` says: settings, ``data``, and where known the recordings ``seen``.
@@ -233,10 +239,29 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
 
+def find_run(path: str | Path) -> tuple[Run | None, int | None]:
+    """The run that an encoder belongs to, and of a kept one the epoch.
+
+    Args:
+        path: A folder, or the file of an encoder.
+
+    Returns:
+        The run of a folder, or that of a kept encoder and its epoch; None for what there is not.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Run(path), None
+    run, kept = Run(path.parent), re.fullmatch(r".*-epoch(\d+)", path.stem)
+    if kept and run.config.is_file() and path.name == run.kept_encoder(int(kept[1])).name:
+        return run, int(kept[1])
+    return None, None
+
+
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without those that may change when a run goes on.
 
-    What was seen follows from the rest, and the stores may have moved; devices come and go.
+    What was seen follows from the rest, and the stores may have moved; devices come and go; and
+    which encoders are kept changes none of them.
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
     free = (*NO_EFFECT, "devices", "nodes")

@@ -38,24 +38,17 @@ def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
     return int(trained[np.asarray(indices)].sum())
 
 
-def own_protocol(run: Run, store: Store) -> str | None:
-    """The protocol that a run was trained under on this store, or else on its own; None if unknown.
+def own_protocol(run: Run, store: Store) -> tuple[list[str], bool]:
+    """The protocols that a run was trained under, and whether it was trained on this store.
 
-    Raises:
-        ValueError: If its stores had different ones and this is none of them.
+    One of a run that was trained on this store or on a single other one, several of a run on
+    several others, none if unknown.
     """
     settings = run.settings()
     if known := _of_store(settings.get("seen") or [], store):
-        return str(known[-1]["protocol"])
-    if (protocol := settings.get("protocol")) is None:
-        return None
-    parts = part_protocols(protocol)
-    if len(parts) != 1:
-        raise ValueError(
-            f"{run.path} was trained under the protocols {protocol}, one for each store, and "
-            f"{store.path} is none of them; give a --protocol"
-        )
-    return parts[0]
+        return [str(known[-1]["protocol"])], True
+    protocol = settings.get("protocol")
+    return [] if protocol is None else part_protocols(protocol), False
 
 
 def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:

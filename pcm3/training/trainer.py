@@ -168,15 +168,18 @@ class _Training:
         return record
 
     def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
-        """Keep the record of an epoch and, every few of them, a checkpoint."""
+        """Keep the record of an epoch, its encoder if asked to and, every few, a checkpoint."""
         self.records.append(record)
         if self.run and self.fabric.is_global_zero:
             self.run.append_metrics(record)
         epoch, last = self.at.epoch, self.at.epoch == self.config.epochs
+        kept = epoch in self.config.keep_epochs
+        if last or kept or epoch % self.config.checkpoint_every == 0:
+            self._save()
+        if kept:
+            self._keep_encoder(epoch)
         if not last and self._agree(stopped())[0]:
             self._stop(f"after epoch {epoch}, {self.at.step} steps")
-        if last or epoch % self.config.checkpoint_every == 0:
-            self._save()
 
     def _update(
         self, rows: Sequence[list[int]], batches: Iterator[Batch], stopped: Callable[[], bool]
@@ -346,6 +349,27 @@ class _Training:
                 )
             self.run.write_metrics(self.records)
         self.fabric.barrier()
+        self._find_kept()
+
+    def _find_kept(self) -> None:
+        """Require that the encoders to keep are there, or can still be.
+
+        Raises:
+            ValueError: If the run is past the epoch of one.
+        """
+        for epoch in self.config.keep_epochs:
+            if self.run is None or epoch > self.at.epoch or self.run.kept_encoder(epoch).exists():
+                continue
+            if (epoch, 0) != (self.at.epoch, self.at.done):
+                raise ValueError(
+                    f"expected keep_epochs that {self.run.path}, with {self.at.epoch} epochs "
+                    f"trained, has yet to reach; got {epoch}, whose encoder was not kept"
+                )
+            self._keep_encoder(epoch)
+
+    def _keep_encoder(self, epoch: int) -> None:
+        if self.run and self.fabric.is_global_zero:
+            save_encoder(self.run.kept_encoder(epoch), _result(self.model, self.dataset))
 
     def finish(self) -> None:
         """Write the trained encoder; no process goes on before."""

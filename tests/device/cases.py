@@ -29,7 +29,7 @@ from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.fewshot import FewShot
 from pcm3.evaluation.finetune import Finetune
 from pcm3.evaluation.knn import nearest_labels
-from pcm3.evaluation.linear import MAMPProbe, SGDProbe
+from pcm3.evaluation.linear import Probe
 from pcm3.evaluation.prediction import Prediction
 from pcm3.evaluation.recognition import Linear
 from pcm3.evaluation.runs import evaluate_runs
@@ -49,8 +49,8 @@ WINDOWS = {"observed": 6, "predicted": 5, "horizons": (1, 5), "hidden": 8}
 SETTINGS = {
     "linear": [
         Linear(),
-        Linear("sgd", sgd=SGDProbe(epochs=2)),
-        Linear("mamp", mamp=MAMPProbe(epochs=2)),
+        Linear("pcm3", probe=Probe(epochs=2)),
+        Linear("mamp", probe=Probe(epochs=2)),
     ],
     "knn": [],
     "finetune": [Finetune(**SHORT), Finetune(**SHORT, layer_decay=0.8, drop_path=0.5)],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,11 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import SVC
 
 from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.protocols import NTU120_PROTOCOLS
+from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
+from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation import fewshot
 from pcm3.evaluation.features import Features, extract_features
@@ -25,9 +30,13 @@ from pcm3.evaluation.fewshot import (
     FewShot,
     draw_episodes,
     evaluate_fewshot,
+    published_protocol,
 )
-from pcm3.hub import Pretrained
+from pcm3.evaluation.runs import evaluate_runs
+from pcm3.hub import Pretrained, save_encoder
 from pcm3.skeleton import NTU25
+from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +222,71 @@ def test_sequences_without_a_label(pretrained: Pretrained, store: Store) -> None
 def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FewShot(**wrong)
+
+
+CLASSES = (5, 60, 61, 62, 66, 115)  # those of the survey are 60, 61, 66 and 115
+EPISODES = FewShot(ways=3, shots=(1,), queries=2, episodes=3)
+
+
+@pytest.fixture(scope="module")
+def ntu120(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Six classes of NTU RGB+D 120, five sequences each in either half; one class has three."""
+    rng = np.random.default_rng(0)
+    out = tmp_path_factory.mktemp("data") / "ntu120"
+    names, protocols = [f"a{number}" for number in range(120)], dict(NTU120_PROTOCOLS)
+    about: dict[str, Any] = {"class_names": names, "protocols": protocols}
+    with StoreWriter(out, NTU25, normalization="center", **about) as writer:
+        for label in CLASSES:
+            for setup in (1, 2):
+                for number in range(3 if label == 66 else 5):
+                    frames = rng.normal(size=(9, 1, 25, 3)).astype(np.float32)
+                    columns = {"setups": setup, "subjects": 1 + 2 * number}
+                    writer.add(frames, label, name=f"{label}-{setup}-{number}", **columns)
+    return Store(out)
+
+
+def test_classes_on_ntu_120_are_the_published_ones(pretrained: Pretrained, ntu120: Store) -> None:
+    test = SkeletonDataset(ntu120, split(ntu120, "xset")[1])
+
+    def drawn(**changes: Any) -> tuple[list[int], list[str]]:
+        details = evaluate_fewshot(pretrained, test, test, replace(EPISODES, **changes))["details"]
+        return details["classes"], details["notes"]
+
+    assert drawn() == ([60, 61, 66, 115], ["4 of the 23 classes ntu120-unseen"])
+    assert drawn(queries=3)[0] == [60, 61, 115]  # the third has too few
+    assert drawn(classes="all") == ([*CLASSES], [])
+    assert drawn(classes=(5, 60, 62)) == ([5, 60, 62], [])
+    with pytest.raises(ValueError, match="of every given class, got 0 of 69"):
+        drawn(classes="ntu120-unseen")
+
+
+def test_default_classes_elsewhere_are_all(pretrained: Pretrained, data: SkeletonDataset) -> None:
+    details = evaluate_fewshot(pretrained, data, data, EPISODES)["details"]
+    assert (details["classes"], details["notes"]) == ([*range(6)], [])
+    for wrong in ((), "ntu60"):
+        with pytest.raises(ValueError, match="classes"):
+            FewShot(classes=wrong)  # type: ignore[arg-type]
+
+
+def test_default_protocol(
+    pretrained: Pretrained, store: Store, ntu120: Store, tmp_path: Path
+) -> None:
+    """xset on NTU RGB+D 120, for encoders that were trained elsewhere."""
+
+    def protocol(path: Path, data: Store) -> str:
+        return str(evaluate_runs("fewshot", [path], data, settings=EPISODES)["protocol"])
+
+    model = PCM3Config(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
+    train = TrainConfig(epochs=0, batch_size=2, accelerator="cpu")
+    for name, data, trained_by in (("xsub", store, "xsub"), ("own", ntu120, "setups:1")):
+        pretrain(Config(model, train, trained_by), data, tmp_path / name, quiet=True)
+    save_encoder(tmp_path / "alone.safetensors", pretrained)
+    assert protocol(tmp_path / "xsub", ntu120) == "xset"
+    assert protocol(tmp_path / "alone.safetensors", ntu120) == "xset"
+    assert protocol(tmp_path / "own", ntu120) == "setups:1"
+    assert protocol(tmp_path / "xsub", store) == "xsub"
+    asked = evaluate_runs("fewshot", [tmp_path / "xsub"], ntu120, "setups:1", EPISODES)
+    assert asked["protocol"] == "setups:1"
+    assert published_protocol(store) is None
+    with pytest.raises(ValueError, match="does not say which protocol"):
+        protocol(tmp_path / "alone.safetensors", store)

@@ -22,7 +22,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
-from pcm3.evaluation.linear import MAMPProbe, SGDProbe, logistic_probe, sgd_probe
+from pcm3.evaluation.linear import PROBES, Probe, ProbeRecipe, logistic_probe, sgd_probe
 from pcm3.evaluation.metrics import accuracy, confusion_matrix
 from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
 from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
@@ -30,7 +30,7 @@ from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
-RECIPE = SGDProbe(epochs=8, batch_size=32, drops=(6,))
+RECIPE = ProbeRecipe(epochs=8, batch_size=32, lr=0.1, drops=(6,))
 
 
 def features(separation: float, samples: int = 240, classes: int = 4) -> Features:
@@ -117,7 +117,7 @@ def test_sgd_probe_follows_its_schedule() -> None:
     """One full batch an epoch, so that every step can be written down."""
     training = features(1)
     test = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
-    recipe = SGDProbe(epochs=4, batch_size=1000, lr=1.0, drops=(1, 3), seed=4)
+    recipe = ProbeRecipe(epochs=4, batch_size=1000, lr=1.0, drops=(1, 3), seed=4)
     torch.manual_seed(recipe.seed)
     classifier = Classifier(8, 4)
     weights = [classifier.weight, classifier.bias]
@@ -138,7 +138,7 @@ def test_mamp_probe_follows_its_schedule() -> None:
     training = features(1)
     training = Features(training.values[:81], training.labels[:81])
     test = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
-    recipe = MAMPProbe(epochs=3, batch_size=40, lr=0.7, seed=4)
+    recipe = replace(PROBES["mamp"], epochs=3, batch_size=40, lr=0.7, seed=4)
     order = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     linear = ProbeHead(8, 4)[1]
@@ -171,9 +171,10 @@ def test_mamp_probe_follows_its_schedule() -> None:
 def test_mamp_probe_needs_statistics() -> None:
     one = Features(torch.zeros(1, 8), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match="expected at least 2 training sequences, got 1"):
-        sgd_probe(lambda: one, one.values, 2, MAMPProbe(epochs=1))
+        sgd_probe(lambda: one, one.values, 2, PROBES["mamp"])
     with pytest.raises(ValueError, match="batch_size >= 2, got 1"):
-        MAMPProbe(batch_size=1)
+        Linear("mamp", probe=Probe(batch_size=1))
+    assert Linear("cmd", probe=Probe(batch_size=1)).recipe == replace(PROBES["cmd"], batch_size=1)
 
 
 # --- on a store -----------------------------------------------------------------------------------
@@ -217,8 +218,8 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
 @pytest.mark.parametrize(
     "settings",
     [
-        Linear("sgd", sgd=replace(RECIPE, batch_size=8, lr=1.0)),
-        Linear("mamp", mamp=MAMPProbe(epochs=8, batch_size=8, lr=0.5)),
+        Linear("pcm3", probe=Probe(epochs=8, batch_size=8, lr=1.0, drops=(6,))),
+        Linear("mamp", probe=Probe(epochs=8, batch_size=8, lr=0.5)),
     ],
 )
 def test_sgd_evaluation_repeats_and_beats_chance(
@@ -264,8 +265,8 @@ def test_mamp_probe_also_turns_bodies(
 ) -> None:
     seen: list[Tensor] = []
     handle = pretrained.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    evaluate_linear(pretrained, *parts, Linear("sgd", sgd=SGDProbe(epochs=1)))
-    evaluate_linear(pretrained, *parts, Linear("mamp", mamp=MAMPProbe(epochs=1)))
+    evaluate_linear(pretrained, *parts, Linear("cmd", probe=Probe(epochs=1)))
+    evaluate_linear(pretrained, *parts, Linear("mamp", probe=Probe(epochs=1)))
     handle.remove()
     plain, test, turned, again = seen
     assert torch.equal(test, again)
@@ -274,7 +275,7 @@ def test_mamp_probe_also_turns_bodies(
     assert 0.8 < float(apart.min()) < 0.99  # cosines of up to 0.3 radians thrice
 
 
-@pytest.mark.parametrize("solver", ["logistic", "sgd", "mamp"])
+@pytest.mark.parametrize("solver", ["logistic", "pcm3", "mamp"])
 def test_sequences_without_a_label_cannot_be_evaluated(
     store: Store, pretrained: Pretrained, solver: str
 ) -> None:
@@ -290,10 +291,16 @@ def test_sequences_without_a_label_cannot_be_evaluated(
     [
         ({"solver": "svm"}, "expected a solver among .*got 'svm'"),
         ({"regularization": 0.0}, "expected regularization > 0, got 0.0"),
-        ({"sgd": RECIPE}, "no effect on logistic"),
-        ({"solver": "sgd", "regularization": 2.0}, "no effect on sgd"),
-        ({"solver": "mamp", "sgd": RECIPE}, "sgd is of solver sgd, and has no effect on mamp"),
-        ({"mamp": MAMPProbe(epochs=3)}, "mamp is of solver mamp, and has no effect on logistic"),
+        ({"solver": "sgd"}, "expected a solver among .*got 'sgd'"),
+        ({"probe": Probe(epochs=3)}, "probe has no effect on solver logistic"),
+        ({"probe": Probe(seed=3)}, "probe has no effect on solver logistic"),
+        ({"solver": "pcm3", "regularization": 2.0}, "regularization has no effect on solver pcm3"),
+        ({"solver": "mamp-pku2", "probe": Probe(drops=(3,))}, "drops have no effect on mamp-pku2"),
+        (
+            {"solver": "pcm3", "probe": Probe(epochs=5, drops=(3, 5))},
+            r"drops in \[0, epochs=5\), got \[5\]",
+        ),
+        ({"solver": "cmd", "probe": Probe(drops=(80,))}, r"drops in \[0, epochs=80\), got \[80\]"),
     ],
 )
 def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message: str) -> None:
@@ -301,10 +308,29 @@ def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message:
         Linear(**wrong)
 
 
-def test_drops_follow_the_epochs() -> None:
-    assert SGDProbe().milestones == [50, 70]  # of 80, as published
-    assert SGDProbe(epochs=16).milestones == [10, 14]
-    assert SGDProbe(epochs=16, drops=(3,)).milestones == [3]
+def test_a_probe_changes_what_it_names_alone() -> None:
+    for solver, published in PROBES.items():
+        assert Linear(solver).recipe == published  # type: ignore[arg-type]
+        changed = Linear(solver, probe=Probe(batch_size=7, lr=0.5, seed=3)).recipe  # type: ignore[arg-type]
+        assert changed == replace(published, batch_size=7, lr=0.5, seed=3)
+    assert Linear().recipe is None
+    assert Probe(epochs=16).applied_to("cmd").drops == (10, 14)
+    assert Probe(epochs=16, drops=(3,)).applied_to("cmd").drops == (3,)
+    assert Probe(epochs=5).applied_to("pcm3").drops == (1, 2.5, 4)
+    never = Probe(drops=()).applied_to("pcm3")
+    assert {never.rate(epoch) for epoch in range(100)} == {0.1}
+
+
+def test_what_is_said_of_a_published_protocol(
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
+) -> None:
+    settings = Linear("pcm3", probe=Probe(epochs=2, batch_size=9))
+    (note,) = evaluate_linear(pretrained, *parts, settings)["details"]["notes"]
+    for part in ("2 epochs", "batch 9", "lr 0.1", "0.4 1 1.6"):
+        assert part in note
+    assert "cosine" in str(PROBES["mamp-pku2"])
+    assert "no epoch" in str(replace(PROBES["cmd"], drops=()))
+    assert evaluate_linear(pretrained, *parts)["details"]["notes"] == []
 
 
 @pytest.mark.parametrize(
@@ -313,12 +339,11 @@ def test_drops_follow_the_epochs() -> None:
         ({"epochs": 0}, "epochs > 0, got 0"),
         ({"lr": 0.0}, "lr > 0, got 0.0"),
         ({"batch_size": 0}, "batch_size > 0, got 0"),
-        ({"epochs": 5, "drops": (3, 5)}, r"drops in \[0, epochs=5\), got \[5\]"),
     ],
 )
-def test_schedules_out_of_range(options: dict[str, Any], message: str) -> None:
+def test_probes_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SGDProbe(**options)
+        Probe(**options)
 
 
 def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:

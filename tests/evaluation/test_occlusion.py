@@ -28,7 +28,7 @@ from pcm3.evaluation.altered import (
     with_noise,
 )
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.linear import SGDProbe, logistic_probe
+from pcm3.evaluation.linear import Probe, logistic_probe
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.occlusion import (
     Occlusion,
@@ -111,13 +111,14 @@ def test_what_the_classifier_is_trained_on(pretrained: Pretrained, parts: Parts)
 def test_reference_recipe_on_occluded_recordings(
     monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, parts: Parts
 ) -> None:
-    short = SGDProbe(epochs=6, lr=1.0, batch_size=8, drops=(), seed=3)
-    monkeypatch.setattr(occlusion, "SGDProbe", lambda seed: replace(short, seed=seed))
-    settings = Occlusion(train="occluded", solver="sgd", seed=3)
+    short = Probe(epochs=6, lr=1.0, batch_size=8, drops=(), seed=3)
+    monkeypatch.setattr(occlusion, "Probe", lambda seed: replace(short, seed=seed))
+    settings = Occlusion(train="occluded", solver="pcm3", seed=3)
     result = evaluate_occlusion(pretrained, *parts, settings)
     assert result == evaluate_occlusion(pretrained, *parts, settings)
-    clean = evaluate_linear(pretrained, *parts, Linear("sgd", sgd=short))
+    clean = evaluate_linear(pretrained, *parts, Linear("pcm3", probe=short))
     assert result["details"]["clean"]["predicted"] == clean["details"]["predicted"]
+    assert result["details"]["notes"] == clean["details"]["notes"] != []
     assert result["spatial_top1_occluded_training"] > 0.3
 
 

@@ -191,19 +191,29 @@ def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) ->
 
 
 def test_settings_that_are_not_the_defaults_make_a_row_of_their_own(tmp_path: Path) -> None:
-    nested = {"solver": "sgd", "regularization": 1.0, "sgd": {"epochs": 3, "drops": None}}
+    nested = {"solver": "pcm3", "regularization": 1.0, "probe": {"epochs": 3, "drops": None}}
+    kept = {"run": "a", "epoch": 300, "protocol": "xsub", "test_sequences_seen": 0}
     path = write_run(
         tmp_path / "a",
         result("linear", {"top1": 0.5}, settings=nested),
         result("linear", {"top1": 0.25}, settings={"solver": "logistic"}),
+        result("knn", {"top1": 0.2}, settings={"k": 5}, runs=[kept]),
+        result("linear", {"top1": 0.1}, settings={"solver": "sgd", "sgd": {"lr": 0.1}}),
         seed=0,
     )
     results = read_results([path])
-    assert [each.settings for each in results.found] == [{}, {"solver": "sgd", "sgd.epochs": 3}]
+    assert [each.settings for each in results.found] == [
+        {"solver": "logistic"},
+        {"solver": "pcm3", "probe.epochs": 3},
+        {"solver": "sgd", "sgd.lr": 0.1},
+        {"epoch": 300},
+    ]
     rows = table_of(markdown(results))[2:]
     assert [row[2:] for row in rows] == [
-        ["linear", "top1", "25.0%"],
-        ["linear (solver sgd, sgd.epochs 3)", "top1", "50.0%"],
+        ["linear (solver logistic)", "top1", "25.0%"],
+        ["linear (solver pcm3, probe.epochs 3)", "top1", "50.0%"],
+        ["linear (solver sgd, sgd.lr 0.1)", "top1", "10.0%"],
+        ["knn (epoch 300)", "top1", "20.0%"],
     ]
 
 
@@ -663,7 +673,7 @@ def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture])
     how = {each.task: f"run ({each.how})" for each in read_results(evaluated).found}
     assert titles == [
         "Accuracy by class, linear",
-        "Confusion matrix, linear: run",
+        "Confusion matrix, linear: run (solver logistic)",
         "Map of the features: run-0, one of 2 seeds",
         "Retrieval: run-0, one of 2 seeds",
         "Accuracy by class, knn",

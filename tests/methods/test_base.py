@@ -49,15 +49,6 @@ def test_presets_of_pcm3pp_and_streams() -> None:
         assert not model.task_prompts
 
 
-def test_names_of_presets_say_protocol_and_stream() -> None:
-    for name, config in PRESETS.items():
-        _, *parts = name.split("-")
-        if not name.startswith("small"):
-            assert config.protocol == parts.pop(0), name
-        stream = parts[0] if parts and parts[0] in ("bone", "motion") else "joint"
-        assert config.model.stream == stream, name
-
-
 @pytest.mark.parametrize(
     ("name", "decoder_depth", "temperature"),
     [
@@ -65,7 +56,8 @@ def test_names_of_presets_say_protocol_and_stream() -> None:
         ("ntu60-xview-mamp", 3, 0.8),
         ("ntu120-xsub-mamp", 5, 0.75),
         ("ntu120-xset-mamp", 5, 0.75),
-        ("pku-xsub-mamp", 5, 0.8),
+        ("pku1-xsub-mamp", 5, 0.8),
+        ("pku2-xsub-mamp", 5, 0.8),
     ],
 )
 def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: float) -> None:
@@ -85,6 +77,12 @@ def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: fl
     assert (train.optimizer, train.betas) == ("adamw", (0.9, 0.95))
     assert (train.weight_decay, train.decay_vectors) == (0.05, False)
     assert (train.clip_norm, train.accumulate, train.precision) == (0, 1, "fp32")
+    assert train.keep_epochs == ((300,) if name.startswith("pku") else ())
+    with torch.device("meta"):
+        baseline = MAMP.from_preset(name.replace("-mamp", "-mae"))
+    assert repr(baseline.masking) == repr(MotionAwareMask(0.9, 0.0, patch=4))
+    assert (baseline.target, len(baseline.decoder.blocks)) == ("coordinates", decoder_depth)
+    assert get_preset(name.replace("-mamp", "-mae")).train == train
 
 
 def test_without_a_preset_a_method_trains_by_its_own_recipe(
@@ -126,6 +124,11 @@ def test_the_second_phase_of_pcm3pp() -> None:
     assert second.model == replace(first.model, info_nce_weight=0.0, mask_weight=0.0, result="key")
     assert (second.train.epochs, second.protocol) == (150, "xsub")
     assert {learning_rate(second.train, epoch) for epoch in range(150)} == {0.002}
+    bone = post_distillation(get_preset("ntu60-xsub-bone")).model
+    assert (bone.kl_weight, bone.info_nce_weight, bone.stream) == (1.0, 0.0, "bone")
+    assert post_distillation(replace(first, model=replace(first.model, kl_weight=0.5))).model == (
+        replace(second.model, kl_weight=0.5)
+    )
     cosine = replace(first, train=replace(first.train, schedule="cosine", min_lr=0.01))
     assert learning_rate(post_distillation(cosine).train, 150) == pytest.approx(0.001)
     warm = replace(first, train=replace(first.train, warmup_epochs=451.0))

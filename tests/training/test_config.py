@@ -101,8 +101,8 @@ def test_text_that_is_no_configuration(text: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match=r"ntu60-xsub, .*small.*, got 'ntu61'"):
-        get_preset("ntu61")
+    with pytest.raises(ValueError, match=r"got 'ntu60-xsubb'; did you mean ntu60-xsub or "):
+        get_preset("ntu60-xsubb")
     with pytest.raises(ValueError, match="got 'ntu61'"):
         PCM3.from_preset("ntu61")
 
@@ -122,6 +122,19 @@ def test_unknown_preset() -> None:
 def test_settings_out_of_range(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"expected {setting} >=? ?\d, got {value}"):
         replace(TrainConfig(), **{setting: value})
+
+
+def test_kept_epochs() -> None:
+    train = TrainConfig(epochs=400, keep_epochs=(300, 20))
+    again = Config.from_json(Config(train=train).to_json())
+    assert again.train == train
+    assert train.scaled_to(40).keep_epochs == (30, 2)
+    assert train.scaled_to(2).keep_epochs == (2, 1)
+    assert replace(train, keep_epochs=(399, 400)).scaled_to(4).keep_epochs == (4,)
+    assert train.scaled_to(0).keep_epochs == ()
+    for wrong in ((0,), (401,), (5, 5)):
+        with pytest.raises(ValueError, match="keep_epochs"):
+            replace(train, keep_epochs=wrong)
 
 
 def test_papers_preset_is_the_published_recipe() -> None:
@@ -244,7 +257,10 @@ def test_every_setting_of_mamp_reaches_the_model() -> None:
 def test_masking_of_single_joints() -> None:
     masking = PCM3Config(hidden=4, masking="random").build(NTU25, 2).masking
     assert isinstance(masking, RandomMask)
-    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 8, True)
+    assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 1, True)
+    for kind, given, wanted in (("topology", None, 8), ("topology", 4, 4), ("random", 8, 8)):
+        config = PCM3Config(hidden=4, masking=kind, mask_clip_length=given)  # type: ignore[arg-type]
+        assert config.build(NTU25, 2).masking.clip_length == wanted
 
 
 def test_settings_that_an_encoder_does_not_have() -> None:

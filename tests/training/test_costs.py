@@ -62,9 +62,24 @@ def test_presets_cost_what_is_said(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("small")])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("ntu60-xsub")])
 def test_large_presets_cost_what_is_said(name: str) -> None:
     check_about(name)
+
+
+@pytest.mark.slow
+def test_large_presets_with_a_deeper_decoder_cost_what_is_said() -> None:
+    check_about("ntu120-xset-mamp")
+
+
+def test_presets_of_one_architecture_cost_the_same() -> None:
+    costs: dict[object, set[tuple[float, float]]] = {}
+    for name, config in PRESETS.items():
+        model = config.model
+        if isinstance(model, MAMPConfig):
+            model = replace(model, target="motion", motion_temperature=0.0)
+        costs.setdefault(model, set()).add((ABOUT[name].parameters, ABOUT[name].forward))
+    assert all(len(each) == 1 for each in costs.values())
 
 
 def check_about(name: str) -> None:

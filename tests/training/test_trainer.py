@@ -104,6 +104,77 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert [record["step"] for record in records] == [3, 6, 9]
 
 
+@pytest.mark.parametrize("at", [1, 3, 4, 6, 8])  # of nine steps, three an epoch
+def test_encoders_of_chosen_epochs_are_kept(store: Store, tmp_path: Path, at: int) -> None:
+    """Those of a run that was stopped there, also where the run that keeps them was stopped."""
+    config = replace(TRAIN, checkpoint_every=10, keep_epochs=(1, 2, 3))
+    data = SkeletonDataset(store)
+    with pytest.raises(Interrupted):
+        fit(new_model(), StopsItself(store, at), config, tmp_path / "run", quiet=True)
+    assert len([*(tmp_path / "run").glob("encoder-epoch*")]) == at // 3
+    whole = new_model(seed=9)
+    fit(whole, data, config, tmp_path / "run", quiet=True)
+    for epoch in (1, 2):
+        stops = StopsItself(store, 3 * epoch)
+        with pytest.raises(Interrupted):
+            fit(new_model(), stops, TRAIN, tmp_path / f"{epoch}", quiet=True)
+        checkpoint = Run(tmp_path / f"{epoch}").load_checkpoint()
+        assert checkpoint is not None
+        kept = load_encoder(Run(tmp_path / "run").kept_encoder(epoch)).encoder.state_dict()
+        for name, weight in kept.items():
+            assert torch.equal(weight, checkpoint["model"][f"encoder.{name}"]), name
+    last = Run(tmp_path / "run").kept_encoder(3).read_bytes()
+    assert last == Run(tmp_path / "run").encoder.read_bytes()
+    alone = new_model()
+    fit(alone, data, TRAIN, quiet=True)
+    assert_equal_states(state_of(alone), state_of(whole))  # keeping changes nothing
+
+
+def test_what_is_kept_may_change_while_a_run_is_stopped(store: Store, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(Interrupted):
+        fit(new_model(), StopsItself(store, 6), TRAIN, tmp_path, quiet=True)
+    later = replace(TRAIN, keep_epochs=(2, 3))
+    run.kept_encoder(2).unlink(missing_ok=True)
+    past = replace(TRAIN, keep_epochs=(1,))
+    with pytest.raises(ValueError, match=r"with 2 epochs trained, has yet to reach; got 1"):
+        fit(new_model(), SkeletonDataset(store), past, tmp_path, quiet=True)
+    assert not run.kept_encoder(1).exists()
+    fit(new_model(), SkeletonDataset(store), later, tmp_path, quiet=True)
+    assert run.kept_encoder(2).exists()  # it stood exactly there
+    assert run.kept_encoder(3).exists()
+    fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
+    fit(new_model(), SkeletonDataset(store), later, tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="got 1"):
+        fit(new_model(), SkeletonDataset(store), past, tmp_path, quiet=True)
+
+
+def test_an_encoder_is_kept_with_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    """So that a folder with one is a run of these settings, whatever ends the process."""
+    config = replace(TRAIN, checkpoint_every=10, keep_epochs=(1,))
+
+    class Killed(BaseException):
+        """Nothing is saved on it."""
+
+    class Dies(SkeletonDataset):
+        batches = 0
+
+        def __getitems__(self, indices: Sequence[int]) -> Batch:
+            self.batches += 1
+            if self.batches == 5:
+                raise Killed
+            return super().__getitems__(indices)
+
+    with pytest.raises(Killed):
+        fit(new_model(), Dies(store), config, tmp_path, quiet=True)
+    checkpoint = Run(tmp_path).load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint["position"]["epoch"] == 1
+    assert Run(tmp_path).kept_encoder(1).exists()
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        fit(new_model(), SkeletonDataset(store), replace(config, lr=0.5), tmp_path, quiet=True)
+
+
 def test_a_signal_in_the_last_step_finds_nothing_left_to_stop(store: Store, tmp_path: Path) -> None:
     records = fit(new_model(), StopsItself(store, 9), TRAIN, tmp_path, quiet=True)
     assert len(records) == 3

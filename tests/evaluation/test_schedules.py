@@ -1,0 +1,172 @@
+"""Learning rates of the published recipes, as training loops set them, against recorded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.data.synthetic import generate
+from pcm3.encoders import GRUEncoder, TransformerEncoder
+from pcm3.evaluation import finetune, linear
+from pcm3.evaluation.features import Features
+from pcm3.evaluation.finetune import Finetune, evaluate_finetune
+from pcm3.evaluation.linear import Probe, train_classifier
+from pcm3.evaluation.recognition import Linear
+from pcm3.evaluation.semi import Semi, evaluate_semi
+from pcm3.hub import Pretrained
+from pcm3.skeleton import NTU25
+from pcm3.training.optimization import learning_rate
+from pcm3.training.presets import get_preset
+
+Golden = Callable[[str], dict[str, NDArray[Any]]]
+FEATURES = Features(torch.randn(6, 4), torch.arange(6) % 2)
+
+
+@pytest.fixture(scope="module")
+def recorded(golden: Golden) -> dict[str, NDArray[Any]]:
+    return golden("probe_schedules")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
+    out = tmp_path_factory.mktemp("data") / "store"
+    store: Store = generate(out, sequences=6, classes=2, frames=(8, 10))
+    return SkeletonDataset(store)
+
+
+def linear_groups(monkeypatch: pytest.MonkeyPatch, settings: Linear) -> list[dict[str, Any]]:
+    """The optimiser's settings of every step, where an epoch has one."""
+    seen: list[dict[str, Any]] = []
+    set_rate = linear.set_rate
+
+    def note(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        set_rate(optimizer, rate)
+        seen.append({**optimizer.param_groups[0], "params": None})
+
+    monkeypatch.setattr(linear, "set_rate", note)
+    recipe = settings.recipe
+    assert recipe is not None
+    train_classifier(lambda: FEATURES, 4, 2, recipe)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("solver", "call"),
+    [
+        ("pcm3", "pcm3_linear/command"),
+        ("cmd", "cmd_linear/command"),
+        ("mamp", "mamp_linear/command"),
+        ("mamp-pku1", "mamp_linear/command2"),
+        ("mamp-pku2", "mamp_linear/command3"),
+    ],
+)
+def test_linear_evaluations(
+    solver: Any, call: str, recorded: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Linear(solver)
+    seen = linear_groups(monkeypatch, settings)
+    rates = [each["lr"] for each in seen]
+    np.testing.assert_allclose(rates, recorded[f"{call}/rates"], rtol=1e-9)
+    assert {(each["momentum"], each["weight_decay"]) for each in seen} == {(0.9, 0.0)}
+    assert recorded[f"{call}/weight_decay"] == 0
+    assert settings.recipe is not None
+    assert settings.recipe.batch_size == recorded[f"{call}/batch_size"]
+
+
+def test_other_epochs_keep_the_shape(
+    recorded: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for solver, call, epochs in (
+        ("pcm3", "pcm3_linear/command", 20),
+        ("pcm3", "pcm3_linear/command", 10),
+        ("cmd", "cmd_linear/command", 16),
+        ("mamp", "mamp_linear/command", 25),
+    ):
+        seen = linear_groups(monkeypatch, Linear(solver, probe=Probe(epochs=epochs)))
+        published = recorded[f"{call}/rates"]
+        share = len(published) // epochs
+        np.testing.assert_allclose([each["lr"] for each in seen], published[::share], rtol=1e-9)
+
+
+def finetune_rates(
+    monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset, settings: Any
+) -> list[tuple[float, float]]:
+    """The head's learning rate in every epoch of one step, and the lowest of all layers'."""
+    seen: list[tuple[float, float]] = []
+    make = finetune._optimizer
+
+    def watched(*arguments: Any) -> torch.optim.Optimizer:
+        optimizer = make(*arguments)
+        optimizer.register_step_pre_hook(lambda *_: seen.append(rates(optimizer)))
+        return optimizer
+
+    def rates(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+        all_of_them = [group["lr"] for group in optimizer.param_groups]
+        return max(all_of_them), min(all_of_them)
+
+    monkeypatch.setattr(finetune, "_optimizer", watched)
+    evaluate = evaluate_semi if isinstance(settings, Semi) else evaluate_finetune
+    evaluate(pretrained, data, data, settings)  # type: ignore[arg-type]
+    return seen
+
+
+def pretrained_encoder(kind: str) -> Pretrained:
+    torch.manual_seed(0)
+    if kind == "cmd":  # whose rate is that of features as wide as these
+        encoder: Any = GRUEncoder(25, persons=1, hidden=256, layers=1)
+    else:
+        encoder = TransformerEncoder(NTU25, persons=1, frames=8, width=8, depth=8, heads=1)
+    return Pretrained(encoder.eval(), NTU25, "joint", 8)
+
+
+@pytest.mark.parametrize(
+    ("call", "settings"),
+    [
+        ("cmd_finetune/command", Finetune()),
+        ("cmd_transfer/command", Finetune()),
+        ("mamp_finetune/command", Finetune()),
+        ("mamp_transfer/command", Finetune()),
+        ("mamp_finetune_scratch/command", Finetune(scratch=True)),
+        ("mamp_semi/command", Semi(fractions=(1.0,), draws=1)),
+        ("mamp_semi/command2", Semi(fractions=(1.0,), draws=1, scratch=True)),
+    ],
+)
+def test_fine_tuning(
+    call: str,
+    settings: Any,
+    recorded: dict[str, NDArray[Any]],
+    data: SkeletonDataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretrained = pretrained_encoder(call.partition("_")[0])
+    seen = finetune_rates(monkeypatch, pretrained, data, settings)
+    head, lowest = np.array(seen).T
+    np.testing.assert_allclose(head, recorded[f"{call}/rates"], rtol=1e-9)
+    recipe = finetune.resolve(settings, pretrained.encoder)[1]
+    assert recipe.batch_size == recorded[f"{call}/batch_size"]
+    assert recipe.weight_decay == recorded[f"{call}/weight_decay"]
+    decay = float(recorded.get(f"{call}/layer_decay", np.array(1.0)))
+    np.testing.assert_allclose(lowest, head * decay**9, rtol=1e-9)  # eight blocks, embeddings
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("ntu60-xsub", "pcm3_pretrain/command"),
+        ("ntu60-xsub-mamp", "mamp_pretrain/command"),
+        ("ntu120-xset-mamp", "mamp_pretrain/command"),
+    ],
+)
+def test_pretraining(name: str, call: str, recorded: dict[str, NDArray[Any]]) -> None:
+    train = get_preset(name).train
+    rates = [learning_rate(train, epoch) for epoch in range(train.epochs)]
+    np.testing.assert_allclose(rates, recorded[f"{call}/rates"], rtol=1e-9)
+    assert train.batch_size == recorded[f"{call}/batch_size"]
+    assert train.weight_decay == recorded[f"{call}/weight_decay"]
