@@ -11,7 +11,7 @@ from pcm3._commands.options import finish, parse
 
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What only some formats know; see the documentation of each."""
+    """What only some formats know, but for the skeleton; see the documentation of each."""
 
     ignore: Path | None = None
     """ntu: file that names the samples to leave out, one a line."""
@@ -21,8 +21,9 @@ class ReaderOptions:
     """pku: whole videos, with a class for every frame."""
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
-    skeleton: str | None = None
-    """folder: the joint layout, coco17 say; another one goes into a skeleton.json there."""
+    skeleton: Path | None = None
+    """All formats: a built-in joint layout, coco17 say, or a skeleton.json with body parts, mirror
+    and centre."""
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None

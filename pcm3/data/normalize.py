@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.skeleton import Skeleton
+from pcm3.skeleton import PARTS, Skeleton
 
 __all__ = ["Normalization", "normalize", "pad_null_frames"]
 
@@ -16,7 +15,6 @@ Normalization = Literal["none", "center", "isc", "sgn"]
 
 _ISC_BODIES, _ISC_FRAMES = 4, 300
 _SGN_MIN_FRAMES, _SGN_MAX_ASPECT, _SGN_MAX_NOISE = 12, 0.8, 0.69754
-_PELVIS = {"hipcenter", "centerhip", "pelvis", "waist", "spinebase", "hips", "midhip"}
 
 Frames = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -65,7 +63,8 @@ def normalize(
         for ``"sgn"``.
 
     Raises:
-        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates.
+        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates or
+            a skeleton without arms and legs.
     """
     if recipe not in get_args(Normalization):
         expected = get_args(Normalization)
@@ -168,13 +167,15 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int) -> Frames:
 
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
     """The pelvis (or the joints it is the mean of), the left and the right shoulder."""
-
-    def top(part: str) -> int:
-        return next(joint for joint in skeleton.depth_order if joint in skeleton.parts[part])
-
-    names = [re.sub(r"[^a-z]", "", name.lower()) for name in skeleton.joints]
-    pelvis = tuple(joint for joint, name in enumerate(names) if name in _PELVIS)[:1]
-    return pelvis or (top("left_leg"), top("right_leg")), top("left_arm"), top("right_arm")
+    starts = skeleton.starts
+    if starts is None:
+        raise ValueError(
+            f"'isc' turns by shoulders and hips: expected the parts {', '.join(PARTS[1:])} of "
+            f"skeleton {skeleton.name!r}, got {', '.join(skeleton.parts)}; 'center' needs none"
+        )
+    if starts.pelvis is None or starts.pelvis == skeleton.center:
+        return starts.hips, *starts.shoulders
+    return (starts.pelvis,), *starts.shoulders
 
 
 def _turn(

@@ -27,6 +27,7 @@ from pcm3.data.readers import Format, Recording, Source, open_source
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import Skeleton
 
 __all__ = ["prepare"]
 
@@ -94,10 +95,12 @@ def prepare(
         workers: Processes that read; one for each core by default.
         overwrite: Replace a store that is already there.
         progress: Called with how many units (files, mostly) are done and how many there are.
-        options: Of the reader, ``untrimmed=True`` for PKU-MMD say.
+        options: Of every reader, ``skeleton``, see ``open_source``; of one, ``untrimmed=True`` for
+            PKU-MMD say.
 
     Returns:
-        The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
+        The report, also kept as ``report.json`` in the store: the settings, ``skeleton``
+        (``Skeleton.summary``), ``units`` (files, or
         parts of a large file), ``left_out`` files and why, ``frames_read``, ``read`` and ``kept``
         sequences, ``dropped`` (name and reason of each), ``bad`` (message for each that was
         skipped), ``bodies`` (how many recordings hold 0, 1, 2, ... bodies) and, not in the file,
@@ -125,6 +128,7 @@ def prepare(
         "duplicate_single": duplicate_single,
         "persons": opened.persons,
         "min_frames": min_frames,
+        "skeleton": opened.skeleton.summary(),
     }
     writer = StoreWriter(  # refuses a bad target before any work is done
         out,
@@ -318,7 +322,7 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 def _plain(value: Any) -> Any:
     """For JSON, and without the folders of a machine."""
-    return value.name if isinstance(value, Path) else value
+    return value.name if isinstance(value, Path | Skeleton) else value
 
 
 def _bodies(recording: Recording) -> int:

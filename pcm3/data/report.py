@@ -16,6 +16,7 @@ _BAR = 40
 _NEEDED = {"source", "format", "units", "read", "kept", "dropped", "bad", "left_out", "bodies"}
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12
+_JOINTS_SHOWN = 8
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
@@ -134,7 +135,7 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     stored = [f"normalization {summary['normalization']}", summary["unit"]]
     stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
-    lines = [", ".join(part) for part in (counts, kind, stored)]
+    lines = [", ".join(counts), ", ".join(kind), *_body(summary), ", ".join(stored)]
     lines += [f"columns: {', '.join(columns)}"] if columns else []
     labels = [f"{name} {count:,}" for name, count in summary["labelled"].items()]
     more = len(labels) - _CLASSES_SHOWN
@@ -154,6 +155,22 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     if summary["protocols"]:
         lines.append(f"published protocols: {', '.join(summary['protocols'])}")
     return [f"  {line}" for line in lines]
+
+
+def _body(summary: dict[str, Any]) -> list[str]:
+    """Parts, centre and mirrored pairs of the skeleton, a line each."""
+    lines = [f"  {part}: {_some(joints)}" for part, joints in summary["parts"].items()]
+    lines.append(f"  centre: {summary['center']}")
+    pairs = _some(["/".join(pair) for pair in summary["mirror"]])
+    lines.append(f"  {_count(len(summary['mirror']), 'mirrored pair')}: {pairs}")
+    if summary["alone"]:
+        lines.append(f"  without a counterpart: {_some(summary['alone'])}")
+    return lines
+
+
+def _some(words: list[str]) -> str:
+    more = len(words) - _JOINTS_SHOWN
+    return ", ".join(words[:_JOINTS_SHOWN]) + (f" and {more} more" if more > 0 else "") or "none"
 
 
 def _histogram(histogram: dict[str, list[int]]) -> list[str]:

@@ -166,11 +166,11 @@ def _maps(series: Series) -> Iterator[Picture]:
 
 def _galleries(series: Series) -> Iterator[Picture]:
     for _, group in series.values():
-        for each in _first(group, "examples", "parents", "center"):
+        for each in _first(group, "examples", "bones", "center"):
             details = each.details
             examples = [example for example in details["examples"] if "frames" in example]
-            tree = details["parents"], details["center"]
-            figures = [retrieval_figure(example, *tree, each.class_names) for example in examples]
+            layout = details["bones"], details["center"]
+            figures = [retrieval_figure(example, *layout, each.class_names) for example in examples]
             if figures:
                 yield Picture(
                     f"Retrieval: {_one(each, group)}",
@@ -350,8 +350,8 @@ def _prediction_curves(series: Series) -> Iterator[Picture]:
 
 def _prediction_strips(series: Series) -> Iterator[Picture]:
     for _, group in series.values():
-        for each in _first(group, "examples", "parents", "center"):
-            tree = each.details["parents"], each.details["center"]
+        for each in _first(group, "examples", "bones", "center"):
+            layout = each.details["bones"], each.details["center"]
             examples = [one for one in each.details["examples"] if "zero_velocity_mm" in one]
             if examples:
                 errors = [
@@ -363,7 +363,7 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                     "The predicted motion, orange, over the true one, grey; frame 0 is the last "
                     f"one seen. Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
-                    [motion_figure(example, *tree) for example in examples],
+                    [motion_figure(example, *layout) for example in examples],
                 )
 
 

@@ -19,6 +19,7 @@ from pcm3.data.readers._files import (
     parsing,
     read_lines,
 )
+from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
@@ -59,7 +60,12 @@ def detect(path: Path) -> bool:
     return next(iter(_files(path)), None) is not None
 
 
-def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
+def read_bvh(
+    path: str | Path,
+    *,
+    unit_scale: float = 0.01,
+    skeleton: str | Path | Skeleton | None = None,
+) -> Source:
     """Read BVH files of one hierarchy: joint positions by forward kinematics, in metres.
 
     Rotations are applied in the order of a joint's channels, relative to its parent. Position
@@ -69,6 +75,8 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
         unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
+        skeleton: What to use in place of parts, mirror and centre by the names: a
+            ``skeleton.json``, say, as ``choose_layout`` reads it.
 
     Raises:
         SkeletonFormatError: If the first hierarchy is no human's; naming file and line, and only
@@ -95,12 +103,18 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01) -> Source:
         raise errors[0]
     names, parents = zip(*first.layout, strict=True)
     try:
-        skeleton = Skeleton.from_parents(names, parents, name="bvh")
+        layout = (
+            Skeleton.from_parents(names, parents, name="bvh")
+            if skeleton is None
+            else choose_layout(skeleton, names, parents)
+        )
+    except SkeletonFormatError:
+        raise
     except ValueError as error:
         fail(first.file, str(error))
     return Source(
         format="bvh",
-        skeleton=skeleton,
+        skeleton=layout,
         class_names=(),
         units=files,
         read=partial(_read_unit, unit_scale, first),
