@@ -153,7 +153,9 @@ def derive_center(
     tree, (said, _) = JointTree(tuple(parents)), read_names(joints)
     starts = find_starts(tree, parts)
     if starts is None:  # of a hand, say: where most branches leave
-        return max(tree.order, key=lambda joint: len(tree.children[joint]))
+        most = max(len(children) for children in tree.children)
+        chains = [tree.upwards(j) for j in tree.order if len(tree.children[j]) == most]
+        return next(joint for joint in chains[0] if all(joint in chain for chain in chains))
     pelvis, chest = starts.pelvis, starts.chest
     if pelvis is None or chest is None:
         return tree.order[0]

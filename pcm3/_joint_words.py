@@ -50,6 +50,7 @@ _FILLERS = _set(
     "twist index ring little big small upright"
 )
 _WORDS = _ARM | _LEG | _TRUNK | _FILLERS | {"left", "right"}
+_LONGEST = 40  # letters of a token that is taken apart
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBERED = re.compile(r"finger[\W_]*(\d)", re.IGNORECASE)
 _FINGER_JOINT = re.compile(r"([timrp])(?:mcp|pip|dip|tip)", re.IGNORECASE)
@@ -166,6 +167,8 @@ def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
 @lru_cache(maxsize=4096)
 def _pieces(token: str) -> tuple[str, ...]:
     """Known words that a token is made of, with one side at either end, or the token itself."""
+    if len(token) > _LONGEST:
+        return (token,)
     if whole := _known(token):
         return whole
     for mark in _SIDES:

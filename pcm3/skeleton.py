@@ -19,6 +19,7 @@ from pcm3._joint_tree import (
     derive_mirror,
     find_starts,
 )
+from pcm3._joint_words import read_names
 from pcm3._layouts import Layout
 from pcm3._limbs import derive_parts
 
@@ -201,7 +202,8 @@ class Skeleton:
                 between where the legs and where the arms branch, or another one if it is called
                 lower back. Where none is between: the joint that the legs hang from, or the one
                 that the arms hang from if only that one is called spine. Where the legs hang from
-                no joint of the trunk: the root. Without arms and legs: where most branches leave.
+                no joint of the trunk: the root. Without arms and legs: where most branches leave,
+                or what joins several such joints.
             parts: Body part name to joint indices or names.
             mirror: For every joint the index or name of its counterpart.
 
@@ -245,7 +247,8 @@ class Skeleton:
     def summary(self) -> dict[str, Any]:
         """Parts, mirrored pairs and centre by joint name; JSON-able.
 
-        ``mirror`` lists pairs, ``alone`` the joints of one side that have no counterpart.
+        ``mirror`` lists pairs, ``alone`` the joints of one side that have no counterpart;
+        ``sides_named`` says whether any joint name has a side.
         """
         sides = ("left_", "right_")
         sided = [j for part, own in self.parts.items() if part.startswith(sides) for j in own]
@@ -254,6 +257,7 @@ class Skeleton:
             "mirror": [[self.joints[a], self.joints[b]] for a, b in self.mirror_pairs],
             "alone": [self.joints[joint] for joint in sided if self.mirror[joint] == joint],
             "center": self.joints[self.center],
+            "sides_named": any(name.side for name in read_names(self.joints)[0]),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def _partial_folder(
         ValueError: If another process is at work in it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    digest.update(repr(opened.units).encode())
+    digest.update(repr((opened.skeleton, opened.units)).encode())
     for file in sorted(source.rglob("[!.]*")) if source.is_dir() else [source]:
         with suppress(OSError):  # a link that leads nowhere
             status = file.stat()

@@ -161,8 +161,10 @@ def _body(summary: dict[str, Any]) -> list[str]:
     """Parts, centre and mirrored pairs of the skeleton, a line each."""
     lines = [f"  {part}: {_some(joints)}" for part, joints in summary["parts"].items()]
     lines.append(f"  centre: {summary['center']}")
-    pairs = _some(["/".join(pair) for pair in summary["mirror"]])
-    lines.append(f"  {_count(len(summary['mirror']), 'mirrored pair')}: {pairs}")
+    if pairs := ["/".join(pair) for pair in summary["mirror"]]:
+        lines.append(f"  {_count(len(pairs), 'mirrored pair')}: {_some(pairs)}")
+        if not summary["sides_named"]:
+            lines.append("  no joint name has a side: unless given, left comes first")
     if summary["alone"]:
         lines.append(f"  without a counterpart: {_some(summary['alone'])}")
     return lines
@@ -170,7 +172,7 @@ def _body(summary: dict[str, Any]) -> list[str]:
 
 def _some(words: list[str]) -> str:
     more = len(words) - _JOINTS_SHOWN
-    return ", ".join(words[:_JOINTS_SHOWN]) + (f" and {more} more" if more > 0 else "") or "none"
+    return ", ".join(words[:_JOINTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _histogram(histogram: dict[str, list[int]]) -> list[str]:

@@ -661,6 +661,6 @@ HANDS = {
         right_middle: right_middle1 < right_wrist, right_middle2
         """,
         "left/right",
-        "left_wrist",
+        "root",
     ),
 }
