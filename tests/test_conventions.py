@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcm3.augment import CutMix, TopologyMask
+from pcm3.cli import main
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.skeleton import BLAZEPOSE33, KINECT20, NTU25, PARTS, SBU15, SKELETONS, UIPRMD22, Skeleton
@@ -376,6 +378,41 @@ class TestOtherParts:
         ):
             normalize(clip, hand, "isc")
         assert normalize(clip, hand, "center").shape == clip.shape
+
+    def test_a_hand_is_pretrained_and_evaluated(self, tmp_path: Path) -> None:
+        hand, rng = derived(HANDS["shrec"]), np.random.default_rng(0)
+        labels = np.arange(24) % 3
+        clips = labels[:, None, None, None, None] + rng.normal(size=(24, 16, 1, len(hand), 3))
+        np.savez(
+            tmp_path / "hands.npz",
+            joints=clips.reshape(-1, 1, len(hand), 3),
+            lengths=np.full(24, 16),
+            labels=labels,
+            subjects=np.arange(24) // 3 % 4,
+            joint_names=np.array(hand.joints),
+            parents=np.array(hand.parents),
+        )
+        store, run = str(tmp_path / "store"), str(tmp_path / "run")
+        assert main(["prepare", str(tmp_path / "hands.npz"), store, "--workers", "1"]) == 0
+        small = ["--model.hidden", "8", "--model.frames", "16", "--model.queue-size", "16"]
+        small += ["--model.decoder-hidden", "8", "--model.embedding", "8", "--train.epochs", "1"]
+        small += ["--train.batch-size", "4", "--train.knn-every", "0", "--train.accelerator", "cpu"]
+        pretrain = ["pretrain", "--preset", "small", "--data", store, "--out", run, *small]
+        assert main([*pretrain, "--protocol", "subjects:0,1"]) == 0
+        for task in ("knn", "occlusion", "prediction"):
+            more = ["--observed", "6", "--predicted", "10"] if task == "prediction" else []
+            assert main(["evaluate", task, "--run", run, "--data", store, *more]) == 0
+        occluded = json.loads(next(Path(run, "results").glob("occlusion*.json")).read_text())
+        sizes = [len(part) / len(hand) for part in hand.parts.values()]
+        least, most = 0.3, 0.7 + max(sizes)
+        for share in occluded["details"]["hidden"]["spatial"]:  # of whole fingers
+            assert least <= share <= most
+            assert any(
+                abs(share - (at * 4 + palm * 2) / 22) < 1e-9 for at in range(6) for palm in (0, 1)
+            )
+        assert main(["report", run]) == 0
+        for suffix in ("png", "gif"):
+            assert main(["show", store, "--out", str(tmp_path / f"hand.{suffix}")]) == 0
 
     def test_puppets_are_of_bodies(self) -> None:
         with pytest.raises(ValueError, match="lacks the parts trunk, left_arm"):
