@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pcm3 import _layouts
-from pcm3._joint_tree import (
+from pcm3._joints import layouts
+from pcm3._joints.tree import (
     PARTS,
     JointTree,
     Starts,
@@ -19,9 +19,9 @@ from pcm3._joint_tree import (
     derive_mirror,
     find_starts,
 )
-from pcm3._joint_words import read_names
-from pcm3._layouts import Layout
-from pcm3._limbs import derive_parts
+from pcm3._joints.words import read_names
+from pcm3._joints.layouts import Layout
+from pcm3._joints.limbs import derive_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -324,23 +324,23 @@ def _built_in(layout: Layout) -> Skeleton:
     return Skeleton(layout.name, names, layout.parents, parts, mirror, center)
 
 
-NTU25 = _built_in(_layouts.NTU25)
+NTU25 = _built_in(layouts.NTU25)
 """Kinect v2: NTU RGB+D and PKU-MMD."""
 
-KINECT20 = _built_in(_layouts.KINECT20)
+KINECT20 = _built_in(layouts.KINECT20)
 """Kinect v1: UTD-MHAD, NW-UCLA, MSR-Action3D. Files order these joints differently: match them
 by name with ``KINECT20.reordered(names)``."""
 
-SBU15 = _built_in(_layouts.SBU15)
+SBU15 = _built_in(layouts.SBU15)
 """OpenNI: SBU Kinect Interaction."""
 
-COCO17 = _built_in(_layouts.COCO17)
+COCO17 = _built_in(layouts.COCO17)
 """COCO key points, the output of most 2D pose estimators; hips hang from the shoulders."""
 
-BLAZEPOSE33 = _built_in(_layouts.BLAZEPOSE33)
+BLAZEPOSE33 = _built_in(layouts.BLAZEPOSE33)
 """MediaPipe's 33 landmarks; hips hang from the shoulders, heels and toes from the ankles."""
 
-UIPRMD22 = _built_in(_layouts.UIPRMD22)
+UIPRMD22 = _built_in(layouts.UIPRMD22)
 """Kinect v2 with absolute joints by forward kinematics: UI-PRMD."""
 
 SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}

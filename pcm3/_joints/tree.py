@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from pcm3._joint_words import JointName, read_names
+from pcm3._joints.words import JointName, read_names
 
 Parts = dict[str, tuple[int, ...]]
 Mirror = tuple[int, ...]

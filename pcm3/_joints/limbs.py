@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NoReturn
 
-from pcm3._joint_tree import LIMBS, PARTS, JointTree, Parts
-from pcm3._joint_words import OPPOSITE, Side, read_names
+from pcm3._joints.tree import LIMBS, PARTS, JointTree, Parts
+from pcm3._joints.words import OPPOSITE, Side, read_names
 
 ADVICE = (
     "name the joints by side and limb (left_elbow, right_knee), or give parts, mirror and center "
