@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pcm3._joints import layouts
+from pcm3._joints.layouts import Layout
+from pcm3._joints.limbs import derive_parts
 from pcm3._joints.tree import (
     PARTS,
     JointTree,
@@ -20,8 +22,6 @@ from pcm3._joints.tree import (
     find_starts,
 )
 from pcm3._joints.words import read_names
-from pcm3._joints.layouts import Layout
-from pcm3._joints.limbs import derive_parts
 
 if TYPE_CHECKING:
     from torch import Tensor

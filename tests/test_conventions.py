@@ -232,7 +232,22 @@ class TestRefusals:
             (changed("lafan1", LeftToe="LeftFinger"), "LeftFinger is of the left arm.*LeftFoot"),
             (changed("lafan1", RightForeArm="knee"), "knee is of the right leg.*RightArm"),
             (changed("lafan1", LeftHand="Skull"), "Skull is of the trunk.*LeftForeArm"),
+            (
+                changed("lafan1", LeftShoulder="RightWidget"),
+                "RightWidget is named right.* left arm",
+            ),
+            (
+                (
+                    ["hips", "r_arm", "r_elbow", "l_hand", "l_leg", "r_leg"],
+                    (-1, 0, 1, 2, 0, 0),
+                ),
+                "l_hand is of the left arm by its name, but below r_elbow",
+            ),
             # nothing tells
+            (
+                changed("smpl-x", head="head_l", jaw="knee"),
+                "knee is of a leg, but of neither",
+            ),
             (changed("lafan1", Head="ankle"), "joint ankle is of a leg, but of neither side"),
             (
                 changed(

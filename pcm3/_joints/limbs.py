@@ -118,8 +118,6 @@ class _Body:
             parent = self.tree.parents[joint]
             above = placed[parent] if parent >= 0 else "trunk"
             only = min(below[joint]) if len(below[joint]) == 1 else ""
-            if said.side and not only.startswith(said.side):
-                only = ""
             if label in PARTS:
                 placed[joint] = label
             elif label:  # an arm or leg without a side: only what joins both sides is of neither

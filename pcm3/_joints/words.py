@@ -195,13 +195,13 @@ def _singular(word: str) -> str:
 
 def _read(name: str, pieces: Sequence[str], side: Side | None) -> JointName:
     words = tuple(_singular(piece) for piece in pieces)
+    trunk = any(word in _TRUNK for word in words)
     limb: Limb | None = None
     maybe_trunk = False
     for word in reversed(words):
-        if word in _ARM or word in _LEG:
+        if word in _ARM or (word in _LEG and not (trunk and word == "ball")):  # of an eye
             limb, maybe_trunk = "arm" if word in _ARM else "leg", word in _TRUNK_WITHOUT_SIDE
             break
-    trunk = any(word in _TRUNK for word in words)
     if (limb is None or maybe_trunk) and trunk and not (side and (limb or "pelvis" in words)):
         limb = "trunk"
     return JointName(side, limb, maybe_trunk, _finger(name, words), words)

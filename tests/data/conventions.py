@@ -387,6 +387,8 @@ CONVENTIONS = {
         left_leg: thigh_twist_01_l < thigh_l
         right_leg: thigh_r < pelvis, calf_r, foot_r, ball_r
         right_leg: thigh_twist_01_r < thigh_r
+        trunk: squint_l < head, eye_ball_l
+        trunk: squint_r < head, eye_ball_r
         trunk: ik_foot_root < root
         left_leg: ik_foot_l < ik_foot_root
         right_leg: ik_foot_r < ik_foot_root
@@ -554,6 +556,8 @@ CONVENTIONS = {
         trunk: head < pelvis
         left_arm: left_hand < pelvis
         left_arm: left_elbow < pelvis
+        left_arm: left_index < pelvis
+        right_arm: right_index < pelvis
         right_arm: right_hand < pelvis
         right_arm: right_elbow < pelvis
         left_leg: left_knee < pelvis
@@ -574,6 +578,19 @@ CONVENTIONS = {
         """,
         "left/right",
         "head",
+    ),
+    "sides in several ways": read(
+        """
+        trunk: hips, spine, head
+        trunk: LeftEye < head
+        trunk: r_eye < head
+        left_arm: LeftArm < spine, l_hand
+        right_arm: right_arm < spine, R_Hand
+        left_leg: left.leg < hips, Foot_L
+        right_leg: RightLeg < hips, rfoot_r
+        """,
+        "LeftEye/r_eye, LeftArm/right_arm, l_hand/R_Hand, left.leg/RightLeg, Foot_L/rfoot_r",
+        "spine",
     ),
     "a prop, and joints named alike on both sides": read(
         """
