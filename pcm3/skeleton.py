@@ -163,7 +163,7 @@ class Skeleton:
     @cached_property
     def starts(self) -> Starts | None:
         """Where arms and legs begin; None where the parts are not those of a body."""
-        return find_starts(JointTree(self.parents), self.parts)
+        return find_starts(self.joints, JointTree(self.parents), self.parts)
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:

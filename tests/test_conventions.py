@@ -207,6 +207,20 @@ def test_isc_of_the_built_in_ones_goes_by_the_joints_it_always_went_by(skeleton:
         assert skeleton.joints[joint] in {f"{side}_hip", f"hip_{side}", f"{side}_upper_leg"}
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(1, 12)))
+def test_of_loose_joints_those_nearest_to_the_body_are_the_start_of_a_limb(
+    order: list[int],
+) -> None:
+    joints = CONVENTIONS["tracked points, all below the pelvis"].joints
+    names = [joints[0], *(joints[j] for j in order)]
+    starts = Skeleton.from_parents(names, [-1, *[0] * (len(names) - 1)]).starts
+    assert starts is not None
+    assert [names[j] for j in starts.shoulders] == ["left_elbow", "right_elbow"]
+    assert [names[j] for j in starts.hips] == ["left_knee", "right_knee"]
+    assert (starts.chest, starts.pelvis) == (0, 0)
+
+
 def changed(name: str, **swaps: str) -> tuple[list[str], tuple[int, ...]]:
     """A convention with other names for some joints."""
     joints = CONVENTIONS[name].joints

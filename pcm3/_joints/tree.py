@@ -86,21 +86,27 @@ class Starts(NamedTuple):
     pelvis: int | None
 
 
-def find_starts(tree: JointTree, parts: Mapping[str, Sequence[int]]) -> Starts | None:
+def find_starts(
+    joints: Sequence[str], tree: JointTree, parts: Mapping[str, Sequence[int]]
+) -> Starts | None:
     """Where limbs begin, each at its largest branch; None where there are no arms or legs."""
     if not all(parts.get(limb) for limb in LIMBS):
         return None
+    said, _ = read_names(joints)
     limbs = {joint for limb in LIMBS for joint in parts[limb]}
 
-    def pair(limb: str) -> tuple[int, int]:
-        return tree.tops(parts[f"left_{limb}"])[0], tree.tops(parts[f"right_{limb}"])[0]
+    def start(limb: str) -> int:
+        inside = set(parts[limb])
+        sizes = {top: len(inside.intersection(tree.branches[top])) for top in tree.tops(inside)}
+        alike = [top for top, size in sizes.items() if size == max(sizes.values())]
+        return min(alike, key=lambda top: said[top].outwards)
 
     def junction(limb: tuple[int, int]) -> int | None:
         left, right = (tree.upwards(joint)[1:] for joint in limb)
         joint = next((joint for joint in left if joint in right), None)
         return None if limbs.intersection([joint, *left[:1], *right[:1]]) else joint
 
-    shoulders, hips = pair("arm"), pair("leg")
+    shoulders, hips = ((start(f"left_{limb}"), start(f"right_{limb}")) for limb in ("arm", "leg"))
     return Starts(shoulders, hips, junction(shoulders), junction(hips))
 
 
@@ -151,7 +157,7 @@ def derive_center(
 ) -> int:
     """The lowest joint of the spine, see ``Skeleton.from_parents``."""
     tree, (said, _) = JointTree(tuple(parents)), read_names(joints)
-    starts = find_starts(tree, parts)
+    starts = find_starts(joints, tree, parts)
     if starts is None:  # of a hand, say: where most branches leave
         most = max(len(children) for children in tree.children)
         chains = [tree.upwards(j) for j in tree.order if len(tree.children[j]) == most]

@@ -14,8 +14,8 @@ Limb = Literal["arm", "leg", "trunk"]
 OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left"}
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+def _ranked(words: str) -> dict[str, int]:
+    return {word: rank for rank, word in enumerate(words.split())}
 
 
 _SWAP = {"left": "right", "l": "r", "lt": "rt", "lft": "rgt", "lf": "rf", "lh": "rh", "lu": "ru"}
@@ -23,33 +23,35 @@ _SWAP = {"left": "right", "l": "r", "lt": "rt", "lft": "rgt", "lf": "rf", "lh": 
 _SIDES = {mark: side for pair in _SWAP.items() for mark, side in zip(pair, OPPOSITE, strict=True)}
 _SWAP |= {right: left for left, right in _SWAP.items()}
 
-_ARM = _set(
-    "arm upperarm forearm uparm lowarm uarm farm shoulder shldr sho collar clavicle clavicula clav "
-    "scapula blade acromial acromion acromioclavicular sternoclavicular glenohumeral humerus "
-    "radius ulna radioulnar radiocarpal elbow elb wrist wri hand palm fist knuckle carpal "
-    "metacarpal finger forefinger thumb pinky pinkie upa frm wra wrb fin"
+_ARM = _ranked(
+    "collar clavicle clavicula clav sternoclavicular acromioclavicular scapula blade acromial "
+    "acromion shoulder shldr sho glenohumeral arm upperarm uparm uarm humerus upa elbow elb "
+    "forearm lowarm farm frm radius ulna radioulnar radiocarpal wrist wri wra wrb carpal hand palm "
+    "metacarpal fist knuckle finger forefinger thumb pinky pinkie fin"
 )
-_LEG = _set(
-    "leg upleg lowleg upperleg thigh thi femur knee kne patella shin calf tibia tib fibula shank "
-    "ankle ank malleolus foot feet forefoot heel hee toe hallux ball talus calcn calcaneus "
-    "subtalar talocrural midtarsal tarsal tarsus metatarsal mtp hip hipjoint buttock"
+"""Words of arms, from the body outwards."""
+_LEG = _ranked(
+    "hipjoint hip buttock thigh thi upleg upperleg femur leg knee kne patella shin calf tibia tib "
+    "fibula shank lowleg ankle ank malleolus talus talocrural subtalar foot feet heel hee calcn "
+    "calcaneus midtarsal tarsal tarsus metatarsal forefoot mtp ball toe hallux"
 )
-_TRUNK = _set(
+"""Words of legs, from the body outwards."""
+_TRUNK = _ranked(
     "root spine vertebra vertebrae cervical lumbar lumbosacral sacroiliac sacrum lowback lowerback "
     "upback upperback back bak thorax thoracic torso trunk body chest sternum strn breastbone rib "
     "ribcage breast bust pectoral navel tummy stomach belly ab abdomen waist pelvis asi asis psi "
     "psis crotch groin neck head fhd bhd skull skullbase cranium face forehead brow eyebrow eye "
     "eyeball eyelid ear nose cheek mouth lip jaw chin tooth teeth tongue hair beard tail wing skirt"
 )
-_TRUNK_WITHOUT_SIDE = _set("hip hipjoint buttock shoulder shldr collar clavicle clav blade")
+_TRUNK_WITHOUT_SIDE = _ranked("hip hipjoint buttock shoulder shldr collar clavicle clav blade")
 """A left hip is of a leg, hips are of the trunk."""
 _FINGERS = {"pinky": "little", "pinkie": "little", "forefinger": "index", "mid": "middle"}
 _FINGERS |= {finger: finger for finger in ("thumb", "index", "middle", "ring", "little")}
-_FILLERS = _set(
+_FILLERS = _ranked(
     "up upper low lower fore mid middle center centre base end tip top nub joint bone in roll "
     "twist index ring little big small upright"
 )
-_WORDS = _ARM | _LEG | _TRUNK | _FILLERS | {"left", "right"}
+_WORDS = frozenset((*_ARM, *_LEG, *_TRUNK, *_FILLERS, "left", "right"))
 _LONGEST = 40  # letters of a token that is taken apart
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBERED = re.compile(r"finger[\W_]*(\d)", re.IGNORECASE)
@@ -73,6 +75,7 @@ class JointName(NamedTuple):
         side: Its side, if any.
         limb: Arm or leg, also without a side; or the trunk; None where no word is known.
         maybe_trunk: It is of the trunk where it has no side: hips, shoulders.
+        outwards: How far from the body its limb's word is, the smaller the nearer.
         finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` where they are numbered.
         words: Its known words.
     """
@@ -80,6 +83,7 @@ class JointName(NamedTuple):
     side: Side | None
     limb: Limb | None
     maybe_trunk: bool
+    outwards: int
     finger: str | None
     words: tuple[str, ...]
 
@@ -197,14 +201,15 @@ def _read(name: str, pieces: Sequence[str], side: Side | None) -> JointName:
     words = tuple(_singular(piece) for piece in pieces)
     trunk = any(word in _TRUNK for word in words)
     limb: Limb | None = None
-    maybe_trunk = False
+    maybe_trunk, outwards = False, 0
     for word in reversed(words):
         if word in _ARM or (word in _LEG and not (trunk and word == "ball")):  # of an eye
             limb, maybe_trunk = "arm" if word in _ARM else "leg", word in _TRUNK_WITHOUT_SIDE
+            outwards = (_ARM if limb == "arm" else _LEG)[word]
             break
     if (limb is None or maybe_trunk) and trunk and not (side and (limb or "pelvis" in words)):
         limb = "trunk"
-    return JointName(side, limb, maybe_trunk, _finger(name, words), words)
+    return JointName(side, limb, maybe_trunk, outwards, _finger(name, words), words)
 
 
 def _finger(name: str, words: Sequence[str]) -> str | None:
