@@ -75,7 +75,7 @@ class JointName(NamedTuple):
         side: Its side, if any.
         limb: Arm or leg, also without a side; or the trunk; None where no word is known.
         maybe_trunk: It is of the trunk where it has no side: hips, shoulders.
-        outwards: How far from the body its limb's word is, the smaller the nearer.
+        outwards: How far from the body its limb's word is, the smaller the nearer; far for none.
         finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` where they are numbered.
         words: Its known words.
     """
@@ -201,7 +201,7 @@ def _read(name: str, pieces: Sequence[str], side: Side | None) -> JointName:
     words = tuple(_singular(piece) for piece in pieces)
     trunk = any(word in _TRUNK for word in words)
     limb: Limb | None = None
-    maybe_trunk, outwards = False, 0
+    maybe_trunk, outwards = False, len(_WORDS)
     for word in reversed(words):
         if word in _ARM or (word in _LEG and not (trunk and word == "ball")):  # of an eye
             limb, maybe_trunk = "arm" if word in _ARM else "leg", word in _TRUNK_WITHOUT_SIDE
