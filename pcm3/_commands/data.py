@@ -22,8 +22,7 @@ class ReaderOptions:
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
     skeleton: Path | None = None
-    """All formats: a built-in joint layout, coco17 say, or a skeleton.json with body parts, mirror
-    and centre."""
+    """all: joint layout, coco17 say, or a skeleton.json with body parts and centre."""
     fps: float | None = None
     """folder: frames per second."""
     unit: str | None = None
