@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pcm3._limbs import PARTS, derive_parts, from_root
+from pcm3._joints import layouts
+from pcm3._joints.layouts import Layout
+from pcm3._joints.limbs import derive_parts
+from pcm3._joints.tree import (
+    PARTS,
+    JointTree,
+    Starts,
+    derive_center,
+    derive_mirror,
+    find_starts,
+)
+from pcm3._joints.words import read_names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "BLAZEPOSE33",
     "COCO17",
     "KINECT20",
     "NTU25",
@@ -81,8 +94,10 @@ class Skeleton:
         for joint in range(count):
             if len(self._ancestors(joint)) > count:
                 raise invalid(f"joint {joint} ({self.joints[joint]}) is its own ancestor")
-        if sorted(j for part in self.parts.values() for j in part) != list(range(count)):
-            raise invalid("expected every joint in exactly one part")
+        times = Counter(joint for part in self.parts.values() for joint in part)
+        if wrong := sorted({*range(count), *times} - {j for j in range(count) if times[j] == 1}):
+            shown = ", ".join(self.joints[j] if 0 <= j < count else str(j) for j in wrong)
+            raise invalid(f"expected every joint in exactly one part, not so {shown}")
         if len(self.mirror) != count or any(
             not 0 <= other < count or self.mirror[other] != joint
             for joint, other in enumerate(self.mirror)
@@ -110,18 +125,21 @@ class Skeleton:
     @cached_property
     def depth_order(self) -> tuple[int, ...]:
         """Joint indices with every parent before its children (for forward kinematics)."""
-        return tuple(from_root(self.parents))
+        return tuple(JointTree(self.parents).order)
 
     def reordered(self, joints: Sequence[str]) -> Skeleton:
         """The same skeleton with its joints in another order, given by name.
 
-        Case and separators do not count: ``"HipCenter"`` and ``"hip_center"`` are one name.
+        Where the names are not equal, case and separators do not count: ``"HipCenter"`` and
+        ``"hip_center"`` are one name.
 
         Raises:
             ValueError: If ``joints`` does not name the same joints.
         """
-        old = {_normal_name(name): index for index, name in enumerate(self.joints)}
-        new = [_normal_name(name) for name in joints]
+        old, new = {name: index for index, name in enumerate(self.joints)}, list(joints)
+        if sorted(new) != sorted(old):
+            old = {_normal_name(name): index for name, index in old.items()}
+            new = [_normal_name(name) for name in new]
         if sorted(new) != sorted(old):
             missing, unknown = sorted(set(old) - set(new)), sorted(set(new) - set(old))
             raise ValueError(
@@ -142,6 +160,19 @@ class Skeleton:
             center=target[self.center],
         )
 
+    @cached_property
+    def starts(self) -> Starts | None:
+        """Where arms and legs begin; None where the parts are not those of a body."""
+        return find_starts(self.joints, JointTree(self.parents), self.parts)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """What pictures draw: joint and parent, and shoulders and hips where no trunk has them."""
+        bones = [(joint, parent) for joint, parent in enumerate(self.parents) if parent >= 0]
+        if self.starts is not None and self.starts.pelvis is None:
+            bones += [self.starts.shoulders, self.starts.hips]
+        return tuple(bones)
+
     @classmethod
     def from_parents(
         cls,
@@ -149,24 +180,36 @@ class Skeleton:
         parents: Sequence[int],
         name: str = "custom",
         center: int | str | None = None,
+        parts: Mapping[str, Sequence[int | str]] | None = None,
+        mirror: Sequence[int | str] | None = None,
     ) -> Skeleton:
-        """Derive the body parts, the mirror and the centre of any human joint tree.
+        """Derive what is not given of the body parts, the mirror and the centre of a joint tree.
 
-        Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lhand``);
-        joints whose name says neither inherit from their parent. Where no name has a side, the
-        tree's two pairs of equal branches are taken as arms and legs; the legs are the pair
-        that ends the spine, and of each pair the branch with the lower joint index counts as
-        left.
+        Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lfemur``,
+        ``Bip01 L Thigh``). A joint without a known word is of the limb that it is inside, or that
+        alone is below it; else of the trunk. The mirror pairs names that differ by the side, and
+        what is left by its place in the limb. Where no name has a word for a part of the body, the
+        tree's two pairs of equal branches are taken as arms and legs; the legs are the pair that
+        ends the spine. Where no name has a side, the branch of a pair with the lower joint index
+        counts as left. A tree with the names of three fingers, and of nothing but a hand, has a
+        part for each finger and ``"palm"`` for the rest.
 
         Args:
             names: Joint names, V of them.
             parents: Parent index of every joint, -1 at the root.
             name: Name of the skeleton.
-            center: Index or name of the centre joint. By default the first trunk joint called
-                spine (spine mid before others), torso, chest, pelvis or hip, or else the root.
+            center: Index or name of the centre joint. By default the lowest joint of the spine
+                between where the legs and where the arms branch, or another one if it is called
+                lower back. Where none is between: the joint that the legs hang from, or the one
+                that the arms hang from if only that one is called spine. Where the legs hang from
+                no joint of the trunk: the root. Without arms and legs: where most branches leave,
+                or what joins several such joints.
+            parts: Body part name to joint indices or names.
+            mirror: For every joint the index or name of its counterpart.
 
         Raises:
-            ValueError: If limbs cannot be told apart, naming the part that stayed empty.
+            ValueError: If names contradict each other or the tree, or do not tell the parts, naming
+                the joints.
 
         Example:
             >>> body = Skeleton.from_parents(SBU15.joints, SBU15.parents)
@@ -177,17 +220,45 @@ class Skeleton:
         tree = tuple(int(parent) for parent in parents)
         everything = tuple(range(len(joints)))
         cls(name, joints, tree, {"all": everything}, everything, 0)  # is it a tree at all?
-        try:
-            parts, mirror = derive_parts(joints, tree)
-        except ValueError as error:
-            raise ValueError(f"skeleton {name!r}: {error}") from None
-        if center is None:
-            center = _default_center(joints, tree, parts["trunk"])
-        elif isinstance(center, str):
-            if center not in joints:
-                raise ValueError(f"expected a centre among {', '.join(joints)}, got {center!r}")
-            center = joints.index(center)
-        return cls(name, joints, tree, parts, mirror, center)
+
+        def index(joint: int | str) -> int:
+            if isinstance(joint, int):
+                return joint
+            if joint not in joints:
+                expected = f"expected a joint among {', '.join(joints)}, got {joint!r}"
+                raise ValueError(f"skeleton {name!r}: {expected}")
+            return joints.index(joint)
+
+        if parts is None:
+            try:
+                groups = derive_parts(joints, tree)
+            except ValueError as error:
+                raise ValueError(f"skeleton {name!r}: {error}") from None
+        else:
+            groups = {part: tuple(index(joint) for joint in own) for part, own in parts.items()}
+        cls(name, joints, tree, groups, everything, 0)  # do the parts have every joint once?
+        if mirror is None:
+            pairs = derive_mirror(joints, tree, groups)
+        else:
+            pairs = tuple(index(joint) for joint in mirror)
+        middle = derive_center(joints, tree, groups) if center is None else index(center)
+        return cls(name, joints, tree, groups, pairs, middle)
+
+    def summary(self) -> dict[str, Any]:
+        """Parts, mirrored pairs and centre by joint name; JSON-able.
+
+        ``mirror`` lists pairs, ``alone`` the joints of one side that have no counterpart;
+        ``sides_named`` says whether any joint name has a side.
+        """
+        sides = ("left_", "right_")
+        sided = [j for part, own in self.parts.items() if part.startswith(sides) for j in own]
+        return {
+            "parts": {part: [self.joints[j] for j in own] for part, own in self.parts.items()},
+            "mirror": [[self.joints[a], self.joints[b]] for a, b in self.mirror_pairs],
+            "alone": [self.joints[joint] for joint in sided if self.mirror[joint] == joint],
+            "center": self.joints[self.center],
+            "sides_named": any(name.side for name in read_names(self.joints)[0]),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; ``Skeleton.from_dict`` reads it back."""
@@ -242,89 +313,37 @@ def _normal_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _default_center(joints: Sequence[str], parents: Sequence[int], trunk: Sequence[int]) -> int:
-    for key in ("spinemid", "spine", "torso", "chest", "pelvis", "hip"):
-        for joint in trunk:
-            if key in _normal_name(joints[joint]):
-                return joint
-    return parents.index(-1)
-
-
-def _named(
-    name: str, joints: str, parents: Iterable[int], parts: Iterable[Iterable[int]], center: str
-) -> Skeleton:
-    names = tuple(joints.split())
+def _built_in(layout: Layout) -> Skeleton:
+    names = tuple(layout.joints.split())
     swap = {"left": "right", "right": "left"}
     mirror = tuple(
         names.index(re.sub("left|right", lambda side: swap[side.group()], joint)) for joint in names
     )
-    groups = {part: tuple(ids) for part, ids in zip(PARTS, parts, strict=True)}
-    return Skeleton(name, names, tuple(parents), groups, mirror, names.index(center))
+    parts = {part: tuple(ids) for part, ids in zip(PARTS, layout.parts, strict=True)}
+    center = names.index(layout.center)
+    return Skeleton(layout.name, names, layout.parents, parts, mirror, center)
 
 
-NTU25 = _named(
-    "ntu25",
-    "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand "
-    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot "
-    "right_hip right_knee right_ankle right_foot spine_shoulder left_hand_tip left_thumb "
-    "right_hand_tip right_thumb",
-    (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11),
-    (
-        (0, 1, 2, 3, 20),
-        (4, 5, 6, 7, 21, 22),
-        (8, 9, 10, 11, 23, 24),
-        (12, 13, 14, 15),
-        (16, 17, 18, 19),
-    ),
-    "spine_mid",
-)
+NTU25 = _built_in(layouts.NTU25)
 """Kinect v2: NTU RGB+D and PKU-MMD."""
 
-KINECT20 = _named(
-    "kinect20",
-    "hip_center spine shoulder_center head shoulder_left elbow_left wrist_left hand_left "
-    "shoulder_right elbow_right wrist_right hand_right hip_left knee_left ankle_left foot_left "
-    "hip_right knee_right ankle_right foot_right",
-    (-1, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
-    ((0, 1, 2, 3), range(4, 8), range(8, 12), range(12, 16), range(16, 20)),
-    "spine",
-)
+KINECT20 = _built_in(layouts.KINECT20)
 """Kinect v1: UTD-MHAD, NW-UCLA, MSR-Action3D. Files order these joints differently: match them
 by name with ``KINECT20.reordered(names)``."""
 
-SBU15 = _named(
-    "sbu15",
-    "head neck torso left_shoulder left_elbow left_hand right_shoulder right_elbow right_hand "
-    "left_hip left_knee left_foot right_hip right_knee right_foot",
-    (1, 2, -1, 1, 3, 4, 1, 6, 7, 2, 9, 10, 2, 12, 13),
-    ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
-    "torso",
-)
+SBU15 = _built_in(layouts.SBU15)
 """OpenNI: SBU Kinect Interaction."""
 
-COCO17 = _named(
-    "coco17",
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
-    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
-    "right_ankle",
-    (-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
-    (range(5), (5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16)),
-    "nose",
-)
+COCO17 = _built_in(layouts.COCO17)
 """COCO key points, the output of most 2D pose estimators; hips hang from the shoulders."""
 
-UIPRMD22 = _named(
-    "uiprmd22",
-    "waist spine chest neck head head_tip left_collar left_upper_arm left_forearm left_hand "
-    "right_collar right_upper_arm right_forearm right_hand left_upper_leg left_lower_leg left_foot "
-    "left_toes right_upper_leg right_lower_leg right_foot right_toes",
-    (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20),
-    (range(6), range(6, 10), range(10, 14), range(14, 18), range(18, 22)),
-    "spine",
-)
+BLAZEPOSE33 = _built_in(layouts.BLAZEPOSE33)
+"""MediaPipe's 33 landmarks; hips hang from the shoulders, heels and toes from the ankles."""
+
+UIPRMD22 = _built_in(layouts.UIPRMD22)
 """Kinect v2 with absolute joints by forward kinematics: UI-PRMD."""
 
-SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, UIPRMD22)}
+SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}
 """The built-in skeletons by name."""
 
 

@@ -180,7 +180,7 @@ def test_prepare_finds_the_format(folder: Path, tmp_path: Path, capsys: Capture)
     for name, arguments in (("a", []), ("b", ["auto"]), ("c", ["packed"])):
         result = run_json(capsys, ["prepare", *arguments, source, str(tmp_path / name)])
         assert result["report"]["format"] == "packed"
-    assert "format 'packed' has no options; got untrimmed" in one_error(
+    assert "format 'packed' has the options skeleton; got untrimmed" in one_error(
         capsys, ["prepare", source, f"{tmp_path}/d", "--untrimmed"]
     )
     (tmp_path / "text.txt").write_text("hello")

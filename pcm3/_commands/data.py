@@ -10,7 +10,7 @@ from pcm3._commands.options import finish, meant, parse
 
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What only some formats know; see the documentation of each."""
+    """What only some formats know, but for the skeleton; see the documentation of each."""
 
     ignore: Path | None = None
     """ntu: file that names the samples to leave out, one a line."""
@@ -22,8 +22,8 @@ class ReaderOptions:
     """pku: whole videos, with a class for every frame."""
     phase: Literal[1, 2] | None = None
     """pku: which phase, where the folder holds both."""
-    skeleton: str | None = None
-    """folder: the joint layout, coco17 say; another one: skeleton.json."""
+    skeleton: Path | None = None
+    """all: joint layout, coco17 say, or a skeleton.json with body parts and centre."""
     axes: str | None = None
     """folder: order of the axes, MTVC say; TMVC by default."""
     unit: str | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.skeleton import Skeleton
+from pcm3.skeleton import PARTS, Skeleton
 
 __all__ = ["Normalization", "is_isc", "normalize", "pad_null_frames"]
 
@@ -16,8 +15,6 @@ Normalization = Literal["none", "center", "isc", "sgn"]
 
 _ISC_BODIES, _ISC_FRAMES = 4, 300
 _SGN_MIN_FRAMES, _SGN_MAX_ASPECT, _SGN_MAX_NOISE = 12, 0.8, 0.69754
-_LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
-_PELVIS = {"hipcenter", "centerhip", "pelvis", "waist", "spinebase", "hips", "midhip"}
 
 Frames = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -89,9 +86,8 @@ def normalize(
         )
     if recipe == "isc" and frames.shape[3] != 3:
         raise ValueError(f"'isc' rotates 3D coordinates, got C={frames.shape[3]}")
-    if recipe == "isc" and not _has_limbs(skeleton):
-        wanted = f"expected the parts {', '.join(_LIMBS)} of skeleton {skeleton.name!r}"
-        raise ValueError(f"'isc' turns by the limbs: {wanted}, got {', '.join(skeleton.parts)}")
+    if recipe == "isc":
+        _landmarks(skeleton)  # or it has none
     if persons is None:
         persons = 2 if recipe == "sgn" else frames.shape[1]
     elif persons < 1:
@@ -181,7 +177,7 @@ def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
     """
     if 0 in frames.shape[:2] or frames.shape[3] != 3 or frames[:, 0, skeleton.center].any():
         return False
-    if not _has_limbs(skeleton):
+    if skeleton.starts is None:
         return False
     first = frames[0, 0].astype(np.float64)
     pelvis, left, right = _landmarks(skeleton)
@@ -206,19 +202,17 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> 
     return clip.astype(np.float32)
 
 
-def _has_limbs(skeleton: Skeleton) -> bool:
-    return all(skeleton.parts.get(limb) for limb in _LIMBS)
-
-
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
     """The pelvis (or the joints it is the mean of), the left and the right shoulder."""
-
-    def top(part: str) -> int:
-        return next(joint for joint in skeleton.depth_order if joint in skeleton.parts[part])
-
-    names = [re.sub(r"[^a-z]", "", name.lower()) for name in skeleton.joints]
-    pelvis = tuple(joint for joint, name in enumerate(names) if name in _PELVIS)[:1]
-    return pelvis or (top("left_leg"), top("right_leg")), top("left_arm"), top("right_arm")
+    starts = skeleton.starts
+    if starts is None:
+        raise ValueError(
+            f"'isc' turns by shoulders and hips: expected the parts {', '.join(PARTS[1:])} of "
+            f"skeleton {skeleton.name!r}, got {', '.join(skeleton.parts)}; 'center' needs none"
+        )
+    if starts.pelvis is None or starts.pelvis == skeleton.center:
+        return starts.hips, *starts.shoulders
+    return (starts.pelvis,), *starts.shoulders
 
 
 def _turn(

@@ -35,6 +35,7 @@ from pcm3.data.resample import note_on_rate, rate_of_store, resample, with_rate
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
+from pcm3.skeleton import Skeleton
 
 __all__ = ["prepare"]
 
@@ -124,16 +125,17 @@ def prepare(
         workers: Processes that read; one for each core by default.
         overwrite: Replace a store that is already there.
         progress: Called with how many units (files, mostly) are done and how many there are.
-        options: Of the reader, ``untrimmed=True`` for PKU-MMD say. ``bodies`` of NTU RGB+D is
-            ``"place"`` by default where the recipe is ``"isc"``.
+        options: Of every reader, ``skeleton``, see ``open_source``; of one, ``untrimmed=True`` for
+            PKU-MMD say. ``bodies`` of NTU RGB+D is ``"place"`` by default where the recipe is
+            ``"isc"``.
 
     Returns:
-        The report, also kept as ``report.json`` in the store: the settings, ``units`` (files, or
-        parts of a large file), ``left_out`` files and why, ``read`` sequences, all of
-        ``Tally.report`` (what was kept, dropped, bad, resampled, which bodies jump, and in how many
-        frames persons are missing), ``held`` (the recipe that all recordings went through
-        already, by their format), ``rounding`` (the largest error of ``"float16"``) and, not in
-        the file, ``Store.summary()`` as ``summary``.
+        The report, also kept as ``report.json`` in the store: the settings, ``skeleton``
+        (``Skeleton.summary``), ``units`` (files, or parts of a large file), ``left_out`` files
+        and why, ``read`` sequences, all of ``Tally.report`` (what was kept, dropped, bad,
+        resampled, which bodies jump, and in how many frames persons are missing), ``held`` (the
+        recipe that all recordings went through already, by their format), ``rounding`` (the
+        largest error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not hold what its format promises.
@@ -168,6 +170,7 @@ def prepare(
         "fps": rate,
         "source_fps": source_fps,
         "min_frames": min_frames,
+        "skeleton": opened.skeleton.summary(),
     }
     writer = StoreWriter(  # refuses a bad target before any work is done
         out,
@@ -254,7 +257,7 @@ def _partial_folder(
         ValueError: If another process is at work in it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    digest.update(repr(opened.units).encode())
+    digest.update(repr((opened.skeleton, opened.units)).encode())
     for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a link that leads nowhere
             status = file.stat()
@@ -366,7 +369,7 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 def _plain(value: Any) -> Any:
     """For JSON, and without the folders of a machine."""
-    return value.name if isinstance(value, Path) else value
+    return value.name if isinstance(value, Path | Skeleton) else value
 
 
 def _left_to_do(recording: Recording, shard: _Shard, tally: Tally) -> Normalization:

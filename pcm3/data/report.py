@@ -17,6 +17,7 @@ __all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "seq
 _BAR = 40
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12
+_JOINTS_SHOWN = 8
 _WORDS_SHOWN = 40
 
 
@@ -179,7 +180,7 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     stored += [summary["unit"]]
     stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
-    lines = [", ".join(part) for part in (counts, kind, stored)]
+    lines = [", ".join(counts), ", ".join(kind), *_body(summary), ", ".join(stored)]
     lines += [f"columns: {', '.join(columns)}"] if columns else []
     labels = [f"{name} {count:,}" for name, count in summary["labelled"].items()]
     more = len(labels) - _CLASSES_SHOWN
@@ -206,6 +207,24 @@ def _listed(words: Sequence[str]) -> str:
     more = len(words) - _WORDS_SHOWN
     shown = [*words[:_WORDS_SHOWN], *([f"and {more:,} more"] if more > 0 else [])]
     return f": {', '.join(shown)}" if shown else ""
+
+
+def _body(summary: dict[str, Any]) -> list[str]:
+    """Parts, centre and mirrored pairs of the skeleton, a line each."""
+    lines = [f"  {part}: {_some(joints)}" for part, joints in summary["parts"].items()]
+    lines.append(f"  centre: {summary['center']}")
+    if pairs := ["/".join(pair) for pair in summary["mirror"]]:
+        lines.append(f"  {_count(len(pairs), 'mirrored pair')}: {_some(pairs)}")
+        if not summary["sides_named"]:
+            lines.append("  no joint name has a side: unless given, left comes first")
+    if summary["alone"]:
+        lines.append(f"  without a counterpart: {_some(summary['alone'])}")
+    return lines
+
+
+def _some(words: list[str]) -> str:
+    more = len(words) - _JOINTS_SHOWN
+    return ", ".join(words[:_JOINTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _histogram(histogram: dict[str, list[int]]) -> list[str]:

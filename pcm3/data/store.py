@@ -343,6 +343,7 @@ class Store:
             "frames": int(self.lengths.sum()),
             "persons": self.persons,
             "skeleton": self.skeleton.name,
+            **self.skeleton.summary(),
             "joints": len(self.skeleton),
             "channels": self.channels,
             "classes": len(self.class_names),

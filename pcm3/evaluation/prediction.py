@@ -237,7 +237,7 @@ def evaluate_prediction(
             }
             for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
         ],
-        "parents": list(test.skeleton.parents),
+        "bones": [list(bone) for bone in test.skeleton.bones],
         "center": test.skeleton.center,
         "notes": _notes(result, asked),
     }

@@ -213,7 +213,7 @@ def evaluate_knn(
             }
             for row in shown
         ],
-        "parents": list(test.skeleton.parents),
+        "bones": [list(bone) for bone in test.skeleton.bones],
         "center": test.skeleton.center,
         **({"map": layout} if layout else {}),
     }

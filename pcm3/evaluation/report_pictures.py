@@ -172,11 +172,11 @@ def _maps(series: Series) -> Iterator[Picture]:
 
 def _galleries(series: Series) -> Iterator[Picture]:
     for _, group in series.values():
-        for each in _first(group, "examples", "parents", "center"):
+        for each in _first(group, "examples", "bones", "center"):
             details = each.details
             examples = [example for example in details["examples"] if "frames" in example]
-            tree = details["parents"], details["center"]
-            figures = [retrieval_figure(example, *tree, each.class_names) for example in examples]
+            layout = details["bones"], details["center"]
+            figures = [retrieval_figure(example, *layout, each.class_names) for example in examples]
             if figures:
                 yield Picture(
                     f"Retrieval: {_one(each, group)}",
@@ -357,8 +357,8 @@ def _prediction_curves(series: Series) -> Iterator[Picture]:
 
 def _prediction_strips(series: Series) -> Iterator[Picture]:
     for _, group in series.values():
-        for each in _first(group, "examples", "parents", "center"):
-            tree = each.details["parents"], each.details["center"]
+        for each in _first(group, "examples", "bones", "center"):
+            layout = each.details["bones"], each.details["center"]
             examples = [one for one in each.details["examples"] if "zero_velocity_mm" in one]
             if examples:
                 errors = [
@@ -371,7 +371,7 @@ def _prediction_strips(series: Series) -> Iterator[Picture]:
                     "joint, so that the body floats; frame 0 is the last one seen. "
                     f"Over the whole test part the error is {errors[0]}; predicting that "
                     f"nothing moves (zero velocity) gives {errors[1]}. {_source([each])}",
-                    [motion_figure(example, *tree) for example in examples],
+                    [motion_figure(example, *layout) for example in examples],
                 )
 
 

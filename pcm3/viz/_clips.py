@@ -93,6 +93,16 @@ def part_colors(skeleton: Skeleton) -> dict[str, str]:
     return dict(zip(skeleton.parts, cycle(PALETTE), strict=False))
 
 
+def part_bones(skeleton: Skeleton) -> dict[str, Array]:
+    """Pairs of joints to draw (bones, 2) by part: that of the first joint, or that of neither."""
+    part_of = {joint: part for part, own in skeleton.parts.items() for joint in own}
+    bones: dict[str, list[tuple[int, int]]] = {part: [] for part in skeleton.parts}
+    for joint, other in skeleton.bones:
+        across = skeleton.parents[joint] != other  # from side to side
+        bones["trunk" if across and "trunk" in bones else part_of[joint]].append((joint, other))
+    return {part: np.array(own, dtype=int).reshape(-1, 2) for part, own in bones.items()}
+
+
 def legend_handles(
     skeleton: Skeleton, hidden: bool = False, differs: bool = False, predicted: bool = False
 ) -> list[Line2D]:

@@ -26,6 +26,7 @@ from pcm3.viz._clips import (
     as_twin,
     changed,
     legend_handles,
+    part_bones,
     part_colors,
     present,
     space,
@@ -127,7 +128,7 @@ def _layers(
     axis: Axes3D, skeleton: Skeleton, points: Array, guess: Array, hidden: Array, differs: Array
 ) -> list[Layer]:
     """Everything that moves, from the bottom up."""
-    pairs = np.array([(j, parent) for j, parent in enumerate(skeleton.parents) if parent >= 0])
+    pairs, by_part = np.array(skeleton.bones), part_bones(skeleton)
     layers: list[Layer] = []
 
     def add(gid: str, shown: Array, bones: Array | None = None, **style: Any) -> None:
@@ -141,7 +142,7 @@ def _layers(
     add("predicted", guess, pairs, color=PREDICTED, linewidth=1.6, linestyle=(0, (2, 1.2)))
     for part, color in part_colors(skeleton).items():
         inside = np.isin(np.arange(len(skeleton)), skeleton.parts[part])
-        bones = pairs[inside[pairs[:, 0]]]
+        bones = by_part[part]
         add("thin bones", points, bones, color=color, linewidth=0.8)
         add("bones", seen, bones, color=color, linewidth=2.2)
         add("joints", np.where(inside[:, None], seen, np.nan), color=color, markersize=3.5)

@@ -21,7 +21,10 @@ QUERY, HIT, MISS, TRUE = PALETTE[0], PALETTE[1], PALETTE[2], "#999999"
 
 
 def retrieval_figure(
-    example: Mapping[str, Any], parents: Sequence[int], center: int, class_names: Sequence[str]
+    example: Mapping[str, Any],
+    bones: Sequence[Sequence[int]],
+    center: int,
+    class_names: Sequence[str],
 ) -> Figure:
     """A query above its nearest neighbours, each as a row of frames; hits blue, misses orange.
 
@@ -29,7 +32,7 @@ def retrieval_figure(
         example: One of ``examples`` under ``details`` of ``evaluate_knn``: ``labels`` and
             ``frames`` (frames, M, V, C) of the query and its neighbours, ``names``,
             ``similarity`` and ``hits``.
-        parents: Parent of every joint, -1 of the root.
+        bones: Pairs of joints to draw.
         center: The joint that may be at 0 without being missing.
         class_names: Of all classes.
 
@@ -48,13 +51,13 @@ def retrieval_figure(
     figure = Figure(figsize=(PANEL, 0.95 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axis, row, title, color in zip(grid, rows, titles, colors, strict=True):
-        _strip(axis, [(row, color, 1.3)], parents, center)
+        _strip(axis, [(row, color, 1.3)], bones, center)
         axis.set_title(title, fontsize=8, loc="left", pad=2, color=color)
     return figure
 
 
 def motion_figure(
-    example: Mapping[str, Any], parents: Sequence[int], center: int, frames: int = 5
+    example: Mapping[str, Any], bones: Sequence[Sequence[int]], center: int, frames: int = 5
 ) -> Figure:
     """A predicted motion in colour over the true one in grey, after the last frames seen.
 
@@ -62,7 +65,7 @@ def motion_figure(
         example: One of ``examples`` under ``details`` of ``evaluate_prediction``: ``observed``,
             ``true`` and ``predicted`` (frames, V, C), ``sequence``, ``mpjpe_mm`` and
             ``zero_velocity_mm``, which are in the title.
-        parents: Parent of every joint, -1 of the root.
+        bones: Pairs of joints to draw.
         center: The joint that may be at 0 without being missing.
         frames: How many predicted frames to show; of the observed ones, the last two.
 
@@ -78,7 +81,7 @@ def motion_figure(
     axis = figure.add_subplot()
     behind = np.concatenate([observed[last], true[chosen]])
     before = np.concatenate([np.full_like(observed[last], np.nan), predicted[chosen]])
-    centres = _strip(axis, [(behind, TRUE, 2.6), (before, PALETTE[2], 1.2)], parents, center)
+    centres = _strip(axis, [(behind, TRUE, 2.6), (before, PALETTE[2], 1.2)], bones, center)
     times = [at - len(observed) + 1 for at in last] + [at + 1 for at in chosen]
     axis.set_xticks(centres, [f"{time:+d}" if time else "0" for time in times])
     axis.tick_params(labelsize=7.5, length=0)
@@ -92,7 +95,10 @@ def motion_figure(
 
 
 def _strip(
-    axis: Axes, layers: Sequence[tuple[Array, str, float]], parents: Sequence[int], center: int
+    axis: Axes,
+    layers: Sequence[tuple[Array, str, float]],
+    bones: Sequence[Sequence[int]],
+    center: int,
 ) -> Array:
     """Frames (F, M, V, C) side by side, layers on top of each other; where the frames are (F,)."""
     flat = [layer[..., :2] for layer, _, _ in layers]
@@ -102,20 +108,19 @@ def _strip(
     width = max(float(high[0] - low[0]), 0.4 * float(high[1] - low[1]), 1e-6) * 1.08
     middle = float(low[0] + high[0]) / 2
     centres: Array = width * np.arange(len(flat[0]))
-    pairs = [(joint, parent) for joint, parent in enumerate(parents) if parent >= 0]
     for (_, color, thick), xy, seen in zip(layers, flat, there, strict=True):
         moved = xy + np.stack([centres - middle, np.zeros_like(centres)], axis=1)[:, None, None]
-        bones = [
-            moved[frame, person, [joint, parent]]
+        lines = [
+            moved[frame, person, list(bone)]
             for frame, person in np.ndindex(*moved.shape[:2])
-            for joint, parent in pairs
-            if seen[frame, person, joint] and seen[frame, person, parent]
+            for bone in bones
+            if seen[frame, person, list(bone)].all()
         ]
         # one line with gaps: a page of many such pictures stays small
         x, y = np.concatenate(
             [
                 np.pad(b, ((0, 1), (0, 0)), constant_values=np.nan)
-                for b in bones or [np.full((1, 2), np.nan)]
+                for b in lines or [np.full((1, 2), np.nan)]
             ]
         ).T
         axis.plot(x, y, color=color, linewidth=thick, solid_capstyle="round", gid="bones")

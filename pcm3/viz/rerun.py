@@ -13,7 +13,7 @@ from torch import Tensor
 from pcm3._checks import check_positive
 from pcm3._files import replacing
 from pcm3.skeleton import Skeleton
-from pcm3.viz._clips import as_clip, part_colors, present, space
+from pcm3.viz._clips import as_clip, part_bones, part_colors, present, space
 
 __all__ = ["show_in_rerun"]
 
@@ -66,19 +66,17 @@ def show_in_rerun(
 
 def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, name: str) -> None:
     there, points = present(clip, skeleton), space(clip)
+    palette = part_colors(skeleton)
     colors = np.zeros((len(skeleton), 3))
-    for part, color in part_colors(skeleton).items():
+    for part, color in palette.items():
         colors[list(skeleton.parts[part])] = to_rgb(color)
+    drawn = [(bone, part) for part, own in part_bones(skeleton).items() for bone in own]
     for frame in range(clip.shape[1]):
         recording.set_time("frame", sequence=frame)
         recording.set_time("time", duration=frame / fps)
         for person in range(clip.shape[3]):
             xyz, here = points[:, frame, :, person].T, there[frame, :, person]
-            bones = [
-                (joint, parent)
-                for joint, parent in enumerate(skeleton.parents)
-                if parent >= 0 and here[joint] and here[parent]
-            ]
+            bones = [(bone, palette[part]) for bone, part in drawn if here[bone].all()]
             body = [name, f"person_{person}"]
             recording.log(
                 [*body, "joints"],
@@ -95,8 +93,8 @@ def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, 
             recording.log(
                 [*body, "bones"],
                 rerun.LineStrips3D(
-                    [xyz[list(bone)] for bone in bones],
-                    colors=[colors[joint] for joint, _ in bones],
+                    [xyz[bone] for bone, _ in bones],
+                    colors=[to_rgb(color) for _, color in bones],
                     radii=rerun.Radius.ui_points(2),
                 ),
             )

@@ -23,6 +23,7 @@ from pcm3.viz._clips import (
     as_twin,
     changed,
     legend_handles,
+    part_bones,
     part_colors,
     present,
 )
@@ -187,19 +188,21 @@ def _row(
 
 def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Skeleton) -> None:
     """One stick figure: points ``(V, 2)``, there and hidden ``(V,)``."""
+    palette = part_colors(skeleton)
     colors = np.empty(len(skeleton), dtype=object)
-    for part, color in part_colors(skeleton).items():
+    for part, color in palette.items():
         colors[list(skeleton.parts[part])] = color
     bones = [
-        (joint, parent)
-        for joint, parent in enumerate(skeleton.parents)
-        if parent >= 0 and there[joint] and there[parent]
+        (bone, palette[part])
+        for part, own in part_bones(skeleton).items()
+        for bone in own
+        if there[bone].all()
     ]
     axis.add_collection(
         LineCollection(
-            [points[[joint, parent]] for joint, parent in bones],
-            colors=[colors[joint] for joint, _ in bones],
-            linewidths=[0.8 if hidden[[joint, parent]].any() else 1.8 for joint, parent in bones],
+            [points[bone] for bone, _ in bones],
+            colors=[color for _, color in bones],
+            linewidths=[0.8 if hidden[bone].any() else 1.8 for bone, _ in bones],
             capstyle="round",
             zorder=1,
             gid="bones",
@@ -216,11 +219,7 @@ def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Sk
 
 def _highlight(axis: Axes, points: Array, lit: Array, skeleton: Skeleton) -> None:
     """A pale ground below joints ``(V, 2)`` and the bones between two of them."""
-    bones = [
-        points[[joint, parent]]
-        for joint, parent in enumerate(skeleton.parents)
-        if parent >= 0 and lit[joint] and lit[parent]
-    ]
+    bones = [points[list(bone)] for bone in skeleton.bones if lit[list(bone)].all()]
     axis.add_collection(
         LineCollection(bones, colors=CHANGED, linewidths=6, capstyle="round", zorder=0),
         autolim=False,

@@ -348,7 +348,8 @@ def test_examples_hold_frames_of_the_sequences_that_they_name(
     store = generate(tmp_path / "two", sequences=24, classes=3, subjects=4, frames=(10, 30))
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
     details = evaluate_knn(pretrained, training, test, Retrieval(examples=2))["details"]
-    assert (details["parents"], details["center"]) == (list(NTU25.parents), NTU25.center)
+    assert details["bones"] == [[j, p] for j, p in enumerate(NTU25.parents) if p >= 0]
+    assert details["center"] == NTU25.center
     for example in details["examples"]:
         indices = [example["query"], *example["neighbours"]]
         assert example["names"] == [store.names[index] for index in indices]

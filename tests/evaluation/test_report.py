@@ -894,7 +894,7 @@ HOSTILE = (
     *("$\\frac{$", "<math><mtext></form>", 'x" style="color:red" y="', "javascript:alert(1)"),
     *("\u2028<b>", "<a href=//x>" * 200),
 )
-_KEPT = ("command", "parents", "center", "kind")
+_KEPT = ("command", "bones", "center", "kind")
 
 
 def hostile(value: Any, texts: Iterator[str], key: str = "") -> Any:

@@ -87,7 +87,7 @@ MOTION = {
     **{name: np.ones((2, 2, 3)) for name in ("observed", "true", "predicted")},
     **{"sequence": 0, "mpjpe_mm": 1.0, "zero_velocity_mm": 2.0},
 }
-TREE = {"parents": [-1, 0], "center": 0}
+TREE = {"bones": [[1, 0]], "center": 0}
 VIDEO = {"name": "v", "frames": 9, "truth": [[0, 1, 3]], "proposals": []}
 
 

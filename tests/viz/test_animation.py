@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from torch import Tensor
 
-from pcm3.skeleton import NTU25, SBU15
+from pcm3.skeleton import COCO17, NTU25, SBU15
 from pcm3.viz import Animation, animate, save
 from pcm3.viz.figures import PALETTE
 
@@ -83,6 +83,18 @@ class TestAnimate:
             same(strokes(animation), torch.stack(bones(there[0]) + bones(there[1])))
             clock = f"frame {frame} of 6, {frame / 20:.2f} s"
             assert clock in [text.get_text() for text in animation.figure.texts]
+
+    def test_a_torso_without_a_spine_has_shoulders_and_hips(self) -> None:
+        clip = torch.from_numpy(np.random.default_rng(0).random((3, 2, 17, 1)) + 1)
+        animation = animate(clip, COCO17, before=clip + 1)
+        x = clip[:, 0, :, 0].T
+        pairs = [[5, 6], [11, 12], *([j, p] for j, p in enumerate(COCO17.parents) if p >= 0)]
+        same(strokes(animation), torch.stack([x[pair] for pair in pairs]))
+        same(strokes(animation, "changed"), torch.stack([x[pair] for pair in pairs]))
+        black = [line for line in scene(animation).lines if line.get_color() == PALETTE[0]]
+        (trunk,) = [line for line in black if line.get_gid() == "bones"]
+        ends = np.stack(trunk.get_data_3d(), axis=1).reshape(-1, 3, 3)[:, :2]
+        assert any(np.allclose(bone, x[[11, 12]]) for bone in ends)
 
     def test_parts_have_their_colours(self) -> None:
         clip = make_clip()

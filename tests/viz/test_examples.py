@@ -14,7 +14,7 @@ from pcm3.skeleton import SBU15
 from pcm3.viz import motion_figure, retrieval_figure
 from pcm3.viz.figures import PALETTE
 
-PARENTS, CENTER = SBU15.parents, SBU15.center
+BONES, CENTER = [list(bone) for bone in SBU15.bones], SBU15.center
 
 
 def body(frames: int = 3, persons: int = 1) -> NDArray[Any]:
@@ -41,7 +41,7 @@ def example(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_query_is_above_its_neighbours_with_hits_and_misses() -> None:
-    figure = retrieval_figure(example(), PARENTS, CENTER, ["wave", "kick $1"])
+    figure = retrieval_figure(example(), BONES, CENTER, ["wave", "kick $1"])
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles == [r"query: kick \$1  (file 7)", r"✓ hit 0.99  kick \$1", "✗ miss 0.50  wave"]
     colors = [to_hex(axis.lines[0].get_color()).upper() for axis in figure.axes]
@@ -52,10 +52,9 @@ def test_the_query_is_above_its_neighbours_with_hits_and_misses() -> None:
 def test_frames_stand_side_by_side_and_keep_their_shape() -> None:
     frames = body(3)
     one = example(frames=[frames.tolist()], names=["a"], labels=[0], similarity=[], hits=[])
-    axis = retrieval_figure(one, PARENTS, CENTER, ["wave"]).axes[0]
+    axis = retrieval_figure(one, BONES, CENTER, ["wave"]).axes[0]
     drawn = bones(axis).reshape(3, 14, 2, 2)
-    joints = [joint for joint, parent in enumerate(PARENTS) if parent >= 0]
-    pairs = [[joint, PARENTS[joint]] for joint in joints]
+    pairs = [[joint, parent] for joint, parent in enumerate(SBU15.parents) if parent >= 0]
     expected = frames[:, 0, :, :2][:, pairs]
     shifts = drawn - expected
     np.testing.assert_allclose(shifts[..., 1], 0, atol=1e-12)
@@ -72,14 +71,14 @@ def test_missing_joints_are_not_drawn_but_a_centre_at_zero_is() -> None:
     frames[0, 0, SBU15.joints.index("left_elbow")] = 0  # with the bones to shoulder and hand
     frames[:, 0, CENTER] = 0
     one = example(frames=[frames.tolist()], names=["a"], labels=[0], similarity=[], hits=[])
-    axis = retrieval_figure(one, PARENTS, CENTER, ["wave"]).axes[0]
+    axis = retrieval_figure(one, BONES, CENTER, ["wave"]).axes[0]
     assert len(bones(axis)) == 12 + 14
 
 
 @pytest.mark.parametrize("frames", [np.zeros((2, 1, 15, 3)), np.full((2, 1, 15, 3), np.nan)])
 def test_nobody(frames: NDArray[Any]) -> None:
     one = example(frames=[frames.tolist()], names=["a"], labels=[0], similarity=[], hits=[])
-    axis = retrieval_figure(one, PARENTS, CENTER, ["wave"]).axes[0]
+    axis = retrieval_figure(one, BONES, CENTER, ["wave"]).axes[0]
     assert np.isnan(axis.lines[0].get_xydata()).all()
 
 
@@ -93,7 +92,7 @@ def test_the_predicted_motion_lies_over_the_true_one() -> None:
         "true": true.tolist(),
         "predicted": (true + np.array([0, 0.25, 0])).tolist(),
     }
-    axis = motion_figure(one, PARENTS, CENTER, frames=5).axes[0]
+    axis = motion_figure(one, BONES, CENTER, frames=5).axes[0]
     title = axis.get_title(loc="left")
     assert title == "sequence 12: 20.0 mm off, zero velocity 31.5 mm"
     assert [t.get_text() for t in axis.get_xticklabels()] == [

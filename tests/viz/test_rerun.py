@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcm3.skeleton import SBU15
+from pcm3.skeleton import COCO17, SBU15
 from pcm3.viz import show_in_rerun
 
 
@@ -90,6 +90,16 @@ def test_every_joint_and_bone_that_is_there(tmp_path: Path) -> None:
             assert len(pairs) == (14 if person == 0 else 12)
     assert [file.name for file in tmp_path.iterdir()] == ["clip.rrd"]
     assert not recording.spawned
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_torso_without_a_spine_has_shoulders_and_hips(tmp_path: Path) -> None:
+    clip = 1 + np.random.default_rng(0).random((3, 1, 17, 1)).astype(np.float32)
+    show_in_rerun(clip, COCO17, path=tmp_path / "clip.rrd")
+    (lines,) = [what for _, _, what in made[0].logged[1:] if what[0] == "lines"]
+    for pair in ([5, 6], [11, 12]):
+        assert any(np.array_equal(bone, clip[:, 0, pair, 0].T) for bone in lines[1])
+    assert len(lines[1]) == len(lines[2]["colors"]) == 18
 
 
 @pytest.mark.usefixtures("stand_in")

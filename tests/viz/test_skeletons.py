@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from pcm3.augment import CutMix
-from pcm3.skeleton import NTU25, SBU15
+from pcm3.skeleton import BLAZEPOSE33, COCO17, NTU25, SBU15, Skeleton
 from pcm3.viz import film_strip, reconstruction_figure, save
 from pcm3.viz.figures import PALETTE
 
@@ -62,6 +62,20 @@ class TestFilmStrip:
         color = {j: PALETTE[k] for k, part in enumerate(SBU15.parts.values()) for j in part}
         found = [to_hex(c).upper() for c in bones.get_edgecolor()]  # type: ignore[attr-defined]
         assert found == [color[j] for j in joints]
+
+    @pytest.mark.parametrize("skeleton", [COCO17, BLAZEPOSE33], ids=lambda s: s.name)
+    def test_a_torso_without_a_spine_has_shoulders_and_hips(self, skeleton: Skeleton) -> None:
+        clips = torch.from_numpy(np.random.default_rng(0).random((1, 3, 2, len(skeleton), 1)) + 1)
+        figure = film_strip(clips, skeleton, frames=1, before=clips + 1)
+        (bones,) = drawn(figure.axes[0], "bones")
+        x = clips[0, :2, 0, :, 0].T.numpy()
+        segments = np.asarray(bones.get_segments())  # type: ignore[attr-defined]
+        colors = [to_hex(color).upper() for color in bones.get_edgecolor()]  # type: ignore[attr-defined]
+        assert len(segments) == len(skeleton) - 1 + 2
+        for joint in ("shoulder", "hip"):
+            pair = [skeleton.joints.index(f"{side}_{joint}") for side in ("left", "right")]
+            (at,) = (at for at, ends in enumerate(segments) if np.allclose(ends, x[pair]))
+            assert colors[at] == PALETTE[0]  # of the trunk
 
     def test_axes_choose_the_view(self) -> None:
         clips = make_clips(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -23,9 +24,11 @@ from pcm3.data.readers import (
     utd,
 )
 from pcm3.data.readers._files import fail, files_below, is_file, is_store
+from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._npz import npz_keys, why_unreadable
 from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.data.readers.base import Recording, Source
+from pcm3.skeleton import Skeleton
 
 __all__ = ["Format", "Recording", "Source", "open_source"]
 
@@ -54,6 +57,7 @@ def open_source(
     path: str | Path,
     format: Format | None = None,
     *,
+    skeleton: str | Path | Skeleton | None = None,
     defaults: Mapping[str, Any] = {},
     **options: Any,
 ) -> Source:
@@ -62,12 +66,15 @@ def open_source(
     Args:
         path: A file or a folder, as the format has it.
         format: Name of the format; found out by default.
+        skeleton: What to use in place of the format's own skeleton, or the one that is derived from
+            the names of the joints: a ``skeleton.json``, the name of a built-in skeleton, or a
+            skeleton. It must have the recordings' joints, see ``choose_layout``.
         defaults: Options for the readers that have them, where ``options`` do not say otherwise.
         options: Of the format's reader, ``untrimmed=True`` for PKU-MMD say.
 
     Raises:
         SkeletonFormatError: If no format fits the path, or the files are not what it promises.
-        ValueError: If the format or an option is unknown.
+        ValueError: If the format or an option is unknown, or the skeleton has other joints.
     """
     path = Path(path)
     _check_path(path)
@@ -78,9 +85,16 @@ def open_source(
     known = list(inspect.signature(read).parameters)[1:]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        there = f"has the options {', '.join(known)}" if known else "has no options"
-        raise ValueError(f"format {name!r} {there}; got {', '.join(unknown)}")
-    return read(path, **{key: defaults[key] for key in known if key in defaults} | options)
+        there = ", ".join(dict.fromkeys([*known, "skeleton"]))
+        raise ValueError(f"format {name!r} has the options {there}; got {', '.join(unknown)}")
+    options = {key: defaults[key] for key in known if key in defaults} | options
+    if "skeleton" in known:
+        return read(path, skeleton=skeleton, **options)
+    source = read(path, **options)
+    if skeleton is None:
+        return source
+    own = source.skeleton
+    return replace(source, skeleton=choose_layout(skeleton, own.joints, own.parents))
 
 
 def _check_path(path: Path) -> None:

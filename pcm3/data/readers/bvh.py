@@ -24,6 +24,7 @@ from pcm3.data.readers._files import (
     parse_float,
     parsing,
 )
+from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._table import TABLE, named_files, with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
@@ -68,7 +69,13 @@ def detect(path: Path) -> bool:
 
 
 @with_table
-def read_bvh(path: str | Path, *, unit_scale: float = 0.01, count_rows: bool = False) -> Source:
+def read_bvh(
+    path: str | Path,
+    *,
+    unit_scale: float = 0.01,
+    count_rows: bool = False,
+    skeleton: str | Path | Skeleton | None = None,
+) -> Source:
     """Read BVH files of one hierarchy: joint positions by forward kinematics, in metres.
 
     Files are read word by word, however the words are put in lines; upper and lower case do not
@@ -81,6 +88,8 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01, count_rows: bool = F
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
         unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
         count_rows: Read the frames that are there, where the header says another number.
+        skeleton: What to use in place of parts, mirror and centre by the names: a
+            ``skeleton.json``, say, as ``choose_layout`` reads it.
 
     Raises:
         SkeletonFormatError: If the first hierarchy is no human's; naming file and line, and only
@@ -108,13 +117,19 @@ def read_bvh(path: str | Path, *, unit_scale: float = 0.01, count_rows: bool = F
         raise errors[0] if errors else format_error(root, f"{TABLE} names none of its .bvh files")
     names, parents = zip(*first.layout, strict=True)
     try:
-        skeleton = Skeleton.from_parents(names, parents, name="bvh")
+        layout = (
+            Skeleton.from_parents(names, parents, name="bvh")
+            if skeleton is None
+            else choose_layout(skeleton, names, parents)
+        )
+    except SkeletonFormatError:
+        raise
     except ValueError as error:
         fail(first.file, str(error))
     different = group_rates(rates)
     return Source(
         format="bvh",
-        skeleton=skeleton,
+        skeleton=layout,
         class_names=(),
         units=files,
         read=partial(_read_unit, unit_scale, count_rows, first),

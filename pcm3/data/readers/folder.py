@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,35 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers._files import fail, files_below, is_there, not_finite, open_npy
+from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._table import TABLE, named_files, with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import COCO17, SKELETONS, Skeleton, find_skeleton
+from pcm3.skeleton import COCO17, SKELETONS, Skeleton
 
-__all__ = ["BLAZEPOSE33", "detect", "read_folder"]
+__all__ = ["detect", "read_folder"]
 
-_FACE = (
-    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer "
-    "left_ear right_ear mouth_left mouth_right"
-)
-_PAIRS = "shoulder elbow wrist pinky index thumb hip knee ankle heel foot_index"
-
-BLAZEPOSE33 = Skeleton.from_parents(
-    (
-        *_FACE.split(),
-        *(f"{side}_{joint}" for joint in _PAIRS.split() for side in ("left", "right")),
-    ),
-    (
-        *(-1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0),
-        *(0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16),
-        *(11, 12, 23, 24, 25, 26, 27, 28, 27, 28),
-    ),
-    name="blazepose33",
-    center="nose",
-)
-"""MediaPipe's 33 landmarks; hips hang from the shoulders, heels and toes from the ankles."""
-
-_SKELETONS = SKELETONS | {BLAZEPOSE33.name: BLAZEPOSE33}
 _LAYOUT = "skeleton.json"
 
 
@@ -63,7 +41,7 @@ def detect(path: Path) -> bool:
 def read_folder(
     path: str | Path,
     *,
-    skeleton: str | None = None,
+    skeleton: str | Path | Skeleton | None = None,
     unit: str | None = None,
     axes: str | None = None,
 ) -> Source:
@@ -72,13 +50,13 @@ def read_folder(
     A file holds numbers (T, M, V, C), or (T, V, C) of one person, with C of 2 or 3; 0 where a
     person or joint is not seen; of 2D joints with a score only x and y. ``labels.csv``, if there
     is one, gives labels and columns, see ``with_table``; without it every file is read, without
-    labels. ``skeleton.json`` names the joints: what ``Skeleton.to_dict`` gives, or
-    ``{"joints": [...], "parents": [...]}``.
+    labels. ``skeleton.json`` names the joints, in the order of the files, as ``choose_layout``
+    reads it.
 
     Args:
         path: The folder.
-        skeleton: Instead of ``skeleton.json``, the name of a built-in skeleton: ``"coco17"``,
-            ``"blazepose33"``, ``"ntu25"``, ...
+        skeleton: Instead of the folder's ``skeleton.json``, another one, a skeleton, or the name of
+            a built-in one: ``"coco17"``, ``"blazepose33"``, ``"ntu25"``, ...
         unit: Unit of the coordinates; by default metres, or pixels of 2D.
         axes: Order of the axes, ``"MTVC"`` or ``"CTVM"`` say; without M in files of three axes.
             By default (T, M, V, C), where a file with more persons than frames is refused.
@@ -111,27 +89,11 @@ def read_folder(
     )
 
 
-def _find_layout(folder: Path, name: str | None) -> Skeleton:
-    if name is not None:
-        if name not in _SKELETONS:
-            raise ValueError(
-                f"expected a skeleton among {', '.join(_SKELETONS)}, got {name!r}; another layout "
-                f"goes into a {_LAYOUT} in the folder"
-            )
-        return _SKELETONS[name]
-    file = folder / _LAYOUT
-    if not file.is_file():
-        what = f"expected a {_LAYOUT} with joints and parents, or as --skeleton one of "
-        fail(folder, what + ", ".join(_SKELETONS))
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(description, dict) or "joints" not in description:
-            raise ValueError("expected an object with joints and parents")
-        if "parts" in description:
-            return Skeleton.from_dict(description)
-        return find_skeleton(description["joints"], description.get("parents"))
-    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
-        fail(file, str(error))
+def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
+    if given is None and not (folder / _LAYOUT).is_file():
+        what = f"expected a {_LAYOUT} with joints and parents, or as --skeleton such a file or one "
+        fail(folder, f"{what}of {', '.join(SKELETONS)}")
+    return choose_layout(folder / _LAYOUT if given is None else given)
 
 
 def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:

@@ -23,10 +23,11 @@ from pcm3.data.readers._files import (
     or_error,
     shown,
 )
+from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, read_words
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import find_skeleton
+from pcm3.skeleton import Skeleton, find_skeleton
 
 __all__ = ["detect", "read_packed"]
 
@@ -54,7 +55,7 @@ def detect(path: Path) -> bool:
     return path.suffix == ".npz" and set(_REQUIRED) <= set(npz_keys(path))
 
 
-def read_packed(path: str | Path) -> Source:
+def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = None) -> Source:
     """Read a packed ``.npz``, one sequence in memory at a time.
 
     Keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths`` (N,);
@@ -68,6 +69,11 @@ def read_packed(path: str | Path) -> Source:
     ``views``, ``fold``, ...; 1.0 counts as an integer, and so does text that is one. Other arrays
     are ignored, and ``Source.notes`` lists them, unless protocols know them by name. A file written
     by ``np.savez`` can be read by several processes; a compressed one only from its beginning.
+
+    Args:
+        path: The file.
+        skeleton: What to use in place of parts, mirror and centre by the names: a
+            ``skeleton.json``, say, as ``choose_layout`` reads it.
 
     Raises:
         SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
@@ -99,12 +105,19 @@ def read_packed(path: str | Path) -> Source:
         _segments(file, arrays, lengths, len(class_names)),
     )
     try:
-        skeleton = find_skeleton(joint_names, parents.tolist())
+        tree = parents.tolist()
+        layout = (
+            find_skeleton(joint_names, tree)
+            if skeleton is None
+            else choose_layout(skeleton, joint_names, tree)
+        )
+    except SkeletonFormatError:
+        raise
     except ValueError as error:
         fail(file, "joint_names, parents", str(error))
     return Source(
         format="packed",
-        skeleton=skeleton,
+        skeleton=layout,
         class_names=class_names,
         units=joints.units(len(lengths)),
         read=partial(_read_unit, data),

@@ -1,0 +1,1 @@
+"""What joint names and the tree of a body tell."""

@@ -1,0 +1,97 @@
+"""The built-in joint layouts as data: names, trees and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Layout(NamedTuple):
+    """A joint layout whose sides are named ``left_`` and ``right_``, or ``_left`` and ``_right``.
+
+    Attributes:
+        name: What it is called.
+        joints: Joint names, parted by blanks.
+        parents: Parent index of every joint, -1 at the root.
+        parts: Joint indices of the trunk, left arm, right arm, left leg and right leg.
+        center: Name of the centre joint.
+    """
+
+    name: str
+    joints: str
+    parents: tuple[int, ...]
+    parts: tuple[Iterable[int], ...]
+    center: str
+
+
+NTU25 = Layout(
+    "ntu25",
+    "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand "
+    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot "
+    "right_hip right_knee right_ankle right_foot spine_shoulder left_hand_tip left_thumb "
+    "right_hand_tip right_thumb",
+    (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11),
+    (
+        (0, 1, 2, 3, 20),
+        (4, 5, 6, 7, 21, 22),
+        (8, 9, 10, 11, 23, 24),
+        (12, 13, 14, 15),
+        (16, 17, 18, 19),
+    ),
+    "spine_mid",
+)
+
+KINECT20 = Layout(
+    "kinect20",
+    "hip_center spine shoulder_center head shoulder_left elbow_left wrist_left hand_left "
+    "shoulder_right elbow_right wrist_right hand_right hip_left knee_left ankle_left foot_left "
+    "hip_right knee_right ankle_right foot_right",
+    (-1, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
+    ((0, 1, 2, 3), range(4, 8), range(8, 12), range(12, 16), range(16, 20)),
+    "spine",
+)
+
+SBU15 = Layout(
+    "sbu15",
+    "head neck torso left_shoulder left_elbow left_hand right_shoulder right_elbow right_hand "
+    "left_hip left_knee left_foot right_hip right_knee right_foot",
+    (1, 2, -1, 1, 3, 4, 1, 6, 7, 2, 9, 10, 2, 12, 13),
+    ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
+    "torso",
+)
+
+COCO17 = Layout(
+    "coco17",
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
+    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle",
+    (-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    (range(5), (5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16)),
+    "nose",
+)
+
+BLAZEPOSE33 = Layout(
+    "blazepose33",
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer "
+    "left_ear right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow "
+    "left_wrist right_wrist left_pinky right_pinky left_index right_index left_thumb right_thumb "
+    "left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel "
+    "left_foot_index right_foot_index",
+    (
+        *(-1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0),
+        *(0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16),
+        *(11, 12, 23, 24, 25, 26, 27, 28, 27, 28),
+    ),
+    (range(11), range(11, 23, 2), range(12, 23, 2), range(23, 33, 2), range(24, 33, 2)),
+    "nose",
+)
+
+UIPRMD22 = Layout(
+    "uiprmd22",
+    "waist spine chest neck head head_tip left_collar left_upper_arm left_forearm left_hand "
+    "right_collar right_upper_arm right_forearm right_hand left_upper_leg left_lower_leg left_foot "
+    "left_toes right_upper_leg right_lower_leg right_foot right_toes",
+    (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20),
+    (range(6), range(6, 10), range(10, 14), range(14, 18), range(18, 22)),
+    "spine",
+)

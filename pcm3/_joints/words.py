@@ -1,0 +1,223 @@
+"""What the name of a joint says: its side, its limb or the trunk, its finger."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+Side = Literal["left", "right"]
+Limb = Literal["arm", "leg", "trunk"]
+
+OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left"}
+
+
+def _ranked(words: str) -> dict[str, int]:
+    return {word: rank for rank, word in enumerate(words.split())}
+
+
+_SWAP = {"left": "right", "l": "r", "lt": "rt", "lft": "rgt", "lf": "rf", "lh": "rh", "lu": "ru"}
+"""Ways to write left and right; ``LUArm`` is a left upper arm."""
+_SIDES = {mark: side for pair in _SWAP.items() for mark, side in zip(pair, OPPOSITE, strict=True)}
+_SWAP |= {right: left for left, right in _SWAP.items()}
+
+_ARM = _ranked(
+    "collar clavicle clavicula clav sternoclavicular acromioclavicular scapula blade acromial "
+    "acromion shoulder shldr sho glenohumeral arm upperarm uparm uarm humerus upa elbow elb "
+    "forearm lowarm farm frm radius ulna radioulnar radiocarpal wrist wri wra wrb carpal hand palm "
+    "metacarpal fist knuckle finger forefinger thumb pinky pinkie fin"
+)
+"""Words of arms, from the body outwards."""
+_LEG = _ranked(
+    "hipjoint hip buttock thigh thi upleg upperleg femur leg knee kne patella shin calf tibia tib "
+    "fibula shank lowleg ankle ank malleolus talus talocrural subtalar foot feet heel hee calcn "
+    "calcaneus midtarsal tarsal tarsus metatarsal forefoot mtp ball toe hallux"
+)
+"""Words of legs, from the body outwards."""
+_TRUNK = _ranked(
+    "root spine vertebra vertebrae cervical lumbar lumbosacral sacroiliac sacrum lowback lowerback "
+    "upback upperback back bak thorax thoracic torso trunk body chest sternum strn breastbone rib "
+    "ribcage breast bust pectoral navel tummy stomach belly ab abdomen waist pelvis asi asis psi "
+    "psis crotch groin neck head fhd bhd skull skullbase cranium face forehead brow eyebrow eye "
+    "eyeball eyelid ear nose cheek mouth lip jaw chin tooth teeth tongue hair beard tail wing skirt"
+)
+_TRUNK_WITHOUT_SIDE = _ranked("hip hipjoint buttock shoulder shldr collar clavicle clav blade")
+"""A left hip is of a leg, hips are of the trunk."""
+_FINGERS = {"pinky": "little", "pinkie": "little", "forefinger": "index", "mid": "middle"}
+_FINGERS |= {finger: finger for finger in ("thumb", "index", "middle", "ring", "little")}
+_FILLERS = _ranked(
+    "up upper low lower fore mid middle center centre base end tip top nub joint bone in roll "
+    "twist index ring little big small upright"
+)
+_WORDS = frozenset((*_ARM, *_LEG, *_TRUNK, *_FILLERS, "left", "right"))
+_LONGEST = 40  # letters of a token that is taken apart
+_TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NUMBERED = re.compile(r"finger[\W_]*(\d)", re.IGNORECASE)
+_FINGER_JOINT = re.compile(r"([timrp])(?:mcp|pip|dip|tip)", re.IGNORECASE)
+_INITIALS = {"t": "thumb", "i": "index", "m": "middle", "r": "ring", "p": "little"}
+
+
+class _Mark(NamedTuple):
+    """Where a name says its side."""
+
+    start: int
+    end: int
+    certain: bool
+    """Not a letter or two that another word may begin or end with by chance."""
+
+
+class JointName(NamedTuple):
+    """What a joint's name says.
+
+    Attributes:
+        side: Its side, if any.
+        limb: Arm or leg, also without a side; or the trunk; None where no word is known.
+        maybe_trunk: It is of the trunk where it has no side: hips, shoulders.
+        outwards: How far from the body its limb's word is, the smaller the nearer; far for none.
+        finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` where they are numbered.
+        words: Its known words.
+    """
+
+    side: Side | None
+    limb: Limb | None
+    maybe_trunk: bool
+    outwards: int
+    finger: str | None
+    words: tuple[str, ...]
+
+
+def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]:
+    """What each name says, and the index of the name that differs from it by the side alone.
+
+    A side is a word (``LeftHand``, ``hand_r``, ``Bip01 L Hand``) or, where the same name with the
+    other side is there as well, one or two letters at either end of a word (``lhand``, ``LUArm``).
+    """
+    split = [_split(name) for name in names]
+    index = {name: at for at, name in enumerate(names)}
+    sides: list[Side | None] = []
+    partners: list[int | None] = []
+    for name, (_, marks) in zip(names, split, strict=True):
+        sure = [mark for mark in marks if mark.certain]
+        ways = [sure] if sure else [[mark] for mark in marks]
+        found = [(way, index.get(_swapped(name, way))) for way in ways]
+        side: Side | None = None
+        partner: int | None = None
+        for way, other in found:
+            own = {_SIDES[name[mark.start : mark.end].lower()] for mark in way}
+            if len(own) == 1 and (sure or other is not None):
+                (side,), partner = own, other
+                break
+        sides.append(side)
+        partners.append(partner)
+    _pair_the_rest(names, split, sides, partners)
+    said = [
+        _read(name, words, side) for name, (words, _), side in zip(names, split, sides, strict=True)
+    ]
+    return said, partners
+
+
+def _pair_the_rest(
+    names: Sequence[str],
+    split: Sequence[tuple[tuple[str, ...], list[_Mark]]],
+    sides: Sequence[Side | None],
+    partners: list[int | None],
+) -> None:
+    """Pair what is written in two ways, ``LeftHand`` and ``right_hand``."""
+
+    def key(at: int) -> tuple[object, ...]:
+        return (*split[at][0], *re.findall(r"\d+", names[at]))
+
+    alone = [at for at in range(len(names)) if sides[at] and partners[at] is None]
+    count = Counter((sides[at], key(at)) for at in alone)
+    single = {(sides[at], key(at)): at for at in alone if count[sides[at], key(at)] == 1}
+    for (side, name), at in single.items():
+        if side is not None:
+            partners[at] = single.get((OPPOSITE[side], name))
+
+
+def _swapped(name: str, marks: Sequence[_Mark]) -> str:
+    for mark in reversed(marks):
+        old = name[mark.start : mark.end]
+        new = _SWAP[old.lower()]
+        if old.isupper():
+            new = new.upper()
+        elif old[0].isupper():
+            new = new.title()
+        name = name[: mark.start] + new + name[mark.end :]
+    return name
+
+
+def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
+    """The words of a name, in lower case and without its side, and where it says a side."""
+    words: list[str] = []
+    marks: list[_Mark] = []
+    for match in _TOKEN.finditer(name):
+        token, at = match.group().lower(), match.start()
+        numbered = name[match.end() : match.end() + 1].isdigit()
+        if token in _SIDES:  # a word of its own, but L5 is a vertebra
+            marks.append(_Mark(at, match.end(), len(token) > 2 or not numbered))
+            continue
+        for piece in _pieces(token):
+            if piece in _SIDES:
+                marks.append(_Mark(at, at + len(piece), len(piece) > 2))
+            else:
+                words.append(piece)
+            at += len(piece)
+    return tuple(words), marks
+
+
+@lru_cache(maxsize=4096)
+def _pieces(token: str) -> tuple[str, ...]:
+    """Known words that a token is made of, with one side at either end, or the token itself."""
+    if len(token) > _LONGEST:
+        return (token,)
+    if whole := _known(token):
+        return whole
+    for mark in _SIDES:
+        if token.startswith(mark) and (rest := _known(token[len(mark) :])):
+            return (mark, *rest)
+        if token.endswith(mark) and (rest := _known(token[: -len(mark)])):
+            return (*rest, mark)
+    return (token,)
+
+
+def _known(token: str) -> tuple[str, ...]:
+    """The known words that a token is made of, the longest first; empty where it is not."""
+    if _singular(token) in _WORDS:
+        return (token,)
+    for end in range(len(token) - 2, 1, -1):
+        if _singular(token[:end]) in _WORDS and (rest := _known(token[end:])):
+            return (token[:end], *rest)
+    return ()
+
+
+def _singular(word: str) -> str:
+    return word.removesuffix("s") if word not in _WORDS else word
+
+
+def _read(name: str, pieces: Sequence[str], side: Side | None) -> JointName:
+    words = tuple(_singular(piece) for piece in pieces)
+    trunk = any(word in _TRUNK for word in words)
+    limb: Limb | None = None
+    maybe_trunk, outwards = False, len(_WORDS)
+    for word in reversed(words):
+        if word in _ARM or (word in _LEG and not (trunk and word == "ball")):  # of an eye
+            limb, maybe_trunk = "arm" if word in _ARM else "leg", word in _TRUNK_WITHOUT_SIDE
+            outwards = (_ARM if limb == "arm" else _LEG)[word]
+            break
+    if (limb is None or maybe_trunk) and trunk and not (side and (limb or "pelvis" in words)):
+        limb = "trunk"
+    return JointName(side, limb, maybe_trunk, outwards, _finger(name, words), words)
+
+
+def _finger(name: str, words: Sequence[str]) -> str | None:
+    named = [_FINGERS[word] for word in words if word in _FINGERS]
+    if named:
+        return named[0]
+    if match := _NUMBERED.search(name):
+        return f"finger{match.group(1)}"
+    tokens = [match.group() for match in _TOKEN.finditer(name)]
+    found = [match for token in tokens if (match := _FINGER_JOINT.fullmatch(token))]
+    return _INITIALS[found[0].group(1).lower()] if found else None
