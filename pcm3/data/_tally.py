@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,52 @@ FASTEST = 10.0
 FARTHEST = 0.5
 """Body lengths a frame, where speeds are not known."""
 _WORST = 5  # recordings that are named
+
+
+class Dropped(TypedDict):
+    """A sequence that is not in the store."""
+
+    name: str
+    reason: str
+
+
+class Presence(TypedDict):
+    """How often a person of the store is there."""
+
+    sequences: int
+    frames: int
+    empty: int
+
+
+class Spans(TypedDict):
+    """Some frames."""
+
+    sequences: int
+    frames: int
+
+
+class Jumps(TypedDict):
+    """Bodies that move farther than a person can."""
+
+    sequences: int
+    steps: int
+    worst: list[tuple[str, int]]
+
+
+class Counts(TypedDict):
+    """``Tally.report``."""
+
+    kept: int
+    frames_read: int
+    already_isc: int
+    dropped: list[Dropped]
+    bad: list[str]
+    bodies: dict[str, int]
+    notes: dict[str, int]
+    resampled: dict[str, int]
+    persons: list[Presence]
+    others_there: Spans
+    jumps: Jumps
 
 
 class Tally:

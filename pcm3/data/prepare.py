@@ -18,68 +18,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
-import numpy as np
-
-from pcm3._files import LOCK, locked, replacing
-from pcm3._json import read_json
-from pcm3._memory import reuse_memory
+from pcm3._files import LOCK, locked
 from pcm3.data._recipes import settle
-from pcm3.data._tally import Tally, count_jumps, limit_of_jumps
-from pcm3.data.associate import associate as associated
-from pcm3.data.normalize import Normalization, is_isc, normalize
-from pcm3.data.readers import Format, Recording, Source, open_source
-from pcm3.data.readers._files import check_rate, file_or_files, is_same_rate
-from pcm3.data.resample import note_on_rate, rate_of_store, resample, with_rate
+from pcm3.data._shards import Shard, append_shards, read_shard, total
+from pcm3.data._tally import limit_of_jumps
+from pcm3.data.normalize import Normalization
+from pcm3.data.readers import Format, Source, open_source
+from pcm3.data.readers._files import check_rate, file_or_files
+from pcm3.data.resample import note_on_rate, rate_of_store, with_rate
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.writer import StoreWriter
-from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
 __all__ = ["prepare"]
 
 _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill can lose
-
-
-class _NothingKeptError(Exception):
-    """A shard has no sequence, so there is no store to write."""
-
-
-class _ShardReport(TypedDict):
-    kept: int
-    frames_read: int
-    already_isc: int
-    dropped: list[dict[str, str]]
-    bad: list[str]
-    bodies: dict[str, int]
-
-
-class _Shard(NamedTuple):
-    """A part of the work that one process does and that is kept once it is done."""
-
-    folder: Path
-    source: Source
-    units: Sequence[Any]
-    normalization: Normalization
-    duplicate_single: bool
-    associate: bool
-    fps: float | None
-    min_frames: int
-    skip_bad: bool
-
-    @property
-    def report(self) -> Path:
-        return self.folder.with_suffix(".json")
-
-    def read_report(self) -> dict[str, Any]:
-        report: dict[str, Any] = read_json(self.report, _ShardReport)
-        return report
-
-    def is_done(self) -> bool:
-        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
-            return not self.read_report()["bad"] or self.skip_bad
-        return False
 
 
 def prepare(
@@ -190,7 +145,7 @@ def prepare(
         _writing_to(Path(out)),
         _partial_folder(Path(out), Path(source), opened, settings) as partial,
     ):
-        whole = _Shard(
+        whole = Shard(
             partial,
             replace(opened, units=()),  # once is enough
             opened.units,
@@ -212,7 +167,7 @@ def prepare(
             "left_out": opened.left_out,
             "left_out_why": opened.left_out_why,
         }
-        report |= _total(shards)
+        report |= total(shards)
         notes = [*opened.notes, *note_on_rate(opened, fps)]
         report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
         report["jumps"]["limit"] = limit_of_jumps(opened)
@@ -220,15 +175,13 @@ def prepare(
             shutil.rmtree(partial)
             raise ValueError(_why_nothing(report))
         with writer:
-            for shard in shards:
-                if shard.read_report()["kept"]:
-                    _append(Store(shard.folder), writer)
+            append_shards(shards, writer)
             writer.report = report = report | {"rounding": writer.rounding}
         shutil.rmtree(partial)
     return report | {"summary": Store(out).summary()}
 
 
-def _cut(whole: _Shard) -> list[_Shard]:
+def _cut(whole: Shard) -> list[Shard]:
     size = max(1, min(_LARGEST_SHARD, len(whole.units) // _FEWEST_SHARDS))
     return [
         whole._replace(folder=whole.folder / f"{start:08}", units=whole.units[start : start + size])
@@ -277,14 +230,14 @@ def _partial_folder(
         yield partial
 
 
-def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
+def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
     """Do what is not done yet; gives every shard once it is."""
     done = [shard.is_done() for shard in shards]
     yield from compress(shards, done)
     waiting = [shard for shard, is_done in zip(shards, done, strict=True) if not is_done]
     if workers == 1 or len(waiting) < 2:
         for shard in waiting:
-            _do(shard)
+            read_shard(shard)
             yield shard
         return
     # Not forked: a process that has started torch's threads must not be.
@@ -292,7 +245,7 @@ def _work(shards: Sequence[_Shard], workers: int) -> Iterator[_Shard]:
     count = min(workers, len(waiting))
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
         with _no_interrupts():  # which goes to the whole group; the workers start deaf to it
-            futures = {pool.submit(_do, shard): shard for shard in waiting}
+            futures = {pool.submit(read_shard, shard): shard for shard in waiting}
         try:
             for future in as_completed(futures):
                 future.result()
@@ -330,101 +283,9 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do(shard: _Shard) -> None:
-    """Read the units of a shard into a small store of its own; its report comes last."""
-    reuse_memory()
-    source, tally = shard.source, Tally()
-    writer = StoreWriter(
-        shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
-    )
-    try:
-        with writer:
-            for unit in shard.units:
-                for found in _read(source, unit):
-                    if isinstance(found, SkeletonFormatError):
-                        if not shard.skip_bad:
-                            what = "--skip-bad counts what is bad and goes on"
-                            raise SkeletonFormatError(f"{found}; {what}")
-                        tally.report["bad"].append(str(found))
-                        continue
-                    tally.count_read(found)
-                    reason = _add(found, shard, writer, tally)
-                    if reason:
-                        tally.report["dropped"].append({"name": found.name, "reason": reason})
-            if len(writer) == 0:
-                raise _NothingKeptError
-    except _NothingKeptError:
-        pass
-    with replacing(shard.report) as temporary:
-        temporary.write_text(json.dumps(tally.report))
-
-
-def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
-    """What a unit holds, with the error that ends it too early at its end."""
-    try:
-        yield from source.read(unit)
-    except SkeletonFormatError as error:
-        yield error
-
-
 def _plain(value: Any) -> Any:
     """For JSON, and without the folders of a machine."""
     return value.name if isinstance(value, Path | Skeleton) else value
-
-
-def _left_to_do(recording: Recording, shard: _Shard, tally: Tally) -> Normalization:
-    """The recipe, or "none" for a recording that went through it already."""
-    if shard.normalization == shard.source.normalization:
-        return "none"
-    if is_isc(recording.frames, shard.source.skeleton):
-        tally.report["already_isc"] += 1
-        if shard.normalization == "isc":
-            return "none"
-    return shard.normalization
-
-
-def _add(recording: Recording, shard: _Shard, writer: StoreWriter, tally: Tally) -> str | None:
-    """Normalise and write a recording, or say why it is dropped."""
-    if not recording.frames.any():
-        return "no body in any frame"
-    source, rate = shard.source, recording.fps or shard.source.fps
-    recipe = _left_to_do(recording, shard, tally)
-    if shard.associate:
-        recording = replace(recording, frames=associated(recording.frames))
-    speed_of = rate if source.unit == "metres" else None
-    tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
-    if shard.fps and rate and not is_same_rate(rate, shard.fps):
-        recording = resample(recording, rate, shard.fps)
-        tally.count_resampled(rate)
-    frames = normalize(
-        recording.frames,
-        source.skeleton,
-        recipe,
-        source.persons,
-        keep_order=source.keep_order,
-        duplicate_single=shard.duplicate_single,
-    )
-    if len(frames) < shard.min_frames:
-        return f"fewer than {shard.min_frames} frames"
-    if not frames.any():
-        return "no body left after normalisation"
-    writer.add(
-        frames,
-        recording.label,
-        name=recording.name,
-        frame_labels=recording.frame_labels,
-        segments=recording.segments,
-        **recording.columns,
-    )
-    tally.count_kept(recording.frames, frames)
-    return None
-
-
-def _total(shards: Sequence[_Shard]) -> dict[str, Any]:
-    total = Tally()
-    for shard in shards:
-        total.add(shard.read_report())
-    return total.report | {"read": total.report["kept"] + len(total.report["dropped"])}
 
 
 def _why_nothing(report: dict[str, Any]) -> str:
@@ -432,21 +293,3 @@ def _why_nothing(report: dict[str, Any]) -> str:
     why = [f"{count} {reason}" for reason, count in reasons]
     why += [f"{len(report['bad'])} parts are bad, {report['bad'][0]}"] if report["bad"] else []
     return f"none of {report['read']} sequences is left: {'; '.join(why)}"
-
-
-def _append(part: Store, writer: StoreWriter) -> None:
-    columns = {name: part.values(name) for name in part.columns if name != "duplicate_of"}
-    for index in range(len(part)):
-        annotation: dict[str, Any] = {}
-        if part.frame_labels is not None and part.segments is not None:
-            start = int(part.starts[index])
-            span = slice(start, start + int(part.lengths[index]))
-            annotation["frame_labels"] = part.frame_labels[span]
-            annotation["segments"] = part.segments[part.segments[:, 0] == index, 1:]
-        writer.add(
-            np.asarray(part.sequence(index)),
-            int(part.labels[index]),
-            name=part.names[index],
-            **annotation,
-            **{name: values[index] for name, values in columns.items()},
-        )

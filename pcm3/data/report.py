@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from pcm3._json import read_json
+from pcm3.data._tally import Dropped, Jumps, Presence, Spans
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
@@ -21,15 +22,22 @@ _JOINTS_SHOWN = 8
 _WORDS_SHOWN = 40
 
 
-class _Dropped(TypedDict):
-    name: str
-    reason: str
+class _Jumps(Jumps):
+    limit: str
 
 
 class _Known(TypedDict, total=False):
     normalization: str
     held: str
     already_isc: int
+    dtype: str
+    fps: float | None
+    notes: dict[str, int]
+    resampled: dict[str, int]
+    persons: list[Presence]
+    others_there: Spans
+    jumps: _Jumps
+    rounding: float
 
 
 class _Preparation(_Known):
@@ -39,7 +47,7 @@ class _Preparation(_Known):
     frames_read: int
     read: int
     kept: int
-    dropped: list[_Dropped]
+    dropped: list[Dropped]
     bad: list[str]
     left_out: int
     left_out_why: str
@@ -281,11 +289,11 @@ def _times(count: int) -> str:
 def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
     """What was resampled and rounded, who is missing where, who jumps; old reports say nothing."""
     lines = [
-        f"resampled {count:,} from {rate} to {report['fps']:g} frames per second"
+        f"resampled {count:,} from {rate} to {report.get('fps') or 0:g} frames per second"
         for rate, count in report.get("resampled", {}).items()
     ]
     if rounding := report.get("rounding"):
-        lines.append(f"{report['dtype']} rounds coordinates, by {rounding:.2g} {unit} at most")
+        lines.append(f"{report.get('dtype')} rounds coordinates, by {rounding:.2g} {unit} at most")
     for number, person in enumerate(report.get("persons", ()), 1):
         if person["empty"]:
             lines.append(
