@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,52 @@ FASTEST = 10.0
 FARTHEST = 0.5
 """Body lengths a frame, where speeds are not known."""
 _WORST = 5  # recordings that are named
+
+
+class Dropped(TypedDict):
+    """A recording that is not in the store."""
+
+    name: str
+    reason: str
+
+
+class Missing(TypedDict):
+    """A person of the store: in how many sequences, their frames, and those without the person."""
+
+    sequences: int
+    frames: int
+    empty: int
+
+
+class Others(TypedDict):
+    """Sequences and frames with somebody in the files but nobody in the store."""
+
+    sequences: int
+    frames: int
+
+
+class Jumps(TypedDict):
+    """Steps of bodies that are too far, sequences with any, name and steps of the worst."""
+
+    sequences: int
+    steps: int
+    worst: list[tuple[str, int]]
+
+
+class Counts(TypedDict):
+    """What ``Tally.report`` holds."""
+
+    kept: int
+    frames_read: int
+    dropped: list[Dropped]
+    bad: list[str]
+    already_isc: int
+    bodies: dict[str, int]
+    notes: dict[str, int]
+    resampled: dict[str, int]
+    persons: list[Missing]
+    others_there: Others
+    jumps: Jumps
 
 
 class Tally:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from pcm3._files import LOCK, locked, replacing
 from pcm3._json import read_json
 from pcm3._memory import reuse_memory
 from pcm3.data._recipes import settle
-from pcm3.data._tally import Tally, count_jumps, limit_of_jumps
+from pcm3.data._tally import Counts, Tally, count_jumps, limit_of_jumps
 from pcm3.data.associate import associate as associated
 from pcm3.data.normalize import Normalization, is_isc, normalize
 from pcm3.data.readers import Format, Recording, Source, open_source
@@ -43,15 +43,6 @@ _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill c
 
 class _NothingKeptError(Exception):
     """A shard has no sequence, so there is no store to write."""
-
-
-class _ShardReport(TypedDict):
-    kept: int
-    frames_read: int
-    already_isc: int
-    dropped: list[dict[str, str]]
-    bad: list[str]
-    bodies: dict[str, int]
 
 
 class _Shard(NamedTuple):
@@ -72,7 +63,7 @@ class _Shard(NamedTuple):
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        report: dict[str, Any] = read_json(self.report, _ShardReport)
+        report: dict[str, Any] = read_json(self.report, Counts)
         return report
 
     def is_done(self) -> bool:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from pcm3._json import read_json
+from pcm3.data._tally import Dropped, Jumps, Missing, Others
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
@@ -20,15 +21,21 @@ _CLASSES_SHOWN = 12
 _WORDS_SHOWN = 40
 
 
-class _Dropped(TypedDict):
-    name: str
-    reason: str
+class _Jumps(Jumps):
+    limit: str
 
 
 class _Known(TypedDict, total=False):
     normalization: str
     held: str
     already_isc: int
+    notes: dict[str, int]
+    fps: float | None
+    resampled: dict[str, int]
+    persons: list[Missing]
+    others_there: Others
+    jumps: _Jumps
+    rounding: float
 
 
 class _Preparation(_Known):
@@ -38,11 +45,12 @@ class _Preparation(_Known):
     frames_read: int
     read: int
     kept: int
-    dropped: list[_Dropped]
+    dropped: list[Dropped]
     bad: list[str]
     left_out: int
     left_out_why: str
     bodies: dict[str, int]
+    dtype: str
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
@@ -57,6 +65,8 @@ def read_report(store: Store) -> dict[str, Any] | None:
     report: dict[str, Any] = read_json(file, _Preparation)
     if not all(re.fullmatch("[0-9]{1,9}", number) for number in report["bodies"]):
         raise SkeletonFormatError(f"{file}: expected numbers of bodies, got {report['bodies']}")
+    if report.get("resampled") and report.get("fps") is None:
+        raise SkeletonFormatError(f"{file}: expected fps, to which recordings were resampled")
     return report
 
 
