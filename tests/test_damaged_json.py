@@ -33,7 +33,7 @@ from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
 from pcm3.skeleton import SBU15
 
-QUICK, SLOW = 3, 150  # damages of each file
+QUICK, SLOW = 2, 150  # damages of each file
 
 READERS = {
     "meta.json": ["show", "features", "evaluate all", "pretrain"],
