@@ -186,13 +186,14 @@ def test_result_is_what_the_predictor_says(tmp_path: Path) -> None:
     for example, sequence in zip(details["examples"], sequences, strict=True):
         start = 2  # 14 frames, a window of 11
         window = torch.from_numpy(sequence[start : start + 11, 0])
-        assert np.allclose(example["observed"], window[1:6], atol=1e-4)
-        assert np.allclose(example["true"], window[6:], atol=1e-4)
+        upright = data.store.upright(window.numpy())  # as it is drawn
+        assert np.allclose(example["observed"], upright[1:6], atol=1e-4)
+        assert np.allclose(example["true"], upright[6:], atol=1e-4)
         clip = window.permute(2, 0, 1)[None, ..., None]
         with torch.no_grad():
             feature = model.encoder(clip[:, :, :6])[:, -1]
             predicted = model.decoder(feature, clip[:, :, 5], 5)[0, ..., 0].permute(1, 2, 0)
-        assert np.allclose(example["predicted"], predicted, atol=1e-4)
+        assert np.allclose(example["predicted"], data.store.upright(predicted.numpy()), atol=1e-4)
         true, last = window[6:], window[5]
         own = 1000 * torch.linalg.vector_norm(predicted - true, dim=2).mean()
         still = 1000 * torch.linalg.vector_norm(last - true, dim=2).mean()
@@ -332,7 +333,8 @@ def test_short_sequences_are_left_out_and_counted(tmp_path: Path) -> None:
     data = write(tmp_path / "store", [*sequences, gap, absent])
     details = evaluate_prediction(gru(), data, data, SHORT)["details"]
     assert [example["sequence"] for example in details["examples"]] == [0, 2, 4]
-    assert np.allclose(details["examples"][2]["true"], gap[10 + 2 + 6 :][:5, 0], atol=1e-4)
+    true = data.store.upright(gap[10 + 2 + 6 :][:5, 0])
+    assert np.allclose(details["examples"][2]["true"], true, atol=1e-4)
     for part in ("training", "test"):
         assert details[f"{part}_sequences"] == 3
         assert details[f"{part}_left_out"] == 3
