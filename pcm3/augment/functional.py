@@ -217,17 +217,20 @@ def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
     return _choose(region, source, clips)
 
 
-def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+def shrink_frames(
+    clips: Tensor, starts: Tensor, lengths: Tensor, valid: Tensor | None = None
+) -> Tensor:
     """Show the beginning of every clip, up to twice as fast, inside a range of frames.
 
-    The first ``min(2 * length, T)`` frames are resampled to ``length`` frames, nearest neighbour
-    (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around repeat the
-    ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
+    The first ``min(2 * length, n)`` of n valid frames are resampled to ``length`` frames by nearest
+    neighbour (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around
+    repeat the ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
         starts: First frame of each range, integers ``(N,)``.
         lengths: Frames of each range, integers ``(N,)``, at least 1.
+        valid: Valid frames of each clip, integers ``(N,)`` in [1, T]; T by default.
 
     Raises:
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
@@ -235,10 +238,13 @@ def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """
     check_batch_or_clip(clips)
     check_frame_ranges(clips, starts, lengths)
+    if valid is None:
+        valid = torch.full_like(lengths, clips.shape[-3])
+    check_lengths(valid, clips)
     frames = torch.arange(clips.shape[-3], device=clips.device)
     out = lengths[..., None]
     shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
-    return _take_frames(clips, shown * (2 * out).clamp(max=clips.shape[-3]) // out)
+    return _take_frames(clips, shown * torch.minimum(2 * out, valid[..., None]) // out)
 
 
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
