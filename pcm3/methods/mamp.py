@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pcm3._checks import check_clips
+from pcm3._checks import check_clips, readable
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders.transformer import (
     Block,
@@ -323,7 +323,7 @@ def _check_mask(mask: Tensor, clips: Tensor, patch: int, visible: int) -> None:
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {shape}, got {mask.dtype} {tuple(mask.shape)}"
         )
-    if mask.device.type != "cpu":
+    if not readable(mask):
         return
     patches = mask.unflatten(1, (-1, patch))
     if not torch.equal(patches, patches[:, :, :1].expand_as(patches)):
