@@ -230,7 +230,7 @@ class _Training:
             output = self._wrapped(batch.clips, batch.lengths, self._generator)
             self.fabric.backward(output.total / config.accumulate)
         terms = {"total": output.total.detach(), **output.terms}
-        sums = {n: at.sums.get(n, 0) + term * self._together for n, term in terms.items()}
+        sums = {n: at.sums.get(n, 0) + term.float() * self._together for n, term in terms.items()}
         self.at = replace(at, step=at.step + 1, done=at.done + self._together, sums=sums)
         return terms
 
