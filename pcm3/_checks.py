@@ -100,6 +100,18 @@ def check_tensor(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a torch tensor, got {type_name(value)}")
 
 
+def check_integers(name: str, values: Tensor) -> None:
+    """Require an integer tensor.
+
+    Raises:
+        ValueError: Naming the dtype.
+    """
+    import torch  # noqa: PLC0415 - readers check their settings without it
+
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"expected integer {name}, got {values.dtype}")
+
+
 def check_generator(generator: object, device: torch.device) -> None:
     """Require a generator of this device, or None.
 

@@ -145,5 +145,5 @@ def test_another_source(source: nn.Module, message: str) -> None:
 def test_what_is_no_module() -> None:
     with pytest.raises(ValueError, match="expected a torch module to copy, got float"):
         MomentumTwin(0.99)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="momentum to be a number, got '0.9'"):
+    with pytest.raises(ValueError, match="momentum to be a number, got '0"):
         MomentumTwin(nn.Linear(1, 1), "0.9")  # type: ignore[arg-type]

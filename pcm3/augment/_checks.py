@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_clips, check_number, check_tensor, readable, shorten
+from pcm3._checks import check_clips, check_integers, check_number, check_tensor, readable, shorten
 from pcm3.skeleton import Skeleton
 
 
@@ -88,16 +88,6 @@ def check_values(
         )
     if dtype is not None and values.dtype != dtype:
         raise ValueError(f"expected {name} of {dtype}, got {values.dtype}")
-
-
-def check_integers(name: str, values: Tensor) -> None:
-    """Require an integer tensor.
-
-    Raises:
-        ValueError: Naming the dtype.
-    """
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"expected integer {name}, got {values.dtype}")
 
 
 def check_lengths(lengths: Tensor, clips: Tensor) -> None:
