@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def check_generator(generator: object, device: torch.device) -> None:
         raise ValueError(f"expected generator to be a torch.Generator, got {type_name(generator)}")
     if generator.device.type != device.type:
         raise ValueError(
-            f"expected a generator of the device of the clips, torch.Generator({str(device)!r}), "
-            f"got one of {str(generator.device)!r}"
+            f"expected a generator of {device}, torch.Generator({str(device)!r}), got one of "
+            f"{str(generator.device)!r}"
         )
 
 
@@ -176,6 +176,17 @@ def check_number(name: str, value: object) -> None:
     """
     if not isinstance(value, Real) and not hasattr(value, "item"):
         raise ValueError(f"expected {name} to be a number, got {shorten(value)}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Require a whole number of at least 1.
+
+    Raises:
+        ValueError: Naming the argument and what came instead.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"expected {name} to be a whole number, got {shorten(value)}")
+    check_at_least(name, int(value), 1)
 
 
 def check_flag(name: str, value: object) -> None:

@@ -144,6 +144,7 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     _check_pair("prediction", prediction, "target", target, dims=5)
     check_tensor("mask", mask)
     n, channels, *rest = prediction.shape
+    _check_device("mask", mask, "prediction", prediction)
     if mask.dtype != torch.bool or mask.shape != (n, *rest):
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, "
@@ -252,6 +253,7 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
             f"expected {name} and {other_name} of one shape {layout}, "
             f"got {tuple(tensor.shape)} and {tuple(other.shape)}"
         )
+    _check_device(other_name, other, name, tensor)
     if len(tensor) == 0:
         raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
     for its_name, each in ((name, tensor), (other_name, other)):
@@ -270,6 +272,14 @@ def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
         swapped = anchors.ndim == 2 and len(anchors) == width
         hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?" if swapped else ""
         raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}{hint}")
+    _check_device(name, anchors, "the embeddings", embeddings)
+
+
+def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(
+            f"expected {name} on {other.device}, like {other_name}, got {tensor.device}"
+        )
 
 
 def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:

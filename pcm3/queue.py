@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_rows_finite, check_tensor, readable
+from pcm3._checks import check_count, check_generator, check_rows_finite, check_tensor, readable
 
 _TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at most
 
@@ -51,8 +51,9 @@ class MemoryQueue(nn.Module):
         self, size: int = 16384, dim: int = 128, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if size < 1 or dim < 1:
-            raise ValueError(f"expected size >= 1 and dim >= 1, got {size} and {dim}")
+        check_count("size", size)
+        check_count("dim", dim)
+        check_generator(generator, torch.get_default_device())
         self.register_buffer(
             "anchors", F.normalize(torch.randn(size, dim, generator=generator), dim=1)
         )

@@ -174,9 +174,12 @@ def test_keys_of_another_kind() -> None:
         MemoryQueue(8, 5).enqueue(torch.zeros(3, 5).numpy())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("size", "dim"), [(0, 4), (4, 0)])
-def test_sizes_below_one(size: int, dim: int) -> None:
-    with pytest.raises(ValueError, match=f"got {size} and {dim}"):
+@pytest.mark.parametrize(
+    ("size", "dim", "message"),
+    [(0, 4, "size >= 1, got 0"), (4, 0, "dim >= 1, got 0"), (4.0, 8, "size to be a whole number")],
+)
+def test_sizes_below_one(size: int, dim: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         MemoryQueue(size, dim)
 
 

@@ -21,6 +21,20 @@ def check_skeleton(skeleton: object) -> None:
         raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
 
 
+def check_transforms(**transforms: object) -> None:
+    """Require something to call on clips, or None, of each.
+
+    Raises:
+        ValueError: Naming the argument and what came instead.
+    """
+    for name, transform in transforms.items():
+        if transform is not None and (not callable(transform) or isinstance(transform, type)):
+            raise ValueError(
+                f"expected {name} to be a transform to call on clips, Shear() say, got "
+                f"{shorten(transform)}"
+            )
+
+
 def check_range(name: str, bounds: Sequence[float], low: float, high: float) -> None:
     """Require ``low <= bounds[0] <= bounds[1] <= high``.
 
@@ -86,6 +100,10 @@ def check_values(
         raise ValueError(
             f"expected {name} {expected} for clips {tuple(clips.shape)}, got {tuple(values.shape)}"
         )
+    if values.device != clips.device:
+        raise ValueError(
+            f"expected {name} on {clips.device}, where the clips are, got them on {values.device}"
+        )
     if dtype is not None and values.dtype != dtype:
         raise ValueError(f"expected {name} of {dtype}, got {values.dtype}")
 
@@ -104,6 +122,10 @@ def check_lengths(lengths: Tensor, clips: Tensor) -> None:
         wanted = f"(N={samples[0]},)" if samples else "() for one clip"
         raise ValueError(f"expected lengths {wanted}, got {tuple(lengths.shape)}")
     check_integers("lengths", lengths)
+    if lengths.device != clips.device:
+        raise ValueError(
+            f"expected lengths on {clips.device}, where the clips are, got them on {lengths.device}"
+        )
     if not readable(lengths):
         return
     inside = (lengths >= 1) & (lengths <= frames)

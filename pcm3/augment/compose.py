@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, check_flag, check_tensor, type_name
+from pcm3._checks import check_clips, check_flag, check_tensor, shorten, type_name
 from pcm3.augment._checks import check_probabilities
 from pcm3.augment._draw import Described, Draw, select
 
@@ -26,7 +26,7 @@ class _Several(Described):
             if not callable(transform) or isinstance(transform, type):
                 raise ValueError(
                     f"expected transforms one by one, {type(self).__name__}(a, b), each to be "
-                    f"called on clips; got {_named(transform)}"
+                    f"called on clips; got {shorten(transform)}"
                 )
         self.transforms = transforms
 
@@ -176,11 +176,5 @@ def _keeps_lengths(transform: ClipTransform) -> bool:
     return bool(getattr(transform, "keeps_lengths", False))
 
 
-def _named(transform: object) -> str:
-    if isinstance(transform, type):
-        return f"the class {transform.__name__}, not {transform.__name__}(...)"
-    return type_name(transform)
-
-
 def _check_result(transform: ClipTransform, result: object) -> None:
-    check_tensor(f"result of {_named(transform)}", result)
+    check_tensor(f"result of {type_name(transform)}", result)

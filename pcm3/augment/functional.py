@@ -14,10 +14,12 @@ import math
 import torch
 from torch import Tensor
 
+from pcm3._checks import check_count, check_tensor
 from pcm3.augment._checks import (
     check_batch_or_clip,
     check_frame_ranges,
     check_lengths,
+    check_skeleton,
     check_values,
 )
 from pcm3.skeleton import Skeleton
@@ -60,8 +62,7 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     """
     check_batch_or_clip(clips)
     check_frame_ranges(clips, starts, lengths)
-    if size < 1:
-        raise ValueError(f"expected size >= 1, got {size}")
+    check_count("size", size)
     wide = _wide(clips)
     length = lengths.to(wide)[..., None]
     frame = torch.arange(size, device=clips.device, dtype=wide)
@@ -156,6 +157,7 @@ def rotation_matrix(angles: Tensor) -> Tensor:
     Raises:
         ValueError: If the last axis of ``angles`` is not 3 long.
     """
+    check_tensor("angles", angles)
     if angles.ndim == 0 or angles.shape[-1] != 3:
         raise ValueError(f"expected angles (..., 3), got {tuple(angles.shape)}")
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
@@ -193,6 +195,7 @@ def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
     Raises:
         ValueError: If the joint axis is not the skeleton's.
     """
+    check_skeleton(skeleton)
     check_batch_or_clip(clips, joints=len(skeleton))
     swapped = clips.index_select(-2, torch.tensor(skeleton.mirror, device=clips.device))
     return torch.cat([-swapped[..., :1, :, :, :], swapped[..., 1:, :, :, :]], dim=-4)

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pcm3._checks import type_name
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_joints, collate
 from pcm3.data.store import Store
+from pcm3.encoders.base import check_frames, pool_features
 from pcm3.hub import Pretrained
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
@@ -87,7 +89,9 @@ def extract_random_crops(
 
     def features(batch: Batch) -> Tensor:
         clips = augment(batch.clips, batch.lengths, generator=generator).to(device)
-        return encoder.pool(encoder(to_stream(clips, pretrained.skeleton, pretrained.stream)))
+        frames = encoder(to_stream(clips, pretrained.skeleton, pretrained.stream))
+        check_frames(encoder, frames, len(clips))
+        return pool_features(encoder, frames)
 
     return _collect(features, pretrained, dataset, batch_size)
 
@@ -135,6 +139,11 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     Raises:
         ValueError: Saying what the encoder wants and what the store has.
     """
+    if not isinstance(pretrained, Pretrained):
+        raise ValueError(
+            "expected Pretrained(encoder, skeleton, stream, frames), as load_encoder returns it, "
+            f"got {type_name(pretrained)}"
+        )
     check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
         raise ValueError(

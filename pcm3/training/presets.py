@@ -184,7 +184,7 @@ def get_preset(name: str) -> Config:
         ValueError: If there is none of that name; the message lists those there are.
     """
     if name not in PRESETS:
-        near = get_close_matches(name, PRESETS, n=1)
+        near = get_close_matches(str(name), PRESETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"expected a preset among {', '.join(PRESETS)}, got {name!r}{hint}")
     return PRESETS[name]
