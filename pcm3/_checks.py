@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -26,8 +28,7 @@ def check_clips(
         joints: Required V, where given.
         channels: Required C, where given.
         persons: Required M, where given.
-        finite: Also refuse NaN and infinity. On an accelerator this check is left out: it would
-            make the host wait for the device.
+        finite: Also refuse NaN and infinity, where ``readable`` says that values can be read.
         unbatched: Also take one clip ``(C, T, V, M)``. Its C is at most 3, for with more it is
             likely a batch ``(N, C, T, V)`` that lacks the axis of persons.
 
@@ -48,7 +49,7 @@ def check_clips(
         raise ValueError(f"expected clips (N, {layout}{or_one}{and_all}, got {got}")
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
-    if finite and clips.device.type == "cpu" and not _all_finite(clips):
+    if finite and readable(clips) and not _all_finite(clips):
         sample, _, frame, joint, person = (~clips.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             "expected finite coordinates, got NaN or infinity in "
@@ -59,6 +60,32 @@ def check_clips(
 def _all_finite(values: Tensor) -> bool:
     # a sum takes a tenth of the time, and is finite only if all are
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
+
+
+def readable(values: Tensor) -> bool:
+    """Whether values can be read here and now, to check them.
+
+    Not on an accelerator, where the host would wait for the device, and not where there are only
+    shapes: on ``meta``, while ``torch.compile`` or ``torch.export`` traces, and in fake tensors
+    and other subclasses.
+    """
+    import torch  # noqa: PLC0415 - readers check their settings without it
+
+    if torch.compiler.is_compiling() or values.device.type != "cpu":
+        return False
+    return type(values) is torch.Tensor or isinstance(values, torch.nn.Parameter)
+
+
+def check_rows_finite(name: str, rows: Tensor) -> None:
+    """Require rows ``(N, ...)`` of finite numbers.
+
+    Raises:
+        ValueError: Naming them and the first bad row.
+    """
+    finite = rows.isfinite()
+    if not bool(finite.all()):
+        row = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+        raise ValueError(f"expected finite {name}, got NaN or infinity in row {row}")
 
 
 def check_tensor(name: str, value: object) -> None:
@@ -73,6 +100,37 @@ def check_tensor(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a torch tensor, got {type_name(value)}")
 
 
+def check_integers(name: str, values: Tensor) -> None:
+    """Require an integer tensor.
+
+    Raises:
+        ValueError: Naming the dtype.
+    """
+    import torch  # noqa: PLC0415 - readers check their settings without it
+
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"expected integer {name}, got {values.dtype}")
+
+
+def check_generator(generator: object, device: torch.device) -> None:
+    """Require a generator of this device, or None.
+
+    Raises:
+        ValueError: Naming both devices, or the type that came instead.
+    """
+    import torch  # noqa: PLC0415 - readers check their settings without it
+
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(f"expected generator to be a torch.Generator, got {type_name(generator)}")
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"expected a generator of {device}, torch.Generator({str(device)!r}), got one of "
+            f"{str(generator.device)!r}"
+        )
+
+
 def type_name(value: object) -> str:
     """``numpy.ndarray`` for an array, ``list`` for a list."""
     kind = type(value)
@@ -85,6 +143,7 @@ def check_at_least(name: str, value: float, least: float) -> None:
     Raises:
         ValueError: Naming it, the bound and what came.
     """
+    check_number(name, value)
     if not value >= least:
         raise ValueError(f"expected {name} >= {least}, got {value}")
 
@@ -109,12 +168,50 @@ def check_increasing(name: str, values: Sequence[float]) -> None:
         raise ValueError(f"expected {name} that increase, got {tuple(values)}")
 
 
+def check_number(name: str, value: object) -> None:
+    """Require a number; a tensor or an array is taken for one.
+
+    Raises:
+        ValueError: Naming the argument and the type that came instead.
+    """
+    if not isinstance(value, Real) and not hasattr(value, "item"):
+        raise ValueError(f"expected {name} to be a number, got {shorten(value)}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Require a whole number of at least 1.
+
+    Raises:
+        ValueError: Naming the argument and what came instead.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"expected {name} to be a whole number, got {shorten(value)}")
+    check_at_least(name, int(value), 1)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Require True or False.
+
+    Raises:
+        ValueError: Naming the argument and what came instead.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"expected {name} to be True or False, got {shorten(value)}")
+
+
+def shorten(value: object) -> str:
+    """A value that fits into a line, or its type."""
+    text = repr(value)
+    return text if len(text) <= 40 else type_name(value)
+
+
 def check_positive(name: str, value: float) -> None:
     """Require a number above zero.
 
     Raises:
         ValueError: Naming the argument and its value.
     """
+    check_number(name, value)
     if not value > 0:
         raise ValueError(f"expected {name} > 0, got {value}")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_tensor
+from pcm3._checks import check_count, check_tensor
 from pcm3._recurrence import recur
 
 
@@ -23,14 +23,27 @@ class Projector(nn.Sequential):
     Shapes:
         ``(N, in_features)`` to ``(N, out_features)``.
 
+    Raises:
+        ValueError: If a width is no whole number >= 1, or features are of another shape.
+
     Source:
         PCM3 Sec. 3.1; MoCo v2.
     """
 
     def __init__(self, in_features: int, out_features: int = 128) -> None:
+        check_count("in_features", in_features)
+        check_count("out_features", out_features)
         last = nn.Linear(in_features, out_features)
         nn.init.xavier_uniform_(last.weight)
         super().__init__(nn.Linear(in_features, in_features), nn.ReLU(), last)
+        self.in_features = in_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embeddings ``(N, out_features)`` of features ``(N, in_features)``."""
+        _check_shape("features (N, D)", features, 2, {1: ("D", self.in_features)})
+        for layer in self:
+            features = layer(features)
+        return features
 
 
 class MaskedMotionDecoder(nn.Module):
@@ -47,6 +60,9 @@ class MaskedMotionDecoder(nn.Module):
     Shapes:
         ``(N, T, D)`` to clips ``(N, C, T, V, M)``.
 
+    Raises:
+        ValueError: If a size is no whole number >= 1, or frame features are of another shape.
+
     Source:
         PCM3 Sec. 3.2.
     """
@@ -61,6 +77,11 @@ class MaskedMotionDecoder(nn.Module):
         layers: int = 2,
     ) -> None:
         super().__init__()
+        sizes = {"in_features": in_features, "joints": joints, "in_channels": in_channels}
+        sizes |= {"persons": persons, "hidden": hidden, "layers": layers}
+        for name, size in sizes.items():
+            check_count(name, size)
+        self.in_features = in_features
         self.frame = {"v": joints, "c": in_channels, "m": persons}
         self.adapter = nn.Sequential(
             nn.Linear(in_features, hidden),
@@ -73,6 +94,7 @@ class MaskedMotionDecoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Predict clips ``(N, C, T, V, M)`` from frame features ``(N, T, D)``."""
+        _check_shape("frame features (N, T, D)", frames, 3, {2: ("D", self.in_features)})
         adapted = self.adapter(rearrange(frames, "n t d -> (n t) d"))
         states = recur(self.gru, rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
         predicted: Tensor = self.output(states)

@@ -315,6 +315,10 @@ def check_savable(pretrained: Pretrained) -> None:
     Raises:
         ValueError: If it is no encoder of this package, or its joints, stream or frames do not fit.
     """
+    if not isinstance(pretrained, Pretrained):
+        raise ValueError(
+            f"expected Pretrained(encoder, skeleton, stream, frames), got {type_name(pretrained)}"
+        )
     encoder, skeleton, stream, frames, _ = pretrained
     if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
         raise ValueError(

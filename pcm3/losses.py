@@ -5,13 +5,14 @@ All arithmetic is float32 whatever the inputs' precision, inside autocast region
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive, check_tensor, type_name
+from pcm3._checks import check_positive, check_tensor, readable, type_name
 
 Reduction = Literal["mean", "none"]
 
@@ -54,7 +55,7 @@ def info_nce(
     _check_width("negatives", negatives, query)
     _check_reduction(reduction)
     similarity = _known_or_computed(similarity, query, negatives)
-    with torch.autocast(query.device.type, enabled=False):
+    with _in_float32(query):
         positive = (query.float() * key.float()).sum(dim=1) / temperature
         # log(1 + sum exp(negatives) / exp(positive)), without a copy of all logits side by side
         loss = F.softplus(torch.logsumexp(similarity / temperature, dim=1) - positive)
@@ -100,7 +101,7 @@ def relational_kl(
     _check_width("anchors", anchors, student)
     _check_reduction(reduction)
     similarity = _known_or_computed(similarity, student, anchors)
-    with torch.autocast(student.device.type, enabled=False):
+    with _in_float32(student):
         log_student = F.log_softmax(similarity / student_temperature, dim=1)
         log_teacher = F.log_softmax(
             similarities(teacher.detach(), anchors) / teacher_temperature, dim=1
@@ -110,8 +111,14 @@ def relational_kl(
 
 
 def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32."""
-    with torch.autocast(embeddings.device.type, enabled=False):
+    """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    _check_pair("embeddings", embeddings, "embeddings", embeddings)
+    _check_width("anchors", anchors, embeddings)
+    with _in_float32(embeddings):
         return embeddings.float() @ anchors.float().T
 
 
@@ -132,19 +139,20 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     Raises:
         ValueError: If shapes do not fit, the mask is not boolean, or nothing is masked (the
-            last is checked on the CPU only: on an accelerator the result is then NaN).
+            last is checked on the CPU only: compiled or on an accelerator the result is then NaN).
     """
     _check_pair("prediction", prediction, "target", target, dims=5)
     check_tensor("mask", mask)
     n, channels, *rest = prediction.shape
+    _check_device("mask", mask, "prediction", prediction)
     if mask.dtype != torch.bool or mask.shape != (n, *rest):
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, "
             f"got {mask.dtype} {tuple(mask.shape)}"
         )
-    if mask.device.type == "cpu" and not mask.any():
+    if readable(mask) and not bool(mask.any()):
         raise ValueError("expected a mask that hides at least one joint, got an empty mask")
-    with torch.autocast(prediction.device.type, enabled=False):
+    with _in_float32(prediction):
         squared = (prediction.float() - target.float()).square().sum(dim=1)
         return (squared * mask).sum() / (channels * mask.sum())
 
@@ -228,6 +236,14 @@ class MaskedMSE(nn.Module):
         return masked_mse(prediction, target, mask)
 
 
+def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
+    """Without autocast, on a device that has it; ``meta`` has none."""
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
+
+
 def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
     check_tensor(name, tensor)
     check_tensor(other_name, other)
@@ -237,8 +253,12 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
             f"expected {name} and {other_name} of one shape {layout}, "
             f"got {tuple(tensor.shape)} and {tuple(other.shape)}"
         )
+    _check_device(other_name, other, name, tensor)
     if len(tensor) == 0:
         raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
+    for its_name, each in ((name, tensor), (other_name, other)):
+        if not each.is_floating_point():
+            raise ValueError(f"expected floating-point {its_name}, got {each.dtype}")
 
 
 def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
@@ -249,7 +269,17 @@ def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
             f"got {type_name(anchors)}"
         )
     if anchors.ndim != 2 or anchors.shape[1] != width or len(anchors) == 0:
-        raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}")
+        swapped = anchors.ndim == 2 and len(anchors) == width
+        hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?" if swapped else ""
+        raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}{hint}")
+    _check_device(name, anchors, "the embeddings", embeddings)
+
+
+def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(
+            f"expected {name} on {other.device}, like {other_name}, got {tensor.device}"
+        )
 
 
 def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips
+from pcm3._checks import check_clips, check_count, check_tensor, readable
 from pcm3.skeleton import Skeleton, joint_count
 
 
@@ -84,6 +84,8 @@ class TaskPrompt(nn.Module):
 
     def __init__(self, features: int, blocks: int = 1, width: int | None = None) -> None:
         super().__init__()
+        check_count("features", features)
+        check_count("blocks", blocks)
         if width is None:
             width = max(features // (8 * blocks), 1) * blocks
         if features % blocks or width % blocks or not 0 < width <= features:
@@ -107,7 +109,19 @@ class TaskPrompt(nn.Module):
         Args:
             features: ``(..., D)``.
             offset: Integer scalar tensor, ``0 <= offset < offsets``.
+
+        Raises:
+            ValueError: If the features are of another width, or the offset is out of range
+                (looked at on the CPU only).
         """
+        check_tensor("features", features)
+        if features.ndim == 0 or features.shape[-1] != self.features:
+            raise ValueError(
+                f"expected features (..., D={self.features}), got {tuple(features.shape)}"
+            )
+        check_tensor("offset", offset)
+        if offset.ndim or (readable(offset) and not 0 <= int(offset) < self.offsets):
+            raise ValueError(f"expected an offset in [0, {self.offsets}), got {offset.tolist()}")
         block = self.features // self.blocks
         starts = torch.arange(self.blocks, device=features.device)[:, None] * block
         within = torch.arange(len(self.vector) // self.blocks, device=features.device)

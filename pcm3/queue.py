@@ -7,7 +7,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_tensor
+from pcm3._checks import check_count, check_generator, check_rows_finite, check_tensor, readable
+
+_TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at most
 
 
 class MemoryQueue(nn.Module):
@@ -18,13 +20,14 @@ class MemoryQueue(nn.Module):
     are part of the ``state_dict``.
 
     Args:
-        size: K.
+        size: Number of keys K.
         dim: Width D of an embedding.
         generator: Of the vectors that it starts with.
 
     Attributes:
-        anchors: ``(K, D)`` float32. ``enqueue`` replaces this tensor rather than writing into
-            it, so a loss that used it can still be differentiated afterwards.
+        anchors: ``(K, D)``, float32 unless the module is cast. ``enqueue`` replaces this tensor
+            rather than writing into it, so a loss that used it can still be differentiated
+            afterwards.
         position: Integer scalar, the row that the next key goes to.
 
     Raises:
@@ -35,10 +38,10 @@ class MemoryQueue(nn.Module):
 
     Example:
         >>> queue = MemoryQueue(size=4, dim=2)
-        >>> queue.enqueue(torch.ones(3, 2))
-        >>> queue.enqueue(torch.zeros(3, 2))
+        >>> queue.enqueue(torch.tensor([[1.0, 0.0]]).expand(3, 2))
+        >>> queue.enqueue(torch.tensor([[0.0, 1.0]]).expand(3, 2))
         >>> queue.anchors.tolist()
-        [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+        [[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     """
 
     anchors: Tensor
@@ -48,8 +51,9 @@ class MemoryQueue(nn.Module):
         self, size: int = 16384, dim: int = 128, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if size < 1 or dim < 1:
-            raise ValueError(f"expected size >= 1 and dim >= 1, got {size} and {dim}")
+        check_count("size", size)
+        check_count("dim", dim)
+        check_generator(generator, torch.get_default_device())
         self.register_buffer(
             "anchors", F.normalize(torch.randn(size, dim, generator=generator), dim=1)
         )
@@ -59,32 +63,58 @@ class MemoryQueue(nn.Module):
         """K."""
         return len(self.anchors)
 
-    @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Put keys ``(N, D)`` in place of the oldest; of more than K keys the last K stay.
 
+        Args:
+            keys: L2-normalised embeddings of any floating-point dtype.
+
         Raises:
-            ValueError: If the keys have another shape, or are not finite (looked at on the CPU
-                only: on an accelerator the host would wait for the device).
+            ValueError: If the keys have another shape or dtype, or a key is not finite or not of
+                length 1 to within 1 % (looked at on the CPU only, and not in compiled code: on an
+                accelerator the host would wait for the device).
         """
         check_tensor("keys", keys)
         size, dim = self.anchors.shape
         if keys.ndim != 2 or keys.shape[1] != dim:
-            raise ValueError(f"expected keys (N, D={dim}), got {tuple(keys.shape)}")
-        keys = _gather(keys.detach().to(self.anchors.dtype))
+            swapped = keys.ndim == 2 and keys.shape[1] == size
+            hint = f"; did you mean MemoryQueue(size={dim}, dim={size})?" if swapped else ""
+            raise ValueError(
+                f"expected keys (N, D={dim}) for {self!r}, got {tuple(keys.shape)}{hint}"
+            )
+        if not keys.is_floating_point():
+            raise ValueError(f"expected floating-point keys, got {keys.dtype}")
+        # not in inference mode: a loss of these anchors may need a gradient later
+        with torch.inference_mode(False), torch.no_grad():
+            self._put(keys)
+
+    def _put(self, keys: Tensor) -> None:
+        size = len(self.anchors)
+        keys = _gather(keys)
         # after gathering, so that every process sees it and none is left waiting
-        if keys.device.type == "cpu" and not bool(torch.isfinite(keys).all()):
-            row = int((~torch.isfinite(keys)).any(dim=1).nonzero()[0])
-            raise ValueError(f"expected finite keys, got NaN or infinity in row {row}")
+        if readable(keys):
+            _check_keys(keys)
         skipped = max(len(keys) - size, 0)
         rows = torch.arange(skipped, len(keys), device=keys.device)
         rows = (self.position + rows) % size
-        self.anchors = self.anchors.index_copy(0, rows, keys[skipped:])
+        self.anchors = self.anchors.index_copy(0, rows, keys[skipped:].to(self.anchors.dtype))
         self.position = (self.position + len(keys)) % size
 
     def extra_repr(self) -> str:
         """Size and width."""
         return f"size={self.anchors.shape[0]}, dim={self.anchors.shape[1]}"
+
+
+def _check_keys(keys: Tensor) -> None:
+    check_rows_finite("keys", keys)
+    lengths = keys.float().norm(dim=1)
+    wrong = (lengths - 1).abs() > _TOLERANCE
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"expected keys of length 1, F.normalize(keys, dim=1), got one of length "
+            f"{float(lengths[row]):.4g} in row {row}"
+        )
 
 
 def _gather(keys: Tensor) -> Tensor:

@@ -412,6 +412,8 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     from pcm3._indices import index_tensor  # noqa: PLC0415
 
     check_tensor("clips", clips)
+    if not isinstance(skeleton, Skeleton):
+        raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
     batch_or_clip = clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
     if not batch_or_clip or clips.shape[-2] != len(skeleton):
         layout = f"C, T, V={len(skeleton)}, M)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,3 +75,75 @@ def test_bad_momentum(momentum: float) -> None:
 
 def test_momentum_is_shown() -> None:
     assert repr(MomentumTwin(nn.Linear(1, 1), 0.9)).startswith("MomentumTwin(\n  momentum=0.9\n")
+
+
+def moved(twin: MomentumTwin, before: torch.Tensor) -> float:
+    return float((twin.module.weight.detach().double() - before).mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("cast", ["before", "after"])
+def test_small_steps_are_not_lost_in_rounding(dtype: torch.dtype, cast: str) -> None:
+    torch.manual_seed(0)
+    source = nn.Linear(16, 16)
+    if cast == "before":
+        source.to(dtype)
+    twin = MomentumTwin(source, momentum=0.999).to(dtype)
+    source.to(dtype)
+    before = twin.module.weight.detach().double().clone()
+    with torch.no_grad():
+        source.weight.add_(0.5)
+    way = float((source.weight.detach().double() - before).mean())
+    for _ in range(500):
+        twin.update(source)
+    assert twin.module.weight.dtype == dtype
+    assert moved(twin, before) == pytest.approx(way * (1 - 0.999**500), rel=2e-3)
+
+
+def test_half_precision_goes_on_from_what_is_written_into_it() -> None:
+    torch.manual_seed(0)
+    source = nn.Linear(16, 16).to(torch.bfloat16)
+    twin = MomentumTwin(source, momentum=0.99)
+    kept = copy.deepcopy(twin.state_dict())
+    assert list(kept) == ["module.weight", "module.bias"]
+    with torch.no_grad():
+        source.weight.add_(1)
+    for _ in range(100):
+        twin.update(source)
+    twin.load_state_dict(kept)  # far from where it stood
+    fresh = MomentumTwin(source, momentum=0.99)
+    fresh.load_state_dict(kept)
+    for each in (twin, fresh):
+        for _ in range(10):
+            each.update(source)
+    torch.testing.assert_close(twin.module.weight, fresh.module.weight)
+    both = copy.deepcopy(twin)
+    both.update(source)
+    twin.update(source)
+    assert torch.equal(both.module.weight, twin.module.weight)
+
+
+def test_a_source_in_another_precision() -> None:
+    source, twin = nn.Linear(4, 4), MomentumTwin(nn.Linear(4, 4).to(torch.bfloat16), momentum=0)
+    twin.update(source)
+    assert torch.equal(twin.module.weight, source.weight.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (nn.Linear(3, 4, bias=False), "of 2 parameters, got Linear of 1"),
+        (nn.Linear(4, 3), r"with weight \(4, 3\), got one of \(3, 4\)"),
+        (nn.Linear(3, 4).weight, "the module that was copied, got torch.nn.parameter.Parameter"),
+    ],
+)
+def test_another_source(source: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MomentumTwin(nn.Linear(3, 4)).update(source)
+
+
+def test_what_is_no_module() -> None:
+    with pytest.raises(ValueError, match="expected a torch module to copy, got float"):
+        MomentumTwin(0.99)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="momentum to be a number, got '0"):
+        MomentumTwin(nn.Linear(1, 1), "0.9")  # type: ignore[arg-type]

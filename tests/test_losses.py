@@ -194,7 +194,9 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
         ((Z, torch.ones(4, 9), QUEUE), r"of one shape \(N, D\), got \(4, 8\) and \(4, 9\)"),
         ((Z[None], Z[None], QUEUE), r"of one shape \(N, D\), got \(1, 4, 8\) and"),
         ((Z[0], Z[0], QUEUE), r"of one shape \(N, D\), got \(8,\) and \(8,\)"),
-        ((Z, Z, QUEUE.T), r"\(K, D=8\), got \(8, 16\)"),
+        ((Z, Z, QUEUE.T), r"\(K, D=8\), got \(8, 16\): are size and dim swapped, Mem"),
+        ((Z.long(), Z, QUEUE), r"floating-point (query|student), got torch\.int64"),
+        ((Z, Z.long(), QUEUE), r"floating-point (key|teacher), got torch\.int64"),
         ((Z, Z, torch.ones(16, 7)), r"\(K, D=8\), got \(16, 7\)"),
         ((Z, Z, QUEUE[..., None]), r"\(K, D=8\), got \(16, 8, 1\)"),
         ((Z, Z, QUEUE[0]), r"\(K, D=8\), got \(8,\)"),
@@ -267,6 +269,9 @@ def test_known_similarities(loss: Callable[..., Tensor]) -> None:
     for other, shape in ((known.T, r"\(7, 5\)"), (known[:4], r"\(4, 7\)")):
         with pytest.raises(ValueError, match=rf"similarity \(N, K\) = \(5, 7\), got {shape}"):
             loss(query, key, anchors, similarity=other)
+    for other in (anchors[:, :3], anchors.tolist()):
+        with pytest.raises(ValueError, match=r"anchors .*\(K, D=4\)"):
+            similarities(query, other)
 
 
 def test_modules_say_their_temperatures_and_have_those_of_the_paper() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, type_name
+from pcm3._checks import check_clips, check_flag, check_tensor, shorten, type_name
 from pcm3.augment._checks import check_probabilities
 from pcm3.augment._draw import Described, Draw, select
 
@@ -14,7 +14,8 @@ __all__ = ["Compose", "OneOf"]
 
 ClipTransform = Callable[..., Tensor]
 """``transform(clips, generator=...)``; one with an attribute ``takes_lengths`` that is true is
-called with ``lengths=`` as well, where they are known, and returns valid frames only."""
+called with ``lengths=`` as well, where they are known. It returns valid frames only, or has another
+one that is true, ``keeps_lengths``: the lengths then hold for its result."""
 
 
 class _Several(Described):
@@ -22,10 +23,10 @@ class _Several(Described):
 
     def __init__(self, transforms: tuple[ClipTransform, ...]) -> None:
         for transform in transforms:
-            if not callable(transform):
+            if not callable(transform) or isinstance(transform, type):
                 raise ValueError(
                     f"expected transforms one by one, {type(self).__name__}(a, b), each to be "
-                    f"called on clips; got {type_name(transform)}"
+                    f"called on clips; got {shorten(transform)}"
                 )
         self.transforms = transforms
 
@@ -33,6 +34,11 @@ class _Several(Described):
     def takes_lengths(self) -> bool:
         """Whether any of the transforms takes ``lengths``."""
         return any(_takes_lengths(transform) for transform in self.transforms)
+
+    @property
+    def keeps_lengths(self) -> bool:
+        """Whether lengths hold for the result."""
+        return all(_keeps_lengths(each) for each in self.transforms if _takes_lengths(each))
 
 
 class Compose(_Several):
@@ -66,8 +72,8 @@ class Compose(_Several):
 
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
-            lengths: Valid frames ``(N,)``, for the first transform that takes them
-                (``TemporalCropResize``); after it all frames are valid.
+            lengths: Valid frames ``(N,)``, for the transforms that take them, up to the first
+                (``TemporalCropResize``) after which all frames are valid.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
@@ -78,9 +84,10 @@ class Compose(_Several):
         for transform in self.transforms:
             if lengths is not None and _takes_lengths(transform):
                 clips = transform(clips, lengths=lengths, generator=generator)
-                lengths = None
+                lengths = lengths if _keeps_lengths(transform) else None
             else:
                 clips = transform(clips, generator=generator)
+            _check_result(transform, clips)
         return clips
 
 
@@ -120,6 +127,7 @@ class OneOf(_Several):
             check_probabilities(probabilities, len(transforms))
             probabilities = tuple(probabilities)
         self.probabilities = probabilities
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
     def __call__(
@@ -138,18 +146,22 @@ class OneOf(_Several):
 
         Raises:
             ValueError: If a transform refuses the clips, the results differ in shape, or there
-                are lengths that not every transform takes.
+                are lengths that not every transform takes, or that hold for some results only.
         """
         check_clips(clips, unbatched=True)
         if lengths is not None and not all(map(_takes_lengths, self.transforms)):
             raise ValueError(f"expected no lengths, for not every transform takes them: {self!r}")
+        if lengths is not None and len(set(map(_keeps_lengths, self.transforms))) > 1:
+            raise ValueError(f"expected lengths to hold for all results or for none: {self!r}")
         batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
         draw = Draw(batch, generator, self.same_on_batch)
         count = len(self.transforms)
         index = draw.choice(self.probabilities or (1 / count,) * count)
         given = {"generator": generator} | ({} if lengths is None else {"lengths": lengths})
         results = [transform(batch, **given) for transform in self.transforms]
-        if len({result.shape for result in results}) > 1:
+        for transform, result in zip(self.transforms, results, strict=True):
+            _check_result(transform, result)
+        if any(result.shape != results[0].shape for result in results):
             shapes = [tuple(result.shape) for result in results]
             raise ValueError(f"expected results of one shape, got {shapes}")
         result = select(results, index)
@@ -158,3 +170,11 @@ class OneOf(_Several):
 
 def _takes_lengths(transform: ClipTransform) -> bool:
     return bool(getattr(transform, "takes_lengths", False))
+
+
+def _keeps_lengths(transform: ClipTransform) -> bool:
+    return bool(getattr(transform, "keeps_lengths", False))
+
+
+def _check_result(transform: ClipTransform, result: object) -> None:
+    check_tensor(f"result of {type_name(transform)}", result)

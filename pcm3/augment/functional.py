@@ -14,10 +14,12 @@ import math
 import torch
 from torch import Tensor
 
+from pcm3._checks import check_count, check_tensor
 from pcm3.augment._checks import (
     check_batch_or_clip,
     check_frame_ranges,
     check_lengths,
+    check_skeleton,
     check_values,
 )
 from pcm3.skeleton import Skeleton
@@ -60,8 +62,7 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     """
     check_batch_or_clip(clips)
     check_frame_ranges(clips, starts, lengths)
-    if size < 1:
-        raise ValueError(f"expected size >= 1, got {size}")
+    check_count("size", size)
     wide = _wide(clips)
     length = lengths.to(wide)[..., None]
     frame = torch.arange(size, device=clips.device, dtype=wide)
@@ -156,6 +157,7 @@ def rotation_matrix(angles: Tensor) -> Tensor:
     Raises:
         ValueError: If the last axis of ``angles`` is not 3 long.
     """
+    check_tensor("angles", angles)
     if angles.ndim == 0 or angles.shape[-1] != 3:
         raise ValueError(f"expected angles (..., 3), got {tuple(angles.shape)}")
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
@@ -193,6 +195,7 @@ def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
     Raises:
         ValueError: If the joint axis is not the skeleton's.
     """
+    check_skeleton(skeleton)
     check_batch_or_clip(clips, joints=len(skeleton))
     swapped = clips.index_select(-2, torch.tensor(skeleton.mirror, device=clips.device))
     return torch.cat([-swapped[..., :1, :, :, :], swapped[..., 1:, :, :, :]], dim=-4)
@@ -217,17 +220,20 @@ def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
     return _choose(region, source, clips)
 
 
-def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+def shrink_frames(
+    clips: Tensor, starts: Tensor, lengths: Tensor, valid: Tensor | None = None
+) -> Tensor:
     """Show the beginning of every clip, up to twice as fast, inside a range of frames.
 
-    The first ``min(2 * length, T)`` frames are resampled to ``length`` frames, nearest neighbour
-    (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around repeat the
-    ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
+    The first ``min(2 * length, n)`` of n valid frames are resampled to ``length`` frames by nearest
+    neighbour (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around
+    repeat the ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
         starts: First frame of each range, integers ``(N,)``.
         lengths: Frames of each range, integers ``(N,)``, at least 1.
+        valid: Valid frames of each clip, integers ``(N,)`` in [1, T]; T by default.
 
     Raises:
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
@@ -235,10 +241,13 @@ def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """
     check_batch_or_clip(clips)
     check_frame_ranges(clips, starts, lengths)
+    if valid is None:
+        valid = torch.full_like(lengths, clips.shape[-3])
+    check_lengths(valid, clips)
     frames = torch.arange(clips.shape[-3], device=clips.device)
     out = lengths[..., None]
     shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
-    return _take_frames(clips, shown * (2 * out).clamp(max=clips.shape[-3]) // out)
+    return _take_frames(clips, shown * torch.minimum(2 * out, valid[..., None]) // out)
 
 
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:

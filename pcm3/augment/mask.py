@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_positive
+from pcm3._checks import check_flag, check_number, check_positive, shorten
 from pcm3._indices import index_tensor
 from pcm3.augment._checks import check_share, check_skeleton
 from pcm3.augment._draw import Draw, Transform, share_of
-from pcm3.augment.functional import motion_aware_mask, patch_count
+from pcm3.augment.functional import motion_aware_mask, patch_count, window
 from pcm3.skeleton import Skeleton
 
 __all__ = ["MotionAwareMask", "RandomMask", "TopologyMask"]
@@ -22,7 +22,7 @@ class TopologyMask(Transform):
     """Mask whole body parts in clips of consecutive frames (PCM3 Sec. 3.2).
 
     In every clip of ``clip_length`` frames ``int(parts * ratio)`` parts are masked. The last clip
-    is shorter where T is not a multiple.
+    is shorter where T is not a multiple. Frames that are not valid stay visible.
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -32,8 +32,8 @@ class TopologyMask(Transform):
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
-        ``(T, V, M)``.
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths, a
+        boolean mask ``(N, T, V, M)`` or ``(T, V, M)``.
 
     Raises:
         ValueError: If an argument is out of range, the ratio masks no part, or clips lack the
@@ -48,6 +48,7 @@ class TopologyMask(Transform):
     """
 
     skeleton: Skeleton
+    takes_lengths = True
 
     def __init__(
         self,
@@ -61,13 +62,14 @@ class TopologyMask(Transform):
         _check_mask(ratio, clip_length, persons)
         if share_of(len(skeleton.parts), ratio) == 0:
             raise ValueError(
-                f"expected a ratio that masks at least one of {len(skeleton.parts)} parts, "
-                f"got {ratio}"
+                f"TopologyMask: expected ratio >= 1/{len(skeleton.parts)}, to mask at least one of "
+                f"the {len(skeleton.parts)} parts of skeleton {skeleton.name!r}, got {ratio}"
             )
         self.skeleton = skeleton
         self.ratio = ratio
         self.clip_length = clip_length
         self.persons = tuple(persons)
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
         self._part_of = part_of_joint(skeleton)
 
@@ -76,11 +78,13 @@ class TopologyMask(Transform):
         count = share_of(parts, self.ratio)
         chosen = draw.subset(_clip_count(clips, self.clip_length), parts, count=count)
         joints = chosen[..., index_tensor(self._part_of, clips.device)]
-        return _spread(joints, clips, self.clip_length, self.persons)
+        return _spread(joints, clips, draw.valid, self.clip_length, self.persons)
 
 
 class RandomMask(Transform):
     """Mask random joints, anew in every clip of ``clip_length`` frames.
+
+    Frames that are not valid stay visible.
 
     Args:
         ratio: Share of the joints, in (0, 1]; ``int(V * ratio)`` are masked.
@@ -89,8 +93,8 @@ class RandomMask(Transform):
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
-        ``(T, V, M)``.
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths, a
+        boolean mask ``(N, T, V, M)`` or ``(T, V, M)``.
 
     Raises:
         ValueError: If an argument is out of range, the ratio masks no joint, or clips lack the
@@ -103,6 +107,8 @@ class RandomMask(Transform):
         [10]
     """
 
+    takes_lengths = True
+
     def __init__(
         self,
         ratio: float = 0.6,
@@ -114,6 +120,7 @@ class RandomMask(Transform):
         self.ratio = ratio
         self.clip_length = clip_length
         self.persons = tuple(persons)
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -124,7 +131,7 @@ class RandomMask(Transform):
                 f"expected a ratio that masks at least one of {joints} joints, got {self.ratio}"
             )
         chosen = draw.subset(_clip_count(clips, self.clip_length), joints, count=count)
-        return _spread(chosen, clips, self.clip_length, self.persons)
+        return _spread(chosen, clips, draw.valid, self.clip_length, self.persons)
 
 
 class MotionAwareMask(Transform):
@@ -133,7 +140,7 @@ class MotionAwareMask(Transform):
     A patch is one joint during ``patch`` frames. Of L patches ``int(L * (1 - ratio))`` stay
     visible, drawn for each sample and person. The others are drawn one by one, and a patch is at
     most ``exp(1 / temperature)`` times as likely to come next as another. A body that stands still
-    is masked uniformly.
+    is masked uniformly. All frames count as valid: crop padded clips first.
 
     Args:
         ratio: Share of the patches, in (0, 1).
@@ -158,8 +165,10 @@ class MotionAwareMask(Transform):
     same_on_batch = False
 
     def __init__(self, ratio: float = 0.9, temperature: float = 0.8, patch: int = 4) -> None:
+        check_number("ratio", ratio)
         if not 0 < ratio < 1:
             raise ValueError(f"expected ratio in (0, 1), got {ratio}")
+        check_number("temperature", temperature)
         if math.isnan(temperature):
             raise ValueError(f"expected temperature to be a number, got {temperature}")
         check_positive("patch", patch)
@@ -199,19 +208,27 @@ def _clip_count(clips: Tensor, clip_length: int) -> int:
     return -(-clips.shape[2] // clip_length)
 
 
-def _spread(joints: Tensor, clips: Tensor, clip_length: int, persons: tuple[int, ...]) -> Tensor:
-    """Mask ``(N, T, V, M)`` from the masked joints ``(N, clips, V)`` of every clip."""
+def _spread(
+    joints: Tensor, clips: Tensor, valid: Tensor, clip_length: int, persons: tuple[int, ...]
+) -> Tensor:
+    """Mask ``(N, T, V, M)`` of the valid frames from the masked joints ``(N, clips, V)``."""
     frames, total = clips.shape[2], clips.shape[4]
     if max(persons) >= total:
         raise ValueError(f"expected clips with persons {persons}, got M={total}")
     everybody = torch.arange(total, device=clips.device)
     shown = (everybody[:, None] == index_tensor(persons, clips.device)).any(dim=1)
-    return joints.repeat_interleave(clip_length, dim=1)[:, :frames, :, None] & shown
+    hidden = joints.repeat_interleave(clip_length, dim=1)[:, :frames]
+    hidden = hidden & window(frames, torch.zeros_like(valid), valid)[..., None]
+    return hidden[..., None] & shown
 
 
 def _check_mask(ratio: float, clip_length: int, persons: Sequence[int]) -> None:
     check_share("ratio", ratio)
     check_positive("ratio", ratio)
     check_positive("clip_length", clip_length)
+    if not isinstance(persons, Collection):
+        raise ValueError(f"expected persons as indices (0, 1), got {shorten(persons)}")
+    for person in persons:
+        check_number("a person", person)
     if len(persons) == 0 or min(persons) < 0:
         raise ValueError(f"expected at least one person index >= 0, got {tuple(persons)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, check_positive
+from pcm3._checks import check_clips, check_flag, check_positive
 from pcm3._indices import index_tensor
 from pcm3.augment import functional
 from pcm3.augment._checks import check_probabilities, check_range, check_skeleton
@@ -28,7 +29,14 @@ class MixedClips(NamedTuple):
     partner: Tensor
     """Index of the other sample in the batch, long ``(N,)``."""
     lam: Tensor
-    """Share of the other sample, float32 ``(N,)`` in [0, 1]."""
+    """Share of the other sample in the valid frames, float32 ``(N,)`` in [0, 1]."""
+
+
+class _Source(NamedTuple):
+    """The partners of a batch."""
+
+    clips: Tensor
+    valid: Tensor
 
 
 class _Mix(Described, ABC):
@@ -37,40 +45,53 @@ class _Mix(Described, ABC):
     same_on_batch: bool
     skeleton: Skeleton | None = None
 
-    def __call__(self, clips: Tensor, *, generator: Generator | None = None) -> MixedClips:
+    def __call__(
+        self,
+        clips: Tensor,
+        lengths: Tensor | int | None = None,
+        generator: Generator | None = None,
+    ) -> MixedClips:
         """Mix every sample with the partner ``(i + n) mod N``, n uniform in {1, ..., N - 2}.
 
-        With two samples, n is 1.
+        With two samples, n is 1. A sample keeps its number of valid frames: frames behind them
+        stay as they are, and none of those behind the partner's valid frames is mixed in.
 
         Args:
             clips: ``(N, C, T, V, M)`` with N at least 2. All persons are mixed.
+            lengths: Valid frames, integers ``(N,)`` in [1, T] on the device of the clips, or one
+                number for all; T by default.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If the shape of the clips is wrong, or N is below 2.
+            ValueError: If the shape of the clips is wrong, N is below 2, or the lengths are no
+                integers in [1, T] (the range is checked on the CPU only).
         """
         check_clips(clips, joints=None if self.skeleton is None else len(self.skeleton))
         samples = clips.shape[0]
         if samples < 2:
             raise ValueError(f"expected at least 2 samples to mix, got {tuple(clips.shape)}")
-        draw = Draw(clips, generator, self.same_on_batch)
+        draw = Draw(clips, generator, self.same_on_batch, lengths)
         shift = draw.integers(1, max(samples - 2, 1))
         partner = (torch.arange(samples, device=clips.device) + shift) % samples
-        mixed, lam = self._mix(clips, clips[partner], draw)
+        valid = draw.valid
+        source = _Source(clips[partner], valid[partner])
+        mixed, lam = self._mix(clips, valid, source, draw)
         return MixedClips(mixed, partner, lam.contiguous())
 
     @abstractmethod
-    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Mixed clips and the share ``(N,)`` of the source, the partners' clips."""
+    def _mix(
+        self, clips: Tensor, valid: Tensor, source: _Source, draw: Draw
+    ) -> tuple[Tensor, Tensor]:
+        """Mixed clips and the share ``(N,)`` of the source in the valid frames ``(N,)``."""
 
 
 class CutMix(_Mix):
     """Replace body parts over a range of frames by the partner's (CutMix, Yun et al. 2019).
 
     On the joint-time grid, as PCM3 Sec. 3.1 does: a number of parts uniform in ``parts``, an extent
-    uniform in ``extent`` cells of ``T / grid`` frames, a start uniform on that grid. Where T is not
-    a multiple of ``grid``, the borders of the cells are rounded to whole frames. ``lam`` is the
-    pasted share of the joint-time grid.
+    uniform in ``extent`` cells of ``n / grid`` frames, a start uniform on that grid; n is how many
+    frames are valid in both clips. Where n is not a multiple of ``grid``, the borders of the cells
+    are rounded to whole frames. ``lam`` is the pasted share of the valid frames' joints.
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -101,18 +122,21 @@ class CutMix(_Mix):
         same_on_batch: bool = False,
     ) -> None:
         check_skeleton(skeleton)
-        check_range("parts", parts, 1, len(skeleton.parts))
+        _check_parts(type(self).__name__, parts, skeleton)
         check_positive("grid", grid)
         check_range("extent", extent, 1, grid)
         self.skeleton = skeleton
         self.parts = parts
         self.extent = extent
         self.grid = grid
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
         self._part_of = part_of_joint(skeleton)
 
-    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        frames = clips.shape[2]
+    def _mix(
+        self, clips: Tensor, valid: Tensor, source: _Source, draw: Draw
+    ) -> tuple[Tensor, Tensor]:
+        frames = self._frames(valid, source)
         count = draw.integers(*self.parts)
         chosen = draw.subset(len(self.skeleton.parts), count=count)
         joints = chosen[:, index_tensor(self._part_of, clips.device)]
@@ -121,21 +145,28 @@ class CutMix(_Mix):
         start, stop = (
             (2 * cell * frames + self.grid) // (2 * self.grid) for cell in (first, first + cells)
         )
-        start = start.clamp(max=frames - 1)  # at least one frame, however short the clip
+        start = start.minimum(frames - 1)  # at least one frame, however short the clip
         stop = stop.maximum(start + 1)
-        region = functional.window(frames, start, stop - start)[:, :, None] & joints[:, None, :]
-        mixed = functional.paste(clips, self._source(source, start, stop), region)
-        return mixed, region.float().mean(dim=(1, 2))
+        times = functional.window(clips.shape[2], start, stop - start)
+        region = times[:, :, None] & joints[:, None, :]
+        mixed = functional.paste(clips, self._pasted(source, start, stop - start), region)
+        return mixed, region.float().sum(dim=(1, 2)) / (valid * joints.shape[1])
 
-    def _source(self, source: Tensor, start: Tensor, stop: Tensor) -> Tensor:  # noqa: ARG002
-        return source
+    def _frames(self, valid: Tensor, source: _Source) -> Tensor:
+        """How many frames of each sample may be pasted over ``(N,)``."""
+        return valid.minimum(source.valid)
+
+    def _pasted(self, source: _Source, start: Tensor, length: Tensor) -> Tensor:  # noqa: ARG002
+        """Clips with what to paste in the range of frames."""
+        return source.clips
 
 
 class ResizeMix(CutMix):
     """Paste body parts of the partner, played up to twice as fast (ResizeMix, Qin et al. 2020).
 
-    Like ``CutMix``, but the range of ``rt`` frames shows the partner's first ``min(2 * rt, T)``
-    frames, resampled by nearest neighbour (PCM3 Sec. 3.1).
+    Like ``CutMix``, but the range of ``rt`` frames lies anywhere among the valid ones and shows the
+    partner's first ``min(2 * rt, n)`` of n valid frames, resampled by nearest neighbour (PCM3
+    Sec. 3.1).
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -154,12 +185,18 @@ class ResizeMix(CutMix):
         torch.Size([8, 3, 64, 25, 2])
     """
 
-    def _source(self, source: Tensor, start: Tensor, stop: Tensor) -> Tensor:
-        return functional.shrink_frames(source, start, stop - start)
+    def _frames(self, valid: Tensor, source: _Source) -> Tensor:  # noqa: ARG002
+        return valid
+
+    def _pasted(self, source: _Source, start: Tensor, length: Tensor) -> Tensor:
+        return functional.shrink_frames(source.clips, start, length, source.valid)
 
 
 class Mixup(_Mix):
     """Blend every sample with its partner, ``(1 - lam) x + lam x'`` (mixup, Zhang et al. 2018).
+
+    Frames that are valid in both clips are blended. Where those are fewer than a sample's valid
+    ones, the partner's share in it is as much smaller.
 
     Args:
         lam: Range of the partner's share, within [0, 1]; uniform.
@@ -178,11 +215,18 @@ class Mixup(_Mix):
     def __init__(self, lam: tuple[float, float] = (0.0, 1.0), same_on_batch: bool = False) -> None:
         check_range("lam", lam, 0, 1)
         self.lam = lam
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
-    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    def _mix(
+        self, clips: Tensor, valid: Tensor, source: _Source, draw: Draw
+    ) -> tuple[Tensor, Tensor]:
         lam = draw.uniform(low=self.lam[0], high=self.lam[1])
-        return functional.mixup(clips, source, lam), lam
+        shared = valid.minimum(source.valid)
+        times = functional.window(clips.shape[2], torch.zeros_like(shared), shared)
+        blend = functional.mixup(clips, source.clips, lam)
+        mixed = functional.paste(clips, blend, times[..., None].expand(-1, -1, clips.shape[3]))
+        return mixed, lam * (shared / valid)
 
 
 class RandomMix(_Mix):
@@ -194,9 +238,10 @@ class RandomMix(_Mix):
         skeleton: The layout of the joint axis, with its body parts.
         probabilities: Of CutMix, ResizeMix and Mixup, summing to 1.
         same_on_batch: Draw everything once for the whole batch, as the published recipe does.
+        parts: Fewest and most parts that CutMix and ResizeMix paste.
 
     Raises:
-        ValueError: If the probabilities do not fit.
+        ValueError: If the probabilities do not fit, or the skeleton has fewer parts.
 
     Example:
         >>> import torch
@@ -213,14 +258,38 @@ class RandomMix(_Mix):
         skeleton: Skeleton,
         probabilities: Sequence[float] = (0.5, 0.25, 0.25),
         same_on_batch: bool = False,
+        parts: tuple[int, int] = (2, 3),
     ) -> None:
+        check_skeleton(skeleton)
         check_probabilities(probabilities, 3)
+        _check_parts("RandomMix", parts, skeleton)
         self.skeleton = skeleton
         self.probabilities = tuple(probabilities)
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
-        self._mixes: tuple[_Mix, ...] = (CutMix(skeleton), ResizeMix(skeleton), Mixup())
+        self.parts = parts
+        cut, resize = CutMix(skeleton, parts), ResizeMix(skeleton, parts)
+        self._mixes: tuple[_Mix, ...] = (cut, resize, Mixup())
 
-    def _mix(self, clips: Tensor, source: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    def _mix(
+        self, clips: Tensor, valid: Tensor, source: _Source, draw: Draw
+    ) -> tuple[Tensor, Tensor]:
         kind = draw.choice(self.probabilities)
-        mixed, lam = zip(*(mix._mix(clips, source, draw) for mix in self._mixes), strict=True)
+        mixed, lam = zip(*(m._mix(clips, valid, source, draw) for m in self._mixes), strict=True)
         return select(mixed, kind), select(lam, kind)
+
+
+def _check_parts(mix: str, parts: tuple[int, int], skeleton: Skeleton) -> None:
+    """Require that a skeleton has as many body parts as a mix is to paste.
+
+    Raises:
+        ValueError: Naming the mix, the skeleton's parts and the way out.
+    """
+    check_range("parts", parts, 1, math.inf)
+    there = len(skeleton.parts)
+    if parts[1] > there:
+        fitting = (min(parts[0], max(there - 1, 1)), min(parts[1], there))
+        raise ValueError(
+            f"expected a skeleton of {parts[1]} or more body parts for {mix}(parts={parts}), got "
+            f"{skeleton.name!r} with {there}: {', '.join(skeleton.parts)}; give it parts={fitting}"
+        )

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pcm3._checks import check_at_least, check_flag, check_number
 from pcm3.augment._checks import check_share
 from pcm3.augment._draw import Draw, Transform, share_of
 from pcm3.augment.functional import linear_map, rotation_matrix, transform_joints
@@ -38,6 +39,7 @@ class Shear(Transform):
     def __init__(self, amplitude: float = 1.0, same_on_batch: bool = False) -> None:
         _check_amplitude(amplitude)
         self.amplitude = amplitude
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -82,6 +84,7 @@ class JointJitter(Transform):
         self.ratio = ratio
         self.amplitude = amplitude
         self.zero_probability = zero_probability
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -117,9 +120,12 @@ class Rotate(Transform):
         self, degrees: float | tuple[float, float, float] = 30.0, same_on_batch: bool = False
     ) -> None:
         each = degrees if isinstance(degrees, (tuple, list)) else (degrees,) * 3
+        for limit in each:
+            check_number("degrees", limit)
         if len(each) != 3 or not all(limit >= 0 for limit in each):
             raise ValueError(f"expected degrees >= 0, one number or (x, y, z), got {degrees}")
         self.degrees = degrees
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
         self._radians = [math.radians(limit) for limit in each]
 
@@ -135,5 +141,4 @@ class Rotate(Transform):
 
 
 def _check_amplitude(amplitude: float) -> None:
-    if not amplitude >= 0:
-        raise ValueError(f"expected amplitude >= 0, got {amplitude}")
+    check_at_least("amplitude", amplitude, 0)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from pcm3._checks import check_clips, check_positive, check_tensor
-from pcm3.augment._checks import check_lengths, check_range
-from pcm3.augment._draw import Described, Draw, Transform
+from pcm3._checks import check_flag, check_positive, shorten
+from pcm3.augment._checks import check_range
+from pcm3.augment._draw import Draw, Transform
 from pcm3.augment.functional import crop_resize, keep_frames
 
 __all__ = ["TemporalClip", "TemporalCropResize"]
 
 
-class TemporalCropResize(Described):
+class TemporalCropResize(Transform):
     """Cut a random range of valid frames and resize it linearly (PCM3 Sec. 3.1).
 
     Of ``n`` valid frames ``min(max(floor(n * ratio), min_frames), n)`` are kept, with
@@ -27,6 +26,10 @@ class TemporalCropResize(Described):
         min_frames: Smallest crop, where the clip has as many frames; clips that are no longer
             are not cropped at all. Give it with a ``size`` below the published 64.
         same_on_batch: Draw one ratio and one relative start for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths,
+        ``(N, C, size, V, M)`` or ``(C, size, V, M)``.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -52,37 +55,14 @@ class TemporalCropResize(Described):
         self.size = size
         self.scale = scale
         self.min_frames = min_frames
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
-    def __call__(
-        self,
-        clips: Tensor,
-        lengths: Tensor | int | None = None,
-        generator: Generator | None = None,
-    ) -> Tensor:
-        """Draw a crop for every sample and resize it.
-
-        Args:
-            clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
-            lengths: Valid frames, integers ``(N,)`` in [1, T] on the device of the clips, or one
-                number for all; T by default.
-            generator: Source of the random numbers, on the device of the clips.
-
-        Returns:
-            ``(N, C, size, V, M)``, or one clip ``(C, size, V, M)``.
-
-        Raises:
-            ValueError: If the shape of the clips is wrong, or the lengths are no tensor of
-                integers in [1, T] (the range is checked on the CPU only).
-        """
-        check_clips(clips, unbatched=True)
-        batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
-        valid = _valid_frames(batch, lengths)
-        draw = Draw(batch, generator, self.same_on_batch)
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        valid = draw.valid
         ratio = draw.uniform(low=self.scale[0], high=self.scale[1])
         kept = (valid * ratio).long().clamp(min=self.min_frames).minimum(valid)
-        cropped = crop_resize(batch, draw.integers(0, valid - kept), kept, self.size)
-        return cropped.squeeze(0) if clips.ndim == 4 else cropped
+        return crop_resize(clips, draw.integers(0, valid - kept), kept, self.size)
 
 
 ClipMode = Literal["mask", "crop"]
@@ -91,12 +71,13 @@ ClipMode = Literal["mask", "crop"]
 class TemporalClip(Transform):
     """Keep one short contiguous clip of the sequence: the query view of PCM3++'s clip contrast.
 
-    ``round(T * r)`` frames, ``r ~ U(ratio)``, from a uniform start. The range is not in the paper;
-    a quarter to a half is this library's choice.
+    ``round(n * r)`` of ``n`` valid frames, ``r ~ U(ratio)``, from a uniform start. The range is not
+    in the paper; a quarter to a half is this library's choice.
 
     Args:
         ratio: Range of the kept share of the frames, within (0, 1].
-        mode: ``"mask"`` zeroes the frames outside, ``"crop"`` resizes the clip to T frames.
+        mode: ``"mask"`` zeroes the frames outside, ``"crop"`` resizes the clip to T frames, all of
+            them valid.
         same_on_batch: Draw one clip for the whole batch.
 
     Raises:
@@ -109,6 +90,8 @@ class TemporalClip(Transform):
         16
     """
 
+    takes_lengths = True
+
     def __init__(
         self,
         ratio: tuple[float, float] = (0.25, 0.5),
@@ -118,28 +101,22 @@ class TemporalClip(Transform):
         check_range("ratio", ratio, 0, 1)
         check_positive("ratio", ratio[0])
         if mode not in get_args(ClipMode):
-            raise ValueError(f"expected a mode among {get_args(ClipMode)}, got {mode!r}")
+            raise ValueError(f"expected a mode among {get_args(ClipMode)}, got {shorten(mode)}")
         self.ratio = ratio
         self.mode = mode
+        check_flag("same_on_batch", same_on_batch)
         self.same_on_batch = same_on_batch
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
-        frames = clips.shape[2]
+        valid = draw.valid
         share = draw.uniform(low=self.ratio[0], high=self.ratio[1])
-        kept = (frames * share).round().long().clamp(min=1)
-        starts = draw.integers(0, frames - kept)
+        kept = (valid * share).round().long().clamp(min=1)
+        starts = draw.integers(0, valid - kept)
         if self.mode == "mask":
             return keep_frames(clips, starts, kept)
-        return crop_resize(clips, starts, kept, frames)
+        return crop_resize(clips, starts, kept, clips.shape[2])
 
-
-def _valid_frames(clips: Tensor, lengths: Tensor | int | None) -> Tensor:
-    samples, frames = clips.shape[0], clips.shape[2]
-    if lengths is None or isinstance(lengths, int):
-        full = frames if lengths is None else lengths
-        lengths = torch.full((samples,), full, device=clips.device)
-    check_tensor("lengths", lengths)
-    if lengths.ndim == 0:
-        lengths = lengths.expand(samples)
-    check_lengths(lengths, clips)
-    return lengths.long()
+    @property
+    def keeps_lengths(self) -> bool:
+        """Whether frames stay where they are, so that the lengths hold for the result."""
+        return self.mode == "mask"

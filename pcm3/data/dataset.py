@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from pcm3._checks import check_count, check_tensor, shorten, type_name
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, to_stream
 
@@ -119,21 +120,26 @@ class SkeletonDataset(ClipDataset):
         skeleton: Skeleton | None = None,
         window: int | None = None,
     ) -> None:
+        if not isinstance(store, Store):
+            raise ValueError(f"expected a Store, as Store(path) opens it, got {type_name(store)}")
         self.store = store
         self.stream: Stream = stream
         self.persons = store.persons if persons is None else persons
         self.max_frames = max_frames
         wanted = np.asarray(np.arange(len(store)) if indices is None else indices)
         self.indices = wanted.astype(np.int64)
-        if self.persons < 1:
-            raise ValueError(f"expected persons >= 1, got {persons}")
+        check_count("persons", self.persons)
         for name, value in (("max_frames", max_frames), ("window", window)):
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+            if value is not None:
+                check_count(name, value)
+        if wanted.dtype == bool:
+            raise ValueError("expected indices, got a mask; np.flatnonzero(mask) are its indices")
         outside = (self.indices < 0) | (self.indices >= len(store)) | (self.indices != wanted)
         if self.indices.ndim != 1 or outside.any():
             raise ValueError(f"expected a list of indices in [0, {len(store)}), got {wanted}")
         self.skeleton = skeleton or store.skeleton
+        if not isinstance(self.skeleton, Skeleton):
+            raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {shorten(skeleton)}")
         self._order = _joint_order(store.skeleton, self.skeleton)
         self.normalization = store.meta["normalization"]
         self.class_names = store.class_names
@@ -227,8 +233,10 @@ def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:
     """Require joint coordinates in the order of a skeleton.
 
     Raises:
-        ValueError: If the data set has other joints, another order or another stream.
+        ValueError: If it is no data set of clips, or has other joints, another order or another
+            stream.
     """
+    _check_dataset(dataset)
     wanted, found = skeleton.joints, dataset.skeleton.joints
     if wanted != found:
         pairs = zip(wanted, found, strict=False)
@@ -247,6 +255,33 @@ def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:
             f"expected a data set of stream 'joint', got {dataset.stream!r}: the stream is derived "
             "from joints here"
         )
+
+
+def _check_dataset(dataset: ClipDataset) -> None:
+    if not isinstance(dataset, ClipDataset):
+        hint = ""
+        if isinstance(dataset, DataLoader):
+            hint = "; batches are drawn here, so give its data set"
+        elif isinstance(dataset, Store):
+            hint = "; SkeletonDataset(store) is one"
+        elif isinstance(dataset, Subset):
+            hint = "; SkeletonDataset(store, indices) takes a part of a store"
+        raise ValueError(
+            "expected a SkeletonDataset, or another ClipDataset that says skeleton and lengths of "
+            f"its clips, got {type_name(dataset)}{hint}"
+        )
+    for name in ("skeleton", "normalization", "labels", "lengths"):
+        if not hasattr(dataset, name):
+            raise ValueError(f"expected {type_name(dataset)}.{name}, as a ClipDataset has it")
+    if len(dataset) == 0:
+        return
+    batch = dataset.batch([0])
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            f"expected {type_name(dataset)}.batch to return a Batch, got {type_name(batch)}"
+        )
+    for name, value in batch._asdict().items():
+        check_tensor(f"{name} of {type_name(dataset)}.batch", value)
 
 
 class HybridDataset(ClipDataset):
@@ -273,8 +308,13 @@ class HybridDataset(ClipDataset):
     """
 
     def __init__(self, datasets: Sequence[SkeletonDataset]) -> None:
+        if not isinstance(datasets, Sequence):
+            raise ValueError(f"expected a list of SkeletonDataset, got {type_name(datasets)}")
         if not datasets:
             raise ValueError("expected at least one data set, got none")
+        for each in datasets:
+            if not isinstance(each, SkeletonDataset):
+                raise ValueError(f"expected each to be a SkeletonDataset, got {type_name(each)}")
         first = datasets[0]
         for other in datasets[1:]:
             if other.skeleton.joints != first.skeleton.joints:
@@ -369,10 +409,18 @@ def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:
         samples: A ``Batch``, or pairs of a clip (C, T, V, M) and its label.
 
     Raises:
-        ValueError: If there is no sample, or the clips differ in more than their frames.
+        ValueError: If there is no sample, a sample is no such pair, or the clips differ in more
+            than their frames.
     """
     if isinstance(samples, Batch):
         return samples
+    for sample in samples:
+        if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+            raise ValueError(
+                f"expected pairs of a clip (C, T, V, M) and its label, got {type_name(sample)}"
+                + (f" of {len(sample)}" if isinstance(sample, (tuple, list)) else "")
+            )
+        check_tensor("clip", sample[0])
     shapes = {(clip.shape[0], *clip.shape[2:]) for clip, _ in samples}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise ValueError(
@@ -384,5 +432,12 @@ def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:
     clips = torch.zeros(len(samples), channels, int(lengths.max()), joints, persons)
     for row, (clip, _) in zip(clips, samples, strict=True):
         row[:, : clip.shape[1]] = clip
-    labels = torch.tensor([int(label) for _, label in samples])
+    labels = torch.tensor([_whole(label) for _, label in samples])
     return Batch(clips, lengths, labels, torch.full_like(lengths, -1))
+
+
+def _whole(label: object) -> int:
+    number = label.item() if isinstance(label, (Tensor, np.generic, np.ndarray)) else label
+    if not isinstance(number, int):
+        raise ValueError(f"expected labels that are whole numbers, got {shorten(label)}")
+    return number

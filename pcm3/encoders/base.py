@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips, type_name
+from pcm3._checks import check_clips, check_count, shorten, type_name
 
 Pool = Literal["last", "mean"]
 
@@ -38,8 +39,7 @@ class Encoder(nn.Module, ABC):
         if pool not in get_args(Pool):
             raise ValueError(f"expected pool among {get_args(Pool)}, got {pool!r}")
         for name, size in (("joints", joints), ("in_channels", in_channels), ("persons", persons)):
-            if size < 1:
-                raise ValueError(f"expected {name} >= 1, got {size}")
+            check_count(name, size)
         self.joints = joints
         self.in_channels = in_channels
         self.persons = persons
@@ -83,7 +83,8 @@ class Encoder(nn.Module, ABC):
         check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
         if clips.dtype != weight.dtype and not torch.is_autocast_enabled(clips.device.type):
             raise ValueError(
-                f"expected clips of {weight.dtype}, as the encoder's weights are, got {clips.dtype}"
+                f"expected clips of {weight.dtype}, as the encoder's weights are, got "
+                f"{clips.dtype}; convert them, clips.to({weight.dtype})"
             )
 
     def _check_prompt(self, prompt: Tensor | None) -> None:
@@ -108,3 +109,94 @@ class Encoder(nn.Module, ABC):
         overrides this.
         """
         return [self(view, prompt) for view, prompt in zip(views, prompts, strict=True)]
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Require what a method uses of an encoder.
+
+    Raises:
+        ValueError: Naming what it lacks.
+    """
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(f"expected an encoder, a pcm3.encoders.Encoder, got {shorten(encoder)}")
+    name = type(encoder).__name__
+    for size in ("joints", "in_channels", "persons", "out_features", "feature_blocks"):
+        value = getattr(encoder, size, None)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"expected {name}.{size} to be a number >= 1, as of a pcm3.encoders.Encoder, got "
+                f"{shorten(value)}"
+            )
+    for method in ("pool", "encode_views"):
+        if not callable(getattr(encoder, method, None)):
+            raise ValueError(f"expected {name}.{method}(), as of a pcm3.encoders.Encoder, got none")
+    signature = inspect.signature(encoder.forward)
+    try:
+        signature.bind("clips", "prompt")
+    except TypeError:
+        raise ValueError(
+            f"expected {name}.forward(clips, prompt=None), got forward{signature}"
+        ) from None
+
+
+def check_input(encoder: Encoder, clips: Tensor, joints: int) -> None:
+    """Require finite clips of an encoder's sizes, and of the dtype and device of its weights.
+
+    Raises:
+        ValueError: Naming what was expected and what came.
+    """
+    check_clips(
+        clips,
+        joints=joints,
+        channels=encoder.in_channels,
+        persons=encoder.persons,
+        finite=True,
+    )
+    weights = [weight for weight in encoder.parameters() if weight.is_floating_point()]
+    if not weights:
+        return
+    if clips.device != weights[0].device:
+        raise ValueError(
+            f"expected clips on {weights[0].device}, where the encoder is, got them on "
+            f"{clips.device}"
+        )
+    mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
+    if not mixed and clips.dtype not in {weight.dtype for weight in weights}:
+        dtype = weights[0].dtype
+        raise ValueError(
+            f"expected clips of {dtype}, as the encoder's weights are, got {clips.dtype}; "
+            f"convert them, clips.to({dtype})"
+        )
+
+
+def check_frames(encoder: Encoder, frames: Tensor, samples: int) -> None:
+    """Require frame features ``(N, T', D)`` of what an encoder returned.
+
+    Raises:
+        ValueError: Naming the encoder and what it returned.
+    """
+    _check_result(encoder, "", "T', ", frames, samples)
+
+
+def pool_features(encoder: Encoder, frames: Tensor) -> Tensor:
+    """Sequence features ``(N, D)`` of frame features ``(N, T', D)``.
+
+    Raises:
+        ValueError: If the encoder pools to something else.
+    """
+    pooled = encoder.pool(frames)
+    _check_result(encoder, ".pool", "", pooled, len(frames))
+    return pooled
+
+
+def _check_result(
+    encoder: Encoder, method: str, steps: str, features: Tensor, samples: int
+) -> None:
+    shape = tuple(features.shape) if isinstance(features, Tensor) else type_name(features)
+    wanted = (samples, encoder.out_features)
+    of_rank = isinstance(shape, tuple) and len(shape) == 2 + bool(steps)
+    if not of_rank or (shape[0], shape[-1]) != wanted:
+        raise ValueError(
+            f"expected {type(encoder).__name__}{method} to return features "
+            f"(N={samples}, {steps}D={encoder.out_features}), got {shape}"
+        )

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from pcm3._checks import check_count
 from pcm3._recurrence import recur
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton, joint_count
@@ -69,8 +70,8 @@ class GRUEncoder(Encoder):
         super().__init__(joints, in_channels, persons, pool)
         if direction not in get_args(Direction):
             raise ValueError(f"expected direction among {get_args(Direction)}, got {direction!r}")
-        if hidden < 1 or layers < 1:
-            raise ValueError(f"expected hidden >= 1 and layers >= 1, got {hidden} and {layers}")
+        check_count("hidden", hidden)
+        check_count("layers", layers)
         self.direction = direction
         self.feature_blocks = 1 if direction == "forward" else 2
         self.out_features = hidden * self.feature_blocks

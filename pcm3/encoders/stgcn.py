@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from pcm3._checks import check_count
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton
 
@@ -176,8 +177,7 @@ class STGCNEncoder(Encoder):
         super().__init__(len(skeleton), in_channels, persons, pool)
         sizes = {"channels": channels, "stride": stride, "out_features": out_features}
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"expected {name} >= 1, got {size}")
+            check_count(name, size)
         if not layers or min(layers) < 1:
             raise ValueError(f"expected layers >= 1 in each of one or more stages, got {layers}")
         if temporal_kernel < 1 or temporal_kernel % 2 == 0:

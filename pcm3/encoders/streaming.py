@@ -108,7 +108,7 @@ class StreamingEncoder:
             before = self._start(clips)
         last, hidden = self._step(clips, before.hidden)
         frames = before.frames + 1
-        mean = before.mean + (last - before.mean) / frames
+        mean = before.mean + (last - before.mean) / frames  # float32, or it would stop moving
         self.state = StreamState(hidden, last, mean, frames, batched)
         return last if batched else last[0]
 
@@ -121,14 +121,16 @@ class StreamingEncoder:
         """
         if self.state is None:
             raise ValueError("expected at least one frame, got none since the start or reset()")
-        pooled = self.state.last if self.encoder.pooling == "last" else self.state.mean
+        last = self.state.last
+        pooled = last if self.encoder.pooling == "last" else self.state.mean.to(last.dtype)
         return pooled if self.state.batched else pooled[0]
 
     def _start(self, clips: Tensor) -> StreamState:
         encoder = self.encoder
         zeros = clips.new_zeros(len(clips), encoder.out_features)
         hidden = zeros.chunk(encoder.feature_blocks, dim=1) * len(encoder.layers)
-        return StreamState(hidden, zeros, zeros, 0, batched=True)
+        mean = zeros.to(torch.promote_types(zeros.dtype, torch.float32))
+        return StreamState(hidden, zeros, mean, 0, batched=True)
 
     def _step(self, clips: Tensor, hidden: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Feature ``(N, D)`` and hidden states after clips of one frame."""

@@ -218,6 +218,10 @@ class AlteredDataset(ClipDataset):
         """The items with these indices, altered, as one zero-padded batch."""
         return self.alter(self.dataset.batch(indices))
 
+    def describe(self, indices: Sequence[int]) -> str:
+        """Which sequences of the store the items with these indices are, in words."""
+        return self.dataset.describe(indices)
+
 
 def occluded(dataset: SkeletonDataset, masks: OcclusionMasks) -> AlteredDataset:
     """The data set with the masked coordinates at 0, before any crop.

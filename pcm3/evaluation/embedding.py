@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from pcm3._checks import check_seed
+from pcm3._checks import check_rows_finite, check_seed
 
 _DECIMALS = 4
 _FEWEST = 4  # below, t-SNE has no neighbourhoods to keep
@@ -33,7 +34,8 @@ def embedding_map(
         of each; None of fewer than 4 features, or of fewer than two numbers each.
 
     Raises:
-        ValueError: If shapes do not fit, or the seed is out of range.
+        ValueError: If shapes do not fit, a feature is not finite (the message names its row), or
+            the seed is out of range.
 
     Source:
         van der Maaten and Hinton, JMLR 2008, as scikit-learn has it: perplexity 30, or a third of
@@ -44,6 +46,7 @@ def embedding_map(
         raise ValueError(
             f"expected features (N, D) and labels (N,), got {values.shape} and {labels.shape}"
         )
+    check_rows_finite("features", torch.from_numpy(values))
     check_seed(seed)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(values))[: max(limit, _FEWEST)])

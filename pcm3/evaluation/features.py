@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pcm3._checks import type_name
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_joints, collate
 from pcm3.data.store import Store
+from pcm3.encoders.base import check_frames, pool_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
@@ -38,13 +40,13 @@ def extract_features(
 
     Raises:
         ValueError: If the data set's skeleton, persons, normalization or coordinates are not the
-            encoder's.
+            encoder's, or a feature is not finite; the message says of which sequence.
     """
     check_data(pretrained, dataset)
     device = next(pretrained.encoder.parameters()).device
-    values, labels = [], []
-    for batch in _batches(dataset, batch_size):
-        features = sequence_features(
+
+    def features(batch: Batch) -> Tensor:
+        return sequence_features(
             pretrained.encoder,
             batch.clips.to(device),
             batch.lengths.to(device),
@@ -52,9 +54,8 @@ def extract_features(
             pretrained.stream,
             pretrained.frames,
         )
-        values.append(features.float().cpu())
-        labels.append(batch.labels)
-    return Features(torch.cat(values), torch.cat(labels))
+
+    return _collect(features, pretrained, dataset, batch_size)
 
 
 @torch.no_grad()
@@ -74,6 +75,9 @@ def extract_random_crops(
         batch_size: Sequences at a time.
         degrees: Largest angle by which bodies are turned about each axis.
 
+    Raises:
+        ValueError: As ``extract_features``.
+
     Source:
         The training transform of the linear evaluation in ISC, CMD and PCM3, and with 0.3 radians
         of that in MAMP.
@@ -83,17 +87,36 @@ def extract_random_crops(
     device = next(encoder.parameters()).device
     crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
     augment = Compose(crop, Rotate(degrees)) if degrees else crop
-    values, labels = [], []
-    for batch in _batches(dataset, batch_size):
+
+    def features(batch: Batch) -> Tensor:
         clips = augment(batch.clips, batch.lengths, generator=generator).to(device)
-        clips = to_stream(clips, pretrained.skeleton, pretrained.stream)
-        values.append(encoder.pool(encoder(clips)).float().cpu())
+        frames = encoder(to_stream(clips, pretrained.skeleton, pretrained.stream))
+        check_frames(encoder, frames, len(clips))
+        return pool_features(encoder, frames)
+
+    return _collect(features, pretrained, dataset, batch_size)
+
+
+def _collect(
+    compute: Callable[[Batch], Tensor],
+    pretrained: Pretrained,
+    dataset: ClipDataset,
+    batch_size: int,
+) -> Features:
+    values = [torch.zeros(0, pretrained.encoder.out_features)]
+    labels = [torch.zeros(0, dtype=torch.int64)]
+    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+        features = compute(batch).float().cpu()
+        wrong = ~features.isfinite().all(dim=1)
+        if bool(wrong.any()):
+            first = dataset.describe(batch.indices[wrong][:1].tolist())
+            raise ValueError(
+                f"expected finite features, got NaN or infinity in {int(wrong.sum())} of a batch "
+                f"of {len(wrong)}: first for {first}"
+            )
+        values.append(features)
         labels.append(batch.labels)
     return Features(torch.cat(values), torch.cat(labels))
-
-
-def _batches(dataset: ClipDataset, batch_size: int) -> Iterator[Batch]:
-    yield from DataLoader(dataset, batch_size, collate_fn=collate)
 
 
 def dataset_for(
@@ -117,6 +140,11 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     Raises:
         ValueError: Saying what the encoder wants and what the store has.
     """
+    if not isinstance(pretrained, Pretrained):
+        raise ValueError(
+            "expected Pretrained(encoder, skeleton, stream, frames), as load_encoder returns it, "
+            f"got {type_name(pretrained)}"
+        )
     check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
         raise ValueError(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pcm3._checks import check_positive, check_seed
+from pcm3._checks import check_positive, check_seed, type_name
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.augment.functional import center_crop_resize
 from pcm3.data.dataset import SkeletonDataset, collate
@@ -133,10 +133,17 @@ class Recognizer(nn.Module):
 
     Shapes:
         ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
+
+    Raises:
+        ValueError: If a ``FinetuneHead`` is on another encoder.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
+        if isinstance(head, FinetuneHead) and not isinstance(encoder, TransformerEncoder):
+            raise ValueError(
+                f"expected a TransformerEncoder under a FinetuneHead, got {type_name(encoder)}"
+            )
         self.encoder = encoder
         self.head = head
 

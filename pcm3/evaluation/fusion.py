@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pcm3.evaluation.metrics import check_scores
+
 STREAM_WEIGHTS = (0.6, 0.6, 0.4)
 """Of joint, bone and motion, as AimCLR fixes them (and HiCLR beside equal weights)."""
 
@@ -24,10 +26,11 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
             encoder out.
 
     Returns:
-        ``(N, classes)``.
+        ``(N, classes)`` float64, so that rounding decides no tie.
 
     Raises:
-        ValueError: If there is nothing to fuse, a weight is negative or all are 0, or sizes differ.
+        ValueError: If there is nothing to fuse, a weight is negative or all are 0, sizes differ, or
+            a score is NaN or +infinity; the message names its row.
 
     Example:
         >>> joint, bone = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.1, 0.9]])
@@ -44,6 +47,8 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
     shapes = {tuple(each.shape) for each in scores}
     if len(shapes) > 1:
         raise ValueError(f"expected scores of one shape (N, classes), got {sorted(shapes)}")
+    for number, each in enumerate(scores):
+        check_scores(f"scores of encoder {number}", each)
     # 0 times the -inf of a class without training data would be NaN
-    parts = [w * each for w, each in zip(weights, scores, strict=True) if w > 0]
+    parts = [w * each.double() for w, each in zip(weights, scores, strict=True) if w > 0]
     return torch.stack(parts).sum(dim=0)

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from pcm3._checks import check_at_least, check_positive, check_seed
+from pcm3._checks import check_at_least, check_positive, check_rows_finite, check_seed
 from pcm3.evaluation.features import Features
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.training.optimization import set_rate
@@ -154,7 +154,8 @@ def sgd_probe(
         Scores ``(N, classes)``, the logits.
 
     Raises:
-        ValueError: If there are too few training features for the recipe.
+        ValueError: If there are too few training features for the recipe, one is not finite (the
+            message names its row), or the loss stops being finite.
     """
     classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
     with torch.no_grad():
@@ -165,7 +166,11 @@ def sgd_probe(
 def train_classifier(
     draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
 ) -> Classifier | ProbeHead:
-    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode."""
+    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode.
+
+    Raises:
+        ValueError: As ``sgd_probe``.
+    """
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     classifier = recipe.head(width, classes)
@@ -175,6 +180,8 @@ def train_classifier(
         values, labels = draw_training()
         if len(values) < least:
             raise ValueError(f"expected at least {least} training sequences, got {len(values)}")
+        check_rows_finite("training features", values)
+        total = 0.0
         batches = torch.randperm(len(values), generator=generator).split(recipe.batch_size)
         for step, rows in enumerate(batches):
             if len(rows) < least:
@@ -184,6 +191,11 @@ def train_classifier(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
+            )
     return classifier.eval()
 
 
@@ -201,6 +213,9 @@ def logistic_probe(
     Returns:
         Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
         part lacks.
+
+    Raises:
+        ValueError: If a feature is not finite; the message names its row.
     """
     return fit_logistic(training, classes, regularization)(test)
 
@@ -208,13 +223,21 @@ def logistic_probe(
 def fit_logistic(
     training: Features, classes: int, regularization: float = 1.0
 ) -> Callable[[Tensor], Tensor]:
-    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores."""
+    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores.
+
+    Raises:
+        ValueError: If a training feature is not finite; the message names its row.
+    """
+    check_rows_finite("training features", training.values)
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
     )
     classifier.fit(training.values.numpy(), training.labels.numpy())
 
     def score(features: Tensor) -> Tensor:
+        check_rows_finite("features", features)
+        if len(features) == 0:
+            return torch.zeros(0, classes)
         # not predict_log_proba, which gives -inf where a probability is below float32's smallest
         margins = torch.as_tensor(
             classifier.decision_function(features.numpy()), dtype=torch.float32

@@ -5,6 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pcm3._checks import check_tensor
+
+
+def check_scores(name: str, scores: Tensor) -> None:
+    """Require scores ``(N, classes)`` of which one is the largest: no NaN and no +infinity.
+
+    -infinity stands for a class that a classifier does not know.
+
+    Raises:
+        ValueError: Naming the shape or the first bad row.
+    """
+    check_tensor(name, scores)
+    if scores.ndim != 2 or scores.shape[1] == 0:
+        raise ValueError(f"expected {name} (N, classes), got {tuple(scores.shape)}")
+    wrong = (scores.isnan() | scores.isposinf()).any(dim=1)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(f"expected {name} below infinity, got NaN or infinity in row {row}")
+
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Share of equal entries of two ``(N,)`` tensors.

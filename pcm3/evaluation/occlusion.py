@@ -33,7 +33,7 @@ from pcm3.evaluation.recognition import (
     check_classes,
     check_labels,
     fit_probe,
-    summarize_labels,
+    summarize,
 )
 from pcm3.hub import Pretrained
 
@@ -218,8 +218,7 @@ def _judge(
     dataset: ClipDataset,
     test: SkeletonDataset,
 ) -> dict[str, Any]:
-    predicted = probe(extract_features(pretrained, dataset).values).argmax(dim=1)
-    summary = summarize_labels(predicted, test)
+    summary = summarize(probe(extract_features(pretrained, dataset).values), test)
     details: dict[str, Any] = summary.pop("details")
     return {**summary, **details}
 

@@ -21,6 +21,7 @@ from pcm3.evaluation.knn import rank, vote
 from pcm3.evaluation.linear import Probe, ProbeRecipe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
+    check_scores,
     class_means,
     confusion_matrix,
     per_class_accuracy,
@@ -121,7 +122,12 @@ def fit_probe(
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """What ``evaluate_linear`` returns, of scores ``(N, classes)`` for a test part."""
+    """What ``evaluate_linear`` returns, of scores ``(N, classes)`` for a test part.
+
+    Raises:
+        ValueError: If a score is NaN or +infinity.
+    """
+    check_scores("scores", scores)
     return summarize_labels(scores.argmax(dim=1), test)
 
 
@@ -263,13 +269,15 @@ def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]
 
 
 def check_labels(*datasets: SkeletonDataset) -> None:
-    """Require a label of every sequence and, of a training and a test part, classes in common.
+    """Require sequences, a label of each and, of a training and a test part, classes in common.
 
     Raises:
-        ValueError: Naming the first sequence without a label, or that all test classes were kept
-            out of training.
+        ValueError: Naming the store without a sequence, the first sequence without a label, or
+            that all test classes were kept out of training.
     """
     for dataset in datasets:
+        if len(dataset) == 0:
+            raise ValueError(f"expected labelled sequences, got none of {dataset.store.path}")
         if (dataset.labels < 0).any():
             index = int(dataset.indices[dataset.labels < 0][0])
             raise ValueError(

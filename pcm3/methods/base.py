@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor, nn
 
-from pcm3._checks import check_at_least
+from pcm3._checks import check_at_least, check_number
+from pcm3.augment._checks import check_skeleton
 from pcm3.encoders import Encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import NTU25, Skeleton, Stream
@@ -96,6 +97,7 @@ class Method(nn.Module):
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
         recipe = self._recipe or get_preset(self._published_preset).train
+        check_number("epochs", options.get("epochs", 0))
         if "epochs" in options and not {"drop_epoch", "warmup_epochs"} & options.keys():
             recipe = recipe.scaled_to(options["epochs"])
         fit(self, dataset, change(recipe, options), out, quiet=quiet)
@@ -125,8 +127,7 @@ class Method(nn.Module):
         """
         from pcm3.training.presets import get_preset  # noqa: PLC0415
 
-        if not isinstance(skeleton, Skeleton):
-            raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
+        check_skeleton(skeleton)
         preset = get_preset(name)
         known = preset.model.builds
         kind: Any = cls if issubclass(cls, known) else known  # with a loss of its own, say

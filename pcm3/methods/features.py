@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_clips
 from pcm3.augment.functional import center_crop_resize
-from pcm3.encoders import Encoder
+from pcm3.encoders.base import Encoder, check_frames, check_input, pool_features
 from pcm3.skeleton import Skeleton, Stream, to_stream
 
 
@@ -33,20 +32,17 @@ def sequence_features(
         crop: Central share of the frames that is used, 0.95 in the papers' protocols.
 
     Raises:
-        ValueError: If the clips do not fit the skeleton or the encoder, or are not finite, or
-            the lengths are no tensor ``(N,)`` of integers in [1, T].
+        ValueError: If the clips do not fit the skeleton or the encoder, or are not finite, the
+            lengths are no tensor ``(N,)`` of integers in [1, T], or what the encoder returns is of
+            another shape than it says.
     """
-    check_clips(
-        clips,
-        joints=len(skeleton),
-        channels=encoder.in_channels,
-        persons=encoder.persons,
-        finite=True,
-    )
+    check_input(encoder, clips, len(skeleton))
     resized = center_crop_resize(clips, lengths, frames, crop)
     was_training = encoder.training
     encoder.eval()
     try:
-        return encoder.pool(encoder(to_stream(resized, skeleton, stream)))
+        features: Tensor = encoder(to_stream(resized, skeleton, stream))
+        check_frames(encoder, features, len(clips))
+        return pool_features(encoder, features)
     finally:
         encoder.train(was_training)

@@ -11,8 +11,10 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pcm3._checks import check_clips
+from pcm3._checks import readable, type_name
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
+from pcm3.augment._checks import check_skeleton, check_transforms
+from pcm3.encoders.base import check_input
 from pcm3.encoders.transformer import (
     Block,
     SeparableEmbedding,
@@ -127,6 +129,7 @@ class MAMP(Method):
     ) -> None:
         super().__init__()
         _check_arguments(encoder, skeleton, target, motion_stride, normalize_target)
+        check_transforms(crop=crop, rotate=rotate)
         self.skeleton = skeleton
         self.stream: Stream = stream
         self.frames = encoder.frames
@@ -167,13 +170,7 @@ class MAMP(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_clips(
-            clips,
-            joints=len(self.skeleton),
-            channels=self.encoder.in_channels,
-            persons=self.encoder.persons,
-            finite=True,
-        )
+        check_input(self.encoder, clips, len(self.skeleton))
         cropped = self.crop(clips, lengths, generator=generator)
         rotated = self.rotate(cropped, generator=generator)
         view = to_stream(rotated, self.skeleton, self.stream)
@@ -189,6 +186,10 @@ class MAMP(Method):
             ValueError: If the views do not fit the encoder or each other. What the mask holds is
                 looked at on the CPU only.
         """
+        if not isinstance(views, MAMPViews):
+            raise ValueError(
+                f"expected MAMPViews, as make_views gives them, got {type_name(views)}"
+            )
         encoder, clips = self.encoder, views.clips
         encoder._check_clips(clips, encoder.tokenizer.weight)
         patches = patchify(clips, encoder.patch)
@@ -304,6 +305,7 @@ def _check_arguments(
 ) -> None:
     if not isinstance(encoder, TransformerEncoder):
         raise ValueError(f"expected a TransformerEncoder, got {type(encoder).__name__}")
+    check_skeleton(skeleton)
     if encoder.joints != len(skeleton):
         raise ValueError(
             f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
@@ -323,7 +325,7 @@ def _check_mask(mask: Tensor, clips: Tensor, patch: int, visible: int) -> None:
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {shape}, got {mask.dtype} {tuple(mask.shape)}"
         )
-    if mask.device.type != "cpu":
+    if not readable(mask):
         return
     patches = mask.unflatten(1, (-1, patch))
     if not torch.equal(patches, patches[:, :, :1].expand_as(patches)):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips
+from pcm3._checks import check_number, type_name
 from pcm3.augment import (
     JointJitter,
     MixedClips,
@@ -21,9 +21,16 @@ from pcm3.augment import (
     TemporalCropResize,
     TopologyMask,
 )
+from pcm3.augment._checks import check_skeleton, check_transforms
 from pcm3.augment.functional import apply_mask
 from pcm3.ema import MomentumTwin
-from pcm3.encoders import Encoder
+from pcm3.encoders.base import (
+    Encoder,
+    check_encoder,
+    check_frames,
+    check_input,
+    pool_features,
+)
 from pcm3.heads import MaskedMotionDecoder, Projector
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
 from pcm3.methods.base import Method
@@ -187,6 +194,14 @@ class PCM3(Method):
         super().__init__()
         weights = {"info_nce": info_nce_weight, "mask": mask_weight, "kl": kl_weight}
         _check_arguments(encoder, skeleton, positives, weights, prompt_position, result)
+        check_transforms(
+            crop=crop,
+            spatial=spatial,
+            source_spatial=source_spatial,
+            mixing=mixing,
+            masking=masking,
+            clipping=clipping,
+        )
         self.skeleton = skeleton
         self.stream: Stream = stream
         self.frames = frames
@@ -250,13 +265,7 @@ class PCM3(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_clips(
-            clips,
-            joints=len(self.skeleton),
-            channels=self.encoder.in_channels,
-            persons=self.encoder.persons,
-            finite=True,
-        )
+        check_input(self.encoder, clips, len(self.skeleton))
 
         def view(spatial: Transform) -> Tensor:
             cropped = self.crop(clips, lengths, generator=generator)
@@ -264,6 +273,8 @@ class PCM3(Method):
 
         intra, key, source = view(self.spatial), view(self.spatial), view(self.source_spatial)
         inter = self.mixing(intra, generator=generator)
+        if not isinstance(inter, MixedClips):
+            raise ValueError(f"expected mixing to return MixedClips, got {type_name(inter)}")
         mask = self.masking(source, generator=generator)
         offsets = self._draw_offsets(clips.device, generator)
         clip = self.clipping(key, generator=generator) if "clip" in self.positives else None
@@ -286,8 +297,11 @@ class PCM3(Method):
             views: What ``make_views`` returned, or views of your own.
 
         Raises:
-            ValueError: If the views do not fit the encoder.
+            ValueError: If the views do not fit the encoder, or what it returns is of another shape
+                than it says or carries no gradient.
         """
+        if not isinstance(views, Views):
+            raise ValueError(f"expected Views, as make_views gives them, got {type_name(views)}")
         predicts = self.mask_weight > 0 or "predict" in self.positives
         first, last = self._inputs(views, predicts)
         frames = self._encode(first)
@@ -337,7 +351,21 @@ class PCM3(Method):
 
     def _encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prompted, offsets = zip(*(self._prompt_view(n, v) for n, v in views.items()), strict=True)
-        return dict(zip(views, self.encoder.encode_views(prompted, offsets), strict=True))
+        frames = self.encoder.encode_views(prompted, offsets)
+        for each, clips in zip(frames, prompted, strict=True):
+            check_frames(self.encoder, each, len(clips))
+        self._check_gradient(frames)
+        return dict(zip(views, frames, strict=True))
+
+    def _check_gradient(self, frames: Sequence[Tensor]) -> None:
+        """Require that an encoder that is to learn does."""
+        learns = self.training and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        weights = any(weight.requires_grad for weight in self.encoder.parameters())
+        if learns and weights and not any(each.requires_grad for each in frames):
+            raise ValueError(
+                f"expected features of {type(self.encoder).__name__} that carry a gradient, got "
+                "detached ones; encoder.requires_grad_(False) says that it is not to learn"
+            )
 
     def _prompt_view(self, name: str, clips: Tensor) -> tuple[Tensor, Tensor | None]:
         """The clips with their prompt, or the prompt for the encoder to add."""
@@ -378,7 +406,7 @@ class PCM3(Method):
         mixed_key = F.normalize((1 - lam) * key + lam * key[views.inter.partner], dim=1)
 
         def embed(name: str) -> Tensor:
-            features = self.encoder.pool(frames[name])
+            features = pool_features(self.encoder, frames[name])
             features = self._prompt_task("contrast", features, views.offsets.get(name))
             return F.normalize(self.projector(features).float(), dim=1)
 
@@ -411,7 +439,7 @@ class PCM3(Method):
             self.key_encoder.update(self.encoder)
             self.key_projector.update(self.projector)
         clips, prompt = self._prompt_view("intra", views.key)
-        features = self.encoder.pool(self.key_encoder(clips, prompt))
+        features = pool_features(self.encoder, self.key_encoder(clips, prompt))
         features = self._prompt_task("contrast", features, views.offsets.get("key"))
         return F.normalize(self.key_projector(features).float(), dim=1)
 
@@ -449,11 +477,15 @@ def _check_arguments(
     prompt_position: str,
     result: str,
 ) -> None:
+    check_encoder(encoder)
+    check_skeleton(skeleton)
     if encoder.joints != len(skeleton):
         raise ValueError(
             f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
             f"got one for {encoder.joints}"
         )
+    for name, weight in weights.items():
+        check_number(f"{name}_weight", weight)
     if len(set(positives)) != len(positives) or not set(positives) <= set(get_args(Positive)):
         raise ValueError(f"expected positives among {get_args(Positive)}, got {positives!r}")
     if min(weights.values()) < 0:

@@ -242,7 +242,7 @@ def get_preset(name: str) -> Config:
         ValueError: If there is none of that name; the message says which are like it.
     """
     if name not in PRESETS:
-        near = get_close_matches(name, PRESETS, n=3)
+        near = get_close_matches(str(name), PRESETS, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"expected one of the presets that pcm3 presets lists, got {name!r}{hint}")
     return PRESETS[name]

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from pcm3._checks import type_name
 from pcm3._memory import reuse_memory
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
 from pcm3.errors import is_out_of_memory
@@ -76,6 +77,8 @@ def fit(
         ChildProcessError: If a process that reads batches, or another of the run, is killed.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
+    if not isinstance(model, Method):
+        raise ValueError(f"expected a PCM3, a MAMP or another Method, got {type_name(model)}")
     check_joints(dataset, model.skeleton)
     if out is not None:
         check_savable(_result(model, dataset))
@@ -131,11 +134,16 @@ class _Training:
         self.fabric, self.dataset, self.config, self.run = fabric, dataset, config, run
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        if not self._trained:
+            raise ValueError(
+                f"expected a {type(model).__name__} to train, got one without a parameter that "
+                "requires a gradient"
+            )
         _adapt(model, config)
         self.model = model
         self._wrapped, self._optimizer = fabric.setup(model, make_optimizer(model, config))
         self._wrapped.train()
-        self._trained = [p for p in model.parameters() if p.requires_grad]
         self._generator = torch.Generator(fabric.device)
         self._saved = 0  # step of the last checkpoint
         self.at = Position()
@@ -242,7 +250,7 @@ class _Training:
             output = self._wrapped(batch.clips, batch.lengths, self._generator)
             self.fabric.backward(output.total / config.accumulate)
         terms = {"total": output.total.detach(), **output.terms}
-        sums = {n: at.sums.get(n, 0) + term * self._together for n, term in terms.items()}
+        sums = {n: at.sums.get(n, 0) + term.float() * self._together for n, term in terms.items()}
         self.at = replace(at, step=at.step + 1, done=at.done + self._together, sums=sums)
         return terms
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcm3.augment import Compose, JointJitter, OneOf, Shear, TemporalCropResize
+from pcm3.augment import Compose, JointJitter, OneOf, Shear, TemporalClip, TemporalCropResize
 
 
 class Add:
@@ -74,6 +74,36 @@ def test_lengths_draw_as_the_crop_alone(generator):
     expected = Shear()(CROP(clips, lengths, source), generator=source)
     composed = Compose(CROP, Shear())(clips, lengths=lengths, generator=generator(0))
     assert torch.equal(composed, expected)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Compose(TemporalClip(), CROP),
+        Compose(Compose(TemporalClip(), Shear()), TemporalClip(), CROP),
+        Compose(OneOf(TemporalClip(), TemporalClip((0.1, 0.2))), CROP),
+        Compose(TemporalClip(mode="crop"), TemporalCropResize(16)),
+    ],
+    ids=repr,
+)
+def test_lengths_hold_for_frames_that_stay(transform, generator):
+    lengths = torch.tensor([30, 7, 1])
+    clips = padded(lengths).nan_to_num(nan=torch.inf)
+    result = transform(clips, lengths, generator=generator(0))
+    assert result.shape == (3, 3, 16, 25, 2)
+    assert bool(result.isfinite().all())
+
+
+@pytest.mark.parametrize("mode", ["mask", "crop"])
+def test_a_clip_lies_within_the_valid_frames(mode, generator):
+    lengths = torch.tensor([40, 20, 5, 1] * 50)
+    clips = torch.arange(40.0).view(1, 1, 40, 1, 1).repeat(200, 1, 1, 3, 1) + 1
+    found = TemporalClip((0.5, 0.5), mode)(clips, lengths, generator(0))
+    for length, clip in zip(lengths.tolist(), found[:, 0, :, 0, 0], strict=True):
+        shown = clip[clip > 0]
+        assert shown.max() <= length
+        assert shown.max() - shown.min() == max(round(length / 2), 1) - 1
+        assert len(shown) == (40 if mode == "crop" else max(round(length / 2), 1))
 
 
 @pytest.mark.parametrize(

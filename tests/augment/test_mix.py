@@ -113,6 +113,79 @@ def test_mixup_blends_with_the_partner(generator):
     assert mixed.lam.mean() == pytest.approx(0.4, abs=0.02)
 
 
+LENGTHS = torch.tensor([64, 40, 1, 7, 33, 64, 16, 2] * 40)
+
+
+def padded(lengths=LENGTHS):
+    """Clips that name sample and frame, and are NaN beyond their lengths."""
+    clips = named(len(lengths))
+    for clip, length in zip(clips, lengths.tolist(), strict=True):
+        clip[:, length:] = float("nan")
+    return clips
+
+
+def check_padding(clips, mixed):
+    """The padding stays, and none gets in."""
+    for before, after, length in zip(clips, mixed.clips, LENGTHS.tolist(), strict=True):
+        assert torch.equal(after[:, length:].isnan(), before[:, length:].isnan())
+        assert bool(after[:, :length].isfinite().all())
+
+
+@pytest.mark.parametrize("mix", [CutMix(NTU25), ResizeMix(NTU25)], ids=["cut", "resize"])
+def test_only_valid_frames_are_pasted(mix, generator):
+    clips = padded()
+    mixed = mix(clips, LENGTHS, generator(0))
+    check_padding(clips, mixed)
+    for i, (clip, length) in enumerate(zip(mixed.clips, LENGTHS.tolist(), strict=True)):
+        pasted = clip[0, :length, :, 0] != i
+        assert 0 < float(mixed.lam[i]) == pytest.approx(float(pasted.float().mean()))
+        theirs = int(LENGTHS[mixed.partner[i]])
+        rows = pasted.any(1).nonzero().flatten().tolist()
+        shown = clip[1, rows, int(pasted[rows[0]].float().argmax()), 0].tolist()
+        if isinstance(mix, ResizeMix):
+            out = len(rows)
+            assert shown == [j * min(2 * out, theirs) // out for j in range(out)]
+            shared = length
+        else:
+            assert shown == rows
+            shared = min(length, theirs)
+        assert rows == list(range(rows[0], rows[0] + len(rows)))
+        assert max(1, 7 * shared / 16 - 1) <= len(rows) <= max(1, 11 * shared / 16 + 1)
+
+
+def test_only_valid_frames_are_blended(generator):
+    clips = padded()
+    mixed = Mixup((0.2, 0.6))(clips, LENGTHS, generator(0))
+    check_padding(clips, mixed)
+    for i, (clip, length) in enumerate(zip(mixed.clips, LENGTHS.tolist(), strict=True)):
+        partner = int(mixed.partner[i])
+        shared = min(length, int(LENGTHS[partner]))
+        moved = (clip[0, :length, 0, 0] - i) / (partner - i)  # the share in each frame
+        assert float(mixed.lam[i]) == pytest.approx(float(moved.mean()), rel=1e-3)
+        assert 0.2 < float(moved[0]) < 0.6
+        assert len(moved[:shared].round(decimals=3).unique()) == 1
+        assert not bool(moved[shared:].any())
+
+
+def test_random_mix_takes_lengths(generator):
+    clips = padded()
+    mixed = RandomMix(NTU25)(clips, LENGTHS, generator(0))
+    check_padding(clips, mixed)
+    own = torch.arange(len(clips))
+    for i, length in enumerate(LENGTHS.tolist()):
+        share = (mixed.clips[i, 0, :length, :, 0] - own[i]) / (mixed.partner[i] - own[i])
+        assert float(mixed.lam[i]) == pytest.approx(float(share.mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("mix", [CutMix(NTU25), ResizeMix(NTU25), Mixup(), RandomMix(NTU25)])
+def test_frames_that_are_all_valid(mix, generator):
+    clips = named(40)
+    expected = mix(clips, generator=generator(0))
+    for lengths in (64, torch.full((40,), 64), torch.full((40,), 64, dtype=torch.int32)):
+        found = mix(clips, lengths=lengths, generator=generator(0))
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_partners_are_one_to_n_minus_two_further(generator):
     for samples, shifts in ((2, {1}), (3, {1}), (4, {1, 2}), (6, {1, 2, 3, 4})):
         clips, seen = torch.zeros(samples, 3, 2, 5, 1), set()

@@ -1,8 +1,10 @@
 """What holds for every transform."""
 
 import copy
+import inspect
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from pcm3.augment import (
     CutMix,
     JointJitter,
     Mixup,
+    MotionAwareMask,
     OneOf,
     RandomMask,
     RandomMix,
@@ -22,7 +25,7 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.augment import functional as f
-from pcm3.skeleton import COCO17, NTU25, SBU15
+from pcm3.skeleton import COCO17, NTU25, SBU15, Skeleton
 
 SAME = [
     TemporalCropResize(size=64, min_frames=4, same_on_batch=True),
@@ -199,12 +202,60 @@ def test_numpy_clips_are_refused(transform, clips):
         transform(clips.numpy())
 
 
-@pytest.mark.parametrize("transform", [Shear(), TopologyMask(NTU25), Mixup()], ids=repr)
-def test_only_names_say_what_is_a_generator(transform, clips):
-    with pytest.raises(TypeError, match="positional"):
+TIMELESS = [Shear(), JointJitter(), Rotate(), MotionAwareMask()]
+TIMED = [TopologyMask(NTU25), RandomMask(), TemporalClip(), TemporalCropResize(), Mixup()]
+
+
+@pytest.mark.parametrize("transform", TIMELESS, ids=repr)
+def test_lengths_that_do_not_matter_are_refused(transform, clips):
+    with pytest.raises(ValueError, match=f"no lengths, for {type(transform).__name__} treats all"):
         transform(clips, torch.full((6,), 30))
-    with pytest.raises(TypeError, match="lengths"):
-        transform(clips, lengths=torch.full((6,), 30))
+
+
+@pytest.mark.parametrize("transform", [*TIMELESS, *TIMED], ids=repr)
+def test_what_is_no_generator(transform, clips):
+    with pytest.raises(ValueError, match=r"generator to be a torch\.Generator, got int"):
+        transform(clips, generator=7)
+    with pytest.raises(ValueError, match=r"lengths.* got torch\._C\.Generator"):
+        transform(clips, torch.Generator())
+
+
+@pytest.mark.parametrize("transform", [*TIMELESS, *TIMED], ids=repr)
+def test_a_generator_of_another_device(transform, clips):
+    """A device without values stands for one that has its own generators."""
+    with pytest.raises(ValueError, match=r"torch\.Generator\('meta'\), got one of 'cpu'"):
+        transform(clips.to("meta"), generator=torch.Generator())
+
+
+@pytest.mark.parametrize("transform", [*TIMED, CutMix(NTU25), RandomMix(NTU25)], ids=repr)
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (torch.full((5,), 30), r"lengths \(N=6,\), got \(5,\)"),
+        (torch.full((6, 1), 30), r"lengths \(N=6,\), got \(6, 1\)"),
+        (torch.full((6,), 30.0), r"integer lengths, got torch\.float32"),
+        (torch.tensor([3, 4, 0, 1, 2, 3]), r"lengths in \[1, T=64\], got 0 in sample 2"),
+        (torch.tensor([3, 4, 5, 65, 2, 3]), r"lengths in \[1, T=64\], got 65 in sample 3"),
+        (65, r"lengths in \[1, T=64\], got 65 in sample 0"),
+        (np.full(6, 30), r"lengths: expected a torch tensor, got numpy\.ndarray"),
+    ],
+)
+def test_bad_lengths(transform, lengths, message, clips):
+    with pytest.raises(ValueError, match=message):
+        transform(clips, lengths=lengths)
+
+
+@pytest.mark.parametrize("mask", [TopologyMask(NTU25), RandomMask(clip_length=3)], ids=repr)
+def test_padding_is_not_masked(mask, clips, generator):
+    lengths = torch.tensor([64, 1, 8, 13, 40, 2])
+    found = mask(clips, lengths, generator(0))
+    expected = mask(clips, generator=generator(0))
+    for each, full, length in zip(found, expected, lengths, strict=True):
+        assert torch.equal(each[:length], full[:length])
+        assert not bool(each[length:].any())
+    one = mask(clips[1], lengths=1)
+    assert bool(one[0].any())
+    assert not bool(one[1:].any())
 
 
 @pytest.mark.parametrize("skeleton", [SBU15, COCO17], ids=lambda s: s.name)
@@ -246,7 +297,8 @@ def test_other_skeletons_channels_and_frame_counts(skeleton, channels):
         ),
         (
             RandomMix(SBU15),
-            "RandomMix(skeleton='sbu15', probabilities=(0.5, 0.25, 0.25), same_on_batch=False)",
+            "RandomMix(skeleton='sbu15', probabilities=(0.5, 0.25, 0.25), same_on_batch=False, "
+            "parts=(2, 3))",
         ),
         (
             Compose(Shear(2), Compose()),
@@ -262,6 +314,46 @@ def test_transforms_can_be_copied_and_pickled(coordinate_transform, mask_transfo
     for transform in (coordinate_transform, mask_transform, mix_transform):
         assert repr(copy.deepcopy(transform)) == repr(transform)
         assert repr(pickle.loads(pickle.dumps(transform))) == repr(transform)
+
+
+HALVES = Skeleton(
+    "halves", ("a", "b", "c"), (-1, 0, 0), {"left": (0, 1), "right": (2,)}, (0, 2, 1), 0
+)
+WHOLE = Skeleton("whole", ("a", "b"), (-1, 0), {"all": (0, 1)}, (0, 1), 0)
+
+
+@pytest.mark.parametrize("mix", [CutMix, ResizeMix, RandomMix])
+@pytest.mark.parametrize(("skeleton", "parts"), [(HALVES, (1, 2)), (WHOLE, (1, 1))])
+def test_a_body_of_few_parts(mix, skeleton, parts, generator):
+    name = mix.__name__
+    with pytest.raises(ValueError, match=rf"for {name}\(parts=\(2, 3\)\)") as raised:
+        mix(skeleton)
+    assert f"got {skeleton.name!r} with {len(skeleton.parts)}: " in str(raised.value)
+    assert f"give it parts={parts}" in str(raised.value)
+    clips = torch.randn(20, 3, 16, len(skeleton), 1)
+    mixed = mix(skeleton, parts=parts)(clips, generator=generator(0))
+    assert not torch.equal(mixed.clips, clips)
+
+
+CONSTRUCTORS = [
+    *(TemporalCropResize, TemporalClip, Shear, JointJitter, Rotate, Compose, OneOf),
+    *(TopologyMask, RandomMask, MotionAwareMask, CutMix, ResizeMix, Mixup, RandomMix),
+]
+
+
+@pytest.mark.parametrize("cls", CONSTRUCTORS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("value", [NTU25, None, "ntu25"], ids=repr)
+def test_whatever_stands_in_the_wrong_place(cls, value):
+    """In the place of each argument in turn; what is allowed there says so by its default."""
+    for name, parameter in inspect.signature(cls).parameters.items():
+        needs = {"skeleton": NTU25} if "skeleton" in inspect.signature(cls).parameters else {}
+        allowed = (name == "skeleton" and value is NTU25) or parameter.default is value
+        if allowed:
+            continue
+        positional = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+        with pytest.raises(ValueError, match="expected") as raised:
+            _ = cls(value) if positional else cls(**{**needs, name: value})
+        assert len(str(raised.value)) < 200, raised.value
 
 
 BAD = [
@@ -280,15 +372,28 @@ BAD = [
     (lambda: Rotate((1, 2)), r"or \(x, y, z\), got \(1, 2\)"),
     (lambda: Rotate()(torch.zeros(1, 8, 25, 1)), "C=2 or C=3, got C=1"),
     (OneOf, "at least one transform"),
-    (lambda: OneOf([Shear(), Rotate()]), r"one by one, OneOf\(a, b\), .*; got list"),
-    (lambda: Compose([Shear(), Rotate()]), r"one by one, Compose\(a, b\), .*; got list"),
+    (lambda: OneOf([Shear(), Rotate()]), r"one by one, OneOf\(a, b\), .*; got .*list"),
+    (lambda: Compose([Shear(), Rotate()]), r"one by one, Compose\(a, b\), .*; got .*list"),
+    (lambda: Compose(Shear), r"each to be called on clips; got .*Shear"),
+    (
+        lambda: Compose(Shear(), Mixup(), Shear())(torch.zeros(2, 3, 8, 25, 1)),
+        r"result of .*Mixup: expected a torch tensor, got .*MixedClips",
+    ),
+    (
+        lambda: OneOf(Shear(), Mixup())(torch.zeros(2, 3, 8, 25, 1)),
+        r"result of .*Mixup: expected a torch tensor, got .*MixedClips",
+    ),
+    (
+        lambda: OneOf(TemporalClip(), TemporalClip(mode="crop"))(torch.zeros(2, 3, 8, 25, 1), 5),
+        "lengths to hold for all results or for none",
+    ),
     (lambda: OneOf(Shear(), probabilities=(0.5, 0.5)), r"1 probabilities .* got \(0.5, 0.5\)"),
     (lambda: OneOf(Shear(), Rotate(), probabilities=(0.9, 0.9)), "sum to 1"),
     (
         lambda: OneOf(Shear(), TemporalCropResize(32))(torch.zeros(2, 3, 64, 25, 2)),
         r"results of one shape, got \[\(2, 3, 64, 25, 2\), \(2, 3, 32, 25, 2\)\]",
     ),
-    (lambda: TopologyMask(NTU25, ratio=0.1), "at least one of 5 parts, got 0.1"),
+    (lambda: TopologyMask(NTU25, ratio=0.1), "ratio >= 1/5, .* skeleton 'ntu25', got 0.1"),
     (lambda: TopologyMask(NTU25, ratio=1.1), r"ratio in \[0, 1\], got 1.1"),
     (lambda: TopologyMask(NTU25, clip_length=0), "clip_length > 0, got 0"),
     (lambda: TopologyMask(NTU25, persons=()), r"person index >= 0, got \(\)"),
@@ -303,7 +408,11 @@ BAD = [
     ),
     (lambda: RandomMask(ratio=0), "ratio > 0, got 0"),
     (lambda: RandomMask(ratio=0.01)(torch.zeros(3, 64, 25, 1)), "at least one of 25 joints"),
-    (lambda: CutMix(NTU25, parts=(2, 6)), r"parts .*<= 5, got \(2, 6\)"),
+    (
+        lambda: CutMix(NTU25, parts=(2, 6)),
+        r"6 or more body parts for CutMix.*'ntu25' with 5: trunk, .*; give it parts=\(2, 5\)",
+    ),
+    (lambda: CutMix(NTU25, parts=(0, 2)), r"parts .* got \(0, 2\)"),
     (lambda: CutMix(NTU25, extent=(7, 17)), r"extent .*<= 16, got \(7, 17\)"),
     (lambda: ResizeMix(NTU25, grid=0), "grid > 0, got 0"),
     (lambda: Mixup(lam=(0.0, 1.1)), r"lam .* got \(0.0, 1.1\)"),

@@ -113,6 +113,11 @@ class _Generator(torch.Generator):
         generator.elsewhere = _is_here(device)
         return generator
 
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers are for."""
+        return DEVICE if self.elsewhere else super().device
+
 
 class _Hook(backend_registration._DummyPrivateUse1Hook):
     def is_available(self) -> bool:

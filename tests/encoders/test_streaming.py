@@ -56,6 +56,17 @@ def test_equals_the_whole_sequence(
     assert features[0].dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_mean_keeps_moving_in_half_precision(dtype: torch.dtype) -> None:
+    stream = StreamingEncoder(gru(dtype, pool="mean", layers=1))
+    still, moving = recording(2, 2, dtype).unbind(dim=2)
+    features = [stream.push(still) for _ in range(600)]
+    features += [stream.push(moving) for _ in range(600)]
+    mean = torch.stack(features).double().mean(dim=0)
+    assert stream.pooled.dtype == dtype
+    assert (stream.pooled.double() - mean).abs().max() < 4e-3
+
+
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_one_recording_needs_no_batch(pool: str) -> None:
     encoder, clips = gru(pool=pool), recording(1, 7)

@@ -28,6 +28,13 @@ def test_neighbours_in_the_map_are_of_one_cluster(name: str) -> None:
     assert (labels[distances.argmin(axis=1)] == labels).all()
 
 
+def test_features_that_are_no_numbers() -> None:
+    features, labels = clusters()
+    features[17, 2] = np.nan
+    with pytest.raises(ValueError, match="finite features, got NaN or infinity in row 17"):
+        embedding_map(features, labels)
+
+
 def test_length_does_not_count() -> None:
     features, labels = clusters()
     lengths = np.random.default_rng(1).uniform(0.1, 9, (len(features), 1))

@@ -26,6 +26,26 @@ def test_classes_that_none_has_seen_stay_impossible() -> None:
         assert fuse([scores, scores], weights)[0, 1] == -torch.inf
 
 
+def test_rounding_decides_no_tie() -> None:
+    """Float32 sums of these differ from class to class, or do not, as it happens."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [torch.randn(2000, 2, generator=generator) for _ in range(2)]
+    scores.append(scores[0] - 1e-7 * torch.rand(2000, 2, generator=generator))
+    exact = sum(w * each.double() for w, each in zip(STREAM_WEIGHTS, scores, strict=True))
+    fused = fuse(scores, STREAM_WEIGHTS)
+    assert torch.equal(fused.argmax(dim=1), exact.argmax(dim=1))
+    torch.testing.assert_close(fused, exact, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("weight", [0.4, 0.0])
+def test_scores_that_are_no_numbers(value: float, weight: float) -> None:
+    scores = [torch.zeros(5, 3) for _ in range(2)]
+    scores[1][2, 1] = value
+    with pytest.raises(ValueError, match=r"scores of encoder 1 below infinity, .* in row 2"):
+        fuse(scores, (1.0, weight))
+
+
 def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="a weight for each of 0 encoders, at least one"):
         fuse([])
@@ -36,3 +56,6 @@ def test_what_does_not_fit() -> None:
             fuse([torch.zeros(2, 3)] * 2, weights)
     with pytest.raises(ValueError, match=r"one shape \(N, classes\), got \[\(2, 3\), \(2, 4\)\]"):
         fuse([torch.zeros(2, 3), torch.zeros(2, 4)])
+    with pytest.raises(ValueError, match=r"scores of encoder 0 \(N, classes\), got \(3,\)"):
+        fuse([torch.zeros(3)] * 2)
+    assert fuse([torch.zeros(0, 3)] * 2).shape == (0, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.altered import with_noise
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.knn import nearest_labels, rank, vote
 from pcm3.evaluation.recognition import Retrieval, evaluate_knn
@@ -92,6 +94,11 @@ GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
         (GALLERY, LABELS[:5], 1, r"expected 6 gallery labels, got \(5,\)"),
         (GALLERY, torch.zeros(7, dtype=torch.long), 1, r"expected 6 gallery labels, got \(7,\)"),
         (GALLERY, LABELS - 1, 1, "gallery labels >= 0, got -1"),
+        (GALLERY, LABELS.float(), 1, r"integer gallery labels, got torch\.float32"),
+        (GALLERY.numpy(), LABELS, 1, r"queries: expected a torch tensor, got numpy\.ndarray"),
+        (GALLERY, LABELS.tolist(), 1, "gallery_labels: expected a torch tensor, got list"),
+        (GALLERY.to("meta"), LABELS, 1, "queries on the device of the gallery, cpu, got meta"),
+        (GALLERY, LABELS, 2.0, r"k in \[1, 6\], got 2\.0"),
         (GALLERY, LABELS, 0, r"k in \[1, 6\], got 0"),
         (GALLERY, LABELS, 7, r"k in \[1, 6\], got 7"),
     ],
@@ -99,6 +106,70 @@ GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
 def test_bad_arguments(queries: torch.Tensor, labels: torch.Tensor, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nearest_labels(GALLERY, labels, queries, k)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (6, 0)])
+def test_a_gallery_of_nothing(size: tuple[int, int]) -> None:
+    gallery = torch.zeros(size)
+    with pytest.raises(ValueError, match=rf"G from 1 to .* and D >= 1, got \({size[0]}, {size[1]}"):
+        nearest_labels(gallery, torch.zeros(size[0], dtype=torch.long), gallery)
+
+
+def test_a_gallery_of_more_than_numbers_tell_apart() -> None:
+    gallery, labels = torch.zeros(1, 1).expand(10**7, 1), torch.zeros(1).long().expand(10**7)
+    with pytest.raises(ValueError, match=r"G from 1 to 4,194,304 and"):
+        nearest_labels(gallery, labels, torch.ones(1, 1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["gallery", "queries"])
+def test_features_that_are_no_numbers(name: str, value: float) -> None:
+    features = {"gallery": GALLERY, "queries": GALLERY}
+    features[name] = GALLERY.clone()
+    features[name][3, 1] = features[name][5, 0] = value
+    for look in (
+        lambda: nearest_labels(features["gallery"], LABELS, features["queries"]),
+        lambda: rank(features["gallery"], LABELS, features["queries"], LABELS),
+    ):
+        with pytest.raises(ValueError, match=f"finite {name}, got NaN or infinity in row 3"):
+            look()
+
+
+def test_no_queries() -> None:
+    assert nearest_labels(GALLERY, LABELS, GALLERY[:0], k=2).tolist() == []
+    found = rank(GALLERY, LABELS, GALLERY[:0], LABELS[:0], k=2)
+    assert [tuple(each.shape) for each in found] == [(0, 2), (0, 2), (0,)]
+    some = rank(GALLERY, LABELS, GALLERY, LABELS, k=2)
+    assert [each.dtype for each in found] == [each.dtype for each in some]
+    assert vote(LABELS[:0, None], torch.zeros(0, 1)).shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
+def test_features_of_any_length(scale: float) -> None:
+    """Their squares are no float32, or 0."""
+    generator = torch.Generator().manual_seed(0)
+    gallery = torch.randn(30, 4, generator=generator)
+    labels, queries = torch.arange(30), torch.randn(9, 4, generator=generator)
+    expected = nearest_labels(gallery, labels, queries)
+    assert torch.equal(nearest_labels(gallery * scale, labels, queries / scale), expected)
+    assert len(expected.unique()) > 3
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 512])
+def test_of_equal_features_the_earlier_is_nearer(chunk: int) -> None:
+    torch.manual_seed(0)
+    base = torch.randn(40, 33)
+    order = torch.randperm(40 * 5)
+    gallery = torch.cat([base * scale for scale in (1, 3, 0.1, 7, 1 / 3)])[order]
+    owner = torch.arange(40).repeat(5)[order]
+    found = rank(gallery, owner, base * 0.7, torch.arange(40), k=5, chunk=chunk)
+    for query, row in enumerate(found.neighbours.tolist()):
+        assert row == (owner == query).nonzero().flatten().tolist()
+    assert bool((found.average_precision == 1).all())
+    assert bool((found.similarity == 1).all())
+    assert nearest_labels(gallery, order, base, k=5, chunk=chunk).tolist() == [
+        int(order[owner == query].min()) for query in range(40)
+    ]
 
 
 @pytest.mark.parametrize("gallery", [GALLERY[:, :1].T, GALLERY[..., None]], ids=["row", "cubes"])
@@ -176,6 +247,47 @@ def test_ranking_needs_a_label_for_each_query() -> None:
             rank(GALLERY, LABELS, GALLERY, labels)
 
 
+@pytest.mark.parametrize("k", [2, 5, 20])
+def test_rounding_decides_no_vote(k: int) -> None:
+    """Similarities as close to each other as float32 has them."""
+    rng = np.random.default_rng(0)
+    cosines = (0.9 + rng.integers(0, 9, (500, k)) * 2.0**-24).astype(np.float32)
+    labels = rng.integers(0, 3, (500, k))
+    expected, ties = [], 0
+    for its_labels, its_cosines in zip(labels.tolist(), cosines.tolist(), strict=True):
+        counts = {label: its_labels.count(label) for label in its_labels}
+        sums = dict.fromkeys(counts, Fraction())
+        for label, cosine in zip(its_labels, its_cosines, strict=True):
+            sums[label] += Fraction(cosine)
+        best = max(counts, key=lambda label: (counts[label], sums[label], -label))
+        ties += sum(count == counts[best] for count in counts.values()) > 1
+        expected.append(best)
+    assert vote(torch.from_numpy(labels), torch.from_numpy(cosines)).tolist() == expected
+    assert ties > 50
+
+
+def test_a_label_of_any_size_votes() -> None:
+    labels = torch.tensor([[2**40, 7, 2**40], [7, 2**40, 3]])
+    assert vote(labels, torch.ones(2, 3)).tolist() == [2**40, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "similarity", "message"),
+    [
+        (LABELS, torch.zeros(6), r"\(Q, k\) of one shape, .*got \(6,\) and \(6,\)"),
+        (LABELS[:, None], torch.zeros(6, 2), r"got \(6, 1\) and \(6, 2\)"),
+        (LABELS[:, None][:, :0], torch.zeros(6, 0), r"k >= 1, got \(6, 0\)"),
+        (LABELS[:, None].float(), torch.zeros(6, 1), r"integer labels, got torch\.float32"),
+        (LABELS[:, None], torch.tensor([[0.0]] * 4 + [[torch.nan]] * 2), "NaN .* in row 4"),
+    ],
+)
+def test_votes_that_do_not_count(
+    labels: torch.Tensor, similarity: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        vote(labels, similarity)
+
+
 def test_votes() -> None:
     labels = torch.tensor([[2, 0, 0], [2, 0, 1], [1, 1, 0]])
     cosines = torch.tensor([[1.0, -1.0, -1.0], [0.1, 0.3, 0.2], [0.1, 0.1, 0.9]])
@@ -207,6 +319,28 @@ def test_features_are_in_the_data_sets_order(store: Store, pretrained: Pretraine
     every = extract_features(pretrained, SkeletonDataset(store))
     assert some.labels.tolist() == store.labels[order].tolist()
     torch.testing.assert_close(some.values, every.values[order], rtol=1e-4, atol=1e-6)
+
+
+def test_features_of_nothing(store: Store, pretrained: Pretrained) -> None:
+    found = extract_features(pretrained, SkeletonDataset(store, []))
+    assert (found.values.shape, found.labels.shape) == ((0, 16), (0,))
+    assert (found.values.dtype, found.labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_an_encoder_that_gives_no_numbers(store: Store, pretrained: Pretrained) -> None:
+    class Broken(GRUEncoder):
+        def pool(self, frames: torch.Tensor) -> torch.Tensor:
+            features = super().pool(frames).clone()
+            features[1, 3] = torch.nan
+            return features
+
+    broken = Broken(25, persons=1, hidden=8, layers=1).eval()
+    data = SkeletonDataset(store, [5, 9, 2])
+    for dataset in (data, with_noise(data, 0.1)):
+        with pytest.raises(
+            ValueError, match=r"in 1 of a batch of 3: first for sequences 9 of .*st"
+        ):
+            extract_features(pretrained._replace(encoder=broken), dataset)
 
 
 @pytest.mark.parametrize("k", [1, 5])

@@ -25,7 +25,7 @@ from pcm3.evaluation.features import Features, extract_features, extract_random_
 from pcm3.evaluation.linear import PROBES, Probe, ProbeRecipe, logistic_probe, sgd_probe
 from pcm3.evaluation.metrics import accuracy, confusion_matrix
 from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
-from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear
+from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear, summarize
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -61,6 +61,35 @@ def test_noise_is_read_at_chance(kind: str) -> None:
     test = features(0, samples=800)
     top1 = accuracy(probe(kind, features(0), test.values), test.labels)
     assert abs(top1 - 0.25) < 0.08
+
+
+@pytest.mark.parametrize("kind", ["logistic", "sgd"])
+def test_features_that_are_no_numbers(kind: str) -> None:
+    training, test = features(2), features(2, samples=40)
+    broken = Features(training.values.clone(), training.labels)
+    broken.values[31, 4] = torch.nan
+    with pytest.raises(ValueError, match="training features, got NaN or infinity in row 31"):
+        probe(kind, broken, test.values)
+    if kind == "logistic":
+        with pytest.raises(ValueError, match="finite features, got NaN or infinity in row 31"):
+            probe(kind, training, broken.values)
+        assert logistic_probe(training, test.values[:0], 4).shape == (0, 4)
+
+
+def test_a_loss_that_is_no_number() -> None:
+    training = features(2)
+    with pytest.raises(ValueError, match=r"loss became .* in epoch \d; lower lr \(now 1e\+38\)"):
+        sgd_probe(lambda: training, training.values, 4, replace(RECIPE, lr=1e38))
+
+
+def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
+    test = SkeletonDataset(generate(tmp_path / "store", sequences=4, classes=2, subjects=2))
+    scores = torch.zeros(4, 2)
+    scores[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="scores below infinity, got NaN or infinity in row 3"):
+        summarize(scores, test)
+    scores[3, 0] = -torch.inf
+    assert summarize(scores, test)["details"]["predicted"][3] == 1
 
 
 def test_logistic_probe_is_blind_to_scale_and_shift() -> None:
@@ -353,6 +382,8 @@ def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:
         check_labels(known, unknown)
     check_labels(known, SkeletonDataset(store))
     check_labels(unknown)
+    with pytest.raises(ValueError, match=r"expected labelled sequences, got none of .*store"):
+        check_labels(known, SkeletonDataset(store, []))
 
 
 def test_a_training_part_of_one_class(tmp_path: Path) -> None:
