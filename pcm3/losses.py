@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pcm3._checks import check_positive, check_tensor, readable, type_name
 
 Reduction = Literal["mean", "none"]
+_REDUCTIONS = get_args(Reduction)
 
 
 def info_nce(
@@ -237,11 +238,9 @@ class MaskedMSE(nn.Module):
 
 
 def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
-    """Without autocast, on a device that has it; ``meta`` has none."""
+    """Without autocast, which ``meta`` does not have."""
     device = tensor.device.type
-    if not torch.amp.is_autocast_available(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
@@ -292,5 +291,5 @@ def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: T
 
 
 def _check_reduction(reduction: str) -> None:
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"expected a reduction among {get_args(Reduction)}, got {reduction!r}")
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"expected a reduction among {_REDUCTIONS}, got {reduction!r}")

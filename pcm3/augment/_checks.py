@@ -117,8 +117,8 @@ def check_lengths(lengths: Tensor, clips: Tensor) -> None:
         ValueError: Naming the first bad length, the type, the shape or the dtype.
     """
     check_tensor("lengths", lengths)
-    *samples, _, frames, _, _ = clips.shape
-    if list(lengths.shape) != samples:
+    samples, frames = tuple(clips.shape[:-4]), clips.shape[-3]
+    if tuple(lengths.shape) != samples:
         wanted = f"(N={samples[0]},)" if samples else "() for one clip"
         raise ValueError(f"expected lengths {wanted}, got {tuple(lengths.shape)}")
     check_integers("lengths", lengths)
