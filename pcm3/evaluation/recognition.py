@@ -14,7 +14,6 @@ from torch import Tensor
 from pcm3._checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
-from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.embedding import embedding_map
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.knn import rank, vote
@@ -247,11 +246,13 @@ def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str
 
 
 def sequence_name(store: Store, index: int) -> str:
-    """What to call a sequence."""
-    try:
-        return store.names[index]
-    except SkeletonFormatError:  # stores were once written without names
-        return f"sequence {index}"
+    """What to call a sequence; stores were once written without names.
+
+    Raises:
+        SkeletonFormatError: If the names are damaged.
+    """
+    named = (store.path / "names.npy").is_file() or "checksums" in store.meta
+    return store.names[index] if named else f"sequence {index}"
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:

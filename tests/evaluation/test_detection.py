@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from old_stores import edit_meta
 from torch import Tensor
 
 from pcm3.data.dataset import SkeletonDataset
@@ -531,7 +532,8 @@ def test_names_of_these_files(
     store = write(tmp_path / "store", [80, 80, 80])
     file = tmp_path / "store" / "names.npy"
     file.unlink() if names is None else np.save(file, np.array(names))
-    data = SkeletonDataset(store)
+    edit_meta(store.path)
+    data = SkeletonDataset(Store(store.path))
     settings = replace(SHORT, epochs=1, drops=(), every=8, pku_files=tmp_path / "pku")
     evaluate_detection(pretrained, data, data, settings)
     assert sorted(each.stem for each in (tmp_path / "pku").iterdir()) == files
