@@ -986,7 +986,8 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     ("preset", "recipe", "noted"),
     [
         *(("ntu60-xsub", "center", "isc"), ("ntu60-xsub", "isc", None)),
-        *(("ntu60-xsub-mamp", "isc", "sgn"), ("pku-xsub-mamp", "isc", "none")),
+        *(("ntu60-xsub-mamp", "isc", "sgn"), ("pku1-xsub-mamp", "isc", "none")),
+        *(("ntu120-xsub-mae", "isc", "sgn"), ("pku2-xsub-mae", "none", None)),
         *(("small", "center", None), ("small-mamp", "isc", None)),
     ],
 )
@@ -996,7 +997,7 @@ def test_published_settings_on_other_recordings(
     store = generate(
         tmp_path / "store", sequences=8, classes=2, subjects=2, normalization=recipe
     ).path
-    width = ["--model.width=8"] if "mamp" in preset else ["--model.hidden=8"]
+    width = ["--model.width=8"] if preset[-4:] in ("mamp", "-mae") else ["--model.hidden=8"]
     more = ["--protocol", "xsub", "--train.epochs=0", "--train.batch-size=2", *width]
     out = ["--data", str(store), "--out", f"{tmp_path}/run"]
     assert main(["pretrain", "--preset", preset, *out, *more]) == 0

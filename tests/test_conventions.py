@@ -439,7 +439,7 @@ class TestOtherParts:
             assert any(
                 abs(share - (at * 4 + palm * 2) / 22) < 1e-9 for at in range(6) for palm in (0, 1)
             )
-        assert main(["report", run]) == 0
+        assert main(["report", run, "--out", str(tmp_path / "report")]) == 0
         for suffix in ("png", "gif"):
             assert main(["show", store, "--out", str(tmp_path / f"hand.{suffix}")]) == 0
 

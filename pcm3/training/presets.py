@@ -206,7 +206,7 @@ def published_normalization(preset: str) -> str | None:
     """The recipe of the recordings that a preset's paper trains on; None of the small presets."""
     if preset.startswith("small"):
         return None
-    if preset.endswith("-mamp"):
+    if preset.endswith(("-mamp", "-mae")):
         return "none" if preset.startswith("pku") else "sgn"
     return "isc"
 

@@ -1,16 +1,18 @@
-"""Detection as the published code does it: windows, schedules, proposals and figures."""
+"""Detection as the published code does it: recipes, windows and training.
+
+Tests in tests/golden compare windows, schedules, proposals and figures with recorded ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
@@ -20,7 +22,6 @@ from pcm3.evaluation.detection import (
     Detection,
     RecipeName,
     evaluate_detection,
-    find_proposals,
     frame_probabilities,
     published_proposals,
 )
@@ -31,46 +32,13 @@ from pcm3.evaluation.detection_classifier import (
     window_frames,
 )
 from pcm3.evaluation.detection_metrics import (
-    map_by_action,
-    map_by_video,
-    pku_ap,
     summarize_published,
 )
-from pcm3.evaluation.detection_proposals import Proposal
-from pcm3.evaluation.detection_recipes import RECIPES, Windows
+from pcm3.evaluation.detection_recipes import Windows
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
-Golden = Callable[[str], dict[str, NDArray[Any]]]
-TASKS = {
-    "pcm3": "detection_sliding_window_2023",
-    "survey": "detection_linear",
-    "survey-finetune": "detection_finetune",
-    "survey-sliding-window": "detection_sliding_window",
-}
-
-
-@pytest.fixture(scope="module")
-def recorded(golden: Golden) -> dict[str, NDArray[Any]]:
-    return golden("detection")
-
-
 # --- recipes --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_schedules(golden: Golden, name: RecipeName) -> None:
-    schedules, recipe = golden("probe_schedules"), Detection(name).resolve()
-    task = f"{TASKS[name]}/config"
-    for field in ("epochs", "batch_size", "start_epoch"):
-        assert getattr(recipe, field) == schedules[f"{task}/{field}"], field
-    assert list(recipe.drops) == schedules[f"{task}/milestones"].tolist()
-    rates = [recipe.rate(epoch) for epoch in range(recipe.epochs)]
-    np.testing.assert_allclose(rates, schedules[f"{task}/rates"], rtol=1e-9)
-
-
-def test_every_recipe_is_checked() -> None:
-    assert set(RECIPES) == {"default", *TASKS} == set(get_args(RecipeName))
 
 
 @pytest.mark.parametrize(
@@ -131,39 +99,6 @@ def test_drops_are_of_the_epochs_there_are() -> None:
 # --- windows --------------------------------------------------------------------------------------
 
 
-def test_recorded_test_windows(recorded: dict[str, NDArray[Any]]) -> None:
-    names = [name for name in recorded if name.startswith("windows/")]
-    assert len(names) == 10
-    for name in names:
-        _, length, kind = name.split("/")
-        centres = torch.arange(int(length))
-        strides = torch.full_like(centres, 1 if kind == "consecutive" else 4)
-        frames, _ = window_frames(centres, strides, int(length), kind, "inside")  # type: ignore[arg-type]
-        np.testing.assert_array_equal(frames, recorded[name], err_msg=name)
-
-
-def test_recorded_training_windows(recorded: dict[str, NDArray[Any]]) -> None:
-    """Where the published loop has a window and a label; 255 is none."""
-    names, compared = [name for name in recorded if name.startswith("train/")], 0
-    assert len(names) == 24
-    for name in names:
-        _, length, kind = name.split("/")
-        windows: Windows = "consecutive" if kind == "consecutive" else "strided"
-        centres = torch.arange(int(length))
-        stride = 1 if windows == "consecutive" else int(kind[-1])
-        frames, middles = window_frames(
-            centres, torch.full_like(centres, stride), int(length), windows, "inside"
-        )
-        count = torch.full_like(centres, frames.shape[1])
-        rows = torch.stack([centres, frames[:, 0], frames[:, -1], count, middles], dim=1).numpy()
-        unlabelled = recorded[name][:, 4] == 255
-        assert (middles.numpy()[unlabelled] >= int(length)).all()
-        whole = ~unlabelled & (recorded[name][:, 3] > 0)
-        np.testing.assert_array_equal(rows[whole], recorded[name][whole], err_msg=name)
-        compared += int(whole.sum())
-    assert compared > 1000
-
-
 @pytest.mark.parametrize("windows", ["consecutive", "strided"])
 def test_windows_frame_by_frame(windows: Windows) -> None:
     half = 16 if windows == "consecutive" else 8
@@ -198,7 +133,7 @@ def write(out: Path, lengths: Sequence[int], short: int = -1) -> Store:
     with StoreWriter(out, NTU25, class_names=["raise", "bend"]) as writer:
         for number, length in enumerate(lengths):
             labels = np.arange(length) // 10 % 3 - 1 if length > 16 else np.full(length, short)
-            starts = np.arange(10, length, 10)
+            starts = np.arange(0, length, 10)
             writer.add(
                 (poses[labels] + random.normal(0, 0.1, (length, 25, 3)))[:, None],
                 name=f"video {number}",
@@ -333,73 +268,6 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
         frame_probabilities(pretrained, enough, data, only)
         repeating = replace(only, borders="repeat")
         assert "notes" not in evaluate_detection(pretrained, too_short, data, repeating)["details"]
-
-
-# --- proposals and figures ------------------------------------------------------------------------
-
-
-def ours(recorded: dict[str, NDArray[Any]]) -> tuple[list[NDArray[Any]], list[Proposal]]:
-    """Probabilities with the background last, and the label files' lines; classes by column."""
-    rows = [np.roll(recorded[f"probabilities/{name}"], -1, axis=1) for name in recorded["names"]]
-    return rows, [Proposal(v, label, a, b) for v, label, a, b, _ in recorded["labels"].tolist()]
-
-
-GENERATIONS = {"sliding_window": Detection("pcm3"), "activity": Detection("survey")}
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_recorded_proposals(recorded: dict[str, NDArray[Any]], generation: str) -> None:
-    rows, _ = ours(recorded)
-    found = published_proposals(rows, GENERATIONS[generation])
-    expected = recorded[f"{generation}/proposals"]
-    intervals = [(p.video, p.label + 1, p.start, p.end) for p in found]
-    np.testing.assert_array_equal(intervals, expected[:, :4])
-    np.testing.assert_allclose([p.confidence for p in found], expected[:, 4], rtol=0, atol=6e-6)
-    rounded = [p.confidence == round(p.confidence, 5) for p in found]
-    assert all(rounded) == (generation == "sliding_window")
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_clean_proposals_are_the_recorded_ones(
-    recorded: dict[str, NDArray[Any]], generation: str
-) -> None:
-    """But that ends are exclusive, and within the recording."""
-    rows, _ = ours(recorded)
-    found = find_proposals(rows, GENERATIONS[generation])
-    expected, cut = [], 0
-    for video, _, start, end, _ in recorded[f"{generation}/proposals"].tolist():
-        behind = end + (generation == "sliding_window")
-        cut += behind > len(rows[int(video)])
-        expected.append((video, start, min(behind, len(rows[int(video)]))))
-    assert [(p.video, p.start, p.end) for p in found] == expected
-    assert cut > 0
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_recorded_precision(
-    recorded: dict[str, NDArray[Any]], generation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows, truth = ours(recorded)
-    monkeypatch.setattr("pcm3.evaluation.detection_metrics.true_intervals", lambda _: truth)
-    found = published_proposals(rows, GENERATIONS[generation])
-    metrics = summarize_published(found, rows)  # type: ignore[arg-type]
-    assert len(metrics) == 6
-    for k, overlap in enumerate(recorded["overlaps"].tolist()):
-        for name in ("action", "video"):
-            expected = recorded[f"{generation}/map_{name}"][k]
-            ours_ = metrics[f"map_{name}_published_{overlap}"]
-            assert ours_ == pytest.approx(expected, abs=1e-6)
-        later = [[p._replace(end=p.end + 1) for p in each] for each in (found, truth)]
-        for label, expected in zip(
-            recorded[f"{generation}/classes"] - 1,
-            recorded[f"{generation}/ap_by_class"][k],
-            strict=True,
-        ):
-            by_class = map_by_action(*later, overlap, labels=[label])
-            assert by_class == pytest.approx(expected, abs=1e-6)
-        for video, expected in enumerate(recorded[f"{generation}/ap_by_video"][k]):
-            by_video = map_by_video(found, truth, overlap, pku_ap, [video])
-            assert by_video == pytest.approx(expected, abs=1e-6)
 
 
 def test_published_figures_are_among_the_results(data: SkeletonDataset) -> None:

@@ -22,8 +22,6 @@ from pcm3.evaluation.recognition import Linear
 from pcm3.evaluation.semi import Semi, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
-from pcm3.training.optimization import learning_rate
-from pcm3.training.presets import get_preset
 
 Golden = Callable[[str], dict[str, NDArray[Any]]]
 FEATURES = Features(torch.randn(6, 4), torch.arange(6) % 2)
@@ -154,19 +152,3 @@ def test_fine_tuning(
     assert recipe.weight_decay == recorded[f"{call}/weight_decay"]
     decay = float(recorded.get(f"{call}/layer_decay", np.array(1.0)))
     np.testing.assert_allclose(lowest, head * decay**9, rtol=1e-9)  # eight blocks, embeddings
-
-
-@pytest.mark.parametrize(
-    ("name", "call"),
-    [
-        ("ntu60-xsub", "pcm3_pretrain/command"),
-        ("ntu60-xsub-mamp", "mamp_pretrain/command"),
-        ("ntu120-xset-mamp", "mamp_pretrain/command"),
-    ],
-)
-def test_pretraining(name: str, call: str, recorded: dict[str, NDArray[Any]]) -> None:
-    train = get_preset(name).train
-    rates = [learning_rate(train, epoch) for epoch in range(train.epochs)]
-    np.testing.assert_allclose(rates, recorded[f"{call}/rates"], rtol=1e-9)
-    assert train.batch_size == recorded[f"{call}/batch_size"]
-    assert train.weight_decay == recorded[f"{call}/weight_decay"]

@@ -1,66 +1,119 @@
-"""Proposals and average precisions of detection beside the recorded ones."""
+"""Windows, proposals and average precisions of detection beside the recorded ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from golden_rows import Recorded, Row, absolute
 from numpy.typing import NDArray
 
-from pcm3.evaluation.detection_metrics import map_by_action, map_by_video, pku_ap, voc_ap
-from pcm3.evaluation.detection_proposals import Proposal, sliding_window_proposals
+from pcm3.evaluation.detection import Detection, find_proposals, published_proposals
+from pcm3.evaluation.detection_classifier import window_frames
+from pcm3.evaluation.detection_metrics import (
+    map_by_action,
+    map_by_video,
+    pku_ap,
+    summarize_published,
+)
+from pcm3.evaluation.detection_proposals import Proposal
+
+RECIPES = {"sliding_window": Detection("pcm3"), "activity": Detection("survey")}
+NO_LABEL = 255
 
 
 def compare_detection(recorded: Recorded) -> Iterator[Row]:
-    """The sliding-window rule, and both average precisions of both generations' proposals."""
-    yield from _sliding_window(recorded)
-    for generation in ("sliding_window", "activity"):
-        yield from _precisions(recorded, generation)
+    """The windows, and of both generations the proposals and both average precisions."""
+    for name in recorded:
+        if name.startswith("windows/"):
+            yield _test_windows(recorded[name], name)
+        elif name.startswith("train/"):
+            yield from _training_windows(recorded[name], name)
+    for generation, recipe in RECIPES.items():
+        yield from _proposals(recorded, generation, recipe)
+        yield from _precisions(recorded, generation, recipe)
 
 
-def _sliding_window(recorded: Recorded) -> Iterator[Row]:
-    """Recorded ends are last frames, which may lie in the padding."""
-    wanted = recorded["sliding_window/proposals"]
-    for video, name in enumerate(recorded["names"].tolist()):
-        probabilities = recorded[f"probabilities/{name}"]
-        found = sliding_window_proposals(probabilities, 0, video=video)
-        own = wanted[wanted[:, 0] == video]
-        ends = np.minimum(own[:, 3] + 1, len(probabilities))
-        intervals = np.stack([own[:, 1] - 1, own[:, 2], ends], axis=1)
-        ours = np.array([each[1:] for each in found]).reshape(-1, 4)
-        yield absolute("sliding window, intervals", ours[:, :3], intervals, 0, name)
-        yield absolute("sliding window, confidences", ours[:, 3], own[:, 4], 6e-6, name)
+def _test_windows(wanted: NDArray[Any], name: str) -> Row:
+    _, length, kind = name.split("/")
+    frames, _ = _windows(int(length), "4" if kind == "strided" else "")
+    return absolute("windows in tests", frames, wanted, 0, name)
 
 
-def _precisions(recorded: Recorded, generation: str) -> Iterator[Row]:
+def _training_windows(wanted: NDArray[Any], name: str) -> Iterator[Row]:
+    """Where the published loop has a window and a label."""
+    _, length, kind = name.split("/")
+    frames, middles = _windows(
+        int(length), kind.removeprefix("consecutive").removeprefix("strided")
+    )
+    unlabelled = wanted[:, 4] == NO_LABEL
+    early = int((middles[unlabelled] < int(length)).sum())
+    yield absolute("windows with a label, here alone", early, 0, 0, name)
+    count = torch.full_like(middles, frames.shape[1])
+    rows = torch.stack([torch.arange(int(length)), frames[:, 0], frames[:, -1], count, middles], 1)
+    whole = ~unlabelled & (wanted[:, 3] > 0)
+    yield absolute("windows in training", rows[torch.as_tensor(whole)], wanted[whole], 0, name)
+
+
+def _windows(length: int, stride: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Around every frame of a recording; without a stride, frames in a row."""
+    centres = torch.arange(length)
+    kind: Any = "strided" if stride else "consecutive"
+    strides = torch.full_like(centres, int(stride or 1))
+    return window_frames(centres, strides, length, kind, "inside")
+
+
+def _proposals(recorded: Recorded, generation: str, recipe: Detection) -> Iterator[Row]:
+    """As published, and with ends that are exclusive and within the recording."""
+    rows, wanted = _rows(recorded), recorded[f"{generation}/proposals"]
+    found = published_proposals(rows, recipe)
+    intervals = [(each.video, each.label + 1, each.start, each.end) for each in found]
+    confidences = [each.confidence for each in found]
+    yield absolute("proposals", intervals, wanted[:, :4], 0, generation)
+    yield absolute("confidences", confidences, wanted[:, 4], 6e-6, generation)
+    if generation == "sliding_window":
+        yield absolute("five decimals", confidences, np.round(confidences, 5), 0, generation)
+    clean = [(each.video, each.start, each.end) for each in find_proposals(rows, recipe)]
+    lengths = np.array([len(each) for each in rows])[wanted[:, 0].astype(int)]
+    ends = np.minimum(wanted[:, 3] + (generation == "sliding_window"), lengths)
+    expected = np.stack([wanted[:, 0], wanted[:, 2], ends], axis=1)
+    yield absolute("proposals, ends exclusive", clean, expected, 0, generation)
+
+
+def _precisions(recorded: Recorded, generation: str, recipe: Detection) -> Iterator[Row]:
     """By action both ends count as included, by video neither does."""
-    proposals, labels = recorded[f"{generation}/proposals"], recorded["labels"].astype(float)
-    labels[:, 1] += 1  # columns of the probabilities
-    classes, videos = recorded[f"{generation}/classes"], range(len(recorded["names"]))
-    yield absolute("classes", sorted({*labels[:, 1]}), classes, 0, generation)
+    rows, truth = _rows(recorded), _truth(recorded)
+    found, classes = published_proposals(rows, recipe), recorded[f"{generation}/classes"] - 1
+    yield absolute("classes", sorted({each.label for each in truth}), classes, 0, generation)
+    with patch("pcm3.evaluation.detection_metrics.true_intervals", lambda _: truth):
+        metrics = summarize_published(found, rows)  # type: ignore[arg-type]
+    later = [[each._replace(end=each.end + 1) for each in some] for some in (found, truth)]
     for row, overlap in enumerate(recorded["overlaps"].tolist()):
         at = f"{generation} at {overlap}"
-        found, truth = _intervals(proposals, 1), _intervals(labels, 1)
-        by_class = [voc_ap(*_only("label", each, found, truth), overlap) for each in classes]
-        mean = map_by_action(found, truth, overlap)
-        wanted = recorded[f"{generation}/ap_by_class"][row]
-        yield absolute("AP by class", by_class, wanted, 1e-6, at)
-        yield absolute("mAP by action", mean, recorded[f"{generation}/map_action"][row], 1e-6, at)
-        found, truth = _intervals(proposals, 0), _intervals(labels, 0)
-        by_video = [pku_ap(*_only("video", each, found, truth), overlap) for each in videos]
-        mean = map_by_video(found, truth, overlap, videos=videos)
-        wanted = recorded[f"{generation}/ap_by_video"][row]
-        yield absolute("AP by video", by_video, wanted, 1e-6, at)
-        yield absolute("mAP by video", mean, recorded[f"{generation}/map_video"][row], 1e-6, at)
+        by_class = [map_by_action(*later, overlap, labels=[each]) for each in classes]
+        by_video = [
+            map_by_video(found, truth, overlap, pku_ap, [each]) for each in range(len(rows))
+        ]
+        ours = {
+            "ap_by_class": by_class,
+            "map_action": metrics[f"map_action_published_{overlap}"],
+            "ap_by_video": by_video,
+            "map_video": metrics[f"map_video_published_{overlap}"],
+        }
+        for name, value in ours.items():
+            yield absolute(name, value, recorded[f"{generation}/{name}"][row], 1e-6, at)
 
 
-def _intervals(rows: NDArray[np.float64], longer: int) -> list[Proposal]:
+def _rows(recorded: Recorded) -> list[NDArray[np.float32]]:
+    """Probabilities with the background last, where it is first in the file."""
+    return [np.roll(recorded[f"probabilities/{name}"], -1, axis=1) for name in recorded["names"]]
+
+
+def _truth(recorded: Recorded) -> list[Proposal]:
+    """Of these columns: a class of the label files is that of its number, from 0."""
     return [
-        Proposal(int(video), int(column), int(start), int(end) + longer, float(confidence))
-        for video, column, start, end, confidence in rows
+        Proposal(v, label, start, end) for v, label, start, end, _ in recorded["labels"].tolist()
     ]
-
-
-def _only(by: str, value: int, *several: list[Proposal]) -> list[list[Proposal]]:
-    return [[each for each in one if getattr(each, by) == value] for one in several]

@@ -12,7 +12,7 @@ from golden_detection import compare_detection
 from golden_mamp import compare_finetuning, compare_step, compare_steps
 from golden_pcm3 import compare_encoder, compare_prompted_steps, compare_unprompted_step
 from golden_rows import Compare, Recorded, Row
-from golden_schedules import compare_pretraining
+from golden_schedules import compare_schedules
 
 COMPARISONS: dict[str, Compare] = {
     "pcm3_encoder": compare_encoder,
@@ -24,7 +24,7 @@ COMPARISONS: dict[str, Compare] = {
     "ntu_normalization": compare_ntu,
     "pku_normalization": compare_pku,
     "detection": compare_detection,
-    "probe_schedules": compare_pretraining,
+    "probe_schedules": compare_schedules,
 }
 """File name without suffix to what yields its rows."""
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from golden_files import COMPARISONS, worst
 from golden_rows import Row, absolute, of_norm, relative
+from golden_schedules import DETECTION, SOLVERS
+
+from pcm3.evaluation.detection import RecipeName
+from pcm3.evaluation.linear import PROBES
 
 HERE = Path(__file__).parent
 
@@ -18,6 +23,11 @@ def test_recorded_numbers(golden, name):
     rows = list(COMPARISONS[name](golden(name)))
     assert rows
     assert [row for row in rows if not row.within] == []
+
+
+def test_every_published_recipe_is_compared():
+    assert {"default", *DETECTION.values()} == set(get_args(RecipeName))
+    assert {solver for solver, _ in SOLVERS.values()} == set(PROBES)
 
 
 def test_what_is_committed_stays_small():
