@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pcm3._files import regular
 from pcm3._torch_files import load_plain
 from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
@@ -128,9 +129,7 @@ def _is_whole(value: Tensor) -> bool:
 
 
 def _load(file: Path) -> Any:
-    if file.is_dir():
-        raise SkeletonFormatError(f"{file}: expected a checkpoint's file, got a folder")
-    if not file.is_file():
+    if not regular(file).exists():
         raise SkeletonFormatError(f"{file}: no such file")
     with file.open("rb") as stream:
         head = stream.read(9)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pcm3._checks import type_name
-from pcm3._files import replacing
+from pcm3._files import regular, replacing
 from pcm3._official import (
     Checkpoint,
     depth,
@@ -149,7 +149,7 @@ def encoder_file(path: str | Path) -> Path:
     file = path / "encoder.safetensors" if path.is_dir() else path
     if (path / "meta.json").is_file():
         raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
-    if not file.is_file():
+    if not regular(file).is_file():
         raise SkeletonFormatError(
             f"expected a trained encoder, found no file {file}; a run has one when it is finished"
         )

@@ -26,6 +26,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         evaluate_all,
         evaluate_runs,
         headline,
+        result_file,
         seen_tests,
         write_result,
     )
@@ -141,7 +142,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
         print(f"pcm3: note: {note}", file=sys.stderr)
-    file = write_result(task, runs, result, options.settings, weights)
+    file = result_file(task, runs, result, options.settings, weights)
     say += f"  ({file})" if file else ""
     if len(runs) > 1:
         each = zip(runs, result["runs"], result["weights"], strict=True)
@@ -151,6 +152,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         key: result[key] for key in ("protocol", "allow_normalization", "notes", "weights", "runs")
     }
     finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
+    write_result(file, result)  # what is printed is not lost where it cannot be written
 
 
 def features_command(arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 from pcm3._checks import check_not_empty
 from pcm3._device import allow_tf32, find_device
+from pcm3._files import replacing
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
@@ -178,7 +180,6 @@ def evaluate_all(
                     accelerator=accelerator,
                     allow_normalization=allow_normalization,
                 )
-                write_result(name, paths, result, settings)
         except ValueError as reason:
             print(f"{name:<12}left out: {reason}", flush=True)
             continue
@@ -188,6 +189,8 @@ def evaluate_all(
         print(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
         for note in result.get("notes", []):
             print(f"{'':<12}{note}", flush=True)
+        if not kept:  # what is printed is not lost where it cannot be written
+            write_result(result_file(name, paths, result, settings), result)
         for warning in seen_tests(paths, result):
             if warning not in warned:
                 print(f"pcm3: warning: {warning}", file=sys.stderr)
@@ -283,7 +286,7 @@ def _kept(
         settings,
         allow_normalization=allow_normalization,
     )
-    file = _place(run, name, identify(store))
+    file = _place(run.results / f"{name}.json", identify(store))
     if not file.is_file():
         return None
     try:
@@ -299,14 +302,18 @@ def _kept(
     return result if same else None
 
 
-def write_result(
+def result_file(
     task: str,
     paths: Sequence[Path],
     result: dict[str, Any],
     settings: Any,
     weights: Sequence[float] | None = None,
 ) -> Path | None:
-    """Keep a result in the folder of the first run; an encoder without its run has none."""
+    """Where a result is kept: in the folder of the first run; an encoder without its run has none.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
     run, _ = find_run(paths[0])
     if run is None:
         return None
@@ -319,15 +326,27 @@ def write_result(
         weights,
         result["allow_normalization"],
     )
-    return run.write_result(_place(run, name, result["data"]).stem, result)
+    return _place(run.results / f"{name}.json", result["data"])
 
 
-def _place(run: Run, name: str, data: dict[str, int]) -> Path:
+def write_result(file: Path | None, result: dict[str, Any]) -> None:
+    """Write a result to its file, where it has one.
+
+    Raises:
+        OSError: Naming the file, if it cannot be written.
+    """
+    if file is not None:
+        # an entry a line, those with long lists too
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
+        with replacing(file) as temporary:
+            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _place(file: Path, data: dict[str, int]) -> Path:
     """The file of a result, another one where a store of the same name has taken it."""
-    file = run.results / f"{name}.json"
     with suppress(SkeletonFormatError):  # what is damaged may be replaced
         if read_result(file)["data"] != data:
-            file = file.with_stem("-".join([name, *map(str, data.values())]))
+            file = file.with_stem("-".join([file.stem, *map(str, data.values())]))
     return file
 
 
@@ -365,7 +384,8 @@ def result_name(
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
-    Settings that differ from the task's defaults are part of it, but for folders.
+    Settings that differ from the task's defaults are part of it, but for folders. A long name is
+    cut, and ends in a digest of the whole.
     """
     run, epoch = find_run(paths[0])
     parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), *_changed(settings)]
@@ -375,7 +395,15 @@ def result_name(
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
         parts += ["fused", *others]
         parts += [f"{weight:g}" for weight in weights or ()]
-    return "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
+    name = "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
+    letters = name.encode(errors="surrogatepass")
+    if len(letters) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(letters, digest_size=8).hexdigest()
+    return f"{letters[: _LONGEST_NAME - 20].decode(errors='ignore')}_{digest}"
+
+
+_LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
 
 
 def _changed(settings: Any, prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from typing import IO, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.errors import SkeletonFormatError
 
 __all__ = ["load_plain_pickle"]
@@ -37,8 +38,10 @@ def load_plain_pickle(file: str | Path) -> object:
     """
     file = Path(file)
     try:
-        with file.open("rb") as stream:
+        with regular(file).open("rb") as stream:
             return _settle(_PlainUnpickler(_Bounded(stream, file.stat().st_size)).load(), {})
+    except SkeletonFormatError:
+        raise
     except _RefusedError as error:
         raise SkeletonFormatError(f"{file}: {error}") from None
     except FileNotFoundError:

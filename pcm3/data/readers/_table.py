@@ -10,9 +10,11 @@ from functools import partial, wraps
 from pathlib import Path, PurePosixPath
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
+from pcm3._files import regular
 from pcm3.data._meta import is_column
 from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
+    MOST_BYTES,
     MOST_CLASSES,
     check_rate,
     fail,
@@ -215,7 +217,7 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row with its line number; cells without blanks around them."""
     rows, last = [], 0
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
             parted = ";" if ";" in stream.readline() else ","
             stream.seek(0)
             reader = csv.reader(stream, delimiter=parted, strict=True)

@@ -14,7 +14,9 @@ from typing import NamedTuple, NoReturn, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.data.readers._files import (
+    MOST_BYTES,
     MOST_FPS,
     fail,
     file_or_files,
@@ -150,7 +152,7 @@ def _fail(file: Path, row: int, what: str) -> NoReturn:
 @contextmanager
 def _opened(file: Path) -> Iterator[TextIO]:
     try:
-        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", errors="replace") as stream:
             yield stream
     except OSError as error:
         fail(file, f"cannot be read, {error}")

@@ -12,7 +12,14 @@ from typing import Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, file_or_files, parsing, read_lines
+from pcm3._files import regular
+from pcm3.data.readers._files import (
+    MOST_BYTES,
+    fail,
+    file_or_files,
+    parsing,
+    read_lines,
+)
 from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
@@ -144,7 +151,7 @@ def _read_unit(file: Path, tracked: bool) -> Iterator[Recording]:
 def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
     """Positions (T, B, 25, 3), bodies in order of first appearance."""
     try:
-        data = file.read_bytes()
+        data = regular(file, MOST_BYTES).read_bytes()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
     try:
@@ -161,7 +168,11 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
     slots: dict[int, int] = {}
     for _, body, _ in bodies:
         slots.setdefault(body, len(slots))
-    frames = np.zeros((length, len(slots), _JOINTS, 3), dtype=np.float32)
+    shape = length, len(slots), _JOINTS, 3
+    if 4 * math.prod(shape) > max(_SMALL, _MOST_TIMES * len(text.data)):
+        what = f"expected fewer than {len(slots)} bodies in {length} frames, most of them empty"
+        fail(text.file, f"{what}, of a text of {len(text.data):,} bytes")
+    frames = np.zeros(shape, dtype=np.float32)
     if bodies:
         times = [frame for frame, _, _ in bodies]
         places = [slots[body] for _, body, _ in bodies]
@@ -283,6 +294,7 @@ class _Text:
         return numbers
 
 
+_SMALL, _MOST_TIMES = 1 << 26, 16  # bytes that are no matter; and times the text where it is more
 _LARGEST = float(np.finfo(np.float32).max)
 _WINDOW = 48  # three numbers of up to 15 characters
 _WIDTH = 15  # as many decimal digits as a float64 holds exactly
