@@ -8,7 +8,7 @@ import socket
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def regular(file: Path, most: int | None = None) -> Path:
     return file
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[int], bool]] = {
     "a folder": stat.S_ISDIR,
     "a pipe": stat.S_ISFIFO,
     "a socket": stat.S_ISSOCK,

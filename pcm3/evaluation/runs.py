@@ -16,6 +16,7 @@ from typing import Any
 from pcm3._checks import check_not_empty
 from pcm3._device import allow_tf32, find_device
 from pcm3._files import replacing
+from pcm3._terminal import tell
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
@@ -26,7 +27,7 @@ from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.result_files import read_result
 from pcm3.evaluation.tasks import TASKS, Task
 from pcm3.hub import encoder_file, fingerprint
-from pcm3.training.run import Run, find_run
+from pcm3.training.run import find_run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
 
@@ -181,19 +182,19 @@ def evaluate_all(
                     allow_normalization=allow_normalization,
                 )
         except ValueError as reason:
-            print(f"{name:<12}left out: {reason}", flush=True)
+            tell(f"{name:<12}left out: {reason}", flush=True)
             continue
         results[name] = result
         took = "kept" if kept else f"{result['seconds']:.0f} s"
         figures = headline(name, result["metrics"])
-        print(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
+        tell(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
         for note in result.get("notes", []):
-            print(f"{'':<12}{note}", flush=True)
+            tell(f"{'':<12}{note}", flush=True)
         if not kept:  # what is printed is not lost where it cannot be written
             write_result(result_file(name, paths, result, settings), result)
         for warning in seen_tests(paths, result):
             if warning not in warned:
-                print(f"pcm3: warning: {warning}", file=sys.stderr)
+                tell(f"pcm3: warning: {warning}", file=sys.stderr)
             warned.add(warning)
     if not results:
         raise ValueError(f"no task fits {store.path}")
@@ -293,7 +294,7 @@ def _kept(
         result = read_result(file)
     except SkeletonFormatError as damage:
         why = str(damage).removeprefix(f"{file}: ")
-        print(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
         return None
     found = result["command"], result.get("store_fingerprint"), result["settings"]
     wanted = f"evaluate {task}", store.fingerprint, _plain(settings)

@@ -101,9 +101,17 @@ def corpus(root: Path, put: Callable[[Path], None]) -> list[str]:
     add(root / "run/config.json", "lambda run: Run(run).settings()", root / "run")
     add(root / "run/metrics.jsonl", "lambda run: Run(run).read_metrics()", root / "run")
     add(root / "run/checkpoint.pt", "lambda run: Run(run).load_checkpoint()", root / "run")
-    add(root / "run/results/a.json", "lambda file: read_result(Path(file))", root / "run/results/a.json")
+    add(
+        root / "run/results/a.json",
+        "lambda file: read_result(Path(file))",
+        root / "run/results/a.json",
+    )
     add(root / "masks.npz", "load_masks", root / "masks.npz")
-    add(root / "proposals/a.txt", "lambda folder: read_pku_results(folder, {0: 'a'})", root / "proposals")
+    add(
+        root / "proposals/a.txt",
+        "lambda folder: read_pku_results(folder, {0: 'a'})",
+        root / "proposals",
+    )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import reprlib
@@ -128,6 +129,18 @@ def read_lines(file: Path) -> list[str]:
         return text.splitlines()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
+
+
+def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
+    """Require that a text is not much smaller than the float32 coordinates that it asks room for.
+
+    Raises:
+        SkeletonFormatError: If it is 16 times smaller or more, and they take above 64 MiB.
+    """
+    size, text = 4 * math.prod(shape), file.stat().st_size
+    if size > max(1 << 26, 16 * text):
+        what = f"asks for {size:,} bytes, frames, persons, joints and coordinates {shape}"
+        fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
 
 
 def parse_float(word: str) -> float:

@@ -124,13 +124,15 @@ def load_npz(
         fail(file, why_unreadable(file))
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
         fail(file, twice[0], "expected one array of this name, found several")
-    if missing := [key for key in required if key not in keys]:
+    wanted = {*required, *optional} - {*large}
+    there = {*keys}
+    if missing := [key for key in required if key not in there]:
         fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
             for key in keys:
-                if key not in large and key in (*required, *optional):
+                if key in wanted:
                     arrays[key] = _read_array(archive, file, key)
                     check_text(file, key, arrays[key])
         for key in large:
@@ -157,16 +159,16 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
     Raises:
         SkeletonFormatError: If one of them cannot be read, or is not as large as its head says.
     """
-    heads = {}
-    for key in npz_keys(file):
-        if key not in known:
-            try:
-                with zipfile.ZipFile(file) as archive:
+    heads, key = {}, ""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for key in npz_keys(file):
+                if key not in known:
                     heads[key] = _check_size(archive, file, key)
-            except SkeletonFormatError:
-                raise
-            except Exception as error:  # a broken file may raise anything
-                fail(file, key, f"cannot be read, {error}")
+    except SkeletonFormatError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        fail(file, key, f"cannot be read, {error}")
     return heads
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
@@ -237,9 +238,9 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         what = "expected a column file, others as you like, and rows below"
         fail(file, "line 1", f"{what}, got {found}")
     header = rows[0][1]
-    for key in header:
+    for key, count in Counter(header).items():
         known = key in _KEYS or is_column(key)
-        if not known or header.count(key) > 1:
+        if not known or count > 1:
             fail(file, "line 1", f"expected unique column names, plain words, got {shown(key)}")
     for line, row in rows[1:]:
         if len(row) != len(header):

@@ -123,9 +123,9 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
         wrong = f"{size['M']} persons in {size['T']} frames, read as (T, M, V, C) {array.shape}"
     if wrong:
         fail(file, wrong + (_advice(array.shape, len(skeleton)) if axes is None else ""))
-    size = 4 * array.size  # as float32
-    if size > MOST_BYTES:
-        fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {size:,}")
+    room = 4 * array.size  # as float32
+    if room > MOST_BYTES:
+        fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {room:,}")
     ordered = array.transpose([letters.index(letter) for letter in "TMVC" if letter in letters])
     return np.asarray(ordered if array.ndim == 4 else ordered[:, None])
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pcm3._files import regular
 from pcm3.data.readers._files import (
     MOST_BYTES,
+    check_proportion,
     fail,
     file_or_files,
     parsing,
@@ -169,9 +170,7 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
     for _, body, _ in bodies:
         slots.setdefault(body, len(slots))
     shape = length, len(slots), _JOINTS, 3
-    if 4 * math.prod(shape) > max(_SMALL, _MOST_TIMES * len(text.data)):
-        what = f"expected fewer than {len(slots)} bodies in {length} frames, most of them empty"
-        fail(text.file, f"{what}, of a text of {len(text.data):,} bytes")
+    check_proportion(text.file, shape)
     frames = np.zeros(shape, dtype=np.float32)
     if bodies:
         times = [frame for frame, _, _ in bodies]
@@ -294,7 +293,6 @@ class _Text:
         return numbers
 
 
-_SMALL, _MOST_TIMES = 1 << 26, 16  # bytes that are no matter; and times the text where it is more
 _LARGEST = float(np.finfo(np.float32).max)
 _WINDOW = 48  # three numbers of up to 15 characters
 _WIDTH = 15  # as many decimal digits as a float64 holds exactly
