@@ -5,16 +5,51 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+
+from pcm3.errors import SkeletonFormatError
 
 try:
     import fcntl
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
+
+
+def regular(file: Path, most: int | None = None) -> Path:
+    """The file, if reading it comes to an end: pipes, sockets and devices are refused unopened.
+
+    Args:
+        file: To be read; what is missing shows when it is opened.
+        most: Bytes that it may have, where it is read at once.
+
+    Raises:
+        SkeletonFormatError: If it is something else, or larger.
+    """
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return file
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for name, test in _KINDS.items() if test(status.st_mode)), "something")
+        raise SkeletonFormatError(f"{file}: expected a file, got {kind}")
+    if most is not None and status.st_size > most:
+        raise SkeletonFormatError(
+            f"{file}: expected at most {most:,} bytes, got {status.st_size:,}"
+        )
+    return file
+
+
+_KINDS: dict[str, Callable[[int], bool]] = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 
 
 @contextmanager

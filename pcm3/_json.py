@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from pcm3._files import regular
 from pcm3.errors import SkeletonFormatError
 
 _DEEPEST = 50
@@ -29,9 +30,11 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
     Raises:
         SkeletonFormatError: If there is no such file, it is not JSON, or it holds something else.
     """
-    if not file.is_file():  # a pipe would wait for ever
-        raise SkeletonFormatError(f"expected a file, got {file}")
-    return parse_json(file.read_bytes(), str(file), kind)
+    try:
+        data = regular(file).read_bytes()
+    except OSError as error:
+        raise SkeletonFormatError(f"{file}: cannot be read, {error.strerror}") from None
+    return parse_json(data, str(file), kind)
 
 
 def parse_json(data: bytes, where: str, kind: Any = dict[str, Any]) -> Any:

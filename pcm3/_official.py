@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pcm3._files import regular
 from pcm3._torch_files import load_plain
 from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.errors import SkeletonFormatError
@@ -20,6 +21,8 @@ from pcm3.skeleton import Skeleton
 
 Weights = dict[str, Tensor]
 _LONGEST_NAME, _WRAPPERS = 500, 10
+MOST_LAYERS = 200
+"""Far more than encoders have; building them takes much longer than reading their weights."""
 
 _PCM3_NAMES = [
     *(
@@ -117,6 +120,8 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
             raise SkeletonFormatError(f"{name}: expected names of weights, got {key:.60}...")
         if not _is_whole(value):
             raise SkeletonFormatError(f"{name}: expected {key} in full, got repeated values")
+        if value.is_complex() or value.dtype == torch.bool:
+            raise SkeletonFormatError(f"{name}: expected {key} of numbers, got {value.dtype}")
     return weights, name
 
 
@@ -128,9 +133,7 @@ def _is_whole(value: Tensor) -> bool:
 
 
 def _load(file: Path) -> Any:
-    if file.is_dir():
-        raise SkeletonFormatError(f"{file}: expected a checkpoint's file, got a folder")
-    if not file.is_file():
+    if not regular(file).exists():
         raise SkeletonFormatError(f"{file}: no such file")
     with file.open("rb") as stream:
         head = stream.read(9)
@@ -245,8 +248,19 @@ def rename_mamp(weights: Weights, source: str) -> Checkpoint:
 
 def depth(weights: Weights, owner: str) -> int:
     """Number of blocks of the encoder or the decoder."""
-    prefix = f"{owner}.blocks."
-    return len({key.split(".")[2] for key in weights if key.startswith(prefix)})
+    return count_layers(weights, f"{owner}.blocks.")
+
+
+def count_layers(weights: Weights, prefix: str) -> int:
+    """Number of layers whose weights have names that begin so.
+
+    Raises:
+        SkeletonFormatError: If there are more than encoders have.
+    """
+    found = len({key.split(".")[2] for key in weights if key.startswith(prefix)})
+    if found > MOST_LAYERS:
+        raise SkeletonFormatError(f"expected at most {MOST_LAYERS} layers, got {found:,}")
+    return found
 
 
 def transformer_for(

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import torch
 
+from pcm3._files import regular
+
 _Unpickler: Any = pickle._Unpickler
 
 
@@ -21,7 +23,7 @@ def load_plain(file: Path) -> Any:
             values for a tensor, which torch leaves to what was in memory.
         Exception: Whatever torch raises for a file that is damaged, or holds more than plain data.
     """
-    if zipfile.is_zipfile(file):
+    if zipfile.is_zipfile(regular(file)):
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
         packed = [each.filename for each in members if each.compress_type != zipfile.ZIP_STORED]

@@ -15,6 +15,7 @@ from pcm3._commands.evaluation import (
 )
 from pcm3._commands.options import meant
 from pcm3._commands.training import demo_command, presets_command, pretrain_command
+from pcm3._terminal import tell
 from pcm3._version import __version__
 from pcm3.errors import is_out_of_memory
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
         goes_on = "; run the same command to go on" if kept else ""
-        print(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
+        tell(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,16 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         explained = _explain(error)
         if debug or explained is None:
             raise
-        print(f"pcm3: error: {explained}", file=sys.stderr)
+        tell(f"pcm3: error: {explained}", file=sys.stderr)
         return 2
     return 0
 
 
 def _dispatch(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        tell(_overview())
     elif arguments[0] == "--version":
-        print(f"pcm3 {__version__}")
+        tell(f"pcm3 {__version__}")
     elif arguments[0] in COMMANDS:
         COMMANDS[arguments[0]](arguments[1:])
     else:
@@ -94,7 +95,7 @@ def _explain(error: Exception) -> str | None:
 def _overview() -> str:
     lines = ["usage: pcm3 COMMAND [options]", ""]
     lines += [
-        f"  {name:<12}{(command.__doc__ or '').splitlines()[0]}"
+        f"  {name:<12}{(command.__doc__ or '').partition(chr(10))[0]}"  # none under python -OO
         for name, command in COMMANDS.items()
     ]
     lines += [

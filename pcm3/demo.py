@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pcm3._checks import check_at_least, check_seed
+from pcm3._terminal import tell
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -70,7 +71,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
         }
     _print_table(results, len(store.class_names))
     if epochs < _FEW:
-        print(
+        tell(
             f"After {epochs} epochs an untrained encoder may still be as good; the default is "
             "more. Losses rise at first, while the queue fills with keys of other sequences."
         )
@@ -78,7 +79,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
         save(loss_curves(Run(out / "pcm3").read_metrics()), out / "loss-curves.png"),
         _draw_prediction(model, store, out / "pcm3", out / "masked-prediction.png"),
     ]
-    print("pictures: " + ", ".join(str(picture) for picture in pictures))
+    tell("pictures: " + ", ".join(str(picture) for picture in pictures))
     return results
 
 

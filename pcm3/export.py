@@ -174,9 +174,14 @@ def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
     clips = next(_random_clips(model.encoder, frames))
     model(clips)  # says what does not fit in its own words; torch.export would wrap them
     # Strict, for otherwise len() of a batch fixes its size.
-    return torch.export.export(
+    program = torch.export.export(
         model, (clips,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=True
     )
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # names folders of this machine
+    return program
 
 
 def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pcm3._checks import type_name
-from pcm3._files import replacing
+from pcm3._files import regular, replacing
 from pcm3._official import (
+    MOST_LAYERS,
     Checkpoint,
+    count_layers,
     depth,
     fill,
     gru_width,
@@ -149,7 +151,7 @@ def encoder_file(path: str | Path) -> Path:
     file = path / "encoder.safetensors" if path.is_dir() else path
     if (path / "meta.json").is_file():
         raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
-    if not file.is_file():
+    if not regular(file).is_file():
         raise SkeletonFormatError(
             f"expected a trained encoder, found no file {file}; a run has one when it is finished"
         )
@@ -252,7 +254,7 @@ def load_official(
     checkpoint = rename_pcm3(weights, name)
     hidden = hidden or gru_width(checkpoint)
     names = checkpoint.weights
-    layers = len({key.split(".")[2] for key in names if key.startswith("encoder.layers.")})
+    layers = count_layers(names, "encoder.layers.")
 
     def make(_: Checkpoint) -> GRUEncoder:
         return GRUEncoder(skeleton, in_channels, persons, hidden=hidden, layers=layers)
@@ -293,9 +295,10 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
         value = arguments.get(name, parameter.default)
         if type(parameter.default) is int and name != "skeleton" and type(value) is not int:
             raise ValueError(f"expected {name} to be an integer, got {value!r:.60}")
-    for name in ("layers", "depth"):  # each has weights
-        if np.sum(arguments.get(name, 0)) > len(weights):
-            raise ValueError(f"expected {name} of {len(weights)} weights, got {arguments[name]}")
+    layers = min(len(weights), MOST_LAYERS)  # each has weights
+    for name in ("layers", "depth"):
+        if np.sum(arguments.get(name, 0)) > layers:
+            raise ValueError(f"expected {name} of at most {layers}, got {arguments[name]!r:.60}")
     with torch.device("meta"):  # nothing but shapes, as large as they may be
         kind(**arguments).load_state_dict(weights, assign=True)
     encoder = kind(**arguments)

@@ -156,8 +156,9 @@ def write_corpus(folder: Path) -> dict[str, Path]:
         data = Store(folder / "untrimmed") if name == "detection" else Store(store)
         settings = SETTINGS.get(name, task.settings)()
         found = runs.evaluate_runs(name, [run], data, "xsub", settings)
-        written = runs.write_result(name, [run], found, settings)
+        written = runs.result_file(name, [run], found, settings)
         assert written is not None
+        runs.write_result(written, found)
         files[name] = written
     (folder / "other" / "results").mkdir(parents=True)
     shutil.copy(files["fewshot"], folder / "other" / "results")

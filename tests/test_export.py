@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,17 @@ def test_program_runs_with_torch_alone(tmp_path: Path, encoder: Encoder) -> None
     expected = encoder.eval()(clips).detach()
     torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
+
+
+def test_files_name_no_folder_of_this_machine(tmp_path: Path, encoder: Encoder) -> None:
+    writers = {"encoder.pt2": export_program}
+    if all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+        writers["encoder.onnx"] = export_onnx
+    folders = [Path(export.__file__).parent, Path(torch.__file__).parent, tmp_path]
+    for name, write in writers.items():
+        write(encoder, tmp_path / name, FRAMES)
+        content = (tmp_path / name).read_bytes()
+        assert [folder for folder in folders if str(folder).encode() in content] == []
 
 
 def test_program_of_another_length_is_refused(tmp_path: Path) -> None:

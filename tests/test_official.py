@@ -168,7 +168,7 @@ def test_recipe_of_the_method_page(
     (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     for line in commands.splitlines():
         assert main(line.split()[1:]) == 0
-    assert "linear xsub: top1 " in capsys.readouterr().out
+    assert "linear xsub (solver pcm3): top1 " in capsys.readouterr().out
     assert np.load("features.npz")["features"].shape == (12, 2 * HIDDEN)
 
 
@@ -202,7 +202,7 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "empty.pth").touch()
     with pytest.raises(SkeletonFormatError, match=r"empty\.pth: .*, got an empty file"):
         load_official(tmp_path / "empty.pth")
-    with pytest.raises(SkeletonFormatError, match="expected a checkpoint's file, got a folder"):
+    with pytest.raises(SkeletonFormatError, match="expected a file, got a folder"):
         load_official(tmp_path)
     ours = Pretrained(GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
     save_encoder(tmp_path / "ours.pth", ours)
@@ -318,3 +318,11 @@ def test_weights_without_values_are_not_what_was_in_memory(tmp_path: Path) -> No
     assert torch.load(file, weights_only=True)["b"].tolist() == [1] * 6  # and "a" is anything
     with pytest.raises(SkeletonFormatError, match=r"old\.pth: expected a checkpoint of plain tens"):
         load_official(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bool])
+@pytest.mark.parametrize("method", ["pcm3", "mamp"])
+def test_weights_that_are_complex_or_true(method: Any, dtype: torch.dtype) -> None:
+    weights = {"encoder_q.odd": torch.zeros(2), "odd": torch.zeros(2).to(dtype)}
+    with pytest.raises(SkeletonFormatError, match=f"expected odd of numbers, got {dtype}"):
+        load_official(weights, method)

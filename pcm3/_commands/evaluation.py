@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pcm3._commands.options import finish, meant, parse
+from pcm3._terminal import tell
 
 _ALSO_CALLED = {
     "recognition": "linear",
@@ -26,6 +27,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         evaluate_all,
         evaluate_runs,
         headline,
+        result_file,
         seen_tests,
         write_result,
     )
@@ -34,7 +36,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     task = arguments[0] if arguments else "--help"
     if task in ("-h", "--help"):
         lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
-        print(
+        tell(
             "\n".join(
                 [
                     "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
@@ -136,12 +138,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         options.allow_normalization,
     )
     for warning in seen_tests(runs, result):
-        print(f"pcm3: warning: {warning}", file=sys.stderr)
+        tell(f"pcm3: warning: {warning}", file=sys.stderr)
     how = by_solver(options.settings)
     say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
     for note in result["notes"]:
-        print(f"pcm3: note: {note}", file=sys.stderr)
-    file = write_result(task, runs, result, options.settings, weights)
+        tell(f"pcm3: note: {note}", file=sys.stderr)
+    file = result_file(task, runs, result, options.settings, weights)
     say += f"  ({file})" if file else ""
     if len(runs) > 1:
         each = zip(runs, result["runs"], result["weights"], strict=True)
@@ -151,6 +153,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         key: result[key] for key in ("protocol", "allow_normalization", "notes", "weights", "runs")
     }
     finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
+    write_result(file, result)  # what is printed is not lost where it cannot be written
 
 
 def features_command(arguments: Sequence[str]) -> None:
@@ -201,7 +204,7 @@ def features_command(arguments: Sequence[str]) -> None:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)
         for note in notes:
-            print(f"pcm3: note: {note}", file=sys.stderr)
+            tell(f"pcm3: note: {note}", file=sys.stderr)
         rest = {"out": str(out), "allow_normalization": bool(notes), "notes": notes}
         finish("features", {"shape": shape}, json, f"{out}: features {shape}", **rest)
 
@@ -259,7 +262,7 @@ def report_command(arguments: Sequence[str]) -> None:
         """
         report = write_report(runs, out)
         for reason in report.left_out:
-            print(f"pcm3: warning: left out {reason}", file=sys.stderr)
+            tell(f"pcm3: warning: left out {reason}", file=sys.stderr)
         metrics: dict[str, dict[str, float]] = {}
         for row in report.rows:
             name = " ".join(part for part in row[:5] if part)

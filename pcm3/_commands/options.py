@@ -9,6 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+from pcm3._terminal import tell
+
 
 def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
     """A question, where a word is near a name, or near what a name is also called."""
@@ -115,6 +117,6 @@ def finish(
 ) -> None:
     """The end of a command: a line for people, and with ``--json`` one for programs."""
     if say:
-        print(say)
+        tell(say)
     if as_json:
-        print(json.dumps({"command": command, "metrics": metrics, **rest}))
+        tell(json.dumps({"command": command, "metrics": metrics, **rest}))

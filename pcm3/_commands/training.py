@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pcm3._commands.options import finish, parse
+from pcm3._terminal import tell
 
 if TYPE_CHECKING:
     from pcm3.data.store import Store
@@ -120,7 +121,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         _say_normalization(early.preset, stores)
     if options.dry_run:
         planned = plan(config, stores, options.out, start=options.start)
-        print(config.to_json())
+        tell(config.to_json())
         settings = json.loads(config.to_json())
         finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)
         return
@@ -152,7 +153,7 @@ def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
     for store in stores:
         here = store.meta["normalization"]
         if published not in (None, here):
-            print(
+            tell(
                 f"pcm3: note: {preset} was published on recordings with --normalization "
                 f"{published}, and {store.path} has {here}",
                 file=sys.stderr,

@@ -17,7 +17,7 @@ STORE_VERSION = 2
 """Version of the folder's layout; a reader refuses any other."""
 
 FORMAT = "pcm3-store"
-MOST_PERSONS = 1000
+MOST_PERSONS = 100
 _TAKEN = (
     "self sequence label name frame_labels segments lengths labels slots duplicate_of "
     "file allow_pickle"

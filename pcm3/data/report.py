@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from pcm3._files import regular
 from pcm3._json import read_json
 from pcm3.data._tally import Dropped, Jumps, Presence, Spans
 from pcm3.data.store import Store
@@ -61,7 +62,7 @@ def read_report(store: Store) -> dict[str, Any] | None:
         SkeletonFormatError: If ``report.json`` is something else.
     """
     file = store.path / "report.json"
-    if not file.is_file():
+    if not regular(file).exists():
         return None
     report: dict[str, Any] = read_json(file, _Preparation)
     if not all(re.fullmatch("[0-9]{1,9}", number) for number in report["bodies"]):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3._checks import check_positive
-from pcm3._files import replacing
+from pcm3._files import regular, replacing
 from pcm3.errors import SkeletonFormatError
 
 
@@ -251,7 +251,7 @@ def read_pku_results(folder: str | Path, names: Mapping[int, str]) -> list[Propo
     for video, name in names.items():
         file = _result_file(folder, name)
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = regular(file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
         for number, line in enumerate(lines, 1):

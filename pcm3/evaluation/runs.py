@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 from pcm3._checks import check_not_empty
 from pcm3._device import allow_tf32, find_device
+from pcm3._files import replacing
+from pcm3._terminal import tell
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
@@ -24,7 +27,7 @@ from pcm3.evaluation.recognition import linear_scores, summarize
 from pcm3.evaluation.result_files import read_result
 from pcm3.evaluation.tasks import TASKS, Task
 from pcm3.hub import encoder_file, fingerprint
-from pcm3.training.run import Run, find_run
+from pcm3.training.run import find_run
 from pcm3.training.seen import count_seen, identify, own_protocol
 
 
@@ -178,19 +181,20 @@ def evaluate_all(
                     accelerator=accelerator,
                     allow_normalization=allow_normalization,
                 )
-                write_result(name, paths, result, settings)
         except ValueError as reason:
-            print(f"{name:<12}left out: {reason}", flush=True)
+            tell(f"{name:<12}left out: {reason}", flush=True)
             continue
         results[name] = result
         took = "kept" if kept else f"{result['seconds']:.0f} s"
         figures = headline(name, result["metrics"])
-        print(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
+        tell(f"{name:<12}{figures}{by_solver(settings)}  ({took})", flush=True)
         for note in result.get("notes", []):
-            print(f"{'':<12}{note}", flush=True)
+            tell(f"{'':<12}{note}", flush=True)
+        if not kept:  # what is printed is not lost where it cannot be written
+            write_result(result_file(name, paths, result, settings), result)
         for warning in seen_tests(paths, result):
             if warning not in warned:
-                print(f"pcm3: warning: {warning}", file=sys.stderr)
+                tell(f"pcm3: warning: {warning}", file=sys.stderr)
             warned.add(warning)
     if not results:
         raise ValueError(f"no task fits {store.path}")
@@ -283,14 +287,14 @@ def _kept(
         settings,
         allow_normalization=allow_normalization,
     )
-    file = _place(run, name, identify(store))
+    file = _place(run.results / f"{name}.json", identify(store))
     if not file.is_file():
         return None
     try:
         result = read_result(file)
     except SkeletonFormatError as damage:
         why = str(damage).removeprefix(f"{file}: ")
-        print(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
         return None
     found = result["command"], result.get("store_fingerprint"), result["settings"]
     wanted = f"evaluate {task}", store.fingerprint, _plain(settings)
@@ -299,14 +303,18 @@ def _kept(
     return result if same else None
 
 
-def write_result(
+def result_file(
     task: str,
     paths: Sequence[Path],
     result: dict[str, Any],
     settings: Any,
     weights: Sequence[float] | None = None,
 ) -> Path | None:
-    """Keep a result in the folder of the first run; an encoder without its run has none."""
+    """Where a result is kept: in the folder of the first run; an encoder without its run has none.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
     run, _ = find_run(paths[0])
     if run is None:
         return None
@@ -319,15 +327,27 @@ def write_result(
         weights,
         result["allow_normalization"],
     )
-    return run.write_result(_place(run, name, result["data"]).stem, result)
+    return _place(run.results / f"{name}.json", result["data"])
 
 
-def _place(run: Run, name: str, data: dict[str, int]) -> Path:
+def write_result(file: Path | None, result: dict[str, Any]) -> None:
+    """Write a result to its file, where it has one.
+
+    Raises:
+        OSError: Naming the file, if it cannot be written.
+    """
+    if file is not None:
+        # an entry a line, those with long lists too
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
+        with replacing(file) as temporary:
+            temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _place(file: Path, data: dict[str, int]) -> Path:
     """The file of a result, another one where a store of the same name has taken it."""
-    file = run.results / f"{name}.json"
     with suppress(SkeletonFormatError):  # what is damaged may be replaced
         if read_result(file)["data"] != data:
-            file = file.with_stem("-".join([name, *map(str, data.values())]))
+            file = file.with_stem("-".join([file.stem, *map(str, data.values())]))
     return file
 
 
@@ -365,7 +385,8 @@ def result_name(
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
-    Settings that differ from the task's defaults are part of it, but for folders.
+    Settings that differ from the task's defaults are part of it, but for folders. A long name is
+    cut, and ends in a digest of the whole.
     """
     run, epoch = find_run(paths[0])
     parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), *_changed(settings)]
@@ -375,7 +396,15 @@ def result_name(
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
         parts += ["fused", *others]
         parts += [f"{weight:g}" for weight in weights or ()]
-    return "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
+    name = "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
+    letters = name.encode(errors="surrogatepass")
+    if len(letters) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(letters, digest_size=8).hexdigest()
+    return f"{letters[: _LONGEST_NAME - 20].decode(errors='ignore')}_{digest}"
+
+
+_LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
 
 
 def _changed(settings: Any, prefix: str = "") -> list[str]:

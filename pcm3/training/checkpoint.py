@@ -12,7 +12,9 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 
 from pcm3._files import replacing
+from pcm3._terminal import tell
 from pcm3._torch_files import load_plain
+from pcm3.errors import SkeletonFormatError
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
@@ -70,8 +72,12 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
             # torch's own words may say how to read it all the same, code and all
-            reason = str(error) if isinstance(error, _DamagedError) else type(error).__name__
-            print(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
+            reason = (
+                str(error)
+                if isinstance(error, (_DamagedError, SkeletonFormatError))
+                else type(error).__name__
+            )
+            tell(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
     if there:
         raise ValueError(
             f"expected a checkpoint, but {' and '.join(map(str, there))} "

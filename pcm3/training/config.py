@@ -311,7 +311,8 @@ class TrainConfig:
     accumulate: int = 1
     """Batches whose gradients make one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass, with losses in float32. tf32 is of products on GPUs alone."""
+    """Of the forward pass, with losses in float32. tf32 is of products on GPUs alone,
+    and fp16 of GPUs too."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
     deterministic: bool = False

@@ -31,11 +31,14 @@ def launch(config: TrainConfig) -> Fabric:
     """Start a process for each device, or join those that ``torchrun`` or SLURM started.
 
     Raises:
-        ValueError: If there is no such accelerator, or there are fewer devices.
+        ValueError: If there is no such accelerator, there are fewer devices, or it is a CPU and
+            the precision fp16.
     """
     if config.deterministic:
         _be_deterministic()
-    find_device(config.accelerator)  # is it there?
+    device = find_device(config.accelerator)
+    if config.precision == "fp16" and device.type == "cpu":  # Fabric would take bf16
+        raise ValueError("precision fp16 is of GPUs, got a CPU; give bf16 or fp32")
     devices, nodes = config.devices, config.nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun was told how many there are
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

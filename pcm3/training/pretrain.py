@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3._checks import check_not_empty
+from pcm3._terminal import tell
 from pcm3.data.dataset import HybridDataset, SkeletonDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
@@ -69,7 +70,7 @@ def pretrain(
     first = stores[0]
     for store, protocol in zip(stores, protocols, strict=True):
         for note in [] if quiet else note_on_words(store, protocol):
-            print(f"note: {store.path}: {note}", file=sys.stderr)
+            tell(f"note: {store.path}: {note}", file=sys.stderr)
     torch.manual_seed(config.train.seed)
     model = config.model.build(first.skeleton, data.persons, first.channels)
     monitor = None
@@ -83,7 +84,7 @@ def pretrain(
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
             seen = count_seen(Run(start), store, test) if protocol != "all" else 0
             if seen and not quiet:
-                print(
+                tell(
                     f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
                     f"{store.path} under protocol {protocol}, without labels",
                     file=sys.stderr,
@@ -274,7 +275,7 @@ def _knn_monitor(
         check_labels(gallery, queries)
     except ValueError as reason:
         if not quiet:
-            print(f"no nearest-neighbour checks during training: {reason}", file=sys.stderr)
+            tell(f"no nearest-neighbour checks during training: {reason}", file=sys.stderr)
         return None
 
     def monitor(model: Method) -> dict[str, float]:

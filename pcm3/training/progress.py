@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pcm3._terminal import printable, tell
 from pcm3.training.run import Run
 
 
@@ -80,9 +81,9 @@ class ProgressReport:
     def line(self, text: str) -> None:
         """Say something that stays."""
         if self.plain:
-            print(text, file=sys.stderr, flush=True)
+            tell(text, file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(printable(text), highlight=False)
 
 
 def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pcm3._files import locked, replacing
+from pcm3._files import locked, regular, replacing
 from pcm3._json import parse_json, read_json
 from pcm3.errors import SkeletonFormatError
 from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
@@ -97,7 +97,7 @@ class Run:
             ValueError: If the folder holds no run.
             SkeletonFormatError: If the file is damaged.
         """
-        if not self.config.is_file():
+        if not regular(self.config).is_file():
             raise ValueError(f"expected a run folder with a config.json, got {self.path}")
         settings: dict[str, Any] = read_json(self.config, _Settings)
         return settings
@@ -115,7 +115,7 @@ class Run:
                 "Python; expected a run of pcm3 pretrain"
             )
         try:
-            return Config.from_json(self.config.read_text(encoding="utf-8"))
+            return Config.from_json(regular(self.config).read_text(encoding="utf-8"))
         except ValueError as error:
             raise SkeletonFormatError(f"{self.config}: {error}") from None
 
@@ -181,15 +181,7 @@ class Run:
     def write_text(self, file: Path, text: str) -> None:
         """Write a file whole or not at all."""
         with replacing(file) as temporary:
-            temporary.write_text(text)
-
-    def write_result(self, name: str, result: dict[str, Any]) -> Path:
-        """Keep the result of an evaluation as ``results/NAME.json``."""
-        file = self.results / f"{name}.json"
-        # an entry a line, those with long lists too
-        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
-        self.write_text(file, "{\n" + ",\n".join(lines) + "\n}\n")
-        return file
+            temporary.write_text(text, encoding="utf-8")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, and keep the one before; it says which settings it is of."""
@@ -222,7 +214,7 @@ class Run:
         if not self.metrics.exists():
             return []
         records = []
-        for number, line in enumerate(self.metrics.read_bytes().split(b"\n")[:-1], 1):
+        for number, line in enumerate(regular(self.metrics).read_bytes().split(b"\n")[:-1], 1):
             where = f"{self.metrics}, line {number}"
             parse_json(line, where, _Epoch)
             records.append(parse_json(line, where, dict[str, float]))

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from pcm3._checks import type_name
 from pcm3._memory import reuse_memory
+from pcm3._terminal import tell
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
 from pcm3.errors import is_out_of_memory
 from pcm3.hub import Pretrained, check_savable, save_encoder
@@ -350,7 +351,7 @@ class _Training:
             records = self.run.read_metrics()
             self.records = [record for record in records if record["step"] <= self.at.step]
             if len(self.records) < self.at.epoch:
-                print(
+                tell(
                     f"warning: {self.run.metrics} holds {len(self.records)} of the "
                     f"{self.at.epoch} epochs trained",
                     file=sys.stderr,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import pickle
+import re
 import struct
 import zipfile
 import zlib
@@ -18,6 +21,7 @@ import test_ctrgcn
 import test_ntu
 import test_packed
 import test_pyskl
+import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 
@@ -156,10 +160,91 @@ def corpus(root: Path) -> list[str]:
     add("z2/a.npy", of(np.ones((2, 17, 3))))
     add("z2/skeleton.json", joints, "folder")
 
+    lines += small_files(add)
     contents = test_pyskl.three_d()
     contents["annotations"][0]["total_frames"] = 10**4000
     read(add("pyskl.pkl", pickle.dumps(contents, 4)))
     return lines
+
+
+def small_files(add: Callable[..., Path]) -> list[str]:
+    """Files that claim nothing, but would take very much room or time for each of their bytes."""
+    joint = " ".join(["1"] * 12) + "\n"
+    body = " ".join(["{body}"] + ["1"] * 9) + f"\n25\n{joint * 25}"
+    name = "S001C002P003R002A013.skeleton"
+    frames = "".join("1\n" + body.format(body=7 + frame) for frame in range(600))
+    add(f"new ids/{name}", f"600\n{frames}", "folder")
+    bodies = "".join(body.format(body=7 + number) for number in range(600))
+    empty = "0\n" * 2000
+    add(f"crowd/{name}", f"2001\n{empty}600\n{bodies}", "folder", bodies="place")
+    ends = "End Site\n{\nOFFSET 0 0 1\n}\n" * 900
+    rows = "0\n" * 200_000
+    head = test_bvh.Body().text(test_bvh.Body().motion(1)).partition("MOTION")[0].rstrip()[:-1]
+    motion = "MOTION\nFrames: 200000\nFrame Time: 0.01\n"
+    head = re.sub(r"CHANNELS.*", "", head).replace("{", "{\nCHANNELS 1 Xrotation\n", 1)
+    add("ends/a.bvh", f"{head}{ends}}}\n{motion}{rows}", "folder")
+    header = ",".join(f"c{number}" for number in range(200_000))
+    add("wide/a.npy", of(np.ones((2, 17, 3))))
+    add("wide/labels.csv", f"file,{header}\na.npy,1\n", "folder", **FOLDER)
+
+    add("sets.pkl", b"\x80\x04(" + b"\x8f" * 2_000_000 + b"l.", "file")
+    add("lists.pkl", b"\x80\x04(" + b"]" * 2_000_000 + b"l.", "file")
+    step = 2**61 - 1  # numbers of one hash
+    same = (b"\x8a\x0a" + (at * step).to_bytes(10, "little") + b"N" for at in range(1, 100_000))
+    add("hash.pkl", b"\x80\x04}(" + b"".join(same) + b"u.", "file")
+    long = b"(" + b"K\x01" * 300_000 + b"t\x94}(" + b"h\x00N" * 100_000 + b"u."
+    add("long.pkl", b"\x80\x04" + long, "file")
+    return []
+
+
+FOLDER = {"format": "folder", "skeleton": "coco17"}
+
+
+def test_arrays_that_are_ignored_take_no_memory(
+    tmp_path: Path, small_memory: Callable[..., None]
+) -> None:
+    packed = test_packed.packed()
+    much = {f"other{at}": np.zeros((2, 10**8), np.int8) for at in range(2)}
+    np.savez_compressed(tmp_path / "a.npz", **packed, **much)
+    assert (tmp_path / "a.npz").stat().st_size < 10**6
+    small_memory(SETUP, f"read({str(tmp_path / 'a.npz')!r}); raise ValueError('read')")
+    source = open_source(tmp_path / "a.npz")
+    assert "'other0' int8 (2, 100000000)" in source.notes[0]
+
+
+def test_a_file_of_holes_is_no_recording(tmp_path: Path, small_memory: Callable[..., None]) -> None:
+    file, shape = tmp_path / "a.npy", (40_000_000, 17, 3)
+    file.write_bytes(npy(shape, "<f4"))
+    os.truncate(file, file.stat().st_size + 4 * math.prod(shape))
+    # it is mapped, which takes as many addresses, and not read
+    small_memory(SETUP, f"read({str(tmp_path)!r}, **{FOLDER!r})", megabytes=8200)
+
+
+def test_an_archive_of_very_many_arrays_is_read_soon(
+    tmp_path: Path, small_memory: Callable[..., None]
+) -> None:
+    nothing = dict.fromkeys((f"other{at}" for at in range(20_000)), np.zeros(0))
+    np.savez(tmp_path / "a.npz", **test_packed.packed(), **nothing)
+    small_memory(SETUP, f"read({str(tmp_path / 'a.npz')!r}); raise ValueError('read')")
+
+
+def test_checkpoints_of_very_many_layers_are_refused(
+    tmp_path: Path, small_memory: Callable[..., None]
+) -> None:
+    lines = []
+    for method, name in (
+        ("pcm3", "encoder.layers.{}.0.weight_hh_l0"),
+        ("mamp", "blocks.{}.norm1.weight"),
+    ):
+        weights = {name.format(at): torch.ones(3, 1) for at in range(20_000)}
+        if method == "mamp":
+            weights |= {
+                "joints_embed.proj.weight": torch.ones(8, 3, 1, 1),
+                "temp_embed": torch.ones(1, 4, 1, 8),
+            }
+        torch.save(weights, tmp_path / method)
+        lines.append(f"load_official({str(tmp_path / method)!r}, {method!r})")
+    small_memory("from pcm3.hub import load_official", *lines, megabytes=1000)
 
 
 def test_no_reader_takes_what_a_file_claims(

@@ -32,7 +32,7 @@ from pcm3.evaluation.report_legend import LEGEND, explain
 from pcm3.evaluation.report_pictures import Picture, draw_pictures
 from pcm3.evaluation.report_results import Result, read_results
 from pcm3.evaluation.report_table import as_json, for_people, markdown, remarks, tabulate
-from pcm3.evaluation.runs import evaluate_runs, write_result
+from pcm3.evaluation.runs import evaluate_runs, result_file, write_result
 from pcm3.evaluation.semi import Semi
 from pcm3.evaluation.tasks import TASKS
 from pcm3.hub import Pretrained, save_encoder
@@ -649,7 +649,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         for task, given in SMALL.items():
             settings = given or TASKS[task].settings()
             found = evaluate_runs(task, paths[-1:], Store(store.path), "xsub", settings)
-            write_result(task, paths[-1:], found, settings)
+            write_result(result_file(task, paths[-1:], found, settings), found)
         config = {"method": "pcm3", "train": {"seed": seed}}
         (paths[-1] / "config.json").write_text(json.dumps(config))
     return paths

@@ -17,8 +17,8 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.skeleton import NTU25
-from pcm3.training.config import PCM3Config
-from pcm3.training.devices import SyncBatchNorm, synchronize_norms
+from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.training.devices import SyncBatchNorm, launch, synchronize_norms
 from pcm3.training.run import Run
 
 MODEL: dict[str, Any] = {
@@ -254,3 +254,8 @@ def test_synchronized_normalization_alone_is_the_ordinary_one(shape: tuple[int, 
         ordinary.train(mode), twin.train(mode)
         torch.testing.assert_close(twin(batch), ordinary(batch))
     assert twin.state_dict().keys() == ordinary.state_dict().keys()
+
+
+def test_fp16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(ValueError, match="fp16"):
+        launch(TrainConfig(accelerator="cpu", precision="fp16"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
+from pcm3._files import regular
 from pcm3.data.readers import (
     agcn,
     bvh,
@@ -102,6 +103,8 @@ def _check_path(path: Path) -> None:
         fail(path, "no such file or folder")
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         fail(path, "no permission to read it")
+    if not path.is_dir():
+        regular(path)
     if is_store(path):
         fail(path, "is a store already, which pcm3.Store opens")
     if path.suffix.lower() in _ARCHIVES and path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import reprlib
@@ -15,11 +16,16 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3._files import regular
 from pcm3.data.readers.base import Recording
 from pcm3.errors import SkeletonFormatError
 
 MOST_CLASSES = 10_000
 """Labels from here on are taken for codes."""
+
+MOST_BYTES = 1 << 30
+"""What is in memory at once, an array, a sequence or a text, may be as large, whatever the size of
+its file: that of one that is packed tightly, or has holes, says nothing."""
 
 MOST_FPS = 100_000
 """Frames per second, far above any camera's."""
@@ -67,8 +73,8 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
     """The files in a folder and those below it, its own first, found as they are asked for.
 
     Hidden files and folders and stores are passed over, and so is what cannot be listed. Links to
-    folders are followed, after all else and each folder once, whatever links lead to it. A link
-    to nothing counts as a file: it shows when it is read.
+    folders are followed, after all else and each folder once, whatever links lead to it. Links to
+    nothing, pipes and devices count as files: it shows when they are read.
     """
     folders, links, seen = deque([folder]), list[Path](), set[tuple[int, int]]()
     while folders:
@@ -83,18 +89,18 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
                     continue
                 with suppress(OSError):  # a link to where nothing may be read
                     path = here / entry.name
-                    if entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
+                    if not entry.is_dir():
                         yield path
-                    elif recursive and entry.is_dir() and not is_store(path):
+                    elif recursive and not is_store(path):
                         (links if entry.is_symlink() else folders).append(path)
         if not folders:
             folders, links = deque(sorted(links)), []
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file, or a link to nothing, which shows when it is read."""
+    """Whether there is a file, or what is none, a link to nothing say; it shows when it is read."""
     try:
-        return path.is_file() or (path.is_symlink() and not path.exists())
+        return os.path.lexists(path) and not path.is_dir()
     except OSError:
         return False
 
@@ -119,9 +125,22 @@ def read_lines(file: Path) -> list[str]:
         SkeletonFormatError: If the file cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        text = regular(file, MOST_BYTES).read_text(encoding="utf-8-sig", errors="replace")
+        return text.splitlines()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
+
+
+def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
+    """Require that a text is not much smaller than the float32 coordinates that it asks room for.
+
+    Raises:
+        SkeletonFormatError: If it is 16 times smaller or more, and they take above 64 MiB.
+    """
+    size, text = 4 * math.prod(shape), file.stat().st_size
+    if size > max(1 << 26, 16 * text):
+        what = f"asks for {size:,} bytes, frames, persons, joints and coordinates {shape}"
+        fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
 
 
 def parse_float(word: str) -> float:
@@ -225,7 +244,9 @@ def open_npy(file: Path) -> NDArray[Any]:
         SkeletonFormatError: If it is none, or holds Python objects.
     """
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(regular(file), mmap_mode="r", allow_pickle=False)
+    except SkeletonFormatError:
+        raise
     except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable .npy of numbers, {error}")
     if not isinstance(array, np.ndarray):

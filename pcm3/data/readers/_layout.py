@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pcm3.data.readers._files import fail
+from pcm3._files import regular
+from pcm3.data.readers._files import MOST_BYTES, fail
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
 
@@ -48,14 +49,16 @@ def choose_layout(
 def _read_layout(
     file: Path, joints: Sequence[str] | None, parents: Sequence[int] | None
 ) -> Skeleton:
-    if not file.is_file():
+    if not regular(file).is_file():
         expected = f"expected a skeleton among {', '.join(SKELETONS)}, or a skeleton.json"
         raise SkeletonFormatError(f"{expected}, got {str(file)!r}")
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(regular(file, MOST_BYTES).read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError("expected an object with joints and parents")
         return _complete(description, joints, parents)
+    except SkeletonFormatError:
+        raise
     except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         fail(file, str(error))
 

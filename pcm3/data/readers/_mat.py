@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
+
 _MOST_BYTES = 1 << 28
 _HEADER, _ORDERS = 128, {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
@@ -29,7 +31,7 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
         ValueError: If the file is none or damaged, or the array not of real numbers.
         OSError: If it cannot be read.
     """
-    data = memoryview(file.read_bytes())
+    data = memoryview(regular(file, _MOST_BYTES).read_bytes())
     order = _ORDERS.get(bytes(data[_HEADER - 4 : _HEADER]))
     if order is None:
         raise ValueError("expected the header of version 5")

@@ -7,7 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,12 +15,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import Range, check_text, fail, ranges
+from pcm3._files import regular
+from pcm3.data.readers._files import MOST_BYTES, Range, check_text, fail, ranges
 from pcm3.errors import SkeletonFormatError
-
-MOST_BYTES = 1 << 30
-"""What is in memory at once, an array or a sequence, may be as large; one that is packed tightly
-says nothing of its size by that of the file."""
 
 # What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -93,7 +90,7 @@ class NpzArray(NamedTuple):
 def npz_keys(file: Path) -> list[str]:
     """Names of the arrays in an ``.npz``; none where it is no such file, or cut short."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(regular(file)) as archive:
             names = archive.namelist()
     except Exception:  # a broken file may raise anything
         return []
@@ -103,16 +100,16 @@ def npz_keys(file: Path) -> list[str]:
 def why_unreadable(file: Path) -> str:
     """What is wrong with an ``.npz`` without keys."""
     try:
-        with zipfile.ZipFile(file):
+        with zipfile.ZipFile(regular(file)):
             return "an .npz without arrays"
     except Exception as error:
         return f"not a readable .npz, or cut short: {error}"
 
 
 def load_npz(
-    file: Path, required: Sequence[str], large: Sequence[str]
+    file: Path, required: Sequence[str], large: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NpzArray]]:
-    """All arrays of an ``.npz``, but of the large ones only the head.
+    """The named arrays of an ``.npz``; of the large ones only the head, and others are not read.
 
     The checksum of a large array that is not compressed is compared here, once.
 
@@ -120,20 +117,22 @@ def load_npz(
         SkeletonFormatError: If it is none, lacks an array, or an array cannot be read, is damaged
             or of Python objects; or a large one is not in C order, or another larger than 1 GiB.
     """
-    if not file.is_file():
-        fail(file, "expected a file, got a folder" if file.is_dir() else "no such file")
+    if not regular(file).exists():
+        fail(file, "no such file")
     keys = npz_keys(file)
     if not keys:
         fail(file, why_unreadable(file))
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
         fail(file, twice[0], "expected one array of this name, found several")
-    if missing := [key for key in required if key not in keys]:
+    wanted = {*required, *optional} - {*large}
+    there = {*keys}
+    if missing := [key for key in required if key not in there]:
         fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
             for key in keys:
-                if key not in large:
+                if key in wanted:
                     arrays[key] = _read_array(archive, file, key)
                     check_text(file, key, arrays[key])
         for key in large:
@@ -147,6 +146,32 @@ def load_npz(
     return arrays, heads
 
 
+class Head(NamedTuple):
+    """What an array says of itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
+    """The heads of the arrays in an ``.npz`` that are not known by name.
+
+    Raises:
+        SkeletonFormatError: If one of them cannot be read, or is not as large as its head says.
+    """
+    heads, key = {}, ""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for key in npz_keys(file):
+                if key not in known:
+                    heads[key] = _check_size(archive, file, key)
+    except SkeletonFormatError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        fail(file, key, f"cannot be read, {error}")
+    return heads
+
+
 def _compare_checksum(file: Path, key: str) -> None:
     """Later, parts of the array are read, which says nothing of the rest."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
@@ -156,7 +181,9 @@ def _compare_checksum(file: Path, key: str) -> None:
 
 def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
     """The member ``key.npy``; NumPy would take one called ``key`` alone before it."""
-    _check_size(archive, file, key)
+    head = _check_size(archive, file, key)
+    if (size := math.prod(head.shape) * head.dtype.itemsize) > MOST_BYTES:
+        fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
     with archive.open(f"{key}.npy") as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -176,7 +203,7 @@ def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
         fail(file, key, f"expected words in UTF-8, {error}")
 
 
-def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> None:
+def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
     """NumPy makes room for what the head of an array says, before it reads the rest."""
     member = archive.getinfo(f"{key}.npy")
     with archive.open(member) as stream:
@@ -184,8 +211,7 @@ def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> None:
         size = stream.tell() + math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and size != member.file_size:
         fail(file, key, f"expected {size} bytes for {dtype} {shape}, got {member.file_size}")
-    if size > MOST_BYTES:
-        fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
+    return Head(shape, dtype)
 
 
 def _parse_head(

@@ -14,6 +14,7 @@ from typing import IO, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.errors import SkeletonFormatError
 
 __all__ = ["load_plain_pickle"]
@@ -37,8 +38,11 @@ def load_plain_pickle(file: str | Path) -> object:
     """
     file = Path(file)
     try:
-        with file.open("rb") as stream:
-            return _settle(_PlainUnpickler(_Bounded(stream, file.stat().st_size)).load(), {})
+        with regular(file).open("rb") as stream:
+            size = file.stat().st_size
+            return _settle(_PlainUnpickler(_Bounded(stream, size), size).load(), {})
+    except SkeletonFormatError:
+        raise
     except _RefusedError as error:
         raise SkeletonFormatError(f"{file}: {error}") from None
     except FileNotFoundError:
@@ -80,8 +84,15 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
 
     dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
-    def __init__(self, stream: _Bounded) -> None:
+    def __init__(self, stream: _Bounded, size: int) -> None:
         super().__init__(stream, encoding="latin1")  # what Python 2's numpy arrays need
+        self._left = _FREE + size
+
+    def spend(self, cost: int) -> None:
+        """Let the containers of a file take no more than so much memory for each of its bytes."""
+        self._left -= cost
+        if self._left < 0:
+            raise _RefusedError("refused that many containers with hardly anything in them")
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
@@ -132,13 +143,47 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
 
+_FREE = 1_000_000
+_COSTS = {
+    **dict.fromkeys((pickle.EMPTY_LIST, pickle.LIST, pickle.TUPLE), 4),
+    **dict.fromkeys((pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), 4),
+    **dict.fromkeys((pickle.EMPTY_DICT, pickle.DICT), 8),
+    **dict.fromkeys((pickle.REDUCE, pickle.INST, pickle.OBJ), 10),
+    **dict.fromkeys((pickle.EMPTY_SET, pickle.FROZENSET), 16),
+}
+"""What containers cost, in bytes of the file: as few as any with something in it takes there."""
+
+
+def _spending(load: Callable[[Any], None], cost: int) -> Callable[[Any], None]:
+    def spend_and_load(unpickler: _PlainUnpickler) -> None:
+        unpickler.spend(cost)
+        load(unpickler)
+
+    return spend_and_load
+
+
+for _code, _cost in _COSTS.items():
+    _PlainUnpickler.dispatch[_code[0]] = _spending(_PlainUnpickler.dispatch[_code[0]], _cost)
+
+
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Hashing tuples of tuples of the same tuples may take for ever."""
+    """Hashing may take for ever: of tuples in tuples, of numbers made to have the same hash."""
     for key in keys:
-        for each in key if type(key) is tuple else (key,):
-            if type(each) not in _ATOMS and not isinstance(each, np.generic):
-                what = "expected keys and members of sets that are words, numbers or tuples of them"
-                raise _RefusedError(f"{what}, got {reprlib.repr(key)}")
+        members = key if type(key) is tuple else (key,)
+        if len(members) > _LONGEST_KEY or not all(map(_is_short, members)):
+            what = "expected keys and members of sets that are words, numbers or tuples of them"
+            raise _RefusedError(f"{what}, got {reprlib.repr(key)}")
+
+
+_LONGEST_KEY = 16
+
+
+def _is_short(member: Any) -> bool:
+    kind = type(member)
+    if kind is int:  # up to there each has a hash of its own
+        return -(2**60) < member < 2**60
+    known: bool = kind in _ATOMS or isinstance(member, np.generic)
+    return known and not isinstance(member, (complex, np.complexfloating))
 
 
 class _Function:

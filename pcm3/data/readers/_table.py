@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path, PurePosixPath
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
+from pcm3._files import regular
 from pcm3.data._meta import is_column
 from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
+    MOST_BYTES,
     MOST_CLASSES,
     check_rate,
     fail,
@@ -215,7 +218,7 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row with its line number; cells without blanks around them."""
     rows, last = [], 0
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
             parted = ";" if ";" in stream.readline() else ","
             stream.seek(0)
             reader = csv.reader(stream, delimiter=parted, strict=True)
@@ -235,9 +238,9 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         what = "expected a column file, others as you like, and rows below"
         fail(file, "line 1", f"{what}, got {found}")
     header = rows[0][1]
-    for key in header:
+    for key, count in Counter(header).items():
         known = key in _KEYS or is_column(key)
-        if not known or header.count(key) > 1:
+        if not known or count > 1:
             fail(file, "line 1", f"expected unique column names, plain words, got {shown(key)}")
     for line, row in rows[1:]:
         if len(row) != len(header):

@@ -14,8 +14,11 @@ from typing import NamedTuple, NoReturn, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.data.readers._files import (
+    MOST_BYTES,
     MOST_FPS,
+    check_proportion,
     fail,
     file_or_files,
     format_error,
@@ -150,7 +153,7 @@ def _fail(file: Path, row: int, what: str) -> NoReturn:
 @contextmanager
 def _opened(file: Path) -> Iterator[TextIO]:
     try:
-        with file.open(encoding="utf-8-sig", errors="replace") as stream:
+        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", errors="replace") as stream:
             yield stream
     except OSError as error:
         fail(file, f"cannot be read, {error}")
@@ -302,6 +305,7 @@ def _read_unit(
     if rows == 0 or (rows != header.frames and not count_rows):
         advice = "; --count-rows reads those that are there" if rows else ""
         _fail(file, last, f"expected {header.frames} frames, got {rows}{advice}")
+    check_proportion(file, (rows, 1, len(header.joints), 3))
     with parsing(file), np.errstate(over="ignore", invalid="ignore"):
         positions = _positions(header.joints, values.reshape(rows, width))
         frames = (positions * unit_scale).astype(np.float32)[:, None]

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, files_below, is_there, not_finite, open_npy
+from pcm3.data.readers._files import (
+    MOST_BYTES,
+    fail,
+    files_below,
+    is_there,
+    not_finite,
+    open_npy,
+)
 from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._table import TABLE, named_files, with_table
 from pcm3.data.readers.base import Recording, Source
@@ -116,6 +123,9 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
         wrong = f"{size['M']} persons in {size['T']} frames, read as (T, M, V, C) {array.shape}"
     if wrong:
         fail(file, wrong + (_advice(array.shape, len(skeleton)) if axes is None else ""))
+    room = 4 * array.size  # as float32
+    if room > MOST_BYTES:
+        fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {room:,}")
     ordered = array.transpose([letters.index(letter) for letter in "TMVC" if letter in letters])
     return np.asarray(ordered if array.ndim == 4 else ordered[:, None])
 

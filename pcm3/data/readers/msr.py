@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pcm3._files import regular
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import NumberedFiles, fail, one_person, parse_float
+from pcm3.data.readers._files import MOST_BYTES, NumberedFiles, fail, one_person, parse_float
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.skeleton import KINECT20
@@ -73,7 +74,7 @@ def _read_unit(file: Path) -> Iterator[Recording]:
     action, subject, trial = _FILES.checked(file)
     rows = []
     try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        lines = regular(file, MOST_BYTES).read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         fail(file, f"not a readable text file, {error}")
     for number, line in enumerate(lines, 1):

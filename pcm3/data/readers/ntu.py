@@ -12,7 +12,15 @@ from typing import Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import fail, file_or_files, parsing, read_lines
+from pcm3._files import regular
+from pcm3.data.readers._files import (
+    MOST_BYTES,
+    check_proportion,
+    fail,
+    file_or_files,
+    parsing,
+    read_lines,
+)
 from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
@@ -144,7 +152,7 @@ def _read_unit(file: Path, tracked: bool) -> Iterator[Recording]:
 def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
     """Positions (T, B, 25, 3), bodies in order of first appearance."""
     try:
-        data = file.read_bytes()
+        data = regular(file, MOST_BYTES).read_bytes()
     except OSError as error:
         fail(file, f"cannot be read, {error}")
     try:
@@ -161,7 +169,9 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
     slots: dict[int, int] = {}
     for _, body, _ in bodies:
         slots.setdefault(body, len(slots))
-    frames = np.zeros((length, len(slots), _JOINTS, 3), dtype=np.float32)
+    shape = length, len(slots), _JOINTS, 3
+    check_proportion(text.file, shape)
+    frames = np.zeros(shape, dtype=np.float32)
     if bodies:
         times = [frame for frame, _, _ in bodies]
         places = [slots[body] for _, body, _ in bodies]

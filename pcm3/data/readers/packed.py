@@ -24,7 +24,7 @@ from pcm3.data.readers._files import (
     shown,
 )
 from pcm3.data.readers._layout import choose_layout
-from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, read_words
+from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton, find_skeleton
@@ -79,7 +79,7 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
         SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
     """
     file = Path(path)
-    arrays, large = load_npz(file, _REQUIRED, ("joints",))
+    arrays, large = load_npz(file, _REQUIRED, ("joints",), _OPTIONAL.split())
     joints = large["joints"]
     joint_names = read_words(file, "joint_names", _row(file, arrays, "joint_names"))
     _check_joints(joints, len(joint_names))
@@ -94,7 +94,7 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
     if wrong.any():
         at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
         fail(file, "labels", f"{expected}, sequence {at} has {int(labels[at])}")
-    columns, ignored = _columns(file, arrays, len(lengths))
+    columns, ignored = _columns(file, len(lengths))
     data = _Data(
         joints,
         lengths,
@@ -209,25 +209,30 @@ def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int6
     return lengths
 
 
-def _columns(
-    file: Path, arrays: dict[str, Any], count: int
-) -> tuple[dict[str, list[int | str]], list[str]]:
+def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[str]]:
     """All columns, and the arrays that are none."""
     columns, ignored = {}, []
-    for key, array in arrays.items():
-        if key in _KNOWN:
+    others = other_arrays(file, _KNOWN)
+    fitting = [
+        key
+        for key, head in others.items()
+        if head.shape == (count,) and head.dtype.kind in "iubfUS"
+    ]
+    arrays, _ = load_npz(file, fitting, ())
+    for key, head in others.items():
+        said = f"{head.dtype} {head.shape}"
+        if key not in arrays:
+            if key in _COLUMNS.split():
+                what = f"expected integers or words ({count},), one a sequence"
+                fail(file, key, f"{what}, got {said}")
+            ignored.append(f"{shown(key)} {said}")
             continue
-        fits = array.shape == (count,) and array.dtype.kind in "iubfUS"
-        fractions = array.dtype.kind == "f" and not _are_whole(array)
-        if key not in _COLUMNS.split() and (not fits or fractions):
-            ignored.append(f"{shown(key)} {array.dtype} {array.shape}")
-        elif not fits:
-            what = f"expected integers or words ({count},), one a sequence"
-            fail(file, key, f"{what}, got {array.dtype} {array.shape}")
+        if key not in _COLUMNS.split() and head.dtype.kind == "f" and not _are_whole(arrays[key]):
+            ignored.append(f"{shown(key)} {said}")
         elif not is_column(key):
             fail(file, shown(key), "expected the name of a column, a plain word of its own")
         else:
-            columns[key] = _column(file, key, array)
+            columns[key] = _column(file, key, arrays[key])
     return columns, ignored
 
 

@@ -13,9 +13,10 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.data._intervals import paint
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
-from pcm3.data.readers._files import fail, files_below, read_lines
+from pcm3.data.readers._files import MOST_BYTES, fail, files_below, read_lines
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
@@ -147,7 +148,7 @@ def _kind(file: Path) -> Kind | None:
     if _NAME.fullmatch(file.stem) is None:
         return None
     try:
-        with file.open(encoding="ascii", errors="replace") as lines:
+        with regular(file).open(encoding="ascii", errors="replace") as lines:
             first = next((line for line in lines if line.strip()), "")
     except OSError:
         return None
@@ -283,7 +284,9 @@ def _read_frames(file: Path) -> NDArray[np.float32]:
     try:
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # of an empty file
-            rows = np.loadtxt(file, dtype=np.float32, comments=None, ndmin=2)
+            rows = np.loadtxt(regular(file, MOST_BYTES), dtype=np.float32, comments=None, ndmin=2)
+    except SkeletonFormatError:
+        raise
     except OSError as error:
         fail(file, f"cannot be read, {error}")
     except Exception:  # a broken file may raise anything

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3._files import regular
 from pcm3.data._meta import is_column
 from pcm3.data.protocols import published_split
 from pcm3.data.readers._files import (
@@ -92,9 +93,9 @@ def detect(path: Path) -> bool:
     if path.suffix not in (".pkl", ".pickle"):
         return False
     try:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             start = stream.read(4096)
-    except OSError:
+    except (OSError, SkeletonFormatError):
         return False
     return any(word in start for word in (b"annotations", b"split", b"frame_dir"))
 

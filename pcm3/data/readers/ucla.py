@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pcm3._files import regular
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers._files import MOST_BYTES, NumberedFiles, fail, one_person
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import KINECT20
 
 __all__ = ["detect", "read_ucla"]
@@ -73,7 +75,9 @@ def read_ucla(path: str | Path) -> Source:
 def _read_unit(file: Path) -> Iterator[Recording]:
     action, subject, trial, view = _FILES.checked(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(regular(file, MOST_BYTES).read_text(encoding="utf-8"))
+    except SkeletonFormatError:
+        raise
     except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable JSON file, {error}")
     if not isinstance(content, dict) or "skeletons" not in content:

@@ -13,6 +13,7 @@ from pcm3.data.readers._files import NumberedFiles, fail, one_person
 from pcm3.data.readers._mat import load_mat_array
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
+from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import KINECT20
 
 __all__ = ["UTD20", "detect", "read_utd"]
@@ -74,6 +75,8 @@ def _read_unit(file: Path) -> Iterator[Recording]:
     action, subject, trial = _FILES.checked(file)
     try:
         values = load_mat_array(file, "d_skel")
+    except SkeletonFormatError:
+        raise
     except ValueError as error:
         fail(file, f"not a readable MATLAB 5 file, {error}")
     if values is None:
