@@ -140,6 +140,8 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         **recording.columns,
     )
     tally.count_kept(recording.frames, frames)
+    if recipe == "isc":
+        tally.count_cut(len(recording.frames) - len(frames))
     return None
 
 

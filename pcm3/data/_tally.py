@@ -64,6 +64,7 @@ class Counts(TypedDict):
     resampled: dict[str, int]
     persons: list[Presence]
     others_there: Spans
+    cut: Spans
     jumps: Jumps
 
 
@@ -77,7 +78,8 @@ class Tally:
             how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many),
             ``persons`` (for each of the store's: ``sequences`` that have the person, their
             ``frames``, and in how many of them the person is ``empty``), ``others_there``
-            (``sequences`` and ``frames`` with somebody in the files but nobody in the store), and
+            (``sequences`` and ``frames`` with somebody in the files but nobody in the store),
+            ``cut`` (``sequences`` and ``frames`` after those that the recipe keeps), and
             ``jumps`` (``steps`` and ``sequences``, and name and steps of the ``worst``).
     """
 
@@ -93,6 +95,7 @@ class Tally:
             "resampled": {},
             "persons": [],
             "others_there": {"sequences": 0, "frames": 0},
+            "cut": {"sequences": 0, "frames": 0},
             "jumps": {"sequences": 0, "steps": 0, "worst": []},
         }
 
@@ -105,7 +108,8 @@ class Tally:
             report[key] = dict(Counter(report[key]) + Counter(other[key]))
         for person, counts in enumerate(other["persons"]):
             self._count(self._person(person), counts)
-        self._count(report["others_there"], other["others_there"])
+        for key in ("others_there", "cut"):
+            self._count(report[key], other[key])
         self._add_jumps(other["jumps"])
 
     def count_read(self, recording: Recording) -> None:
@@ -124,6 +128,10 @@ class Tally:
     def count_resampled(self, rate: float) -> None:
         """A recording that had so many frames per second."""
         self._count(self.report["resampled"], {f"{rate:g}": 1})
+
+    def count_cut(self, frames: int) -> None:
+        """A recording of which the recipe leaves out so many frames at the end."""
+        self._count(self.report["cut"], {"sequences": frames > 0, "frames": frames})
 
     def count_kept(self, before: Frames, after: Frames) -> None:
         """A recording (T, B, V, C), and what of it is in the store (T', M, V, C)."""
