@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["Tally", "count_jumps", "limit_of_jumps"]
+__all__ = ["Tally", "body_length", "count_jumps", "limit_of_jumps"]
 
 Frames = NDArray[np.float32]
 
@@ -182,7 +182,7 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
     both = seen[1:] & seen[:-1]
     if not both.any():
         return 0
-    limit = FARTHEST * _body_length(frames, seen) if fps is None else FASTEST / fps
+    limit = FARTHEST * body_length(frames) if fps is None else FASTEST / fps
     with np.errstate(over="ignore"):
         moved = (np.linalg.norm(np.diff(frames, axis=0), axis=-1) > limit) & both
     return int((2 * moved.sum(-1) > both.sum(-1)).sum())
@@ -194,7 +194,13 @@ def limit_of_jumps(source: Source) -> str:
     return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
 
 
-def _body_length(frames: Frames, seen: NDArray[np.bool_]) -> float:
+def body_length(frames: Frames) -> float:
+    """The largest side of a body's bounding box, the median of all bodies and frames.
+
+    Args:
+        frames: (T, B, V, C), 0 where a body or a joint is not seen; one is seen.
+    """
+    seen = np.asarray(frames.any(-1))
     there = seen.any(-1)
     points, mask = frames[there], seen[there][..., None]
     low = np.where(mask, points, np.inf).min(1)
