@@ -74,7 +74,7 @@ def test_python_of_getting_started(here: Path) -> None:
 def test_python_of_data(here: Path) -> None:
     webcam, similar, reading = python_of(ROOT / "docs" / "data.md")
     save = run_all([webcam])["save"]
-    marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=0.3) for joint in range(33)]
+    marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=-0.3) for joint in range(33)]
     for number, name in enumerate(("one", "two", "three"), 5):
         save(name, [None, *[marks] * number])
     (here / "recordings" / "labels.csv").write_text(

@@ -28,6 +28,8 @@ class ReaderOptions:
     """folder: order of the axes, MTVC say; TMVC by default."""
     unit: str | None = None
     """folder: unit of the coordinates; by default metres, in 2D pixels."""
+    coordinates: Literal[2, 3] | None = None
+    """folder, packed: of three numbers a joint, x and y alone (2) or z too (3)."""
     unit_scale: float | None = None
     """bvh: metres in one of its units; 0.01 by default."""
     count_rows: bool = False
@@ -70,6 +72,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         associate: bool = False,
         fps: float | None = None,
         source_fps: float | None = None,
+        keep_pixels: bool = False,
         dtype: StoreDtype = "float32",
         min_frames: int = 1,
         skip_bad: bool = False,
@@ -94,6 +97,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
             associate: Tell persons apart by where they were, not by the files.
             fps: Of the store; recordings of another rate are resampled.
             source_fps: Of the recordings, where the files do not say it.
+            keep_pixels: Do not divide 2D coordinates by the length of the bodies.
             dtype: Of the stored coordinates.
             min_frames: Drop shorter sequences.
             skip_bad: Count files that are not as they should be instead of stopping.
@@ -120,6 +124,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 associate=associate,
                 fps=fps,
                 source_fps=source_fps,
+                keep_pixels=keep_pixels,
                 dtype=dtype,
                 min_frames=min_frames,
                 skip_bad=skip_bad,
@@ -152,7 +157,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
 def _positionals(arguments: Sequence[str]) -> list[str]:
     """The words that are neither options of ``prepare`` nor their values."""
     flags = {each.name for each in fields(ReaderOptions) if each.type is bool}
-    flags |= {"duplicate_single", "associate", "skip_bad", "overwrite", "json"}
+    flags |= {"duplicate_single", "associate", "keep_pixels", "skip_bad", "overwrite", "json"}
     words, rest = [], iter(arguments)
     for word in rest:
         name = word.removeprefix("--").replace("-", "_")

@@ -16,6 +16,16 @@ _ALSO_CALLED = {
 }
 """What the field calls tasks that have other names here."""
 
+_FRAMES = {
+    "windows": "all count, in windows of 300 whose features are averaged",
+    "first": "the first 300 count, as in the published code",
+    "all": "all count; nothing else is possible",
+}
+
+_ALSO_PRINTED = (
+    *("protocol", "allow_normalization", "max_frames", "left_out", "notes", "weights", "runs"),
+)
+
 
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate an encoder on a downstream task, or on all that the data support."""
@@ -111,6 +121,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         settings: Annotated[settings_type, tyro.conf.arg(name="")] = field(
             default_factory=settings_type
         )
+        max_frames: Annotated[
+            int | None,
+            tyro.conf.arg(
+                help="Frames after which longer recordings are cut off; by default "
+                + _FRAMES[TASKS[task].frames(settings_type())]
+                + (", the first 300 of other solvers." if task == "linear" else ".")
+            ),
+        ] = None
 
     @dataclass
     class FusionOptions(TaskOptions):
@@ -136,6 +154,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         weights,
         options.accelerator,
         options.allow_normalization,
+        options.max_frames,
     )
     for warning in seen_tests(runs, result):
         tell(f"pcm3: warning: {warning}", file=sys.stderr)
@@ -149,9 +168,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         each = zip(runs, result["runs"], result["weights"], strict=True)
         lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
         say = "\n".join([*lines, say])
-    rest = {
-        key: result[key] for key in ("protocol", "allow_normalization", "notes", "weights", "runs")
-    }
+    rest = {key: result[key] for key in _ALSO_PRINTED}
     finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
     write_result(file, result)  # what is printed is not lost where it cannot be written
 
@@ -162,6 +179,7 @@ def features_command(arguments: Sequence[str]) -> None:
 
     from pcm3._device import allow_tf32, find_device  # noqa: PLC0415
     from pcm3._files import replacing  # noqa: PLC0415
+    from pcm3.data.dataset import describe_left_out, describe_windows  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.features import (  # noqa: PLC0415
         dataset_for,
@@ -176,6 +194,7 @@ def features_command(arguments: Sequence[str]) -> None:
         out: Path,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        max_frames: int | None = None,
         json: bool = False,
     ) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
@@ -186,6 +205,8 @@ def features_command(arguments: Sequence[str]) -> None:
             out: The .npz file to write.
             accelerator: Where the encoder computes: cpu, cuda, mps or auto.
             allow_normalization: Take a store of another normalization than the encoder's.
+            max_frames: Frames after which longer recordings are cut off; by default all count, in
+                windows of 300 whose features are averaged.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
@@ -197,15 +218,21 @@ def features_command(arguments: Sequence[str]) -> None:
         pretrained, notes = load_for(run, store, allow_normalization)
         pretrained.encoder.to(device)
         allow_tf32(False)
-        features = extract_features(pretrained, dataset_for(pretrained, store))
+        dataset = dataset_for(pretrained, store, max_frames=max_frames)
+        features = extract_features(pretrained, dataset)
+        other, left_out = bool(notes), dataset.left_out
+        notes += describe_left_out(left_out, max_frames)
+        notes += describe_windows(dataset, "the mean of the features of their windows is written")
         store.check_unchanged()
+        arrays |= {"notes": np.array(notes, dtype=np.str_)}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
         with replacing(out) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         shape = tuple(features.values.shape)
         for note in notes:
             tell(f"pcm3: note: {note}", file=sys.stderr)
-        rest = {"out": str(out), "allow_normalization": bool(notes), "notes": notes}
+        rest = {"out": str(out), "allow_normalization": other, "notes": notes}
+        rest |= {"max_frames": max_frames, "left_out": left_out}
         finish("features", {"shape": shape}, json, f"{out}: features {shape}", **rest)
 
     parse(options, "features", arguments, "pcm3 features --run run --data store --out features.npz")

@@ -89,6 +89,13 @@ def pretrain_command(arguments: Sequence[str]) -> None:
                 "one for each."
             ),
         ] = tuple(part_protocols(chosen.protocol))
+        max_frames: Annotated[
+            int | None,
+            tyro.conf.arg(
+                help="Frames after which longer recordings are cut off; None takes all of them, in "
+                "windows."
+            ),
+        ] = chosen.max_frames
         dry_run: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -115,7 +122,9 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
         "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
     )
-    config = Config(options.model, options.train, join_protocols(options.protocol))
+    config = Config(
+        options.model, options.train, join_protocols(options.protocol), options.max_frames
+    )
     stores = [Store(path) for path in options.data]
     if early.preset and is_first():
         _say_normalization(early.preset, stores)

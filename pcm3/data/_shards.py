@@ -14,7 +14,7 @@ import numpy as np
 from pcm3._files import replacing
 from pcm3._json import read_json
 from pcm3._memory import reuse_memory
-from pcm3.data._tally import Counts, Tally, count_jumps
+from pcm3.data._tally import Counts, Tally, body_length, count_jumps
 from pcm3.data.associate import associate
 from pcm3.data.normalize import Normalization, is_isc, normalize
 from pcm3.data.readers import Recording, Source
@@ -41,6 +41,7 @@ class Shard(NamedTuple):
     duplicate_single: bool
     associate: bool
     fps: float | None
+    by_body: bool
     min_frames: int
     skip_bad: bool
 
@@ -119,6 +120,11 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
     if shard.fps and rate and not is_same_rate(rate, shard.fps):
         recording = resample(recording, rate, shard.fps)
         tally.count_resampled(rate)
+    if shard.by_body:
+        size = body_length(recording.frames)
+        if not 0 < size < np.inf:
+            return f"bodies of size {size:g}"
+        recording = replace(recording, frames=recording.frames / np.float32(size))
     frames = normalize(
         recording.frames,
         source.skeleton,
@@ -140,6 +146,8 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         **recording.columns,
     )
     tally.count_kept(recording.frames, frames)
+    if recipe == "isc":
+        tally.count_cut(len(recording.frames) - len(frames))
     return None
 
 

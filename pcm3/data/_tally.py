@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["Tally", "count_jumps", "limit_of_jumps"]
+__all__ = ["Tally", "body_length", "count_jumps", "limit_of_jumps"]
 
 Frames = NDArray[np.float32]
 
@@ -64,6 +64,7 @@ class Counts(TypedDict):
     resampled: dict[str, int]
     persons: list[Presence]
     others_there: Spans
+    cut: Spans
     jumps: Jumps
 
 
@@ -77,7 +78,8 @@ class Tally:
             how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many),
             ``persons`` (for each of the store's: ``sequences`` that have the person, their
             ``frames``, and in how many of them the person is ``empty``), ``others_there``
-            (``sequences`` and ``frames`` with somebody in the files but nobody in the store), and
+            (``sequences`` and ``frames`` with somebody in the files but nobody in the store),
+            ``cut`` (``sequences`` and ``frames`` after those that the recipe keeps), and
             ``jumps`` (``steps`` and ``sequences``, and name and steps of the ``worst``).
     """
 
@@ -93,6 +95,7 @@ class Tally:
             "resampled": {},
             "persons": [],
             "others_there": {"sequences": 0, "frames": 0},
+            "cut": {"sequences": 0, "frames": 0},
             "jumps": {"sequences": 0, "steps": 0, "worst": []},
         }
 
@@ -105,7 +108,8 @@ class Tally:
             report[key] = dict(Counter(report[key]) + Counter(other[key]))
         for person, counts in enumerate(other["persons"]):
             self._count(self._person(person), counts)
-        self._count(report["others_there"], other["others_there"])
+        for key in ("others_there", "cut"):
+            self._count(report[key], other[key])
         self._add_jumps(other["jumps"])
 
     def count_read(self, recording: Recording) -> None:
@@ -124,6 +128,10 @@ class Tally:
     def count_resampled(self, rate: float) -> None:
         """A recording that had so many frames per second."""
         self._count(self.report["resampled"], {f"{rate:g}": 1})
+
+    def count_cut(self, frames: int) -> None:
+        """A recording of which the recipe leaves out so many frames at the end."""
+        self._count(self.report["cut"], {"sequences": frames > 0, "frames": frames})
 
     def count_kept(self, before: Frames, after: Frames) -> None:
         """A recording (T, B, V, C), and what of it is in the store (T', M, V, C)."""
@@ -174,7 +182,7 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
     both = seen[1:] & seen[:-1]
     if not both.any():
         return 0
-    limit = FARTHEST * _body_length(frames, seen) if fps is None else FASTEST / fps
+    limit = FARTHEST * body_length(frames) if fps is None else FASTEST / fps
     with np.errstate(over="ignore"):
         moved = (np.linalg.norm(np.diff(frames, axis=0), axis=-1) > limit) & both
     return int((2 * moved.sum(-1) > both.sum(-1)).sum())
@@ -186,7 +194,13 @@ def limit_of_jumps(source: Source) -> str:
     return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
 
 
-def _body_length(frames: Frames, seen: NDArray[np.bool_]) -> float:
+def body_length(frames: Frames) -> float:
+    """The largest side of a body's bounding box, the median of all bodies and frames.
+
+    Args:
+        frames: (T, B, V, C), 0 where a body or a joint is not seen; one is seen.
+    """
+    seen = np.asarray(frames.any(-1))
     there = seen.any(-1)
     points, mask = frames[there], seen[there][..., None]
     low = np.where(mask, points, np.inf).min(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,7 +16,10 @@ from pcm3._checks import check_count, check_tensor, shorten, type_name
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, to_stream
 
-__all__ = ["Batch", "ClipDataset", "HybridDataset", "SkeletonDataset", "collate"]
+__all__ = ["LONGEST", "Batch", "ClipDataset", "HybridDataset", "SkeletonDataset", "collate"]
+
+LONGEST = 300
+"""Frames after which the published code cuts recordings, and of a window of longer ones."""
 
 
 class Batch(NamedTuple):
@@ -85,10 +88,10 @@ class SkeletonDataset(ClipDataset):
             evaluations of this package derive streams themselves and refuse all but ``"joint"``.
         persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
             ones, more adds empty ones.
-        max_frames: Longer sequences are cut off here; None for no limit.
+        max_frames: Longer sequences are cut off here, as the published code does at 300; by
+            default none is.
         window: Cut sequences into windows of this many frames, each half over the next, and a
-            last one at the end, instead of cutting them off: items are windows. For training on
-            untrimmed recordings.
+            last one at the end: items are windows. For training on long recordings.
         skeleton: Order of the joints; the store's by default. Data sets of the same joints often
             differ in it.
 
@@ -96,6 +99,7 @@ class SkeletonDataset(ClipDataset):
         indices: The store's index of each item (len,), int64.
         labels: Class of each item (len,), int64.
         offsets: First frame of each item in its sequence (len,), int64.
+        parents: Which of the given sequences each item is of (len,), int64.
         lengths: Frames of each item after cutting (len,), int64.
         skeleton: The layout of the joint axis.
         normalization: The recipe that the store was prepared with.
@@ -116,7 +120,7 @@ class SkeletonDataset(ClipDataset):
         indices: ArrayLike | None = None,
         stream: Stream = "joint",
         persons: int | None = None,
-        max_frames: int | None = 300,
+        max_frames: int | None = None,
         skeleton: Skeleton | None = None,
         window: int | None = None,
     ) -> None:
@@ -125,7 +129,7 @@ class SkeletonDataset(ClipDataset):
         self.store = store
         self.stream: Stream = stream
         self.persons = store.persons if persons is None else persons
-        self.max_frames = max_frames
+        self.max_frames, self.window = max_frames, window
         wanted = np.asarray(np.arange(len(store)) if indices is None else indices)
         self.indices = wanted.astype(np.int64)
         check_count("persons", self.persons)
@@ -144,21 +148,42 @@ class SkeletonDataset(ClipDataset):
         self.normalization = store.meta["normalization"]
         self.class_names = store.class_names
         self.offsets = np.zeros(len(self.indices), np.int64)
+        self.parents = np.arange(len(self.indices))
+        lengths = np.minimum(store.lengths[self.indices], max_frames or np.iinfo(np.int64).max)
         if window is not None:
-            offsets = [_window_offsets(length, window) for length in store.lengths[self.indices]]
-            self.indices = np.repeat(self.indices, [len(each) for each in offsets])
+            offsets = [_window_offsets(length, window) for length in lengths]
+            self.parents = np.repeat(self.parents, [len(each) for each in offsets])
+            self.indices, lengths = self.indices[self.parents], lengths[self.parents]
             self.offsets = np.concatenate([self.offsets[:0], *offsets])
+            lengths = np.minimum(lengths - self.offsets, window)
         self.labels: NDArray[np.int64] = store.labels[self.indices]
-        self.lengths: NDArray[np.int64] = np.minimum(
-            store.lengths[self.indices] - self.offsets,
-            window or max_frames or np.iinfo(np.int64).max,
-        )
+        self.lengths: NDArray[np.int64] = lengths
 
     def __repr__(self) -> str:
         return (
             f"SkeletonDataset({len(self)} of {self.store!r}, stream={self.stream!r}, "
-            f"persons={self.persons}, max_frames={self.max_frames})"
+            f"persons={self.persons}, max_frames={self.max_frames}, window={self.window})"
         )
+
+    def windows(self, size: int) -> SkeletonDataset:
+        """The same sequences in windows of so many frames, see ``window``."""
+        return SkeletonDataset(
+            self.store,
+            self.indices,
+            self.stream,
+            self.persons,
+            self.max_frames,
+            self.skeleton,
+            window=size,
+        )
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Frames that ``max_frames`` leaves out, and of how many sequences."""
+        if self.max_frames is None:
+            return {"sequences": 0, "frames": 0}
+        after = self.store.lengths[np.unique(self.indices)] - self.max_frames
+        return {"sequences": int((after > 0).sum()), "frames": int(after[after > 0].sum())}
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
@@ -198,6 +223,25 @@ class SkeletonDataset(ClipDataset):
         """Which sequences of the store the items with these indices are, in words."""
         sequences = self.indices[list(indices)].tolist()
         return f"sequences {', '.join(map(str, sequences))} of {self.store.path}"
+
+
+def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[str]:
+    """What to say of the frames that a limit leaves out, if any."""
+    frames, sequences = left_out["frames"], left_out["sequences"]
+    if not frames:
+        return []
+    return [
+        f"left out {frames:,} frames of {sequences:,} sequences: those after the first {limit} "
+        "(max_frames)"
+    ]
+
+
+def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
+    """What to say of sequences that are taken in windows, if any."""
+    long = np.unique(dataset.indices[dataset.store.lengths[dataset.indices] > LONGEST])
+    if not len(long) or dataset.max_frames is not None:
+        return []
+    return [f"{len(long):,} sequences are longer than {LONGEST} frames: {what}"]
 
 
 def _check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:

@@ -13,7 +13,8 @@ __all__ = ["Normalization", "is_isc", "normalize", "pad_null_frames"]
 
 Normalization = Literal["none", "center", "isc", "sgn"]
 
-_ISC_BODIES, _ISC_FRAMES = 4, 300
+_ISC_BODIES = 4
+ISC_FRAMES = 300
 _SGN_MIN_FRAMES, _SGN_MAX_ASPECT, _SGN_MAX_NOISE = 12, 0.8, 0.69754
 
 Frames = NDArray[np.float32]
@@ -189,7 +190,7 @@ def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
 
 
 def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> Frames:
-    size = min(len(frames), _ISC_FRAMES)
+    size = min(len(frames), ISC_FRAMES)
     order = _by_spread(frames[:, :_ISC_BODIES])[:persons]
     order = np.sort(order) if keep_order else order
     bodies = np.stack([pad_null_frames(frames[:, body], size) for body in order], axis=1)

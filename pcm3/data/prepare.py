@@ -34,6 +34,10 @@ from pcm3.skeleton import Skeleton
 
 __all__ = ["prepare"]
 
+_BY_BODY = (
+    "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
+    "leaves them"
+)
 _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill can lose
 
 
@@ -48,6 +52,7 @@ def prepare(
     associate: bool = False,
     fps: float | None = None,
     source_fps: float | None = None,
+    keep_pixels: bool = False,
     dtype: StoreDtype = "float32",
     min_frames: int = 1,
     skip_bad: bool = False,
@@ -74,6 +79,9 @@ def prepare(
         fps: Frames per second of the store. Recordings of another rate are resampled, see
             ``resample.resample``; where nothing says theirs, it is taken for theirs.
         source_fps: Frames per second of the recordings, where files do not say them.
+        keep_pixels: Leave coordinates in pixels as they are. By default those of each recording
+            are divided by the length of its bodies, ``_tally.body_length``, so that training does
+            not depend on the size of the image; the store's unit is then ``"body lengths"``.
         dtype: Type of the stored coordinates.
         min_frames: Shorter sequences are dropped.
         skip_bad: Count files that do not hold what their format promises, instead of stopping.
@@ -110,6 +118,7 @@ def prepare(
     opened = open_source(Path(source), format, defaults=defaults, **options)
     opened = replace(with_rate(opened, source_fps), persons=persons or opened.persons)
     rate = rate_of_store(opened, fps)
+    by_body = opened.unit == "pixels" and not keep_pixels
     normalization = settle(opened, normalization, duplicate_single)
     if opened.bodies is not None:
         options["bodies"] = opened.bodies
@@ -124,6 +133,7 @@ def prepare(
         "associate": associate,
         "fps": rate,
         "source_fps": source_fps,
+        "keep_pixels": keep_pixels,
         "min_frames": min_frames,
         "skeleton": opened.skeleton.summary(),
     }
@@ -133,7 +143,7 @@ def prepare(
         class_names=opened.class_names,
         dtype=dtype,
         fps=rate,
-        unit=opened.unit,
+        unit="body lengths" if by_body else opened.unit,
         source=opened.about,
         licence=opened.licence,
         normalization=normalization,
@@ -153,6 +163,7 @@ def prepare(
             duplicate_single,
             associate,
             fps,
+            by_body,
             min_frames,
             skip_bad,
         )
@@ -168,7 +179,7 @@ def prepare(
             "left_out_why": opened.left_out_why,
         }
         report |= total(shards)
-        notes = [*opened.notes, *note_on_rate(opened, fps)]
+        notes = [_BY_BODY] * by_body + [*opened.notes, *note_on_rate(opened, fps)]
         report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
         report["jumps"]["limit"] = limit_of_jumps(opened)
         if not report["kept"]:

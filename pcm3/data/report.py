@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from pcm3._files import regular
 from pcm3._json import read_json
 from pcm3.data._tally import Dropped, Jumps, Presence, Spans
+from pcm3.data.normalize import ISC_FRAMES
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
 
@@ -37,6 +38,7 @@ class _Known(TypedDict, total=False):
     resampled: dict[str, int]
     persons: list[Presence]
     others_there: Spans
+    cut: Spans
     jumps: _Jumps
     rounding: float
 
@@ -293,6 +295,12 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
         f"resampled {count:,} from {rate} to {report.get('fps') or 0:g} frames per second"
         for rate, count in report.get("resampled", {}).items()
     ]
+    cut = report.get("cut", {"frames": 0})
+    if cut["frames"]:
+        lines.append(
+            f"{report.get('normalization')} left out {_count(cut['frames'], 'frame')} of "
+            f"{_count(cut['sequences'], 'sequence')}: those after the first {ISC_FRAMES}"
+        )
     if rounding := report.get("rounding"):
         lines.append(f"{report.get('dtype')} rounds coordinates, by {rounding:.2g} {unit} at most")
     for number, person in enumerate(report.get("persons", ()), 1):

@@ -13,7 +13,14 @@ from torch.utils.data import DataLoader
 
 from pcm3._checks import type_name
 from pcm3.augment import Compose, Rotate, TemporalCropResize
-from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_joints, collate
+from pcm3.data.dataset import (
+    LONGEST,
+    Batch,
+    ClipDataset,
+    SkeletonDataset,
+    check_joints,
+    collate,
+)
 from pcm3.data.store import Store
 from pcm3.encoders.base import check_frames, pool_features
 from pcm3.hub import Pretrained, load_encoder
@@ -38,12 +45,22 @@ def extract_features(
 ) -> Features:
     """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
 
+    Those of a sequence of more than 300 frames are the mean of those of its windows of 300
+    frames, each half over the next, where the data set has all of its frames (``max_frames=None``).
+
     Raises:
         ValueError: If the data set's skeleton, persons, normalization or coordinates are not the
             encoder's, or a feature is not finite; the message says of which sequence.
     """
     check_data(pretrained, dataset)
     device = next(pretrained.encoder.parameters()).device
+    if isinstance(dataset, SkeletonDataset) and _is_uncut(dataset):
+        windows = dataset.windows(LONGEST)
+        values = extract_features(pretrained, windows, batch_size).values.double()
+        parents = torch.from_numpy(windows.parents)
+        sums = values.new_zeros(len(dataset), values.shape[1]).index_add_(0, parents, values)
+        counts = torch.bincount(parents, minlength=len(dataset))
+        return Features((sums / counts[:, None]).float(), torch.from_numpy(dataset.labels))
 
     def features(batch: Batch) -> Tensor:
         return sequence_features(
@@ -83,6 +100,7 @@ def extract_random_crops(
         of that in MAMP.
     """
     check_data(pretrained, dataset)
+    check_cut(dataset)
     encoder = pretrained.encoder.eval()
     device = next(encoder.parameters()).device
     crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
@@ -119,17 +137,52 @@ def _collect(
     return Features(torch.cat(values), torch.cat(labels))
 
 
+def _is_uncut(dataset: SkeletonDataset) -> bool:
+    """Whether it has all frames of sequences that are too long for one clip."""
+    return (
+        dataset.max_frames is None
+        and dataset.window is None
+        and int(dataset.lengths.max(initial=0)) > LONGEST
+    )
+
+
+def check_cut(*datasets: ClipDataset) -> None:
+    """Require sequences that are one clip each, as crops of a whole sequence need.
+
+    Raises:
+        ValueError: If one is longer than published code takes and nothing says where to cut it.
+    """
+    for dataset in datasets:
+        if isinstance(dataset, SkeletonDataset) and _is_uncut(dataset):
+            raise ValueError(
+                f"expected sequences of at most {LONGEST} frames, or a limit where they are cut, "
+                f"got one of {dataset.lengths.max()} in {dataset.store.path}; "
+                f"SkeletonDataset(max_frames={LONGEST}) cuts as the published code does"
+            )
+
+
 def dataset_for(
-    pretrained: Pretrained, store: Store, indices: ArrayLike | None = None
+    pretrained: Pretrained,
+    store: Store,
+    indices: ArrayLike | None = None,
+    max_frames: int | None = None,
 ) -> SkeletonDataset:
     """Sequences of a store in the encoder's joint order, with room for its number of persons.
+
+    Args:
+        pretrained: The encoder.
+        store: The data.
+        indices: The sequences; all by default.
+        max_frames: Where longer sequences are cut off; by default nowhere.
 
     Raises:
         ValueError: If the store has other joints, more persons, or another normalization than
             the encoder was trained on.
     """
     persons = max(store.persons, pretrained.encoder.persons)
-    dataset = SkeletonDataset(store, indices, persons=persons, skeleton=pretrained.skeleton)
+    dataset = SkeletonDataset(
+        store, indices, persons=persons, max_frames=max_frames, skeleton=pretrained.skeleton
+    )
     check_data(pretrained, dataset)
     return dataset
 

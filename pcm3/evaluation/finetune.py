@@ -19,7 +19,7 @@ from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.augment.functional import center_crop_resize
 from pcm3.data.dataset import SkeletonDataset, collate
 from pcm3.encoders import Encoder, TransformerEncoder
-from pcm3.evaluation.features import check_data
+from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.recognition import check_labels, summarize
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained
@@ -236,6 +236,7 @@ def finetune(
         CMD (Mao et al., ECCV 2022) and PCM3 Sec. 4.3; MAMP (Mao et al., ICCV 2023).
     """
     check_data(pretrained, training)
+    check_cut(training)
     check_labels(training)
     name, recipe = resolve(settings, pretrained.encoder)
     rows, steps = draw_rows(training.labels, settings, recipe.batch_size)
@@ -291,6 +292,7 @@ def recognition_scores(
         ValueError: If the data do not fit the encoder.
     """
     check_data(pretrained, dataset)
+    check_cut(dataset)
     device = next(model.parameters()).device
     scores = []
     for batch in DataLoader(dataset, batch_size, collate_fn=collate):

@@ -25,7 +25,7 @@ from pcm3.evaluation.altered import (
     save_masks,
     with_noise,
 )
-from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.features import check_cut, extract_features
 from pcm3.evaluation.linear import Probe
 from pcm3.evaluation.recognition import (
     Linear,
@@ -87,6 +87,7 @@ def evaluate_occlusion(
             were drawn otherwise.
     """
     check_labels(training, test)
+    check_cut(training, test)
     check_classes(training, _linear(settings))
 
     def fit(dataset: ClipDataset) -> Callable[[Tensor], Tensor]:
@@ -166,6 +167,7 @@ def evaluate_robustness(
         ValueError: If a sequence has no label, or the data do not fit the encoder.
     """
     check_labels(training, test)
+    check_cut(training, test)
     check_classes(training, _linear(settings))
     probe = fit_probe(pretrained, training, len(test.class_names), _linear(settings))
 

@@ -118,12 +118,13 @@ class _Sequences:
     def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
         """Windows that start after such a share, in [0, 1), of the places there are."""
         dataset, settings = self.dataset, self.settings
-        clips = dataset.batch(self.rows[which].tolist()).clips
         starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
-        observed = clips.new_zeros(len(which), clips.shape[1], settings.observed, *clips.shape[3:])
-        motion = clips.new_zeros(len(which), clips.shape[1], settings.window, clips.shape[3], 1)
-        for row, start in enumerate(starts.tolist()):
-            own = clips[row, ..., :1]
+        size = (len(which), dataset.store.channels)
+        joints = len(dataset.skeleton)
+        observed = torch.zeros(*size, settings.observed, joints, dataset.persons)
+        motion = torch.zeros(*size, settings.window, joints, 1)
+        for row, start in enumerate(starts.tolist()):  # one at a time: they may be long
+            own = dataset.batch([int(self.rows[which[row]])]).clips[0, ..., :1]
             observed[row, ..., :1] = own[:, start : start + settings.observed]
             frames = rearrange(own, "c t v m -> t m v c").numpy()
             centred = torch.from_numpy(normalize(frames, dataset.skeleton, "center"))
@@ -314,13 +315,12 @@ def _predict(
 def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Start and length of each sequence's longest run of frames with the first person."""
     runs = []
-    for start in range(0, len(dataset), 256):
-        clips = dataset.batch(range(start, min(start + 256, len(dataset)))).clips
-        there = (clips[..., 0] != 0).any(dim=3).any(dim=1)
-        for row in np.pad(there.numpy(), ((0, 0), (1, 1))):
-            begin, end = np.flatnonzero(row[1:] != row[:-1]).reshape(-1, 2).T
-            best = int(np.argmax(end - begin)) if len(begin) else None
-            runs.append((0, 0) if best is None else (begin[best], end[best] - begin[best]))
+    for item in range(len(dataset)):  # one at a time: they may be long
+        clip = dataset.batch([item]).clips[0]
+        there = np.pad((clip[..., 0] != 0).any(dim=2).any(dim=0).numpy(), 1)
+        begin, end = np.flatnonzero(there[1:] != there[:-1]).reshape(-1, 2).T
+        best = int(np.argmax(end - begin)) if len(begin) else None
+        runs.append((0, 0) if best is None else (begin[best], end[best] - begin[best]))
     starts, lengths = np.array(runs, dtype=np.int64).reshape(-1, 2).T
     return starts, lengths
 

@@ -15,7 +15,12 @@ from pcm3._checks import check_at_least, check_different, check_not_empty, check
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.evaluation.embedding import embedding_map
-from pcm3.evaluation.features import Features, extract_features, extract_random_crops
+from pcm3.evaluation.features import (
+    Features,
+    check_cut,
+    extract_features,
+    extract_random_crops,
+)
 from pcm3.evaluation.knn import rank, vote
 from pcm3.evaluation.linear import Probe, ProbeRecipe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
@@ -99,6 +104,8 @@ def linear_scores(
     """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
     check_labels(training, test)
     check_classes(training, settings)
+    if settings.recipe is not None:
+        check_cut(training, test)
     probe = fit_probe(pretrained, training, len(test.class_names), settings)
     return probe(extract_features(pretrained, test).values)
 

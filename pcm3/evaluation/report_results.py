@@ -202,6 +202,8 @@ def _result(
         settings["weights"] = content["weights"]
     if content.get("allow_normalization"):
         settings["allow_normalization"] = True
+    if content.get("left_out", {}).get("frames"):
+        settings["max_frames"] = content["max_frames"]
     seen = [about.get("test_sequences_seen") for about in content["runs"]]
     known = [count for count in seen if count is not None]
     return Result(

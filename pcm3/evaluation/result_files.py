@@ -28,6 +28,8 @@ class _About(_Headline, total=False):
 class _Known(TypedDict, total=False):
     data: dict[str, int]
     train_sequences: int
+    max_frames: int | None
+    left_out: dict[str, int]
     seconds: float
     device: str
     notes: list[str]

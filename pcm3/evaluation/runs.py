@@ -13,11 +13,13 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pcm3._checks import check_not_empty
 from pcm3._device import allow_tf32, find_device
 from pcm3._files import replacing
 from pcm3._terminal import tell
-from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.dataset import SkeletonDataset, describe_left_out, describe_windows
 from pcm3.data.splits import Indices, note_on_words, split
 from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
@@ -40,6 +42,7 @@ def evaluate_runs(
     weights: Sequence[float] | None = None,
     accelerator: str = "auto",
     allow_normalization: bool = False,
+    max_frames: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate trained encoders; of several the linear classifiers' scores are added.
 
@@ -54,12 +57,15 @@ def evaluate_runs(
         weights: Of several encoders' scores; equal by default.
         accelerator: Where the encoders compute: cpu, cuda, mps or auto.
         allow_normalization: Take a store of another normalization than an encoder was trained on.
+        max_frames: Where longer sequences are cut off, each one clip; by default as the task has
+            it, see ``Task.frames``.
 
     Returns:
         What ``results/NAME.json`` holds: ``protocol``, ``settings``, ``allow_normalization``
-        (whether a store of another normalization was taken), sizes, ``seconds``, ``device``,
-        ``metrics``, ``notes`` for people, ``details``, ``weights``, and ``runs``:
-        for each the headline figure, its own ``protocol`` and the number of
+        (whether a store of another normalization was taken), ``max_frames`` (None where all
+        frames count), ``left_out`` (``frames`` after these, and of how many ``sequences``), sizes,
+        ``seconds``, ``device``, ``metrics``, ``notes`` for people, ``details``, ``weights``,
+        and ``runs``: for each the headline figure, its own ``protocol`` and the number of
         ``test_sequences_seen`` in pretraining, without labels; None where it is not known; and of
         an encoder that was kept on the way its ``epoch``.
 
@@ -78,6 +84,7 @@ def evaluate_runs(
     if lacking:
         raise ValueError(f"{store.path}: {lacking}, which {task} needs")
     own, protocol, parts = _parts(chosen, paths, store, protocol)
+    limit = _limit(task, settings, max_frames)
     scores = []
     unlabelled: list[str] = []
     if chosen.needs == "labels":
@@ -90,7 +97,7 @@ def evaluate_runs(
         pretrained, said = load_for(path, store, allow_normalization)
         other += said
         pretrained.encoder.to(device)
-        training, test = (dataset_for(pretrained, store, part) for part in parts)
+        training, test = (dataset_for(pretrained, store, part, limit) for part in parts)
         if len(paths) > 1:
             scores.append(linear_scores(pretrained, training, test, settings))
             metrics = summarize(scores[-1], test)
@@ -111,6 +118,11 @@ def evaluate_runs(
         metrics["details"]["notes"] = settings.describe()
     details = metrics.pop("details")
     notes = [*dict.fromkeys(other), *note_on_words(store, protocol), *unlabelled]
+    left_out = {name: n + test.left_out[name] for name, n in training.left_out.items()}
+    notes += describe_left_out(left_out, limit)
+    if chosen.frames(settings) == "windows":
+        both = dataset_for(pretrained, store, np.union1d(*parts), limit)
+        notes += describe_windows(both, _WINDOWED)
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return {
         "command": f"evaluate {task}",
@@ -119,6 +131,8 @@ def evaluate_runs(
         "protocol": protocol,
         "settings": _plain(settings),
         "allow_normalization": bool(other),
+        "max_frames": limit,
+        "left_out": left_out,
         "data": identify(store),
         "train_sequences": len(training),
         "test_sequences": len(test),
@@ -199,6 +213,22 @@ def evaluate_all(
     if not results:
         raise ValueError(f"no task fits {store.path}")
     return results
+
+
+_WINDOWED = "the mean of the features of their windows counts"
+
+
+def _limit(task: str, settings: Any, max_frames: int | None) -> int | None:
+    """Where sequences are cut off.
+
+    Raises:
+        ValueError: If a limit is given to a task that has its own windows.
+    """
+    if max_frames is None:
+        return TASKS[task].limit(settings)
+    if TASKS[task].frames(settings) == "all":
+        raise ValueError(f"an option has no effect: {task} reads recordings whole, in windows")
+    return max_frames
 
 
 _Own = tuple[list[str], bool]  # of an encoder, see own_protocol
@@ -296,8 +326,10 @@ def _kept(
         why = str(damage).removeprefix(f"{file}: ")
         tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
         return None
-    found = result["command"], result.get("store_fingerprint"), result["settings"]
-    wanted = f"evaluate {task}", store.fingerprint, _plain(settings)
+    limit = TASKS[task].limit(settings)
+    found = [result["command"], result.get("store_fingerprint"), result["settings"]]
+    found.append(result.get("max_frames", "unknown"))
+    wanted = [f"evaluate {task}", store.fingerprint, _plain(settings), limit]
     encoders = [about.get("encoder") for about in result["runs"]]
     same = found == wanted and encoders == [fingerprint(paths[0])]
     return result if same else None
@@ -326,6 +358,7 @@ def result_file(
         settings,
         weights,
         result["allow_normalization"],
+        result["max_frames"],
     )
     return _place(run.results / f"{name}.json", result["data"])
 
@@ -382,6 +415,7 @@ def result_name(
     settings: Any,
     weights: Sequence[float] | None = None,
     allow_normalization: bool = False,
+    max_frames: int | None = None,
 ) -> str:
     """Name of the result in the first run: what was evaluated how, and with which others.
 
@@ -391,6 +425,8 @@ def result_name(
     run, epoch = find_run(paths[0])
     parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), *_changed(settings)]
     parts += ["allow_normalization"] * allow_normalization
+    if max_frames not in (None, TASKS[task].limit(settings)):
+        parts.append(f"max_frames-{max_frames}")
     if len(paths) > 1:
         beside = (run.path if run else paths[0]).resolve().parent
         others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]

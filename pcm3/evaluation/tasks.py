@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from pcm3.data.dataset import LONGEST
 from pcm3.data.store import Store
 from pcm3.evaluation.detection import Detection, evaluate_detection
 from pcm3.evaluation.fewshot import FewShot, evaluate_fewshot, published_protocol
@@ -33,6 +34,9 @@ class Task(NamedTuple):
             what settings decide.
         needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
         learns_classes: Whether the classes of the test part are learnt from the training part.
+        frames: From settings to what of sequences longer than 300 frames counts: the mean of the
+            features of their ``"windows"``, the ``"first"`` 300 as in the published code, or
+            ``"all"``, as the task has its own windows.
         protocol: From a store that an encoder was not trained on to the protocol that the task
             has there by default; None for the one that the encoder was trained under.
     """
@@ -43,11 +47,16 @@ class Task(NamedTuple):
     headline: tuple[str, ...]
     needs: str = "labels"
     learns_classes: bool = True
+    frames: Callable[[Any], Literal["windows", "first", "all"]] = lambda _: "first"
     protocol: Callable[[Store], str | None] = lambda _: None
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
         """Names of the figures that say most, of those that are there."""
         return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
+
+    def limit(self, settings: Any) -> int | None:
+        """Where longer sequences are cut off by default."""
+        return LONGEST if self.frames(settings) == "first" else None
 
     def lacks(self, store: Store) -> str | None:
         """Why a store does not support the task; None if it does."""
@@ -61,12 +70,19 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "linear": Task("A linear classifier on frozen features.", Linear, evaluate_linear, ("top1",)),
+    "linear": Task(
+        "A linear classifier on frozen features.",
+        Linear,
+        evaluate_linear,
+        ("top1",),
+        frames=lambda settings: "first" if settings.recipe else "windows",
+    ),
     "knn": Task(
         "Retrieval: the nearest training sequences by cosine similarity.",
         Retrieval,
         evaluate_knn,
         ("top1", "vote", "map"),
+        frames=lambda _: "windows",
     ),
     "finetune": Task(
         "The whole network trained on with labels.", Finetune, evaluate_finetune, ("top1",)
@@ -96,6 +112,7 @@ TASKS = {
         ("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
         needs="frame labels",
         learns_classes=False,
+        frames=lambda _: "all",
     ),
     "fewshot": Task(
         "Episodes of a few classes with a few examples each, from the test part.",
@@ -103,6 +120,7 @@ TASKS = {
         evaluate_fewshot,
         ("*shot",),
         learns_classes=False,
+        frames=lambda _: "windows",
         protocol=published_protocol,
     ),
     "prediction": Task(
@@ -112,6 +130,7 @@ TASKS = {
         ("mpjpe_mm", "zero_velocity_mm"),
         needs="",
         learns_classes=False,
+        frames=lambda _: "all",
     ),
 }
 """Name on the command line to task."""

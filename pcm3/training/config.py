@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_type_hints
 
-from pcm3._checks import check_at_least, check_different, check_seed
+from pcm3._checks import check_at_least, check_count, check_different, check_seed
 from pcm3._json import check_kind, parse_json
 from pcm3.augment import (
     Compose,
@@ -390,7 +390,11 @@ AnySettings = TypeVar("AnySettings", PCM3Config, MAMPConfig, TrainConfig)
 _MODELS: dict[str, type[PCM3Config | MAMPConfig]] = {"pcm3": PCM3Config, "mamp": MAMPConfig}
 
 
-class _Parts(TypedDict):
+class _Known(TypedDict, total=False):
+    max_frames: int | None
+
+
+class _Parts(_Known):
     method: Literal["pcm3", "mamp"]
     model: dict[str, Any]
     train: dict[str, Any]
@@ -405,6 +409,12 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     protocol: str = "xsub"
     """Which sequences are the training part: of all stores, or one for each, space between."""
+    max_frames: int | None = None
+    """Where longer sequences are cut off; by default they are trained on in windows."""
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None:
+            check_count("max_frames", self.max_frames)
 
     @property
     def method(self) -> str:
@@ -428,6 +438,7 @@ class Config:
             model=_from_dict(_MODELS[raw["method"]], raw["model"]),
             train=_from_dict(TrainConfig, raw["train"]),
             protocol=raw["protocol"],
+            max_frames=raw.get("max_frames"),
         )
 
 

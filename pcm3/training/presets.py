@@ -6,6 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from pcm3.data.dataset import LONGEST
 from pcm3.methods.pcm3 import PCM3_POSITIVES
 from pcm3.skeleton import Stream
 from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
@@ -173,7 +174,7 @@ def _presets() -> dict[str, tuple[Config, About]]:
         data, protocol = name.split("-")
         for ending, (model, train, text, *costs) in _full_size(data).items():
             published = _PUBLISHED.get(name + ending, "")
-            config = Config(model, train, protocol)
+            config = Config(model, train, protocol, max_frames=LONGEST)
             found[name + ending] = (config, About(about, text, published, *costs))
     for name, (model, train, text, *costs) in _SMALL_ENTRIES.items():
         found[name] = (Config(model, train), About(laptop, text, "", *costs))
@@ -185,12 +186,13 @@ _ALL = _presets()
 PRESETS: dict[str, Config] = {name: config for name, (config, _) in _ALL.items()}
 """Preset name to settings.
 
-``DATA-PROTOCOL-METHOD`` are the papers', at full size. METHOD is nothing for PCM3, ``bone`` and
-``motion`` for its other two streams, ``pp`` for PCM3++, ``mamp`` for MAMP and ``mae`` for its
-baseline. No recipe of PCM3++ for bones and motion is published: theirs is PCM3's of the stream, and
-the clip view. ``small`` and ``small-mamp`` were chosen on held-out training subjects of UTD-MHAD:
-half the frames, weaker distortions and prompts that can learn, for 1,200 steps; and more visible
-patches at a higher rate, for 2,400. ``small-pp`` and ``small-mae`` take these settings over.
+``DATA-PROTOCOL-METHOD`` are the papers', at full size; recordings are cut after 300 frames. METHOD
+is nothing for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for PCM3++, ``mamp``
+for MAMP and ``mae`` for its baseline. No recipe of PCM3++ for bones and motion is published: theirs
+is PCM3's of the stream, and the clip view. ``small`` and ``small-mamp`` were chosen on held-out
+training subjects of UTD-MHAD: half the frames, weaker distortions and prompts that can learn, for
+1,200 steps; and more visible patches at a higher rate, for 2,400. ``small-pp`` and ``small-mae``
+take these settings over.
 
 :meta hide-value:
 """

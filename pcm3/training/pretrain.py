@@ -15,7 +15,13 @@ from torch import Tensor
 
 from pcm3._checks import check_not_empty
 from pcm3._terminal import tell
-from pcm3.data.dataset import HybridDataset, SkeletonDataset
+from pcm3.data.dataset import (
+    LONGEST,
+    HybridDataset,
+    SkeletonDataset,
+    describe_left_out,
+    describe_windows,
+)
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
@@ -48,8 +54,9 @@ def pretrain(
     Args:
         config: All settings.
         stores: The data; only the protocol's training part of each is seen. Untrimmed recordings
-            are cut into windows of twice the views' frames. The nearest-neighbour checks during
-            training are made on the first.
+            are cut into windows of twice the views' frames, others of more than 300 frames into
+            windows of 300 unless ``config.max_frames`` cuts them off. The nearest-neighbour checks
+            during training are made on the first.
         out: The run folder.
         start: A run folder whose last checkpoint gives the weights to start from; the optimiser
             starts afresh. That it has seen test sequences of these stores is said on standard
@@ -69,13 +76,16 @@ def pretrain(
     data, protocols, parts = _training_data(config, stores)
     first = stores[0]
     for store, protocol in zip(stores, protocols, strict=True):
-        for note in [] if quiet else note_on_words(store, protocol):
+        notes = [*note_on_words(store, protocol), *_note_on_frames(store, config, data)]
+        for note in [] if quiet else notes:
             tell(f"note: {store.path}: {note}", file=sys.stderr)
     torch.manual_seed(config.train.seed)
     model = config.model.build(first.skeleton, data.persons, first.channels)
     monitor = None
     if config.train.knn_every:
-        monitor = _knn_monitor(first, parts[0][0], data.persons, protocols[0], quiet)
+        monitor = _knn_monitor(
+            first, parts[0][0], data.persons, config.max_frames, protocols[0], quiet
+        )
     settings = _settings(config, stores, protocols)
     if start is not None:
         _check_start(start, out)
@@ -163,12 +173,28 @@ def _training_data(
             store,
             training,
             persons=max(each.persons for each in stores),
+            max_frames=config.max_frames if store.frame_labels is None else None,
             skeleton=stores[0].skeleton,
-            window=None if store.frame_labels is None else 2 * config.model.frames,
+            window=_window(store, config),
         )
         for store, (training, _) in zip(stores, parts, strict=True)
     ]
     return HybridDataset(datasets), protocols, parts
+
+
+def _window(store: Store, config: Config) -> int | None:
+    """Frames of the windows that recordings are cut into."""
+    if store.frame_labels is not None:
+        return 2 * config.model.frames
+    return LONGEST if config.max_frames is None else None
+
+
+def _note_on_frames(store: Store, config: Config, data: HybridDataset) -> list[str]:
+    own = next(each for each in data.datasets if each.store is store)
+    notes = describe_left_out(own.left_out, config.max_frames)
+    if store.frame_labels is None:
+        notes += describe_windows(own, f"trained on in windows of {LONGEST}")
+    return notes
 
 
 _ARCHITECTURE = (
@@ -259,7 +285,12 @@ def _weight_differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> li
 
 
 def _knn_monitor(
-    store: Store, train: NDArray[np.int64], persons: int, protocol: str, quiet: bool
+    store: Store,
+    train: NDArray[np.int64],
+    persons: int,
+    max_frames: int | None,
+    protocol: str,
+    quiet: bool,
 ) -> Callable[[Method], dict[str, float]] | None:
     """Nearest neighbours of a held-out part of the training data, where it can be held out.
 
@@ -268,7 +299,8 @@ def _knn_monitor(
     try:
         parts = validation_split(store, train, protocol)
         gallery, queries = (
-            SkeletonDataset(store, part[store.labels[part] >= 0], persons=persons) for part in parts
+            SkeletonDataset(store, known, persons=persons, max_frames=max_frames)
+            for known in (part[store.labels[part] >= 0] for part in parts)
         )
         if len(gallery) == 0 or len(queries) == 0:
             raise ValueError(f"{store.path} has too few labels")

@@ -61,7 +61,7 @@ def fit(
         settings: What the run folder's ``config.json`` says beside the data; ``config`` and a
             description of the model by default. A run of other settings is not continued.
         monitor: Called every ``config.knn_every`` epochs; its figures join the metrics.
-        quiet: Show no progress.
+        quiet: Show no progress, and do not warn of a loss term that dwarfs the others.
 
     Returns:
         One record for each epoch: ``epoch``, ``step``, ``lr``, ``total``, every loss term,
@@ -89,6 +89,7 @@ def fit(
     run = Run(out) if out is not None else None
     settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
+    training.warns = first and not quiet
     with (
         naming_lost_processes(fabric),
         _claimed(fabric, run, settings),
@@ -115,6 +116,11 @@ def fit(
     return training.records
 
 
+_LARGE = 100.0
+"""Times all others a loss term is that dwarfs them; losses that fit their data are of order 1."""
+_FIRST_STEPS = 10
+
+
 class _Training:
     """A model that is being trained, on this process's share of the data.
 
@@ -122,6 +128,7 @@ class _Training:
         at: Where it stands.
         records: One for each epoch so far.
         used: Sequences of an epoch, of all processes.
+        warns: Whether it still has to look for a loss term that dwarfs the others.
     """
 
     def __init__(
@@ -146,6 +153,7 @@ class _Training:
         self._wrapped, self._optimizer = fabric.setup(model, make_optimizer(model, config))
         self._wrapped.train()
         self._generator = torch.Generator(fabric.device)
+        self.warns = False
         self._saved = 0  # step of the last checkpoint
         self.at = Position()
         self.records: list[dict[str, Any]] = []
@@ -216,6 +224,8 @@ class _Training:
             if isinstance(error, ValueError):
                 raise ValueError(f"{_reason(error)}, in {where}") from error
             raise
+        if self.warns:
+            self._warn_of_scale(terms[0])
         infinite, stop = self._agree(not self._is_finite(terms), stopped())
         if infinite:
             reason = self._explain(terms, rows, before)
@@ -254,6 +264,21 @@ class _Training:
         sums = {n: at.sums.get(n, 0) + term.float() * self._together for n, term in terms.items()}
         self.at = replace(at, step=at.step + 1, done=at.done + self._together, sums=sums)
         return terms
+
+    def _warn_of_scale(self, terms: dict[str, Tensor]) -> None:
+        """Warn once, in the first steps, where a term leaves the others no say."""
+        values = {name: float(term) for name, term in terms.items() if name != "total"}
+        name = max(values, key=values.__getitem__, default="")
+        others = sum(values.values()) - values.get(name, 0)
+        dwarfs = values.get(name, 0) > _LARGE * max(1, others) and len(values) > 1
+        if dwarfs:
+            print(
+                f"warning: the loss {name} is {values[name]:.3g} in step {self.at.step}, all "
+                f"others together {others:.3g}, so that they hardly count: the coordinates may be "
+                "in a unit such as pixels or millimetres, see pcm3 show",
+                file=sys.stderr,
+            )
+        self.warns = not dwarfs and self.at.step < _FIRST_STEPS
 
     def _is_finite(self, terms: Sequence[dict[str, Tensor]]) -> bool:
         """Whether losses and gradients are; here the host waits for the device."""

@@ -57,7 +57,7 @@ def test_batch_against_a_slow_loop(store, sequences, wanted, persons, max_frames
 
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 20])
 def test_windows_against_slices(store, sequences, window):
-    data = SkeletonDataset(store, [3, 1, 4], window=window, max_frames=2)
+    data = SkeletonDataset(store, [3, 1, 4], window=window)
     covered = {index: set() for index in (3, 1, 4)}
     for item, (index, start) in enumerate(zip(data.indices, data.offsets, strict=True)):
         frames = sequences[index][start : start + window]

@@ -47,7 +47,8 @@ def frames_of(folder: Path, index: int) -> np.ndarray:
 def test_everything_arrives_in_order(folder, tmp_path, workers):
     seen = []
     report = prepare(
-        folder, tmp_path / "s", skeleton="coco17", normalization="none", workers=workers,
+        folder, tmp_path / "s", skeleton="coco17", normalization="none", keep_pixels=True,
+        workers=workers,
         progress=lambda *done: seen.append(done),
     )  # fmt: skip
     store = Store(tmp_path / "s")
@@ -110,7 +111,7 @@ def stop_after(done: int, _total: int) -> None:
 
 
 def test_finished_shards_are_not_read_again(folder, tmp_path):
-    options = {"skeleton": "coco17", "workers": 1, "normalization": "none"}
+    options = {"skeleton": "coco17", "workers": 1, "normalization": "none", "keep_pixels": True}
     before = frames_of(folder, 0)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, tmp_path / "s", progress=stop_after, **options)
@@ -152,7 +153,7 @@ def test_other_settings_or_files_start_again(folder, tmp_path):
     def stop(*_: int) -> None:
         raise KeyboardInterrupt
 
-    options = {"skeleton": "coco17", "workers": 1, "normalization": "none"}
+    options = {"skeleton": "coco17", "workers": 1, "normalization": "none", "keep_pixels": True}
     for change in ({"min_frames": 4}, {"normalization": "center"}, {}):
         with pytest.raises(KeyboardInterrupt):
             prepare(folder, tmp_path / "s", progress=stop, **options | change)
@@ -169,7 +170,13 @@ def test_other_files_behind_a_link_start_again(folder, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     (source / "linked").symlink_to(folder)
-    options = {"format": "folder", "skeleton": "coco17", "workers": 1, "normalization": "none"}
+    options = {
+        "format": "folder",
+        "skeleton": "coco17",
+        "workers": 1,
+        "normalization": "none",
+        "keep_pixels": True,
+    }
     with pytest.raises(KeyboardInterrupt):
         prepare(source, tmp_path / "s", progress=stop_after, **options)
     np.save(folder / "000.npy", 2 * frames_of(folder, 0)[:2])

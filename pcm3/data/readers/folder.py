@@ -22,9 +22,10 @@ from pcm3.data.readers._files import (
 )
 from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._table import TABLE, named_files, with_table
+from pcm3.data.readers._third import Coordinates, Third, find_third
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import COCO17, SKELETONS, Skeleton
+from pcm3.skeleton import SKELETONS, Skeleton
 
 __all__ = ["detect", "read_folder"]
 
@@ -51,11 +52,12 @@ def read_folder(
     skeleton: str | Path | Skeleton | None = None,
     unit: str | None = None,
     axes: str | None = None,
+    coordinates: Coordinates = None,
 ) -> Source:
     """Read a folder of ``.npy`` files, one recording each.
 
     A file holds numbers (T, M, V, C), or (T, V, C) of one person, with C of 2 or 3; 0 where a
-    person or joint is not seen; of 2D joints with a score only x and y. ``labels.csv``, if there
+    person or joint is not seen. ``labels.csv``, if there
     is one, gives labels and columns, see ``with_table``; without it every file is read, without
     labels. ``skeleton.json`` names the joints, in the order of the files, as ``choose_layout``
     reads it.
@@ -67,6 +69,9 @@ def read_folder(
         unit: Unit of the coordinates; by default metres, or pixels of 2D.
         axes: Order of the axes, ``"MTVC"`` or ``"CTVM"`` say; without M in files of three axes.
             By default (T, M, V, C), where a file with more persons than frames is refused.
+        coordinates: Of C = 3, 2 takes x and y alone, 3 the third number as z. By default
+            recordings whose third numbers are all 0 are 2D, and those where they look like scores
+            are refused.
 
     Raises:
         ValueError: If no skeleton has the name, or ``axes`` are not those letters.
@@ -83,16 +88,22 @@ def read_folder(
     files = sorted(found, key=lambda file: file.relative_to(folder).as_posix())
     if not files:
         fail(folder, "expected .npy files, found none")
-    persons, first = _survey(named_files(folder, files), layout, axes)
+    units = named_files(folder, files)
+    persons, first = _survey(units, layout, axes)
+    third = _third(units, layout, axes, coordinates) if first and first.channels == 3 else None
+    if coordinates == 3 and third is None:
+        raise ValueError("expected recordings of 3 numbers a joint for 3 coordinates, got 2")
+    flat = first is not None and (third.coordinates if third else first.channels) == 2
     return Source(
         format="folder",
         skeleton=layout,
         class_names=(),
         units=files,
-        read=partial(_read_unit, folder, layout, axes, first),
+        read=partial(_read_unit, folder, layout, axes, first, third),
         persons=persons,
-        unit=unit or ("pixels" if first and first.channels == 2 else "metres"),
+        unit=unit or ("pixels" if flat else "metres"),
         about=f"folder {folder.resolve().name}",
+        notes=third.notes if third else (),
     )
 
 
@@ -158,24 +169,36 @@ def _survey(
     return persons, first
 
 
-def _has_scores(frames: NDArray[np.float32]) -> bool:
-    """Whether the third values are what pose estimators add to x and y in pixels."""
-    scores = frames[..., 2:]
-    between = scores.size > 0 and scores.min() >= 0 and 0 < scores.max() <= 1
-    return bool(between and np.abs(frames[..., :2]).max() > 2)
+def _third(
+    files: Sequence[Path], skeleton: Skeleton, axes: str | None, asked: Coordinates
+) -> Third:
+    def frames(file: Path) -> NDArray[np.float32]:
+        with suppress(SkeletonFormatError):
+            return _frames(file, skeleton, axes)
+        return np.zeros((0, 1, 1, 3), np.float32)
+
+    return find_third(((file.name, partial(frames, file)) for file in files), asked)
+
+
+def _frames(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _open(file, skeleton, axes).astype(np.float32, order="C")
 
 
 def _read_unit(
-    folder: Path, skeleton: Skeleton, axes: str | None, first: _First | None, file: Path
+    folder: Path,
+    skeleton: Skeleton,
+    axes: str | None,
+    first: _First | None,
+    third: Third | None,
+    file: Path,
 ) -> Iterator[Recording]:
-    array = _open(file, skeleton, axes)
-    with np.errstate(over="ignore", invalid="ignore"):
-        frames = array.astype(np.float32, order="C")
+    frames = _frames(file, skeleton, axes)
     if first and frames.shape[3] != first.channels:
         what = f"expected {first.channels} coordinates a joint, as in {first.file.name}"
         fail(file, f"{what}, got {frames.shape[3]}")
     if where := not_finite(frames):
         fail(file, where, "NaN or infinity; write 0 where a joint is not seen")
-    if skeleton.name == COCO17.name and _has_scores(frames):
-        fail(file, f"looks like x, y, score: write x and y alone, got {frames.shape}")
+    if third is not None:
+        frames = third.take(frames, file, str(frames.shape))
     yield Recording(frames, name=file.relative_to(folder).as_posix())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -25,6 +26,7 @@ from pcm3.data.readers._files import (
 )
 from pcm3.data.readers._layout import choose_layout
 from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
+from pcm3.data.readers._third import Coordinates, Third, find_third
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton, find_skeleton
@@ -48,6 +50,7 @@ class _Data(NamedTuple):
     columns: Mapping[str, list[int | str]]
     frame_labels: NDArray[np.int64] | None
     segments: NDArray[np.int64] | None  # by sequence
+    third: Third | None  # of three numbers a joint
 
 
 def detect(path: Path) -> bool:
@@ -55,13 +58,19 @@ def detect(path: Path) -> bool:
     return path.suffix == ".npz" and set(_REQUIRED) <= set(npz_keys(path))
 
 
-def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = None) -> Source:
+def read_packed(
+    path: str | Path,
+    *,
+    skeleton: str | Path | Skeleton | None = None,
+    coordinates: Coordinates = None,
+) -> Source:
     """Read a packed ``.npz``, one sequence in memory at a time.
 
     Keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths`` (N,);
     ``joint_names`` (V,); ``parents`` (V,), -1 at the root; optionally ``labels`` (N,), -1 for none;
-    ``class_names``; ``fps``, ``unit``, ``source``, ``licence``; ``normalization``, the recipe that
-    the coordinates went through already, ``"isc"`` say; for untrimmed recordings
+    ``class_names``; ``fps``, ``unit`` (by default metres, or pixels of 2D), ``source``,
+    ``licence``; ``normalization``, the recipe that the coordinates went through already, ``"isc"``
+    say; for untrimmed recordings
     ``frame_labels`` (sum of T,), -1 is background, or ``segments`` (S, 4) of sequence, start,
     end (exclusive), class, or both: segments are the runs of equal labels where they are missing,
     frame labels the class of the last segment that holds the frame; where both are there they
@@ -74,8 +83,10 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
         path: The file.
         skeleton: What to use in place of parts, mirror and centre by the names: a
             ``skeleton.json``, say, as ``choose_layout`` reads it.
+        coordinates: Of C = 3, as of ``read_folder``.
 
     Raises:
+        ValueError: If ``coordinates`` is 3 and C is 2.
         SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
     """
     file = Path(path)
@@ -95,6 +106,11 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
         at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
         fail(file, "labels", f"{expected}, sequence {at} has {int(labels[at])}")
     columns, ignored = _columns(file, len(lengths))
+    third = _third(joints, lengths, coordinates) if joints.shape[3] == 3 else None
+    if coordinates == 3 and third is None:
+        raise ValueError("expected recordings of 3 numbers a joint for 3 coordinates, got 2")
+    flat = third is None or third.coordinates == 2
+    notes = [f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else []
     data = _Data(
         joints,
         lengths,
@@ -103,6 +119,7 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
         columns,
         _frame_labels(file, arrays, int(lengths.sum()), len(class_names)),
         _segments(file, arrays, lengths, len(class_names)),
+        third,
     )
     try:
         tree = parents.tolist()
@@ -125,10 +142,10 @@ def read_packed(path: str | Path, *, skeleton: str | Path | Skeleton | None = No
         normalization=_normalization(file, arrays),
         untrimmed="frame_labels" in arrays or "segments" in arrays,
         fps=_fps(file, arrays),
-        unit=_text(file, arrays, "unit", "metres"),
+        unit=_text(file, arrays, "unit", "pixels" if flat else "metres"),
         about=_text(file, arrays, "source", file.name),
         licence=_text(file, arrays, "licence", ""),
-        notes=[f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else [],
+        notes=[*notes, *(third.notes if third else ())],
     )
 
 
@@ -185,6 +202,23 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joints", f"expected floating-point coordinates, got {dtype}")
     if shape[2] != names:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
+
+
+def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> Third:
+    """What the third numbers are; what cannot be read shows when it is."""
+
+    def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
+        with suppress(SkeletonFormatError):
+            for unit in joints.units(len(lengths)):
+                for index, rows in enumerate(joints.sequences(lengths, unit), unit.start):
+                    yield f"sequence {index}", partial(_frames, rows)
+
+    return find_third(recordings(), asked)
+
+
+def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return rows.astype(np.float32)
 
 
 def _integers(
@@ -314,10 +348,11 @@ def _read_unit(data: _Data, unit: Range) -> Iterator[Recording | SkeletonFormatE
 
 
 def _recording(file: Path, data: _Data, index: int, rows: NDArray[Any]) -> Recording:
-    with np.errstate(over="ignore", invalid="ignore"):
-        frames = rows.astype(np.float32)
+    frames = _frames(rows)
     if where := not_finite(frames):
         fail(file, "joints", f"NaN or infinity in sequence {index}, {where}")
+    if data.third is not None:
+        frames = data.third.take(frames, file, f"joints: sequence {index}")
     return Recording(
         frames,
         int(data.labels[index]),
