@@ -180,7 +180,7 @@ def test_prepare_finds_the_format(folder: Path, tmp_path: Path, capsys: Capture)
     for name, arguments in (("a", []), ("b", ["auto"]), ("c", ["packed"])):
         result = run_json(capsys, ["prepare", *arguments, source, str(tmp_path / name)])
         assert result["report"]["format"] == "packed"
-    assert "format 'packed' has the options skeleton; got untrimmed" in one_error(
+    assert "format 'packed' has the options skeleton, coordinates; got untrimmed" in one_error(
         capsys, ["prepare", source, f"{tmp_path}/d", "--untrimmed"]
     )
     (tmp_path / "text.txt").write_text("hello")
@@ -192,10 +192,10 @@ def test_prepare_passes_options_to_the_reader(tmp_path: Path, capsys: Capture) -
     (tmp_path / "files").mkdir()
     np.save(tmp_path / "files" / "wave.npy", np.random.default_rng(0).normal(size=(4, 17, 2)))
     arguments = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
-    more = ["--skeleton", "coco17", "--fps", "25", "--unit", "pixels", "--persons", "2"]
+    more = ["--skeleton", "coco17", "--fps", "25", "--unit", "heights", "--persons", "2"]
     summary = run_json(capsys, [*arguments, *more])["report"]["summary"]
     assert (summary["skeleton"], summary["persons"]) == ("coco17", 2)
-    assert (summary["fps"], summary["unit"]) == (25, "pixels")
+    assert (summary["fps"], summary["unit"]) == (25, "heights")
 
 
 def test_prepare_counts_bad_files(tmp_path: Path, capsys: Capture) -> None:

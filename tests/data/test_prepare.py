@@ -48,8 +48,7 @@ def test_everything_arrives_in_order(folder, tmp_path, workers):
     seen = []
     report = prepare(
         folder, tmp_path / "s", skeleton="coco17", normalization="none", keep_pixels=True,
-        workers=workers,
-        progress=lambda *done: seen.append(done),
+        workers=workers, progress=lambda *done: seen.append(done),
     )  # fmt: skip
     store = Store(tmp_path / "s")
     assert seen[-1] == (FILES, FILES)

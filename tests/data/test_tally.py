@@ -137,7 +137,7 @@ def test_float16_says_what_it_rounds_and_loses_nobody(tmp_path, scale):
 def test_rounding_is_reported(tmp_path):
     (tmp_path / "files").mkdir()
     np.save(tmp_path / "files" / "a.npy", np.full((3, 17, 2), 1000.3))
-    options = OPTIONS | {"normalization": "none"}
+    options = OPTIONS | {"normalization": "none", "keep_pixels": True}
     report = prepare(tmp_path / "files", tmp_path / "s", dtype="float16", **options)
     assert report["rounding"] == pytest.approx(0.2, abs=0.01)
     assert "float16 rounds coordinates, by 0.2 pixels at most" in describe(Store(tmp_path / "s"))
