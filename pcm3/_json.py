@@ -33,7 +33,7 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
     try:
         data = regular(file).read_bytes()
     except OSError as error:
-        raise SkeletonFormatError(f"{file}: cannot be read, {error.strerror}") from None
+        raise SkeletonFormatError(f"expected a file, got {file}: {error.strerror}") from None
     return parse_json(data, str(file), kind)
 
 

@@ -189,7 +189,7 @@ def evaluate_prediction(
         ``examples``, a few test sequences with their ``sequence`` in the store, their own
         ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
         (the last ones), ``true`` and ``predicted``, the second coordinate pointing up
-        (``Store.upright``); ``parents`` and ``center`` of the
+        (``Store.upright``); ``bones`` and ``center`` of the
         skeleton.
 
     Raises:

@@ -182,7 +182,7 @@ def evaluate_knn(
         ``examples``: the store's indices of a query and of its five nearest neighbours, with
         their similarity and whether they hit, and of all six, the query first, ``names``,
         ``labels`` and ``frames``: five of them (5, M, V, C), evenly spaced, of the persons that
-        are there, the second coordinate pointing up (``Store.upright``). ``parents`` and
+        are there, the second coordinate pointing up (``Store.upright``). ``bones`` and
         ``center`` of the skeleton. ``map``: the test features in the plane, see
         ``embedding_map``; not where there are too few.
 

@@ -67,12 +67,12 @@ class _Neighbours(TypedDict):
     frames: list[list[list[list[list[float]]]]]
 
 
-class _Tree(TypedDict, total=False):
-    parents: list[int]
+class _Layout(TypedDict, total=False):
+    bones: list[tuple[int, int]]
     center: int
 
 
-class _Retrieval(_Recognition, _Tree, total=False):
+class _Retrieval(_Recognition, _Layout, total=False):
     map: _Map
     examples: list[_Neighbours]
 
@@ -128,7 +128,7 @@ class _Motion(TypedDict):
     predicted: list[list[list[float]]]
 
 
-class _Prediction(_Tree, total=False):
+class _Prediction(_Layout, total=False):
     by_frame: dict[str, list[float]]
     examples: list[_Motion]
 
@@ -208,10 +208,7 @@ def _check_map(_: dict[str, Any], details: dict[str, Any]) -> None:
 def _check_examples(content: dict[str, Any], details: dict[str, Any]) -> None:
     if not details["examples"]:
         return
-    tree, center = _array(details.get("parents", []), "parents", 1), details.get("center", 0)
-    joints, classes = len(tree), len(content["class_names"])
-    good = (tree >= -1).all() and (tree < joints).all() and 0 <= center < joints
-    _require(good, f"a tree of joints for the examples, got {joints} parents and center {center}")
+    joints, classes = _count_joints(details), len(content["class_names"])
     for at, example in enumerate(details["examples"]):
         if "hits" in example:
             clips = [(each, 4) for each in example["frames"]]
@@ -227,6 +224,19 @@ def _check_examples(content: dict[str, Any], details: dict[str, Any]) -> None:
             shape = _array(frames, f"examples[{at}]", axes).shape
             good = 0 not in shape and shape[-2] == joints and shape[-1] in (2, 3)
             _require(good, f"examples[{at}] of frames with {joints} joints, got {shape}")
+
+
+def _count_joints(details: dict[str, Any]) -> int:
+    """V of the first example, which bones and centre have to fit; older results have no bones."""
+    first = details["examples"][0]
+    frames = first["frames"][:1] if "hits" in first else first["observed"]
+    shape = _array(frames, "examples[0]", 5 if "hits" in first else 3).shape
+    joints = shape[-2]
+    bones = np.array(details.get("bones", []), dtype=np.int64).reshape(-1, 2)
+    center = details.get("center", 0)
+    good = (bones >= 0).all() and (bones < joints).all() and 0 <= center < joints
+    _require(good, f"bones and a centre among the {joints} joints of the examples")
+    return int(joints)
 
 
 def _check_curves(_: dict[str, Any], details: dict[str, Any]) -> None:

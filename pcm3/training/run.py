@@ -22,6 +22,7 @@ from typing import Any, TypedDict
 
 from pcm3._files import locked, regular, replacing
 from pcm3._json import parse_json, read_json
+from pcm3.data.dataset import LONGEST
 from pcm3.errors import SkeletonFormatError
 from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from pcm3.training.config import NO_EFFECT, Config
@@ -256,6 +257,7 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     which encoders are kept changes none of them.
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
+    kept.setdefault("max_frames", LONGEST)  # runs once said nothing, and cut there
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
     return kept

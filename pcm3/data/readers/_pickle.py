@@ -181,7 +181,7 @@ _LONGEST_KEY = 16
 def _is_short(member: Any) -> bool:
     kind = type(member)
     if kind is int:  # up to there each has a hash of its own
-        return bool(-(2**60) < member < 2**60)
+        return abs(int(member)) < 2**60
     known: bool = kind in _ATOMS or isinstance(member, np.generic)
     return known and not isinstance(member, (complex, np.complexfloating))
 
