@@ -232,9 +232,8 @@ def _count_joints(details: dict[str, Any]) -> int:
     frames = first["frames"][:1] if "hits" in first else first["observed"]
     shape = _array(frames, "examples[0]", 5 if "hits" in first else 3).shape
     joints = shape[-2]
-    bones = np.array(details.get("bones", []), dtype=np.int64).reshape(-1, 2)
-    center = details.get("center", 0)
-    good = (bones >= 0).all() and (bones < joints).all() and 0 <= center < joints
+    ends = [end for bone in details.get("bones", ()) for end in bone]
+    good = all(0 <= joint < joints for joint in (*ends, details.get("center", 0)))
     _require(good, f"bones and a centre among the {joints} joints of the examples")
     return int(joints)
 
