@@ -77,7 +77,7 @@ def check_kind(value: Any, kind: Any, name: str = "") -> None:
         for key, each in value.items():
             check_kind(each, arguments[1], f"{name}.{key}".lstrip("."))
     elif origin in (list, tuple) and isinstance(value, list):
-        fixed = origin is tuple and arguments[-1] is not ...
+        fixed = origin is tuple and arguments[-1:] != (...,)
         if fixed and len(value) != len(arguments):
             raise _wrong(value, kind, name)
         for at, each in enumerate(value):
@@ -126,7 +126,7 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (list, tuple):
-        fixed = origin is tuple and arguments[-1] is not ...
+        fixed = origin is tuple and arguments[-1:] != (...,)
         return f"a list of {len(arguments)}" if fixed else "a list"
     return _WORDS.get(kind, "an object")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shlex
 import shutil
@@ -645,10 +644,34 @@ def test_evaluate_all(
     assert json.loads(kept.read_text()) == changed  # which is not lost
     data = json.loads((run / "results/linear_store_xsub.json").read_text())["data"]
     kept = run / f"results/knn_store_xsub-{data['sequences']}-{data['frames']}.json"
-    kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
-    later = kept.stat().st_mtime + 10
-    os.utime(run / "encoder.safetensors", (later, later))
-    assert run_json(capsys, command)["metrics"] == metrics  # of another encoder
+    for other in ("store_fingerprint", "encoder"):
+        content = kept.read_text().replace('"top1": ', '"top1": 0.123, "once": ')
+        kept.write_text(content)
+        assert run_json(capsys, command)["metrics"]["knn"]["top1"] == 0.123
+        kept.write_text(re.sub(rf'"{other}": "\w+"', f'"{other}": "another"', content))
+        assert run_json(capsys, command)["metrics"] == metrics  # of another store or encoder
+
+
+def test_a_result_of_corrected_labels_is_made_anew(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "results", ignore_errors=True)
+    monkeypatch.setattr(
+        "pcm3.evaluation.runs.TASKS", {name: TASKS[name] for name in ("linear", "knn")}
+    )
+    command = ["evaluate", "all", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/store"]
+    found = []
+    for labels in (np.arange(18) % 3, np.arange(18) // 2 % 3):
+        source = packed(tmp_path / "packed.npz", labels=labels)
+        assert main(["prepare", "packed", str(source), f"{tmp_path}/store", "--overwrite"]) == 0
+        assert main(command) == 0
+        assert "(kept)" not in capsys.readouterr().out
+        file = tmp_path / "run/results/knn_store_xsub.json"
+        found.append(json.loads(file.read_text())["details"]["labels"])
+        assert main(command) == 0
+        assert capsys.readouterr().out.count("(kept)") == 2
+    assert found[0] != found[1]
 
 
 def test_untrimmed_recordings(tmp_path: Path, capsys: Capture) -> None:
@@ -866,6 +889,7 @@ def test_kept_encoders_are_evaluated_in_their_run(
     capsys.readouterr()
     result = run_json(capsys, ["evaluate", "linear", "--run", kept, *data])  # no --protocol
     about = {"run": "run", "epoch": 3, "protocol": "xsub", "test_sequences_seen": 0}
+    about["encoder"] = fingerprint(kept)
     assert result["runs"] == [about | {"top1": result["metrics"]["top1"]}]
     (file,) = (run / "results").iterdir()
     assert file.name == "linear_epoch3_store_xsub.json"

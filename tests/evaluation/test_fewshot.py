@@ -256,7 +256,7 @@ def test_classes_on_ntu_120_are_the_published_ones(pretrained: Pretrained, ntu12
     assert drawn(queries=3)[0] == [60, 61, 115]  # the third has too few
     assert drawn(classes="all") == ([*CLASSES], [])
     assert drawn(classes=(5, 60, 62)) == ([5, 60, 62], [])
-    with pytest.raises(ValueError, match="of every given class, got 0 of 69"):
+    with pytest.raises(ValueError, match="of every given class, got 0 of class 69"):
         drawn(classes="ntu120-unseen")
 
 

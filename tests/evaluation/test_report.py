@@ -390,7 +390,7 @@ def test_a_copy_is_no_other_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NO_EFFECT)
 def test_settings_that_change_no_result_do_not_part_seeds(tmp_path: Path, name: str) -> None:
     train = asdict(TrainConfig())
-    other = {str: "cpu", bool: True, int: 7}[type(train[name])]
+    other = {str: "cpu", bool: True, int: 7, tuple: (3,)}[type(train[name])]
     paths = [
         write_run(
             tmp_path / f"a-{seed}",
