@@ -33,7 +33,7 @@ from pcm3.evaluation.linear import logistic_probe
 from pcm3.evaluation.prediction import Prediction, evaluate_prediction
 from pcm3.evaluation.recognition import evaluate_knn
 from pcm3.evaluation.tasks import TASKS
-from pcm3.hub import Pretrained, fingerprint, load_encoder
+from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 from pcm3.training.config import Config
 from pcm3.training.presets import ABOUT, PRESETS
@@ -650,6 +650,25 @@ def test_evaluate_all(
         assert run_json(capsys, command)["metrics"]["knn"]["top1"] == 0.123
         kept.write_text(re.sub(rf'"{other}": "\w+"', f'"{other}": "another"', content))
         assert run_json(capsys, command)["metrics"] == metrics  # of another store or encoder
+
+
+def test_a_report_leaves_out_results_of_another_encoder(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "results", ignore_errors=True)
+    data = ["--data", f"{folder}/store"]
+    report = ["report", f"{tmp_path}/run", "--out", f"{tmp_path}/report"]
+    for task in ("linear", "knn"):
+        run_json(capsys, ["evaluate", task, "--run", f"{tmp_path}/run", *data])
+    assert run_json(capsys, report)["left_out"] == []
+    pretrained = load_encoder(tmp_path / "run")
+    with torch.no_grad():
+        next(pretrained.encoder.parameters()).mul_(0.5)
+    save_encoder(tmp_path / "run/encoder.safetensors", pretrained)
+    run_json(capsys, ["evaluate", "knn", "--run", f"{tmp_path}/run", *data])
+    (left_out,) = run_json(capsys, report)["left_out"]
+    assert "linear_store_xsub.json: of another encoder" in left_out
 
 
 def test_a_result_of_corrected_labels_is_made_anew(

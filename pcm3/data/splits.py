@@ -131,9 +131,11 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, name)
     columns = _columns(store)
     if column not in columns:
+        near = get_close_matches(column, columns, n=1)
+        meant = f"; did you mean {near[0]}?" if near else "; protocol 'all' needs none"
         raise ValueError(
             f"protocol {protocol!r} needs the column {column}; {store.path} has "
-            f"{', '.join(columns)}; protocol 'all' needs none"
+            f"{', '.join(columns)}{meant}"
         )
     there = np.unique(columns[column]).tolist()
     words = store.words.get(column, ())

@@ -226,4 +226,7 @@ def _check(gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int) -> 
     if gallery_labels.min() < 0:
         raise ValueError(f"expected gallery labels >= 0, got {int(gallery_labels.min())}")
     if not isinstance(k, int) or not 1 <= k <= len(gallery):
-        raise ValueError(f"expected k in [1, {len(gallery)}], got {k}")
+        raise ValueError(
+            f"expected k in [1, {len(gallery)}], got {k}: no more can vote than there are training "
+            "sequences; --k says how many do"
+        )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.result_files import read_result, task_of
 from pcm3.evaluation.tasks import TASKS
+from pcm3.hub import fingerprint
 from pcm3.training.config import NO_EFFECT
 from pcm3.training.run import Run
 
@@ -167,13 +168,30 @@ def _read(path: Path) -> _Run:
         config = run.settings() if run.config.exists() else {}
     except SkeletonFormatError as damage:
         return _Run({}, [], [str(damage)])
+    encoder = fingerprint(path) if run.encoder.is_file() else None
     files, left_out = [], []
     for file in sorted(run.results.glob("*.json")):
         try:
-            files.append((file, read_result(file)))
+            result = read_result(file)
         except SkeletonFormatError as damage:
             left_out.append(str(damage))
+            continue
+        if _is_of_another(result, encoder):
+            left_out.append(f"{file}: of another encoder than {run.encoder} is now; evaluate again")
+        else:
+            files.append((file, result))
     return _Run(config, files, left_out)
+
+
+def _is_of_another(result: dict[str, Any], encoder: str | None) -> bool:
+    """Whether a result says that it is of other weights than a run's last ones."""
+    about = result["runs"][0] if result["runs"] else {}
+    kept_on_the_way = about.get("epoch") is not None
+    return (
+        not kept_on_the_way
+        and None not in (encoder, said := about.get("encoder"))
+        and (said != encoder)
+    )
 
 
 def _result(

@@ -37,8 +37,8 @@ def used_sequences(sequences: int, config: TrainConfig, processes: int) -> int:
     if sequences < update and config.epochs:
         raise ValueError(
             f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}; lower batch_size (--train.batch-size), or train on more than a "
-            "protocol's training part (--protocol all)"
+            f"got {sequences}; lower batch_size (--train.batch-size), or, if it is a part of "
+            "the store that trains, take all of it (--protocol all)"
         )
     return sequences // update * update
 
