@@ -14,7 +14,7 @@ import torch
 from pcm3 import PCM3
 from pcm3.data import SkeletonDataset, Store, generate, split
 from pcm3.evaluation.report import Report, write_report
-from pcm3.evaluation.runs import evaluate_runs, write_result
+from pcm3.evaluation.runs import evaluate_runs, result_file, write_result
 from pcm3.evaluation.tasks import TASKS
 
 PROTOCOL = "xsub"  # the people of the test part are not in the training part
@@ -34,7 +34,7 @@ def main(folder: str | Path = "pretrain_probe_report", epochs: int = 60) -> Repo
         for task in ("linear", "knn"):
             settings = TASKS[task].settings()
             result = evaluate_runs(task, [run], store, PROTOCOL, settings)
-            write_result(task, [run], result, settings)
+            write_result(result_file(task, [run], result, settings), result)
     report = write_report(runs, folder / "report")
     print(report.table.read_text())
     print(f"the page with the pictures: {report.page}")

@@ -391,7 +391,7 @@ def test_results_stand_people_up(
     joints = np.load(folder / "packed.npz")["joints"][..., :channels]
     if down:
         joints[..., 1:] *= -1
-    source = packed(tmp_path / "packed.npz", joints=joints)
+    source = packed(tmp_path / "packed.npz", joints=joints, unit=np.array("metres"))
     prepare(source, tmp_path / "store", normalization=recipe, workers=1)
     store = Store(tmp_path / "store")
     encoder = GRUEncoder(25, channels, persons=1, hidden=4, layers=1, pool="mean").eval()
@@ -888,6 +888,7 @@ def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Captur
     same = run_json(capsys, evaluate("knn", folder))
     assert result["metrics"] == same["metrics"]
     about = {"run": "joint.safetensors", "protocol": None, "test_sequences_seen": None}
+    about["encoder"] = fingerprint(file)
     assert result["runs"] == [about | {"top1": same["metrics"]["top1"]}]
     assert list(tmp_path.iterdir()) == [file]
     out = ["--out", f"{tmp_path}/features.npz"]
@@ -1485,7 +1486,7 @@ def test_help_fits_a_screen_and_has_an_example(
     with pytest.raises(SystemExit):
         sys.exit(main([*command, "--help"]))
     shown = capsys.readouterr().out
-    assert len(shown.splitlines()) <= 52
+    assert len(shown.splitlines()) <= 54
     assert command == ["evaluate"] or f"example:\n  pcm3 {' '.join(command)}" in shown
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from old_stores import edit_meta
 from sklearn.metrics import average_precision_score
 
 from pcm3.data.dataset import SkeletonDataset
@@ -508,6 +509,7 @@ def test_examples_leave_out_who_is_not_there(tmp_path: Path) -> None:
 def test_a_store_without_names_has_numbers(tmp_path: Path, pretrained: Pretrained) -> None:
     store = generate(tmp_path / "old", sequences=6, classes=2, subjects=2)
     (store.path / "names.npy").unlink()
+    edit_meta(store.path)
     data = SkeletonDataset(Store(store.path))
     (example,) = evaluate_knn(pretrained, data, data, Retrieval(examples=1))["details"]["examples"]
     assert example["names"][0] == f"sequence {example['query']}"

@@ -26,6 +26,7 @@ from pcm3._files import locked
 from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
+from pcm3.data.writer import StoreWriter
 from pcm3.encoders import TransformerEncoder
 from pcm3.methods import MAMP
 from pcm3.skeleton import NTU25
@@ -385,6 +386,11 @@ def test_a_run_knows_its_data_again(store: Store, tmp_path: Path) -> None:
     bodies = np.load(copied / "bodies.npy")
     bodies[0, 0, 0] += 1
     np.save(copied / "bodies.npy", bodies)
+    with pytest.raises(ValueError, match="sequence 0 is damaged"):
+        fit(new_model(), SkeletonDataset(Store(copied)), TRAIN, tmp_path / "run", quiet=True)
+    with StoreWriter(copied, NTU25, class_names=store.class_names, overwrite=True) as writer:
+        for index, label in enumerate(store.labels.tolist()):
+            writer.add(store.sequence(index) + (index == 7), label)
     with pytest.raises(ValueError, match=r"data\.checksum is '\w{8}' there and '\w{8}' here"):
         fit(new_model(), SkeletonDataset(Store(copied)), TRAIN, tmp_path / "run", quiet=True)
 

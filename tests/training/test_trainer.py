@@ -559,7 +559,7 @@ def test_settings_without_effect_have_none(
 ) -> None:
     """They end in the same encoder, and a run may go on with others of them."""
     assert [*changes] == [name for name in NO_EFFECT if name in changes]
-    assert len(NO_EFFECT) == 6  # all of them are here
+    assert len(NO_EFFECT) == 7  # all are here but keep_epochs, which has tests of its own
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)  # is global
     plain = replace(SMALL, train=replace(SMALL.train, epochs=2, checkpoint_every=2, knn_every=0))
     changed = replace(plain, train=replace(plain.train, **changes))
