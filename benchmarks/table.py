@@ -164,27 +164,6 @@ def naive(dataset: str, task: str, metric: str) -> str:
     return f"{100 * majority[dataset]:.1f}" if known else ""
 
 
-UNTRIMMED = {"precog2016": "PRECOG-2016", "msrc12_untrimmed": "MSRC-12"}
-RECIPES = {"default": "`default`", "pcm3": "`pcm3`", "survey": "`survey`"}
-
-
-def detection() -> list[str]:
-    """One row for each data set and recipe of detection: a random encoder, PCM3."""
-    rows = ["| Recordings | Recipe | Encoder | tIoU 0.1 | tIoU 0.5 | tIoU 0.5, as published |"]
-    rows += ["| --- | --- | --- | --- | --- | --- |"]
-    figures = ("map_action_voc_0.1", "map_action_voc_0.5", "map_action_published_0.5")
-    for dataset, title in UNTRIMMED.items():
-        file = RESULTS / f"detection_{dataset}.json"
-        if not file.exists():
-            continue
-        summary = json.loads(file.read_text())["summary"]
-        for recipe, name in RECIPES.items():
-            for method, encoder in (("random", "random"), ("pcm3", "PCM3")):
-                cells = [percent(summary[recipe][method][figure]) for figure in figures]
-                rows.append(f"| {title} | {name} | {encoder} | {' | '.join(cells)} |")
-    return rows
-
-
 def steps() -> list[str]:
     """Training steps on a CPU."""
     rows = [
@@ -257,7 +236,6 @@ def filled(page: str) -> str:
         special = {
             "gradients": gradients,
             "downstream": downstream,
-            "detection": detection,
             "steps": steps,
             "kills": kills,
             "fuzz": fuzz,
