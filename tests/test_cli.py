@@ -1032,7 +1032,7 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
         *(("ntu60-xsub", "center", "isc"), ("ntu60-xsub", "isc", None)),
         *(("ntu60-xsub-mamp", "isc", "sgn"), ("pku1-xsub-mamp", "isc", "none")),
         *(("ntu120-xsub-mae", "isc", "sgn"), ("pku2-xsub-mae", "none", None)),
-        *(("small", "center", None), ("small-mamp", "isc", None)),
+        *(("small", "center", None), ("small", "isc", None), ("small-mamp", "center", None)),
     ],
 )
 def test_published_settings_on_other_recordings(
@@ -1051,6 +1051,15 @@ def test_published_settings_on_other_recordings(
     else:
         assert f"note: {preset} was published on recordings with --normalization {noted}" in said
         assert f"{store} has {recipe}" in said
+
+
+def test_small_mamp_on_recordings_that_are_turned(tmp_path: Path, capsys: Capture) -> None:
+    data = generate(tmp_path / "store", sequences=8, classes=2, subjects=2, normalization="isc")
+    arguments = ["--preset", "small-mamp", "--data", str(data.path), "--out", f"{tmp_path}/run"]
+    more = ["--train.epochs=0", "--train.batch-size=2", "--model.width=8"]
+    assert main(["pretrain", *arguments, *more]) == 0
+    said = capsys.readouterr().err
+    assert "MAMP was published on recordings that are moved but not turned" in said
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -167,6 +167,12 @@ def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
                 f"{published}, and {store.path} has {here}",
                 file=sys.stderr,
             )
+        elif preset in ("small-mamp", "small-mae") and here == "isc":
+            tell(
+                "pcm3: note: MAMP was published on recordings that are moved but not turned; isc "
+                f"turned those of {store.path}, and how {preset} does on such is not measured",
+                file=sys.stderr,
+            )
 
 
 def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
