@@ -328,6 +328,12 @@ def _check_dataset(dataset: ClipDataset) -> None:
         check_tensor(f"{name} of {type_name(dataset)}.batch", value)
 
 
+def _image_unit(store: Store) -> str:
+    """The unit of recordings of images; lengths in space have many names."""
+    unit = str(store.meta["unit"])
+    return unit if unit in ("pixels", "body lengths") else "of length"
+
+
 class HybridDataset(ClipDataset):
     """Several data sets as one, to train on more recordings than one of them has.
 
@@ -371,6 +377,7 @@ class HybridDataset(ClipDataset):
                 ("stream", first.stream, other.stream),
                 ("persons", first.persons, other.persons),
                 ("coordinates", first.store.channels, other.store.channels),
+                ("unit", _image_unit(first.store), _image_unit(other.store)),
             ):
                 if wanted != found:
                     raise ValueError(

@@ -252,3 +252,16 @@ def test_items_that_are_none(tmp_path, items):
     if items:
         with pytest.raises(ValueError, match=r"expected a list of indices in \[0, 6\)"):
             SkeletonDataset(data.store, items)
+
+
+def test_stores_of_other_units_are_not_trained_on_together(tmp_path):
+    parts = {}
+    for unit in ("pixels", "body lengths", "metres", "m"):
+        out = tmp_path / unit.replace(" ", "-")
+        with StoreWriter(out, SBU15, class_names=["wave"], unit=unit) as writer:
+            writer.add(np.random.default_rng(len(unit)).normal(size=(4, 1, 15, 3)), 0)
+        parts[unit] = SkeletonDataset(Store(out))
+    for one, other in (("pixels", "body lengths"), ("metres", "pixels")):
+        with pytest.raises(ValueError, match="the same unit"):
+            HybridDataset([parts[one], parts[other]])
+    assert len(HybridDataset([parts["metres"], parts["m"]])) == 2
