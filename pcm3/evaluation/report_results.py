@@ -186,12 +186,9 @@ def _read(path: Path) -> _Run:
 def _is_of_another(result: dict[str, Any], encoder: str | None) -> bool:
     """Whether a result says that it is of other weights than a run's last ones."""
     about = result["runs"][0] if result["runs"] else {}
-    kept_on_the_way = about.get("epoch") is not None
-    return (
-        not kept_on_the_way
-        and None not in (encoder, said := about.get("encoder"))
-        and (said != encoder)
-    )
+    if encoder is None or "encoder" not in about or about.get("epoch") is not None:
+        return False  # nothing to compare, or of an encoder that was kept on the way
+    return bool(about["encoder"] != encoder)
 
 
 def _result(
