@@ -148,6 +148,9 @@ def encoder_file(path: str | Path) -> Path:
         SkeletonFormatError: If it is not there.
     """
     path = Path(path)
+    if not path.exists():
+        what = f"found no file or folder {path}"
+        raise SkeletonFormatError(f"expected a run or an encoder's file, {what}")
     file = path / "encoder.safetensors" if path.is_dir() else path
     if (path / "meta.json").is_file():
         raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
