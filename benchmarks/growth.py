@@ -22,8 +22,8 @@ from environment import environment
 from step import peak_memory, repeat, training_step
 
 from pcm3 import NTU25, PCM3
-from pcm3._memory import reuse_memory
 from pcm3.encoders import GRUEncoder
+from pcm3.io.files import reuse_memory
 from pcm3.training.costs import count
 
 CPU = torch.device("cpu")

@@ -33,9 +33,9 @@ from safetensors.torch import load_file
 import pcm3.training.pretrain
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.training.config import Config, PCM3Config, TrainConfig
+from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.runs.folder import Run
 from pcm3.training.pretrain import pretrain
-from pcm3.training.run import Run
 
 MODEL = PCM3Config(hidden=8, layers=1, frames=16, embedding=8, decoder_hidden=8, queue_size=32)
 TRAIN = TrainConfig(

@@ -29,15 +29,15 @@ from environment import environment
 from step import product_rate, repeat
 
 from pcm3 import NTU25, PCM3
-from pcm3._memory import reuse_memory
 from pcm3.data import SkeletonDataset, generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.evaluation.detection_classifier import WindowClassifier
-from pcm3.evaluation.detection_recipes import RECIPES
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.knn import nearest_labels, rank
+from pcm3.evaluation.neighbours import nearest_labels, rank
+from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
+from pcm3.evaluation.tasks.detection.recipes import RECIPES
 from pcm3.hub import Pretrained
-from pcm3.training.presets import get_preset
+from pcm3.io.files import reuse_memory
+from pcm3.methods.presets import get_preset
 
 CPU = torch.device("cpu")
 ENCODERS: dict[str, Callable[[], Encoder]] = {

@@ -19,7 +19,7 @@ from pcm3.data import SkeletonDataset, Store, StoreWriter, split
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.detection import Detection, evaluate_detection
+from pcm3.evaluation.tasks.detection.detection import Detection, evaluate_detection
 from pcm3.hub import Pretrained
 
 WANTED = ("raise both arms", "kick left", "squat")

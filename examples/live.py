@@ -29,7 +29,7 @@ from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import Encoder, GRUEncoder, StreamingEncoder
 from pcm3.evaluation.features import dataset_for
-from pcm3.evaluation.knn import nearest_labels
+from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.hub import Pretrained, load_encoder
 
 FPS = 30  # of the camera

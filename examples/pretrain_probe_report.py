@@ -13,9 +13,9 @@ import torch
 
 from pcm3 import PCM3
 from pcm3.data import SkeletonDataset, Store, generate, split
-from pcm3.evaluation.report import Report, write_report
-from pcm3.evaluation.runs import evaluate_runs, result_file, write_result
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.evaluate import evaluate_runs, result_file, write_result
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.report.page import Report, write_report
 
 PROTOCOL = "xsub"  # the people of the test part are not in the training part
 

@@ -5,19 +5,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pcm3._commands.completion import completion_command
-from pcm3._commands.data import prepare_command, show_command
-from pcm3._commands.evaluation import (
+from pcm3._version import __version__
+from pcm3.commands.completion import completion_command
+from pcm3.commands.data import prepare_command, show_command
+from pcm3.commands.evaluation import (
     evaluate_command,
     export_command,
     features_command,
     report_command,
 )
-from pcm3._commands.options import meant
-from pcm3._commands.training import demo_command, presets_command, pretrain_command
-from pcm3._terminal import tell
-from pcm3._version import __version__
+from pcm3.commands.options import meant
+from pcm3.commands.training import demo_command, presets_command, pretrain_command
 from pcm3.errors import is_out_of_memory
+from pcm3.terminal import tell
 
 _EXTRAS = {
     "PIL": "train",

@@ -10,18 +10,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pcm3._checks import check_at_least, check_seed
-from pcm3._terminal import tell
+from pcm3.checks import check_at_least, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
+from pcm3.encoders.files import load_encoder
 from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear
-from pcm3.hub import load_encoder
-from pcm3.training.config import Config, PCM3Config
-from pcm3.training.presets import get_preset
+from pcm3.methods.presets import get_preset
+from pcm3.methods.settings import Config, PCM3Config
+from pcm3.runs.folder import Run
+from pcm3.terminal import tell
 from pcm3.training.pretrain import pretrain
-from pcm3.training.run import Run
 from pcm3.viz import loss_curves, reconstruction_figure, save
 
 _FEW = 60  # epochs

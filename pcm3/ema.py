@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_number, type_name
+from pcm3.checks import check_number, type_name
 
 
 class MomentumTwin(nn.Module):

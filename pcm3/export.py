@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive, type_name
-from pcm3._files import replacing
+from pcm3.checks import check_positive, type_name
 from pcm3.encoders import Encoder
-from pcm3.hub import Pretrained, describe_input
+from pcm3.encoders.files import Pretrained, describe_input
+from pcm3.io.files import replacing
 
 __all__ = ["export_onnx", "export_program"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_count, check_tensor
-from pcm3._recurrence import recur
+from pcm3._torch import recur
+from pcm3.checks import check_count, check_tensor
 
 
 class Projector(nn.Sequential):

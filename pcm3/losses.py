@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_positive, check_tensor, readable, type_name
+from pcm3.checks import check_positive, check_tensor, readable, type_name
 
 Reduction = Literal["mean", "none"]
 _REDUCTIONS = get_args(Reduction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips, check_count, check_tensor, readable
+from pcm3.checks import check_clips, check_count, check_tensor, readable
 from pcm3.skeleton import Skeleton, joint_count
 
 

@@ -7,7 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_count, check_generator, check_rows_finite, check_tensor, readable
+from pcm3.checks import check_count, check_generator, check_rows_finite, check_tensor, readable
 
 _TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at most
 

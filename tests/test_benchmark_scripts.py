@@ -28,9 +28,9 @@ from pcm3.cli import main as pcm3_command
 from pcm3.data import Store, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.methods.settings import Config, PCM3Config, TrainConfig
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
-from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.pretrain import pretrain
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -246,7 +246,7 @@ def test_evaluate_all(
     config = Config(model, TrainConfig(epochs=0), "xview")
     pretrain(config, Store(store), tmp_path / "run", quiet=True)
     some = {name: TASKS[name] for name in ("linear", "knn")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)
     start(script("evaluate_all"), tmp_path / "run", store, "--out", tmp_path)
     seconds = read(tmp_path, "evaluate_all_store")["seconds_by_task"]
     assert seconds.keys() == {"evaluate linear", "evaluate knn"}

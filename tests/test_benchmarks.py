@@ -17,8 +17,8 @@ import torch
 from pcm3.augment import functional
 from pcm3.augment.functional import apply_mask
 from pcm3.cli import main
+from pcm3.methods.settings import MAMPConfig, PCM3Config
 from pcm3.skeleton import NTU25
-from pcm3.training.config import MAMPConfig, PCM3Config
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MODELS = {

@@ -13,19 +13,19 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.demo import demo
-from pcm3.evaluation.altered import occlusion_masks, with_noise
-from pcm3.evaluation.detection import Detection
-from pcm3.evaluation.embedding import embedding_map
-from pcm3.evaluation.fewshot import FewShot
-from pcm3.evaluation.finetune import Finetune, draw_labelled
-from pcm3.evaluation.linear import Probe
-from pcm3.evaluation.occlusion import Occlusion, Robustness
-from pcm3.evaluation.prediction import Prediction
+from pcm3.evaluation.alterations import occlusion_masks, with_noise
+from pcm3.evaluation.evaluate import evaluate_all, evaluate_runs
+from pcm3.evaluation.probes import Probe
 from pcm3.evaluation.recognition import Retrieval
-from pcm3.evaluation.runs import evaluate_all, evaluate_runs
-from pcm3.evaluation.semi import Semi
-from pcm3.training.config import Config, TrainConfig
+from pcm3.evaluation.tasks.detection.detection import Detection
+from pcm3.evaluation.tasks.fewshot import FewShot
+from pcm3.evaluation.tasks.finetune import Finetune, draw_labelled
+from pcm3.evaluation.tasks.occlusion import Occlusion, Robustness
+from pcm3.evaluation.tasks.prediction.prediction import Prediction
+from pcm3.evaluation.tasks.semi import Semi
+from pcm3.methods.settings import Config, TrainConfig
 from pcm3.training.pretrain import pretrain
+from pcm3.viz.maps import embedding_map
 
 
 @pytest.fixture(scope="module")

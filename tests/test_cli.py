@@ -25,19 +25,19 @@ from pcm3.data.prepare import prepare
 from pcm3.data.protocols import Protocol
 from pcm3.data.splits import split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate, synthetic_sequences
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.linear import logistic_probe
-from pcm3.evaluation.prediction import Prediction, evaluate_prediction
+from pcm3.evaluation.probes import logistic_probe
 from pcm3.evaluation.recognition import evaluate_knn
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.prediction.prediction import Prediction, evaluate_prediction
+from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
+from pcm3.methods.presets import ABOUT, PRESETS
+from pcm3.methods.settings import Config
+from pcm3.runs.folder import Run
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
-from pcm3.training.config import Config
-from pcm3.training.presets import ABOUT, PRESETS
-from pcm3.training.run import Run
 
 Capture = pytest.CaptureFixture[str]
 
@@ -583,7 +583,7 @@ def test_headlines_name_the_solver(
     assert lines[0].startswith("linear xsub (solver logistic): top1 ")
     assert lines[1].startswith("occlusion xsub (solver logistic): spatial_top1 ")
     some = {name: TASKS[name] for name in ("linear", "knn")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)
     assert main(evaluate("all", folder)) == 0
     linear, knn = capsys.readouterr().out.splitlines()
     assert "(solver logistic)" in linear
@@ -614,7 +614,7 @@ def test_evaluate_all(
     shutil.copytree(folder / "run", run)
     shutil.rmtree(run / "results", ignore_errors=True)
     some = {name: TASKS[name] for name in ("linear", "knn", "detection", "fewshot")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)
     command = ["evaluate", "all", "--run", str(run), "--data", f"{folder}/store"]
     assert main([*command, "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
@@ -677,7 +677,7 @@ def test_a_result_of_corrected_labels_is_made_anew(
     shutil.copytree(folder / "run", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "results", ignore_errors=True)
     monkeypatch.setattr(
-        "pcm3.evaluation.runs.TASKS", {name: TASKS[name] for name in ("linear", "knn")}
+        "pcm3.evaluation.evaluate.TASKS", {name: TASKS[name] for name in ("linear", "knn")}
     )
     command = ["evaluate", "all", "--run", f"{tmp_path}/run", "--data", f"{tmp_path}/store"]
     found = []
@@ -831,7 +831,7 @@ def test_runs_that_have_seen_test_sequences(
         assert [each["protocol"] for each in runs] == own
         assert [each["test_sequences_seen"] for each in runs] == [0, test][-len(own) :]
     few = {name: TASKS[name] for name in ("linear", "knn")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", few)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", few)
     assert main(["evaluate", "all", "--run", str(whole), *data, "--protocol", "xsub"]) == 0
     assert capsys.readouterr().err == f"{line}\n"  # once for all tasks
     # fewer were seen, though the protocol is another one
@@ -931,7 +931,7 @@ def test_kept_encoders_are_evaluated_in_their_run(
         "linear_epoch3_fused_run_store_xsub.json",
     }
     few = {name: TASKS[name] for name in ("linear", "knn")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", few)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", few)
     assert main(["evaluate", "all", "--run", kept, *data]) == 0
     assert "(kept)" in capsys.readouterr().out.splitlines()[0]
     assert (run / "results/knn_epoch3_store_xsub.json").exists()
@@ -1601,10 +1601,10 @@ def test_ctrl_c_says_how_to_go_on(
     assert capsys.readouterr().err == (
         "pcm3: stopped in epoch 1, after 2 steps; run the same command to go on\n"
     )
-    monkeypatch.setattr("pcm3.evaluation.runs.evaluate_runs", interrupted)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.evaluate_runs", interrupted)
     for task, ending in (("linear", ""), ("all", "; run the same command to go on")):
         command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
-        monkeypatch.setattr("pcm3.evaluation.runs._kept", lambda *_: None)
+        monkeypatch.setattr("pcm3.evaluation.evaluate._kept", lambda *_: None)
         assert main(command) == 130
         shown = capsys.readouterr().err
         assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"

@@ -23,14 +23,14 @@ from pcm3.cli import main
 from pcm3.data.prepare import prepare
 from pcm3.data.store import Store
 from pcm3.data.synthetic import synthetic_sequences
-from pcm3.evaluation import runs
-from pcm3.evaluation.detection import Detection
-from pcm3.evaluation.fewshot import FewShot
-from pcm3.evaluation.finetune import Finetune
-from pcm3.evaluation.occlusion import Robustness
-from pcm3.evaluation.prediction import Prediction
-from pcm3.evaluation.semi import Semi
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation import evaluate
+from pcm3.evaluation.tasks.detection.detection import Detection
+from pcm3.evaluation.tasks.fewshot import FewShot
+from pcm3.evaluation.tasks.finetune import Finetune
+from pcm3.evaluation.tasks.occlusion import Robustness
+from pcm3.evaluation.tasks.prediction.prediction import Prediction
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.evaluation.tasks.semi import Semi
 from pcm3.skeleton import SBU15
 
 QUICK, SLOW = 2, 150  # damages of each file
@@ -138,9 +138,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
         for name, task in TASKS.items()
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "TASKS", tasks)
+        patch.setattr(evaluate, "TASKS", tasks)
         # what is evaluated anew is what it was, without the time that it takes
-        patch.setattr(runs, "evaluate_runs", lambda task, *_, **__: results[task])
+        patch.setattr(evaluate, "evaluate_runs", lambda task, *_, **__: results[task])
         yield Corpus(folder, files, whole)
 
 
@@ -155,10 +155,10 @@ def write_corpus(folder: Path) -> dict[str, Path]:
     for name, task in TASKS.items():
         data = Store(folder / "untrimmed") if name == "detection" else Store(store)
         settings = SETTINGS.get(name, task.settings)()
-        found = runs.evaluate_runs(name, [run], data, "xsub", settings)
-        written = runs.result_file(name, [run], found, settings)
+        found = evaluate.evaluate_runs(name, [run], data, "xsub", settings)
+        written = evaluate.result_file(name, [run], found, settings)
         assert written is not None
-        runs.write_result(written, found)
+        evaluate.write_result(written, found)
         files[name] = written
     (folder / "other" / "results").mkdir(parents=True)
     shutil.copy(files["fewshot"], folder / "other" / "results")

@@ -12,8 +12,8 @@ import pytest
 from pcm3.cli import main
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.training.config import Config, PCM3Config, TrainConfig
-from pcm3.training.run import Run
+from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.runs.folder import Run
 
 MODEL = PCM3Config(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"

@@ -20,8 +20,8 @@ from pcm3.data import generate
 from pcm3.encoders import TransformerEncoder
 from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.training.presets import get_preset
-from pcm3.training.run import Run
+from pcm3.methods.presets import get_preset
+from pcm3.runs.folder import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -165,14 +165,14 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     def begin(*_: object, **__: object) -> None:
         raise Understood
 
-    for module in ("pcm3.demo", "pcm3.evaluation.runs", "pcm3.training.pretrain"):
+    for module in ("pcm3.demo", "pcm3.evaluation.evaluate", "pcm3.training.pretrain"):
         import_module(module)  # what they import is not to be what stands in for it below
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),
         ("pcm3.hub", "load_encoder"),
         ("pcm3.demo", "demo"),
-        ("pcm3.evaluation.report", "write_report"),
+        ("pcm3.report.page", "write_report"),
     ):
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))

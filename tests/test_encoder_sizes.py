@@ -19,7 +19,7 @@ from pcm3.skeleton import SBU15
 SETUP = """
 from pcm3.hub import load_encoder, load_official
 from pcm3.skeleton import NTU25, SBU15
-from pcm3.training.checkpoint import load_checkpoint
+from pcm3.runs.checkpoint import load_checkpoint
 from pathlib import Path
 import safetensors
 def again(path):  # as prepare, evaluate and resume do

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from pcm3 import _files
-from pcm3._files import locked, replacing
 from pcm3.data import Store
 from pcm3.data.synthetic import generate
-from pcm3.training import checkpoint
-from pcm3.training.checkpoint import load_checkpoint, save_checkpoint
+from pcm3.io.files import locked, replacing
+from pcm3.runs import checkpoint
+from pcm3.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:

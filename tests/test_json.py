@@ -9,8 +9,8 @@ from typing import Any, Literal, TypedDict
 
 import pytest
 
-from pcm3._json import check_kind, parse_json, read_json
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.json import check_kind, parse_json, read_json
 
 
 class Base(TypedDict):

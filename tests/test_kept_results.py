@@ -14,8 +14,8 @@ from test_damaged_json import PRETRAIN, arrays
 
 from pcm3.cli import main
 from pcm3.data import prepare
-from pcm3.evaluation.runs import result_name
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.evaluate import result_name
+from pcm3.evaluation.tasks.registry import TASKS
 
 
 @pytest.fixture(scope="module")

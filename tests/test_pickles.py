@@ -17,11 +17,11 @@ import torch
 
 import pcm3
 from pcm3.data.readers import open_source
-from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.errors import SkeletonFormatError
 from pcm3.hub import load_official
+from pcm3.io.pickles import load_plain_pickle
+from pcm3.runs.checkpoint import load_checkpoint
 from pcm3.skeleton import SBU15
-from pcm3.training.checkpoint import load_checkpoint
 
 PACKAGE = Path(pcm3.__file__).parent
 
@@ -355,7 +355,7 @@ def test_pickles_that_would_take_more_than_they_hold(
         file = tmp_path / f"{number}.pkl"
         file.write_bytes(program)
         lines.append(f"load_plain_pickle({str(file)!r})")
-    small_memory("from pcm3.data.readers._pickle import load_plain_pickle", *lines)
+    small_memory("from pcm3.io.pickles import load_plain_pickle", *lines)
 
 
 # --- nothing else reads pickles -------------------------------------------------------------------

@@ -21,11 +21,11 @@ from pcm3.data.protocols import (
     published_split,
 )
 from pcm3.data.readers import open_source
-from pcm3.evaluation.fewshot import NTU120_UNSEEN_CLASSES
-from pcm3.evaluation.finetune import RECIPES
 from pcm3.evaluation.fusion import STREAM_WEIGHTS
+from pcm3.evaluation.tasks.fewshot import NTU120_UNSEEN_CLASSES
+from pcm3.evaluation.tasks.finetune import RECIPES
+from pcm3.methods.presets import PRESETS
 from pcm3.skeleton import NTU25
-from pcm3.training.presets import PRESETS
 
 # --- who trains -----------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pcm3.cli import main
 from pcm3.data.store import Store
-from pcm3.evaluation.detection_recipes import RECIPES
 from pcm3.evaluation.features import dataset_for, extract_features, load_for
-from pcm3.evaluation.report import write_report
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.detection.recipes import RECIPES
+from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import load_encoder, save_encoder
+from pcm3.report.page import write_report
 
 Capture = pytest.CaptureFixture[str]
 TINY = {
@@ -167,7 +167,7 @@ def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:
 def test_every_task(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results with and without the option are kept apart."""
     some = {name: TASKS[name] for name in ("linear", "knn", "detection")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)
     command = evaluate("all", folder, "run-sgn", "actions")
     refused(capsys, command)
     assert main([*command, "--allow-normalization"]) == 0

@@ -20,21 +20,21 @@ from pcm3.augment import CutMix, RandomMix, TopologyMask
 from pcm3.data import Store, prepare, split
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers import open_source
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.fewshot import FewShot
+from pcm3.evaluation.evaluate import evaluate_all
 from pcm3.evaluation.recognition import Retrieval
-from pcm3.evaluation.runs import evaluate_all
-from pcm3.evaluation.semi import Semi
+from pcm3.evaluation.tasks.fewshot import FewShot
+from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.losses import InfoNCE
+from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25, SBU15, Skeleton
-from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.devices import launch
 from pcm3.training.pretrain import pretrain
-from pcm3.training.run import Run
 
 MODEL = PCM3Config(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
@@ -267,7 +267,7 @@ def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.Monkey
     arrays = {"joint_names": np.array(SBU15.joints), "parents": np.array(SBU15.parents)}
     np.savez(file, joints=joints, lengths=np.array([9]), **arrays)
     source = open_source(file, "packed")
-    monkeypatch.setattr("pcm3.data.readers._npz.MOST_BYTES", 999)
+    monkeypatch.setattr("pcm3.io.npz.MOST_BYTES", 999)
     with pytest.raises(SkeletonFormatError, match="sequence 0: expected at most 999 bytes, got 3,"):
         list(source)
 

@@ -15,9 +15,9 @@ from test_ntu import format_ntu
 from test_pku import format_pku
 
 from pcm3.cli import main
-from pcm3.evaluation.linear import PROBES
-from pcm3.training.presets import ABOUT, get_preset
-from pcm3.training.tables import TABLES, command
+from pcm3.evaluation.probes import PROBES
+from pcm3.methods.presets import ABOUT, get_preset
+from pcm3.methods.tables import TABLES, command
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduce.md"
 GRU = (

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcm3._terminal import printable, tell
 from pcm3.cli import main
 from pcm3.data import StoreWriter
 from pcm3.skeleton import SBU15
+from pcm3.terminal import printable, tell
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\rgone\u202e"
 ASCII = {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C", "PYTHONUTF8": "0"}

@@ -6,9 +6,15 @@ from collections.abc import Callable, Sequence
 
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, check_flag, check_tensor, shorten, type_name
-from pcm3.augment._checks import check_probabilities
-from pcm3.augment._draw import Described, Draw, select
+from pcm3.augment.base import Described, Draw, select
+from pcm3.checks import (
+    check_clips,
+    check_flag,
+    check_probabilities,
+    check_tensor,
+    shorten,
+    type_name,
+)
 
 __all__ = ["Compose", "OneOf"]
 

@@ -14,15 +14,15 @@ import math
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_count, check_tensor
-from pcm3.augment._checks import (
+from pcm3.checks import (
     check_batch_or_clip,
+    check_count,
     check_frame_ranges,
     check_lengths,
-    check_skeleton,
+    check_tensor,
     check_values,
 )
-from pcm3.skeleton import Skeleton
+from pcm3.skeleton import Skeleton, check_skeleton
 
 __all__ = [
     "apply_mask",

@@ -8,12 +8,17 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_flag, check_number, check_positive, shorten
-from pcm3._indices import index_tensor
-from pcm3.augment._checks import check_share, check_skeleton
-from pcm3.augment._draw import Draw, Transform, share_of
+from pcm3._torch import index_tensor
+from pcm3.augment.base import Draw, Transform, share_of
 from pcm3.augment.functional import motion_aware_mask, patch_count, window
-from pcm3.skeleton import Skeleton
+from pcm3.checks import (
+    check_flag,
+    check_number,
+    check_positive,
+    check_share,
+    shorten,
+)
+from pcm3.skeleton import Skeleton, check_skeleton
 
 __all__ = ["MotionAwareMask", "RandomMask", "TopologyMask"]
 

@@ -10,13 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from pcm3._checks import check_clips, check_flag, check_positive
-from pcm3._indices import index_tensor
+from pcm3._torch import index_tensor
 from pcm3.augment import functional
-from pcm3.augment._checks import check_probabilities, check_range, check_skeleton
-from pcm3.augment._draw import Described, Draw, select
+from pcm3.augment.base import Described, Draw, select
 from pcm3.augment.mask import part_of_joint
-from pcm3.skeleton import Skeleton
+from pcm3.checks import (
+    check_clips,
+    check_flag,
+    check_positive,
+    check_probabilities,
+    check_range,
+)
+from pcm3.skeleton import Skeleton, check_skeleton
 
 __all__ = ["CutMix", "MixedClips", "Mixup", "RandomMix", "ResizeMix"]
 

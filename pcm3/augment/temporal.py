@@ -6,10 +6,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from pcm3._checks import check_flag, check_positive, shorten
-from pcm3.augment._checks import check_range
-from pcm3.augment._draw import Draw, Transform
+from pcm3.augment.base import Draw, Transform
 from pcm3.augment.functional import crop_resize, keep_frames
+from pcm3.checks import check_flag, check_positive, check_range, shorten
 
 __all__ = ["TemporalClip", "TemporalCropResize"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 
 if TYPE_CHECKING:
     from pcm3.data.dataset import Batch, HybridDataset, SkeletonDataset, collate

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from pcm3._checks import check_count, check_tensor, shorten, type_name
+from pcm3.checks import check_count, check_tensor, shorten, type_name
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, to_stream
 

@@ -20,16 +20,16 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from pcm3._files import LOCK, locked
-from pcm3.data._recipes import settle
-from pcm3.data._shards import Shard, append_shards, read_shard, total
-from pcm3.data._tally import limit_of_jumps
 from pcm3.data.normalize import Normalization
 from pcm3.data.readers import Format, Source, open_source
-from pcm3.data.readers._files import check_rate, file_or_files
-from pcm3.data.resample import note_on_rate, rate_of_store, with_rate
+from pcm3.data.recipes import settle
+from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
+from pcm3.data.shards import Shard, append_shards, read_shard, total
 from pcm3.data.store import Store, StoreDtype
-from pcm3.data.writer import StoreWriter
+from pcm3.data.store.writer import StoreWriter
+from pcm3.data.tally import limit_of_jumps
+from pcm3.io.files import LOCK, locked
+from pcm3.io.reading import file_or_files
 from pcm3.skeleton import Skeleton
 
 __all__ = ["prepare"]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from pcm3._files import regular
-from pcm3._json import read_json
-from pcm3.data._tally import Dropped, Jumps, Presence, Spans
 from pcm3.data.normalize import ISC_FRAMES
 from pcm3.data.store import Store
+from pcm3.data.tally import Dropped, Jumps, Presence, Spans
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.json import read_json
 
 __all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
 

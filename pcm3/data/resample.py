@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -110,3 +111,35 @@ def note_on_rate(source: Source, fps: float | None) -> list[str]:
     if fps is None or source.rates or source.fps is not None:
         return []
     return [f"nothing says the recordings' frame rate: taken for the store's, {fps:g}"]
+
+
+MOST_FPS = 100_000
+"""Frames per second, far above any camera's."""
+
+
+def check_rate(name: str, value: float) -> float:
+    """Frames per second.
+
+    Raises:
+        ValueError: If it is not a number above 0, or more than 100,000.
+    """
+    if not 0 < value <= MOST_FPS:
+        raise ValueError(f"expected {name} above 0, at most {MOST_FPS:,}, got {value}")
+    return float(value)
+
+
+def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
+    """Different frame rates, each with the first name that has it.
+
+    Rates within half a per cent are one: files round the time between their frames.
+    """
+    found: dict[float, str] = {}
+    for rate, name in rates:
+        if not any(is_same_rate(rate, other) for other in found):
+            found[rate] = name
+    return found
+
+
+def is_same_rate(one: float, other: float) -> bool:
+    """Whether two frame rates differ by less than half a per cent."""
+    return abs(one - other) < 0.005 * max(one, other)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips, check_count, shorten, type_name
+from pcm3.checks import check_clips, check_count, shorten, type_name
 
 Pool = Literal["last", "mean"]
 
@@ -56,7 +56,7 @@ class Encoder(nn.Module, ABC):
             SkeletonFormatError: If there is no such file, or it holds something else.
             ValueError: If it is an encoder of another class.
         """
-        from pcm3.hub import load_encoder  # noqa: PLC0415
+        from pcm3.encoders.files import load_encoder  # noqa: PLC0415
 
         encoder = load_encoder(path).encoder
         if not isinstance(encoder, cls):

@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_count
-from pcm3._recurrence import recur
+from pcm3._torch import recur
+from pcm3.checks import check_count
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton, joint_count
 

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pcm3._checks import check_count
+from pcm3.checks import check_count
 from pcm3.encoders.base import Encoder, Pool
 from pcm3.skeleton import Skeleton
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pcm3._checks import check_clips, check_tensor, type_name
+from pcm3.checks import check_clips, check_tensor, type_name
 from pcm3.encoders.base import Encoder
 from pcm3.encoders.gru import GRUEncoder
 

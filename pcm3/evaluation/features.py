@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pcm3._checks import type_name
 from pcm3.augment import Compose, Rotate, TemporalCropResize
+from pcm3.checks import type_name
 from pcm3.data.dataset import (
     LONGEST,
     Batch,
@@ -23,7 +23,7 @@ from pcm3.data.dataset import (
 )
 from pcm3.data.store import Store
 from pcm3.encoders.base import check_frames, pool_features
-from pcm3.hub import Pretrained, load_encoder
+from pcm3.encoders.files import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
 

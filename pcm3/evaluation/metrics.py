@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcm3._checks import check_tensor
+from pcm3.checks import check_tensor
 
 
 def check_scores(name: str, scores: Tensor) -> None:

@@ -11,18 +11,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from pcm3._checks import check_at_least, check_different, check_not_empty, check_seed
+from pcm3.checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
-from pcm3.evaluation.embedding import embedding_map
+from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import (
     Features,
     check_cut,
     extract_features,
     extract_random_crops,
 )
-from pcm3.evaluation.knn import rank, vote
-from pcm3.evaluation.linear import Probe, ProbeRecipe, fit_logistic, train_classifier
 from pcm3.evaluation.metrics import (
     accuracy,
     check_scores,
@@ -30,7 +28,9 @@ from pcm3.evaluation.metrics import (
     confusion_matrix,
     per_class_accuracy,
 )
-from pcm3.hub import Pretrained
+from pcm3.evaluation.neighbours import rank, vote
+from pcm3.evaluation.probes import Probe, ProbeRecipe, fit_logistic, train_classifier
+from pcm3.viz.maps import embedding_map
 
 Solver = Literal["logistic", "pcm3", "cmd", "mamp", "mamp-pku1", "mamp-pku2"]
 

@@ -9,9 +9,9 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3._json import check_kind, read_json
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.io.json import check_kind, read_json
 
 Setting = bool | float | str | None
 

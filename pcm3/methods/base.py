@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor, nn
 
-from pcm3._checks import check_at_least, check_number
-from pcm3.augment._checks import check_skeleton
+from pcm3.checks import check_at_least, check_number
 from pcm3.encoders import Encoder
 from pcm3.methods.features import sequence_features
-from pcm3.skeleton import NTU25, Skeleton, Stream
+from pcm3.skeleton import NTU25, Skeleton, Stream, check_skeleton
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pcm3.data.dataset import ClipDataset
-    from pcm3.training.config import TrainConfig
+    from pcm3.methods.settings import TrainConfig
 
 
 class Method(nn.Module):
@@ -84,7 +83,7 @@ class Method(nn.Module):
             out: Run folder; a run that is there already is continued. Nothing is written
                 without it.
             quiet: Show no progress.
-            options: Fields of :class:`pcm3.training.config.TrainConfig`, ``epochs=100`` say;
+            options: Fields of :class:`pcm3.methods.settings.TrainConfig`, ``epochs=100`` say;
                 the others are the preset's, or the method's published ones for a model built
                 without one. Where ``epochs`` comes without ``drop_epoch`` and
                 ``warmup_epochs``, these keep their proportion to it.
@@ -92,8 +91,8 @@ class Method(nn.Module):
         Raises:
             ValueError: If there is no such option, or the dataset or the run folder do not fit.
         """
-        from pcm3.training.config import change  # noqa: PLC0415
-        from pcm3.training.presets import get_preset  # noqa: PLC0415
+        from pcm3.methods.presets import get_preset  # noqa: PLC0415
+        from pcm3.methods.settings import change  # noqa: PLC0415
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
         recipe = self._recipe or get_preset(self._published_preset).train
@@ -115,7 +114,7 @@ class Method(nn.Module):
         """Build the model of a named preset; ``fit`` then trains by the preset's recipe.
 
         Args:
-            name: ``"ntu60-xsub"`` for example; :data:`pcm3.training.presets.PRESETS` lists all.
+            name: ``"ntu60-xsub"`` for example; :data:`pcm3.methods.presets.PRESETS` lists all.
             skeleton: Joint layout of the data.
             persons: M of the data.
             in_channels: C of the data.
@@ -125,7 +124,7 @@ class Method(nn.Module):
             ValueError: If there is no such preset or setting, the preset is of another method, or
                 it is no skeleton.
         """
-        from pcm3.training.presets import get_preset  # noqa: PLC0415
+        from pcm3.methods.presets import get_preset  # noqa: PLC0415
 
         check_skeleton(skeleton)
         preset = get_preset(name)

@@ -11,9 +11,8 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pcm3._checks import readable, type_name
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
-from pcm3.augment._checks import check_skeleton, check_transforms
+from pcm3.checks import check_transforms, readable, type_name
 from pcm3.encoders.base import check_input
 from pcm3.encoders.transformer import (
     Block,
@@ -25,7 +24,7 @@ from pcm3.encoders.transformer import (
 )
 from pcm3.losses import MaskedMSE
 from pcm3.methods.base import Method
-from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
+from pcm3.skeleton import NTU25, Skeleton, Stream, check_skeleton, to_stream
 
 Target = Literal["motion", "coordinates"]
 Transform = Callable[..., Tensor]

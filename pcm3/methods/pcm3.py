@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._checks import check_number, type_name
 from pcm3.augment import (
     JointJitter,
     MixedClips,
@@ -21,8 +20,8 @@ from pcm3.augment import (
     TemporalCropResize,
     TopologyMask,
 )
-from pcm3.augment._checks import check_skeleton, check_transforms
 from pcm3.augment.functional import apply_mask
+from pcm3.checks import check_number, check_transforms, type_name
 from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import (
     Encoder,
@@ -36,7 +35,7 @@ from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
 from pcm3.methods.base import Method
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
-from pcm3.skeleton import NTU25, Skeleton, Stream, to_stream
+from pcm3.skeleton import NTU25, Skeleton, Stream, check_skeleton, to_stream
 
 Positive = Literal["intra", "inter", "mask", "predict", "clip"]
 PCM3_POSITIVES: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")

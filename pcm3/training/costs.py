@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcm3.methods import Method
-from pcm3.training.config import TrainConfig
+from pcm3.methods.settings import TrainConfig
+from pcm3.schedules import make_optimizer
 from pcm3.training.devices import launch
-from pcm3.training.optimization import make_optimizer
 
 _SAMPLES = 2
 

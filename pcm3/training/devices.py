@@ -15,9 +15,9 @@ from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pcm3._device import allow_tf32, find_device
+from pcm3._torch import allow_tf32, find_device
 from pcm3.data.dataset import Batch
-from pcm3.training.config import TrainConfig
+from pcm3.methods.settings import TrainConfig
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",

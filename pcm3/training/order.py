@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.training.config import TrainConfig
+from pcm3.methods.settings import TrainConfig
 
 
 @dataclass(frozen=True)

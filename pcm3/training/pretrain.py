@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcm3._checks import check_not_empty
-from pcm3._terminal import tell
+from pcm3.checks import check_not_empty
 from pcm3.data.dataset import (
     LONGEST,
     HybridDataset,
@@ -25,19 +24,20 @@ from pcm3.data.dataset import (
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
+from pcm3.encoders.files import Pretrained
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.knn import nearest_labels
 from pcm3.evaluation.metrics import accuracy
+from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.recognition import check_labels
-from pcm3.hub import Pretrained
 from pcm3.methods import Method
-from pcm3.training.config import Config
+from pcm3.methods.settings import Config
+from pcm3.runs.folder import Run, find_differences
+from pcm3.runs.seen import count_seen, describe_data, describe_seen
+from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first
 from pcm3.training.order import used_sequences
-from pcm3.training.run import Run, find_differences
-from pcm3.training.seen import count_seen, describe_data, describe_seen
 from pcm3.training.trainer import fit
 
 

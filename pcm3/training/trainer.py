@@ -16,15 +16,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pcm3._checks import type_name
-from pcm3._memory import reuse_memory
-from pcm3._terminal import tell
+from pcm3.checks import type_name
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
+from pcm3.encoders.files import Pretrained, check_savable, save_encoder
 from pcm3.errors import is_out_of_memory
-from pcm3.hub import Pretrained, check_savable, save_encoder
+from pcm3.io.files import reuse_memory
 from pcm3.methods import Method
+from pcm3.methods.settings import TrainConfig
+from pcm3.runs.folder import Run
+from pcm3.runs.progress import ProgressReport, event_files, format_figures
+from pcm3.runs.seen import describe_data
+from pcm3.schedules import learning_rate, make_optimizer, set_rate
+from pcm3.terminal import tell
 from pcm3.training.compiled import compile_blocks
-from pcm3.training.config import TrainConfig
 from pcm3.training.devices import (
     copied_ahead,
     launch,
@@ -33,11 +37,7 @@ from pcm3.training.devices import (
     synchronize_norms,
 )
 from pcm3.training.interrupts import Interrupted, deferred_signals
-from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
 from pcm3.training.order import Position, remaining_batches, seed_of, used_sequences
-from pcm3.training.progress import ProgressReport, event_files, format_figures
-from pcm3.training.run import Run
-from pcm3.training.seen import describe_data
 from pcm3.training.workers import leave_signals, reading
 
 

@@ -13,9 +13,9 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pcm3._checks import check_positive
+from pcm3.checks import check_positive
 from pcm3.skeleton import Skeleton
-from pcm3.viz._clips import (
+from pcm3.viz.clips import (
     CHANGED,
     HIDDEN,
     PREDICTED,
@@ -31,7 +31,7 @@ from pcm3.viz._clips import (
     present,
     space,
 )
-from pcm3.viz._movies import Animation
+from pcm3.viz.movies import Animation
 from pcm3.viz.results import short_text
 
 __all__ = ["animate"]

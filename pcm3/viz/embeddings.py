@@ -30,7 +30,7 @@ def features_figure(
 ) -> Figure:
     """Features as points in the plane, by PCA and by t-SNE: do classes lie apart?
 
-    ``pcm3.evaluation.embedding.embedding_map`` drawn by ``embedding_figure``, as reports do.
+    ``pcm3.viz.maps.embedding_map`` drawn by ``embedding_figure``, as reports do.
 
     Args:
         features: ``(N, D)``, N at least 4, D at least 2.
@@ -45,7 +45,7 @@ def features_figure(
     Raises:
         ValueError: If shapes do not fit, or there are too few features.
     """
-    from pcm3.evaluation.embedding import embedding_map  # noqa: PLC0415 - scikit-learn is slow
+    from pcm3.viz.maps import embedding_map  # noqa: PLC0415 - scikit-learn is slow
 
     values = torch.as_tensor(features).detach().cpu().float().numpy()
     found = embedding_map(values, torch.as_tensor(labels).cpu().numpy(), limit, seed)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pcm3._files import replacing
-from pcm3.viz._movies import WRITERS, Animation
+from pcm3.io.files import replacing
+from pcm3.viz.movies import WRITERS, Animation
 
 __all__ = ["PALETTE", "save"]
 

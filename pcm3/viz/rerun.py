@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgb
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pcm3._checks import check_positive
-from pcm3._files import replacing
+from pcm3.checks import check_positive
+from pcm3.io.files import replacing
 from pcm3.skeleton import Skeleton
-from pcm3.viz._clips import as_clip, part_bones, part_colors, present, space
+from pcm3.viz.clips import as_clip, part_bones, part_colors, present, space
 
 __all__ = ["show_in_rerun"]
 

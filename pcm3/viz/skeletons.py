@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pcm3.skeleton import Skeleton
-from pcm3.viz._clips import (
+from pcm3.viz.clips import (
     CHANGED,
     HIDDEN,
     Array,

@@ -758,7 +758,7 @@ def _write_checkpoint(folder: Path) -> None:
 def _read_checkpoint(folder: Path) -> bool:
     import torch
 
-    from pcm3.training.checkpoint import load_checkpoint
+    from pcm3.runs.checkpoint import load_checkpoint
 
     state = load_checkpoint(folder / "checkpoint.pt")
     require(isinstance(state, dict), "no state")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from old_stores import edit_meta
 
 from pcm3.data import Store, StoreWriter, prepare, split, validation_split
-from pcm3.data.readers._columns import code_words, find_mixture, read_value
+from pcm3.data.columns import code_words, find_mixture, read_value
 from pcm3.data.report import describe, describe_sequence, sequence_summary
 from pcm3.data.splits import join_protocols, note_on_words, part_protocols
 from pcm3.errors import SkeletonFormatError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcm3.data import Store, StoreWriter
-from pcm3.data._intervals import contradiction, find_segments, paint
+from pcm3.data.store.intervals import contradiction, find_segments, paint
 from pcm3.skeleton import SBU15
 
 LENGTH = 12

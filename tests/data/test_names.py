@@ -16,11 +16,11 @@ import test_pyskl
 
 from pcm3.data import Store, StoreWriter, prepare
 from pcm3.data.readers import _MODULES, open_source
-from pcm3.data.readers._names import NtuName
+from pcm3.data.readers.shared.names import NtuName
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.detection_proposals import Proposal, read_pku_results, write_pku_results
-from pcm3.evaluation.runs import result_name
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.evaluate import result_name
+from pcm3.evaluation.tasks.detection.proposals import Proposal, read_pku_results, write_pku_results
+from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.skeleton import SBU15
 
 HOSTILE = [

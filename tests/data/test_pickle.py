@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.pickles import load_plain_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcm3.data import Store, prepare
-from pcm3.data._intervals import contradiction, find_segments
 from pcm3.data.readers import Recording
 from pcm3.data.report import describe
 from pcm3.data.resample import resample
+from pcm3.data.store.intervals import contradiction, find_segments
 
 RATES = st.sampled_from([10.0, 12.5, 24.0, 25.0, 29.97, 30.0, 60.0, 90.0, 120.0])
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcm3._files import regular
 from pcm3.data import StoreWriter
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
 from pcm3.skeleton import COCO17, SBU15
 
 SETUP = """
@@ -23,11 +23,11 @@ from pcm3.data.readers import open_source
 from pcm3.data.readers.ntu import read_ntu
 from pcm3.data.report import read_report
 from pcm3.data.splits import split
-from pcm3.evaluation.altered import load_masks
-from pcm3.evaluation.detection_proposals import read_pku_results
+from pcm3.evaluation.alterations import load_masks
+from pcm3.evaluation.tasks.detection.proposals import read_pku_results
 from pcm3.evaluation.result_files import read_result
 from pcm3.hub import fingerprint, load_encoder, load_official
-from pcm3.training.run import Run
+from pcm3.runs.folder import Run
 import numpy, scipy.spatial.transform
 
 def read(*given, **options):

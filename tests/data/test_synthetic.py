@@ -9,9 +9,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pcm3.data import generate, split
-from pcm3.data._actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
-from pcm3.data._puppet import make_puppet, pose, rotations
-from pcm3.data.synthetic import _roles_of, synthetic_sequences
+from pcm3.data.synthetic.actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
+from pcm3.data.synthetic.puppet import make_puppet, pose, rotations
+from pcm3.data.synthetic.synthetic import _roles_of, synthetic_sequences
 from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15, SKELETONS, Skeleton
 
 CLEAN = {"noise": 0.0, "missing": 0.0}

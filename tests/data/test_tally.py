@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcm3.data import Store, StoreWriter, prepare
-from pcm3.data._tally import Tally, count_jumps
 from pcm3.data.readers import Recording
 from pcm3.data.report import describe
+from pcm3.data.tally import Tally, count_jumps
 from pcm3.skeleton import SBU15
 
 OPTIONS = {"format": "folder", "skeleton": "coco17", "workers": 1}

@@ -21,25 +21,25 @@ from pcm3.cli import main as command
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.evaluation.detection import Detection
+from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.fewshot import FewShot
-from pcm3.evaluation.finetune import Finetune
-from pcm3.evaluation.knn import nearest_labels
-from pcm3.evaluation.linear import Probe
-from pcm3.evaluation.prediction import Prediction
+from pcm3.evaluation.neighbours import nearest_labels
+from pcm3.evaluation.probes import Probe
 from pcm3.evaluation.recognition import Linear
-from pcm3.evaluation.runs import evaluate_runs
-from pcm3.evaluation.semi import Semi
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.detection.detection import Detection
+from pcm3.evaluation.tasks.fewshot import FewShot
+from pcm3.evaluation.tasks.finetune import Finetune
+from pcm3.evaluation.tasks.prediction.prediction import Prediction
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import MAMP, PCM3, Method
+from pcm3.methods.settings import TrainConfig
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
-from pcm3.training.config import TrainConfig
 from pcm3.training.trainer import fit
 
 FRAMES = 16

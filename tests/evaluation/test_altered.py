@@ -15,7 +15,7 @@ from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.altered import (
+from pcm3.evaluation.alterations import (
     KINDS,
     AlteredDataset,
     Kind,

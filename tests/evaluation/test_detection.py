@@ -17,17 +17,12 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder, TransformerEncoder
-from pcm3.evaluation import detection, detection_classifier
-from pcm3.evaluation.detection import (
-    Detection,
-    evaluate_detection,
-    find_proposals,
-    frame_probabilities,
-)
-from pcm3.evaluation.detection_metrics import (
+from pcm3.evaluation.features import dataset_for
+from pcm3.evaluation.tasks.detection import classifier, detection
+from pcm3.evaluation.tasks.detection.average_precision import (
     ap_2d,
     f1_score,
     map_by_action,
@@ -36,9 +31,14 @@ from pcm3.evaluation.detection_metrics import (
     summarize_detection,
     true_intervals,
 )
-from pcm3.evaluation.detection_proposals import read_pku_results
-from pcm3.evaluation.detection_recipes import Borders, Windows
-from pcm3.evaluation.features import dataset_for
+from pcm3.evaluation.tasks.detection.detection import (
+    Detection,
+    evaluate_detection,
+    find_proposals,
+    frame_probabilities,
+)
+from pcm3.evaluation.tasks.detection.proposals import read_pku_results
+from pcm3.evaluation.tasks.detection.recipes import Borders, Windows
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -286,7 +286,7 @@ def test_windows(
     finetune: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(detection_classifier, "_cache_pays", lambda *_: False)
+    monkeypatch.setattr(classifier, "_cache_pays", lambda *_: False)
     recipe = Detection(windows=windows, borders=borders, epochs=3, finetune=finetune)
     frame_probabilities(pretrained, *parts, recipe)
     lengths = parts[0].store.lengths
@@ -328,10 +328,10 @@ def test_a_window_has_the_class_of_its_middle(
     monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
     training = detection._whole(parts[0])
     recipe = Detection(finetune=True, epochs=2, borders="inside").resolve()
-    model = detection_classifier.WindowClassifier(pretrained, 3, True)
+    model = classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
     assert store.frame_labels is not None
-    epochs = detection_classifier._epochs(model, training, recipe, torch.Generator())
+    epochs = classifier._epochs(model, training, recipe, torch.Generator())
     for _, windows, columns in epochs:
         for window, column in zip(windows, columns.tolist(), strict=True):
             item, frame = divmod(int(window[0, 16, 0, 0]), 1000)
@@ -347,7 +347,7 @@ def test_cached_features_change_nothing(
 ) -> None:
     found = []
     for pays in (False, True):
-        monkeypatch.setattr(detection_classifier, "_cache_pays", lambda *_, pays=pays: pays)
+        monkeypatch.setattr(classifier, "_cache_pays", lambda *_, pays=pays: pays)
         found.append(frame_probabilities(pretrained, *parts, replace(SHORT, windows=windows)))
     for with_cache, without in zip(*found, strict=True):
         np.testing.assert_allclose(with_cache, without, atol=1e-4)
@@ -358,7 +358,7 @@ def test_the_cache_is_for_few_frames(parts: Parts) -> None:
     for windows, epochs in (("consecutive", 14), ("strided", 41)):
         for fewer in (0, 1):
             recipe = Detection(windows=windows, epochs=epochs - fewer).resolve()
-            assert detection_classifier._cache_pays(training, recipe) == (not fewer)
+            assert classifier._cache_pays(training, recipe) == (not fewer)
 
 
 @pytest.mark.parametrize("every", [2, 5, 400])
@@ -450,11 +450,11 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     recipe = Detection(normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24).resolve()
     training = detection._whole(parts[0])
     torch.manual_seed(4)
-    model = detection_classifier.WindowClassifier(pretrained, 3, False)
+    model = classifier.WindowClassifier(pretrained, 3, False)
     weights = [model.head.weight.detach().clone(), model.head.bias.detach().clone()]
     speed = [torch.zeros_like(each) for each in weights]
     generator = torch.Generator().manual_seed(4)
-    epochs = detection_classifier._epochs(model, training, recipe, generator)
+    epochs = classifier._epochs(model, training, recipe, generator)
     rates = (0.5, 0.05, 0.05, 0.005)
     for rate, (_, features, columns) in zip(rates, epochs, strict=True):
         order = torch.randperm(len(features), generator=generator)
@@ -469,7 +469,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
                 (w - rate * (g + 0.9 * v)).detach()
                 for w, g, v in zip(weights, gradients, speed, strict=True)
             ]
-    trained = detection_classifier.train_window_classifier(pretrained, training, recipe, 4)
+    trained = classifier.train_window_classifier(pretrained, training, recipe, 4)
     torch.testing.assert_close(trained.head.weight.detach(), weights[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(trained.head.bias.detach(), weights[1], rtol=1e-4, atol=1e-6)
 
@@ -479,7 +479,7 @@ def test_what_is_trained(pretrained: Pretrained, parts: Parts, finetune: bool) -
     """Everything in fine-tuning; else nothing of the encoder, its statistics included."""
     recipe = replace(SHORT, finetune=finetune).resolve()
     training = detection._whole(parts[0])
-    model = detection_classifier.train_window_classifier(pretrained, training, recipe, 0)
+    model = classifier.train_window_classifier(pretrained, training, recipe, 0)
     assert not any(module.training for module in model.modules())
     trained = model.encoder.state_dict()
     for name, before in pretrained.encoder.state_dict().items():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcm3.evaluation.detection_metrics import (
+from pcm3.evaluation.tasks.detection.average_precision import (
     ap_2d,
     f1_score,
     map_by_action,
@@ -18,7 +18,7 @@ from pcm3.evaluation.detection_metrics import (
     pku_ap,
     voc_ap,
 )
-from pcm3.evaluation.detection_proposals import Proposal
+from pcm3.evaluation.tasks.detection.proposals import Proposal
 
 Intervals = Sequence[Proposal]
 AP = Callable[[Intervals, Intervals, float], float]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.detection_proposals import (
+from pcm3.evaluation.tasks.detection.proposals import (
     Proposal,
     activity_proposals,
     read_pku_results,

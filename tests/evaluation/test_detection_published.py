@@ -16,25 +16,25 @@ import torch
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
-from pcm3.data.writer import StoreWriter
+from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.evaluation.detection import (
+from pcm3.evaluation.tasks.detection.average_precision import (
+    summarize_published,
+)
+from pcm3.evaluation.tasks.detection.classifier import (
+    WindowClassifier,
+    cut_windows,
+    train_window_classifier,
+    window_frames,
+)
+from pcm3.evaluation.tasks.detection.detection import (
     Detection,
     RecipeName,
     evaluate_detection,
     frame_probabilities,
     published_proposals,
 )
-from pcm3.evaluation.detection_classifier import (
-    WindowClassifier,
-    cut_windows,
-    train_window_classifier,
-    window_frames,
-)
-from pcm3.evaluation.detection_metrics import (
-    summarize_published,
-)
-from pcm3.evaluation.detection_recipes import Windows
+from pcm3.evaluation.tasks.detection.recipes import Windows
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 

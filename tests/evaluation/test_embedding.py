@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pcm3.evaluation.embedding import embedding_map
+from pcm3.viz.maps import embedding_map
 
 
 def clusters(each: int = 12, classes: int = 3) -> tuple[NDArray[Any], NDArray[Any]]:

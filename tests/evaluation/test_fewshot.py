@@ -21,21 +21,21 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.protocols import NTU120_PROTOCOLS
 from pcm3.data.splits import split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation import fewshot
+from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.fewshot import (
+from pcm3.evaluation.tasks import fewshot
+from pcm3.evaluation.tasks.fewshot import (
     FewShot,
     draw_episodes,
     evaluate_fewshot,
     published_protocol,
 )
-from pcm3.evaluation.runs import evaluate_runs
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.methods.settings import Config, PCM3Config, TrainConfig
 from pcm3.skeleton import NTU25
-from pcm3.training.config import Config, PCM3Config, TrainConfig
 from pcm3.training.pretrain import pretrain
 
 

@@ -22,7 +22,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.evaluation.finetune import (
+from pcm3.evaluation.tasks.finetune import (
     Finetune,
     describe,
     draw_labelled,

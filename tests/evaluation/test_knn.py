@@ -20,9 +20,9 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.altered import with_noise
+from pcm3.evaluation.alterations import with_noise
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.knn import nearest_labels, rank, vote
+from pcm3.evaluation.neighbours import nearest_labels, rank, vote
 from pcm3.evaluation.recognition import Retrieval, evaluate_knn
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25

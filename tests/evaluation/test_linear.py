@@ -22,10 +22,10 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
-from pcm3.evaluation.linear import PROBES, Probe, ProbeRecipe, logistic_probe, sgd_probe
 from pcm3.evaluation.metrics import accuracy, confusion_matrix
-from pcm3.evaluation.occlusion import evaluate_occlusion, evaluate_robustness
+from pcm3.evaluation.probes import PROBES, Probe, ProbeRecipe, logistic_probe, sgd_probe
 from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear, summarize
+from pcm3.evaluation.tasks.occlusion import evaluate_occlusion, evaluate_robustness
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25

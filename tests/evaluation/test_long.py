@@ -15,14 +15,14 @@ from pcm3.cli import main
 from pcm3.data import SkeletonDataset, Store, StoreWriter, prepare
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import dataset_for, extract_features, extract_random_crops
-from pcm3.evaluation.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.occlusion import Occlusion, evaluate_occlusion
 from pcm3.evaluation.recognition import Linear, evaluate_linear
+from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
+from pcm3.evaluation.tasks.occlusion import Occlusion, evaluate_occlusion
 from pcm3.hub import Pretrained
 from pcm3.methods.features import sequence_features
+from pcm3.methods.presets import PRESETS
+from pcm3.methods.settings import Config, MAMPConfig, TrainConfig
 from pcm3.skeleton import NTU25
-from pcm3.training.config import Config, MAMPConfig, TrainConfig
-from pcm3.training.presets import PRESETS
 from pcm3.training.pretrain import pretrain
 
 LENGTHS = (40, 900, 60, 1000, 300, 301, 50, 700)

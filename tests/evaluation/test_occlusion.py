@@ -16,8 +16,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation import occlusion
-from pcm3.evaluation.altered import (
+from pcm3.evaluation.alterations import (
     KINDS,
     AlteredDataset,
     every_nth_frame,
@@ -28,15 +27,16 @@ from pcm3.evaluation.altered import (
     with_noise,
 )
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.linear import Probe, logistic_probe
 from pcm3.evaluation.metrics import accuracy
-from pcm3.evaluation.occlusion import (
+from pcm3.evaluation.probes import Probe, logistic_probe
+from pcm3.evaluation.recognition import Linear, evaluate_linear
+from pcm3.evaluation.tasks import occlusion
+from pcm3.evaluation.tasks.occlusion import (
     Occlusion,
     Robustness,
     evaluate_occlusion,
     evaluate_robustness,
 )
-from pcm3.evaluation.recognition import Linear, evaluate_linear
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 

@@ -21,12 +21,16 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split
 from pcm3.data.store import Store
-from pcm3.data.writer import StoreWriter
+from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.metrics import mpjpe
-from pcm3.evaluation.prediction import Prediction, evaluate_prediction, fit_predictor
-from pcm3.evaluation.prediction_model import MotionDecoder, hold_mean
+from pcm3.evaluation.tasks.prediction.model import MotionDecoder, hold_mean
+from pcm3.evaluation.tasks.prediction.prediction import (
+    Prediction,
+    evaluate_prediction,
+    fit_predictor,
+)
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 

@@ -23,21 +23,21 @@ from pcm3.cli import main
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.fewshot import FewShot
-from pcm3.evaluation.finetune import Finetune
-from pcm3.evaluation.occlusion import Occlusion, Robustness
-from pcm3.evaluation.prediction import Prediction
-from pcm3.evaluation.report import make_page, write_report
-from pcm3.evaluation.report_legend import LEGEND, explain
-from pcm3.evaluation.report_pictures import Picture, draw_pictures
-from pcm3.evaluation.report_results import Result, read_results
-from pcm3.evaluation.report_table import as_json, for_people, markdown, remarks, tabulate
-from pcm3.evaluation.runs import evaluate_runs, result_file, write_result
-from pcm3.evaluation.semi import Semi
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.evaluate import evaluate_runs, result_file, write_result
+from pcm3.evaluation.tasks.fewshot import FewShot
+from pcm3.evaluation.tasks.finetune import Finetune
+from pcm3.evaluation.tasks.occlusion import Occlusion, Robustness
+from pcm3.evaluation.tasks.prediction.prediction import Prediction
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.methods.settings import NO_EFFECT, TrainConfig
+from pcm3.report.legend import LEGEND, explain
+from pcm3.report.page import make_page, write_report
+from pcm3.report.pictures import Picture, draw_pictures
+from pcm3.report.results import Result, read_results
+from pcm3.report.table import as_json, for_people, markdown, remarks, tabulate
 from pcm3.skeleton import SBU15
-from pcm3.training.config import NO_EFFECT, TrainConfig
 from pcm3.viz.figures import PALETTE
 
 EVIL = "<script>alert(1)</script>"

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pcm3.evaluation.report_pictures import draw_pictures
-from pcm3.evaluation.report_results import Result
+from pcm3.report.pictures import draw_pictures
+from pcm3.report.results import Result
 from pcm3.viz.figures import PALETTE
 
 

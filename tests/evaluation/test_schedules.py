@@ -14,12 +14,13 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
-from pcm3.evaluation import finetune, linear
+from pcm3.evaluation import probes
 from pcm3.evaluation.features import Features
-from pcm3.evaluation.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.linear import Probe, train_classifier
+from pcm3.evaluation.probes import Probe, train_classifier
 from pcm3.evaluation.recognition import Linear
-from pcm3.evaluation.semi import Semi, evaluate_semi
+from pcm3.evaluation.tasks import finetune
+from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
+from pcm3.evaluation.tasks.semi import Semi, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -42,13 +43,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
 def linear_groups(monkeypatch: pytest.MonkeyPatch, settings: Linear) -> list[dict[str, Any]]:
     """The optimiser's settings of every step, where an epoch has one."""
     seen: list[dict[str, Any]] = []
-    set_rate = linear.set_rate
+    set_rate = probes.set_rate
 
     def note(optimizer: torch.optim.Optimizer, rate: float) -> None:
         set_rate(optimizer, rate)
         seen.append({**optimizer.param_groups[0], "params": None})
 
-    monkeypatch.setattr(linear, "set_rate", note)
+    monkeypatch.setattr(probes, "set_rate", note)
     recipe = settings.recipe
     assert recipe is not None
     train_classifier(lambda: FEATURES, 4, 2, recipe)

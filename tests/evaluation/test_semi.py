@@ -14,8 +14,8 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.semi import Semi, evaluate_semi
+from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
+from pcm3.evaluation.tasks.semi import Semi, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 

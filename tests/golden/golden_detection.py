@@ -11,15 +11,15 @@ import torch
 from golden_rows import Recorded, Row, absolute
 from numpy.typing import NDArray
 
-from pcm3.evaluation.detection import Detection, find_proposals, published_proposals
-from pcm3.evaluation.detection_classifier import window_frames
-from pcm3.evaluation.detection_metrics import (
+from pcm3.evaluation.tasks.detection.average_precision import (
     map_by_action,
     map_by_video,
     pku_ap,
     summarize_published,
 )
-from pcm3.evaluation.detection_proposals import Proposal
+from pcm3.evaluation.tasks.detection.classifier import window_frames
+from pcm3.evaluation.tasks.detection.detection import Detection, find_proposals, published_proposals
+from pcm3.evaluation.tasks.detection.proposals import Proposal
 
 RECIPES = {"sliding_window": Detection("pcm3"), "activity": Detection("survey")}
 NO_LABEL = 255
@@ -88,7 +88,7 @@ def _precisions(recorded: Recorded, generation: str, recipe: Detection) -> Itera
     rows, truth = _rows(recorded), _truth(recorded)
     found, classes = published_proposals(rows, recipe), recorded[f"{generation}/classes"] - 1
     yield absolute("classes", sorted({each.label for each in truth}), classes, 0, generation)
-    with patch("pcm3.evaluation.detection_metrics.true_intervals", lambda _: truth):
+    with patch("pcm3.evaluation.tasks.detection.average_precision.true_intervals", lambda _: truth):
         metrics = summarize_published(found, rows)  # type: ignore[arg-type]
     later = [[each._replace(end=each.end + 1) for each in some] for some in (found, truth)]
     for row, overlap in enumerate(recorded["overlaps"].tolist()):

@@ -12,18 +12,18 @@ from einops import rearrange
 from golden_rows import Recorded, Row, absolute, of_norm, part, relative, tensor
 from torch import Tensor, nn
 
-from pcm3._official import rename_mamp
 from pcm3.augment import MotionAwareMask
 from pcm3.augment.functional import motion_aware_mask
 from pcm3.encoders import TransformerEncoder
-from pcm3.evaluation.finetune import RECIPES, Recognizer, _optimizer, _rate
+from pcm3.evaluation.tasks.finetune import RECIPES, Recognizer, _optimizer, _rate
 from pcm3.heads import FinetuneHead, ProbeHead
 from pcm3.hub import load_official
 from pcm3.methods import MAMP, MAMPViews
 from pcm3.methods.mamp import unpatchify
-from pcm3.training.config import TrainConfig
-from pcm3.training.optimization import learning_rate, make_optimizer, set_rate
-from pcm3.training.presets import get_preset
+from pcm3.methods.official import rename_mamp
+from pcm3.methods.presets import get_preset
+from pcm3.methods.settings import TrainConfig
+from pcm3.schedules import learning_rate, make_optimizer, set_rate
 
 HEADS = 4  # where the file does not say
 HEAD_LAYERS = {"head.fc1": 0, "head.bn": 1, "head.fc2": 3}

@@ -9,17 +9,17 @@ import torch
 from golden_rows import Recorded, Row, absolute, of_norm, part, relative, tensor
 from torch import Tensor, nn
 
-from pcm3._official import rename_pcm3
 from pcm3.augment import MixedClips
 from pcm3.augment.functional import mixup, paste, shrink_frames
 from pcm3.heads import Projector
 from pcm3.hub import load_official
 from pcm3.losses import InfoNCE, RelationalKL
 from pcm3.methods import PCM3, Views
+from pcm3.methods.official import rename_pcm3
 from pcm3.methods.pcm3 import PCM3Output
+from pcm3.methods.settings import TrainConfig
 from pcm3.prompts import TaskPrompt
-from pcm3.training.config import TrainConfig
-from pcm3.training.optimization import make_optimizer
+from pcm3.schedules import make_optimizer
 
 
 class Tolerances(NamedTuple):

@@ -9,13 +9,13 @@ import torch
 from golden_rows import Recorded, Row, absolute, relative
 
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
-from pcm3.evaluation.detection import Detection
-from pcm3.evaluation.finetune import Finetune, FinetuneRecipe, _rate, resolve
-from pcm3.evaluation.linear import Probe
-from pcm3.evaluation.semi import Semi
-from pcm3.training.config import TrainConfig
-from pcm3.training.optimization import learning_rate, make_optimizer
-from pcm3.training.presets import get_preset
+from pcm3.evaluation.probes import Probe
+from pcm3.evaluation.tasks.detection.detection import Detection
+from pcm3.evaluation.tasks.finetune import Finetune, FinetuneRecipe, _rate, resolve
+from pcm3.evaluation.tasks.semi import Semi
+from pcm3.methods.presets import get_preset
+from pcm3.methods.settings import TrainConfig
+from pcm3.schedules import learning_rate, make_optimizer
 
 PRESETS = {"pcm3_pretrain/command": "ntu60-xsub", "mamp_pretrain/command": "ntu60-xsub-mamp"}
 """Published commands, and the presets that stand for them."""

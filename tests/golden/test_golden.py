@@ -12,8 +12,8 @@ from golden_files import COMPARISONS, worst
 from golden_rows import Row, absolute, of_norm, relative
 from golden_schedules import DETECTION, SOLVERS
 
-from pcm3.evaluation.detection import RecipeName
-from pcm3.evaluation.linear import PROBES
+from pcm3.evaluation.probes import PROBES
+from pcm3.evaluation.tasks.detection.detection import RecipeName
 
 HERE = Path(__file__).parent
 

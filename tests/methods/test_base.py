@@ -11,10 +11,10 @@ import torch
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
+from pcm3.methods.presets import PRESETS, get_preset, post_distillation
+from pcm3.methods.settings import TrainConfig
+from pcm3.schedules import learning_rate
 from pcm3.training import trainer
-from pcm3.training.config import TrainConfig
-from pcm3.training.optimization import learning_rate
-from pcm3.training.presets import PRESETS, get_preset, post_distillation
 
 SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 

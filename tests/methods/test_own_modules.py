@@ -22,7 +22,7 @@ from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.recognition import evaluate_knn
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import Method
-from pcm3.training.config import TrainConfig
+from pcm3.methods.settings import TrainConfig
 from pcm3.training.trainer import fit
 
 FRAMES = 16

@@ -695,9 +695,9 @@ def test_the_loss_falls() -> None:
 
 
 def test_fit_follows_the_preset_and_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pcm3.methods.presets import get_preset
+    from pcm3.methods.settings import TrainConfig
     from pcm3.training import trainer
-    from pcm3.training.config import TrainConfig
-    from pcm3.training.presets import get_preset
 
     used: list[TrainConfig] = []
     monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pcm3.methods.settings import MAMPConfig, PCM3Config
 from pcm3.skeleton import NTU25
-from pcm3.training.config import MAMPConfig, PCM3Config
 
 PCM3_SMALL: dict[str, Any] = {
     **{"hidden": 8, "frames": 16, "decoder_hidden": 8, "queue_size": 16},

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pcm3.encoders.transformer import Block
+from pcm3.methods.settings import MAMPConfig, PCM3Config
 from pcm3.skeleton import NTU25
 from pcm3.training.compiled import compile_blocks
-from pcm3.training.config import MAMPConfig, PCM3Config
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

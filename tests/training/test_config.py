@@ -19,9 +19,9 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.encoders import TransformerEncoder
+from pcm3.methods.presets import PRESETS, get_preset
+from pcm3.methods.settings import Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import Config, MAMPConfig, PCM3Config, TrainConfig
-from pcm3.training.presets import PRESETS, get_preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

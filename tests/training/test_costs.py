@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pcm3.methods.presets import ABOUT, PRESETS
+from pcm3.methods.settings import MAMPConfig, PCM3Config, TrainConfig
 from pcm3.skeleton import NTU25
-from pcm3.training.config import MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.costs import count, estimate
-from pcm3.training.presets import ABOUT, PRESETS
 
 HIDDEN, FRAMES, QUEUE, WIDTH = 6, 16, 10, 4
 RECURRENT = PCM3Config(

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
+from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25
-from pcm3.training.config import PCM3Config, TrainConfig
 from pcm3.training.devices import SyncBatchNorm, launch, synchronize_norms
-from pcm3.training.run import Run
 
 MODEL: dict[str, Any] = {
     **{"hidden": 4, "layers": 1, "frames": 16, "embedding": 4, "decoder_hidden": 4},
@@ -37,7 +37,7 @@ import torch.distributed as dist
 from pcm3.augment import MixedClips
 from pcm3.methods import Views
 from pcm3.skeleton import NTU25
-from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.methods.settings import PCM3Config, TrainConfig
 from pcm3.training.devices import launch, synchronize_norms
 
 folder, model_settings, devices = Path(sys.argv[1]), eval(sys.argv[2]), int(sys.argv[3])
@@ -131,7 +131,7 @@ import torch
 import torch.distributed as dist
 from pcm3.data import SkeletonDataset, Store
 from pcm3.skeleton import NTU25
-from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.methods.settings import PCM3Config, TrainConfig
 from pcm3.training.trainer import fit
 
 folder, model_settings, settings = Path(sys.argv[1]), eval(sys.argv[2]), eval(sys.argv[3])

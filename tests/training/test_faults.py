@@ -22,18 +22,18 @@ import pytest
 import torch
 
 from pcm3 import PCM3
-from pcm3._files import locked
 from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import TransformerEncoder
+from pcm3.io.files import locked
 from pcm3.methods import MAMP
+from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
+from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25
-from pcm3.training.checkpoint import load_checkpoint, previous, save_checkpoint
-from pcm3.training.config import PCM3Config, TrainConfig
 from pcm3.training.interrupts import Interrupted, deferred_signals
-from pcm3.training.run import Run
 from pcm3.training.trainer import fit
 
 MODEL = PCM3Config(

@@ -15,10 +15,10 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
+from pcm3.methods.presets import ABOUT, DATA, PRESETS, get_preset, post_distillation
+from pcm3.methods.settings import Config
+from pcm3.methods.tables import TABLES, command
 from pcm3.skeleton import NTU25
-from pcm3.training.config import Config
-from pcm3.training.presets import ABOUT, DATA, PRESETS, get_preset, post_distillation
-from pcm3.training.tables import TABLES, command
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pcm3.training.progress import track
+from pcm3.runs.progress import track
 
 
 def test_track_counts_and_says_so_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

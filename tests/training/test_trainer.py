@@ -21,18 +21,18 @@ from pcm3 import PCM3
 from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate, synthetic_sequences
-from pcm3.data.writer import StoreWriter
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
+from pcm3.methods.settings import NO_EFFECT, Config, MAMPConfig, PCM3Config, TrainConfig
+from pcm3.runs.folder import Run
+from pcm3.schedules import learning_rate
 from pcm3.skeleton import KINECT20, NTU25
-from pcm3.training.config import NO_EFFECT, Config, MAMPConfig, PCM3Config, TrainConfig
 from pcm3.training.interrupts import Interrupted
-from pcm3.training.optimization import learning_rate
 from pcm3.training.pretrain import pretrain
-from pcm3.training.run import Run
 from pcm3.training.trainer import fit
 
 MODEL = PCM3Config(

@@ -19,7 +19,7 @@ import torch
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.skeleton import NTU25
-from pcm3.training.config import PCM3Config, TrainConfig
+from pcm3.methods.settings import PCM3Config, TrainConfig
 from pcm3.training.trainer import fit
 
 store, out, how = sys.argv[1:]

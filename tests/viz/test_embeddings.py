@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pcm3.evaluation.embedding import embedding_map
 from pcm3.viz import features_figure, queue_figure
+from pcm3.viz.maps import embedding_map
 
 
 class TestFeaturesFigure:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from pcm3._files import regular
 from pcm3.data.readers import (
     agcn,
     bvh,
@@ -24,11 +23,12 @@ from pcm3.data.readers import (
     ucla,
     utd,
 )
-from pcm3.data.readers._files import fail, files_below, is_file, is_store
-from pcm3.data.readers._layout import choose_layout
-from pcm3.data.readers._npz import npz_keys, why_unreadable
-from pcm3.data.readers._pickle import load_plain_pickle
 from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.io.files import regular
+from pcm3.io.npz import npz_keys, why_unreadable
+from pcm3.io.pickles import load_plain_pickle
+from pcm3.io.reading import fail, files_below, is_file, is_store
 from pcm3.skeleton import Skeleton
 
 __all__ = ["Format", "Recording", "Source", "open_source"]

@@ -11,20 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import (
-    MOST_CLASSES,
-    Range,
-    fail,
-    format_error,
-    is_there,
-    not_finite,
-    open_npy,
-    or_error,
-    ranges,
-    shown,
-    unpadded,
-)
-from pcm3.data.readers._names import (
+from pcm3.data.readers.base import MOST_CLASSES, Recording, Source, not_finite, or_error, unpadded
+from pcm3.data.readers.shared.names import (
     NtuName,
     at_odds,
     ntu_class_names,
@@ -32,10 +20,10 @@ from pcm3.data.readers._names import (
     ntu_names,
     ntu_protocols,
 )
-from pcm3.data.readers._pickle import load_plain_pickle
-from pcm3.data.readers._table import refuse_table
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.shared.table import refuse_table
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.pickles import load_plain_pickle
+from pcm3.io.reading import Range, fail, format_error, is_there, open_npy, ranges, shown
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_agcn"]

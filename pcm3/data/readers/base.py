@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.normalize import Normalization
 from pcm3.data.protocols import Protocol
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.reading import fail, files_below
 from pcm3.skeleton import Skeleton
 
 __all__ = ["Recording", "Source"]
@@ -111,3 +114,98 @@ class Source:
                 if isinstance(recording, SkeletonFormatError):
                     raise recording
                 yield recording
+
+
+MOST_CLASSES = 10_000
+"""Labels from here on are taken for codes."""
+
+
+def or_error(read: Callable[..., Recording], *args: Any) -> Recording | SkeletonFormatError:
+    """The recording that ``read(*args)`` gives, or the error that it raises."""
+    try:
+        return read(*args)
+    except SkeletonFormatError as error:
+        return error
+
+
+class NumberedFiles(NamedTuple):
+    """The files of a folder, not of those below it, whose names are numbers of a recording.
+
+    Attributes:
+        pattern: Such names for errors, ``aAA_sSS.json`` say.
+        name: The same as an expression, a group for every number, the action first.
+        actions: Numbers of the actions.
+    """
+
+    pattern: str
+    name: re.Pattern[str]
+    actions: Sequence[int]
+
+    def numbers(self, file: Path) -> list[int]:
+        """The numbers in the name of a file; none where it is another name."""
+        match = self.name.fullmatch(file.name)
+        return [int(number) for number in match.groups()] if match else []
+
+    def any_in(self, folder: Path) -> bool:
+        """Whether there are any."""
+        return any(self.numbers(file) for file in files_below(folder, recursive=False))
+
+    def find(self, folder: Path) -> list[Path]:
+        """All of them, by their numbers.
+
+        Raises:
+            SkeletonFormatError: If there are none.
+        """
+        if not folder.is_dir():
+            fail(folder, "no such folder")
+        numbered = [(self.numbers(f), f) for f in files_below(folder, recursive=False)]
+        found = sorted((numbers, file) for numbers, file in numbered if numbers)
+        if not found:
+            fail(folder, f"expected files named {self.pattern}, found none")
+        return [file for _, file in found]
+
+    def checked(self, file: Path) -> list[int]:
+        """The numbers in the name of one of them.
+
+        Raises:
+            SkeletonFormatError: If the action is unknown.
+        """
+        numbers = self.numbers(file)
+        if numbers[0] not in self.actions:
+            known = ", ".join(map(str, self.actions))
+            fail(file, f"expected an action among {known}, got {numbers[0]}")
+        return numbers
+
+
+def not_finite(frames: NDArray[np.floating]) -> str | None:
+    """Where the first NaN or infinity of (T, M, V, C) is, None where there is none."""
+    finite = np.isfinite(frames)
+    if finite.all():
+        return None
+    frame, person, joint, _ = np.argwhere(~finite)[0].tolist()
+    return f"frame {frame}, person {person}, joint {joint}"
+
+
+def unpadded(frames: NDArray[Any]) -> NDArray[Any]:
+    """Without the zeros after the last frame; one frame is kept."""
+    used = np.flatnonzero(frames.any(axis=tuple(range(1, frames.ndim))))
+    return frames[: int(used[-1]) + 1 if len(used) else 1]
+
+
+def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
+    """Coordinates (T, 20, 3) of one person as (T, 1, 20, 3) float32.
+
+    Raises:
+        SkeletonFormatError: If they are of another shape or not finite.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = np.asarray(values, dtype=np.float32)
+    except Exception as error:  # of lists of anything
+        fail(file, key, f"expected numbers, {error}")
+    if array.ndim != 3 or array.shape[1:] != (20, 3) or len(array) == 0:
+        fail(file, key, f"expected (T, 20, 3), got {array.shape}")
+    frames = np.ascontiguousarray(array[:, None])
+    if where := not_finite(frames):
+        fail(file, key, f"NaN or infinity in {where}")
+    return frames

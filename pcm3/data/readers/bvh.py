@@ -14,23 +14,21 @@ from typing import NamedTuple, NoReturn, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3._files import regular
-from pcm3.data.readers._files import (
+from pcm3.data.readers.base import Recording, Source, not_finite
+from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.table import TABLE, named_files, with_table
+from pcm3.data.resample import MOST_FPS, group_rates
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.reading import (
     MOST_BYTES,
-    MOST_FPS,
     check_proportion,
     fail,
     file_or_files,
     format_error,
-    group_rates,
-    not_finite,
     parse_float,
     parsing,
 )
-from pcm3.data.readers._layout import choose_layout
-from pcm3.data.readers._table import TABLE, named_files, with_table
-from pcm3.data.readers.base import Recording, Source
-from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import Skeleton
 
 __all__ = ["detect", "read_bvh"]

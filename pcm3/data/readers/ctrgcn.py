@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import Range, fail, not_finite, or_error, parsing, unpadded
-from pcm3.data.readers._names import NTU_ACTIONS
-from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import Recording, Source, not_finite, or_error, unpadded
 from pcm3.data.readers.pku import PKU_ACTIONS
+from pcm3.data.readers.shared.names import NTU_ACTIONS
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.npz import NpzArray, load_npz, npz_keys
+from pcm3.io.reading import Range, fail, parsing
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_ctrgcn"]

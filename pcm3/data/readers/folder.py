@@ -12,19 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.readers._files import (
-    MOST_BYTES,
-    fail,
-    files_below,
-    is_there,
-    not_finite,
-    open_npy,
-)
-from pcm3.data.readers._layout import choose_layout
-from pcm3.data.readers._table import TABLE, named_files, with_table
-from pcm3.data.readers._third import Coordinates, Third, find_third
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import Recording, Source, not_finite
+from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.table import TABLE, named_files, with_table
+from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.reading import MOST_BYTES, fail, files_below, is_there, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
 
 __all__ = ["detect", "read_folder"]

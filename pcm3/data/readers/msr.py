@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pcm3._files import regular
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import MOST_BYTES, NumberedFiles, fail, one_person, parse_float
-from pcm3.data.readers._table import with_table
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import NumberedFiles, Recording, Source, one_person
+from pcm3.data.readers.shared.table import with_table
+from pcm3.io.files import regular
+from pcm3.io.reading import MOST_BYTES, fail, parse_float
 from pcm3.skeleton import KINECT20
 
 __all__ = ["MSR20", "detect", "read_msr"]

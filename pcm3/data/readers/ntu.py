@@ -12,8 +12,12 @@ from typing import Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3._files import regular
-from pcm3.data.readers._files import (
+from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.shared.names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
+from pcm3.data.readers.shared.table import with_table
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.reading import (
     MOST_BYTES,
     check_proportion,
     fail,
@@ -21,10 +25,6 @@ from pcm3.data.readers._files import (
     parsing,
     read_lines,
 )
-from pcm3.data.readers._names import NTU_ACTIONS, NtuName, ntu_edition, ntu_protocols
-from pcm3.data.readers._table import with_table
-from pcm3.data.readers.base import Recording, Source
-from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import NTU25
 
 __all__ = ["NTU_ACTIONS", "detect", "read_ntu"]

@@ -11,24 +11,17 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data._intervals import contradiction, find_segments, paint
-from pcm3.data._meta import is_column
+from pcm3.data.columns import find_mixture, read_value
 from pcm3.data.normalize import Normalization
-from pcm3.data.readers._columns import find_mixture, read_value
-from pcm3.data.readers._files import (
-    MOST_CLASSES,
-    Range,
-    check_rate,
-    fail,
-    not_finite,
-    or_error,
-    shown,
-)
-from pcm3.data.readers._layout import choose_layout
-from pcm3.data.readers._npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
-from pcm3.data.readers._third import Coordinates, Third, find_third
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import MOST_CLASSES, Recording, Source, not_finite, or_error
+from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.third import Coordinates, Third, find_third
+from pcm3.data.resample import check_rate
+from pcm3.data.store.intervals import contradiction, find_segments, paint
+from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
+from pcm3.io.reading import Range, fail, shown
 from pcm3.skeleton import Skeleton, find_skeleton
 
 __all__ = ["detect", "read_packed"]

@@ -13,13 +13,13 @@ from typing import Literal, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3._files import regular
-from pcm3.data._intervals import paint
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
-from pcm3.data.readers._files import MOST_BYTES, fail, files_below, read_lines
-from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.shared.table import with_table
+from pcm3.data.store.intervals import paint
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.reading import MOST_BYTES, fail, files_below, read_lines
 from pcm3.skeleton import NTU25
 
 __all__ = ["PKU_ACTIONS", "detect", "read_pku"]

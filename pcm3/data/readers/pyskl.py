@@ -10,19 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3._files import regular
-from pcm3.data._meta import is_column
 from pcm3.data.protocols import published_split
-from pcm3.data.readers._files import (
-    MOST_CLASSES,
-    fail,
-    format_error,
-    not_finite,
-    or_error,
-    parsing,
-    shown,
-)
-from pcm3.data.readers._names import (
+from pcm3.data.readers.base import MOST_CLASSES, Recording, Source, not_finite, or_error
+from pcm3.data.readers.shared.names import (
     NtuName,
     at_odds,
     ntu_class_names,
@@ -30,9 +20,11 @@ from pcm3.data.readers._names import (
     ntu_names,
     ntu_protocols,
 )
-from pcm3.data.readers._pickle import load_plain_pickle
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.pickles import load_plain_pickle
+from pcm3.io.reading import fail, format_error, parsing, shown
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
 __all__ = ["HAND21", "OPENPOSE18", "detect", "read_pyskl"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import NumberedFiles, fail, one_person
-from pcm3.data.readers._mat import load_mat_array
-from pcm3.data.readers._table import with_table
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import NumberedFiles, Recording, Source, one_person
+from pcm3.data.readers.shared.table import with_table
 from pcm3.errors import SkeletonFormatError
+from pcm3.io.mat import load_mat_array
+from pcm3.io.reading import fail
 from pcm3.skeleton import KINECT20
 
 __all__ = ["UTD20", "detect", "read_utd"]

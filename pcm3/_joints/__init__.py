@@ -1,1 +1,0 @@
-"""What joint names and the tree of a body tell."""

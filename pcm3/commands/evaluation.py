@@ -1,0 +1,304 @@
+"""Commands on runs."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pcm3.commands.options import finish, meant, parse
+from pcm3.terminal import tell
+
+_ALSO_CALLED = {
+    "recognition": "linear",
+    "retrieval": "knn",
+    "transfer": "finetune, with another store as --data",
+}
+"""What the field calls tasks that have other names here."""
+
+_FRAMES = {
+    "windows": "all count, in windows of 300 whose features are averaged",
+    "first": "the first 300 count, as in the published code",
+    "all": "all count; nothing else is possible",
+}
+
+_ALSO_PRINTED = (
+    *("protocol", "allow_normalization", "max_frames", "left_out", "notes", "weights", "runs"),
+)
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """Evaluate an encoder on a downstream task, or on all that the data support."""
+    import tyro  # noqa: PLC0415
+
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.evaluate import (  # noqa: PLC0415
+        by_solver,
+        evaluate_all,
+        evaluate_runs,
+        headline,
+        result_file,
+        seen_tests,
+        write_result,
+    )
+    from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
+
+    task = arguments[0] if arguments else "--help"
+    if task in ("-h", "--help"):
+        lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
+        tell(
+            "\n".join(
+                [
+                    "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
+                    *lines,
+                    f"  {'all':<12}Every task that the store supports, with its default settings.",
+                    "\npcm3 evaluate TASK --help lists the options of a task.",
+                ]
+            )
+        )
+        return
+    if task not in (*TASKS, "all"):
+        raise ValueError(
+            f"expected a task among {', '.join(TASKS)}, all; got {task!r}"
+            + meant(task, (*TASKS, "all"), _ALSO_CALLED)
+        )
+    several = task == "linear"
+    run_type: Any = tuple[Path, ...] if several else Path
+
+    @dataclass
+    class Options:
+        run: Annotated[
+            run_type,
+            tyro.conf.arg(
+                help="The run folder, where the result is kept, or an encoder's file in it or "
+                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
+            ),
+        ]
+        data: Annotated[Path, tyro.conf.arg(help="The store.")]
+        protocol: Annotated[
+            str | None,
+            tyro.conf.arg(
+                help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
+                "one that the run was trained under"
+                + (", or xset on NTU RGB+D 120 if that is new to it." if task == "fewshot" else ".")
+            ),
+        ] = None
+        accelerator: Annotated[
+            str, tyro.conf.arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
+        ] = "auto"
+        allow_normalization: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Take a store of another normalization than the encoder's."),
+        ] = False
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
+
+    if task == "all":
+        Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
+        options = parse(
+            Options, "evaluate all", arguments[1:], "pcm3 evaluate all --run run --data store"
+        )
+        store = Store(options.data)
+        results = evaluate_all(
+            [options.run],
+            store,
+            options.protocol,
+            options.accelerator,
+            options.allow_normalization,
+        )
+        metrics = {name: each["metrics"] for name, each in results.items()}
+        finish("evaluate all", metrics, options.json)
+        return
+
+    settings_type: Any = TASKS[task].settings
+
+    @dataclass
+    class TaskOptions(Options):
+        settings: Annotated[settings_type, tyro.conf.arg(name="")] = field(
+            default_factory=settings_type
+        )
+        max_frames: Annotated[
+            int | None,
+            tyro.conf.arg(
+                help="Frames after which longer recordings are cut off; by default "
+                + _FRAMES[TASKS[task].frames(settings_type())]
+                + (", the first 300 of other solvers." if task == "linear" else ".")
+            ),
+        ] = None
+
+    @dataclass
+    class FusionOptions(TaskOptions):
+        weights: Annotated[
+            tuple[float, ...] | None,
+            tyro.conf.arg(help="Of several runs' scores; equal by default."),
+        ] = None
+
+    kind = FusionOptions if several else TaskOptions
+    kind.__doc__ = TASKS[task].about
+    examples = [f"pcm3 evaluate {task} --run run --data store"]
+    if several:
+        examples.append("pcm3 evaluate linear --solver pcm3 --run joint bone motion --data store")
+    options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
+    runs = options.run if several else (options.run,)
+    store, weights = Store(options.data), getattr(options, "weights", None)
+    result = evaluate_runs(
+        task,
+        runs,
+        store,
+        options.protocol,
+        options.settings,
+        weights,
+        options.accelerator,
+        options.allow_normalization,
+        options.max_frames,
+    )
+    for warning in seen_tests(runs, result):
+        tell(f"pcm3: warning: {warning}", file=sys.stderr)
+    how = by_solver(options.settings)
+    say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
+    for note in result["notes"]:
+        tell(f"pcm3: note: {note}", file=sys.stderr)
+    file = result_file(task, runs, result, options.settings, weights)
+    say += f"  ({file})" if file else ""
+    if len(runs) > 1:
+        each = zip(runs, result["runs"], result["weights"], strict=True)
+        lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
+        say = "\n".join([*lines, say])
+    rest = {key: result[key] for key in _ALSO_PRINTED}
+    finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
+    write_result(file, result)  # what is printed is not lost where it cannot be written
+
+
+def features_command(arguments: Sequence[str]) -> None:
+    """Write a run's features of every sequence of a store to one .npz file."""
+    import numpy as np  # noqa: PLC0415
+
+    from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+    from pcm3.data.dataset import describe_left_out, describe_windows  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.encoders.files import fingerprint  # noqa: PLC0415
+    from pcm3.evaluation.features import (  # noqa: PLC0415
+        dataset_for,
+        extract_features,
+        load_for,
+    )
+    from pcm3.io.files import replacing  # noqa: PLC0415
+
+    def options(
+        run: Path,
+        data: Path,
+        out: Path,
+        accelerator: str = "auto",
+        allow_normalization: bool = False,
+        max_frames: int | None = None,
+        json: bool = False,
+    ) -> None:
+        """Compute features (N, D) and write them with labels and the store's columns.
+
+        Args:
+            run: The run folder, or a file that save_encoder wrote.
+            data: The store.
+            out: The .npz file to write.
+            accelerator: Where the encoder computes: cpu, cuda, mps or auto.
+            allow_normalization: Take a store of another normalization than the encoder's.
+            max_frames: Frames after which longer recordings are cut off; by default all count, in
+                windows of 300 whose features are averaged.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix != ".npz":
+            raise ValueError(f"expected --out FILE.npz, got {out}")
+        store, device = Store(data), find_device(accelerator)
+        arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
+        arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
+        arrays |= {"store_fingerprint": store.fingerprint, "encoder_fingerprint": fingerprint(run)}
+        pretrained, notes = load_for(run, store, allow_normalization)
+        pretrained.encoder.to(device)
+        allow_tf32(False)
+        dataset = dataset_for(pretrained, store, max_frames=max_frames)
+        features = extract_features(pretrained, dataset)
+        other, left_out = bool(notes), dataset.left_out
+        notes += describe_left_out(left_out, max_frames)
+        notes += describe_windows(dataset, "the mean of the features of their windows is written")
+        store.check_unchanged()
+        arrays |= {"notes": np.array(notes, dtype=np.str_)}
+        arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
+        with replacing(out) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        shape = tuple(features.values.shape)
+        for note in notes:
+            tell(f"pcm3: note: {note}", file=sys.stderr)
+        rest = {"out": str(out), "allow_normalization": other, "notes": notes}
+        rest |= {"max_frames": max_frames, "left_out": left_out}
+        finish("features", {"shape": shape}, json, f"{out}: features {shape}", **rest)
+
+    parse(options, "features", arguments, "pcm3 features --run run --data store --out features.npz")
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a run's encoder as a file that runs without pcm3."""
+    from pcm3.encoders.files import load_encoder  # noqa: PLC0415
+    from pcm3.export import export_onnx, export_program  # noqa: PLC0415
+
+    writers = {".pt2": export_program, ".onnx": export_onnx}
+
+    def options(run: Path, out: Path, frames: int | None = None, json: bool = False) -> None:
+        """Write the encoder as FILE.pt2 for PyTorch or FILE.onnx for other runtimes, and check it.
+
+        Its input is clips (N, C, T, V, M), normalised and of the encoder's stream; its outputs are
+        frame features (N, T', D) and sequence features (N, D).
+
+        Args:
+            run: The run folder, or a file that save_encoder wrote.
+            out: The .pt2 or .onnx file to write.
+            frames: T, fixed in the file; by default what the run was trained on.
+            json: Print the result as JSON on the last line.
+        """
+        if out.suffix not in writers:
+            raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
+        pretrained = load_encoder(run)
+        encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
+        deviation = writers[out.suffix](pretrained, out, length)
+        clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
+        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
+        finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
+
+    parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """One table and one page with pictures of the results of many runs."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.report.page import write_report  # noqa: PLC0415
+
+    def options(
+        runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")],
+        out: Path = Path("report"),
+        json: bool = False,
+    ) -> None:
+        """Put results side by side; runs that differ in the seed alone share a column.
+
+        Args:
+            runs: Run folders with results of pcm3 evaluate.
+            out: Folder for report.html, report.md and report.json.
+            json: Print the figures as JSON on the last line.
+        """
+        report = write_report(runs, out)
+        for reason in report.left_out:
+            tell(f"pcm3: warning: left out {reason}", file=sys.stderr)
+        metrics: dict[str, dict[str, float]] = {}
+        for row in report.rows:
+            name = " ".join(part for part in row[:5] if part)
+            for column, cell in row.cells.items():
+                metrics.setdefault(column, {})[name] = cell.mean
+        headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
+        say = f"{headlines}\n{report.page}"
+        count = len(report.left_out)
+        say += f"; {count} of the runs and files left out" if count else ""
+        finish("report", metrics, json, say, out=str(out), left_out=report.left_out)
+
+    parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

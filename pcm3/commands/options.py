@@ -1,0 +1,122 @@
+"""How commands read their options and say their results."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from difflib import get_close_matches
+from inspect import getdoc
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pcm3.terminal import tell
+
+
+def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
+    """A question, where a word is near a name, or near what a name is also called."""
+    near = get_close_matches(word, [*names, *also], n=1)
+    return f"; did you mean {also.get(near[0], near[0])}?" if near else ""
+
+
+def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> Any:
+    """What a command was told, as its options' class or function makes of it."""
+    import tyro  # noqa: PLC0415
+
+    arguments = ["--help" if each == "--help-all" else each for each in arguments]
+    about, _, _ = (getdoc(kind) or "").partition("\n\nArgs:")
+    description = "\n".join([about, "", "example:", *(f"  {line}" for line in examples)])
+    # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
+    pairs = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_path)
+    registry.primitive_rule(_one_or_more)
+    registry.primitive_rule(_value_or_none)
+    with registry:
+        return tyro.cli(
+            kind,
+            prog=f"pcm3 {command}",
+            description=description,
+            args=arguments,
+            config=(tyro.conf.DisallowNone, *pairs),  # so that bool | None is a switch too
+        )
+
+
+def _path(info: Any) -> Any:
+    """A path; an empty one comes from a variable that is not set."""
+    from tyro.constructors import PrimitiveConstructorSpec  # noqa: PLC0415
+
+    if info.type is not Path:
+        return None
+
+    def read(words: list[str]) -> Path:
+        if not words[0]:
+            raise ValueError("expected a path, got an empty one")
+        return Path(words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _one_or_more(info: Any) -> Any:
+    """The values of an option that takes several: as tyro reads them, but at least one.
+
+    An option whose type is a union with ``tuple[()]`` may have none.
+    """
+    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
+
+    kinds = get_args(info.type) if info.type_origin in (Union, UnionType) else (info.type,)
+    inner = [get_args(kind) for kind in kinds if kind != tuple[()]]
+    if len(inner) != 1 or inner[0][1:] != (...,) or get_origin(kinds[0]) is not tuple:
+        return None
+    of = inner[0][0]
+    as_list = PrimitiveTypeInfo.make(list[of], info.markers)  # type: ignore[valid-type]
+    spec: Any = ConstructorRegistry.get_primitive_spec(as_list)
+    metavar = spec.metavar
+    if tuple[()] not in kinds:
+        metavar = metavar.removeprefix("[").removesuffix("]")
+
+    def read(words: list[str]) -> tuple[Any, ...]:
+        if not words and tuple[()] not in kinds:
+            raise ValueError("expected at least one value, got none")
+        return tuple(spec.instance_from_str(words))
+
+    return replace(
+        spec,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple) and spec.is_instance(list(value)),
+    )
+
+
+def _value_or_none(info: Any) -> Any:
+    """The value of an option that may be left out, where None stands for that alone."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
+
+    inner = [each for each in get_args(info.type) if each is not type(None)]
+    if len(inner) != 1 or type(None) not in get_args(info.type):
+        return None
+    spec: Any = ConstructorRegistry.get_primitive_spec(
+        PrimitiveTypeInfo.make(inner[0], info.markers)
+    )
+    return replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: (
+            ["none"] if value is None else spec.str_from_instance(value)
+        ),
+    )
+
+
+def finish(
+    command: str, metrics: dict[str, Any], as_json: bool, say: str = "", **rest: Any
+) -> None:
+    """The end of a command: a line for people, and with ``--json`` one for programs."""
+    if say:
+        tell(say)
+    if as_json:
+        tell(json.dumps({"command": command, "metrics": metrics, **rest}))

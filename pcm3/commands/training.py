@@ -1,0 +1,300 @@
+"""Commands that train."""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pcm3.commands.options import finish, parse
+from pcm3.terminal import tell
+
+if TYPE_CHECKING:
+    from pcm3.data.store import Store
+    from pcm3.methods.settings import Config
+
+
+def demo_command(arguments: Sequence[str]) -> None:
+    """Synthetic skeletons, pretraining, evaluation: a table and pictures in minutes."""
+    import torch  # noqa: PLC0415
+
+    from pcm3.demo import demo  # noqa: PLC0415
+
+    # On tensors this small a second thread gains little, and loses much on a busy machine.
+    torch.set_num_threads(1)
+
+    def options(
+        out: Path = Path("demo"), epochs: int = 120, seed: int = 0, json: bool = False
+    ) -> None:
+        """Pretrain on synthetic skeletons and compare with a random encoder.
+
+        Args:
+            out: Folder for data, runs and pictures.
+            epochs: Pretraining epochs of each method.
+            seed: Of data and training.
+            json: Print the result as JSON on the last line.
+        """
+        finish("demo", demo(out, epochs=epochs, seed=seed), json)
+
+    parse(options, "demo", arguments, "pcm3 demo --out demo")
+
+
+def pretrain_command(arguments: Sequence[str]) -> None:
+    """Pretrain an encoder on a store; the same command again continues a stopped run."""
+    import tyro  # noqa: PLC0415
+
+    from pcm3.data.splits import join_protocols, part_protocols  # noqa: PLC0415
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.methods.settings import Config, TrainConfig  # noqa: PLC0415
+    from pcm3.runs.folder import Run  # noqa: PLC0415
+    from pcm3.training.devices import is_first  # noqa: PLC0415
+    from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
+
+    arguments = ["--train.deterministic" if a == "--deterministic" else a for a in arguments]
+    early, chosen = _settings(arguments)
+    model_type: Any = type(chosen.model)
+
+    everything = "--help-all" in arguments
+
+    @dataclass
+    class Options:
+        """Pretrain on the training part of a store; the same command goes on after a stop.
+
+        The settings of model and training, with the chosen preset's values (with --from and
+        without --preset those of the run that it goes on from), are shown by --help-all.
+        """
+
+        data: Annotated[
+            tuple[Path, ...], tyro.conf.arg(help="The store, or several to train on as one.")
+        ] = tyro.MISSING
+        out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
+        preset: Annotated[
+            str, tyro.conf.arg(help="Settings to start from; pcm3 presets lists them.")
+        ] = early.preset or (f"that of {early.start}" if early.start else "small")
+        phase: Annotated[
+            Literal["pretrain", "post-distill"],
+            tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
+        ] = "pretrain"
+        start: Annotated[
+            Path | None,
+            tyro.conf.arg(name="from", help="Run whose weights to start from."),
+        ] = None
+        protocol: Annotated[
+            tuple[str, ...],
+            tyro.conf.arg(
+                help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
+                "one for each."
+            ),
+        ] = tuple(part_protocols(chosen.protocol))
+        max_frames: Annotated[
+            int | None,
+            tyro.conf.arg(
+                help="Frames after which longer recordings are cut off; None takes all of them, in "
+                "windows."
+            ),
+        ] = chosen.max_frames
+        dry_run: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Say what would be trained and what it costs; write nothing."),
+        ] = False
+        json: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(help="Print the result as JSON on the last line."),
+        ] = False
+
+    @dataclass
+    class AllOptions(Options):
+        model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
+        train: TrainConfig = field(default_factory=lambda: chosen.train)
+
+    AllOptions.__doc__ = Options.__doc__
+    brief = not everything and not {"-h", "--help"}.isdisjoint(arguments)
+    options = parse(
+        Options if brief else AllOptions,
+        "pretrain",
+        arguments,
+        "pcm3 pretrain --preset small --data store --out run",
+        "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
+        "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
+    )
+    config = Config(
+        options.model, options.train, join_protocols(options.protocol), options.max_frames
+    )
+    stores = [Store(path) for path in options.data]
+    if early.preset and is_first():
+        _say_normalization(early.preset, stores)
+    if options.dry_run:
+        planned = plan(config, stores, options.out, start=options.start)
+        tell(config.to_json())
+        settings = json.loads(config.to_json())
+        finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)
+        return
+    before = len(Run(options.out).read_metrics())
+    try:
+        records = pretrain(config, stores, options.out, start=options.start)
+    except KeyboardInterrupt:
+        if is_first():
+            raise
+        raise SystemExit(130) from None  # the first process says it for all
+    kept = f", {before} of them before" if before else ""
+    last = records[-1] if records else {"epoch": options.train.epochs}
+    if not is_first():
+        return
+    finish(
+        "pretrain",
+        last,
+        options.json,
+        f"{options.out}: {_epochs(options.train.epochs)} trained" + kept,
+        run=str(options.out),
+    )
+
+
+def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
+    """A note where a paper's settings meet recordings that are normalised in another way."""
+    from pcm3.methods.presets import published_normalization  # noqa: PLC0415
+
+    published = published_normalization(preset)
+    for store in stores:
+        here = store.meta["normalization"]
+        if published not in (None, here):
+            tell(
+                f"pcm3: note: {preset} was published on recordings with --normalization "
+                f"{published}, and {store.path} has {here}",
+                file=sys.stderr,
+            )
+        elif preset in ("small-mamp", "small-mae") and here == "isc":
+            tell(
+                "pcm3: note: MAMP was published on recordings that are moved but not turned; isc "
+                f"turned those of {store.path}, and how {preset} does on such is not measured",
+                file=sys.stderr,
+            )
+
+
+def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
+    """What the other options' defaults depend on: preset, phase, run to go on from, epochs."""
+    from pcm3.methods.presets import get_preset, post_distillation  # noqa: PLC0415
+    from pcm3.runs.folder import Run  # noqa: PLC0415
+
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--preset")
+    peek.add_argument("--phase", default="pretrain")
+    peek.add_argument("--from", dest="start", type=Path)
+    peek.add_argument("--train.epochs", dest="epochs", default="")
+    for name in ("drop-epoch", "warmup-epochs"):
+        aliases = (f"--train.{name}", f"--train.{name.replace('-', '_')}")
+        peek.add_argument(*aliases, dest="schedule", action="append")
+    early = peek.parse_known_args(list(arguments))[0]
+    distil = early.phase == "post-distill"
+    if distil and early.start is None:
+        raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
+    if distil and early.preset is not None:
+        raise ValueError("phase post-distill has the settings of its run: leave out --preset")
+    inherits = early.start is not None and early.preset is None
+    chosen = Run(early.start).load_config() if inherits else get_preset(early.preset or "small")
+    if distil:
+        chosen = post_distillation(chosen)
+    if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
+        chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
+    return early, chosen
+
+
+def presets_command(arguments: Sequence[str]) -> None:
+    """The named settings: what each reproduces, and what it costs."""
+    from pcm3.methods.presets import ABOUT  # noqa: PLC0415
+    from pcm3.methods.tables import TABLES, command  # noqa: PLC0415
+
+    tables: Any = Literal[tuple(TABLES)]
+
+    def options(table: tables | None = None, json: bool = False) -> None:
+        """List the presets, or with --table the commands that train the rows of a paper's table.
+
+        Published is the accuracy of the linear evaluation. M is millions of parameters, G is 10^9
+        multiply-accumulates of a sequence; both are of encoder and heads for 25 joints and two
+        persons. pcm3 pretrain --dry-run tells those of a store.
+
+        Args:
+            table: A table of ablations: of PCM3, or of PCM3++'s survey.
+            json: Print the list as JSON on the last line.
+        """
+        if table is None:
+            metrics: dict[str, Any] = {name: each._asdict() for name, each in ABOUT.items()}
+            finish("presets", metrics, json, _list_presets())
+            return
+        rows = TABLES[table].rows
+        commands = {name: command(table, name) for name in rows}
+        metrics = {
+            name: {"published": row.published, "command": commands[name]}
+            for name, row in rows.items()
+        }
+        finish("presets", metrics, json, _list_rows(table, commands), table=table)
+
+    parse(options, "presets", arguments, "pcm3 presets", "pcm3 presets --table 8")
+
+
+def _list_presets() -> str:
+    from pcm3.methods.presets import ABOUT, DATA, PRESETS  # noqa: PLC0415
+    from pcm3.methods.tables import TABLES  # noqa: PLC0415
+
+    head = f"{'':<23}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>8}  {'':<27}published"
+    lines: list[str] = []
+    for data, note in DATA.items():
+        lines += ["" if lines else head, data, *_wrapped(note)]
+        for name, about in ABOUT.items():
+            if about.data == data:
+                train = PRESETS[name].train
+                cost = f"{train.epochs:>6}{train.batch_size:>6}"
+                cost += f"{about.parameters:>7.3g}{about.forward:>8.3g}"
+                lines.append(f"  {name:<21}{cost}  {about.text:<27}{about.published}".rstrip())
+    more = (
+        "Published: pcm3 evaluate linear --solver pcm3, for MAMP mamp, mamp-pku1 or mamp-pku2.",
+        "Post-distilled: after PCM3 or PCM3++, pcm3 pretrain --phase post-distill --from RUN.",
+        f"Ablations: pcm3 presets --table {', '.join(TABLES)}.",
+    )
+    return "\n".join([*lines, "", *more])
+
+
+def _wrapped(note: str) -> list[str]:
+    """A note as lines below what it is about."""
+    return textwrap.wrap(note, 100, initial_indent="  ", subsequent_indent="  ")
+
+
+def _list_rows(table: str, commands: dict[str, list[str]]) -> str:
+    from pcm3.methods.tables import TABLES  # noqa: PLC0415
+
+    title, notes, rows = TABLES[table]
+    lines = [title, *(line for note in notes for line in _wrapped(note)), ""]
+    for name, row in rows.items():
+        figures = ", ".join(f"{task} {value}" for task, value in row.published.items())
+        lines += [f"{name}: {figures}", f"  {' '.join(commands[name])}"]
+    evaluate = "pcm3 evaluate linear --solver pcm3 --run RUN --data STORE"
+    return "\n".join([*lines, "", f"All figures are the paper's. Then, say: {evaluate}"])
+
+
+def _describe_plan(planned: dict[str, float]) -> str:
+    total = planned["step"] * planned["batch"] * planned["steps"]
+    return (
+        f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
+        f"{planned['steps']:,} steps of {planned['batch']:,}\n"
+        f"{planned['parameters'] / 1e6:.2f} M parameters\n"
+        f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
+        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all\n"
+        f"about {_duration(planned['seconds'])} here, if nothing else runs, and "
+        f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data"
+    )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

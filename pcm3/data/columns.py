@@ -1,0 +1,90 @@
+"""Columns of a store: numbers are integers, words keep their names."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.io.reading import shown
+
+__all__ = ["code_words", "find_mixture", "read_value"]
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_LONGEST = 200
+_END = 2**63
+
+
+def read_value(value: Any) -> int | str:
+    """What a cell of a column says: an integer, or a word.
+
+    Text that is a decimal number is that number, whatever its notation: ``"1.0"`` and ``1.0``
+    are the integer 1. Anything else is a word, without the blanks around it: ``"1_1"`` is one,
+    and so are digits other than 0 to 9. Empty text is -1, which stands for nothing.
+
+    Raises:
+        ValueError: If it is a fraction, does not fit 64 bits, or is neither number nor word.
+    """
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"expected words in UTF-8, got {shown(value)}") from None
+    if isinstance(value, str):
+        return _read_text(value.strip())
+    if isinstance(value, (int, np.integer, np.bool_)):
+        return _in_range(int(value), value)
+    if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
+        return _in_range(int(value), value)
+    raise ValueError(f"expected an integer or a word, got {shown(value)}")
+
+
+def _read_text(text: str) -> int | str:
+    if not text:
+        return -1
+    if _NUMBER.fullmatch(text) is None:
+        if len(text) > _LONGEST:
+            what = f"expected words of at most {_LONGEST} letters, got {len(text)}"
+            raise ValueError(f"{what}: {shown(text)}")
+        return text
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent of very many digits
+        raise ValueError(f"expected an integer, got {shown(text)}") from None
+    if not -_END <= number < _END or number != number.to_integral_value():
+        raise ValueError(f"expected an integer of 64 bits, got {shown(text)}")
+    return int(number)
+
+
+def _in_range(number: int, value: Any) -> int:
+    if not -_END <= number < _END:
+        raise ValueError(f"expected an integer of 64 bits, got {shown(value)}")
+    return number
+
+
+def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
+    """Where the first number and the first word of a column are that has both; -1 is neither."""
+    first: dict[bool, int] = {}
+    for at, value in enumerate(values):
+        if value != -1:
+            first.setdefault(isinstance(value, str), at)
+            if len(first) == 2:
+                return first[False], first[True]
+    return None
+
+
+def code_words(values: Iterable[int | str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Integers as they are, without words; or the places of words in alphabetical order, and these.
+
+    -1 stays -1 in either case.
+    """
+    values = list(values)
+    words = tuple(sorted({value for value in values if isinstance(value, str)}))
+    code = {word: place for place, word in enumerate(words)}
+    numbers = [code[value] if isinstance(value, str) else value for value in values]
+    return np.array(numbers, dtype=np.int64), words

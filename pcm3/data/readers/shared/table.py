@@ -1,0 +1,291 @@
+"""``labels.csv``: labels and columns for the recordings of a folder, file by file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial, wraps
+from pathlib import Path, PurePosixPath
+from typing import Any, Concatenate, NamedTuple, ParamSpec
+
+from pcm3.data.columns import find_mixture, read_value
+from pcm3.data.readers.base import MOST_CLASSES, Recording, Source
+from pcm3.data.resample import check_rate, group_rates
+from pcm3.data.store.meta import is_column
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+from pcm3.io.reading import MOST_BYTES, fail, files_below, parse_float, shown
+
+__all__ = ["TABLE", "named_files", "refuse_table", "with_table"]
+
+TABLE = "labels.csv"
+_KEYS = ("file", "label", "fps")
+_SHOWN = 5  # files that are left out, by name
+
+P = ParamSpec("P")
+
+
+class _Row(NamedTuple):
+    line: int
+    name: str
+    label: int
+    fps: float | None
+    columns: dict[str, int | str]
+
+
+class _Table(NamedTuple):
+    file: Path
+    rows: list[_Row]
+    class_names: tuple[str, ...] | None  # None without labels
+
+    def rows_of(self, files: Sequence[Path]) -> list[_Row | None]:
+        """The row that names each file, by whatever link."""
+        folder = self.file.parent
+        by_name = {row.name: row for row in self.rows if _is_inside(row.name)}
+        names = [file.relative_to(folder).as_posix() for file in files]
+        others = by_name.keys() - set(names)
+        by_path = {_real(folder / name): by_name[name] for name in others}
+        return [
+            by_name.get(name) or (by_path.get(_real(file)) if by_path else None)
+            for name, file in zip(names, files, strict=True)
+        ]
+
+
+class _Named(NamedTuple):
+    """A unit: one of the source, and its row; or a row of a file that is not there."""
+
+    unit: Any
+    row: _Row
+
+
+def with_table(
+    read: Callable[Concatenate[str | Path, P], Source],
+) -> Callable[Concatenate[str | Path, P], Source]:
+    """Let a reader of a folder of files, each a unit, take the ``labels.csv`` in the folder.
+
+    The table has the columns ``file`` (path inside the folder; of several files of a recording
+    the one with the coordinates), ``label`` (class indices or names; empty for none), unless files
+    of the format say it themselves, ``fps`` (frames per second), likewise, and any others, which
+    become columns. Each is of integers or of words, see ``read_value``; empty cells are -1. Cells
+    are parted by commas, or by semicolons as some spreadsheets write them. Files that the table
+    does not name are left out.
+    """
+
+    @wraps(read)
+    def wrapped(path: str | Path, /, *args: P.args, **options: P.kwargs) -> Source:
+        source, folder = read(path, *args, **options), Path(path)
+        if others := _tables_below(folder):
+            what = f"not read, as only a table in {folder.resolve().name} itself is"
+            source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
+        table = _read_table(folder)
+        return source if table is None else _join(source, table)
+
+    return wrapped
+
+
+def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
+    """Those that the table in the folder names, or all where there is none."""
+    table = _read_table(folder)
+    if table is None:
+        return list(files)
+    files = list(files)
+    return [file for file, row in zip(files, table.rows_of(files), strict=True) if row]
+
+
+def refuse_table(folder: Path, format: str) -> None:
+    """For readers that take none.
+
+    Raises:
+        SkeletonFormatError: If there is one.
+    """
+    if os.path.lexists(folder / TABLE):
+        fail(folder / TABLE, f"format {format} takes labels from files of its own; move it away")
+
+
+def _join(source: Source, table: _Table) -> Source:
+    labels, class_names = table.class_names, source.class_names
+    if labels is not None and class_names:
+        what = f"files of format {source.format} say their labels themselves"
+        fail(table.file, "line 1", f"column label: {what}; give it another name to keep it")
+    files = [unit if isinstance(unit, Path) else unit.file for unit in source.units]
+    rows = table.rows_of(files)
+    units = [_Named(unit, row) for unit, row in zip(source.units, rows, strict=True) if row]
+    folder = table.file.parent
+    others = [
+        file.relative_to(folder).as_posix()
+        for file, row in zip(files, rows, strict=True)
+        if row is None
+    ]
+    found = {unit.row.line for unit in units}
+    units += [_Named(None, row) for row in table.rows if row.line not in found]
+    some = ", ".join([*sorted(others)[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
+    why = [source.left_out_why] * bool(source.left_out_why)
+    why += [f"not in {TABLE}: {some}"] * bool(others)
+    rates = group_rates((row.fps, row.name) for row in table.rows if row.fps is not None)
+    if rates and (source.fps is not None or source.rates):
+        fail(table.file, "line 1", f"column fps: files of format {source.format} say it themselves")
+    return replace(
+        source,
+        class_names=class_names if labels is None else labels,
+        units=units,
+        read=partial(_read_unit, source, table.file),
+        rates=rates or source.rates,
+        left_out=source.left_out + len(others),
+        left_out_why=" or ".join(why),
+    )
+
+
+def _read_unit(
+    source: Source, file: Path, named: _Named
+) -> Iterator[Recording | SkeletonFormatError]:
+    row = named.row
+    if named.unit is None:
+        what = f"expected a file of format {source.format} in {file.parent}, got {row.name!r:.200}"
+        fail(file, f"line {row.line}", what)
+    for found in source.read(named.unit):
+        if isinstance(found, SkeletonFormatError):
+            yield found
+            continue
+        if both := sorted(row.columns.keys() & found.columns.keys()):
+            what = f"files of format {source.format} say it themselves"
+            fail(file, "line 1", f"column {both[0]}: {what}; give it another name to keep it")
+        yield replace(
+            found,
+            label=found.label if source.class_names else row.label,
+            columns={**found.columns, **row.columns},
+            fps=row.fps or found.fps,
+        )
+
+
+def _tables_below(folder: Path) -> list[str]:
+    """Tables in sub-folders, which say nothing of the recordings beside them."""
+    files = files_below(folder) if folder.is_dir() else ()
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in files
+        if file.name == TABLE and file.parent != folder
+    )[:_SHOWN]
+
+
+def _real(path: Path) -> Path:
+    """The path without links, or as it is where they run in circles."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _read_table(folder: Path) -> _Table | None:
+    file = folder / TABLE
+    if not folder.is_dir() or not os.path.lexists(file):
+        return None
+    header, lines = _read_lines(file)
+    cells = {key: [row[at] for _, row in lines] for at, key in enumerate(header)}
+    numbers = [line for line, _ in lines]
+    names = [PurePosixPath(name).as_posix() for name in cells["file"]]  # without ./
+    seen: dict[str, int] = {}
+    for line, name in zip(numbers, names, strict=True):
+        if name in seen:
+            fail(file, f"line {line}", f"{name} is already in line {seen[name]}")
+        seen[name] = line
+    labels, class_names = _labels(file, numbers, cells)
+    columns = {key: _column(file, numbers, key, cells[key]) for key in header if key not in _KEYS}
+    rates = _rates(file, numbers, cells.get("fps", [""] * len(lines)))
+    rows = [
+        _Row(line, names[at], labels[at], rates[at], {key: of[at] for key, of in columns.items()})
+        for at, line in enumerate(numbers)
+    ]
+    return _Table(file, rows, class_names)
+
+
+def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and each row with its line number; cells without blanks around them."""
+    rows, last = [], 0
+    try:
+        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
+            parted = ";" if ";" in stream.readline() else ","
+            stream.seek(0)
+            reader = csv.reader(stream, delimiter=parted, strict=True)
+            for row in reader:
+                if any("\n" in cell or "\r" in cell for cell in row):
+                    fail(file, f"line {last + 1}", _OPEN_QUOTE)
+                last = reader.line_num
+                if row:
+                    rows.append((last, [cell.strip() for cell in row]))
+    except csv.Error as error:
+        what = _OPEN_QUOTE if "unexpected end" in str(error) else f"cannot be read, {error}"
+        fail(file, f"line {last + 1}", what)
+    except (OSError, UnicodeDecodeError) as error:
+        fail(file, f"cannot be read, {error}")
+    if len(rows) < 2 or "file" not in rows[0][1]:
+        found = ", ".join(rows[0][1]) if rows else "nothing"
+        what = "expected a column file, others as you like, and rows below"
+        fail(file, "line 1", f"{what}, got {found}")
+    header = rows[0][1]
+    for key, count in Counter(header).items():
+        known = key in _KEYS or is_column(key)
+        if not known or count > 1:
+            fail(file, "line 1", f"expected unique column names, plain words, got {shown(key)}")
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
+    return header, rows[1:]
+
+
+_OPEN_QUOTE = "a quote is opened here and not closed in the same line"
+
+
+def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) -> list[int | str]:
+    """The integers or the words of a column."""
+    values: list[int | str] = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            values.append(read_value(cell))
+        except ValueError as error:
+            what = "a column is of integers or of words; leave it out, or write words"
+            fail(file, f"line {line}", f"column {key}: {error}; {what}")
+    if mixture := find_mixture(values):
+        number, word = mixture
+        what = f"column {key}: expected a number, as {shown(cells[number])} in line "
+        what += f"{lines[number]} is, got {shown(cells[word])}"
+        fail(file, f"line {lines[word]}", f"{what}; a column is of integers or of words")
+    return values
+
+
+def _labels(
+    file: Path, lines: Sequence[int], cells: Mapping[str, Sequence[str]]
+) -> tuple[list[int], tuple[str, ...] | None]:
+    """Class indices, and the names of the classes."""
+    if "label" not in cells:
+        return [-1] * len(lines), None
+    labels = _column(file, lines, "label", cells["label"])
+    names = sorted({label for label in labels if isinstance(label, str)})
+    places = {name: place for place, name in enumerate(names)}
+    found = [places[label] if isinstance(label, str) else label for label in labels]
+    for line, label in zip(lines, found, strict=True):
+        if label < -1:
+            fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
+        if label >= MOST_CLASSES and not names:
+            what = f"expected class indices from 0, got {label}; write names if they are codes"
+            fail(file, f"line {line}", what)
+    return found, tuple(names or (str(label) for label in range(max(found) + 1)))
+
+
+def _rates(file: Path, lines: Sequence[int], cells: Sequence[str]) -> list[float | None]:
+    """Frames per second of all rows, or of none."""
+    rates: list[float | None] = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            rates.append(check_rate("a number", parse_float(cell)) if any(cells) else None)
+        except ValueError:
+            what = f"expected frames per second, a number above 0, got {shown(cell)}"
+            fail(file, f"line {line}", f"column fps: {what}")
+    return rates

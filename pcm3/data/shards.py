@@ -1,0 +1,185 @@
+"""Parts of a preparation: what one process does, kept until all are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pcm3.data.associate import associate
+from pcm3.data.normalize import Normalization, is_isc, normalize
+from pcm3.data.readers import Recording, Source
+from pcm3.data.resample import is_same_rate, resample
+from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
+from pcm3.data.tally import Counts, Tally, body_length, count_jumps
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import replacing, reuse_memory
+from pcm3.io.json import read_json
+
+__all__ = ["Shard", "append_shards", "read_shard", "total"]
+
+
+class _NothingKeptError(Exception):
+    """A shard has no sequence, so there is no store to write."""
+
+
+class Shard(NamedTuple):
+    """A part of the work that one process does and that is kept once it is done."""
+
+    folder: Path
+    source: Source
+    units: Sequence[Any]
+    normalization: Normalization
+    duplicate_single: bool
+    associate: bool
+    fps: float | None
+    by_body: bool
+    min_frames: int
+    skip_bad: bool
+
+    @property
+    def report(self) -> Path:
+        """Where the counts of a finished shard are written."""
+        return self.folder.with_suffix(".json")
+
+    def read_report(self) -> dict[str, Any]:
+        """The counts of a finished shard."""
+        report: dict[str, Any] = read_json(self.report, Counts)
+        return report
+
+    def is_done(self) -> bool:
+        """Whether it is finished, and no file was bad unless bad ones are skipped."""
+        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
+            return not self.read_report()["bad"] or self.skip_bad
+        return False
+
+
+def read_shard(shard: Shard) -> None:
+    """Read the units of a shard into a small store of its own; its report comes last."""
+    reuse_memory()
+    source, tally = shard.source, Tally()
+    writer = StoreWriter(
+        shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
+    )
+    try:
+        with writer:
+            for unit in shard.units:
+                for found in _read(source, unit):
+                    if isinstance(found, SkeletonFormatError):
+                        if not shard.skip_bad:
+                            what = "--skip-bad counts what is bad and goes on"
+                            raise SkeletonFormatError(f"{found}; {what}")
+                        tally.report["bad"].append(str(found))
+                        continue
+                    tally.count_read(found)
+                    reason = _add(found, shard, writer, tally)
+                    if reason:
+                        tally.report["dropped"].append({"name": found.name, "reason": reason})
+            if len(writer) == 0:
+                raise _NothingKeptError
+    except _NothingKeptError:
+        pass
+    with replacing(shard.report) as temporary:
+        temporary.write_text(json.dumps(tally.report))
+
+
+def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
+    """What a unit holds, with the error that ends it too early at its end."""
+    try:
+        yield from source.read(unit)
+    except SkeletonFormatError as error:
+        yield error
+
+
+def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
+    """The recipe, or "none" for a recording that went through it already."""
+    if shard.normalization == shard.source.normalization:
+        return "none"
+    if is_isc(recording.frames, shard.source.skeleton):
+        tally.report["already_isc"] += 1
+        if shard.normalization == "isc":
+            return "none"
+    return shard.normalization
+
+
+def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) -> str | None:
+    """Normalise and write a recording, or say why it is dropped."""
+    if not recording.frames.any():
+        return "no body in any frame"
+    source, rate = shard.source, recording.fps or shard.source.fps
+    recipe = _left_to_do(recording, shard, tally)
+    if shard.associate:
+        recording = replace(recording, frames=associate(recording.frames))
+    speed_of = rate if source.unit == "metres" else None
+    tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
+    if shard.fps and rate and not is_same_rate(rate, shard.fps):
+        recording = resample(recording, rate, shard.fps)
+        tally.count_resampled(rate)
+    if shard.by_body:
+        size = body_length(recording.frames)
+        if not 0 < size < np.inf:
+            return f"bodies of size {size:g}"
+        recording = replace(recording, frames=recording.frames / np.float32(size))
+    frames = normalize(
+        recording.frames,
+        source.skeleton,
+        recipe,
+        source.persons,
+        keep_order=source.keep_order,
+        duplicate_single=shard.duplicate_single,
+    )
+    if len(frames) < shard.min_frames:
+        return f"fewer than {shard.min_frames} frames"
+    if not frames.any():
+        return "no body left after normalisation"
+    writer.add(
+        frames,
+        recording.label,
+        name=recording.name,
+        frame_labels=recording.frame_labels,
+        segments=recording.segments,
+        **recording.columns,
+    )
+    tally.count_kept(recording.frames, frames)
+    if recipe == "isc":
+        tally.count_cut(len(recording.frames) - len(frames))
+    return None
+
+
+def total(shards: Sequence[Shard]) -> dict[str, Any]:
+    """The reports of parts that are done, added."""
+    tally = Tally()
+    for shard in shards:
+        tally.add(shard.read_report())
+    return tally.report | {"read": tally.report["kept"] + len(tally.report["dropped"])}
+
+
+def append_shards(shards: Sequence[Shard], writer: StoreWriter) -> None:
+    """All sequences of parts that are done."""
+    for shard in shards:
+        if shard.read_report()["kept"]:
+            _append(Store(shard.folder), writer)
+
+
+def _append(part: Store, writer: StoreWriter) -> None:
+    columns = {name: part.values(name) for name in part.columns if name != "duplicate_of"}
+    for index in range(len(part)):
+        annotation: dict[str, Any] = {}
+        if part.frame_labels is not None and part.segments is not None:
+            start = int(part.starts[index])
+            span = slice(start, start + int(part.lengths[index]))
+            annotation["frame_labels"] = part.frame_labels[span]
+            annotation["segments"] = part.segments[part.segments[:, 0] == index, 1:]
+        writer.add(
+            np.asarray(part.sequence(index)),
+            int(part.labels[index]),
+            name=part.names[index],
+            **annotation,
+            **{name: values[index] for name, values in columns.items()},
+        )

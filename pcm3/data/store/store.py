@@ -1,0 +1,391 @@
+"""The store: one folder that holds a prepared data set, memory-mapped and self-describing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.protocols import Protocol
+from pcm3.data.store.meta import StoreDtype, read_meta
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.npz import load_npz
+from pcm3.io.reading import check_text, open_npy
+from pcm3.skeleton import Skeleton
+
+__all__ = ["Store", "StoreDtype"]
+
+_SOME = 32  # sequences that tell which way is up
+
+
+class Store:
+    """Read a store folder; the coordinates stay on disk until they are used.
+
+    The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without the persons
+    at the end who are never there; ``table.npz`` with one integer column (N,) per property of a
+    sequence and ``names.npy`` (N,) with what to call it; ``meta.json``; for untrimmed
+    recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); ``checksums.npy`` (N,)
+    with the CRC-32 of each sequence; and ``report.json`` where ``prepare`` wrote one. Nothing in
+    it is pickled.
+
+    Damage is noticed when it is read: that of ``meta.json``, the table, frame labels and segments
+    when the store is opened, that of a sequence or the names when they are first used. Stores
+    that were written without checksums are read without these checks.
+
+    Attributes:
+        path: The folder.
+        meta: What ``meta.json`` says.
+        skeleton: The layout of the joint axis.
+        class_names: Names of the classes.
+        protocols: The divisions that the data set is published with, by name.
+        persons: Number of persons M that every frame has room for.
+        bodies: Everybody in every frame (R, V, C), read-only, float32 or float16; R is the sum of
+            ``lengths`` times ``slots``.
+        lengths: Frames per sequence (N,), int64.
+        slots: Persons of each sequence that ``bodies`` holds (N,), 1 to M; the rest is empty.
+        starts: First frame of each sequence, counted through all of them (N,), int64: where its
+            ``frame_labels`` begin.
+        labels: Class per sequence (N,), int64, -1 where there is none.
+        columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
+            ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
+            their places in ``words``, -1 where there is none.
+        words: The words of each column that is of words, in alphabetical order.
+        frame_labels: Class per frame (sum of T,), -1 is background; None for trimmed data.
+        segments: (S, 4) sequence, start, end (exclusive), class; None for trimmed data.
+
+    Raises:
+        SkeletonFormatError: If the folder or a file in it is missing, truncated, of another
+            version, or at odds with ``meta.json``.
+
+    Example:
+        >>> store = Store("data/ntu60")                                      # doctest: +SKIP
+        >>> store.sequence(0).shape                                          # doctest: +SKIP
+        (103, 2, 25, 3)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.meta = read_meta(self.path)
+        try:
+            self.skeleton = Skeleton.from_dict(self.meta["skeleton"])
+        except ValueError as error:
+            raise SkeletonFormatError(f"{self.path / 'meta.json'}: {error}") from None
+        self.class_names = tuple(self.meta["class_names"])
+        self.protocols = {
+            name: Protocol(
+                rule["column"], tuple(rule["train"]), rule["test"] and tuple(rule["test"])
+            )
+            for name, rule in self.meta["protocols"].items()
+        }
+        self.persons = int(self.meta["persons"])
+        self.bodies = self._load("bodies.npy")
+        table, _ = load_npz(self.path / "table.npz", self.meta["columns"], ())
+        table = {name: table[name] for name in self.meta["columns"]}
+        self.lengths = table.pop("lengths")
+        self.labels = table.pop("labels")
+        self.slots = table.pop("slots")
+        self.columns = table
+        self.words = {name: tuple(words) for name, words in self.meta["words"].items()}
+        untrimmed = self.meta["untrimmed"]
+        self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
+        self.segments = np.array(self._load("segments.npy")) if untrimmed else None
+        self._check_sizes()
+        self._check_values()
+        self._verified = np.full(len(self), "checksums" not in self.meta)
+        self.starts = _starts(self.lengths)
+        self._rows = _starts(self.lengths * self.slots)
+        self._opened = self._file_state()
+
+    def check_unchanged(self) -> None:
+        """Require that the coordinates are still those that were opened.
+
+        Raises:
+            SkeletonFormatError: If the file was removed, replaced or written to.
+        """
+        if self._file_state() != self._opened:
+            raise SkeletonFormatError(f"{self.path} was removed or changed while it was in use")
+
+    def _file_state(self) -> tuple[int, ...] | None:
+        try:
+            status = (self.path / "bodies.npy").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _load(self, name: str) -> NDArray[Any]:
+        """An array, still on disk; all but the coordinates are compared with their checksum."""
+        values = np.asarray(open_npy(self.path / name))
+        known = self.meta.get("checksums", {})
+        if name in known and zlib.crc32(values.data) != known[name]:
+            raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
+        return values
+
+    def _check_sizes(self) -> None:
+        sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
+        shape = (rows, int(self.meta["joints"]), int(self.meta["channels"]))
+        wanted: dict[str, tuple[int, ...]] = {"bodies": shape}
+        found = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
+        found |= {"slots": self.slots, **self.columns}
+        wanted |= dict.fromkeys(list(found)[1:], (sequences,))
+        if self.frame_labels is not None and self.segments is not None:
+            wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
+            wanted["segments"], found["segments"] = (len(self.segments), 4), self.segments
+        for name, size in wanted.items():
+            if name != "bodies" and found[name].dtype != np.int64:
+                raise SkeletonFormatError(
+                    f"{self.path}: expected {name} of int64, found {found[name].dtype}"
+                )
+            if found[name].shape != size:
+                raise SkeletonFormatError(
+                    f"{self.path}: expected {name} {size}, as meta.json says, "
+                    f"found {found[name].shape}"
+                )
+        if shape[1] != len(self.skeleton):
+            raise SkeletonFormatError(
+                f"{self.path}: expected {len(self.skeleton)} joints, as the skeleton has, "
+                f"found {shape[1]}"
+            )
+        if self.bodies.dtype != self.meta["dtype"]:
+            raise SkeletonFormatError(
+                f"{self.path}: expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}"
+            )
+
+    def _check_values(self) -> None:
+        frames, rows = int(self.meta["frames"]), int(self.meta["rows"])
+        if (self.lengths < 1).any() or ((self.slots < 1) | (self.slots > self.persons)).any():
+            raise SkeletonFormatError(
+                f"{self.path}: expected lengths from 1 and slots from 1 to {self.persons}"
+            )
+        if (self.lengths > frames).any():
+            raise SkeletonFormatError(f"{self.path}: expected lengths up to {frames} frames")
+        sums = (int(self.lengths.sum()), int((self.lengths * self.slots).sum()))
+        if sums != (frames, rows):
+            raise SkeletonFormatError(
+                f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
+                f"found {sums[0]} and {sums[1]}"
+            )
+        classes = len(self.class_names)
+        for name, labels in (("labels", self.labels), ("frame_labels", self.frame_labels)):
+            if labels is not None and ((labels < -1) | (labels >= classes)).any():
+                raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
+        for name, words in self.words.items():
+            values = self.columns.get(name)
+            if values is None or ((values < -1) | (values >= len(words))).any():
+                raise SkeletonFormatError(
+                    f"{self.path}: expected a column {name} in [-1, {len(words)}), as it has words"
+                )
+        if self.segments is not None and len(self.segments):
+            index, start, end, label = self.segments.T
+            inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
+            inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
+            if not (inside & (label >= 0) & (label < classes)).all():
+                raise SkeletonFormatError(
+                    f"{self.path}: expected segments within the sequences and {classes} classes"
+                )
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+        # A data loader's worker opens the files again instead of receiving a copy of them.
+        return Store, (self.path,)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What to call each sequence: its file, as a rule (N,)."""
+        names = self._load("names.npy")
+        if names.shape != (len(self),) or names.dtype.kind != "U":
+            raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
+        check_text(self.path / "names.npy", "names", names)
+        return tuple(names.tolist())
+
+    @cached_property
+    def checksums(self) -> NDArray[np.uint32] | None:
+        """CRC-32 of the coordinates of each sequence (N,); None where they were not kept."""
+        if "checksums" not in self.meta:
+            return None
+        checksums = np.array(self._load("checksums.npy"))
+        if checksums.shape != (len(self),):
+            raise SkeletonFormatError(
+                f"{self.path / 'checksums.npy'}: expected {len(self)} checksums, "
+                f"found {checksums.shape}"
+            )
+        return checksums
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What stands for all of the content: other coordinates, labels or names give another.
+
+        Of a store without checksums it covers the coordinates of 16 sequences alone.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        about = {k: v for k, v in self.meta.items() if k not in ("source", "licence", "checksum")}
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        columns = {"lengths": self.lengths, "labels": self.labels, **self.columns}
+        for name in sorted(columns):
+            digest.update(name.encode() + columns[name].tobytes())
+        if self.checksums is None:
+            some = np.linspace(0, len(self) - 1, min(len(self), 16)).astype(int).tolist()
+            for index in some:
+                digest.update(self.stored(index).tobytes())
+            digest.update("\n".join(self.names).encode())
+        return digest.hexdigest()
+
+    def values(self, column: str) -> NDArray[Any]:
+        """A column as people know it (N,): words, ``""`` where there is none, or else integers.
+
+        Raises:
+            KeyError: If there is no such column.
+        """
+        codes = self.columns[column]
+        return np.array(("", *self.words[column]))[codes + 1] if column in self.words else codes
+
+    def __len__(self) -> int:
+        """Number of sequences N."""
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        return (
+            f"Store({str(self.path)!r}: {len(self)} sequences, {int(self.lengths.sum())} frames, "
+            f"{self.skeleton.name}, {self.persons} persons, {len(self.class_names)} classes)"
+        )
+
+    @property
+    def channels(self) -> int:
+        """Number of coordinates C."""
+        return int(self.bodies.shape[-1])
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """The persons of one sequence that the file holds (T, M', V, C), a read-only view.
+
+        Raises:
+            IndexError: If there is no such sequence.
+            SkeletonFormatError: If its checksum is wrong.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected a sequence in [0, {len(self)}), got {index}")
+        length, slots, start = (
+            int(column[index]) for column in (self.lengths, self.slots, self._rows)
+        )
+        rows = self.bodies[start : start + length * slots]
+        if not self._verified[index]:
+            assert self.checksums is not None
+            if zlib.crc32(rows.data) != self.checksums[index]:
+                raise SkeletonFormatError(
+                    f"{self.path / 'bodies.npy'}: sequence {index} is damaged, its checksum is "
+                    "wrong; prepare the store again"
+                )
+            self._verified[index] = True
+        return rows.reshape(length, slots, *rows.shape[1:])
+
+    def sequence(self, index: int) -> NDArray[Any]:
+        """One sequence (T, M, V, C); 0 where nobody is.
+
+        Raises:
+            IndexError: If there is no such sequence.
+        """
+        stored = self.stored(index)
+        empty = self.persons - stored.shape[1]
+        return np.pad(stored, ((0, 0), (0, empty), (0, 0), (0, 0))) if empty else stored
+
+    @property
+    def origin(self) -> str | None:
+        """The joint of the first person that is the origin in every frame; None where none is."""
+        centred = self.meta["normalization"] in ("center", "isc")
+        return self.skeleton.joints[self.skeleton.center] if centred else None
+
+    def upright(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Coordinates as they are stored (..., C), turned so that the second one points up.
+
+        Bodies that ``isc`` turned stand along the third axis. Where trunks are below legs in the
+        recordings, of image coordinates say, and in flat recordings without trunk or legs, the
+        second coordinate pointed down.
+        """
+        if self.meta["normalization"] == "isc":
+            points = np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
+        turned: NDArray[Any] = points * self._standing.astype(points.dtype)
+        return turned
+
+    @cached_property
+    def _standing(self) -> NDArray[np.int64]:
+        """Signs (C,) that turn bodies over who are upside down: half a turn, or its image."""
+        parts, upside_down = self.skeleton.parts, self.channels == 2
+        if {"trunk", "left_leg", "right_leg"} <= parts.keys():
+            up = 2 if self.meta["normalization"] == "isc" else 1
+            # of several sequences: in one of them people may lie down
+            some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
+            heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
+            there = heights != 0
+
+            def mean(joints: Sequence[int]) -> float:
+                count = there[:, joints].sum()
+                return float(heights[:, joints].sum(dtype=np.float64)) / max(int(count), 1)
+
+            legs = mean((*parts["left_leg"], *parts["right_leg"]))
+            upside_down = mean(parts["trunk"]) < legs
+        return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, and quantiles and a histogram of the lengths; JSON-able."""
+        counts, edges = _histogram(self.lengths)
+        quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
+        names = ("min", "q25", "median", "q75", "max")
+
+        def distinct(column: str) -> int | None:
+            return len(np.unique(self.columns[column])) if column in self.columns else None
+
+        return {
+            "sequences": len(self),
+            "frames": int(self.lengths.sum()),
+            "persons": self.persons,
+            "skeleton": self.skeleton.name,
+            **self.skeleton.summary(),
+            "joints": len(self.skeleton),
+            "channels": self.channels,
+            "classes": len(self.class_names),
+            "labelled": {
+                name: int((self.labels == label).sum())
+                for label, name in enumerate(self.class_names)
+            },
+            "unlabelled": int((self.labels < 0).sum()) if self.frame_labels is None else 0,
+            "subjects": distinct("subjects"),
+            "views": distinct("views"),
+            "lengths": dict(zip(names, quantiles, strict=True)),
+            "columns": {
+                name: len(np.unique(values))
+                for name, values in self.columns.items()
+                if name != "duplicate_of"
+            },
+            "words": {name: list(words) for name, words in self.words.items()},
+            "people": {
+                str(count): int((self.slots == count).sum()) for count in np.unique(self.slots)
+            },
+            "length_histogram": {"edges": edges, "counts": counts},
+            "duplicates": int((self.columns["duplicate_of"] >= 0).sum()),
+            "segments": None if self.segments is None else len(self.segments),
+            "protocols": list(self.protocols),
+            "fps": self.meta["fps"],
+            "normalization": self.meta["normalization"],
+            "bodies": self.meta["bodies"],
+            "source": self.meta["source"],
+            "unit": self.meta["unit"],
+            "dtype": self.meta["dtype"],
+            "megabytes": self.bodies.nbytes / 1e6,
+        }
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+
+
+def _histogram(lengths: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Counts in at most 8 bins of whole frames, and the bins' edges (the last one exclusive)."""
+    low, high = int(lengths.min()), int(lengths.max()) + 1
+    step = -(-(high - low) // 8)
+    edges = np.arange(low, high + step, step)
+    counts, _ = np.histogram(lengths, edges)
+    return counts.tolist(), edges.tolist()

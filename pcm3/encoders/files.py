@@ -1,0 +1,241 @@
+"""Trained encoders in and out of files."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcm3.checks import type_name
+from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular, replacing
+from pcm3.skeleton import MOST_PERSONS, Skeleton, Stream
+
+_MOST_FRAMES = 100_000
+MOST_LAYERS = 200
+"""Far more than encoders have; building them takes much longer than reading their weights."""
+_ENCODERS: dict[str, type[Encoder]] = {
+    kind.__name__: kind for kind in (GRUEncoder, STGCNEncoder, TransformerEncoder)
+}
+
+
+class Pretrained(NamedTuple):
+    """An encoder and how it wants its clips.
+
+    Attributes:
+        encoder: In evaluation mode.
+        skeleton: Joint layout it was trained on.
+        stream: Stream it was trained on.
+        frames: Frames that clips are resized to.
+        normalization: Recipe of the recordings that it was trained on; None if unknown.
+    """
+
+    encoder: Encoder
+    skeleton: Skeleton
+    stream: Stream
+    frames: int
+    normalization: str | None = None
+
+
+def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
+    """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
+
+    Raises:
+        ValueError: If it is no encoder of this package, its joints, stream or frames are not what
+            ``load_encoder`` takes, or a weight is not finite.
+    """
+    from safetensors.torch import save  # noqa: PLC0415
+
+    check_savable(pretrained)
+    encoder = pretrained.encoder
+    header = {
+        "encoder": type(encoder).__name__,
+        "arguments": json.dumps(encoder.arguments),
+        **describe_input(pretrained),
+    }
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    _check_finite(weights)
+    header["checksum"] = _checksum(header, weights)
+    with replacing(Path(file)) as temporary:
+        temporary.write_bytes(_ordered(save(weights, metadata=header)))
+
+
+_HEADER = {"encoder", "arguments", "skeleton", "stream", "frames", "normalization", "checksum"}
+"""What the header of an encoder's file holds."""
+
+
+def _checksum(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """What stands for all of a file beside itself: its other header and the bits of its weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    about = {key: value for key, value in header.items() if key != "checksum"}
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise ValueError(f"expected finite weights, got NaN or infinity in {', '.join(bad[:3])}")
+
+
+def fingerprint(path: str | Path) -> str:
+    """What stands for an encoder's file: other weights or another input give another.
+
+    Args:
+        path: The file, or the run folder that it is in.
+
+    Raises:
+        SkeletonFormatError: If there is no such file.
+    """
+    return hashlib.blake2b(encoder_file(path).read_bytes(), digest_size=8).hexdigest()
+
+
+def describe_input(pretrained: Pretrained) -> dict[str, str]:
+    """What clips an encoder wants, as files say it: ``skeleton`` (JSON), ``stream``, ``frames``.
+
+    And ``normalization``, where that is known.
+    """
+    said = {
+        "skeleton": json.dumps(pretrained.skeleton.to_dict()),
+        "stream": pretrained.stream,
+        "frames": str(pretrained.frames),
+    }
+    if pretrained.normalization is not None:
+        said["normalization"] = pretrained.normalization
+    return said
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in order, which safetensors draws anew."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def encoder_file(path: str | Path) -> Path:
+    """The encoder's file of a run folder, or the file itself.
+
+    Raises:
+        SkeletonFormatError: If it is not there.
+    """
+    path = Path(path)
+    if not path.exists():
+        what = f"found no file or folder {path}"
+        raise SkeletonFormatError(f"expected a run or an encoder's file, {what}")
+    file = path / "encoder.safetensors" if path.is_dir() else path
+    if (path / "meta.json").is_file():
+        raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
+    if not regular(file).is_file():
+        raise SkeletonFormatError(
+            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
+        )
+    return file
+
+
+def load_encoder(path: str | Path) -> Pretrained:
+    """Rebuild the encoder that ``save_encoder`` wrote, on the CPU.
+
+    Args:
+        path: The file, or the run folder that it is in.
+
+    Raises:
+        SkeletonFormatError: If the file is missing, is not such an encoder, or is damaged: its
+            checksum is wrong, or a weight is not finite. Files were once written without
+            checksums; of those only the weights are checked.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    file = encoder_file(path)
+    try:
+        with safe_open(file, framework="pt") as archive:
+            header = archive.metadata() or {}
+            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        other = file.suffix != ".safetensors"
+        hint = "; published checkpoints are for load_official, then save_encoder" if other else ""
+        raise SkeletonFormatError(f"{file}: not a safetensors file ({error}){hint}") from None
+    kind = _ENCODERS.get(header.get("encoder", ""))
+    if kind is None:
+        raise SkeletonFormatError(
+            f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
+            f"got {header.get('encoder')!r:.60}"
+        )
+    unknown = sorted(header.keys() - _HEADER)
+    if unknown or header.get("checksum") not in (None, _checksum(header, weights)):
+        what = f"unknown in the header: {unknown[0]!r:.60}" if unknown else "the checksum is wrong"
+        raise SkeletonFormatError(f"{file}: damaged, {what}")
+    try:
+        _check_finite(weights)
+        return _rebuild(kind, header, weights)
+    except Exception as error:  # what arguments of any kind may end in is anyone's guess
+        what = " ".join(str(error).split())  # torch names each weight on a line of its own
+        raise SkeletonFormatError(
+            f"{file}: the header does not describe the weights "
+            f"({type(error).__name__}: {what:.1000})"
+        ) from None
+
+
+def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:
+    skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
+    arguments = json.loads(header["arguments"])
+    for name, parameter in inspect.signature(kind).parameters.items():
+        value = arguments.get(name, parameter.default)
+        if type(parameter.default) is int and name != "skeleton" and type(value) is not int:
+            raise ValueError(f"expected {name} to be an integer, got {value!r:.60}")
+    layers = min(len(weights), MOST_LAYERS)  # each has weights
+    for name in ("layers", "depth"):
+        if np.sum(arguments.get(name, 0)) > layers:
+            raise ValueError(f"expected {name} of at most {layers}, got {arguments[name]!r:.60}")
+    with torch.device("meta"):  # nothing but shapes, as large as they may be
+        kind(**arguments).load_state_dict(weights, assign=True)
+    encoder = kind(**arguments)
+    encoder.load_state_dict(weights)
+    stream, frames = cast(Stream, header["stream"]), int(header["frames"])
+    found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
+    check_savable(found)
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # no weights tell
+        most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
+        raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
+    return found
+
+
+def check_savable(pretrained: Pretrained) -> None:
+    """Require what ``save_encoder`` can write and ``load_encoder`` rebuild.
+
+    Raises:
+        ValueError: If it is no encoder of this package, or its joints, stream or frames do not fit.
+    """
+    if not isinstance(pretrained, Pretrained):
+        raise ValueError(
+            f"expected Pretrained(encoder, skeleton, stream, frames), got {type_name(pretrained)}"
+        )
+    encoder, skeleton, stream, frames, _ = pretrained
+    if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
+        raise ValueError(
+            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}, which a "
+            "file could not rebuild; train without a run folder, and keep its state_dict"
+        )
+    if stream not in get_args(Stream):
+        raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")
+    if encoder.joints != len(skeleton):
+        raise ValueError(
+            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
+            f"got one for {encoder.joints}"
+        )
+    if not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"expected frames >= 1, got {frames!r}")

@@ -1,0 +1,232 @@
+"""Retrieval: the training sequences nearest to a test sequence, and the label they vote for.
+
+Cosines are float64 (float32 on MPS, which has no other) and rounded to multiples of 2^-40, about
+1e-12, so that what differs by rounding alone is equally similar, whatever the chunks and the number
+of threads. They are counted in these units, as integers, whose sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcm3.checks import check_integers, check_positive, check_rows_finite, check_tensor
+
+_UNITS = 2**40  # of a cosine of 1
+_MOST = 2**63 // (2 * _UNITS)  # rows of a gallery whose numbers fit beside a cosine into int64
+
+
+@torch.no_grad()
+def nearest_labels(
+    gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int = 1, chunk: int = 512
+) -> Tensor:
+    """Majority label of the k nearest gallery features by cosine similarity.
+
+    Exact; works through the queries in chunks, so memory is ``chunk`` x G. Of equally similar
+    features the earlier in the gallery is nearer. Of labels with as many votes the one with the
+    larger summed similarity wins, and then the smallest.
+
+    Args:
+        gallery: ``(G, D)``; need not be normalised. A row of zeros is as similar to all: 0.
+        gallery_labels: ``(G,)`` labels >= 0.
+        queries: ``(Q, D)``; there may be none.
+        k: Neighbours that vote, at most G.
+        chunk: Queries worked on at a time.
+
+    Returns:
+        Labels ``(Q,)``.
+
+    Raises:
+        ValueError: If shapes, dtypes or devices do not fit, k is out of range, or a feature is not
+            finite; the message names its row.
+    """
+    _check(gallery, gallery_labels, queries, k)
+    predicted = [gallery_labels[:0]]
+    for _, units in _similarities(gallery, queries, chunk):
+        nearest, index = _nearest(units, k)
+        predicted.append(_vote(gallery_labels[index], nearest))
+    return torch.cat(predicted)
+
+
+class Ranking(NamedTuple):
+    """How a gallery looks from each query.
+
+    Attributes:
+        neighbours: Rows of the gallery, nearest first (Q, k), int64; of equally similar ones the
+            earlier first.
+        similarity: Their cosine similarity (Q, k), float64.
+        average_precision: Of the whole gallery's order (Q,), float64; 0 where the gallery has
+            nothing of the query's class.
+    """
+
+    neighbours: Tensor
+    similarity: Tensor
+    average_precision: Tensor
+
+
+@torch.no_grad()
+def rank(
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    k: int = 1,
+    chunk: int = 512,
+) -> Ranking:
+    """Order a gallery by cosine similarity to each query; what has its label is relevant.
+
+    Exact; memory is ``chunk`` x G. Average precision is the mean, over the R relevant items, of
+    the share of relevant ones among all that are at least as similar, so that the order of equally
+    similar items does not matter (scikit-learn's ``average_precision_score``).
+
+    Args:
+        gallery: ``(G, D)``; need not be normalised.
+        gallery_labels: ``(G,)`` labels >= 0.
+        queries: ``(Q, D)``; there may be none.
+        query_labels: ``(Q,)``.
+        k: Neighbours to return, at most G.
+        chunk: Queries worked on at a time.
+
+    Raises:
+        ValueError: As ``nearest_labels``.
+    """
+    _check(gallery, gallery_labels, queries, k)
+    check_tensor("query_labels", query_labels)
+    if query_labels.shape != queries.shape[:1]:
+        raise ValueError(f"expected {len(queries)} query labels, got {tuple(query_labels.shape)}")
+    check_integers("query labels", query_labels)
+    none = torch.zeros(0, k, dtype=torch.int64, device=gallery.device)
+    similar, neighbours, precision = [none], [none], []
+    known, asked = gallery_labels.cpu().numpy(), query_labels.cpu().numpy()
+    for first, units in _similarities(gallery, queries, chunk):
+        nearest, index = _nearest(units, k)
+        similar.append(nearest)
+        neighbours.append(index)
+        for at, row in enumerate(units.cpu().numpy(), start=first):
+            precision.append(_average_precision(row, known == asked[at]))
+    return Ranking(
+        torch.cat(neighbours),
+        _widened(torch.cat(similar)) / _UNITS,
+        torch.tensor(precision, dtype=torch.float64),
+    )
+
+
+def vote(labels: Tensor, similarity: Tensor) -> Tensor:
+    """The label that most of k neighbours have.
+
+    Of several the one with more similarity in sum, and then the smallest.
+
+    Args:
+        labels: ``(Q, k)`` integers.
+        similarity: Cosines ``(Q, k)``, rounded as above.
+
+    Returns:
+        Labels ``(Q,)``.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit, nobody votes, or a similarity is not finite;
+            the message names its row.
+    """
+    check_tensor("labels", labels)
+    check_tensor("similarity", similarity)
+    check_integers("labels", labels)
+    if labels.ndim != 2 or labels.shape != similarity.shape or labels.shape[1] == 0:
+        raise ValueError(
+            f"expected labels and similarity (Q, k) of one shape, with k >= 1, got "
+            f"{tuple(labels.shape)} and {tuple(similarity.shape)}"
+        )
+    check_rows_finite("similarities", similarity)
+    return _vote(labels, _in_units(_widened(similarity)))
+
+
+def _vote(labels: Tensor, units: Tensor) -> Tensor:
+    """Counts and sums are integers, so that rounding decides nothing."""
+    if len(labels) == 0:
+        return labels[:, 0]
+    classes, column = labels.unique(return_inverse=True)
+    sums = units.new_zeros(len(labels), len(classes)).scatter_add_(1, column, units)
+    counts = torch.zeros_like(sums).scatter_add_(1, column, torch.ones_like(units))
+    most = counts == counts.amax(dim=1, keepdim=True)
+    least = torch.iinfo(sums.dtype).min
+    winners: Tensor = classes[sums.masked_fill(~most, least).argmax(dim=1)]
+    return winners
+
+
+def _nearest(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Similarity and row of the k nearest ``(chunk, k)``, of equals the earlier first."""
+    rows = units.shape[1]
+    from_the_end = torch.arange(rows - 1, -1, -1, device=units.device)
+    keys = (units * rows + from_the_end).topk(k, dim=1).values
+    return keys.div(rows, rounding_mode="floor"), rows - 1 - keys.remainder(rows)
+
+
+def _average_precision(similarity: NDArray[np.int64], relevant: NDArray[np.bool_]) -> float:
+    ours = np.sort(similarity[relevant])
+    if len(ours) == 0:
+        return 0.0
+    among = len(similarity) - np.searchsorted(np.sort(similarity), ours)
+    found = len(ours) - np.searchsorted(ours, ours)
+    return float((found / among).mean())
+
+
+def _similarities(gallery: Tensor, queries: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
+    """Cosines (chunk, G) of a few queries at a time, in units, and the number of the first."""
+    check_positive("chunk", chunk)
+    gallery = _normalized(gallery)
+    for first in range(0, len(queries), chunk):
+        yield first, _in_units(_normalized(queries[first : first + chunk]) @ gallery.T)
+
+
+def _normalized(features: Tensor) -> Tensor:
+    wide = _widened(features)
+    largest = wide.abs().amax(dim=1, keepdim=True)  # whose square may not be a float
+    return F.normalize(wide / torch.where(largest > 0, largest, 1), dim=1)
+
+
+def _widened(values: Tensor) -> Tensor:
+    return values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+
+
+def _in_units(cosines: Tensor) -> Tensor:
+    return (cosines * _UNITS).round().long()
+
+
+def _check(gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int) -> None:
+    given = {"gallery": gallery, "gallery_labels": gallery_labels, "queries": queries}
+    for name, tensor in given.items():
+        check_tensor(name, tensor)
+        if tensor.device != gallery.device:
+            raise ValueError(
+                f"expected {name} on the device of the gallery, {gallery.device}, got "
+                f"{tensor.device}"
+            )
+    if gallery.ndim != 2 or queries.ndim != 2 or gallery.shape[1:] != queries.shape[1:]:
+        raise ValueError(
+            f"expected gallery (G, D) and queries (Q, D), got {tuple(gallery.shape)} and "
+            f"{tuple(queries.shape)}"
+        )
+    if 0 in gallery.shape or len(gallery) > _MOST:
+        raise ValueError(
+            f"expected gallery (G, D) with G from 1 to {_MOST:,} and D >= 1, got "
+            f"{tuple(gallery.shape)}"
+        )
+    for name in ("gallery", "queries"):
+        check_rows_finite(name, given[name])
+    if gallery_labels.shape != gallery.shape[:1]:
+        raise ValueError(
+            f"expected {len(gallery)} gallery labels, got {tuple(gallery_labels.shape)}"
+        )
+    check_integers("gallery labels", gallery_labels)
+    if gallery_labels.min() < 0:
+        raise ValueError(f"expected gallery labels >= 0, got {int(gallery_labels.min())}")
+    if not isinstance(k, int) or not 1 <= k <= len(gallery):
+        raise ValueError(
+            f"expected k in [1, {len(gallery)}], got {k}: no more can vote than there are training "
+            "sequences; --k says how many do"
+        )

@@ -1,0 +1,251 @@
+"""The linear probe: how well a linear classifier reads frozen features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
+from pcm3.evaluation.features import Features
+from pcm3.heads import Classifier, ProbeHead
+from pcm3.runs.progress import track
+from pcm3.schedules import set_rate
+
+
+@dataclass(frozen=True)
+class ProbeRecipe:
+    """How a paper trains its linear classifier: SGD with momentum 0.9, without weight decay.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Sequences a step. With ``normalize``, one that is left over is left out.
+        lr: Learning rate at the start.
+        drops: Epochs, counted from 0, at which the rate falls tenfold; None lets it fall to 0
+            along a half cosine, step by step.
+        normalize: Whether features are normalised over each batch before the linear map.
+        degrees: By how much training clips are turned at most, about each axis.
+        seed: Of weights, data order and clips.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    drops: tuple[float, ...] | None
+    normalize: bool = False
+    degrees: float = 0.0
+    seed: int = 0
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate at a fractional epoch."""
+        if self.drops is None:
+            return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.drops)
+
+    def head(self, width: int, classes: int) -> Classifier | ProbeHead:
+        """A linear classifier of features of this width."""
+        return (ProbeHead if self.normalize else Classifier)(width, classes)
+
+    def __str__(self) -> str:
+        falls = "a cosine"
+        if self.drops is not None:
+            falls = f"drops at {' '.join(f'{drop:g}' for drop in self.drops) or 'no epoch'}"
+        return f"{self.epochs} epochs, batch {self.batch_size}, lr {self.lr:g}, {falls}"
+
+
+_MAMP = ProbeRecipe(100, 256, 0.1, None, normalize=True, degrees=math.degrees(0.3))
+
+PROBES: dict[str, ProbeRecipe] = {
+    "pcm3": ProbeRecipe(100, 1024, 0.1, (20, 50, 80)),
+    "cmd": ProbeRecipe(80, 64, 0.1, (50, 70)),
+    "mamp": _MAMP,
+    "mamp-pku1": replace(_MAMP, batch_size=128),
+    "mamp-pku2": replace(_MAMP, batch_size=32, lr=0.01),
+}
+"""The published linear evaluations: those of PCM3, of CMD (ECCV 2022) and ISC, and of MAMP (ICCV
+2023) on NTU RGB+D and on both parts of PKU-MMD. All take the last epoch here, where the published
+code keeps the best on the test part."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What to do otherwise than a published linear evaluation; None leaves it as published.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    epochs: int | None = None
+    """Passes over the training part; other numbers keep the shape of the schedule."""
+    batch_size: int | None = None
+    """Sequences a step."""
+    lr: float | None = None
+    """SGD learning rate at the start."""
+    drops: tuple[int, ...] | None = None
+    """Epochs, counted from 0, at which the rate falls tenfold; pcm3 and cmd."""
+    seed: int = 0
+    """Of weights, data order and clips."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "lr"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        check_seed(self.seed)
+
+    def applied_to(self, solver: str) -> ProbeRecipe:
+        """The recipe of a solver, one of ``PROBES``, with these changes.
+
+        Raises:
+            ValueError: If a change does not fit the solver.
+        """
+        published = PROBES[solver]
+        epochs = published.epochs if self.epochs is None else self.epochs
+        drops = published.drops
+        if drops is None and self.drops is not None:
+            raise ValueError(f"drops have no effect on {solver}, whose rate follows a cosine")
+        if self.drops is not None:
+            check_drops(self.drops, epochs)
+            drops = self.drops
+        elif drops is not None:
+            drops = tuple(drop * epochs / published.epochs for drop in drops)
+        batch_size = published.batch_size if self.batch_size is None else self.batch_size
+        if published.normalize:
+            check_at_least("batch_size", batch_size, 2)
+        lr = published.lr if self.lr is None else self.lr
+        return replace(
+            published, epochs=epochs, batch_size=batch_size, lr=lr, drops=drops, seed=self.seed
+        )
+
+
+def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
+    """Require that a learning rate falls, where it does, before the last epoch ends.
+
+    Raises:
+        ValueError: With the drops that come too late.
+    """
+    late = [drop for drop in drops or () if not 0 <= drop < epochs]
+    if late:
+        raise ValueError(f"expected drops in [0, epochs={epochs}), got {late}")
+
+
+def sgd_probe(
+    draw_training: Callable[[], Features],
+    test: Tensor,
+    classes: int,
+    recipe: ProbeRecipe,
+) -> Tensor:
+    """Train a linear classifier by SGD and return its scores of the last epoch.
+
+    Args:
+        draw_training: Gives the training features of an epoch: called once for each, so that
+            the crops are drawn anew.
+        test: Test features ``(N, D)``.
+        classes: Number of classes.
+        recipe: Classifier and schedule.
+
+    Returns:
+        Scores ``(N, classes)``, the logits.
+
+    Raises:
+        ValueError: If there are too few training features for the recipe, one is not finite (the
+            message names its row), or the loss stops being finite.
+    """
+    classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
+    with torch.no_grad():
+        scores: Tensor = classifier(test)
+    return scores
+
+
+def train_classifier(
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
+) -> Classifier | ProbeHead:
+    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode.
+
+    Raises:
+        ValueError: As ``sgd_probe``.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    classifier = recipe.head(width, classes)
+    least = 2 if recipe.normalize else 1  # one alone has no statistics
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
+    for epoch in track(recipe.epochs, "linear"):
+        values, labels = draw_training()
+        if len(values) < least:
+            raise ValueError(f"expected at least {least} training sequences, got {len(values)}")
+        check_rows_finite("training features", values)
+        total = 0.0
+        batches = torch.randperm(len(values), generator=generator).split(recipe.batch_size)
+        for step, rows in enumerate(batches):
+            if len(rows) < least:
+                continue
+            set_rate(optimizer, recipe.rate(epoch + step / len(batches)))
+            loss = F.cross_entropy(classifier(values[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
+            )
+    return classifier.eval()
+
+
+def logistic_probe(
+    training: Features, test: Tensor, classes: int, regularization: float = 1.0
+) -> Tensor:
+    """Fit multinomial logistic regression on standardised features, all at once.
+
+    Args:
+        training: Training features.
+        test: Test features ``(N, D)``.
+        classes: Number of classes.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
+        part lacks.
+
+    Raises:
+        ValueError: If a feature is not finite; the message names its row.
+    """
+    return fit_logistic(training, classes, regularization)(test)
+
+
+def fit_logistic(
+    training: Features, classes: int, regularization: float = 1.0
+) -> Callable[[Tensor], Tensor]:
+    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores.
+
+    Raises:
+        ValueError: If a training feature is not finite; the message names its row.
+    """
+    check_rows_finite("training features", training.values)
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
+    )
+    classifier.fit(training.values.numpy(), training.labels.numpy())
+
+    def score(features: Tensor) -> Tensor:
+        check_rows_finite("features", features)
+        if len(features) == 0:
+            return torch.zeros(0, classes)
+        # not predict_log_proba, which gives -inf where a probability is below float32's smallest
+        margins = torch.as_tensor(
+            classifier.decision_function(features.numpy()), dtype=torch.float32
+        )
+        if margins.ndim == 1:  # of two classes, the second's
+            margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
+        scores = torch.full((len(features), classes), -torch.inf)
+        scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)
+        return scores
+
+    return score

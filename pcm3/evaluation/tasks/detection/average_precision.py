@@ -1,0 +1,417 @@
+"""Metrics of action detection.
+
+Two average precisions are in use, both here under the field's names: ``voc_ap``, which the PCM3
+papers report by action, and ``pku_ap``, PKU-MMD's own, which they report by video. Overlap is the
+number of frames that two intervals have in common, over the number of frames of both. The VOC rule
+counts them from the first to the last frame, ``last - first + 1``, and PKU-MMD's evaluator takes
+the difference of the ends as they stand; with exclusive ends, as they are here, the two are one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.evaluation.recognition import sequence_name
+from pcm3.evaluation.tasks.detection.proposals import Proposal
+
+THRESHOLDS = (0.1, 0.3, 0.5)
+"""The overlaps that the papers report."""
+
+AveragePrecision = Callable[[Sequence[Proposal], Sequence[Proposal], float], float]
+
+
+def voc_ap(
+    proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
+) -> float:
+    """Average precision as in PASCAL VOC, interpolated at all points.
+
+    From the surest proposal to the least sure: each goes to the interval of its video and class in
+    the truth that it overlaps most. It is a true positive if they overlap by at least the
+    threshold and nobody has taken that interval before, else a false positive. The area below
+    precision over recall, where precision is the highest at this recall or a higher one.
+
+    Args:
+        proposals: Of any videos and classes; of the same confidence, earlier ones come first.
+        truth: The annotated intervals.
+        threshold: Smallest overlap of a match, in (0, 1].
+
+    Returns:
+        In [0, 1]; 0 where there are no proposals, or nothing to find.
+
+    Raises:
+        ValueError: If an interval is empty, a confidence is NaN, or the threshold is out of range.
+
+    Source:
+        Everingham et al., the PASCAL VOC challenge (2010 on); mAP_a of PCM3 and PCM3++.
+
+    Example:
+        >>> truth = [Proposal(0, 0, 10, 50)]
+        >>> found = [Proposal(0, 0, 10, 48, 0.9), Proposal(0, 0, 60, 80, 0.2)]
+        >>> voc_ap(found, truth)
+        1.0
+    """
+    matched = _matches(proposals, truth, threshold)
+    surest = np.argsort([-each.confidence for each in proposals], kind="stable")
+    taken = matched[surest]
+    hits = np.zeros(len(taken), dtype=bool)
+    there = np.flatnonzero(taken >= 0)
+    hits[there[np.unique(taken[there], return_index=True)[1]]] = True
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(best[hits].sum() / max(len(truth), 1))
+
+
+def pku_ap(
+    proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
+) -> float:
+    """Average precision as PKU-MMD's evaluator computes it.
+
+    Each proposal goes to the interval of its video and class in the truth that it overlaps most,
+    if by at least the threshold; several may share one. Found are the intervals that have any;
+    precision is their number over that of proposals, recall over that of intervals. Proposals are
+    then taken away, from the least sure to the surest. Whenever one that has an interval is gone,
+    both are computed again, and the drop in recall counts with the highest precision so far.
+
+    Precision is so never looked at when only false positives have gone since the last look. It
+    is therefore not above ``voc_ap`` (but for equal confidences), and can be far below:
+
+    * With one interval to find, every false positive counts, however unsure it is (first example:
+      1/3, where ``voc_ap`` is 1). With two true positives above it, it is forgiven.
+    * A second proposal for an interval is a false positive too, but when it goes, precision is
+      computed again: at the bottom it does no harm (second example).
+
+    Args:
+        proposals: Of any videos and classes; of the same confidence, earlier ones go first.
+        truth: The annotated intervals.
+        threshold: Smallest overlap of a match, in (0, 1].
+
+    Returns:
+        In [0, 1]; 0 where there are no proposals, or nothing to find.
+
+    Raises:
+        ValueError: If an interval is empty, a confidence is NaN, or the threshold is out of range.
+
+    Source:
+        Liu et al., PKU-MMD, and its evaluation code.
+
+    Example:
+        >>> truth = [Proposal(0, 0, 10, 50)]
+        >>> right = Proposal(0, 0, 10, 48, 0.9)
+        >>> wrong = [Proposal(0, 0, 60, 80, 0.2), Proposal(0, 0, 90, 99, 0.1)]
+        >>> round(pku_ap([right, *wrong], truth), 3)
+        0.333
+        >>> pku_ap([right, Proposal(0, 0, 10, 40, 0.2)], truth)
+        1.0
+    """
+    matched = _matches(proposals, truth, threshold)
+    order = np.argsort([each.confidence for each in proposals], kind="stable")
+    return _pku_area(matched[order], len(truth))
+
+
+def f1_score(
+    proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
+) -> float:
+    """Harmonic mean of precision and recall as PKU-MMD counts them, see ``pku_ap``.
+
+    The confidences play no part. 0 where nothing is found.
+    """
+    found = np.unique(_matches(proposals, truth, threshold))
+    return 2 * int((found >= 0).sum()) / max(len(proposals) + len(truth), 1)
+
+
+def map_by_action(
+    proposals: Sequence[Proposal],
+    truth: Sequence[Proposal],
+    threshold: float = 0.5,
+    ap: AveragePrecision = voc_ap,
+    labels: Collection[int] | None = None,
+) -> float:
+    """Mean over classes of the average precision of all videos together (mAP_a).
+
+    Args:
+        proposals: Of all videos and classes.
+        truth: The annotated intervals.
+        threshold: Smallest overlap of a match, in (0, 1].
+        ap: ``voc_ap`` or ``pku_ap``.
+        labels: Classes of the mean; those in the truth by default. PKU-MMD's evaluator takes all
+            51, and those that are not in the truth count as 0.
+
+    Raises:
+        ValueError: As ``ap``.
+    """
+    found, wanted = _grouped(proposals, "label"), _grouped(truth, "label")
+    labels = sorted(wanted) if labels is None else labels
+    return _mean([ap(found[label], wanted[label], threshold) for label in labels])
+
+
+def map_by_video(
+    proposals: Sequence[Proposal],
+    truth: Sequence[Proposal],
+    threshold: float = 0.5,
+    ap: AveragePrecision = pku_ap,
+    videos: Collection[int] | None = None,
+) -> float:
+    """Mean over videos of the average precision of all classes together (mAP_v).
+
+    Args:
+        proposals: Of all videos and classes.
+        truth: The annotated intervals.
+        threshold: Smallest overlap of a match, in (0, 1].
+        ap: ``pku_ap`` or ``voc_ap``.
+        videos: Videos of the mean; by default those with a proposal or an annotated interval.
+            PKU-MMD's evaluator takes those that have a file of results.
+
+    Raises:
+        ValueError: As ``ap``.
+    """
+    found, wanted = _grouped(proposals, "video"), _grouped(truth, "video")
+    videos = sorted(found.keys() | wanted.keys()) if videos is None else videos
+    return _mean([ap(found[video], wanted[video], threshold) for video in videos])
+
+
+def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
+    """PKU-MMD's 2D-AP: mean ``pku_ap`` over thresholds 0.05, 0.1, ... 1, all classes together."""
+    _check(proposals, truth)
+    owners, overlaps = _best_overlaps(proposals, truth)
+    order = np.argsort([each.confidence for each in proposals], kind="stable")
+    owners, overlaps = owners[order], overlaps[order]
+    return _mean(
+        [
+            _pku_area(np.where(overlaps >= step / 20, owners, -1), len(truth))
+            for step in range(1, 21)
+        ]
+    )
+
+
+def true_intervals(dataset: SkeletonDataset) -> list[Proposal]:
+    """The annotated intervals; ``video`` is a recording's place in the data set.
+
+    Raises:
+        ValueError: If the recordings are trimmed.
+    """
+    check_annotation(dataset)
+    rows = dataset.store.segments
+    assert rows is not None
+    return [
+        Proposal(video, label, start, end)
+        for video, index in enumerate(dataset.indices)
+        for _, start, end, label in rows[rows[:, 0] == index].tolist()
+    ]
+
+
+def summarize_detection(
+    probabilities: Sequence[ArrayLike], proposals: Sequence[Proposal], test: SkeletonDataset
+) -> dict[str, Any]:
+    """Metrics and details of ``evaluate_detection``.
+
+    Args:
+        probabilities: (T, classes + 1) of each test recording, the last column background.
+        proposals: What was made of them.
+        test: The recordings.
+
+    Raises:
+        ValueError: If the recordings are trimmed, or their lengths are others.
+    """
+    truth = true_intervals(test)
+    labels = [frame_labels(test, video) for video in range(len(test))]
+    predicted = [np.asarray(rows).argmax(axis=1) for rows in probabilities]
+    if [len(each) for each in labels] != [len(each) for each in predicted]:
+        raise ValueError(f"expected probabilities of every frame of the {len(test)} recordings")
+    classes = len(test.class_names)
+    predicted = [np.where(each == classes, -1, each) for each in predicted]
+    metrics: dict[str, Any] = {}
+    for threshold in THRESHOLDS:
+        metrics[f"map_action_voc_{threshold}"] = map_by_action(proposals, truth, threshold)
+        metrics[f"map_action_pku_{threshold}"] = map_by_action(
+            proposals, truth, threshold, pku_ap, range(classes)
+        )
+    videos = range(len(test))
+    metrics["map_video_pku_0.5"] = map_by_video(proposals, truth, 0.5, pku_ap, videos)
+    metrics["f1_0.5"] = f1_score(proposals, truth, 0.5)
+    metrics["ap_2d"] = ap_2d(proposals, truth)
+    right = np.concatenate(predicted) == np.concatenate(labels)
+    metrics["frame_accuracy"] = float(right.mean())
+    wanted, found = _grouped(truth, "video"), _grouped(proposals, "video")
+    metrics["details"] = {
+        "class_names": list(test.class_names),
+        "videos": [
+            {
+                "name": sequence_name(test.store, int(test.indices[video])),
+                "frames": len(labels[video]),
+                "truth": [[each.label, each.start, each.end] for each in wanted[video]],
+                "proposals": [list(each[1:]) for each in found[video]],
+                "predicted": _runs(predicted[video].tolist()),
+            }
+            for video in videos
+        ],
+    }
+    return metrics
+
+
+def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) -> dict[str, float]:
+    """Metrics as the code of PCM3 and of the survey of PCM3++ evaluates, to compare with papers.
+
+    It takes the ends of proposals and of label files as they stand. By action it counts both ends
+    as included, so that the interval of a label file, whose end is the frame after its last one,
+    gets a frame more; by video it takes plain differences. Proposals of the sliding-window rule,
+    which end with their last frame, are so a frame short.
+
+    Args:
+        proposals: As ``published_proposals`` gives them.
+        test: The recordings.
+
+    Returns:
+        For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_published_θ``, the mean ``voc_ap`` over
+        the classes in the truth, and ``map_video_published_θ``, the mean ``pku_ap`` over all
+        recordings.
+
+    Raises:
+        ValueError: If the recordings are trimmed.
+    """
+    truth = true_intervals(test)
+    found, wanted = (
+        [each._replace(end=each.end + 1) for each in intervals] for intervals in (proposals, truth)
+    )
+    by_action = {
+        f"map_action_published_{each}": map_by_action(found, wanted, each) for each in THRESHOLDS
+    }
+    videos = range(len(test))
+    return by_action | {
+        f"map_video_published_{each}": map_by_video(proposals, truth, each, pku_ap, videos)
+        for each in THRESHOLDS
+    }
+
+
+def frame_labels(dataset: SkeletonDataset, item: int) -> NDArray[np.int64]:
+    """Class of every frame of a recording (T,), -1 is background; T is not cut off.
+
+    Raises:
+        ValueError: If the recordings are trimmed.
+    """
+    check_annotation(dataset)
+    store, index = dataset.store, int(dataset.indices[item])
+    assert store.frame_labels is not None
+    start = int(store.starts[index])
+    labels: NDArray[np.int64] = store.frame_labels[start : start + int(store.lengths[index])]
+    return labels
+
+
+def check_annotation(*datasets: SkeletonDataset) -> None:
+    """Require a class of every frame, and the same classes everywhere.
+
+    Raises:
+        ValueError: Naming the store without, or the classes.
+    """
+    for dataset in datasets:
+        if dataset.store.frame_labels is None:
+            raise ValueError(
+                f"expected untrimmed recordings with a class for every frame, but those of "
+                f"{dataset.store.path} are trimmed"
+            )
+    names = {dataset.class_names for dataset in datasets}
+    if len(names) > 1:
+        raise ValueError(
+            "expected the same classes in the training and the test part, got "
+            + " and ".join(str(list(each)) for each in names)
+        )
+
+
+def _check(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> None:
+    for what, each in (("proposals", proposals), ("truth", truth)):
+        for proposal in each:
+            if not proposal.start < proposal.end:
+                raise ValueError(f"expected start < end in the {what}, got {proposal}")
+            if math.isnan(proposal.confidence):
+                raise ValueError(f"expected confidences other than NaN, got {proposal}")
+
+
+def _matches(
+    proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float
+) -> NDArray[np.int64]:
+    """Index of the interval in the truth that each proposal goes to (P,), -1 for none."""
+    if not 0 < threshold <= 1:
+        raise ValueError(f"expected threshold in (0, 1], got {threshold}")
+    _check(proposals, truth)
+    owners, overlaps = _best_overlaps(proposals, truth)
+    return np.where(overlaps >= threshold, owners, -1)
+
+
+def _best_overlaps(
+    proposals: Sequence[Proposal], truth: Sequence[Proposal]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The interval of its video and class that each proposal overlaps most, and by how much."""
+    owners = np.full(len(proposals), -1)
+    overlaps = np.zeros(len(proposals))
+    found, wanted = _places(proposals), _places(truth)
+    for key in found.keys() & wanted.keys():
+        start, end = _bounds(proposals, found[key])
+        true_start, true_end = _bounds(truth, wanted[key])
+        common = np.minimum(end[:, None], true_end) - np.maximum(start[:, None], true_start)
+        # of intervals that meet the hull is the union; the others are below any threshold
+        hull = np.maximum(end[:, None], true_end) - np.minimum(start[:, None], true_start)
+        overlap = common / hull
+        best = overlap.argmax(axis=1)
+        owners[found[key]] = np.array(wanted[key])[best]
+        overlaps[found[key]] = overlap[np.arange(len(best)), best]
+    return owners, overlaps
+
+
+def _places(intervals: Sequence[Proposal]) -> dict[tuple[int, int], list[int]]:
+    """Positions of the intervals of each video and class."""
+    places = defaultdict(list)
+    for place, interval in enumerate(intervals):
+        places[interval.video, interval.label].append(place)
+    return places
+
+
+def _bounds(
+    intervals: Sequence[Proposal], places: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    chosen = [intervals[place] for place in places]
+    return np.array([each.start for each in chosen]), np.array([each.end for each in chosen])
+
+
+def _pku_area(matched: NDArray[np.int64], intervals: int) -> float:
+    """PKU-MMD's area for proposals from the least to the most sure, each with its match or -1."""
+    if not len(matched) or not intervals:
+        return 0.0
+    counts = np.bincount(matched[matched >= 0], minlength=intervals)
+    positives = int((counts > 0).sum())
+    best, area = positives / len(matched), 0.0
+    for gone, interval in enumerate(matched.tolist(), 1):
+        if interval < 0:
+            continue
+        counts[interval] -= 1
+        lost = counts[interval] == 0
+        positives -= int(lost)
+        best = max(best, positives / max(len(matched) - gone, 1))
+        area += best * lost
+    return float(area) / intervals
+
+
+def _grouped(intervals: Sequence[Proposal], by: str) -> dict[int, list[Proposal]]:
+    groups: dict[int, list[Proposal]] = defaultdict(list)
+    for interval in intervals:
+        groups[getattr(interval, by)].append(interval)
+    return groups
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
+
+
+def _runs(labels: Sequence[int]) -> list[list[int]]:
+    """Equal neighbours as [label, start, end]."""
+    runs: list[list[int]] = []
+    for label, run in groupby(labels):
+        start = runs[-1][2] if runs else 0
+        runs.append([label, start, start + len(list(run))])
+    return runs

@@ -1,0 +1,254 @@
+"""The classifier of action detection: windows of untrimmed recordings to the class of a frame."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pcm3.augment.functional import crop_resize
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.encoders import TransformerEncoder
+from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.tasks.detection.average_precision import frame_labels
+from pcm3.evaluation.tasks.detection.recipes import Borders, DetectionRecipe, Windows
+from pcm3.heads import ProbeHead
+from pcm3.runs.progress import track
+from pcm3.schedules import set_rate
+from pcm3.skeleton import to_stream
+
+_HALF = {"consecutive": 16, "strided": 8}  # frames of a window before its middle one
+_TRAINING_STRIDES = {"consecutive": (1,), "strided": (3, 4, 5)}
+_TEST_STRIDE = {"consecutive": 1, "strided": 4}
+_PER_EPOCH = 16  # windows of a recording
+_CHUNK = 512  # windows encoded at a time
+
+
+def window_frames(
+    centres: Tensor, strides: Tensor, length: int, windows: Windows, borders: Borders
+) -> tuple[Tensor, Tensor]:
+    """Frames of the windows around some frames of a recording.
+
+    Args:
+        centres: Frames of the recording (W,), int64.
+        strides: Frames from one of a window to the next (W,), int64.
+        length: T, frames of the recording.
+        windows: ``"consecutive"``, L = 32 frames, or ``"strided"``, L = 16.
+        borders: What becomes of a window that would reach beyond the recording. ``"repeat"``: it
+            has the end frame there. ``"inside"``: it is moved inside, so that frames near an end
+            see the first or the last whole window; in a recording shorter than a window, it begins
+            at frame 0.
+
+    Returns:
+        The frames of each window (W, L), and its middle frame (W,), whose class it is trained on.
+        Numbers from T on are after the end of the recording.
+
+    Source:
+        ``"inside"`` is of the detection code of PCM3 and of the survey of PCM3++. In recordings
+        shorter than a window that code does the same, or fails.
+    """
+    half = _HALF[windows] * strides
+    first = centres - half
+    if borders == "inside":
+        first = torch.minimum(first, length - 2 * half).clamp(min=0)
+    frames = first[:, None] + strides[:, None] * torch.arange(2 * _HALF[windows])
+    if borders == "repeat":
+        frames = frames.clamp(0, length - 1)
+    return frames, first + half
+
+
+def cut_windows(clip: Tensor, frames: Tensor) -> Tensor:
+    """Windows (W, C, L, V, M) of a clip (C, T, V, M); frames (W, L) from T on are zero."""
+    outside = frames >= clip.shape[1]
+    windows = clip[:, frames.clamp(max=clip.shape[1] - 1)].transpose(0, 1)
+    return windows.masked_fill(outside[:, None, :, None, None], 0)
+
+
+def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
+    """From how many recordings nothing is learnt: the middles of windows are after their end.
+
+    Raises:
+        ValueError: If all are.
+    """
+    if recipe.borders == "repeat":
+        return 0
+    half = _HALF[recipe.windows] * _TRAINING_STRIDES[recipe.windows][0]
+    lengths = training.store.lengths[training.indices]
+    short = int((lengths <= half).sum())
+    if short == len(lengths):
+        raise ValueError(
+            f"expected a training recording of more than half a window, {half} frames, got at "
+            f"most {lengths.max(initial=0)}"
+        )
+    return short
+
+
+class WindowClassifier(nn.Module):
+    """Windows of joint coordinates (W, C, L, V, M) to class scores, the last one background.
+
+    Args:
+        pretrained: The encoder, which is copied, and how it wants its clips.
+        classes: Number of classes, without the background.
+        normalize: Standardise features by batch statistics before the linear map.
+    """
+
+    def __init__(self, pretrained: Pretrained, classes: int, normalize: bool) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(pretrained.encoder)
+        self.skeleton, self.stream = pretrained.skeleton, pretrained.stream
+        # the transformer's temporal embeddings belong to this number of frames
+        fixed = isinstance(self.encoder, TransformerEncoder)
+        self.frames = pretrained.frames if fixed else None
+        head = ProbeHead if normalize else nn.Linear
+        self.device = next(self.encoder.parameters()).device
+        self.head = head(self.encoder.out_features, classes + 1).to(self.device)
+
+    def set_training(self, finetune: bool, adapt_norm: bool) -> None:
+        """Train the head, and the whole encoder, or of a frozen one its running statistics."""
+        self.train()
+        self.encoder.train(finetune).requires_grad_(finetune)
+        for module in self.encoder.modules():
+            if adapt_norm and isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                module.train()
+
+    def features(self, windows: Tensor) -> Tensor:
+        """Sequence features (W, D) of windows."""
+        clips = windows.to(self.device)
+        if self.frames is not None and self.frames != clips.shape[2]:
+            lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
+            clips = crop_resize(clips, torch.zeros_like(lengths), lengths, self.frames)
+        features: Tensor = self.encoder.pool(
+            self.encoder(to_stream(clips, self.skeleton, self.stream))
+        )
+        return features
+
+    @torch.no_grad()
+    def frozen_features(self, windows: Tensor) -> Tensor:
+        """Without gradient, float32 on the CPU."""
+        return self.features(windows).float().cpu()
+
+    @torch.no_grad()
+    def probabilities(
+        self, clip: Tensor, recipe: DetectionRecipe, every: int = 1
+    ) -> NDArray[np.float32]:
+        """Probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
+
+        Windows are cut around every n-th frame, the other frames take the nearest one's.
+        """
+        parts = _around(clip, every, _TEST_STRIDE[recipe.windows], recipe)
+        features = torch.cat([self.frozen_features(part) for part in parts])
+        found = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
+        nearest = (np.arange(clip.shape[1]) + every // 2) // every
+        rows: NDArray[np.float32] = found[np.minimum(nearest, len(found) - 1)]
+        return rows
+
+
+def train_window_classifier(
+    pretrained: Pretrained, training: SkeletonDataset, recipe: DetectionRecipe, seed: int
+) -> WindowClassifier:
+    """Train on windows around random frames of whole recordings; in evaluation mode.
+
+    Raises:
+        ValueError: If all recordings are too short.
+    """
+    too_short(training, recipe)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = WindowClassifier(pretrained, len(training.class_names), recipe.normalize)
+    model.set_training(recipe.finetune, recipe.adapt_norm)
+    weights = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.SGD(weights, recipe.lr, momentum=0.9, nesterov=True)
+    for rate, inputs, labels in _epochs(model, training, recipe, generator):
+        set_rate(optimizer, rate)
+        order = torch.randperm(len(inputs), generator=generator)
+        for rows in order.split(recipe.batch_size):
+            if recipe.normalize and len(rows) < 2:
+                continue  # one window has no statistics
+            batch = inputs[rows].to(model.device)
+            scores = model.head(model.features(batch) if _changes(recipe) else batch)
+            loss = F.cross_entropy(scores, labels[rows].to(model.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model.eval()
+
+
+def _epochs(
+    model: WindowClassifier,
+    training: SkeletonDataset,
+    recipe: DetectionRecipe,
+    generator: torch.Generator,
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Of every epoch the rate, windows, and their columns.
+
+    In place of windows their features, where the encoder does not change.
+    """
+    strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
+    items = range(len(training))
+    cached = not _changes(recipe) and _cache_pays(training, recipe)
+    table = [_all_features(model, _clip(training, k), recipe) for k in items if cached]
+    columns = [_columns(training, item) for item in items]
+    for epoch in track(recipe.epochs - recipe.start_epoch, "detection"):
+        drawn, labels = [], []
+        for item in items:
+            length = len(columns[item])
+            centres = torch.randint(length, (_PER_EPOCH,), generator=generator)
+            choice = torch.randint(len(strides), (_PER_EPOCH,), generator=generator)
+            frames, middles = window_frames(
+                centres, strides[choice], length, recipe.windows, recipe.borders
+            )
+            inside = middles < length
+            labels.append(columns[item][middles[inside]])
+            if cached:
+                drawn.append(table[item][choice[inside], centres[inside]])
+            else:
+                drawn.append(cut_windows(_clip(training, item), frames[inside]))
+        inputs = torch.cat(drawn)
+        if not (cached or _changes(recipe)):
+            inputs = torch.cat([model.frozen_features(part) for part in inputs.split(_CHUNK)])
+        yield recipe.rate(recipe.start_epoch + epoch), inputs, torch.cat(labels)
+
+
+def _changes(recipe: DetectionRecipe) -> bool:
+    """Whether the encoder gives other features after a step than before."""
+    return recipe.finetune or recipe.adapt_norm
+
+
+def _cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
+    """Whether there are fewer windows than training would draw."""
+    windows = int(training.lengths.sum()) * len(_TRAINING_STRIDES[recipe.windows])
+    return windows <= recipe.epochs * _PER_EPOCH * len(training)
+
+
+def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe) -> Tensor:
+    """Features (strides, T, D) of the windows around every frame."""
+    return torch.stack(
+        [
+            torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, recipe)])
+            for stride in _TRAINING_STRIDES[recipe.windows]
+        ]
+    )
+
+
+def _around(clip: Tensor, every: int, stride: int, recipe: DetectionRecipe) -> Iterator[Tensor]:
+    """Windows around every n-th frame of a clip, in chunks."""
+    length = clip.shape[1]
+    for centres in torch.arange(0, length, every).split(_CHUNK):
+        strides = torch.full_like(centres, stride)
+        frames, _ = window_frames(centres, strides, length, recipe.windows, recipe.borders)
+        yield cut_windows(clip, frames)
+
+
+def _clip(dataset: SkeletonDataset, item: int) -> Tensor:
+    return dataset.batch([item]).clips[0]
+
+
+def _columns(dataset: SkeletonDataset, item: int) -> Tensor:
+    """Column of every frame's class (T,): background is the last one."""
+    labels = torch.from_numpy(frame_labels(dataset, item))
+    return torch.where(labels < 0, len(dataset.class_names), labels)

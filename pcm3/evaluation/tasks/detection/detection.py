@@ -1,0 +1,258 @@
+"""Action detection in untrimmed recordings: windows are classified, frames become intervals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcm3.checks import check_positive, check_seed
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.features import check_data
+from pcm3.evaluation.probes import check_drops
+from pcm3.evaluation.recognition import sequence_name
+from pcm3.evaluation.tasks.detection.average_precision import (
+    check_annotation,
+    summarize_detection,
+    summarize_published,
+)
+from pcm3.evaluation.tasks.detection.classifier import too_short, train_window_classifier
+from pcm3.evaluation.tasks.detection.proposals import (
+    Proposal,
+    activity_proposals,
+    pad_with_background,
+    sliding_window_proposals,
+    smooth,
+    write_pku_results,
+)
+from pcm3.evaluation.tasks.detection.recipes import RECIPES, Borders, DetectionRecipe, Rule, Windows
+
+RecipeName = Literal["default", "pcm3", "survey", "survey-finetune", "survey-sliding-window"]
+
+_PADDING = 50  # frames of background after a recording; the rules look less far ahead
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How windows become classes of frames, and these intervals. What is None is the recipe's.
+
+    ``default`` is our recipe, for small data; the others are published, see ``RECIPES``.
+    """
+
+    recipe: RecipeName = "default"
+    """Ours for small data (default) or a published one; options below override what it says."""
+    windows: Windows | None = None
+    """32 frames in a row, or 16 frames, every third to fifth (in tests every fourth)."""
+    borders: Borders | None = None
+    """Near an end, windows repeat the end frame, or are moved inside the recording."""
+    finetune: bool | None = None
+    """Train the whole encoder, not only a linear classifier of its frozen features."""
+    adapt_norm: bool | None = None
+    """Let the batch normalisation of a frozen encoder adapt to the training windows."""
+    normalize: bool | None = None
+    """Standardise features by batch statistics before the linear map."""
+    epochs: int | None = None
+    """Passes over the training recordings: 16 windows around random frames of each."""
+    lr: float | None = None
+    """SGD learning rate; Nesterov momentum 0.9, no weight decay."""
+    drops: tuple[int, ...] | None = None
+    """Epochs, counted from 0, at which the rate falls tenfold."""
+    batch_size: int | None = None
+    """Windows a step."""
+    rule: Rule | None = None
+    """How the probabilities of frames become intervals."""
+    smoothing: int | None = None
+    """Frames of a moving mean over the probabilities before that; 0 for none."""
+    every: int = 1
+    """Classify every n-th frame of test recordings; the others take the nearest one's."""
+    seed: int = 0
+    """Of weights, windows and their order."""
+    pku_files: Path | None = None
+    """Folder to write the proposals into, as PKU-MMD's evaluator reads them."""
+
+    def __post_init__(self) -> None:
+        kinds = {"recipe": RecipeName, "windows": Windows, "borders": Borders, "rule": Rule}
+        for name, kind in kinds.items():
+            got = getattr(self, name)
+            if got is not None and got not in get_args(kind):
+                raise ValueError(f"expected {name} among {get_args(kind)}, got {got!r}")
+        check_positive("every", self.every)
+        check_seed(self.seed)
+        resolved = self.resolve()
+        for name in ("epochs", "lr", "batch_size"):
+            check_positive(name, getattr(resolved, name))
+        check_drops(self.drops, resolved.epochs)
+        if resolved.normalize and resolved.batch_size < 2:
+            raise ValueError("expected batch_size >= 2 to normalize by batch statistics, got 1")
+        if resolved.smoothing < 0:
+            raise ValueError(f"expected smoothing >= 0, got {resolved.smoothing}")
+
+    def resolve(self) -> DetectionRecipe:
+        """What is to be done: the settings, and where they say nothing, the recipe.
+
+        With another number of epochs the schedule keeps its shape.
+        """
+        recipe = RECIPES[self.recipe]
+        if self.epochs is not None:
+            first, *drops = (
+                each * self.epochs // recipe.epochs for each in (recipe.start_epoch, *recipe.drops)
+            )
+            recipe = recipe._replace(start_epoch=first, drops=tuple(drops))
+        given = {name: getattr(self, name, None) for name in recipe._fields}
+        return recipe._replace(**{name: each for name, each in given.items() if each is not None})
+
+
+def evaluate_detection(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Detection = Detection(),
+) -> dict[str, Any]:
+    """Find the actions in untrimmed recordings.
+
+    A linear classifier on the encoder's feature of a window tells the class of a frame, background
+    being one of them: in training of the window's middle frame, in tests of the frame that the
+    window was cut around, which is not the middle one where the window was moved inside the
+    recording. A recording shorter than such a window is followed by empty frames, and nothing is
+    learnt from windows whose middle frame is one of them. Windows go to the encoder at their own
+    length, not at the one it was trained with, as in the papers; for a transformer they are
+    resized to that one, which its temporal embeddings belong to. Whole recordings are used,
+    whatever the data sets' ``max_frames``; classes are not balanced.
+
+    The default recipe was chosen for small data, on training subjects held out of 36 short
+    recordings. The published ones are for features of width 2048 and 25 times as many steps an
+    epoch. The activity rule makes one interval of actions that follow each other at once.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It is left as it is.
+        training: Annotated untrimmed recordings to train on.
+        test: The same to test on.
+        settings: ``Detection()`` by default, the recipe for small data.
+
+    Returns:
+        For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_voc_θ`` (of the papers' kind),
+        ``map_action_pku_θ``, and, with ends read as the papers' code reads them,
+        ``map_action_published_θ`` and ``map_video_published_θ``, see ``summarize_published``;
+        ``map_video_pku_0.5``, ``f1_0.5``, ``ap_2d``, and ``frame_accuracy`` with background as a
+        class; all in [0, 1]. Under ``details`` ``recipe`` (all that it did, by name), ``notes``
+        on recordings too short to learn from, ``class_names`` and ``videos``: of each ``name``,
+        ``frames``, ``truth`` and ``predicted`` (the likeliest class of the frames) as lists of
+        ``[class, start, end]``, end exclusive, where class -1 is background, and ``proposals`` as
+        ``[class, start, end, confidence]``.
+
+    Raises:
+        ValueError: If a store has no frame labels, the classes of the two parts differ, the
+            data do not fit the encoder, or all training recordings are too short.
+
+    Source:
+        PCM3 Sec. 4.3 and the survey of PCM3++, with what their code leaves beyond the text.
+    """
+    probabilities = frame_probabilities(pretrained, training, test, settings)
+    proposals = find_proposals(probabilities, settings)
+    result = summarize_detection(probabilities, proposals, test)
+    result |= summarize_published(published_proposals(probabilities, settings), test)
+    recipe = settings.resolve()
+    described = recipe._asdict() | {"drops": list(recipe.drops)}
+    result["details"]["recipe"] = {"recipe": settings.recipe, **described}
+    if short := too_short(training, recipe):
+        result["details"]["notes"] = [
+            f"nothing is learnt from {short} of {len(training)} training recordings, which are no "
+            "longer than half a window"
+        ]
+    if settings.pku_files is not None:
+        videos = test.indices.tolist()
+        names = {number: _file_name(test.store, index) for number, index in enumerate(videos)}
+        write_pku_results(settings.pku_files, proposals, names)
+    return result
+
+
+def _file_name(store: Store, index: int) -> str:
+    """The name of a recording, where readers did not make one up, or else its number."""
+    name = re.sub(r"^sequence (?=\d+$)", "sequence-", sequence_name(store, index))
+    return name or f"sequence-{index}"
+
+
+def frame_probabilities(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Detection = Detection(),
+) -> list[NDArray[np.float32]]:
+    """Train the classifier of ``evaluate_detection`` and apply it to every frame.
+
+    Returns:
+        For each test recording (T, classes + 1), the last column background.
+
+    Raises:
+        ValueError: As ``evaluate_detection``.
+    """
+    for part in (training, test):
+        check_data(pretrained, part)
+    check_annotation(training, test)
+    recipe = settings.resolve()
+    model = train_window_classifier(pretrained, _whole(training), recipe, settings.seed)
+    whole = _whole(test)
+    return [
+        model.probabilities(whole[item][0], recipe, settings.every) for item in range(len(whole))
+    ]
+
+
+def find_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+    """Smooth and apply the rule of the settings to every recording.
+
+    After the recording there is background, into which the probabilities of its last frames are
+    smoothed, as in the published code. What reaches into it is cut.
+
+    Args:
+        probabilities: As ``frame_probabilities`` gives them.
+        settings: Its ``smoothing`` and ``rule`` count.
+
+    Returns:
+        Proposals whose ``video`` is the recording's place in the list.
+    """
+    frames = [len(np.asarray(rows)) for rows in probabilities]
+    return [
+        each._replace(end=min(each.end, frames[each.video]))
+        for each in _search(probabilities, settings)
+    ]
+
+
+def published_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+    """The proposals of ``find_proposals`` as the published code has them, to compare figures.
+
+    They may end after the recording. The end of the sliding-window rule is the last frame, not
+    the frame after it, and its confidence has five decimals.
+    """
+    found = _search(probabilities, settings)
+    if settings.resolve().rule == "activity":
+        return found
+    return [each._replace(end=each.end - 1, confidence=round(each.confidence, 5)) for each in found]
+
+
+def _search(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+    """Proposals with exclusive ends in recordings that are followed by background."""
+    recipe = settings.resolve()
+    rule = sliding_window_proposals if recipe.rule == "sliding_window" else activity_proposals
+    proposals = []
+    for video, rows in enumerate(probabilities):
+        padded = pad_with_background(rows, -1, recipe.smoothing + _PADDING)
+        proposals += rule(smooth(padded, recipe.smoothing), -1, video=video)
+    return proposals
+
+
+def _whole(dataset: SkeletonDataset) -> SkeletonDataset:
+    """The same recordings, not cut off after a number of frames."""
+    return SkeletonDataset(
+        dataset.store,
+        dataset.indices,
+        persons=dataset.persons,
+        max_frames=None,
+        skeleton=dataset.skeleton,
+    )

@@ -1,0 +1,299 @@
+"""Proposals of action detection: from the probabilities of frames, and in PKU-MMD's files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcm3.checks import check_positive
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular, replacing
+
+
+class Proposal(NamedTuple):
+    """An interval of a recording that holds one action; found, or annotated.
+
+    Attributes:
+        video: Number of the recording.
+        label: Class of the action, from 0; background is no class here.
+        start: First frame, from 0.
+        end: Frame behind the last one.
+        confidence: Higher is surer; any scale. Not looked at in the truth.
+    """
+
+    video: int
+    label: int
+    start: int
+    end: int
+    confidence: float = 1.0
+
+
+def sliding_window_proposals(
+    probabilities: ArrayLike,
+    background: int,
+    *,
+    video: int = 0,
+    window: int = 15,
+    step: int = 2,
+    ratio: float = 0.1,
+) -> list[Proposal]:
+    """Follow the likeliest class of the frames, window by window (PCM3).
+
+    An action of class c may start at any frame whose likeliest class is c, not background. It does
+    if c is the likeliest class in more than ``ratio`` of the ``window`` frames after it. It grows
+    by a window as long as that holds for the window behind its last frame, and then loses ``step``
+    frames at the end as long as c has less than ``ratio`` of these. The confidence is the mean
+    probability of c from the first to the last frame. The search goes on at the last frame, so
+    that two proposals in a row may share it.
+
+    Behind the recording there is background, as in the reference, which fills all up to 9000
+    frames. A proposal that ends there has that frame in its confidence, and is cut.
+
+    Args:
+        probabilities: (T, classes + 1), rows sum to 1.
+        background: The column of the background. The other columns are the classes, in order.
+        video: Number of the recording, for the proposals.
+        window: L in frames.
+        step: S in frames.
+        ratio: r in [0, 1).
+
+    Returns:
+        In the order of time.
+
+    Raises:
+        ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
+            an argument is out of range.
+
+    Source:
+        PCM3 Sec. 4.3, "detection"; numbers and rule from the authors' code.
+    """
+    check_positive("window", window)
+    check_positive("step", step)
+    if not 0 <= ratio < 1:
+        raise ValueError(f"expected ratio in [0, 1), got {ratio}")
+    rows = pad_with_background(probabilities, background, 2 * window + step)
+    frames, background = len(rows) - 2 * window - step, background % rows.shape[1]
+    likeliest = rows.argmax(axis=1)
+    # counts[c, t]: frames before t whose likeliest class is c
+    counts = (likeliest == np.arange(rows.shape[1])[:, None]).cumsum(axis=1)
+    counts = np.pad(counts, ((0, 0), (1, 0)))
+
+    def share(column: int, first: int, last: int) -> float:
+        """Of the frames behind ``first``, up to and with ``last``."""
+        hits = counts[column, last + 1] - counts[column, max(first + 1, 0)]
+        return float(hits) / (last - first)
+
+    proposals = []
+    start = 0
+    while start < frames:
+        column = int(likeliest[start])
+        last = start
+        if column != background:
+            while share(column, last, last + window) > ratio:
+                last += window
+            while last > start and share(column, last - step, last) < ratio:
+                last -= step
+        if last <= start:
+            start += 1
+            continue
+        confidence = float(rows[start : last + 1, column].mean())
+        end = min(last + 1, frames)
+        proposals.append(Proposal(video, column - (column > background), start, end, confidence))
+        start = last
+    return proposals
+
+
+def activity_proposals(
+    probabilities: ArrayLike,
+    background: int,
+    *,
+    video: int = 0,
+    threshold: float = 0.4,
+    min_length: int = 1,
+) -> list[Proposal]:
+    """Every run of frames that are probably no background is an action (PCM3++).
+
+    Runs are as long as they can be, and each is one proposal: its class is the likeliest on
+    average, background left out, and that average is the confidence. Two actions without
+    background between them become one proposal. The reference smooths the probabilities before,
+    see ``smooth``.
+
+    Args:
+        probabilities: (T, classes + 1), rows sum to 1.
+        background: The column of the background. The other columns are the classes, in order.
+        video: Number of the recording, for the proposals.
+        threshold: Smallest ``1 - p(background)`` of a frame in a run, in [0, 1].
+        min_length: Shorter runs are left out; the reference leaves out none.
+
+    Returns:
+        In the order of time.
+
+    Raises:
+        ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
+            an argument is out of range.
+
+    Source:
+        The survey of PCM3++; numbers and rule from the authors' code.
+    """
+    rows, background = _check_probabilities(probabilities, background)
+    check_positive("min_length", min_length)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"expected threshold in [0, 1], got {threshold}")
+    active = np.pad(1 - rows[:, background] >= threshold, 1)
+    edges = np.flatnonzero(active[1:] != active[:-1])
+    classes = np.delete(rows, background, axis=1)
+    proposals = []
+    for start, end in edges.reshape(-1, 2).tolist():
+        if end - start >= min_length:
+            mean = classes[start:end].mean(axis=0)
+            label = int(mean.argmax())
+            proposals.append(Proposal(video, label, start, end, float(mean[label])))
+    return proposals
+
+
+def pad_with_background(
+    probabilities: ArrayLike, background: int, frames: int
+) -> NDArray[np.float64]:
+    """Probabilities (T + frames, columns) of a recording that is followed by frames of background.
+
+    Args:
+        probabilities: (T, columns), rows sum to 1.
+        background: The column of the background.
+        frames: How many frames follow.
+
+    Raises:
+        ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
+            there is no such column.
+    """
+    rows, background = _check_probabilities(probabilities, background)
+    following = np.zeros((frames, rows.shape[1]))
+    following[:, background] = 1
+    return np.concatenate([rows, following])
+
+
+def smooth(probabilities: ArrayLike, window: int = 20) -> NDArray[np.float64]:
+    """Moving mean of the probabilities of frames: of frame i, over frames [i - w/2, i + w/2).
+
+    The last frame is in none of these means, as in the reference of PCM3++; a recording of one
+    frame stays as it is.
+
+    Args:
+        probabilities: (T, columns).
+        window: w in frames; 0 and 1 change nothing.
+
+    Raises:
+        ValueError: If the probabilities are of another shape or the window is negative.
+    """
+    rows = np.asarray(probabilities, dtype=np.float64)
+    if rows.ndim != 2 or window < 0:
+        raise ValueError(f"expected (T, columns) and a window >= 0, got {rows.shape} and {window}")
+    half = window // 2
+    if half == 0:
+        return rows
+    frames = np.arange(len(rows))
+    first = np.maximum(frames - half, 0)
+    end = np.maximum(np.minimum(frames + half, len(rows) - 1), first + 1)
+    sums = np.pad(rows.cumsum(axis=0), ((1, 0), (0, 0)))
+    return np.asarray((sums[end] - sums[first]) / (end - first)[:, None])
+
+
+def write_pku_results(
+    folder: str | Path, proposals: Sequence[Proposal], names: Mapping[int, str]
+) -> None:
+    """Write proposals as PKU-MMD's evaluator reads them: a text file for each video.
+
+    ``NAME.txt`` has a line ``label,start,end,confidence`` for each proposal; labels count from 1,
+    frames from 0, and the end is the frame behind the last one, as the data set's own label files
+    are read. A video without proposals gets an empty file, because that evaluator leaves videos
+    without a file out of its mean.
+
+    Args:
+        folder: Made if it is not there; files of the same names are replaced.
+        proposals: Of videos that have a name.
+        names: Name of each video by its number, ``{0: "0002-L", ...}``.
+
+    Raises:
+        ValueError: If a video has no name, a name is not fit for a file, or two are the same.
+    """
+    lines: dict[int, list[str]] = {video: [] for video in names}
+    for video, label, start, end, confidence in proposals:
+        if video not in lines:
+            raise ValueError(f"expected a name for every video, got none for {video}")
+        lines[video].append(f"{label + 1},{start},{end},{float(confidence)!r}\n")
+    if len(set(names.values())) < len(names):
+        raise ValueError("expected different names of all videos, got some of them twice")
+    for video, name in names.items():
+        with replacing(_result_file(folder, name)) as temporary:
+            temporary.write_text("".join(lines[video]))
+
+
+def read_pku_results(folder: str | Path, names: Mapping[int, str]) -> list[Proposal]:
+    """Read what ``write_pku_results`` wrote, or PKU-MMD's label files.
+
+    Args:
+        folder: Where the files are.
+        names: Name of each video by its number; a file ``NAME.txt`` of each is read.
+
+    Returns:
+        Proposals in the order of the names and lines.
+
+    Raises:
+        SkeletonFormatError: Naming file and line, if a file is missing or a line is no interval.
+        ValueError: If a name is not fit for a file.
+    """
+    proposals = []
+    for video, name in names.items():
+        file = _result_file(folder, name)
+        try:
+            lines = regular(file).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                proposals.append(_parse(file, number, line, video))
+    return proposals
+
+
+def _check_probabilities(
+    probabilities: ArrayLike, background: int
+) -> tuple[NDArray[np.float64], int]:
+    rows = np.asarray(probabilities, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] < 2:
+        raise ValueError(f"expected probabilities (T, classes + 1), got {rows.shape}")
+    if not -rows.shape[1] <= background < rows.shape[1]:
+        raise ValueError(f"expected background among {rows.shape[1]} columns, got {background}")
+    wrong = ~((rows >= -1e-6) & (rows <= 1 + 1e-6))
+    if wrong.any():
+        frame, column = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"expected probabilities in [0, 1], got {rows[frame, column]} in frame {frame}, "
+            f"column {column}"
+        )
+    return rows, background % rows.shape[1]
+
+
+def _result_file(folder: str | Path, name: str) -> Path:
+    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+        raise ValueError(f"expected the name of a video without folders, got {name!r}")
+    return Path(folder) / f"{name}.txt"
+
+
+def _parse(file: Path, number: int, line: str, video: int) -> Proposal:
+    try:
+        label, start, end = (int(value) for value in line.split(",")[:3])
+        (confidence,) = (float(value) for value in line.split(",")[3:])
+        good = label >= 1 and 0 <= start < end and not math.isnan(confidence)
+    except ValueError:
+        good = False
+    if not good:
+        raise SkeletonFormatError(
+            f"{file}: line {number}: expected label,start,end,confidence with label >= 1 and "
+            f"0 <= start < end, got {line[:60]!r}"
+        )
+    return Proposal(video, label - 1, start, end, confidence)

@@ -1,0 +1,447 @@
+"""Fine-tuning for recognition: the whole model learns from labels, all of them or a few."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pcm3.augment import Compose, Rotate, TemporalCropResize
+from pcm3.augment.functional import center_crop_resize
+from pcm3.checks import check_positive, check_seed, type_name
+from pcm3.data.dataset import SkeletonDataset, collate
+from pcm3.encoders import Encoder, TransformerEncoder
+from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.features import check_cut, check_data
+from pcm3.evaluation.recognition import check_labels, summarize
+from pcm3.heads import Classifier, FinetuneHead
+from pcm3.runs.progress import track
+from pcm3.skeleton import to_stream
+
+
+def check_fraction(fraction: float) -> None:
+    """Require a share in (0, 1].
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"expected a label fraction in (0, 1], got {fraction}")
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """How to fine-tune. What is None is the recipe's, see ``RECIPES``.
+
+    cmd: SGD, a tenth of the rate after 5/8 and 7/8 of the epochs, a linear head on the sequence
+    feature. mamp: AdamW, a warm-up and a cosine to a thirtieth of the rate, lower rates for lower
+    layers, a hidden layer on the mean token of every joint.
+    """
+
+    recipe: Literal["auto", "cmd", "mamp"] = "auto"
+    """cmd is of CMD and PCM3, mamp of MAMP; auto is mamp for a transformer, else cmd."""
+    epochs: int | None = None
+    """Passes over the labelled sequences."""
+    batch_size: int | None = None
+    """Most sequences a step; steps are as even as can be."""
+    lr: float | None = None
+    """Of the head; of cmd 0.01 as published, 0.1 for features narrower than 512."""
+    weight_decay: float | None = None
+    """Of everything but vectors: biases and weights of normalisations."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises linearly from 0; of mamp a twentieth of all."""
+    label_smoothing: float | None = None
+    """Share of the target that all classes get, in [0, 1)."""
+    rotation: float | None = None
+    """Largest random rotation about each axis, degrees."""
+    layer_decay: float | None = None
+    """Factor of the rate from a layer to the one below, in (0, 1]; transformers."""
+    drop_path: float | None = None
+    """Probability of leaving out a branch of the last block; transformers."""
+    scratch: bool = False
+    """Start from random weights: the supervised baseline."""
+    balanced: bool = False
+    """Draw the same share of every class, at least one sequence."""
+    seed: int = 0
+    """Of the draw of labelled sequences, weights, data order, augmentation."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "lr", "layer_decay"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        for name in ("weight_decay", "warmup_epochs", "rotation", "label_smoothing", "drop_path"):
+            if not (getattr(self, name) or 0) >= 0:
+                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
+        for name in ("label_smoothing", "drop_path"):
+            if not (getattr(self, name) or 0) < 1:
+                raise ValueError(f"expected {name} < 1, got {getattr(self, name)}")
+        if not (self.layer_decay or 1) <= 1:
+            raise ValueError(f"expected layer_decay <= 1, got {self.layer_decay}")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Finetune(FinetuneRecipe):
+    """Settings of fine-tuning."""
+
+    label_fraction: float = 1.0
+    """Share of the training part whose labels are used, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction(self.label_fraction)
+
+
+class Defaults(NamedTuple):
+    """What a recipe takes where the settings say nothing."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    warmup_epochs: float
+    label_smoothing: float
+    rotation: float
+    layer_decay: float
+    drop_path: float
+
+
+RECIPES = {
+    "cmd": Defaults(80, 64, 0.01, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    "mamp": Defaults(100, 48, 3e-4, 0.05, 5.0, 0.1, math.degrees(0.3), 0.8, 0.3),
+}
+"""The published recipes by name. From random weights, MAMP has no layer-wise decay."""
+
+_NARROW = 512
+"""Features narrower than this are not those of the papers' models."""
+
+
+class Recognizer(nn.Module):
+    """An encoder and a head: clips in, class scores out.
+
+    Args:
+        encoder: Any encoder; a ``TransformerEncoder`` for a ``FinetuneHead``.
+        head: A ``FinetuneHead`` on the encoder's tokens, or any module on its sequence features.
+
+    Shapes:
+        ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
+
+    Raises:
+        ValueError: If a ``FinetuneHead`` is on another encoder.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        if isinstance(head, FinetuneHead) and not isinstance(encoder, TransformerEncoder):
+            raise ValueError(
+                f"expected a TransformerEncoder under a FinetuneHead, got {type_name(encoder)}"
+            )
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Class scores of clips ``(N, C, T, V, M)``."""
+        if isinstance(self.head, FinetuneHead):
+            assert isinstance(self.encoder, TransformerEncoder)
+            scores: Tensor = self.head(self.encoder.tokens(clips), self.encoder.present(clips))
+        else:
+            scores = self.head(self.encoder.pool(self.encoder(clips)))
+        return scores
+
+
+class Finetuned(NamedTuple):
+    """What fine-tuning gives.
+
+    Attributes:
+        model: In evaluation mode, on the device of the pretrained encoder.
+        rows: The items of the training part that it learnt from, sorted, int64.
+        losses: Mean loss of every epoch.
+    """
+
+    model: Recognizer
+    rows: NDArray[np.int64]
+    losses: list[float]
+
+
+def draw_labelled(
+    labels: ArrayLike, fraction: float, balanced: bool = False, seed: int = 0
+) -> NDArray[np.int64]:
+    """Draw the sequences whose labels a semi-supervised run may use.
+
+    Args:
+        labels: Class of each sequence (N,), at least 0.
+        fraction: Share to draw, in (0, 1].
+        balanced: Draw ``round(fraction n_c)``, at least one, of the n_c sequences of every class
+            (AimCLR, HiCLR) instead of ``int(fraction N)`` of all (CMD, MAMP).
+        seed: Equal seeds draw equal sequences.
+
+    Returns:
+        Positions in ``labels``, sorted, int64.
+
+    Raises:
+        ValueError: If fraction or seed is out of range, the fraction holds no sequence, or a label
+            is missing.
+
+    Example:
+        >>> draw_labelled([0, 0, 0, 0, 1, 1], 0.5, balanced=True).size
+        3
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    check_fraction(fraction)
+    check_seed(seed)
+    if labels.ndim != 1 or (labels < 0).any():
+        raise ValueError(f"expected labels (N,) >= 0, got {labels}")
+    random = np.random.default_rng(seed)
+    if balanced:
+        classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        counts = [max(1, round(fraction * len(rows))) for rows in classes]
+    else:
+        # a hair more, because 0.29 * 100 is a hair below 29 in floating point
+        classes, counts = [np.arange(len(labels))], [int(fraction * len(labels) + 1e-9)]
+    if sum(counts) == 0:
+        raise ValueError(f"expected a sequence at least, but {fraction} of {len(labels)} is none")
+    drawn = [
+        random.choice(rows, count, replace=False)
+        for rows, count in zip(classes, counts, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def finetune(
+    pretrained: Pretrained, training: SkeletonDataset, settings: Finetune = Finetune()
+) -> Finetuned:
+    """Fine-tune a copy of a pretrained encoder, and a new head, on labelled sequences.
+
+    Sequences are cropped to 50 to 100 % of their frames, and rotated where the recipe does. All
+    parts are in training mode.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Labelled sequences, of the pretraining store or any other.
+        settings: Recipe, share of the labels, seed.
+
+    Raises:
+        ValueError: If a sequence has no label, the data or the settings do not fit the encoder,
+            fewer than two sequences would make a batch, or the loss stops being finite.
+
+    Source:
+        CMD (Mao et al., ECCV 2022) and PCM3 Sec. 4.3; MAMP (Mao et al., ICCV 2023).
+    """
+    check_data(pretrained, training)
+    check_cut(training)
+    check_labels(training)
+    name, recipe = resolve(settings, pretrained.encoder)
+    rows, steps = draw_rows(training.labels, settings, recipe.batch_size)
+    device = next(pretrained.encoder.parameters()).device
+    torch.manual_seed(settings.seed)
+    model = _build(pretrained.encoder, len(training.class_names), name, recipe, settings.scratch)
+    model.to(device).train().requires_grad_(True)
+    optimizer = _optimizer(model, name, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rate(step / steps, name, recipe)
+    )
+    order = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    augment = Compose(
+        TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)), Rotate(recipe.rotation)
+    )
+    losses = []
+    for epoch in track(recipe.epochs, "fine-tuning"):
+        total = 0.0
+        for part in torch.randperm(len(rows), generator=order).tensor_split(steps):
+            batch = training.batch(rows[part.numpy()].tolist())
+            clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
+            scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
+            loss = F.cross_entropy(
+                scores, batch.labels.to(device), label_smoothing=recipe.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach()) * len(part) / len(rows)
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
+            )
+        losses.append(total)
+    return Finetuned(model.eval(), rows, losses)
+
+
+@torch.no_grad()
+def recognition_scores(
+    pretrained: Pretrained, model: Recognizer, dataset: SkeletonDataset, batch_size: int = 256
+) -> Tensor:
+    """Class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
+
+    Args:
+        pretrained: How the model wants its clips.
+        model: As ``finetune`` gives it, in evaluation mode.
+        dataset: The sequences.
+        batch_size: Sequences at a time.
+
+    Raises:
+        ValueError: If the data do not fit the encoder.
+    """
+    check_data(pretrained, dataset)
+    check_cut(dataset)
+    device = next(model.parameters()).device
+    scores = []
+    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
+        clips = center_crop_resize(
+            batch.clips.to(device), batch.lengths.to(device), pretrained.frames
+        )
+        scores.append(model(to_stream(clips, pretrained.skeleton, pretrained.stream)).float().cpu())
+    return torch.cat(scores)
+
+
+def evaluate_finetune(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Finetune = Finetune(),
+) -> dict[str, Any]:
+    """Accuracy after fine-tuning, of the last epoch.
+
+    Training and test part may come from another store than the pretraining: transfer.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Labelled training part.
+        test: Labelled test part.
+        settings: Recipe, share of the labels, seed.
+
+    Returns:
+        ``top1`` and ``per_class`` accuracies as fractions; ``details``: those of
+        ``evaluate_linear``, ``training_sequences`` (how many labels were used), ``recipe`` (all
+        that it did, by name), and ``training_loss`` of every epoch.
+
+    Raises:
+        ValueError: If the parts have other classes than each other, and as ``finetune``.
+    """
+    check_parts(training, test)
+    model, rows, losses = finetune(pretrained, training, settings)
+    result = summarize(recognition_scores(pretrained, model, test), test)
+    result["details"] |= {
+        "training_sequences": len(rows),
+        "recipe": describe(settings, pretrained.encoder),
+        "training_loss": losses,
+    }
+    return result
+
+
+def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:
+    """Require labels of every sequence, and the same classes in both parts.
+
+    Raises:
+        ValueError: Naming the sequence or the stores.
+    """
+    check_labels(training, test)
+    if training.class_names != test.class_names:
+        raise ValueError(
+            f"expected a training and a test part of the same classes, got those of "
+            f"{training.store.path} and {test.store.path}"
+        )
+
+
+def resolve(settings: FinetuneRecipe, encoder: Encoder) -> tuple[str, Defaults]:
+    """The recipe's name and what is to be done: the settings, and where they say nothing, it.
+
+    Raises:
+        ValueError: If there is no such recipe, or it or a setting is not for this encoder.
+    """
+    transformer = isinstance(encoder, TransformerEncoder)
+    name: str = settings.recipe
+    if name == "auto":
+        name = "mamp" if transformer else "cmd"
+    if name not in RECIPES:
+        raise ValueError(f"expected a recipe among auto, {', '.join(RECIPES)}, got {name!r}")
+    given = {field: getattr(settings, field) for field in Defaults._fields}
+    given = {field: value for field, value in given.items() if value is not None}
+    if not transformer and (name == "mamp" or {"layer_decay", "drop_path"} & given.keys()):
+        raise ValueError(
+            "expected a TransformerEncoder for the recipe mamp, layer_decay and drop_path, "
+            f"got a {type(encoder).__name__}"
+        )
+    recipe = RECIPES[name]
+    if name == "cmd" and encoder.out_features < _NARROW:
+        recipe = recipe._replace(lr=0.1)
+    if settings.scratch:
+        recipe = recipe._replace(layer_decay=1.0)
+    if settings.epochs is not None:  # the schedule keeps its shape
+        warmup = recipe.warmup_epochs * settings.epochs / recipe.epochs
+        recipe = recipe._replace(warmup_epochs=warmup)
+    return name, recipe._replace(**given)
+
+
+def describe(settings: FinetuneRecipe, encoder: Encoder) -> dict[str, Any]:
+    """What ``resolve`` finds, by name."""
+    name, recipe = resolve(settings, encoder)
+    return {"recipe": name, **recipe._asdict()}
+
+
+def draw_rows(
+    labels: NDArray[np.int64], settings: Finetune, batch_size: int
+) -> tuple[NDArray[np.int64], int]:
+    """The labelled sequences, and into how many batches they go.
+
+    Raises:
+        ValueError: If they are too few.
+    """
+    rows = np.arange(len(labels))
+    if settings.label_fraction < 1:
+        rows = draw_labelled(labels, settings.label_fraction, settings.balanced, settings.seed)
+    steps = -(-len(rows) // batch_size)
+    if len(rows) // max(steps, 1) < 2:
+        raise ValueError(
+            "expected at least two sequences in every batch, which batch normalisation needs, "
+            f"got {len(rows)} in batches of {batch_size}"
+        )
+    return rows, steps
+
+
+def _build(
+    pretrained: Encoder, classes: int, name: str, recipe: Defaults, scratch: bool
+) -> Recognizer:
+    encoder = type(pretrained)(**pretrained.arguments) if scratch else copy.deepcopy(pretrained)
+    if isinstance(encoder, TransformerEncoder):
+        encoder.set_drop_path(recipe.drop_path)
+    if name == "mamp":
+        return Recognizer(encoder, FinetuneHead(encoder.out_features, encoder.joints, classes))
+    return Recognizer(encoder, Classifier(encoder.out_features, classes))
+
+
+def _optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
+    """Parameters of equal rate and decay in one group."""
+    scales: dict[str, float] = {}
+    if isinstance(model.encoder, TransformerEncoder):
+        scales = model.encoder.learning_rate_scales(recipe.layer_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for key, parameter in model.named_parameters():
+        rate = recipe.lr * scales.get(key.removeprefix("encoder."), 1.0)
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(options) if name == "mamp" else torch.optim.SGD(options, momentum=0.9)
+
+
+def _rate(epoch: float, name: str, recipe: Defaults) -> float:
+    """Factor of the learning rate at a fractional epoch."""
+    if epoch < recipe.warmup_epochs:
+        return epoch / recipe.warmup_epochs
+    if name == "cmd":
+        drops = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
+        return float(0.1 ** sum(epoch >= drop for drop in drops))
+    done = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    return 1 / 30 + 29 / 30 * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,1 @@
+"""The next frames of a motion."""

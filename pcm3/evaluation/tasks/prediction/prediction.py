@@ -1,0 +1,332 @@
+"""Motion prediction: where every joint will be, a fraction of a second ahead."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pcm3.checks import check_not_empty, check_positive, check_seed
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
+from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.features import check_data
+from pcm3.evaluation.metrics import mpjpe
+from pcm3.evaluation.tasks.prediction.model import MotionPredictor, hold_mean
+from pcm3.losses import masked_mse
+from pcm3.runs.progress import track
+
+_METRES = {
+    **dict.fromkeys(("metres", "meters", "m"), 1.0),
+    **dict.fromkeys(("centimetres", "centimeters", "cm"), 0.01),
+    **dict.fromkeys(("millimetres", "millimeters", "mm"), 0.001),
+}
+_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Settings of motion prediction."""
+
+    observed: int = 50
+    """Frames that the encoder sees, at the recording's own rate."""
+    predicted: int = 10
+    """Frames to predict after them."""
+    horizons: tuple[int, ...] = (2, 4, 8, 10)
+    """Predicted frames, counted from 1, at which errors are reported."""
+    finetune: bool = True
+    """Train the encoder too, not only the decoder."""
+    hidden: int | None = None
+    """Width of the decoder; by default that of the encoder's features, 1024 at most."""
+    epochs: int = 100
+    """Passes over the training sequences, one window for each that fits in without overlap."""
+    batch_size: int = 32
+    """Most windows a step; an epoch is cut into steps as even as can be."""
+    lr: float = 1e-3
+    """Adam's learning rate; it falls to 0 along a cosine."""
+    seed: int = 0
+    """Of weights, data order and windows."""
+
+    def __post_init__(self) -> None:
+        for name in ("observed", "predicted", "epochs", "batch_size", "lr"):
+            check_positive(name, getattr(self, name))
+        if self.hidden is not None:
+            check_positive("hidden", self.hidden)
+        check_seed(self.seed)
+        check_not_empty("horizons", self.horizons)
+        if not all(1 <= frame <= self.predicted for frame in self.horizons):
+            raise ValueError(
+                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}; give "
+                "others (--horizons)"
+            )
+
+    @property
+    def window(self) -> int:
+        """Frames observed and predicted."""
+        return self.observed + self.predicted
+
+
+class _Windows(NamedTuple):
+    """Windows of N sequences, first person.
+
+    Attributes:
+        observed: As stored, with nobody in the other places (N, C, observed, V, M).
+        motion: In metres, each frame relative to its centre joint (N, C, window, V, 1).
+        present: Joints that are there (N, window, V, 1).
+    """
+
+    observed: Tensor
+    motion: Tensor
+    present: Tensor
+
+
+class _Sequences:
+    """The sequences of a part that are long enough, and windows of them."""
+
+    def __init__(self, dataset: SkeletonDataset, settings: Prediction) -> None:
+        unit = dataset.store.meta["unit"]
+        if unit not in _METRES:
+            raise ValueError(
+                f"expected coordinates in metres, centimetres or millimetres, which errors in "
+                f"millimetres need, got a store in {unit!r}: {dataset.store.path}"
+            )
+        self.dataset, self.settings, self.metres = dataset, settings, _METRES[unit]
+        starts, lengths = _longest_runs(dataset)
+        self.rows = np.flatnonzero(lengths >= settings.window)
+        self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
+        self.left_out = len(dataset) - len(self.rows)
+        # each as often as windows fit into it
+        self.repeated = np.repeat(np.arange(len(self.rows)), 1 + self.spare // settings.window)
+        if not len(self.rows):
+            raise ValueError(
+                f"expected sequences of {settings.observed} + {settings.predicted} frames with "
+                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}; take "
+                "fewer of them (--observed, --predicted)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
+        """Windows that start after such a share, in [0, 1), of the places there are."""
+        dataset, settings = self.dataset, self.settings
+        starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
+        size = (len(which), dataset.store.channels)
+        joints = len(dataset.skeleton)
+        observed = torch.zeros(*size, settings.observed, joints, dataset.persons)
+        motion = torch.zeros(*size, settings.window, joints, 1)
+        for row, start in enumerate(starts.tolist()):  # one at a time: they may be long
+            own = dataset.batch([int(self.rows[which[row]])]).clips[0, ..., :1]
+            observed[row, ..., :1] = own[:, start : start + settings.observed]
+            frames = rearrange(own, "c t v m -> t m v c").numpy()
+            centred = torch.from_numpy(normalize(frames, dataset.skeleton, "center"))
+            window = centred[start : start + settings.window] * self.metres
+            motion[row] = rearrange(window, "t m v c -> c t v m")
+        present = (motion != 0).any(dim=1)
+        present[:, :, dataset.skeleton.center] = True  # at the origin
+        return _Windows(observed, motion, present)
+
+
+def fit_predictor(
+    pretrained: Pretrained, training: SkeletonDataset, settings: Prediction = Prediction()
+) -> tuple[MotionPredictor, list[float]]:
+    """Train a decoder, and a copy of the encoder with it, to predict motion.
+
+    In an epoch as many windows of a sequence as fit into it side by side, their starts drawn; mean
+    squared error of the coordinates in metres; gradients clipped to a norm of 5.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Sequences; labels are not used.
+        settings: Sizes and schedule.
+
+    Returns:
+        The predictor in evaluation mode, on the device of the encoder, and the mean loss of every
+        epoch.
+
+    Raises:
+        ValueError: If no sequence is long enough, the data do not fit the encoder, their unit is
+            no length, or the loss stops being finite.
+    """
+    check_data(pretrained, training)
+    return _fit(pretrained, _Sequences(training, settings), settings)
+
+
+def evaluate_prediction(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Prediction = Prediction(),
+) -> dict[str, Any]:
+    """Error of predicted motion, beside that of predicting none.
+
+    Only the first person counts, in frames relative to its centre joint, at the recording's own
+    rate. A sequence takes part if that person is there in enough frames in a row; tests use
+    the window in the middle of the longest such stretch. Papers do not say which sequences,
+    persons, windows and origin they use: compare with theirs with care.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Training part; labels are not used.
+        test: Test part; labels are not used.
+        settings: Sizes and schedule.
+
+    Returns:
+        ``mpjpe_mm``, the mean error over joints, predicted frames and sequences in millimetres,
+        and the same of the baselines ``zero_velocity_mm``, ``running_average_2_mm``,
+        ``running_average_4_mm``; each also ``..._by_horizon``, by the number of the predicted
+        frame. ``details``: ``by_frame``, errors of every predicted frame; ``fps``;
+        how many ``training_sequences`` and ``test_sequences`` took part and how many were too
+        short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
+        ``examples``, a few test sequences with their ``sequence`` in the store, their own
+        ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
+        (the last ones), ``true`` and ``predicted``, the second coordinate pointing up
+        (``Store.upright``); ``bones`` and ``center`` of the
+        skeleton.
+
+    Raises:
+        ValueError: As ``fit_predictor``, for either part.
+    """
+    for part in (training, test):
+        check_data(pretrained, part)
+    learnt, asked = _Sequences(training, settings), _Sequences(test, settings)
+    model, losses = _fit(pretrained, learnt, settings)
+    windows, predicted = _predict(model, asked, settings)
+    observed, true = windows.motion.split([settings.observed, settings.predicted], dim=2)
+    present = windows.present[:, settings.observed :]
+    guesses = {"mpjpe": predicted, "zero_velocity": hold_mean(observed, settings.predicted)}
+    for count in (2, 4):
+        if count <= settings.observed:
+            guesses[f"running_average_{count}"] = hold_mean(observed, settings.predicted, count)
+    by_frame = {
+        name: (1000 * mpjpe(guess, true, present)).tolist() for name, guess in guesses.items()
+    }
+    result: dict[str, Any] = {}
+    for name, errors in by_frame.items():
+        result[f"{name}_mm"] = float(np.mean(errors))
+        result[f"{name}_mm_by_horizon"] = {
+            str(frame): errors[frame - 1] for frame in settings.horizons
+        }
+    details = {
+        "by_frame": by_frame,
+        "fps": test.store.meta["fps"],
+        "training_sequences": len(learnt),
+        "training_left_out": learnt.left_out,
+        "test_sequences": len(asked),
+        "test_left_out": asked.left_out,
+        "training_loss": losses,
+        "examples": [
+            {
+                "sequence": int(test.indices[asked.rows[row]]),
+                **{
+                    f"{name}_mm": float(
+                        1000 * mpjpe(guesses[name][[row]], true[[row]], present[[row]]).mean()
+                    )
+                    for name in ("mpjpe", "zero_velocity")
+                },
+                "observed": _rounded(observed[row, :, -settings.predicted :], test.store),
+                "true": _rounded(true[row], test.store),
+                "predicted": _rounded(predicted[row], test.store),
+            }
+            for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
+        ],
+        "bones": [list(bone) for bone in test.skeleton.bones],
+        "center": test.skeleton.center,
+        "notes": _notes(result, asked),
+    }
+    return {**result, "details": details}
+
+
+def _notes(result: dict[str, Any], asked: _Sequences) -> list[str]:
+    notes = []
+    if asked.left_out:
+        notes.append(
+            f"{len(asked)} of {len(asked) + asked.left_out} test sequences; the others are "
+            f"shorter than {asked.settings.window} frames"
+        )
+    if result["mpjpe_mm"] > result["zero_velocity_mm"]:
+        notes.append("worse than predicting no motion at all")
+    return notes
+
+
+def _fit(
+    pretrained: Pretrained, sequences: _Sequences, settings: Prediction
+) -> tuple[MotionPredictor, list[float]]:
+    device = next(pretrained.encoder.parameters()).device
+    torch.manual_seed(settings.seed)
+    encoder = copy.deepcopy(pretrained.encoder).requires_grad_(settings.finetune)
+    model = MotionPredictor(pretrained._replace(encoder=encoder), settings.hidden)
+    model.to(device).train()
+    encoder.train(settings.finetune)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=settings.lr)
+    steps = -(-len(sequences.repeated) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
+    random = np.random.default_rng(settings.seed)
+    losses = []
+    for epoch in track(settings.epochs, "prediction"):
+        total = 0.0
+        for which in np.array_split(random.permutation(sequences.repeated), steps):
+            windows = sequences.cut(which, random.random(len(which)))
+            observed, motion, present = (each.to(device) for each in windows)
+            seen = settings.observed
+            predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
+            loss = masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learning, 5.0)
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach()) * len(which) / len(sequences.repeated)
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {settings.lr})"
+            )
+        losses.append(total)
+    return model.eval(), losses
+
+
+@torch.no_grad()
+def _predict(
+    model: MotionPredictor, sequences: _Sequences, settings: Prediction, batch_size: int = 256
+) -> tuple[_Windows, Tensor]:
+    """The windows in the middle, and what is predicted of each; on the CPU."""
+    device = next(model.parameters()).device
+    windows, predicted = [], []
+    for start in range(0, len(sequences), batch_size):
+        which = np.arange(start, min(start + batch_size, len(sequences)))
+        part = sequences.cut(which, np.full(len(which), 0.5))
+        last = part.motion[:, :, settings.observed - 1]
+        guess = model(part.observed.to(device), last.to(device), settings.predicted)
+        windows.append(part._replace(observed=part.observed[:0]))
+        predicted.append(guess.float().cpu())
+    joined = (torch.cat(each) for each in zip(*windows, strict=True))
+    return _Windows(*joined), torch.cat(predicted)
+
+
+def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and length of each sequence's longest run of frames with the first person."""
+    runs = []
+    for item in range(len(dataset)):  # one at a time: they may be long
+        clip = dataset.batch([item]).clips[0]
+        there = np.pad((clip[..., 0] != 0).any(dim=2).any(dim=0).numpy(), 1)
+        begin, end = np.flatnonzero(there[1:] != there[:-1]).reshape(-1, 2).T
+        best = int(np.argmax(end - begin)) if len(begin) else None
+        runs.append((0, 0) if best is None else (begin[best], end[best] - begin[best]))
+    starts, lengths = np.array(runs, dtype=np.int64).reshape(-1, 2).T
+    return starts, lengths
+
+
+def _rounded(clip: Tensor, store: Store) -> list[Any]:
+    """(frames, V, C), upright, to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
+    frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
+    rounded: list[Any] = store.upright(frames).round(4).tolist()
+    return rounded

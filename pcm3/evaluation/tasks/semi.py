@@ -1,0 +1,109 @@
+"""Semi-supervised evaluation: fine-tuning with the labels of a share of the training part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from pcm3.checks import check_different, check_not_empty, check_positive
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.tasks.finetune import (
+    Finetune,
+    FinetuneRecipe,
+    check_fraction,
+    check_parts,
+    describe,
+    draw_rows,
+    evaluate_finetune,
+    resolve,
+)
+
+
+@dataclass(frozen=True)
+class Semi(FinetuneRecipe):
+    """Settings of semi-supervised evaluation: fine-tuning with few labels, several times."""
+
+    fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
+    """Shares of the training part whose labels are used, each in (0, 1]."""
+    draws: int = 5
+    """Runs with each share. Run i, from 0, has the seed ``seed + i``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("draws", self.draws)
+        check_not_empty("fractions", self.fractions)
+        for fraction in self.fractions:
+            check_fraction(fraction)
+        check_different("fractions", self.fractions)
+
+
+def evaluate_semi(
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    test: SkeletonDataset,
+    settings: Semi = Semi(),
+) -> dict[str, Any]:
+    """Accuracy after fine-tuning with the labels of a share of the training part.
+
+    Several draws each, of the labelled sequences and of all else that is random.
+
+    Args:
+        pretrained: The encoder and how it wants its clips. It stays as it is.
+        training: Labelled training part.
+        test: Labelled test part.
+        settings: Shares, number of draws, recipe, first seed.
+
+    Returns:
+        For every share, say 0.1, ``top1_at_0.1``: the mean accuracy of the draws as a fraction,
+        and ``top1_std_at_0.1``: their standard deviation (n - 1 in the denominator; not with
+        one draw). ``details``: ``runs``, one for each share and draw with its ``fraction``,
+        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all that was done, by name; and
+        ``notes``: which shares were left out and why, and which hold few sequences.
+
+    Raises:
+        ValueError: If every share is too small, and as ``evaluate_finetune``.
+    """
+    check_parts(training, test)
+    classes = np.unique(training.labels)
+    common = {field.name: getattr(settings, field.name) for field in fields(FinetuneRecipe)}
+    batch_size = resolve(settings, pretrained.encoder)[1].batch_size
+    runs: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    result: dict[str, Any] = {}
+    for fraction in settings.fractions:
+        first = Finetune(**common, label_fraction=fraction)
+        try:
+            draw_rows(training.labels, first, batch_size)
+        except ValueError as error:
+            skipped[str(fraction)] = str(error)
+            continue
+        for seed in range(settings.seed, settings.seed + settings.draws):
+            one = replace(first, seed=seed)
+            found = evaluate_finetune(pretrained, training, test, one)
+            used = found["details"]["training_sequences"]
+            runs.append(
+                {
+                    "fraction": fraction,
+                    "seed": seed,
+                    "training_sequences": used,
+                    "top1": found["top1"],
+                }
+            )
+        tops = [run["top1"] for run in runs if run["fraction"] == fraction]
+        result[f"top1_at_{fraction}"] = float(np.mean(tops))
+        if len(tops) > 1:
+            result[f"top1_std_at_{fraction}"] = float(np.std(tops, ddof=1))
+    if not result:
+        raise ValueError("; ".join(f"fraction {share}: {why}" for share, why in skipped.items()))
+    notes = [f"share {fraction} left out: {why}" for fraction, why in skipped.items()]
+    used = {run["fraction"]: run["training_sequences"] for run in runs}
+    notes += [
+        f"share {fraction}: {count} labelled sequences for {len(classes)} classes"
+        for fraction, count in used.items()
+        if count < 2 * len(classes)
+    ]
+    details = {"runs": runs, "recipe": describe(settings, pretrained.encoder), "notes": notes}
+    return {**result, "details": details}

@@ -1,0 +1,189 @@
+"""What several readers do with files and the coordinates in them."""
+
+from __future__ import annotations
+
+import math
+import os
+import reprlib
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import regular
+
+MOST_BYTES = 1 << 30
+"""What is in memory at once, an array, a sequence or a text, may be as large, whatever the size of
+its file: that of one that is packed tightly, or has holes, says nothing."""
+
+
+def format_error(file: Path, *words: str) -> SkeletonFormatError:
+    """An error that names file and place, ``file: place: what``."""
+    return SkeletonFormatError(": ".join([str(file), *words]))
+
+
+def fail(file: Path, *words: str) -> NoReturn:
+    """Raise ``format_error``."""
+    raise format_error(file, *words) from None
+
+
+@contextmanager
+def parsing(file: Path, *place: str) -> Iterator[None]:
+    """Whatever is raised inside is the fault of the file; a broken one may raise anything."""
+    try:
+        yield
+    except SkeletonFormatError:
+        raise
+    except Exception as error:
+        fail(file, *place, f"cannot be read, {type(error).__name__}: {error}")
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is what ``pcm3 prepare`` wrote."""
+    meta = folder / "meta.json"
+    try:
+        return meta.is_file() and b'"pcm3-store"' in meta.read_bytes()
+    except OSError:
+        return False
+
+
+def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
+    """The files in a folder and those below it, its own first, found as they are asked for.
+
+    Hidden files and folders and stores are passed over, and so is what cannot be listed. Links to
+    folders are followed, after all else and each folder once, whatever links lead to it. Links to
+    nothing, pipes and devices count as files: it shows when they are read.
+    """
+    folders, links, seen = deque([folder]), list[Path](), set[tuple[int, int]]()
+    while folders:
+        here = folders.popleft()
+        with suppress(OSError):
+            status = here.stat()
+            identity = status.st_dev, status.st_ino
+            entries = [] if identity in seen else list(os.scandir(here))
+            seen.add(identity)
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                with suppress(OSError):  # a link to where nothing may be read
+                    path = here / entry.name
+                    if not entry.is_dir():
+                        yield path
+                    elif recursive and not is_store(path):
+                        (links if entry.is_symlink() else folders).append(path)
+        if not folders:
+            folders, links = deque(sorted(links)), []
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file, or what is none, a link to nothing say; it shows when it is read."""
+    try:
+        return os.path.lexists(path) and not path.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also where one may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def file_or_files(path: Path) -> Iterator[Path]:
+    """A file itself, or those below a folder."""
+    return iter([path]) if is_file(path) else files_below(path)
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text; undecodable bytes are replaced.
+
+    Raises:
+        SkeletonFormatError: If the file cannot be read.
+    """
+    try:
+        text = regular(file, MOST_BYTES).read_text(encoding="utf-8-sig", errors="replace")
+        return text.splitlines()
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
+
+
+def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
+    """Require that a text is not much smaller than the float32 coordinates that it asks room for.
+
+    Raises:
+        SkeletonFormatError: If it is 16 times smaller or more, and they take above 64 MiB.
+    """
+    size, text = 4 * math.prod(shape), file.stat().st_size
+    if size > max(1 << 26, 16 * text):
+        what = f"asks for {size:,} bytes, frames, persons, joints and coordinates {shape}"
+        fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
+
+
+def parse_float(word: str) -> float:
+    """``float`` of what a file means by a number: no ``1_000``, no digits of other scripts.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"expected a number, got {word[:40]!r}")
+    return float(word)
+
+
+def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
+    """NumPy makes strings of any bytes, and Python may crash on what is no text.
+
+    Raises:
+        SkeletonFormatError: If an array of strings holds what are no letters.
+    """
+    if array.dtype.kind == "U" and array.size:
+        numbers = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if numbers.max() > sys.maxunicode:
+            fail(file, key, "expected text, got numbers that are no letters")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, however large it is."""
+    try:
+        return f"{reprlib.repr(value):.60}"
+    except ValueError:  # an integer of very many digits
+        return type(value).__name__
+
+
+def open_npy(file: Path) -> NDArray[Any]:
+    """The array of a ``.npy``, still on disk.
+
+    Raises:
+        SkeletonFormatError: If it is none, or holds Python objects.
+    """
+    try:
+        array = np.load(regular(file), mmap_mode="r", allow_pickle=False)
+    except SkeletonFormatError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        fail(file, f"not a readable .npy of numbers, {error}")
+    if not isinstance(array, np.ndarray):
+        fail(file, "expected one array, got an .npz")
+    return array
+
+
+class Range(NamedTuple):
+    """A unit: some of the sequences of a file, of its array ``key`` where it has several."""
+
+    file: Path
+    start: int
+    end: int
+    key: str = ""
+
+
+def ranges(file: Path, count: int, key: str = "") -> list[Range]:
+    """All sequences of a file, 256 in a unit."""
+    return [Range(file, at, min(at + 256, count), key) for at in range(0, count, 256)]

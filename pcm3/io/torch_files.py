@@ -1,0 +1,71 @@
+"""Files that ``torch.save`` wrote, read as plain data."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from pcm3.io.files import regular
+
+_Unpickler: Any = pickle._Unpickler
+
+
+def load_plain(file: Path) -> Any:
+    """``torch.load`` on the CPU, which runs nothing that the file says.
+
+    Raises:
+        ValueError: If members of the archive are compressed or overlap, which torch never does:
+            they could unpack to far more than the file. If a file of the format before has no
+            values for a tensor, which torch leaves to what was in memory.
+        Exception: Whatever torch raises for a file that is damaged, or holds more than plain data.
+    """
+    if zipfile.is_zipfile(regular(file)):
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        packed = [each.filename for each in members if each.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(each.file_size for each in members) > file.stat().st_size:
+            raise ValueError("expected members that are neither compressed nor overlap")
+        return torch.load(file, map_location="cpu", weights_only=True)
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    with file.open("rb") as stream:
+        for _ in range(3):  # what kind of file it is
+            _StorageKeys(stream).load()
+        body = _StorageKeys(stream)
+        body.load()
+        if body.found != set(_StorageKeys(stream).load()):
+            raise ValueError("expected values for every tensor")
+    return content
+
+
+class _Anything:
+    """Stands for whatever a pickle makes."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setitem__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+class _StorageKeys(_Unpickler):  # type: ignore[misc]
+    """Notes the storages that a pickle refers to; nothing that it names is looked up."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream, encoding="utf-8")
+        self.found: set[Any] = set()
+
+    def find_class(self, _module: str, _name: str) -> Any:
+        return _Anything
+
+    def persistent_load(self, pid: Any) -> None:
+        self.found.add(pid[2])
+
+    def get_extension(self, code: int) -> None:
+        raise pickle.UnpicklingError(f"refused the extension {code}")

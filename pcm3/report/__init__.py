@@ -1,0 +1,1 @@
+"""One table and one page with pictures for the results of many runs."""

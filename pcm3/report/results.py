@@ -1,0 +1,315 @@
+"""What is on file about runs: the results of their evaluations, and which belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pcm3.encoders.files import fingerprint
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.result_files import read_result, task_of
+from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.methods.settings import NO_EFFECT
+from pcm3.runs.folder import Run
+
+
+class Result(NamedTuple):
+    """What one evaluation found.
+
+    Attributes:
+        run: Name of the run.
+        column: Name of the runs that differ from it in nothing but the seed, itself included.
+        task: One of ``TASKS``.
+        store: Name of the store, with its size where there are several of the name.
+        protocol: Training and test part.
+        settings: Those that are not the task's defaults, the solver in any case, and of an encoder
+            that was kept on the way its epoch.
+        fused: The columns, or else the names, of the runs whose scores were added to its own.
+        metrics: The figures.
+        details: What pictures need.
+        notes: What the figures should be read with.
+        class_names: Of the store.
+        seen: How many of the test sequences pretraining has seen, without labels, the most of
+            several runs; None where that is not known.
+        train_sequences: Of the training part; None where that is not known.
+        test_sequences: How many there are.
+        method: Of the run, as are ``epochs`` and ``seed``; None where that is not known.
+        file: Where it is from, ``RUN/results/NAME.json``.
+        place: Of the run among those given, from 0.
+    """
+
+    run: str
+    column: str
+    task: str
+    store: str
+    protocol: str
+    settings: dict[str, Any]
+    fused: tuple[str, ...]
+    metrics: dict[str, Any]
+    details: dict[str, Any]
+    notes: list[str]
+    class_names: list[str]
+    seen: int | None
+    train_sequences: int | None
+    test_sequences: int
+    method: str | None
+    epochs: int | None
+    seed: int | None
+    file: str
+    place: int
+
+    @property
+    def how(self) -> str:
+        """Settings and fused runs in words, empty where there is nothing to say."""
+        words = [f"{name} {_words(value)}" for name, value in self.settings.items()]
+        words += [f"fused with {' + '.join(self.fused)}"] if self.fused else []
+        return ", ".join(words)
+
+
+class Results(NamedTuple):
+    """What was read of several runs.
+
+    Attributes:
+        found: The results.
+        left_out: Runs and files that are not among them, each with the reason.
+    """
+
+    found: list[Result]
+    left_out: list[str]
+
+
+def read_results(runs: Sequence[str | Path]) -> Results:
+    """Read the results of run folders; what cannot be read is left out and named.
+
+    That is a run without results or with damaged settings, and a file that is no result. A run
+    without results of its own is not missing where its scores are in the results of others.
+
+    Args:
+        runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
+
+    Raises:
+        ValueError: If there is no run, one is given twice, or none has results.
+    """
+    paths = [Path(run) for run in runs]
+    if not paths:
+        raise ValueError("expected at least one run folder, got none")
+    places = [path.resolve() for path in paths]
+    for at, path in enumerate(paths):
+        if places[at] in places[:at]:
+            raise ValueError(f"expected different runs, got {path} twice")
+    read = [_read(path) for path in paths]
+    added = {about["run"] for each in read for _, one in each.files for about in one["runs"][1:]}
+    left_out = [reason for each in read for reason in each.left_out]
+    left_out += [
+        f"{path}: no results; pcm3 evaluate TASK --run {path} --data STORE makes them"
+        for path, place, each in zip(paths, places, read, strict=True)
+        if not each.files and not each.left_out and place.name not in added
+    ]
+    if not any(each.files for each in read):
+        raise ValueError(f"expected a run folder with results, got none: {'; '.join(left_out)}")
+    names = [place.name for place in places]
+    names = [
+        name if names.count(name) == 1 else str(path)
+        for name, path in zip(names, paths, strict=True)
+    ]
+    columns = _columns(names, [each.config for each in read])
+    column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
+    found, sizes = [], []
+    for at, each in enumerate(read):
+        for file, content in each.files:
+            own = names[at], columns[at]
+            found.append(_result(content, each.config, *own, column_of, file, at))
+            sizes.append(_size(content))
+    sizes_of: dict[str, set[str]] = {}
+    for one, size in zip(found, sizes, strict=True):
+        sizes_of.setdefault(one.store, set()).add(size)
+    found = [  # a store that was made anew is another one
+        one if len(sizes_of[one.store]) == 1 else one._replace(store=f"{one.store} ({size})")
+        for one, size in zip(found, sizes, strict=True)
+    ]
+    order = list(TASKS)
+    found.sort(
+        key=lambda each: (
+            *(each.store, each.protocol, order.index(each.task), bool(each.fused)),
+            *(len(each.settings), each.how, each.place),
+        )
+    )
+    return Results(found, left_out)
+
+
+def column_titles(results: Sequence[Result]) -> dict[str, str]:
+    """Column to title, in the order of the runs: with the number of seeds of several."""
+    runs: dict[str, set[str]] = {}
+    for each in sorted(results, key=lambda result: result.place):
+        runs.setdefault(each.column, set()).add(each.run)
+    return {
+        column: column if len(those) == 1 else f"{column} ({len(those)} seeds)"
+        for column, those in runs.items()
+    }
+
+
+class _Run(NamedTuple):
+    """What is on file about a run: settings, empty where there are none, and results."""
+
+    config: dict[str, Any]
+    files: list[tuple[Path, dict[str, Any]]]
+    left_out: list[str]
+
+
+def _read(path: Path) -> _Run:
+    run = Run(path)
+    if not path.is_dir():
+        return _Run({}, [], [f"{path}: no such folder"])
+    try:
+        config = run.settings() if run.config.exists() else {}
+    except SkeletonFormatError as damage:
+        return _Run({}, [], [str(damage)])
+    encoder = fingerprint(path) if run.encoder.is_file() else None
+    files, left_out = [], []
+    for file in sorted(run.results.glob("*.json")):
+        try:
+            result = read_result(file)
+        except SkeletonFormatError as damage:
+            left_out.append(str(damage))
+            continue
+        if _is_of_another(result, encoder):
+            left_out.append(f"{file}: of another encoder than {run.encoder} is now; evaluate again")
+        else:
+            files.append((file, result))
+    return _Run(config, files, left_out)
+
+
+def _is_of_another(result: dict[str, Any], encoder: str | None) -> bool:
+    """Whether a result says that it is of other weights than a run's last ones."""
+    about = result["runs"][0] if result["runs"] else {}
+    if encoder is None or "encoder" not in about or about.get("epoch") is not None:
+        return False  # nothing to compare, or of an encoder that was kept on the way
+    return bool(about["encoder"] != encoder)
+
+
+def _result(
+    content: dict[str, Any],
+    config: dict[str, Any],
+    run: str,
+    column: str,
+    column_of: Mapping[str, str],
+    file: Path,
+    place: int,
+) -> Result:
+    task = task_of(content)
+    defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
+    others = [about["run"] for about in content["runs"][1:]]
+    seed = config.get("train", {}).get("seed")
+    fused = tuple(
+        column_of.get(other, other if column == run else _without_seed(other, seed))
+        for other in others
+    )
+    given = content["settings"]
+    epoch = content["runs"][0].get("epoch") if content["runs"] else None
+    always = {"epoch": epoch, "solver": given.get("solver")}
+    settings = {name: value for name, value in always.items() if value is not None}
+    settings |= _changed(given, defaults)
+    if len(set(content["weights"])) > 1:
+        settings["weights"] = content["weights"]
+    if content.get("allow_normalization"):
+        settings["allow_normalization"] = True
+    if content.get("left_out", {}).get("frames"):
+        settings["max_frames"] = content["max_frames"]
+    seen = [about.get("test_sequences_seen") for about in content["runs"]]
+    known = [count for count in seen if count is not None]
+    return Result(
+        run=run,
+        column=column,
+        task=task,
+        store=content["store"],
+        protocol=content["protocol"],
+        settings=settings,
+        fused=fused,
+        metrics=content["metrics"],
+        details=content["details"],
+        notes=content["notes"],
+        class_names=content["class_names"],
+        seen=max(known, default=None),
+        train_sequences=content.get("train_sequences"),
+        test_sequences=content["test_sequences"],
+        method=config.get("method"),
+        epochs=config.get("train", {}).get("epochs"),
+        seed=seed,
+        file=f"{run}/results/{file.name}",
+        place=place,
+    )
+
+
+def _without_seed(name: str, seed: Any) -> str:
+    """What the runs of all seeds share, of a run that is not here to be asked for its own."""
+    head = name.removesuffix(str(seed))
+    if head == name or head[-1:].isdigit():
+        return name
+    return head.rstrip("-_. ").removesuffix("seed").rstrip("-_. ") or name
+
+
+def _size(content: Mapping[str, Any]) -> str:
+    counts = [f"{count} {name}" for name, count in content["data"].items()]
+    return ", ".join([*counts, f"{len(content['class_names'])} classes"])
+
+
+def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Of every run the name that it shares with those that differ in the seed alone."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    seeds: dict[str, list[Any]] = {}
+    for at, config in enumerate(configs):
+        key, seed = _key(config) if config else names[at], config.get("train", {}).get("seed")
+        earlier = seeds.setdefault(key, [])
+        # a run with another's seed, a copy say, is no other draw
+        groups.setdefault((key, earlier.count(seed)), []).append(at)
+        earlier.append(seed)
+    labels = [_label([names[at] for at in those]) for those in groups.values()]
+    columns = [""] * len(names)
+    for label, those in zip(labels, groups.values(), strict=True):
+        whole = ", ".join(names[at] for at in those)
+        for at in those:
+            columns[at] = label if labels.count(label) == 1 else whole
+    return columns
+
+
+def _key(config: dict[str, Any]) -> str:
+    """The settings that results follow from, but for the seed."""
+    train = {name: each for name, each in config["train"].items() if name not in NO_EFFECT}
+    train |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "nodes": 1, "seed": None}
+    # what was seen follows from the rest; each seed goes on from a run of its own
+    kept = config | {"train": train, "seen": None}
+    kept["start"] = config.get("start", "").rstrip("0123456789")
+    return json.dumps(kept, sort_keys=True)
+
+
+def _label(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    letters = zip(*names, strict=False)
+    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, letters))
+    if any(name[same : same + 1].isdigit() for name in names):
+        same = len(names[0][:same].rstrip("0123456789"))  # no part of a number
+    common = names[0][:same].rstrip("-_. ").removesuffix("seed").rstrip("-_. ")
+    return common or ", ".join(names)
+
+
+def _changed(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        default = defaults.get(name)
+        if isinstance(value, dict):
+            inner = default if isinstance(default, dict) else {}  # of another version
+            found |= _changed(value, inner, f"{prefix}{name}.")
+        elif value != default:
+            found[prefix + name] = value
+    return found
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

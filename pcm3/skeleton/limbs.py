@@ -1,0 +1,277 @@
+"""Body parts of a joint tree, from what its joint names say and from its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NoReturn
+
+from pcm3.skeleton.tree import LIMBS, PARTS, JointTree, Parts
+from pcm3.skeleton.words import OPPOSITE, Side, read_names
+
+ADVICE = (
+    "name the joints by side and limb (left_elbow, right_knee), or give parts, mirror and center "
+    "yourself: in a skeleton.json (--skeleton FILE), or as Skeleton(name, joints, parents, parts, "
+    "mirror, center)"
+)
+_HAND = ("palm", "thumb", "index", "middle", "ring", "little")
+_SHOWN = 6  # joints in a message
+
+
+def derive_parts(joints: Sequence[str], parents: Sequence[int]) -> Parts:
+    """The five parts of a body, or palm and fingers of a hand.
+
+    Raises:
+        ValueError: If names contradict each other or the tree, or do not tell the parts.
+    """
+    body = _Body(joints, parents)
+    if body.is_hand:
+        return body.hand_parts()
+    if not any(name.limb for name in body.said):
+        return _parts_from_shape(body)
+    placed = body.place()
+    return {part: _joints_of(placed, part) for part in PARTS}
+
+
+def _joints_of(placed: Sequence[str], part: str) -> tuple[int, ...]:
+    return tuple(joint for joint, name in enumerate(placed) if name == part)
+
+
+class _Body:
+    """Joint names, what they say, and their tree."""
+
+    def __init__(self, joints: Sequence[str], parents: Sequence[int]) -> None:
+        self.joints = tuple(joints)
+        self.tree = JointTree(tuple(parents))
+        self.said, self.partners = read_names(joints)
+
+    def below(self, labels: Sequence[str | None]) -> list[set[str]]:
+        """The labels that each joint and those below it have."""
+        below = [{label} if label else set() for label in labels]
+        for joint in reversed(self.tree.order[1:]):
+            below[self.tree.parents[joint]] |= below[joint]
+        return below
+
+    def refuse(self, why: str) -> NoReturn:
+        raise ValueError(f"{why}; {ADVICE}")
+
+    def some(self, joints: Sequence[int]) -> str:
+        """Names for a message."""
+        names = ", ".join(self.joints[joint] for joint in joints[:_SHOWN])
+        return names + (f" and {len(joints) - _SHOWN} more" if len(joints) > _SHOWN else "")
+
+    # --- hands
+
+    @property
+    def is_hand(self) -> bool:
+        """At least three fingers, and nothing of a body but what is next to a hand."""
+        fingers = {name.finger for name in self.said} - {None}
+        body = any(
+            name.maybe_trunk or (name.limb in ("leg", "trunk") and name.words != ("root",))
+            for name in self.said
+        )
+        return len(fingers) >= 3 and not body
+
+    def hand_parts(self) -> Parts:
+        """Each finger, and the palm, which is what is of no finger; of two hands by side."""
+        sides = self.sides
+        both = {"left", "right"} <= set(sides)
+        below = self.below([name.finger for name in self.said])
+        fingers: list[str | None] = [None] * len(sides)
+        placed = [""] * len(sides)
+        for joint in self.tree.order:
+            only = min(below[joint]) if len(below[joint]) == 1 else None
+            above = fingers[self.tree.parents[joint]] if joint != self.tree.order[0] else None
+            own = self.said[joint].finger
+            numbered = own is not None and own not in _HAND  # finger1 below thumb is the thumb's
+            fingers[joint] = (above if numbered else None) or own or only or above
+            side = f"{sides[joint]}_" if both and sides[joint] else ""
+            placed[joint] = side + (fingers[joint] or "palm")
+
+        def rank(part: str) -> tuple[str, int, str]:
+            side, _, finger = part.rpartition("_")
+            return side, _HAND.index(finger) if finger in _HAND else len(_HAND), finger
+
+        return {part: _joints_of(placed, part) for part in sorted(set(placed), key=rank)}
+
+    @cached_property
+    def sides(self) -> list[Side | None]:
+        """Own sides, handed down."""
+        sides = [name.side for name in self.said]
+        for joint in self.tree.order[1:]:
+            sides[joint] = sides[joint] or sides[self.tree.parents[joint]]
+        return sides
+
+    # --- bodies
+
+    def place(self) -> list[str]:
+        """The part of each joint: by its words, or else by what is below and above it.
+
+        Raises:
+            ValueError: If words and tree contradict each other, or leave a joint undecided.
+        """
+        labels = self._labels()
+        below = self.below([label if label in LIMBS else None for label in labels])
+        placed = [""] * len(labels)
+        for joint in self.tree.order:
+            label, said = labels[joint], self.said[joint]
+            parent = self.tree.parents[joint]
+            above = placed[parent] if parent >= 0 else "trunk"
+            only = min(below[joint]) if len(below[joint]) == 1 else ""
+            if label in PARTS:
+                placed[joint] = label
+            elif label:  # an arm or leg without a side: only what joins both sides is of neither
+                placed[joint] = only if only.endswith(label) else "trunk"
+                if placed[joint] == "trunk" and len(below[joint]) < 2:
+                    which = "an arm" if label == "arm" else "a leg"
+                    self.refuse(f"joint {self.joints[joint]} is of {which}, but of neither side")
+            elif only:
+                placed[joint] = only
+            elif above == "trunk" and said.finger and said.side:
+                placed[joint] = f"{said.side}_arm"
+            else:
+                placed[joint] = above
+        if empty := [part for part in PARTS if part not in placed]:
+            loose = [j for j, name in enumerate(self.said) if name.side and not name.limb]
+            among = f" among {self.some(loose)}" if loose else ""
+            self.refuse(f"found no joints for {', '.join(empty)}{among}")
+        self._check_tree(placed, labels)
+        self._check_sides(placed)
+        self._check_unknown(placed)
+        return placed
+
+    def _labels(self) -> list[str | None]:
+        """What each joint's own words say: a part, an arm or leg without a side, or nothing."""
+        own: list[Side | None] = [name.side for name in self.said]
+        if not any(own):
+            own = self._sides_by_order()
+        labels: list[str | None] = [None] * len(own)
+        sides = list(own)
+        for joint in self.tree.order:
+            said, parent = self.said[joint], self.tree.parents[joint]
+            if parent >= 0 and labels[parent] != "trunk":
+                sides[joint] = sides[joint] or sides[parent]
+            limb, side = said.limb, sides[joint]
+            if limb == "trunk" or (limb and side):
+                labels[joint] = f"{side}_{limb}" if limb != "trunk" else "trunk"
+            elif not said.maybe_trunk:
+                labels[joint] = limb
+        return labels
+
+    def _sides_by_order(self) -> list[Side | None]:
+        """Where no name has a side: of two arms or legs, the one with the lower index is left."""
+        sides: list[Side | None] = [None] * len(self.joints)
+        for limb in ("arm", "leg"):
+            own = [
+                joint
+                for joint, name in enumerate(self.said)
+                if name.limb == limb and not name.maybe_trunk
+            ]
+            tops = sorted(self.tree.tops(own))
+            if len(tops) != 2:
+                found = self.some(tops) or "none"
+                self.refuse(f"no joint name has a side; expected two {limb}s, got {found}")
+            sides[tops[0]], sides[tops[1]] = "left", "right"
+        return sides
+
+    def _check_tree(self, placed: Sequence[str], labels: Sequence[str | None]) -> None:
+        """A limb may hang from another only as a whole, and from where that one begins."""
+        parents = self.tree.parents
+        for joint in self.tree.order[1:]:
+            part, parent = placed[joint], parents[joint]
+            above, name = placed[parent], self.joints[joint]
+            side = self.said[joint].side
+            if part in LIMBS and side and not part.startswith(side):
+                self.refuse(f"joint {name} is named {side}, but is part of the {_words(part)}")
+            if above in ("trunk", part):
+                continue
+            inside = set(self.tree.branches[joint])
+            whole = all(j in inside for j, label in enumerate(labels) if label == part)
+            begins = parents[parent] < 0 or placed[parents[parent]] != above
+            if part == "trunk" or not (whole and begins):
+                what = f"joint {name} is of the {_words(part)} by its name"
+                self.refuse(f"{what}, but below {self.joints[parent]} of the {_words(above)}")
+
+    def _check_sides(self, placed: Sequence[str]) -> None:
+        for joint, other in enumerate(self.partners):
+            side = self.said[joint].side
+            if other is None or side is None or placed[joint] not in LIMBS:
+                continue
+            if placed[other] != placed[joint].replace(side, OPPOSITE[side]):
+                pair = f"joint {self.joints[joint]} is of the {_words(placed[joint])}"
+                self.refuse(f"{pair}, {self.joints[other]} of the {_words(placed[other])}")
+
+    def _check_unknown(self, placed: Sequence[str]) -> None:
+        """Joints of one side and of no known word, which hang from the trunk, may be a limb."""
+        heads = {"head", "skull", "face", "jaw", "neck"}
+        tops = [self.tree.tops(_joints_of(placed, part)) for part in LIMBS]
+        sizes = [len(self.tree.branches[own[0]]) for own in tops]
+        for joint in self.tree.order:
+            said, branch = self.said[joint], self.tree.branches[joint]
+            if placed[joint] != "trunk" or not said.side or said.limb:
+                continue
+            above = {word for j in self.tree.upwards(joint) for word in self.said[j].words}
+            # where limbs are no chains but single joints, only words can tell
+            if heads.isdisjoint(above) and (
+                any(len(own) > 1 for own in tops) or len(branch) > min(sizes)
+            ):
+                self.refuse(f"nothing tells the part of {self.some(branch)}")
+
+
+def _words(part: str) -> str:
+    return part.replace("_", " ")
+
+
+def _parts_from_shape(body: _Body) -> Parts:
+    """Arms and legs as the two largest pairs of equal sibling branches, at different joints.
+
+    Raises:
+        ValueError: If there are no such two pairs, or nothing tells arms from legs.
+    """
+    tree = body.tree
+
+    def twins(junction: int) -> list[tuple[int, int]]:  # a shape that three share is no pair
+        children = tree.children[junction]
+        shapes = [tree.shapes[child] for child in children]
+        equal = [c for c in children if shapes.count(tree.shapes[c]) == 2]
+        return [
+            (a, b)
+            for i, a in enumerate(equal)
+            for b in equal[i + 1 :]
+            if tree.shapes[a] == tree.shapes[b] and tree.children[a]
+        ]
+
+    pairs = [(junction, a, b) for junction in range(len(tree.parents)) for a, b in twins(junction)]
+    pairs.sort(key=lambda pair: -len(tree.branches[pair[1]]))
+    limbs: list[tuple[int, int, int]] = []
+    for pair in pairs:  # neither the eyes beside the shoulders nor fingers within an arm
+        within = {j for top, a, b in limbs for j in (top, *tree.branches[a], *tree.branches[b])}
+        if len(limbs) < 2 and pair[0] not in within:
+            limbs.append(pair)
+
+    def extra_branches(pair: tuple[int, int, int]) -> int:
+        """Branches at the junction besides the limbs and the way to the other pair."""
+        return len(tree.children[pair[0]]) + (tree.parents[pair[0]] != -1) - 3
+
+    if len({extra_branches(pair) for pair in limbs}) < 2:
+        lacks = "limb" if any(name.side for name in body.said) else "side"
+        body.refuse(f"no joint name has a {lacks}, and the tree alone does not tell arms and legs")
+    legs, arms = sorted(limbs, key=extra_branches)
+    parts: Parts = {}
+    for limb, (_, *tops) in (("arm", arms), ("leg", legs)):
+        for side, top in zip(OPPOSITE, _left_first(body, tops), strict=True):
+            parts[f"{side}_{limb}"] = tuple(sorted(tree.branches[top]))
+    taken = {joint for part in parts.values() for joint in part}
+    parts["trunk"] = tuple(j for j in range(len(tree.parents)) if j not in taken)
+    return {part: parts[part] for part in PARTS}
+
+
+def _left_first(body: _Body, tops: Sequence[int]) -> Sequence[int]:
+    """Two branches by the sides in their names, or else the one with the lower index first."""
+    said = [{body.said[joint].side for joint in body.tree.branches[top]} - {None} for top in tops]
+    if said in ([{"left"}, {"right"}], [set(), set()]):
+        return tops
+    if said != [{"right"}, {"left"}]:
+        joints = [joint for top in tops for joint in body.tree.branches[top]]
+        body.refuse(f"expected one side in each of two like branches, {body.some(joints)}")
+    return tops[::-1]

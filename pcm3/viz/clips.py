@@ -1,0 +1,124 @@
+"""What film strips and animations share: clips as arrays, who is there, colours of parts."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from pcm3.checks import check_clips
+from pcm3.skeleton import Skeleton
+from pcm3.viz.figures import PALETTE
+
+Array = NDArray[Any]
+
+HIDDEN = "#888888"
+CHANGED = "#EBC8DC"  # a pale PALETTE[6]: bones keep their colour on top of it
+PREDICTED = PALETTE[5]
+
+
+def as_clips(clips: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
+    """``(N, C, T, V, M)`` float32."""
+    tensor = torch.as_tensor(clips).detach().cpu().float()
+    check_clips(tensor, joints=len(skeleton))
+    return tensor.numpy()
+
+
+def as_one(name: str, value: Tensor | ArrayLike, axes: str = "(C, T, V, M)") -> Tensor:
+    """A batch of one."""
+    tensor = torch.as_tensor(value).detach()
+    if tensor.ndim != axes.count(",") + 1:
+        raise ValueError(f"expected one {name} {axes}, got {tuple(tensor.shape)}")
+    return tensor[None]
+
+
+def as_clip(clip: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
+    """One of two or three coordinates ``(C, T, V, M)`` float32."""
+    array: Array = as_clips(as_one("clip", clip), skeleton)[0]
+    if len(array) not in (2, 3):
+        raise ValueError(f"expected 2 or 3 coordinates, got a clip {array.shape}")
+    return array
+
+
+def space(points: Array) -> Array:
+    """Three coordinates; flat clips ``(2, ...)`` lie where the third is 0."""
+    return points if len(points) == 3 else np.concatenate([points, np.zeros_like(points[:1])])
+
+
+def as_mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
+    """``(N, T, V, M)``, all False where there is none."""
+    expected = (len(clips), *clips.shape[2:])
+    if mask is None:
+        return np.zeros(expected, dtype=bool)
+    hidden = torch.as_tensor(mask).cpu().numpy()
+    if hidden.shape != expected or hidden.dtype != bool:
+        raise ValueError(
+            f"expected a boolean mask (N, T, V, M) = {expected}, got {hidden.dtype} {hidden.shape}"
+        )
+    return hidden
+
+
+def as_twin(name: str, other: Tensor | ArrayLike, clips: Array, skeleton: Skeleton) -> Array:
+    """Other clips of the same shape."""
+    array = as_clips(other, skeleton)
+    if array.shape != clips.shape:
+        raise ValueError(f"expected {name} of shape {clips.shape}, got {array.shape}")
+    return array
+
+
+def changed(clips: Array, before: Tensor | ArrayLike | None, skeleton: Skeleton) -> Array:
+    """Where clips differ from what they were ``(N, T, V, M)``."""
+    if before is None:
+        return as_mask(None, clips)
+    other = as_twin("before", before, clips, skeleton)
+    same = (clips == other) | (np.isnan(clips) & np.isnan(other))
+    differs: Array = ~same.all(axis=1)
+    return differs
+
+
+def present(clip: Array, skeleton: Skeleton) -> Array:
+    """Where ``(C, T, V, M)`` has a joint: ``(T, V, M)``."""
+    there: Array = np.isfinite(clip).all(axis=0) & (clip != 0).any(axis=0)
+    at_origin = ~there[:, skeleton.center].any(axis=0)  # (M,): the clip was centred on it
+    there[:, skeleton.center] |= at_origin & there.any(axis=1)
+    return there
+
+
+def part_colors(skeleton: Skeleton) -> dict[str, str]:
+    """Body part to colour."""
+    return dict(zip(skeleton.parts, cycle(PALETTE), strict=False))
+
+
+def part_bones(skeleton: Skeleton) -> dict[str, Array]:
+    """Pairs of joints to draw (bones, 2) by part: that of the first joint, or that of neither."""
+    part_of = {joint: part for part, own in skeleton.parts.items() for joint in own}
+    bones: dict[str, list[tuple[int, int]]] = {part: [] for part in skeleton.parts}
+    for joint, other in skeleton.bones:
+        across = skeleton.parents[joint] != other  # from side to side
+        bones["trunk" if across and "trunk" in bones else part_of[joint]].append((joint, other))
+    return {part: np.array(own, dtype=int).reshape(-1, 2) for part, own in bones.items()}
+
+
+def legend_handles(
+    skeleton: Skeleton, hidden: bool = False, differs: bool = False, predicted: bool = False
+) -> list[Line2D]:
+    """Entries of a legend: body parts, and where asked for what differs, is hidden or predicted."""
+    handles = [
+        Line2D([], [], color=color, linewidth=2, label=part.replace("_", " "))
+        for part, color in part_colors(skeleton).items()
+    ]
+    if hidden:
+        handles.append(
+            Line2D([], [], linestyle="", marker="o", color=HIDDEN, mfc="white", label="hidden")
+        )
+    if differs:
+        handles.append(Line2D([], [], color=CHANGED, linewidth=5, label="changed"))
+    if predicted:
+        line = Line2D([], [], color=PREDICTED, linewidth=1.5, linestyle="--", label="predicted")
+        handles.append(line)
+    return handles

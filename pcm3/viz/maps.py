@@ -1,0 +1,72 @@
+"""Maps of features: two coordinates for every sequence, to be drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from pcm3.checks import check_rows_finite, check_seed
+
+_DECIMALS = 4
+_FEWEST = 4  # below, t-SNE has no neighbourhoods to keep
+
+
+def embedding_map(
+    features: ArrayLike, labels: ArrayLike, limit: int = 1000, seed: int = 0
+) -> dict[str, Any] | None:
+    """Lay features out in the plane, by PCA and by t-SNE.
+
+    Features are L2-normalised, so that distances order them as the cosine does.
+
+    Args:
+        features: ``(N, D)``.
+        labels: Class of each (N,).
+        limit: Most that are laid out, at least 4; of more, as many are drawn.
+        seed: Which, and of t-SNE.
+
+    Returns:
+        ``rows`` (which of the N, in order), their ``labels``, and ``pca`` and ``tsne``, ``[x, y]``
+        of each; None of fewer than 4 features, or of fewer than two numbers each.
+
+    Raises:
+        ValueError: If shapes do not fit, a feature is not finite (the message names its row), or
+            the seed is out of range.
+
+    Source:
+        van der Maaten and Hinton, JMLR 2008, as scikit-learn has it: perplexity 30, or a third of
+        N where that is less; started from the PCA.
+    """
+    values, labels = np.asarray(features, np.float64), np.asarray(labels)
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(
+            f"expected features (N, D) and labels (N,), got {values.shape} and {labels.shape}"
+        )
+    check_rows_finite("features", torch.from_numpy(values))
+    check_seed(seed)
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(values))[: max(limit, _FEWEST)])
+    if len(rows) < _FEWEST or values.shape[1] < 2:
+        return None
+    norms = np.linalg.norm(values[rows], axis=1, keepdims=True)
+    chosen = values[rows] / np.maximum(norms, 1e-12)
+    pca, tsne = np.zeros((len(rows), 2)), np.zeros((len(rows), 2))
+    if np.ptp(chosen, axis=0).max() > 1e-9:  # else all features are one, and so are their places
+        pca = PCA(2, svd_solver="full").fit_transform(chosen)
+        model = TSNE(2, init=pca / pca[:, 0].std() * 1e-4, random_state=seed, n_jobs=1)
+        tsne = model.set_params(perplexity=min(30, (len(rows) - 1) / 3)).fit_transform(chosen)
+    return {
+        "rows": rows.tolist(),
+        "labels": labels[rows].tolist(),
+        "pca": _rounded(pca),
+        "tsne": _rounded(tsne),
+    }
+
+
+def _rounded(points: NDArray[Any]) -> list[list[float]]:
+    rounded: list[list[float]] = points.astype(np.float64).round(_DECIMALS).tolist()
+    return rounded
