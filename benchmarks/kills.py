@@ -33,15 +33,17 @@ from safetensors.torch import load_file
 import pcm3.training.pretrain
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.training.pretrain import pretrain
 
-MODEL = PCM3Config(hidden=8, layers=1, frames=16, embedding=8, decoder_hidden=8, queue_size=32)
-TRAIN = TrainConfig(
+MODEL = PCM3Settings(hidden=8, layers=1, frames=16, embedding=8, decoder_hidden=8, queue_size=32)
+TRAIN = TrainSettings(
     epochs=6, batch_size=4, lr=0.01, optimizer="adamw", knn_every=1, checkpoint_every=2, seed=3
 )
-CONFIG = Config(MODEL, replace(TRAIN, accelerator="cpu"), "xsub")
+CONFIG = RunSettings(MODEL, replace(TRAIN, accelerator="cpu"), "xsub")
 
 
 def main() -> None:

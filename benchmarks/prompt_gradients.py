@@ -21,7 +21,7 @@ from environment import environment
 from torch import Tensor, nn
 
 from pcm3.data import SkeletonDataset, Store, split
-from pcm3.methods.presets import get_preset
+from pcm3.methods.catalog import get_preset
 from pcm3.training.trainer import fit
 
 POSITIONS = ("pre_norm", "post_norm")

@@ -28,7 +28,7 @@ from typing import Any
 
 from environment import environment
 
-from pcm3.methods.presets import get_preset
+from pcm3.methods.catalog import get_preset
 
 DATASETS = {
     "utd_mhad": ["xsub"],

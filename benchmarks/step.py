@@ -32,7 +32,7 @@ from environment import environment
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3._torch import allow_tf32
 from pcm3.io.files import reuse_memory
-from pcm3.methods.presets import get_preset
+from pcm3.methods.catalog import get_preset
 from pcm3.training.compiled import compile_blocks
 from pcm3.training.costs import count
 

@@ -37,7 +37,7 @@ from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
 from pcm3.evaluation.tasks.detection.recipes import RECIPES
 from pcm3.hub import Pretrained
 from pcm3.io.files import reuse_memory
-from pcm3.methods.presets import get_preset
+from pcm3.methods.catalog import get_preset
 
 CPU = torch.device("cpu")
 ENCODERS: dict[str, Callable[[], Encoder]] = {

@@ -1,5 +1,6 @@
 """The ``pcm3`` command."""
 
+import argparse
 import io
 import os
 import sys
@@ -17,6 +18,7 @@ from pcm3.commands.evaluation import (
 from pcm3.commands.options import meant
 from pcm3.commands.training import demo_command, presets_command, pretrain_command
 from pcm3.errors import is_out_of_memory
+from pcm3.io.imports import import_named
 from pcm3.terminal import tell
 
 _EXTRAS = {
@@ -41,9 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that it lacks
-    debug = "--debug" in arguments
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    shared.add_argument("--debug", action="store_true")
+    shared.add_argument("--allow-import", action="append", default=[], metavar="MODULE")
     try:
-        _dispatch([argument for argument in arguments if argument != "--debug"])
+        options, rest = shared.parse_known_args(arguments)
+    except SystemExit:
+        return 2
+    try:
+        import_named(options.allow_import)
+        _dispatch(rest)
     except KeyboardInterrupt as stop:
         kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
         goes_on = "; run the same command to go on" if kept else ""
@@ -54,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as error:
         explained = _explain(error)
-        if debug or explained is None:
+        if options.debug or explained is None:
             raise
         tell(f"pcm3: error: {explained}", file=sys.stderr)
         return 2
@@ -101,6 +110,7 @@ def _overview() -> str:
     lines += [
         "",
         "pcm3 COMMAND --help shows a command's options. --debug shows where an error came from.",
+        "--allow-import MODULE imports the module of an encoder or a method of your own.",
         "",
         "example:",
         "  pcm3 prepare packed recordings.npz store",

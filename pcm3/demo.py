@@ -17,8 +17,8 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders.files import load_encoder
 from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear
-from pcm3.methods.presets import get_preset
-from pcm3.methods.settings import Config, PCM3Config
+from pcm3.methods.catalog import RunSettings, get_preset
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.runs.folder import Run
 from pcm3.terminal import tell
 from pcm3.training.pretrain import pretrain
@@ -45,9 +45,9 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     train, test = (SkeletonDataset(store, indices) for indices in split(store, "xsub"))
     small = get_preset("small")
     model = small.model
-    assert isinstance(model, PCM3Config)
+    assert isinstance(model, PCM3Settings)
     model = replace(model, queue_size=1024)
-    full = Config(
+    full = RunSettings(
         model=model,
         train=replace(
             small.train, epochs=epochs, drop_epoch=round(0.8 * epochs), seed=seed, knn_every=0
@@ -94,7 +94,7 @@ def _print_table(results: dict[str, Any], classes: int) -> None:
 
 
 @torch.no_grad()
-def _draw_prediction(config: PCM3Config, store: Store, run: Path, file: Path) -> Path:
+def _draw_prediction(config: PCM3Settings, store: Store, run: Path, file: Path) -> Path:
     """What the trained model sees and predicts of three test sequences."""
     model = config.build(store.skeleton, store.persons)
     checkpoint = Run(run).load_checkpoint()

@@ -63,6 +63,49 @@ def info_nce(
         return loss.mean() if reduction == "mean" else loss
 
 
+def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+    r"""Contrast two views of each clip with both views of all other clips (SimCLR Eq. 1).
+
+    .. math::
+        -\frac{1}{2N} \sum_{i} \log \frac{\exp(z_i \cdot z_{p(i)} / \tau)}
+                                      {\sum_{j \ne i} \exp(z_i \cdot z_j / \tau)}
+
+    over the 2N embeddings, of which p(i) is the other view of i.
+
+    Args:
+        first: Embeddings of one view ``(N, D)``, L2-normalised, N >= 2.
+        second: Embeddings of the other view ``(N, D)``, L2-normalised.
+        temperature: tau > 0.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If shapes do not fit, there is a single clip, or the temperature is not
+            positive.
+
+    Source:
+        Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual
+        Representations, ICML 2020.
+
+    Example:
+        >>> z = torch.eye(2)
+        >>> round(float(nt_xent(z, z, temperature=1.0)), 3)  # log(1 + 2 / e)
+        0.551
+    """
+    check_positive("temperature", temperature)
+    _check_pair("first", first, "second", second)
+    if len(first) < 2:
+        raise ValueError(f"expected two clips or more to contrast, got {len(first)}")
+    with _in_float32(first):
+        embeddings = torch.cat([first, second]).float()
+        similarity = embeddings @ embeddings.T / temperature
+        itself = torch.eye(len(embeddings), dtype=torch.bool, device=first.device)
+        similarity = similarity.masked_fill(itself, -torch.inf)
+        positive = torch.arange(len(embeddings), device=first.device).roll(len(first))
+        return F.cross_entropy(similarity, positive)
+
+
 def relational_kl(
     student: Tensor,
     teacher: Tensor,

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainSettings) -> torch.optim.Optimizer:
     """The optimiser of what is trained, as the settings say."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": parameters}]
@@ -37,7 +37,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def learning_rate(config: TrainConfig, epoch: float) -> float:
+def learning_rate(config: TrainSettings, epoch: float) -> float:
     """The rate at a fractional epoch: linear warm-up, then the schedule."""
     if epoch < config.warmup_epochs:
         return config.lr * epoch / config.warmup_epochs

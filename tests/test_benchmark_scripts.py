@@ -29,7 +29,9 @@ from pcm3.data import Store, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.tasks.registry import TASKS
-from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 from pcm3.training.pretrain import pretrain
 
@@ -242,8 +244,8 @@ def test_prompt_gradients(
 def test_evaluate_all(
     script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path
 ) -> None:
-    model = PCM3Config(hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=8)
-    config = Config(model, TrainConfig(epochs=0), "xview")
+    model = PCM3Settings(hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=8)
+    config = RunSettings(model, TrainSettings(epochs=0), "xview")
     pretrain(config, Store(store), tmp_path / "run", quiet=True)
     some = {name: TASKS[name] for name in ("linear", "knn")}
     monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)

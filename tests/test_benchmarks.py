@@ -17,13 +17,16 @@ import torch
 from pcm3.augment import functional
 from pcm3.augment.functional import apply_mask
 from pcm3.cli import main
-from pcm3.methods.settings import MAMPConfig, PCM3Config
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.skeleton import NTU25
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MODELS = {
-    "pcm3": PCM3Config(hidden=6, layers=2, frames=24, embedding=4, decoder_hidden=5, queue_size=12),
-    "mamp": MAMPConfig(frames=24, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8),
+    "pcm3": PCM3Settings(
+        hidden=6, layers=2, frames=24, embedding=4, decoder_hidden=5, queue_size=12
+    ),
+    "mamp": MAMPSettings(frames=24, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8),
 }
 
 

@@ -23,7 +23,8 @@ from pcm3.evaluation.tasks.finetune import Finetune, draw_labelled
 from pcm3.evaluation.tasks.occlusion import Occlusion, Robustness
 from pcm3.evaluation.tasks.prediction.prediction import Prediction
 from pcm3.evaluation.tasks.semi import Semi
-from pcm3.methods.settings import Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.settings import TrainSettings
 from pcm3.training.pretrain import pretrain
 from pcm3.viz.maps import embedding_map
 
@@ -39,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     "use",
     [
         *(Detection, FewShot, Finetune, Occlusion, Prediction, Retrieval, Robustness, Semi),
-        *(Probe, TrainConfig, synthetic_sequences),
+        *(Probe, TrainSettings, synthetic_sequences),
         lambda seed: draw_labelled([0, 1], 0.5, seed=seed),
         lambda seed: embedding_map(np.eye(5), np.arange(5), seed=seed),
     ],
@@ -91,7 +92,7 @@ def test_no_runs_and_no_stores(store: Store, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="expected at least one of runs, got none"):
             use()
     with pytest.raises(ValueError, match="expected at least one of stores, got none"):
-        pretrain(Config(), [], tmp_path / "run")
+        pretrain(RunSettings(), [], tmp_path / "run")
 
 
 def test_evaluating_several_runs_is_for_linear_alone(store: Store) -> None:

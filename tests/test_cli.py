@@ -34,8 +34,7 @@ from pcm3.evaluation.recognition import evaluate_knn
 from pcm3.evaluation.tasks.prediction.prediction import Prediction, evaluate_prediction
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
-from pcm3.methods.presets import ABOUT, PRESETS
-from pcm3.methods.settings import Config
+from pcm3.methods.catalog import PRESETS, RunSettings
 from pcm3.runs.folder import Run
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 
@@ -1536,7 +1535,7 @@ def test_presets_are_all_listed(capsys: Capture) -> None:
         line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in PRESETS
     ] == (list(PRESETS))
     listed = run_json(capsys, ["presets"])["metrics"]
-    assert listed["small"] == ABOUT["small"]._asdict()
+    assert listed["small"] == PRESETS["small"]._asdict()
 
 
 @pytest.mark.parametrize(
@@ -1773,7 +1772,7 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
         f"\n{count} training sequences, 7 epochs, {steps} steps of {batch}\n"
     )
     assert line
-    config = Config.from_json(settings)
+    config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 7)
     assert f", {steps * batch * planned['step'] / 1e15:.3g} P in all\nabout " in rest
     assert f" here, if nothing else runs, and {planned['bytes'] / 1e9:.2g} GB of memory" in rest

@@ -12,10 +12,12 @@ import pytest
 from pcm3.cli import main
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 
-MODEL = PCM3Config(
+MODEL = PCM3Settings(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 )
 
@@ -24,7 +26,7 @@ def test_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = partial(generate, sequences=24, classes=3, subjects=4, frames=(10, 20))
-    small = Config(MODEL, TrainConfig(batch_size=4, accelerator="cpu"))
+    small = RunSettings(MODEL, TrainSettings(batch_size=4, accelerator="cpu"))
     monkeypatch.setattr("pcm3.demo.generate", few)
     monkeypatch.setattr("pcm3.demo.get_preset", lambda name: {"small": small}[name])
     assert main(["demo", "--epochs", "0", "--out", str(tmp_path / "none")]) == 2

@@ -20,7 +20,7 @@ from pcm3.data import generate
 from pcm3.encoders import TransformerEncoder
 from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods.presets import get_preset
+from pcm3.methods.catalog import get_preset
 from pcm3.runs.folder import Run
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),
-        ("pcm3.hub", "load_encoder"),
+        ("pcm3.encoders.files", "load_encoder"),
         ("pcm3.demo", "demo"),
         ("pcm3.report.page", "write_report"),
     ):

@@ -24,7 +24,7 @@ from pcm3.data.readers import open_source
 from pcm3.evaluation.fusion import STREAM_WEIGHTS
 from pcm3.evaluation.tasks.fewshot import NTU120_UNSEEN_CLASSES
 from pcm3.evaluation.tasks.finetune import RECIPES
-from pcm3.methods.presets import PRESETS
+from pcm3.methods.catalog import PRESETS
 from pcm3.skeleton import NTU25
 
 # --- who trains -----------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ PCM3 = {
     "embedding": 128,
     "decoder_hidden": 512,
     "queue_size": 16384,
-    "key_momentum": 0.999,
+    "momentum": 0.999,
     "temperature": 0.07,
     "student_temperature": 0.1,
     "teacher_temperature": 0.05,

@@ -30,16 +30,18 @@ from pcm3.evaluation.tasks.fewshot import FewShot
 from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.losses import InfoNCE
-from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25, SBU15, Skeleton
 from pcm3.training.devices import launch
 from pcm3.training.pretrain import pretrain
 
-MODEL = PCM3Config(
+MODEL = PCM3Settings(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 )
-CONFIG = Config(MODEL, TrainConfig(epochs=1, batch_size=4, knn_every=0, accelerator="cpu"))
+CONFIG = RunSettings(MODEL, TrainSettings(epochs=1, batch_size=4, knn_every=0, accelerator="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         (lambda: FewShot(shots=(1, 5, 1)), r"different shots, got \(1, 5, 1\)"),
         (lambda: Semi(fractions=(0.1, 0.1)), r"different fractions, got \(0.1, 0.1\)"),
         (lambda: Retrieval(recall_at=(5, 5)), r"different recall_at, got \(5, 5\)"),
-        (lambda: TrainConfig(lr=0.1, min_lr=0.2), r"min_lr in \[0, lr=0.1\], got 0.2"),
-        (lambda: TrainConfig(lr=0.1, min_lr=-0.1), r"min_lr in \[0, lr=0.1\], got -0.1"),
+        (lambda: TrainSettings(lr=0.1, min_lr=0.2), r"min_lr in \[0, lr=0.1\], got 0.2"),
+        (lambda: TrainSettings(lr=0.1, min_lr=-0.1), r"min_lr in \[0, lr=0.1\], got -0.1"),
     ],
 )
 def test_settings(build: Callable[[], Any], message: str) -> None:
@@ -219,7 +221,7 @@ def test_machines_that_see_different_folders(
 @pytest.mark.parametrize("name", ["cuda:0", "tpu", "abacus"])
 def test_an_accelerator_that_is_not_there(name: str) -> None:
     with pytest.raises(ValueError, match=f"expected accelerator auto or .*, got {name!r}: this"):
-        launch(TrainConfig(accelerator=name))
+        launch(TrainSettings(accelerator=name))
 
 
 def test_fewer_devices_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +230,7 @@ def test_fewer_devices_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pcm3.training.devices.Fabric", refuse)
     with pytest.raises(ValueError, match="accelerator 'cpu': You requested 9 devices"):
-        launch(TrainConfig(accelerator="cpu"))
+        launch(TrainSettings(accelerator="cpu"))
 
 
 def test_nothing_to_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

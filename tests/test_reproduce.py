@@ -16,8 +16,8 @@ from test_pku import format_pku
 
 from pcm3.cli import main
 from pcm3.evaluation.probes import PROBES
-from pcm3.methods.presets import ABOUT, get_preset
-from pcm3.methods.tables import TABLES, command
+from pcm3.methods.catalog import PRESETS, get_preset
+from pcm3.methods.pcm3.tables import TABLES, command
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproduce.md"
 GRU = (
@@ -167,5 +167,5 @@ def test_every_table_and_task_is_on_the_page() -> None:
     solvers = {words[words.index("--solver") + 1] for words in lines if "--solver" in words}
     assert solvers == set(PROBES) - {"cmd"}
     trained = {words[words.index("--preset") + 1] for words in lines if "--preset" in words}
-    published = {name for name, about in ABOUT.items() if about.published}
+    published = {name for name, about in PRESETS.items() if about.published}
     assert published <= trained

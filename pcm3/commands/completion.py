@@ -33,7 +33,7 @@ def completion_command(arguments: Sequence[str]) -> None:
     """What makes bash and zsh complete commands, tasks and options."""
     from pcm3.cli import COMMANDS  # noqa: PLC0415
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
-    from pcm3.methods.presets import PRESETS  # noqa: PLC0415
+    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
 
     def options() -> None:
         """Print a script for bash and zsh; the example puts it where bash looks for it."""

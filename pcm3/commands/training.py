@@ -14,7 +14,7 @@ from pcm3.terminal import tell
 
 if TYPE_CHECKING:
     from pcm3.data.store import Store
-    from pcm3.methods.settings import Config
+    from pcm3.methods.catalog import RunSettings
 
 
 def demo_command(arguments: Sequence[str]) -> None:
@@ -48,7 +48,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
     from pcm3.data.splits import join_protocols, part_protocols  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.methods.settings import Config, TrainConfig  # noqa: PLC0415
+    from pcm3.methods.catalog import RunSettings  # noqa: PLC0415
+    from pcm3.methods.settings import TrainSettings  # noqa: PLC0415
     from pcm3.runs.folder import Run  # noqa: PLC0415
     from pcm3.training.devices import is_first  # noqa: PLC0415
     from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
@@ -73,7 +74,13 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
             str, tyro.conf.arg(help="Settings to start from; pcm3 presets lists them.")
-        ] = early.preset or (f"that of {early.start}" if early.start else "small")
+        ] = early.preset or _no_preset(early)
+        method: Annotated[
+            str | None,
+            tyro.conf.arg(
+                help="Train by a method with its own defaults: its name, or MODULE:CLASS."
+            ),
+        ] = None
         phase: Annotated[
             Literal["pretrain", "post-distill"],
             tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
@@ -110,7 +117,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     @dataclass
     class AllOptions(Options):
         model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
-        train: TrainConfig = field(default_factory=lambda: chosen.train)
+        train: TrainSettings = field(default_factory=lambda: chosen.train)
 
     AllOptions.__doc__ = Options.__doc__
     brief = not everything and not {"-h", "--help"}.isdisjoint(arguments)
@@ -122,7 +129,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
         "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
     )
-    config = Config(
+    config = RunSettings(
         options.model, options.train, join_protocols(options.protocol), options.max_frames
     )
     stores = [Store(path) for path in options.data]
@@ -156,9 +163,9 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
 def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
     """A note where a paper's settings meet recordings that are normalised in another way."""
-    from pcm3.methods.presets import published_normalization  # noqa: PLC0415
+    from pcm3.methods.base import find_preset  # noqa: PLC0415
 
-    published = published_normalization(preset)
+    published = find_preset(preset).normalization
     for store in stores:
         here = store.meta["normalization"]
         if published not in (None, here):
@@ -175,13 +182,21 @@ def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
             )
 
 
-def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
+def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSettings]":
     """What the other options' defaults depend on: preset, phase, run to go on from, epochs."""
-    from pcm3.methods.presets import get_preset, post_distillation  # noqa: PLC0415
+    from pcm3.io.imports import import_named  # noqa: PLC0415
+    from pcm3.methods.catalog import (  # noqa: PLC0415
+        RunSettings,
+        find_method,
+        get_preset,
+        post_distillation,
+    )
     from pcm3.runs.folder import Run  # noqa: PLC0415
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset")
+    peek.add_argument("--method")
+    peek.add_argument("--model.encoder", dest="encoder", default="")
     peek.add_argument("--phase", default="pretrain")
     peek.add_argument("--from", dest="start", type=Path)
     peek.add_argument("--train.epochs", dest="epochs", default="")
@@ -194,8 +209,19 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
         raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
     if distil and early.preset is not None:
         raise ValueError("phase post-distill has the settings of its run: leave out --preset")
-    inherits = early.start is not None and early.preset is None
-    chosen = Run(early.start).load_config() if inherits else get_preset(early.preset or "small")
+    if early.method is not None and early.preset is not None:
+        raise ValueError("expected --preset or --method, got both; a preset has its method")
+    named = [
+        name.partition(":")[0] for name in (early.method, early.encoder) if ":" in (name or "")
+    ]
+    import_named(named)
+    if early.method is not None:
+        method = find_method(early.method)
+        chosen = RunSettings(method.Settings(), method.recipe)
+    elif early.start is not None and early.preset is None:
+        chosen = Run(early.start).load_config()
+    else:
+        chosen = get_preset(early.preset or "small")
     if distil:
         chosen = post_distillation(chosen)
     if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
@@ -203,10 +229,17 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
     return early, chosen
 
 
+def _no_preset(early: argparse.Namespace) -> str:
+    """What stands for a preset where none was named."""
+    if early.method:
+        return f"that of {early.method}"
+    return f"that of {early.start}" if early.start else "small"
+
+
 def presets_command(arguments: Sequence[str]) -> None:
     """The named settings: what each reproduces, and what it costs."""
-    from pcm3.methods.presets import ABOUT  # noqa: PLC0415
-    from pcm3.methods.tables import TABLES, command  # noqa: PLC0415
+    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
+    from pcm3.methods.pcm3.tables import TABLES, command  # noqa: PLC0415
 
     tables: Any = Literal[tuple(TABLES)]
 
@@ -222,7 +255,11 @@ def presets_command(arguments: Sequence[str]) -> None:
             json: Print the list as JSON on the last line.
         """
         if table is None:
-            metrics: dict[str, Any] = {name: each._asdict() for name, each in ABOUT.items()}
+            told = ("data", "text", "published", "parameters", "forward")
+            metrics: dict[str, Any] = {
+                name: {field: getattr(preset, field) for field in told}
+                for name, preset in PRESETS.items()
+            }
             finish("presets", metrics, json, _list_presets())
             return
         rows = TABLES[table].rows
@@ -237,19 +274,19 @@ def presets_command(arguments: Sequence[str]) -> None:
 
 
 def _list_presets() -> str:
-    from pcm3.methods.presets import ABOUT, DATA, PRESETS  # noqa: PLC0415
-    from pcm3.methods.tables import TABLES  # noqa: PLC0415
+    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
+    from pcm3.methods.pcm3.tables import TABLES  # noqa: PLC0415
+    from pcm3.methods.recordings import DATA  # noqa: PLC0415
 
     head = f"{'':<23}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>8}  {'':<27}published"
     lines: list[str] = []
     for data, note in DATA.items():
         lines += ["" if lines else head, data, *_wrapped(note)]
-        for name, about in ABOUT.items():
-            if about.data == data:
-                train = PRESETS[name].train
-                cost = f"{train.epochs:>6}{train.batch_size:>6}"
-                cost += f"{about.parameters:>7.3g}{about.forward:>8.3g}"
-                lines.append(f"  {name:<21}{cost}  {about.text:<27}{about.published}".rstrip())
+        for name, preset in PRESETS.items():
+            if preset.data == data:
+                cost = f"{preset.train.epochs:>6}{preset.train.batch_size:>6}"
+                cost += f"{preset.parameters:>7.3g}{preset.forward:>8.3g}"
+                lines.append(f"  {name:<21}{cost}  {preset.text:<27}{preset.published}".rstrip())
     more = (
         "Published: pcm3 evaluate linear --solver pcm3, for MAMP mamp, mamp-pku1 or mamp-pku2.",
         "Post-distilled: after PCM3 or PCM3++, pcm3 pretrain --phase post-distill --from RUN.",
@@ -264,7 +301,7 @@ def _wrapped(note: str) -> list[str]:
 
 
 def _list_rows(table: str, commands: dict[str, list[str]]) -> str:
-    from pcm3.methods.tables import TABLES  # noqa: PLC0415
+    from pcm3.methods.pcm3.tables import TABLES  # noqa: PLC0415
 
     title, notes, rows = TABLES[table]
     lines = [title, *(line for note in notes for line in _wrapped(note)), ""]

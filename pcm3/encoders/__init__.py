@@ -6,4 +6,18 @@ from pcm3.encoders.stgcn import STGCNEncoder
 from pcm3.encoders.streaming import StreamingEncoder
 from pcm3.encoders.transformer import TransformerEncoder
 
-__all__ = ["Encoder", "GRUEncoder", "STGCNEncoder", "StreamingEncoder", "TransformerEncoder"]
+ENCODERS: dict[str, type[Encoder]] = {
+    "gru": GRUEncoder,
+    "stgcn": STGCNEncoder,
+    "transformer": TransformerEncoder,
+}
+"""The built-in encoders by the name that settings give them."""
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "GRUEncoder",
+    "STGCNEncoder",
+    "StreamingEncoder",
+    "TransformerEncoder",
+]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pcm3.checks import check_clips, check_count, shorten, type_name
+from pcm3.skeleton import Skeleton
 
 Pool = Literal["last", "mean"]
+
+SIZES = ("frames", "hidden", "layers", "direction", "pool")
+"""What the settings of methods say of an encoder, whichever it is."""
 
 
 class Encoder(nn.Module, ABC):
@@ -33,6 +37,7 @@ class Encoder(nn.Module, ABC):
     persons: int
     out_features: int
     feature_blocks: int = 1
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init__(self, joints: int, in_channels: int, persons: int, pool: Pool) -> None:
         super().__init__()
@@ -44,6 +49,43 @@ class Encoder(nn.Module, ABC):
         self.in_channels = in_channels
         self.persons = persons
         self.pooling = pool
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Encoder:
+        """Note what the encoder is built with, for ``arguments``."""
+        encoder = super().__new__(cls)
+        object.__setattr__(encoder, "_given", (args, kwargs))
+        return encoder
+
+    @classmethod
+    def from_sizes(
+        cls, skeleton: Skeleton, in_channels: int, persons: int, **sizes: Any
+    ) -> Encoder:
+        """Build an encoder of the sizes that the settings of a method name.
+
+        The constructor gets skeleton, channels and persons in this order. A subclass whose
+        constructor has other arguments overrides this.
+
+        Args:
+            skeleton: Joint layout of the clips.
+            in_channels: C of the clips.
+            persons: M of the clips.
+            sizes: ``frames``, ``hidden``, ``layers``, ``direction`` and ``pool``, of which the
+                constructor gets those that it has; and its further arguments by name.
+
+        Raises:
+            ValueError: If the constructor has no such further argument.
+        """
+        known = signature(cls).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            unknown = [name for name in sizes if name not in known and name not in SIZES]
+            if unknown:
+                raise ValueError(
+                    f"expected arguments of {cls.__name__}{signature(cls)}, got {unknown[0]}"
+                )
+            sizes = {name: size for name, size in sizes.items() if name in known}
+        build: Any = cls
+        encoder: Encoder = build(skeleton, in_channels, persons, **sizes)
+        return encoder
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Encoder:
@@ -65,8 +107,16 @@ class Encoder(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments, JSON-able, that build an encoder of this shape again."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to build it again")
+        """Constructor arguments, JSON-able, that build an encoder of this shape again.
+
+        By default those that it was built with. A skeleton is its ``to_dict()``.
+        """
+        args, kwargs = self._given
+        given = signature(type(self)).bind(*args, **kwargs).arguments
+        return {
+            name: value.to_dict() if isinstance(value, Skeleton) else value
+            for name, value in given.items()
+        }
 
     @abstractmethod
     def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
@@ -130,12 +180,12 @@ def check_encoder(encoder: Encoder) -> None:
     for method in ("pool", "encode_views"):
         if not callable(getattr(encoder, method, None)):
             raise ValueError(f"expected {name}.{method}(), as of a pcm3.encoders.Encoder, got none")
-    signature = inspect.signature(encoder.forward)
+    forward = signature(encoder.forward)
     try:
-        signature.bind("clips", "prompt")
+        forward.bind("clips", "prompt")
     except TypeError:
         raise ValueError(
-            f"expected {name}.forward(clips, prompt=None), got forward{signature}"
+            f"expected {name}.forward(clips, prompt=None), got forward{forward}"
         ) from None
 
 

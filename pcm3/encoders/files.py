@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 
 from pcm3.checks import type_name
-from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.encoders import ENCODERS, Encoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular, replacing
+from pcm3.io.imports import find_class, import_path, is_import_path
 from pcm3.skeleton import MOST_PERSONS, Skeleton, Stream
 
 _MOST_FRAMES = 100_000
 MOST_LAYERS = 200
 """Far more than encoders have; building them takes much longer than reading their weights."""
-_ENCODERS: dict[str, type[Encoder]] = {
-    kind.__name__: kind for kind in (GRUEncoder, STGCNEncoder, TransformerEncoder)
-}
+_ENCODERS = {kind.__name__: kind for kind in ENCODERS.values()}
 
 
 class Pretrained(NamedTuple):
@@ -49,15 +48,15 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
 
     Raises:
-        ValueError: If it is no encoder of this package, its joints, stream or frames are not what
-            ``load_encoder`` takes, or a weight is not finite.
+        ValueError: If it is no ``Encoder`` that can be built again, its joints, stream or frames
+            are not what ``load_encoder`` takes, or a weight is not finite.
     """
     from safetensors.torch import save  # noqa: PLC0415
 
     check_savable(pretrained)
     encoder = pretrained.encoder
     header = {
-        "encoder": type(encoder).__name__,
+        "encoder": _name_of(type(encoder)),
         "arguments": json.dumps(encoder.arguments),
         **describe_input(pretrained),
     }
@@ -169,12 +168,7 @@ def load_encoder(path: str | Path) -> Pretrained:
         other = file.suffix != ".safetensors"
         hint = "; published checkpoints are for load_official, then save_encoder" if other else ""
         raise SkeletonFormatError(f"{file}: not a safetensors file ({error}){hint}") from None
-    kind = _ENCODERS.get(header.get("encoder", ""))
-    if kind is None:
-        raise SkeletonFormatError(
-            f"{file}: expected an encoder among {', '.join(_ENCODERS)} in the header, "
-            f"got {header.get('encoder')!r:.60}"
-        )
+    kind = _find(header.get("encoder", ""), file)
     unknown = sorted(header.keys() - _HEADER)
     if unknown or header.get("checksum") not in (None, _checksum(header, weights)):
         what = f"unknown in the header: {unknown[0]!r:.60}" if unknown else "the checksum is wrong"
@@ -190,9 +184,57 @@ def load_encoder(path: str | Path) -> Pretrained:
         ) from None
 
 
+def _name_of(kind: type[Encoder]) -> str:
+    """What a file calls a class of encoders: built-in ones by name, others by import path."""
+    return kind.__name__ if _ENCODERS.get(kind.__name__) is kind else import_path(kind)
+
+
+def _find(name: str, file: Path) -> type[Encoder]:
+    """The class that a file names.
+
+    Raises:
+        SkeletonFormatError: If there is no such class, or its module is not imported.
+    """
+    if name in _ENCODERS:
+        return _ENCODERS[name]
+    if not is_import_path(name):
+        known = ", ".join(_ENCODERS)
+        raise SkeletonFormatError(
+            f"{file}: expected an encoder among {known} or MODULE:CLASS in the header, "
+            f"got {name!r:.60}"
+        )
+    try:
+        return find_class(name, Encoder)
+    except SkeletonFormatError as error:
+        raise SkeletonFormatError(f"{file}: {error}") from None
+
+
+def _check_rebuildable(encoder: object) -> None:
+    """Require an encoder whose class can be found again and whose arguments JSON can hold."""
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"expected a pcm3.encoders.Encoder, got {type_name(encoder)}, which a file could not "
+            "rebuild; train without a run folder, and keep its state_dict"
+        )
+    name = _name_of(type(encoder))
+    if "<locals>" in name:
+        raise ValueError(
+            f"expected an encoder whose class is at the top level of a module, got {name}, which "
+            "a file could not find again"
+        )
+    try:
+        json.dumps(encoder.arguments)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"expected {type(encoder).__name__}.arguments that JSON can hold: {error}"
+        ) from None
+
+
 def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     arguments = json.loads(header["arguments"])
+    if isinstance(arguments.get("skeleton"), dict):
+        arguments["skeleton"] = Skeleton.from_dict(arguments["skeleton"])
     for name, parameter in inspect.signature(kind).parameters.items():
         value = arguments.get(name, parameter.default)
         if type(parameter.default) is int and name != "skeleton" and type(value) is not int:
@@ -218,18 +260,15 @@ def check_savable(pretrained: Pretrained) -> None:
     """Require what ``save_encoder`` can write and ``load_encoder`` rebuild.
 
     Raises:
-        ValueError: If it is no encoder of this package, or its joints, stream or frames do not fit.
+        ValueError: If it is no ``Encoder`` that can be built again, or its joints, stream or frames
+            do not fit.
     """
     if not isinstance(pretrained, Pretrained):
         raise ValueError(
             f"expected Pretrained(encoder, skeleton, stream, frames), got {type_name(pretrained)}"
         )
     encoder, skeleton, stream, frames, _ = pretrained
-    if _ENCODERS.get(type(encoder).__name__) is not type(encoder):
-        raise ValueError(
-            f"expected an encoder among {', '.join(_ENCODERS)}, got {type_name(encoder)}, which a "
-            "file could not rebuild; train without a run folder, and keep its state_dict"
-        )
+    _check_rebuildable(encoder)
     if stream not in get_args(Stream):
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")
     if encoder.joints != len(skeleton):

@@ -88,6 +88,21 @@ class GRUEncoder(Encoder):
             if weight.ndim == 2:
                 nn.init.xavier_uniform_(weight)
 
+    @classmethod
+    def from_sizes(  # type: ignore[override]
+        cls,
+        skeleton: Skeleton,
+        in_channels: int,
+        persons: int,
+        *,
+        hidden: int,
+        layers: int,
+        direction: Direction,
+        pool: Pool,
+    ) -> GRUEncoder:
+        """Build an encoder of the sizes that the settings of a method name."""
+        return cls(skeleton, in_channels, persons, hidden, layers, direction, pool)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments that build an encoder of this shape again."""

@@ -212,6 +212,13 @@ class STGCNEncoder(Encoder):
         self.blocks = nn.Sequential(*blocks)
         self.output = nn.Linear(width, out_features)
 
+    @classmethod
+    def from_sizes(  # type: ignore[override]
+        cls, skeleton: Skeleton, in_channels: int, persons: int, *, hidden: int, pool: Pool
+    ) -> STGCNEncoder:
+        """Build an encoder of the sizes that the settings of a method name."""
+        return cls(skeleton, in_channels, persons, out_features=hidden, pool=pool)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments that build an encoder of this shape again."""

@@ -85,6 +85,24 @@ class TransformerEncoder(Encoder):
         self.norm = nn.LayerNorm(width)
         self.set_drop_path(drop_path)
 
+    @classmethod
+    def from_sizes(  # type: ignore[override]
+        cls,
+        skeleton: Skeleton,
+        in_channels: int,
+        persons: int,
+        *,
+        frames: int,
+        hidden: int,
+        layers: int,
+    ) -> TransformerEncoder:
+        """Build an encoder of the sizes that the settings of a method name.
+
+        Attention heads are as wide as MAMP's, 32.
+        """
+        heads = max(1, hidden // 32)
+        return cls(skeleton, in_channels, persons, frames, width=hidden, depth=layers, heads=heads)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments that build an encoder of this shape again."""

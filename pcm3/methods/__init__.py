@@ -1,7 +1,20 @@
 """The methods: thin wrappers over the parts."""
 
-from pcm3.methods.base import Method
-from pcm3.methods.mamp import MAMP, MAMPOutput, MAMPViews
-from pcm3.methods.pcm3 import PCM3, PCM3Output, Views
+from pcm3.methods.base import Method, Output, Preset
+from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
+from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
+from pcm3.methods.simclr import SimCLR, SimCLRSettings
 
-__all__ = ["MAMP", "PCM3", "MAMPOutput", "MAMPViews", "Method", "PCM3Output", "Views"]
+__all__ = [
+    "MAMP",
+    "PCM3",
+    "MAMPSettings",
+    "MAMPViews",
+    "Method",
+    "Output",
+    "PCM3Settings",
+    "Preset",
+    "SimCLR",
+    "SimCLRSettings",
+    "Views",
+]

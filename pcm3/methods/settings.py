@@ -1,46 +1,168 @@
-"""Every setting of a pretraining run, as plain dataclasses."""
+"""Settings: those of training, of encoders by name, and what the settings of methods share."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_type_hints
-
-from pcm3.augment import (
-    Compose,
-    JointJitter,
-    OneOf,
-    RandomMask,
-    RandomMix,
-    Rotate,
-    Shear,
-    TemporalClip,
-    TemporalCropResize,
-    TopologyMask,
+from inspect import signature
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
 )
-from pcm3.augment.temporal import ClipMode
-from pcm3.checks import check_at_least, check_count, check_different, check_seed
-from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+
+from pcm3.checks import check_at_least, check_different, check_number, check_seed
+from pcm3.encoders import ENCODERS, Encoder
 from pcm3.encoders.base import Pool
 from pcm3.encoders.gru import Direction
-from pcm3.io.json import check_kind, parse_json
-from pcm3.methods.mamp import MAMP, Target
-from pcm3.methods.pcm3 import PCM3, PCM3_POSITIVES, Positive, PromptPosition, Result
+from pcm3.io.imports import find_class, is_import_path
+from pcm3.io.json import check_kind
 from pcm3.skeleton import Skeleton, Stream
+
+if TYPE_CHECKING:
+    from pcm3.methods.base import Method
+
+AnySettings = TypeVar("AnySettings", bound="Settings")
+
+FORMER_NAMES = {"key_momentum": "momentum"}
+"""What earlier versions, whose run folders are read, called settings, to their names."""
 
 
 @dataclass(frozen=True)
-class PCM3Config:
-    """What PCM3 trains."""
+class Settings:
+    """Fields with a type, a default, and below each a docstring that is its help.
 
-    builds: ClassVar[type[PCM3]] = PCM3
+    Raises:
+        ValueError: If a number is not finite, or a word is not one of those that the type lists.
+    """
+
+    def __post_init__(self) -> None:
+        kinds = get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values = value if isinstance(value, tuple) else (value,)
+            if kinds[field.name] is float:
+                check_number(field.name, value)
+            if any(isinstance(number, float) and not math.isfinite(number) for number in values):
+                raise ValueError(f"expected a finite {field.name}, got {value}")
+            choices = _choices(kinds[field.name])
+            if choices and any(word not in choices for word in values):
+                raise ValueError(f"expected {field.name} among {choices}, got {value!r}")
+
+    @classmethod
+    def from_dict(cls: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
+        """Read what a run folder holds, in which tuples are lists.
+
+        Raises:
+            ValueError: If a setting is unknown, or its value is of another type.
+        """
+        values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        cls.check_names(values)
+        kinds = get_type_hints(cls)
+        for name, value in values.items():
+            check_kind(value, kinds[name], name)
+        return cls(**_with_tuples(values))
+
+    def changed(self: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
+        """The same with some settings changed.
+
+        Raises:
+            ValueError: If a setting is unknown; the message names one that is like it.
+        """
+        self.check_names(changes)
+        return replace(self, **_with_tuples(changes))
+
+    @classmethod
+    def check_names(cls, names: Iterable[str]) -> None:
+        """Require names of settings.
+
+        Raises:
+            ValueError: If one is unknown; the message names one that is like it.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(names) - set(known))
+        near = [match for name in unknown for match in get_close_matches(name, known)]
+        if unknown:
+            hint = f"; there is {', '.join(near)}" if near else ""
+            raise ValueError(f"unknown {cls.__name__}: {', '.join(unknown)}{hint}")
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The words that a literal type, or a tuple of such, allows; none of another type."""
+    if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
+        return get_args(kind)
+    inner = get_args(kind) if get_origin(kind) in (tuple, Union, UnionType) else ()
+    found = [_choices(part) for part in inner if part not in (..., tuple[()])]
+    return found[0] if len(found) == 1 else ()
+
+
+@dataclass(frozen=True)
+class MethodSettings(Settings):
+    """What the settings of all methods share.
+
+    Attributes:
+        method: The method that they are of.
+    """
+
+    method: ClassVar[Any]
     stream: Stream = "joint"
     """Input stream, derived after augmentation."""
-    encoder: Literal["gru", "stgcn", "transformer"] = "gru"
-    """What encodes: recurrent (the paper), graph convolution, or MAMP's transformer."""
+    frames: int = 64
+    """Frames that each view is resized to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("frames", self.frames, 1)
+
+    @classmethod
+    def of_encoder(cls) -> list[str]:
+        """Names of the settings that only a new encoder needs; none by default."""
+        return []
+
+    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Encoder:
+        """Build the encoder alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to build an encoder")
+
+    def build(
+        self,
+        skeleton: Skeleton,
+        persons: int,
+        in_channels: int = 3,
+        kind: type[Method] | None = None,
+    ) -> Any:
+        """Build the method for data of a skeleton, a number of persons and of coordinates.
+
+        Args:
+            skeleton: Joint layout of the data.
+            persons: M of the data.
+            in_channels: C of the data.
+            kind: A subclass of the method to build instead.
+        """
+        encoder = self.build_encoder(skeleton, persons, in_channels)
+        return (kind or self.method)(encoder, skeleton, self)
+
+
+@dataclass(frozen=True)
+class EncoderSettings(MethodSettings):
+    """Settings of a method that trains any encoder."""
+
+    encoder: str = "gru"
+    """What encodes: gru (the paper), stgcn (graph convolution), transformer (MAMP's), or
+    MODULE:CLASS for one of your own."""
     hidden: int = 1024
     """Width of one GRU, of the transformer, or of the graph convolution's features."""
     layers: int = 3
@@ -48,237 +170,66 @@ class PCM3Config:
     direction: Direction = "causal_pair"
     """What the second GRU of a layer sees."""
     pool: Pool = "last"
-    """How frame features become a sequence feature; the transformer knows the mean alone."""
-    frames: int = 64
-    """Frames that every view is resized to."""
-    embedding: int = 128
-    """Width of the contrastive embedding."""
-    decoder_hidden: int = 512
-    """Width of the masked-motion decoder."""
-    queue_size: int = 16384
-    """Keys in the memory queue."""
-    key_momentum: float = 0.999
-    """Momentum of the key encoder."""
-    temperature: float = 0.07
-    """Of InfoNCE."""
-    student_temperature: float = 0.1
-    """Of the relational distillation's student."""
-    teacher_temperature: float = 0.05
-    """Of the relational distillation's teacher."""
-    positives: tuple[Positive, ...] | tuple[()] = PCM3_POSITIVES
-    """Positive pairs of contrastive learning, or none of them; clip is PCM3++'s."""
-    info_nce_weight: float = 1.0
-    """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
-    mask_weight: float = 40.0
-    """Weight of masked prediction; 0 leaves it out."""
-    kl_weight: float = 1.0
-    """Weight of relational distillation; 0 leaves it out."""
-    semantic_guidance: bool = True
-    """Whether the contrastive gradient reaches the decoder."""
-    domain_prompts: bool = True
-    """A prompt for each kind of view."""
-    task_prompts: bool = True
-    """A prompt for each task."""
-    prompt_position: PromptPosition = "pre_norm"
-    """Domain prompts before the input normalisation (published code, inert) or after it."""
-    crop_scale: tuple[float, float] = (0.1, 1.0)
-    """Range of the cropped share of a sequence."""
-    crop_min_frames: int = 64
-    """No crop is shorter than this many frames."""
-    shear: float = 1.0
-    """Amplitude of shear."""
-    jitter: float = 1.0
-    """Amplitude of joint jitter."""
-    masking: Literal["topology", "random"] = "topology"
-    """Hide body parts, or single joints."""
-    mask_ratio: float = 0.6
-    """Share of the body parts, or joints, to hide."""
-    mask_clip_length: int | None = None
-    """Frames that share one draw of what is hidden; by default 8 of body parts, 1 of joints."""
-    same_on_batch: bool = True
-    """Draw mix and mask once for a batch (published code), not for each sample."""
-    clip_ratio: tuple[float, float] = (0.25, 0.5)
-    """Range of the share of the key view's frames that the clip view keeps."""
-    clip_mode: ClipMode = "mask"
-    """Zero the frames outside the clip, or resize those inside."""
-    result: Result = "query"
-    """Which encoder is the result."""
+    """How frame features become a sequence feature; the transformer always takes the mean."""
+    encoder_arguments: tuple[str, ...] | tuple[()] = ()
+    """Further arguments of an encoder of your own, NAME=VALUE each."""
 
     def __post_init__(self) -> None:
-        _check_finite(self)
-        check_at_least("frames", self.frames, 1)
-        unused = {"stgcn": ("layers", "direction"), "transformer": ("direction",)}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name in unused.get(self.encoder, ()) and value != each.default:
+        super().__post_init__()
+        kind = ENCODERS.get(self.encoder)
+        if kind is None:
+            if not is_import_path(self.encoder):
+                names = ", ".join(ENCODERS)
                 raise ValueError(
-                    f"{each.name} has no effect on the encoder {self.encoder}: expected its "
-                    f"default {each.default!r}, got {value!r}"
+                    f"expected encoder among {names} or MODULE:CLASS, got {self.encoder!r}"
+                )
+            self._own_arguments()
+            return
+        takes = signature(kind.from_sizes).parameters
+        unused = [name for name in ("layers", "direction") if name not in takes]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in [*unused, "encoder_arguments"] and value != field.default:
+                raise ValueError(
+                    f"{field.name} has no effect on the encoder {self.encoder}: expected its "
+                    f"default {field.default!r}, got {value!r}"
                 )
 
-    def build(
-        self,
-        skeleton: Skeleton,
-        persons: int,
-        in_channels: int = 3,
-        kind: type[PCM3] = PCM3,
-        **changes: Any,
-    ) -> PCM3:
-        """Build the model for data of a skeleton, a number of persons and of coordinates.
+    @classmethod
+    def of_encoder(cls) -> list[str]:
+        """Names of the settings that only a new encoder needs."""
+        shared = {field.name for field in fields(MethodSettings)}
+        return [field.name for field in fields(EncoderSettings) if field.name not in shared]
 
-        ``kind`` may be a subclass, whose constructor takes the same.
+    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Encoder:
+        """Build the encoder alone.
+
+        Raises:
+            SkeletonFormatError: If the module of an encoder of one's own is not imported.
         """
-        if changes:
-            return change(self, changes).build(skeleton, persons, in_channels, kind)
-        topology, length = self.masking == "topology", self.mask_clip_length
-        if length is None:
-            length = 8 if topology else 1
-        masking = (
-            TopologyMask(skeleton, self.mask_ratio, length)
-            if topology
-            else RandomMask(self.mask_ratio, length)
-        )
-        masking.same_on_batch = self.same_on_batch
-        return kind(
-            self.build_encoder(skeleton, persons, in_channels),
-            skeleton,
-            stream=self.stream,
-            frames=self.frames,
-            embedding=self.embedding,
-            queue_size=self.queue_size,
-            momentum=self.key_momentum,
-            temperature=self.temperature,
-            student_temperature=self.student_temperature,
-            teacher_temperature=self.teacher_temperature,
-            positives=self.positives,
-            info_nce_weight=self.info_nce_weight,
-            mask_weight=self.mask_weight,
-            kl_weight=self.kl_weight,
-            semantic_guidance=self.semantic_guidance,
-            domain_prompts=self.domain_prompts,
-            task_prompts=self.task_prompts,
-            prompt_position=self.prompt_position,
-            crop=TemporalCropResize(self.frames, self.crop_scale, self.crop_min_frames),
-            spatial=OneOf(JointJitter(amplitude=self.jitter), Shear(self.shear)),
-            source_spatial=Shear(self.shear),
-            mixing=RandomMix(skeleton, same_on_batch=self.same_on_batch),
-            masking=masking,
-            clipping=TemporalClip(self.clip_ratio, self.clip_mode),
-            decoder_hidden=self.decoder_hidden,
-            result=self.result,
-        )
+        kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
+        names = ("frames", "hidden", "layers", "direction", "pool")
+        sizes = {name: getattr(self, name) for name in names} | self._own_arguments()
+        takes = signature(kind.from_sizes).parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+            sizes = {name: value for name, value in sizes.items() if name in takes}
+        return kind.from_sizes(skeleton, in_channels, persons, **sizes)
 
-    def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int) -> Encoder:
-        """Build the encoder alone."""
-        if self.encoder == "stgcn":
-            return STGCNEncoder(
-                skeleton, in_channels, persons, out_features=self.hidden, pool=self.pool
-            )
-        if self.encoder == "transformer":
-            return TransformerEncoder(
-                skeleton,
-                in_channels,
-                persons,
-                self.frames,
-                width=self.hidden,
-                depth=self.layers,
-                heads=max(1, self.hidden // 32),  # as wide as MAMP's
-            )
-        return GRUEncoder(
-            skeleton,
-            in_channels,
-            persons,
-            hidden=self.hidden,
-            layers=self.layers,
-            direction=self.direction,
-            pool=self.pool,
-        )
+    def _own_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        for text in self.encoder_arguments:
+            name, equals, value = text.partition("=")
+            if not equals or not name.isidentifier():
+                raise ValueError(f"expected encoder_arguments as NAME=VALUE, got {text!r}")
+            try:
+                arguments[name] = json.loads(value)
+            except ValueError:  # a word
+                arguments[name] = value
+        return arguments
 
 
 @dataclass(frozen=True)
-class MAMPConfig:
-    """What MAMP trains; the defaults are its paper's for NTU RGB+D 60."""
-
-    builds: ClassVar[type[MAMP]] = MAMP
-    stream: Stream = "joint"
-    """Input stream, derived after augmentation."""
-    frames: int = 120
-    """Frames that every clip is resized to."""
-    patch: int = 4
-    """Frames of one joint that make a token."""
-    width: int = 256
-    """Of tokens."""
-    depth: int = 8
-    """Blocks of the encoder."""
-    heads: int = 8
-    """Attention heads."""
-    decoder_depth: int = 3
-    """Blocks of the decoder."""
-    mask_ratio: float = 0.9
-    """Share of the tokens to hide."""
-    motion_temperature: float = 0.8
-    """Of the motion-aware mask; 0 hides uniformly."""
-    target: Target = "motion"
-    """What is predicted; coordinates, with motion_temperature 0, is the MAE baseline."""
-    motion_stride: int = 1
-    """Frames between the two positions whose difference is the motion."""
-    normalize_target: bool = True
-    """Whether every patch of the target gets mean 0 and variance 1."""
-    skip_absent: bool = False
-    """Leave persons who are not there out; the published code trains on them."""
-    crop_scale: tuple[float, float] = (0.5, 1.0)
-    """Range of the cropped share of a sequence."""
-    crop_min_frames: int = 64
-    """No crop is shorter than this many frames."""
-    rotation: float = 0.3
-    """Largest rotation about each axis, in radians."""
-
-    def __post_init__(self) -> None:
-        _check_finite(self)
-        check_at_least("frames", self.frames, 1)
-
-    def build(
-        self,
-        skeleton: Skeleton,
-        persons: int,
-        in_channels: int = 3,
-        kind: type[MAMP] = MAMP,
-        **changes: Any,
-    ) -> MAMP:
-        """Build the model for data of a skeleton, a number of persons and of coordinates.
-
-        ``kind`` may be a subclass, whose constructor takes the same.
-        """
-        if changes:
-            return change(self, changes).build(skeleton, persons, in_channels, kind)
-        encoder = TransformerEncoder(
-            skeleton,
-            in_channels,
-            persons,
-            frames=self.frames,
-            patch=self.patch,
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            skip_absent=self.skip_absent,
-        )
-        return kind(
-            encoder,
-            skeleton,
-            stream=self.stream,
-            decoder_depth=self.decoder_depth,
-            mask_ratio=self.mask_ratio,
-            motion_temperature=self.motion_temperature,
-            target=self.target,
-            motion_stride=self.motion_stride,
-            normalize_target=self.normalize_target,
-            crop=TemporalCropResize(self.frames, self.crop_scale, self.crop_min_frames),
-            rotate=Rotate(math.degrees(self.rotation)) if self.rotation else Compose(),
-        )
-
-
-@dataclass(frozen=True)
-class TrainConfig:
+class TrainSettings(Settings):
     """How it is trained."""
 
     epochs: int = 451
@@ -339,7 +290,7 @@ class TrainConfig:
     """Also write TensorBoard event files to the run folder."""
 
     def __post_init__(self) -> None:
-        _check_finite(self)
+        super().__post_init__()
         for name, low in (
             ("epochs", 0),
             ("batch_size", 2),
@@ -363,7 +314,7 @@ class TrainConfig:
             )
         check_seed(self.seed)
 
-    def scaled_to(self, epochs: int) -> TrainConfig:
+    def scaled_to(self, epochs: int) -> TrainSettings:
         """The same schedule over another number of epochs: drop, warm-up, kept ones in proportion.
 
         Over 0 epochs there is no schedule: none is kept, and nothing else changes.
@@ -384,94 +335,3 @@ NO_EFFECT = (
     *("tensorboard", "workers"),
 )
 """Settings of training that change nothing but how it is computed, watched and kept."""
-
-AnySettings = TypeVar("AnySettings", PCM3Config, MAMPConfig, TrainConfig)
-
-_MODELS: dict[str, type[PCM3Config | MAMPConfig]] = {"pcm3": PCM3Config, "mamp": MAMPConfig}
-
-
-class _Known(TypedDict, total=False):
-    max_frames: int | None
-
-
-class _Parts(_Known):
-    method: Literal["pcm3", "mamp"]
-    model: dict[str, Any]
-    train: dict[str, Any]
-    protocol: str
-
-
-@dataclass(frozen=True)
-class Config:
-    """A whole run: model and training."""
-
-    model: PCM3Config | MAMPConfig = field(default_factory=PCM3Config)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    protocol: str = "xsub"
-    """Which sequences are the training part: of all stores, or one for each, space between."""
-    max_frames: int | None = None
-    """Where longer sequences are cut off; by default they are trained on in windows."""
-
-    def __post_init__(self) -> None:
-        if self.max_frames is not None:
-            check_count("max_frames", self.max_frames)
-
-    @property
-    def method(self) -> str:
-        """What the model is: pcm3 or mamp."""
-        return next(name for name, kind in _MODELS.items() if isinstance(self.model, kind))
-
-    def to_json(self) -> str:
-        """Text that ``from_json`` reads back."""
-        return json.dumps({"method": self.method, **asdict(self)}, indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> Config:
-        """Read a configuration; lists become tuples.
-
-        Raises:
-            ValueError: If the text is not JSON, lacks a part, names unknown settings, or a value
-                is of another type.
-        """
-        raw = parse_json(text.encode(), "settings", _Parts)
-        return cls(
-            model=_from_dict(_MODELS[raw["method"]], raw["model"]),
-            train=_from_dict(TrainConfig, raw["train"]),
-            protocol=raw["protocol"],
-            max_frames=raw.get("max_frames"),
-        )
-
-
-def change(settings: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
-    """Settings with some of them changed.
-
-    Raises:
-        ValueError: Naming settings that there are not and, where it looks like one, what was meant.
-    """
-    _check_names(type(settings), changes)
-    return replace(settings, **changes)
-
-
-def _check_finite(settings: PCM3Config | MAMPConfig | TrainConfig) -> None:
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        values = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(one, float) and not math.isfinite(one) for one in values):
-            raise ValueError(f"expected a finite {each.name}, got {value}")
-
-
-def _check_names(kind: Any, names: Iterable[str]) -> None:
-    known = [each.name for each in fields(kind)]
-    unknown = sorted(set(names) - set(known))
-    near = [name for each in unknown for name in get_close_matches(each, known)]
-    if unknown:
-        hint = f"; there is {', '.join(near)}" if near else ""
-        raise ValueError(f"unknown {kind.__name__} settings: {', '.join(unknown)}{hint}")
-
-
-def _from_dict(kind: Any, values: dict[str, Any]) -> Any:
-    _check_names(kind, values)
-    kinds = get_type_hints(kind)
-    for name, value in values.items():
-        check_kind(value, kinds[name], name)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -24,7 +24,8 @@ from pcm3.data.dataset import LONGEST
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import locked, regular, replacing
 from pcm3.io.json import parse_json, read_json
-from pcm3.methods.settings import NO_EFFECT, Config
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.settings import FORMER_NAMES, NO_EFFECT
 from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
 
 
@@ -103,7 +104,7 @@ class Run:
         settings: dict[str, Any] = read_json(self.config, _Settings)
         return settings
 
-    def load_config(self) -> Config:
+    def load_config(self) -> RunSettings:
         """The settings that the run was trained with.
 
         Raises:
@@ -116,7 +117,7 @@ class Run:
                 "Python; expected a run of pcm3 pretrain"
             )
         try:
-            return Config.from_json(regular(self.config).read_text(encoding="utf-8"))
+            return RunSettings.from_json(regular(self.config).read_text(encoding="utf-8"))
         except ValueError as error:
             raise SkeletonFormatError(f"{self.config}: {error}") from None
 
@@ -260,6 +261,8 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     kept.setdefault("max_frames", LONGEST)  # runs once said nothing, and cut there
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
+    model = settings.get("model", {}).items()  # earlier versions lack settings that are empty now
+    kept["model"] = {FORMER_NAMES.get(name, name): value for name, value in model if value != []}
     return kept
 
 

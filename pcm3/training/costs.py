@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcm3.methods import Method
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import make_optimizer
 from pcm3.training.devices import launch
 
@@ -70,7 +70,7 @@ class Estimate(NamedTuple):
     bytes: float
 
 
-def estimate(model: Method, config: TrainConfig) -> Estimate:
+def estimate(model: Method, config: TrainSettings) -> Estimate:
     """Run some steps, on a copy of the model and random clips.
 
     On a CPU, of 2 and of 8 samples, from which the whole batch follows; elsewhere, where small

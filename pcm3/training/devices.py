@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pcm3._torch import allow_tf32, find_device
 from pcm3.data.dataset import Batch
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -27,7 +27,7 @@ _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 
 
-def launch(config: TrainConfig) -> Fabric:
+def launch(config: TrainSettings) -> Fabric:
     """Start a process for each device, or join those that ``torchrun`` or SLURM started.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Position:
     sums: dict[str, Any] = field(default_factory=dict)
 
 
-def used_sequences(sequences: int, config: TrainConfig, processes: int) -> int:
+def used_sequences(sequences: int, config: TrainSettings, processes: int) -> int:
     """Sequences of an epoch: whole optimiser steps."""
     update = config.batch_size * processes * config.accumulate
     if sequences < update and config.epochs:
@@ -44,7 +44,7 @@ def used_sequences(sequences: int, config: TrainConfig, processes: int) -> int:
 
 
 def remaining_batches(
-    at: Position, sequences: int, config: TrainConfig, processes: int
+    at: Position, sequences: int, config: TrainSettings, processes: int
 ) -> NDArray[np.int64]:
     """The batches of an epoch that are still to do ``(steps, processes, batch_size)``.
 

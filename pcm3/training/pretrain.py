@@ -31,7 +31,7 @@ from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.recognition import check_labels
 from pcm3.methods import Method
-from pcm3.methods.settings import Config
+from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences
 from pcm3.runs.seen import count_seen, describe_data, describe_seen
 from pcm3.terminal import tell
@@ -42,7 +42,7 @@ from pcm3.training.trainer import fit
 
 
 def pretrain(
-    config: Config,
+    config: RunSettings,
     stores: Store | Sequence[Store],
     out: str | Path,
     *,
@@ -103,7 +103,7 @@ def pretrain(
 
 
 def plan(
-    config: Config,
+    config: RunSettings,
     stores: Store | Sequence[Store],
     out: str | Path | None = None,
     *,
@@ -153,7 +153,7 @@ def plan(
 
 
 def _training_data(
-    config: Config, stores: Sequence[Store]
+    config: RunSettings, stores: Sequence[Store]
 ) -> tuple[HybridDataset, list[str], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
     """The training parts as one data set; protocol and parts of each store."""
     check_not_empty("stores", stores)
@@ -182,14 +182,14 @@ def _training_data(
     return HybridDataset(datasets), protocols, parts
 
 
-def _window(store: Store, config: Config) -> int | None:
+def _window(store: Store, config: RunSettings) -> int | None:
     """Frames of the windows that recordings are cut into."""
     if store.frame_labels is not None:
         return 2 * config.model.frames
     return LONGEST if config.max_frames is None else None
 
 
-def _note_on_frames(store: Store, config: Config, data: HybridDataset) -> list[str]:
+def _note_on_frames(store: Store, config: RunSettings, data: HybridDataset) -> list[str]:
     own = next(each for each in data.datasets if each.store is store)
     notes = describe_left_out(own.left_out, config.max_frames)
     if store.frame_labels is None:
@@ -205,7 +205,9 @@ _ARCHITECTURE = (
 """Settings that weights go with. Frames do with a transformer alone."""
 
 
-def _settings(config: Config, stores: Sequence[Store], protocols: Sequence[str]) -> dict[str, Any]:
+def _settings(
+    config: RunSettings, stores: Sequence[Store], protocols: Sequence[str]
+) -> dict[str, Any]:
     """What ``config.json`` says of a run that starts from nothing."""
     settings: dict[str, Any] = json.loads(config.to_json())
     settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
@@ -229,7 +231,7 @@ def _check_start(start: str | Path, out: str | Path | None) -> None:
         )
 
 
-def _load(model: Method, run: Run, config: Config, data: HybridDataset) -> dict[str, Any]:
+def _load(model: Method, run: Run, config: RunSettings, data: HybridDataset) -> dict[str, Any]:
     """Take the weights of a run over; its settings."""
     there, here = run.settings(), json.loads(config.to_json())
     if not there.keys() >= {"data", "model"}:

@@ -22,7 +22,7 @@ from pcm3.encoders.files import Pretrained, check_savable, save_encoder
 from pcm3.errors import is_out_of_memory
 from pcm3.io.files import reuse_memory
 from pcm3.methods import Method
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.runs.progress import ProgressReport, event_files, format_figures
 from pcm3.runs.seen import describe_data
@@ -44,7 +44,7 @@ from pcm3.training.workers import leave_signals, reading
 def fit(
     model: Method,
     dataset: ClipDataset,
-    config: TrainConfig,
+    config: TrainSettings,
     out: str | Path | None = None,
     *,
     settings: dict[str, Any] | None = None,
@@ -136,7 +136,7 @@ class _Training:
         fabric: Fabric,
         model: Method,
         dataset: ClipDataset,
-        config: TrainConfig,
+        config: TrainSettings,
         run: Run | None,
     ) -> None:
         self.fabric, self.dataset, self.config, self.run = fabric, dataset, config, run
@@ -460,7 +460,7 @@ def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, parameter
 
 
-def _adapt(model: Method, config: TrainConfig) -> None:
+def _adapt(model: Method, config: TrainSettings) -> None:
     model.accumulate(config.accumulate)
     if config.sync_norm:
         synchronize_norms(model)
@@ -474,7 +474,7 @@ def _result(model: Method, dataset: ClipDataset) -> Pretrained:
     return Pretrained(*shape, dataset.normalization)
 
 
-def _describe(model: Method, config: TrainConfig) -> dict[str, Any]:
+def _describe(model: Method, config: TrainSettings) -> dict[str, Any]:
     """For a run that was not started from a preset's model settings."""
     about = {
         "method": type(model).__name__,

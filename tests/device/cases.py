@@ -37,7 +37,7 @@ from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import MAMP, PCM3, Method
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
 from pcm3.training.trainer import fit
@@ -171,7 +171,7 @@ def check_training() -> None:
 
     # a model that moves keeps its parameters, which the optimiser has, as on the way to a GPU
     torch.__future__.set_swap_module_params_on_conversion(True)
-    config = TrainConfig(
+    config = TrainSettings(
         epochs=2, batch_size=8, accumulate=2, knn_every=1, clip_norm=1.0, accelerator="cpu"
     )
     for model, twin in list(zip(methods(), methods(), strict=True))[::3]:

@@ -34,7 +34,9 @@ from pcm3.evaluation.tasks.fewshot import (
     published_protocol,
 )
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods.settings import Config, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training.pretrain import pretrain
 
@@ -276,10 +278,10 @@ def test_default_protocol(
     def protocol(path: Path, data: Store) -> str:
         return str(evaluate_runs("fewshot", [path], data, settings=EPISODES)["protocol"])
 
-    model = PCM3Config(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
-    train = TrainConfig(epochs=0, batch_size=2, accelerator="cpu")
+    model = PCM3Settings(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
+    train = TrainSettings(epochs=0, batch_size=2, accelerator="cpu")
     for name, data, trained_by in (("xsub", store, "xsub"), ("own", ntu120, "setups:1")):
-        pretrain(Config(model, train, trained_by), data, tmp_path / name, quiet=True)
+        pretrain(RunSettings(model, train, trained_by), data, tmp_path / name, quiet=True)
     save_encoder(tmp_path / "alone.safetensors", pretrained)
     assert protocol(tmp_path / "xsub", ntu120) == "xset"
     assert protocol(tmp_path / "alone.safetensors", ntu120) == "xset"

@@ -19,9 +19,10 @@ from pcm3.evaluation.recognition import Linear, evaluate_linear
 from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
 from pcm3.evaluation.tasks.occlusion import Occlusion, evaluate_occlusion
 from pcm3.hub import Pretrained
+from pcm3.methods.catalog import PRESETS, RunSettings
 from pcm3.methods.features import sequence_features
-from pcm3.methods.presets import PRESETS
-from pcm3.methods.settings import Config, MAMPConfig, TrainConfig
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training.pretrain import pretrain
 
@@ -118,8 +119,10 @@ def test_crops_of_whole_recordings_need_a_limit(store: Store, pretrained: Pretra
 @pytest.fixture(scope="module")
 def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    model = MAMPConfig(frames=16, width=16, depth=1, heads=2, decoder_depth=1)
-    config = Config(model, TrainConfig(epochs=1, batch_size=4, warmup_epochs=0, accelerator="cpu"))
+    model = MAMPSettings(frames=16, width=16, depth=1, heads=2, decoder_depth=1)
+    config = RunSettings(
+        model, TrainSettings(epochs=1, batch_size=4, warmup_epochs=0, accelerator="cpu")
+    )
     pretrain(config, store, out)
     return out
 
@@ -129,9 +132,9 @@ def test_pretraining_takes_windows(
 ) -> None:
     data = json.loads((run / "config.json").read_text())["data"]
     assert data["sequences"] == 1 + 5 + 1 + 6  # the windows of subject 1
-    model = MAMPConfig(frames=16, width=16, depth=1, heads=2, decoder_depth=1)
-    train = TrainConfig(epochs=1, batch_size=4, warmup_epochs=0, accelerator="cpu")
-    pretrain(Config(model, train, max_frames=300), store, tmp_path / "cut")
+    model = MAMPSettings(frames=16, width=16, depth=1, heads=2, decoder_depth=1)
+    train = TrainSettings(epochs=1, batch_size=4, warmup_epochs=0, accelerator="cpu")
+    pretrain(RunSettings(model, train, max_frames=300), store, tmp_path / "cut")
     said = capsys.readouterr().err
     assert "1,300 frames of 2 sequences" in said
     cut = json.loads((tmp_path / "cut" / "config.json").read_text())
@@ -146,9 +149,9 @@ def test_presets_of_papers_cut() -> None:
         False: 300,
     }
     config = PRESETS["pku2-xsub-mamp"]
-    assert Config.from_json(config.to_json()) == config
+    assert RunSettings.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="max_frames"):
-        Config(max_frames=0)
+        RunSettings(max_frames=0)
 
 
 def evaluate(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[dict, str]:

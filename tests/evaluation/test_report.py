@@ -31,7 +31,7 @@ from pcm3.evaluation.tasks.prediction.prediction import Prediction
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import Semi
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods.settings import NO_EFFECT, TrainConfig
+from pcm3.methods.settings import NO_EFFECT, TrainSettings
 from pcm3.report.legend import LEGEND, explain
 from pcm3.report.page import make_page, write_report
 from pcm3.report.pictures import Picture, draw_pictures
@@ -389,7 +389,7 @@ def test_a_copy_is_no_other_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NO_EFFECT)
 def test_settings_that_change_no_result_do_not_part_seeds(tmp_path: Path, name: str) -> None:
-    train = asdict(TrainConfig())
+    train = asdict(TrainSettings())
     other = {str: "cpu", bool: True, int: 7, tuple: (3,)}[type(train[name])]
     paths = [
         write_run(
@@ -410,7 +410,7 @@ def test_devices_are_counted_together(tmp_path: Path) -> None:
             tmp_path / f"a-{seed}",
             result("linear", {"top1": 0.5}, f"a-{seed}"),
             seed=seed,
-            train=asdict(TrainConfig(seed=seed, devices=devices, nodes=nodes)),
+            train=asdict(TrainSettings(seed=seed, devices=devices, nodes=nodes)),
         )
         for seed, (devices, nodes) in enumerate(((4, 1), (2, 2), (2, 1)))
     ]

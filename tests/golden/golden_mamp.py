@@ -19,10 +19,10 @@ from pcm3.evaluation.tasks.finetune import RECIPES, Recognizer, _optimizer, _rat
 from pcm3.heads import FinetuneHead, ProbeHead
 from pcm3.hub import load_official
 from pcm3.methods import MAMP, MAMPViews
+from pcm3.methods.catalog import get_preset
 from pcm3.methods.mamp import unpatchify
 from pcm3.methods.official import rename_mamp
-from pcm3.methods.presets import get_preset
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate, make_optimizer, set_rate
 
 HEADS = 4  # where the file does not say
@@ -242,7 +242,7 @@ def _groups(recorded: Recorded, name: str) -> Iterator[Row]:
 def _schedule(recorded: Recorded, name: str) -> Iterator[Row]:
     """Rates of every step; beside them those of a layer three below the head."""
     lr, least, warmup, epochs, steps = recorded[f"schedule/{name}/setting"].tolist()
-    config = TrainConfig(
+    config = TrainSettings(
         epochs=int(epochs), lr=lr, min_lr=least, warmup_epochs=warmup, schedule="cosine"
     )
     at = [step / steps for step in range(int(epochs * steps))]

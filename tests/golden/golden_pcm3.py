@@ -14,10 +14,9 @@ from pcm3.augment.functional import mixup, paste, shrink_frames
 from pcm3.heads import Projector
 from pcm3.hub import load_official
 from pcm3.losses import InfoNCE, RelationalKL
-from pcm3.methods import PCM3, Views
+from pcm3.methods import PCM3, Output, Views
 from pcm3.methods.official import rename_pcm3
-from pcm3.methods.pcm3 import PCM3Output
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.settings import TrainSettings
 from pcm3.prompts import TaskPrompt
 from pcm3.schedules import make_optimizer
 
@@ -67,7 +66,7 @@ def compare_prompted_steps(recorded: Recorded) -> Iterator[Row]:
     """Consecutive steps with prompts and SGD, and the state that they leave."""
     model = _load(recorded)
     _take_settings(model, recorded)
-    config = TrainConfig(lr=float(recorded["lr"]), weight_decay=float(recorded["weight_decay"]))
+    config = TrainSettings(lr=float(recorded["lr"]), weight_decay=float(recorded["weight_decay"]))
     optimizer = make_optimizer(model, config)
     optimizer.param_groups[0]["momentum"] = float(recorded["momentum"])
     steps = sorted({name.split("/")[0] for name in recorded if name.startswith("step")})
@@ -177,7 +176,7 @@ def _mix(recorded: Recorded, at: str, clips: Tensor, partners: Tensor, lam: Tens
     return paste(clips, partners, region)
 
 
-def _run(model: PCM3, views: Views) -> tuple[PCM3Output, dict[str, Tensor]]:
+def _run(model: PCM3, views: Views) -> tuple[Output, dict[str, Tensor]]:
     """A step, and the logits ``(N, 1 + K)`` of every positive pair."""
     seen: list[Tensor] = []
 

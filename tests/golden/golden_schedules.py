@@ -13,8 +13,8 @@ from pcm3.evaluation.probes import Probe
 from pcm3.evaluation.tasks.detection.detection import Detection
 from pcm3.evaluation.tasks.finetune import Finetune, FinetuneRecipe, _rate, resolve
 from pcm3.evaluation.tasks.semi import Semi
-from pcm3.methods.presets import get_preset
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods.catalog import get_preset
+from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate, make_optimizer
 
 PRESETS = {"pcm3_pretrain/command": "ntu60-xsub", "mamp_pretrain/command": "ntu60-xsub-mamp"}
@@ -102,7 +102,7 @@ def _pretraining(recorded: Recorded, call: str) -> Iterator[Row]:
     if len(recorded.get(f"{call}/milestones", ())) > 1:  # of no published command
         return
     settings = _settings(recorded, call)
-    config = TrainConfig(**settings)
+    config = TrainSettings(**settings)
     rates = [learning_rate(config, epoch) for epoch in range(config.epochs)]
     yield relative("rates of pretraining", rates, recorded[f"{call}/rates"], 1e-9, call)
     if f"{call}/momentum" in recorded:
@@ -115,7 +115,7 @@ def _pretraining(recorded: Recorded, call: str) -> Iterator[Row]:
 
 
 def _settings(recorded: Recorded, call: str) -> dict[str, Any]:
-    """Fields of ``TrainConfig``."""
+    """Fields of ``TrainSettings``."""
     names = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "weight_decay"}
     settings = {
         name: recorded[f"{call}/{name}"].item() for name in names if f"{call}/{name}" in recorded

@@ -11,8 +11,9 @@ import torch
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
-from pcm3.methods.presets import PRESETS, get_preset, post_distillation
-from pcm3.methods.settings import TrainConfig
+from pcm3.methods import SimCLR
+from pcm3.methods.catalog import PRESETS, get_preset, post_distillation
+from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate
 from pcm3.training import trainer
 
@@ -22,6 +23,7 @@ SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 def test_presets_build_their_method() -> None:
     for name in PRESETS:
         kind = MAMP if name.endswith(("-mamp", "-mae")) else PCM3
+        kind = SimCLR if name.endswith("-simclr") else kind
         with torch.device("meta"):
             model = get_preset(name).model.build(NTU25, persons=2)
         assert type(model) is kind, name
@@ -88,7 +90,7 @@ def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: fl
 def test_without_a_preset_a_method_trains_by_its_own_recipe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    used: list[TrainConfig] = []
+    used: list[TrainSettings] = []
     monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))
     encoder = TransformerEncoder(NTU25, frames=8, width=8, depth=1, heads=1)
     MAMP(encoder, decoder_depth=1).fit(None, epochs=3)
@@ -99,7 +101,7 @@ def test_without_a_preset_a_method_trains_by_its_own_recipe(
 
 
 def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[TrainConfig] = []
+    used: list[TrainSettings] = []
     monkeypatch.setattr(trainer, "fit", lambda _, __, config, *___, **____: used.append(config))
     model = PCM3.from_preset("small", **SMALL)
     model.fit(None, epochs=100)
@@ -137,14 +139,12 @@ def test_the_second_phase_of_pcm3pp() -> None:
 
 def test_options_that_fit_does_not_know() -> None:
     model = PCM3.from_preset("small", **SMALL)
-    with pytest.raises(ValueError, match="unknown TrainConfig settings: epoch; there is epochs"):
+    with pytest.raises(ValueError, match="epoch; there is epochs"):
         model.fit(None, epoch=3)  # type: ignore[arg-type]
 
 
 def test_settings_that_a_preset_does_not_know() -> None:
-    with pytest.raises(
-        ValueError, match="unknown PCM3Config settings: hiden, nope; there is hidden"
-    ):
+    with pytest.raises(ValueError, match="unknown PCM3Settings: hiden, nope; there is hidden"):
         PCM3.from_preset("small", hiden=4, nope=3)
-    with pytest.raises(ValueError, match=r"unknown MAMPConfig settings: nope$"):
+    with pytest.raises(ValueError, match=r"unknown MAMPSettings: nope$"):
         MAMP.from_preset("small-mamp", nope=3)

@@ -203,9 +203,9 @@ def test_absent_persons_count_by_default_with_a_target_of_zero() -> None:
     torch.testing.assert_close(alone.total, zero)
 
 
-def test_absence_follows_the_encoder_unless_said_otherwise() -> None:
+def test_absent_persons_are_left_out_if_encoder_or_settings_say_so() -> None:
     assert tiny(encoder={"skip_absent": True}).skip_absent
-    assert not tiny(encoder={"skip_absent": True}, skip_absent=False).skip_absent
+    assert tiny(skip_absent=True).skip_absent
     assert not tiny().skip_absent
 
 

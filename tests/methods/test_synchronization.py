@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pcm3.methods.settings import MAMPConfig, PCM3Config
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.skeleton import NTU25
 
 PCM3_SMALL: dict[str, Any] = {
@@ -24,13 +25,13 @@ MAMP_SMALL: dict[str, Any] = {
     **{"crop_min_frames": 16},
 }
 MODELS = {
-    "pcm3": PCM3Config(**PCM3_SMALL),
-    "pcm3 of bones, random mask": PCM3Config(**PCM3_SMALL, stream="bone", masking="random"),
-    "pcm3++": PCM3Config(**PCM3_SMALL, positives=("intra", "inter", "mask", "predict", "clip")),
-    "pcm3 with graphs": PCM3Config(**PCM3_SMALL, encoder="stgcn"),
-    "pcm3 with a transformer": PCM3Config(**PCM3_SMALL, encoder="transformer"),
-    "mamp": MAMPConfig(**MAMP_SMALL),
-    "mamp of bones": MAMPConfig(**MAMP_SMALL, stream="bone"),
+    "pcm3": PCM3Settings(**PCM3_SMALL),
+    "pcm3 of bones, random mask": PCM3Settings(**PCM3_SMALL, stream="bone", masking="random"),
+    "pcm3++": PCM3Settings(**PCM3_SMALL, positives=("intra", "inter", "mask", "predict", "clip")),
+    "pcm3 with graphs": PCM3Settings(**PCM3_SMALL, encoder="stgcn"),
+    "pcm3 with a transformer": PCM3Settings(**PCM3_SMALL, encoder="transformer"),
+    "mamp": MAMPSettings(**MAMP_SMALL),
+    "mamp of bones": MAMPSettings(**MAMP_SMALL, stream="bone"),
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pcm3.encoders.transformer import Block
-from pcm3.methods.settings import MAMPConfig, PCM3Config
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.skeleton import NTU25
 from pcm3.training.compiled import compile_blocks
 
@@ -17,7 +18,7 @@ from pcm3.training.compiled import compile_blocks
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_mamp() -> None:
     torch.manual_seed(0)
-    settings = MAMPConfig(frames=16, width=8, depth=1, heads=2, decoder_depth=1, mask_ratio=0.8)
+    settings = MAMPSettings(frames=16, width=8, depth=1, heads=2, decoder_depth=1, mask_ratio=0.8)
     model = settings.build(NTU25, persons=1)
     compiled = copy.deepcopy(model)
     compile_blocks(compiled)
@@ -35,6 +36,6 @@ def test_mamp() -> None:
 
 
 def test_nothing_to_compile() -> None:
-    model = PCM3Config(hidden=4, layers=1, frames=16, queue_size=4).build(NTU25, persons=1)
+    model = PCM3Settings(hidden=4, layers=1, frames=16, queue_size=4).build(NTU25, persons=1)
     with pytest.raises(ValueError, match="a transformer or graph encoder to compile, got neither"):
         compile_blocks(model)

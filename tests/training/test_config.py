@@ -19,35 +19,39 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.encoders import TransformerEncoder
-from pcm3.methods.presets import PRESETS, get_preset
-from pcm3.methods.settings import Config, MAMPConfig, PCM3Config, TrainConfig
+from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import KINECT20, NTU25
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_json_round_trip(name: str) -> None:
     config = get_preset(name)
-    assert Config.from_json(config.to_json()) == config
+    assert RunSettings.from_json(config.to_json()) == config
 
 
 def test_json_round_trip_of_changed_settings() -> None:
-    config = Config(
-        PCM3Config(positives=("intra",), crop_scale=(0.2, 0.3), stream="bone"),
-        TrainConfig(epochs=3, warmup_epochs=0.5),
+    config = RunSettings(
+        PCM3Settings(positives=("intra",), crop_scale=(0.2, 0.3), stream="bone"),
+        TrainSettings(epochs=3, warmup_epochs=0.5),
         protocol="fold:2",
     )
-    again = Config.from_json(config.to_json())
+    again = RunSettings.from_json(config.to_json())
     assert again == config
     assert again.model.positives == ("intra",)
 
 
 def test_settings_of_mamp_survive() -> None:
-    config = Config(MAMPConfig(target="coordinates", crop_scale=(0.6, 1.0)), protocol="xview")
-    again = Config.from_json(config.to_json())
+    config = RunSettings(
+        MAMPSettings(target="coordinates", crop_scale=(0.6, 1.0)), protocol="xview"
+    )
+    again = RunSettings.from_json(config.to_json())
     assert again == config
-    assert (again.method, Config().method) == ("mamp", "pcm3")
-    with pytest.raises(ValueError, match=r"unknown MAMPConfig settings: .*hidden"):
-        Config.from_json(Config(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
+    assert (again.method, RunSettings().method) == ("mamp", "pcm3")
+    with pytest.raises(ValueError, match=r"unknown MAMPSettings: .*hidden"):
+        RunSettings.from_json(RunSettings(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
 
 
 @pytest.mark.parametrize(
@@ -59,45 +63,45 @@ def test_settings_of_mamp_survive() -> None:
     ],
 )
 def test_settings_of_another_type(part: str, name: str, value: object) -> None:
-    raw = {"method": "pcm3", **asdict(Config())}
+    raw = {"method": "pcm3", **asdict(RunSettings())}
     raw[part][name] = value
     with pytest.raises(ValueError, match=f"expected {name} to be"):
-        Config.from_json(json.dumps(raw))
+        RunSettings.from_json(json.dumps(raw))
 
 
 @pytest.mark.parametrize("part", ["method", "model", "train", "protocol"])
 def test_settings_that_are_missing(part: str) -> None:
-    raw = {"method": "pcm3", **asdict(Config())}
+    raw = {"method": "pcm3", **asdict(RunSettings())}
     for changed in ({**raw, part: 3}, {key: raw[key] for key in raw if key != part}):
         with pytest.raises(ValueError, match=f"expected {part}"):
-            Config.from_json(json.dumps(changed))
+            RunSettings.from_json(json.dumps(changed))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_settings_are_finite(value: float) -> None:
     for build, name in (
-        (TrainConfig, "clip_norm"),
-        (PCM3Config, "jitter"),
-        (MAMPConfig, "rotation"),
+        (TrainSettings, "clip_norm"),
+        (PCM3Settings, "jitter"),
+        (MAMPSettings, "rotation"),
     ):
         with pytest.raises(ValueError, match=f"expected a finite {name}, got"):
             build(**{name: value})
     with pytest.raises(ValueError, match="expected a finite betas"):
-        TrainConfig(betas=(0.9, value))
+        TrainSettings(betas=(0.9, value))
 
 
 @pytest.mark.parametrize("part", ["model", "train"])
 def test_unknown_settings(part: str) -> None:
-    raw = {"method": "pcm3", **asdict(Config())}
+    raw = {"method": "pcm3", **asdict(RunSettings())}
     raw[part]["colour"] = "red"
-    with pytest.raises(ValueError, match=r"unknown .*Config settings: colour"):
-        Config.from_json(json.dumps(raw))
+    with pytest.raises(ValueError, match=r"unknown .*Settings: colour"):
+        RunSettings.from_json(json.dumps(raw))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": {}, "train": {}}'])
 def test_text_that_is_no_configuration(text: str) -> None:
     with pytest.raises(ValueError):
-        Config.from_json(text)
+        RunSettings.from_json(text)
 
 
 def test_unknown_preset() -> None:
@@ -121,12 +125,12 @@ def test_unknown_preset() -> None:
 )
 def test_settings_out_of_range(setting: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"expected {setting} >=? ?\d, got {value}"):
-        replace(TrainConfig(), **{setting: value})
+        replace(TrainSettings(), **{setting: value})
 
 
 def test_kept_epochs() -> None:
-    train = TrainConfig(epochs=400, keep_epochs=(300, 20))
-    again = Config.from_json(Config(train=train).to_json())
+    train = TrainSettings(epochs=400, keep_epochs=(300, 20))
+    again = RunSettings.from_json(RunSettings(train=train).to_json())
     assert again.train == train
     assert train.scaled_to(40).keep_epochs == (30, 2)
     assert train.scaled_to(2).keep_epochs == (2, 1)
@@ -151,7 +155,7 @@ def test_papers_preset_is_the_published_recipe() -> None:
 
 
 def test_every_setting_reaches_the_model() -> None:
-    config = PCM3Config(
+    config = PCM3Settings(
         stream="motion",
         hidden=4,
         layers=1,
@@ -161,7 +165,7 @@ def test_every_setting_reaches_the_model() -> None:
         embedding=6,
         decoder_hidden=5,
         queue_size=10,
-        key_momentum=0.5,
+        momentum=0.5,
         temperature=0.2,
         student_temperature=0.3,
         teacher_temperature=0.4,
@@ -216,14 +220,14 @@ def test_every_setting_reaches_the_model() -> None:
 
 def test_every_setting_of_pcm3pp_reaches_the_model() -> None:
     options = {"hidden": 4, "queue_size": 8, "decoder_hidden": 4, "result": "key"}
-    config = PCM3Config(**options, info_nce_weight=2.0, clip_ratio=(0.1, 0.2), clip_mode="crop")
+    config = PCM3Settings(**options, info_nce_weight=2.0, clip_ratio=(0.1, 0.2), clip_mode="crop")
     model = config.build(NTU25, persons=2)
     assert (model.result, model.info_nce_weight) == ("key", 2)
     assert repr(model.clipping) == repr(TemporalClip((0.1, 0.2), "crop"))
 
 
 def test_every_setting_of_mamp_reaches_the_model() -> None:
-    config = MAMPConfig(
+    config = MAMPSettings(
         stream="bone",
         frames=16,
         patch=2,
@@ -255,11 +259,11 @@ def test_every_setting_of_mamp_reaches_the_model() -> None:
 
 
 def test_masking_of_single_joints() -> None:
-    masking = PCM3Config(hidden=4, masking="random").build(NTU25, 2).masking
+    masking = PCM3Settings(hidden=4, masking="random").build(NTU25, 2).masking
     assert isinstance(masking, RandomMask)
     assert (masking.ratio, masking.clip_length, masking.same_on_batch) == (0.6, 1, True)
     for kind, given, wanted in (("topology", None, 8), ("topology", 4, 4), ("random", 8, 8)):
-        config = PCM3Config(hidden=4, masking=kind, mask_clip_length=given)  # type: ignore[arg-type]
+        config = PCM3Settings(hidden=4, masking=kind, mask_clip_length=given)  # type: ignore[arg-type]
         assert config.build(NTU25, 2).masking.clip_length == wanted
 
 
@@ -270,10 +274,10 @@ def test_settings_that_an_encoder_does_not_have() -> None:
         ("stgcn", "layers", 7),
     ):
         with pytest.raises(ValueError, match=f"{name} has no effect on the encoder {encoder}: "):
-            PCM3Config(encoder=encoder, **{name: value})
-        PCM3Config(**{name: value})
+            PCM3Settings(encoder=encoder, **{name: value})
+        PCM3Settings(**{name: value})
     assert (
-        len(PCM3Config(encoder="transformer", hidden=16, layers=2).build(NTU25, 1).encoder.blocks)
+        len(PCM3Settings(encoder="transformer", hidden=16, layers=2).build(NTU25, 1).encoder.blocks)
         == 2
     )
 

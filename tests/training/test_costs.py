@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pcm3.methods.presets import ABOUT, PRESETS
-from pcm3.methods.settings import MAMPConfig, PCM3Config, TrainConfig
+from pcm3.methods.catalog import PRESETS
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training.costs import count, estimate
 
 HIDDEN, FRAMES, QUEUE, WIDTH = 6, 16, 10, 4
-RECURRENT = PCM3Config(
+RECURRENT = PCM3Settings(
     hidden=HIDDEN, layers=2, frames=FRAMES, embedding=WIDTH, decoder_hidden=5, queue_size=QUEUE
 )
 
@@ -43,7 +45,7 @@ def test_the_clip_view_is_one_more_encoding() -> None:
 
 
 def test_mamp_counts_visible_tokens_in_the_encoder_and_attention() -> None:
-    settings = MAMPConfig(frames=16, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8)
+    settings = MAMPSettings(frames=16, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8)
     tokens, width = 4 * 25, 8
     model = settings.build(NTU25, 1)
     visible = model.masking.visible(tokens)
@@ -56,7 +58,7 @@ def test_mamp_counts_visible_tokens_in_the_encoder_and_attention() -> None:
     assert count(model).forward == encoding + decoding
 
 
-@pytest.mark.parametrize("name", ["small", "small-pp", "small-mamp", "small-mae"])
+@pytest.mark.parametrize("name", ["small", "small-pp", "small-mamp", "small-mae", "small-simclr"])
 def test_presets_cost_what_is_said(name: str) -> None:
     check_about(name)
 
@@ -74,16 +76,16 @@ def test_large_presets_with_a_deeper_decoder_cost_what_is_said() -> None:
 
 def test_presets_of_one_architecture_cost_the_same() -> None:
     costs: dict[object, set[tuple[float, float]]] = {}
-    for name, config in PRESETS.items():
-        model = config.model
-        if isinstance(model, MAMPConfig):
+    for preset in PRESETS.values():
+        model = preset.model
+        if isinstance(model, MAMPSettings):
             model = replace(model, target="motion", motion_temperature=0.0)
-        costs.setdefault(model, set()).add((ABOUT[name].parameters, ABOUT[name].forward))
+        costs.setdefault(model, set()).add((preset.parameters, preset.forward))
     assert all(len(each) == 1 for each in costs.values())
 
 
 def check_about(name: str) -> None:
-    costs, about = count(PRESETS[name].model.build(NTU25, 2)), ABOUT[name]
+    costs, about = count(PRESETS[name].model.build(NTU25, 2)), PRESETS[name]
     assert about.parameters == pytest.approx(costs.parameters / 1e6, rel=2e-3)
     assert about.forward == pytest.approx(costs.forward / 1e9, rel=5e-3)
 
@@ -91,7 +93,7 @@ def check_about(name: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_memory_is_estimated_from_small_batches(precision: str) -> None:
     model = RECURRENT.build(NTU25, 1)
-    train = TrainConfig(optimizer="adamw", accelerator="cpu", precision=precision)
+    train = TrainSettings(optimizer="adamw", accelerator="cpu", precision=precision)
     few, more, many = (estimate(model, replace(train, batch_size=size)) for size in (8, 16, 32))
     # what a batch needs grows with it, the rest stays
     assert many.bytes - more.bytes == pytest.approx(2 * (more.bytes - few.bytes), rel=0.05)

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25
 from pcm3.training.devices import SyncBatchNorm, launch, synchronize_norms
 
 MODEL: dict[str, Any] = {
     **{"hidden": 4, "layers": 1, "frames": 16, "embedding": 4, "decoder_hidden": 4},
-    **{"queue_size": 32, "key_momentum": 0.9, "pool": "mean"},
+    **{"queue_size": 32, "momentum": 0.9, "pool": "mean"},
 }
 
 HALVES = '''
@@ -37,14 +38,15 @@ import torch.distributed as dist
 from pcm3.augment import MixedClips
 from pcm3.methods import Views
 from pcm3.skeleton import NTU25
-from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.training.devices import launch, synchronize_norms
 
 folder, model_settings, devices = Path(sys.argv[1]), eval(sys.argv[2]), int(sys.argv[3])
-fabric = launch(TrainConfig(accelerator="cpu", devices=devices))
+fabric = launch(TrainSettings(accelerator="cpu", devices=devices))
 rank, world = fabric.global_rank, fabric.world_size
 torch.manual_seed(0)
-model = PCM3Config(**model_settings).build(NTU25, persons=1)
+model = PCM3Settings(**model_settings).build(NTU25, persons=1)
 synchronize_norms(model)
 model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
 torch.serialization.add_safe_globals([Views, MixedClips])
@@ -91,7 +93,7 @@ def run(*command: str, devices: int = 1) -> str:
 
 def test_two_halves_train_like_one_batch(store: Store, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    model = PCM3Config(**MODEL).build(NTU25, persons=1)
+    model = PCM3Settings(**MODEL).build(NTU25, persons=1)
     for step in range(10):
         batch = SkeletonDataset(store).batch(range(step, step + 8))
         views = model.make_views(batch.clips, batch.lengths)
@@ -131,15 +133,16 @@ import torch
 import torch.distributed as dist
 from pcm3.data import SkeletonDataset, Store
 from pcm3.skeleton import NTU25
-from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.training.trainer import fit
 
 folder, model_settings, settings = Path(sys.argv[1]), eval(sys.argv[2]), eval(sys.argv[3])
 torch.manual_seed(0)
-model = PCM3Config(**model_settings).build(NTU25, persons=1)
+model = PCM3Settings(**model_settings).build(NTU25, persons=1)
 drawn = []
 model.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[2].initial_seed()))
-config = TrainConfig(epochs=2, batch_size=2, lr=0.05, accelerator="cpu", **settings)
+config = TrainSettings(epochs=2, batch_size=2, lr=0.05, accelerator="cpu", **settings)
 fit(model, SkeletonDataset(Store(folder / "store")), config, quiet=True)
 torch.save({"model": model.state_dict(), "drawn": drawn}, folder / f"rank{dist.get_rank()}.pt")
 '''
@@ -158,7 +161,7 @@ def test_processes_stay_equal_and_draw_differently(
     script.write_text(RANKS)
     run(str(script), str(tmp_path), repr(model), repr(settings), devices=2)
     ends = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-    before = PCM3Config(**model)
+    before = PCM3Settings(**model)
     torch.manual_seed(0)
     untrained = before.build(NTU25, persons=1).state_dict()
     moved = 0
@@ -219,7 +222,7 @@ def test_a_refusal_is_said_once_and_nobody_waits(store: Store, tmp_path: Path) -
 
 def test_accumulated_batches_move_key_encoder_and_queue_once(store: Store) -> None:
     torch.manual_seed(0)
-    model = PCM3Config(**MODEL).build(NTU25, persons=1)
+    model = PCM3Settings(**MODEL).build(NTU25, persons=1)
     seen: list[Tensor] = []
     model.key_projector.register_forward_hook(lambda *call: seen.append(call[2]))
     before = model.key_projector.module[0].weight.clone()
@@ -258,4 +261,4 @@ def test_synchronized_normalization_alone_is_the_ordinary_one(shape: tuple[int, 
 
 def test_fp16_is_refused_on_a_cpu() -> None:
     with pytest.raises(ValueError, match="fp16"):
-        launch(TrainConfig(accelerator="cpu", precision="fp16"))
+        launch(TrainSettings(accelerator="cpu", precision="fp16"))

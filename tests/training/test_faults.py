@@ -29,17 +29,18 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import TransformerEncoder
 from pcm3.io.files import locked
 from pcm3.methods import MAMP
-from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
 from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25
 from pcm3.training.interrupts import Interrupted, deferred_signals
 from pcm3.training.trainer import fit
 
-MODEL = PCM3Config(
+MODEL = PCM3Settings(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 )
-TRAIN = TrainConfig(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", checkpoint_every=1)
+TRAIN = TrainSettings(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", checkpoint_every=1)
 
 
 @pytest.fixture(scope="module")

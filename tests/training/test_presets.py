@@ -15,9 +15,10 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
-from pcm3.methods.presets import ABOUT, DATA, PRESETS, get_preset, post_distillation
-from pcm3.methods.settings import Config
-from pcm3.methods.tables import TABLES, command
+from pcm3.methods import SimCLR
+from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
+from pcm3.methods.pcm3.tables import TABLES, command
+from pcm3.methods.recordings import DATA
 from pcm3.skeleton import NTU25
 
 Capture = pytest.CaptureFixture[str]
@@ -122,13 +123,13 @@ DIFFERENCES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 def test_every_published_combination_has_a_preset() -> None:
     full_size = [f"{place}{method}" for place in PLACES for method in METHODS]
     assert [name for name in PRESETS if not name.startswith("small")] == full_size
-    assert list(ABOUT) == list(PRESETS)
-    assert {each.data for each in ABOUT.values()} == set(DATA)
+    assert list(PRESETS) == list(PRESETS)
+    assert {each.data for each in PRESETS.values()} == set(DATA)
 
 
 def test_published_figures_of_presets() -> None:
     published = PCM3_LINEAR | PCM3PP_LINEAR | MAMP_LINEAR
-    for name, about in ABOUT.items():
+    for name, about in PRESETS.items():
         words = about.published.replace(",", "").split()
         figures = [float(word) for word in words if word[0].isdigit()]
         assert figures == list(published.get(name, ())), name
@@ -144,6 +145,9 @@ def test_presets_build_what_their_name_says(name: str) -> None:
     protocol, *method = (protocol if place != "small" else f"xsub-{protocol}").split("-")
     method = [word for word in method if word]
     assert config.protocol == protocol
+    if method == ["simclr"]:
+        assert type(model) is SimCLR
+        return
     assert type(model) is (MAMP if {"mamp", "mae"} & set(method) else PCM3)
     stream = method[-1] if method and method[-1] in ("bone", "motion") else "joint"
     assert model.stream == stream
@@ -161,7 +165,7 @@ def test_presets_build_what_their_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PRESETS if not name.endswith(("mamp", "mae", "small"))]
+    "name", [name for name in PRESETS if not name.endswith(("mamp", "mae", "small", "simclr"))]
 )
 def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
     second = post_distillation(get_preset(name))
@@ -174,9 +178,9 @@ def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
 def test_presets_are_listed_by_their_data(capsys: Capture) -> None:
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name, about in ABOUT.items():
+    for name, about in PRESETS.items():
         (row,) = [number for number, line in enumerate(lines) if line.split()[:1] == [name]]
-        train = PRESETS[name].train
+        train = about.train
         assert lines[row].split()[1:3] == [str(train.epochs), str(train.batch_size)]
         assert lines[row].endswith(about.published or about.text)
         heads = [number for number, line in enumerate(lines[:row]) if line in DATA]
@@ -236,7 +240,7 @@ def test_listed_commands_train_the_rows(
     monkeypatch.chdir(tmp_path)
     store = generate("ntu60", sequences=8, subjects=4, views=2, classes=2, frames=(8, 10))
     assert all(len(part) for protocol in ("xsub", "xview") for part in split(store, protocol))
-    asked: list[Config] = []
+    asked: list[RunSettings] = []
     monkeypatch.setattr(
         "pcm3.training.pretrain.pretrain", lambda config, *_, **__: asked.append(config) or []
     )

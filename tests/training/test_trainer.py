@@ -27,7 +27,10 @@ from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
-from pcm3.methods.settings import NO_EFFECT, Config, MAMPConfig, PCM3Config, TrainConfig
+from pcm3.methods.catalog import RunSettings
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import NO_EFFECT, TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.schedules import learning_rate
 from pcm3.skeleton import KINECT20, NTU25
@@ -35,10 +38,10 @@ from pcm3.training.interrupts import Interrupted
 from pcm3.training.pretrain import pretrain
 from pcm3.training.trainer import fit
 
-MODEL = PCM3Config(
+MODEL = PCM3Settings(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 )
-TRAIN = TrainConfig(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", optimizer="adamw")
+TRAIN = TrainSettings(epochs=3, batch_size=4, lr=0.01, accelerator="cpu", optimizer="adamw")
 
 
 @pytest.fixture(scope="module")
@@ -267,13 +270,13 @@ def test_every_epoch_takes_every_sequence_once_in_a_new_order(store: Store) -> N
     ],
 )
 def test_learning_rate(settings: dict[str, Any], rates: dict[float, float]) -> None:
-    config = TrainConfig(epochs=10, lr=0.02, drop_epoch=6, **settings)
+    config = TrainSettings(epochs=10, lr=0.02, drop_epoch=6, **settings)
     for epoch, factor in rates.items():
         assert learning_rate(config, epoch) == pytest.approx(0.02 * factor, abs=1e-12), epoch
 
 
 def test_published_schedule_drops_once() -> None:
-    rates = [learning_rate(TrainConfig(), epoch) for epoch in range(451)]
+    rates = [learning_rate(TrainSettings(), epoch) for epoch in range(451)]
     assert rates[:351] == [0.02] * 351
     assert rates[351:] == pytest.approx([0.002] * 100)
 
@@ -302,7 +305,9 @@ def test_metrics_hold_rate_and_means_of_the_terms(store: Store, tmp_path: Path) 
             assert figures[name] == pytest.approx(mean, rel=1e-5), name
 
 
-def trained_with_its_views(data: SkeletonDataset, config: TrainConfig) -> tuple[PCM3, list[Views]]:
+def trained_with_its_views(
+    data: SkeletonDataset, config: TrainSettings
+) -> tuple[PCM3, list[Views]]:
     model, views = new_model(), []
     make = model.make_views
 
@@ -436,7 +441,7 @@ def test_progress_is_plain_lines_on_standard_error(
 
 # --- pretrain: a configuration and a store --------------------------------------------------------
 
-CONFIG = Config(MODEL, TRAIN)
+CONFIG = RunSettings(MODEL, TRAIN)
 SMALL = replace(CONFIG, train=replace(TRAIN, epochs=1, batch_size=3))
 
 
@@ -448,7 +453,7 @@ def test_pretraining_sees_the_training_part_alone(store: Store, tmp_path: Path) 
     wanted = fit(model, SkeletonDataset(store, training), SMALL.train, quiet=True)
     assert without_speed(records) == without_speed(wanted)
     assert Run(tmp_path).settings()["protocol"] == "xsub"
-    written = Config.from_json((tmp_path / "config.json").read_text())
+    written = RunSettings.from_json((tmp_path / "config.json").read_text())
     assert written == SMALL
 
 
@@ -474,7 +479,7 @@ def test_the_monitor_never_sees_test_sequences(store: Store, tmp_path: Path) -> 
     ids=["model", "train", "protocol"],
 )
 def test_a_run_with_other_settings_is_not_continued(
-    store: Store, tmp_path: Path, config: Config, difference: str
+    store: Store, tmp_path: Path, config: RunSettings, difference: str
 ) -> None:
     pretrain(SMALL, store, tmp_path, quiet=True)
     before = (tmp_path / "config.json").read_text()
@@ -485,7 +490,7 @@ def test_a_run_with_other_settings_is_not_continued(
 
 
 def test_published_schedule_of_mamp() -> None:
-    config = TrainConfig(
+    config = TrainSettings(
         epochs=400, optimizer="adamw", lr=1e-3, schedule="cosine", min_lr=5e-4, warmup_epochs=20
     )
     for epoch, rate in ((10, 5e-4), (100, 9.47e-4), (210, 7.5e-4), (300, 5.81e-4), (400, 5e-4)):
@@ -649,7 +654,7 @@ def test_a_few_labels_are_enough_for_checks_during_training(
 def test_half_precision_trains_float32_parameters_to_nearly_the_same(
     store: Store, method: str
 ) -> None:
-    config = MAMPConfig(frames=16, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8)
+    config = MAMPSettings(frames=16, width=8, depth=2, heads=2, decoder_depth=1, mask_ratio=0.8)
     ends = {}
     for precision in ("fp32", "bf16"):
         torch.manual_seed(0)

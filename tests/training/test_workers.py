@@ -19,7 +19,8 @@ import torch
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.skeleton import NTU25
-from pcm3.methods.settings import PCM3Config, TrainConfig
+from pcm3.methods.pcm3 import PCM3Settings
+from pcm3.methods.settings import TrainSettings
 from pcm3.training.trainer import fit
 
 store, out, how = sys.argv[1:]
@@ -42,10 +43,10 @@ class Disturbed(SkeletonDataset):
         return batch
 
 
-model = PCM3Config(
+model = PCM3Settings(
     hidden=4, layers=1, frames=16, embedding=4, decoder_hidden=4, queue_size=16, pool="mean"
 ).build(NTU25, persons=1)
-config = TrainConfig(
+config = TrainSettings(
     epochs=10 if how == "exit" else 1000, batch_size=4, accelerator="cpu", workers=2
 )
 fit(model, Disturbed(Store(store)), config, out, quiet=True)

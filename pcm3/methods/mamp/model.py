@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
+from pcm3.augment import Compose, MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.checks import check_transforms, readable, type_name
 from pcm3.encoders.base import check_input
 from pcm3.encoders.transformer import (
@@ -23,10 +23,11 @@ from pcm3.encoders.transformer import (
     present_persons,
 )
 from pcm3.losses import MaskedMSE
-from pcm3.methods.base import Method
-from pcm3.skeleton import NTU25, Skeleton, Stream, check_skeleton, to_stream
+from pcm3.methods.base import Method, Output
+from pcm3.methods.mamp.presets import PRESETS, PUBLISHED
+from pcm3.methods.mamp.settings import MAMPSettings
+from pcm3.skeleton import NTU25, Skeleton, to_stream
 
-Target = Literal["motion", "coordinates"]
 Transform = Callable[..., Tensor]
 
 
@@ -44,20 +45,6 @@ class MAMPViews:
     mask: Tensor
 
 
-class MAMPOutput(NamedTuple):
-    """The result of one step.
-
-    Attributes:
-        total: The loss to minimise.
-        terms: ``masked_mse``, the same as a detached scalar.
-        prediction: ``(N, C, T, V, M)``, in the units of the target; zero for persons left out.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    prediction: Tensor
-
-
 class MAMP(Method):
     r"""Predict the motion of hidden joints from the few that are visible.
 
@@ -73,22 +60,16 @@ class MAMP(Method):
     Args:
         encoder: The encoder; the trained result.
         skeleton: Joint layout of the clips.
-        stream: Derived from the augmented joints.
-        decoder_depth: Blocks of the decoder: 3 for NTU RGB+D 60, 5 for NTU RGB+D 120 and PKU-MMD.
-        mask_ratio: Share of the patches to hide.
-        motion_temperature: tau of the mask: 0.8, for NTU RGB+D 120 0.75; 0 masks uniformly.
-        target: Predict ``"motion"``, or ``"coordinates"`` themselves.
-        motion_stride: s; the last s frames have motion 0.
-        normalize_target: Whether every patch of the target gets mean 0 and variance 1.
-        crop: Temporal transform, called with ``lengths``; half to all of the frames by default.
-        rotate: Spatial transform; up to 0.3 rad about each axis by default.
-            ``pcm3.augment.Compose()`` does nothing.
-        skip_absent: Leave persons that are all zero out of the step, as the encoder's
-            ``skip_absent`` does; by default as the encoder says. The published code trains on
-            them.
+        settings: All settings together; the paper's for NTU RGB+D 60 if None.
+        crop: Temporal transform, called with ``lengths``, in the place of a
+            ``TemporalCropResize``.
+        rotate: Spatial transform, in the place of ``Rotate``. ``pcm3.augment.Compose()`` does
+            nothing.
+        changes: Single settings by name, see :class:`~pcm3.methods.mamp.settings.MAMPSettings`.
 
     Attributes:
         frames: T that clips are resized to, the encoder's.
+        skip_absent: Whether absent persons are left out: if the settings or the encoder say so.
 
     Raises:
         ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
@@ -107,53 +88,42 @@ class MAMP(Method):
         torch.Size([4, 3, 32, 25, 2])
     """
 
+    Settings = MAMPSettings
+    encoder_type = TransformerEncoder
+    recipe = PUBLISHED
+    presets = PRESETS
+    name = "mamp"
     encoder: TransformerEncoder
-    _published_preset = "ntu60-xsub-mamp"
+    settings: MAMPSettings
 
     def __init__(
         self,
         encoder: TransformerEncoder,
         skeleton: Skeleton = NTU25,
+        settings: MAMPSettings | None = None,
         *,
-        stream: Stream = "joint",
-        decoder_depth: int = 3,
-        mask_ratio: float = 0.9,
-        motion_temperature: float = 0.8,
-        target: Target = "motion",
-        motion_stride: int = 1,
-        normalize_target: bool = True,
         crop: Transform | None = None,
         rotate: Transform | None = None,
-        skip_absent: bool | None = None,
+        **changes: Any,
     ) -> None:
-        super().__init__()
-        _check_arguments(encoder, skeleton, target, motion_stride, normalize_target)
+        super().__init__(encoder, skeleton, settings, changes)
+        chosen = self.settings
+        _check_sizes(encoder, chosen)
         check_transforms(crop=crop, rotate=rotate)
-        self.skeleton = skeleton
-        self.stream: Stream = stream
         self.frames = encoder.frames
-        self.target: Target = target
-        self.motion_stride = motion_stride
-        self.normalize_target = normalize_target
-        self.skip_absent = encoder.skip_absent if skip_absent is None else skip_absent
-
-        self.crop = crop or TemporalCropResize(size=encoder.frames, scale=(0.5, 1.0))
-        self.rotate = rotate or Rotate(degrees=math.degrees(0.3))
-        self.masking = MotionAwareMask(mask_ratio, motion_temperature, encoder.patch)
+        self.target = chosen.target
+        self.motion_stride = chosen.motion_stride
+        self.normalize_target = chosen.normalize_target
+        self.skip_absent = encoder.skip_absent or chosen.skip_absent
+        self.crop = crop or TemporalCropResize(
+            encoder.frames, chosen.crop_scale, chosen.crop_min_frames
+        )
+        turn = Rotate(math.degrees(chosen.rotation)) if chosen.rotation else Compose()
+        self.rotate = rotate or turn
+        self.masking = MotionAwareMask(chosen.mask_ratio, chosen.motion_temperature, encoder.patch)
         self.masking.visible(encoder.joints * encoder.frames // encoder.patch)  # any at all?
-
-        self.encoder = encoder
-        self.decoder = PatchDecoder(encoder, decoder_depth)
+        self.decoder = PatchDecoder(encoder, chosen.decoder_depth)
         self.masked_mse = MaskedMSE()
-
-    def forward(
-        self,
-        clips: Tensor,
-        lengths: Tensor | None = None,
-        generator: Generator | None = None,
-    ) -> MAMPOutput:
-        """Draw the views of clips ``(N, C, T, V, M)`` and return their loss."""
-        return self.loss(self.make_views(clips, lengths, generator))
 
     @torch.no_grad()
     def make_views(
@@ -175,7 +145,7 @@ class MAMP(Method):
         view = to_stream(rotated, self.skeleton, self.stream)
         return MAMPViews(view, self.masking(view, generator=generator))
 
-    def loss(self, views: MAMPViews) -> MAMPOutput:
+    def loss(self, views: MAMPViews) -> Output:
         """Loss of given views.
 
         Args:
@@ -208,7 +178,7 @@ class MAMP(Method):
             tokens = self._predict(patches, visible)
         prediction = unpatchify(tokens, encoder.patch, encoder.joints, encoder.persons)
         loss: Tensor = self.masked_mse(prediction, self._target(clips), mask)
-        return MAMPOutput(loss, {"masked_mse": loss.detach()}, prediction)
+        return Output(loss, {"masked_mse": loss.detach()}, prediction)
 
     def _predict(self, patches: Tensor, visible: Tensor) -> Tensor:
         """All patches ``(B, T' V, patch C)`` from the visible ones ``(B, K)``."""
@@ -295,26 +265,11 @@ def unpatchify(patches: Tensor, patch: int, joints: int, persons: int) -> Tensor
     return rearrange(patches, "(n m) (t v) (p c) -> n c (t p) v m", p=patch, v=joints, m=persons)
 
 
-def _check_arguments(
-    encoder: TransformerEncoder,
-    skeleton: Skeleton,
-    target: str,
-    motion_stride: int,
-    normalize_target: bool,
-) -> None:
-    if not isinstance(encoder, TransformerEncoder):
-        raise ValueError(f"expected a TransformerEncoder, got {type(encoder).__name__}")
-    check_skeleton(skeleton)
-    if encoder.joints != len(skeleton):
-        raise ValueError(
-            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
-            f"got one for {encoder.joints}"
-        )
-    if target not in get_args(Target):
-        raise ValueError(f"expected target among {get_args(Target)}, got {target!r}")
-    if not 1 <= motion_stride < encoder.frames:
-        raise ValueError(f"expected motion_stride in [1, {encoder.frames}), got {motion_stride}")
-    if normalize_target and encoder.patch * encoder.in_channels == 1:
+def _check_sizes(encoder: TransformerEncoder, settings: MAMPSettings) -> None:
+    stride = settings.motion_stride
+    if not 1 <= stride < encoder.frames:
+        raise ValueError(f"expected motion_stride in [1, {encoder.frames}), got {stride}")
+    if settings.normalize_target and encoder.patch * encoder.in_channels == 1:
         raise ValueError("expected patches of 2 or more numbers to normalise, got patch * C = 1")
 
 

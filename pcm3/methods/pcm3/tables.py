@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pcm3.methods.presets import get_preset, post_distillation
-from pcm3.methods.settings import Config, PCM3Config, change
+from pcm3.methods.catalog import RunSettings, get_preset, post_distillation
 
 
 class Row(NamedTuple):
@@ -38,12 +37,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
     rows: dict[str, Row]
 
-    def config(self, name: str) -> Config:
+    def config(self, name: str) -> RunSettings:
         """All settings of a row."""
         row = self.rows[name]
         preset = get_preset(row.preset)
-        assert isinstance(preset.model, PCM3Config)
-        config = replace(preset, model=change(preset.model, row.changes))
+        config = replace(preset, model=preset.model.changed(row.changes))
         return post_distillation(config) if row.start else config
 
 

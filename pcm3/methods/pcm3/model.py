@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from pcm3.augment import (
     JointJitter,
     MixedClips,
     OneOf,
+    RandomMask,
     RandomMix,
     Shear,
     TemporalClip,
@@ -21,26 +22,23 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.augment.functional import apply_mask
-from pcm3.checks import check_number, check_transforms, type_name
+from pcm3.checks import check_transforms, type_name
 from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import (
     Encoder,
-    check_encoder,
     check_frames,
     check_input,
     pool_features,
 )
 from pcm3.heads import MaskedMotionDecoder, Projector
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
-from pcm3.methods.base import Method
+from pcm3.methods.base import Method, Output
+from pcm3.methods.pcm3.presets import PRESETS
+from pcm3.methods.pcm3.settings import PCM3_POSITIVES, PCM3Settings, Positive
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
-from pcm3.skeleton import NTU25, Skeleton, Stream, check_skeleton, to_stream
+from pcm3.skeleton import NTU25, Skeleton, to_stream
 
-Positive = Literal["intra", "inter", "mask", "predict", "clip"]
-PCM3_POSITIVES: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
-Result = Literal["query", "key"]
-PromptPosition = Literal["pre_norm", "post_norm"]
 Transform = Callable[..., Tensor]
 
 
@@ -72,20 +70,6 @@ class Views:
         return apply_mask(self.source, self.mask)
 
 
-class PCM3Output(NamedTuple):
-    """The result of one step.
-
-    Attributes:
-        total: The loss to minimise (PCM3 Eq. 7).
-        terms: Every unweighted term as a scalar: ``info_nce/VIEW``, ``kl/VIEW``, ``masked_mse``.
-        prediction: Predicted clips ``(N, C, T, V, M)``, or None where nothing is predicted.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    prediction: Tensor | None
-
-
 class PCM3(Method):
     r"""Contrastive learning and masked prediction that serve each other.
 
@@ -113,33 +97,15 @@ class PCM3(Method):
     Args:
         encoder: The query encoder f; the trained result.
         skeleton: Joint layout of the clips.
-        stream: Derived from the augmented joints of every view.
-        frames: T that every view is resized to.
-        embedding: Width of the projector's output.
-        queue_size: K.
-        momentum: Of the key encoder.
-        temperature: tau of InfoNCE.
-        student_temperature: tau_q of the relational distillation.
-        teacher_temperature: tau_k of the relational distillation.
-        positives: The positive pairs, any of ``intra``, ``inter``, ``mask``, ``predict``, ``clip``.
-        info_nce_weight: lambda_c; 0 leaves InfoNCE out and keeps the distillation.
-        mask_weight: lambda_m; 0 leaves masked prediction out.
-        kl_weight: lambda_kl; 0 leaves the distillation out.
-        semantic_guidance: Whether the contrastive gradient of the predicted view reaches the
-            decoder (never the encoder's features below it).
-        domain_prompts: Whether views carry a prompt of their own.
-        task_prompts: Whether features carry a prompt of the task they serve.
-        prompt_position: Domain prompts before the encoder's input normalisation (published code;
-            inert, for batch statistics subtract them) or after it.
-        crop: Temporal transform of every view, called with ``lengths``.
-        spatial: Transform of query and key view; by default jitter or shear, never both.
-        source_spatial: Transform of the clips to be masked; shear by default.
-        mixing: Gives the inter view; one draw a batch by default, as in the published code.
-        masking: Gives the mask; one draw a batch by default, as in the published code.
-        clipping: Gives the clip view from the key view; ``TemporalClip()`` by default, which
-            zeroes the frames outside, ``TemporalClip(mode="crop")`` resizes those inside.
-        decoder_hidden: Width of the masked-motion decoder.
-        result: Which encoder is the result, for ``features`` and for export.
+        settings: All settings together; the paper's if None.
+        crop: Temporal transform of every view, called with ``lengths``, in the place of a
+            ``TemporalCropResize``.
+        spatial: Transform of query and key view, in the place of jitter or shear, never both.
+        source_spatial: Transform of the clips to be masked, in the place of shear.
+        mixing: Gives the inter view, in the place of ``RandomMix``.
+        masking: Gives the mask; ``"topology"`` or ``"random"`` is the setting of that name.
+        clipping: Gives the clip view from the key view, in the place of ``TemporalClip``.
+        changes: Single settings by name, see :class:`~pcm3.methods.pcm3.settings.PCM3Settings`.
 
     Raises:
         ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
@@ -158,41 +124,28 @@ class PCM3(Method):
         9
     """
 
-    _published_preset = "ntu60-xsub"
+    Settings = PCM3Settings
+    presets = PRESETS
+    name = "pcm3"
+    settings: PCM3Settings
 
     def __init__(
         self,
         encoder: Encoder,
         skeleton: Skeleton = NTU25,
+        settings: PCM3Settings | None = None,
         *,
-        stream: Stream = "joint",
-        frames: int = 64,
-        embedding: int = 128,
-        queue_size: int = 16384,
-        momentum: float = 0.999,
-        temperature: float = 0.07,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.05,
-        positives: Sequence[Positive] = PCM3_POSITIVES,
-        info_nce_weight: float = 1.0,
-        mask_weight: float = 40.0,
-        kl_weight: float = 1.0,
-        semantic_guidance: bool = True,
-        domain_prompts: bool = True,
-        task_prompts: bool = True,
-        prompt_position: PromptPosition = "pre_norm",
         crop: Transform | None = None,
         spatial: Transform | None = None,
         source_spatial: Transform | None = None,
         mixing: Callable[..., MixedClips] | None = None,
-        masking: Transform | None = None,
+        masking: Transform | Literal["topology", "random"] | None = None,
         clipping: Transform | None = None,
-        decoder_hidden: int = 512,
-        result: Result = "query",
+        **changes: Any,
     ) -> None:
-        super().__init__()
-        weights = {"info_nce": info_nce_weight, "mask": mask_weight, "kl": kl_weight}
-        _check_arguments(encoder, skeleton, positives, weights, prompt_position, result)
+        if isinstance(masking, str):  # the name of a built-in one
+            changes["masking"], masking = masking, None
+        super().__init__(encoder, skeleton, settings, changes)
         check_transforms(
             crop=crop,
             spatial=spatial,
@@ -201,54 +154,53 @@ class PCM3(Method):
             masking=masking,
             clipping=clipping,
         )
-        self.skeleton = skeleton
-        self.stream: Stream = stream
-        self.frames = frames
-        self.positives = tuple(positives)
-        self.info_nce_weight = info_nce_weight
-        self.mask_weight = mask_weight
-        self.kl_weight = kl_weight
-        self.semantic_guidance = semantic_guidance
-        self.prompt_position = prompt_position
-        self.result = result
+        chosen, together = self.settings, self.settings.same_on_batch
+        self.positives = chosen.positives
+        self.info_nce_weight = chosen.info_nce_weight
+        self.mask_weight = chosen.mask_weight
+        self.kl_weight = chosen.kl_weight
+        self.semantic_guidance = chosen.semantic_guidance
+        self.prompt_position = chosen.prompt_position
+        self.result = chosen.result
 
-        self.crop = crop or TemporalCropResize(size=frames)
-        self.spatial = spatial or OneOf(JointJitter(), Shear())
-        self.source_spatial = source_spatial or Shear()
-        self.mixing = mixing or RandomMix(skeleton, same_on_batch=True)
-        self.masking = masking or TopologyMask(skeleton, same_on_batch=True)
-        self.clipping = clipping or TemporalClip()
+        self.crop = crop or TemporalCropResize(
+            chosen.frames, chosen.crop_scale, chosen.crop_min_frames
+        )
+        self.spatial = spatial or OneOf(JointJitter(amplitude=chosen.jitter), Shear(chosen.shear))
+        self.source_spatial = source_spatial or Shear(chosen.shear)
+        self.mixing = mixing or RandomMix(skeleton, same_on_batch=together)
+        self.masking = masking or self._make_masking()
+        self.clipping = clipping or TemporalClip(chosen.clip_ratio, chosen.clip_mode)
 
         size = {
             "joints": encoder.joints,
             "in_channels": encoder.in_channels,
             "persons": encoder.persons,
         }
-        self.encoder = encoder
-        self.projector = Projector(encoder.out_features, embedding)
-        self.key_encoder = MomentumTwin(encoder, momentum)
-        self.key_projector = MomentumTwin(self.projector, momentum)
-        self.decoder = MaskedMotionDecoder(encoder.out_features, hidden=decoder_hidden, **size)
-        self.queue = MemoryQueue(queue_size, embedding)
-        names = _with_clip(self.positives) if domain_prompts else ()
-        self.domain_prompts = nn.ModuleDict({name: DomainPrompt(**size) for name in names})
-        tasks = ("contrast", "predict") if task_prompts else ()
+        features, embedding = encoder.out_features, chosen.embedding
+        self.projector = Projector(features, embedding)
+        self.key_encoder = MomentumTwin(encoder, chosen.momentum)
+        self.key_projector = MomentumTwin(self.projector, chosen.momentum)
+        self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
+        self.queue = MemoryQueue(chosen.queue_size, embedding)
+        views = self._prompted_views if chosen.domain_prompts else ()
+        self.domain_prompts = nn.ModuleDict({view: DomainPrompt(**size) for view in views})
+        tasks = ("contrast", "predict") if chosen.task_prompts else ()
         self.task_prompts = nn.ModuleDict(
-            {task: TaskPrompt(encoder.out_features, encoder.feature_blocks) for task in tasks}
+            {task: TaskPrompt(features, encoder.feature_blocks) for task in tasks}
         )
         self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
-        self.info_nce = InfoNCE(temperature)
-        self.relational_kl = RelationalKL(student_temperature, teacher_temperature)
+        self.info_nce = InfoNCE(chosen.temperature)
+        self.relational_kl = RelationalKL(chosen.student_temperature, chosen.teacher_temperature)
         self.masked_mse = MaskedMSE()
 
-    def forward(
-        self,
-        clips: Tensor,
-        lengths: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> PCM3Output:
-        """Draw the views of clips ``(N, C, T, V, M)`` and return their losses."""
-        return self.loss(self.make_views(clips, lengths, generator))
+    def _make_masking(self) -> Transform:
+        ratio, length = self.settings.mask_ratio, self.settings.mask_clip_length
+        together = self.settings.same_on_batch
+        if self.settings.masking == "random":
+            return RandomMask(ratio, 1 if length is None else length, same_on_batch=together)
+        length = 8 if length is None else length
+        return TopologyMask(self.skeleton, ratio, length, same_on_batch=together)
 
     @torch.no_grad()
     def make_views(
@@ -284,12 +236,12 @@ class PCM3(Method):
     ) -> dict[str, Tensor]:
         if not self.task_prompts:
             return {}
-        uses = (*_with_clip(self.positives), "key", "decoder")
+        uses = (*self._prompted_views, "key", "decoder")
         high = self._task_prompt("contrast").offsets
         drawn = torch.randint(high, (len(uses),), device=device, generator=generator)
         return dict(zip(uses, drawn, strict=True))
 
-    def loss(self, views: Views) -> PCM3Output:
+    def loss(self, views: Views) -> Output:
         """Losses of given views; in training mode moves key encoder and queue one step on.
 
         Args:
@@ -301,12 +253,11 @@ class PCM3(Method):
         """
         if not isinstance(views, Views):
             raise ValueError(f"expected Views, as make_views gives them, got {type_name(views)}")
-        predicts = self.mask_weight > 0 or "predict" in self.positives
-        first, last = self._inputs(views, predicts)
+        first, last = self._inputs(views)
         frames = self._encode(first)
         prediction = None
-        if predicts:
-            masked = _stretch(frames["mask"], views.source.shape[2])
+        if self._predicts:
+            masked = stretch_frames(frames["mask"], views.source.shape[2])
             prompted = self._prompt_task("predict", masked, views.offsets.get("decoder"))
             prediction = self.decoder(prompted)
             if "predict" in self.positives:
@@ -320,14 +271,24 @@ class PCM3(Method):
             terms["masked_mse"] = self.masked_mse(prediction, views.source, views.mask)
             total = total + self.mask_weight * terms["masked_mse"]
         assert isinstance(total, Tensor)
-        return PCM3Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
+        return Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
 
     def accumulate(self, batches: int) -> None:
         """Let so many batches make one step of optimiser, key encoder and queue from now on."""
         super().accumulate(batches)
         self._waiting.clear()
 
-    def _inputs(self, views: Views, predicts: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    @property
+    def _predicts(self) -> bool:
+        """Whether hidden joints are predicted."""
+        return self.mask_weight > 0 or "predict" in self.positives
+
+    @property
+    def _prompted_views(self) -> tuple[Positive, ...]:
+        """Views that may carry prompts: PCM3's always, so that its ablations are of one size."""
+        return (*PCM3_POSITIVES, "clip") if "clip" in self.positives else PCM3_POSITIVES
+
+    def _inputs(self, views: Views) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The views to encode at once, and those that come after the predicted one.
 
         The input normalisation updates its statistics in the order of the published code: intra,
@@ -342,7 +303,7 @@ class PCM3(Method):
             first["clip"] = views.clip
         if "intra" in self.positives:
             first["intra"] = views.intra
-        if predicts or "mask" in self.positives:
+        if self._predicts or "mask" in self.positives:
             first["mask"] = views.masked
         if "inter" in self.positives:
             (last if "predict" in self.positives else first)["inter"] = views.inter.clips
@@ -452,7 +413,7 @@ class PCM3(Method):
         return twin
 
 
-def _stretch(features: Tensor, frames: int) -> Tensor:
+def stretch_frames(features: Tensor, frames: int) -> Tensor:
     """Frame features ``(N, T', D)`` of an encoder with temporal strides as ``(N, T, D)``."""
     if features.shape[1] == frames:
         return features
@@ -461,46 +422,3 @@ def _stretch(features: Tensor, frames: int) -> Tensor:
     weights = F.interpolate(unit, frames, mode="linear", align_corners=False)[0]
     stretched: Tensor = weights.T @ features
     return stretched
-
-
-def _with_clip(positives: Sequence[Positive]) -> tuple[Positive, ...]:
-    """Views that may carry prompts: PCM3's always, so that its ablations are of one size."""
-    return (*PCM3_POSITIVES, "clip") if "clip" in positives else PCM3_POSITIVES
-
-
-def _check_arguments(
-    encoder: Encoder,
-    skeleton: Skeleton,
-    positives: Sequence[str],
-    weights: Mapping[str, float],
-    prompt_position: str,
-    result: str,
-) -> None:
-    check_encoder(encoder)
-    check_skeleton(skeleton)
-    if encoder.joints != len(skeleton):
-        raise ValueError(
-            f"expected an encoder for the {len(skeleton)} joints of skeleton {skeleton.name!r}, "
-            f"got one for {encoder.joints}"
-        )
-    for name, weight in weights.items():
-        check_number(f"{name}_weight", weight)
-    if len(set(positives)) != len(positives) or not set(positives) <= set(get_args(Positive)):
-        raise ValueError(f"expected positives among {get_args(Positive)}, got {positives!r}")
-    if min(weights.values()) < 0:
-        raise ValueError(
-            "expected weights >= 0, got "
-            + ", ".join(f"{name} {weight}" for name, weight in weights.items())
-        )
-    contrasts = positives and (weights["info_nce"] or weights["kl"])
-    if not contrasts and weights["mask"] == 0:
-        raise ValueError(
-            "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0: "
-            "nothing is left to learn"
-        )
-    if result not in get_args(Result):
-        raise ValueError(f"expected result among {get_args(Result)}, got {result!r}")
-    if prompt_position not in get_args(PromptPosition):
-        raise ValueError(
-            f"expected prompt_position among {get_args(PromptPosition)}, got {prompt_position!r}"
-        )

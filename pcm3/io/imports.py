@@ -1,0 +1,65 @@
+"""Classes of one's own by their import path; only modules that a person named are imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar, cast
+
+from pcm3.errors import SkeletonFormatError
+
+Class = TypeVar("Class", bound=type)
+
+
+def import_path(kind: type) -> str:
+    """The path that ``find_class`` finds a class by, ``package.module:Class``."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name is an import path, not the name of something built in."""
+    return ":" in name
+
+
+def import_named(modules: Iterable[str]) -> None:
+    """Import modules that a person named, from the working folder too.
+
+    Raises:
+        ImportError: If there is no such module, or it cannot be imported.
+    """
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    for module in modules:
+        import_module(module)
+
+
+def find_class(path: str, kind: Class) -> Class:
+    """The class at an import path, ``package.module:Class``, of a module that is imported already.
+
+    Nothing is imported here, for that runs the code of a module, and the path may come from a file.
+
+    Args:
+        path: The import path.
+        kind: What the class has to be a subclass of.
+
+    Raises:
+        SkeletonFormatError: If the module is not imported, or has no such class.
+    """
+    module, _, name = path.partition(":")
+    if module not in sys.modules:
+        raise SkeletonFormatError(
+            f"expected the module of {path!r:.200} to be imported; if you trust its code, import "
+            f"it, or give the command --allow-import {module:.200}"
+        )
+    found: object = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type) or not issubclass(found, kind):
+        what = "there is none" if found is None else "it is something else"
+        raise SkeletonFormatError(
+            f"expected a subclass of {kind.__name__} at {path!r:.200}, but {what}"
+        )
+    return cast(Class, found)

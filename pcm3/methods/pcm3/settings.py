@@ -1,0 +1,89 @@
+"""Settings of PCM3 and PCM3++."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pcm3.augment.temporal import ClipMode
+from pcm3.methods.settings import EncoderSettings
+
+Positive = Literal["intra", "inter", "mask", "predict", "clip"]
+PCM3_POSITIVES: tuple[Positive, ...] = ("intra", "inter", "mask", "predict")
+Result = Literal["query", "key"]
+PromptPosition = Literal["pre_norm", "post_norm"]
+
+
+@dataclass(frozen=True)
+class PCM3Settings(EncoderSettings):
+    """What PCM3 trains; the defaults are its paper's for NTU RGB+D."""
+
+    embedding: int = 128
+    """Width of the contrastive embedding."""
+    decoder_hidden: int = 512
+    """Width of the masked-motion decoder."""
+    queue_size: int = 16384
+    """Keys in the memory queue."""
+    momentum: float = 0.999
+    """Momentum of the key encoder."""
+    temperature: float = 0.07
+    """Temperature tau of InfoNCE."""
+    student_temperature: float = 0.1
+    """Temperature tau_q of the student of the relational distillation."""
+    teacher_temperature: float = 0.05
+    """Temperature tau_k of the teacher of the relational distillation."""
+    positives: tuple[Positive, ...] | tuple[()] = PCM3_POSITIVES
+    """Positive pairs of contrastive learning, or none of them; clip is PCM3++'s."""
+    info_nce_weight: float = 1.0
+    """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
+    mask_weight: float = 40.0
+    """Weight of masked prediction; 0 leaves it out."""
+    kl_weight: float = 1.0
+    """Weight of relational distillation; 0 leaves it out."""
+    semantic_guidance: bool = True
+    """Whether the contrastive gradient reaches the decoder."""
+    domain_prompts: bool = True
+    """A prompt for each kind of view."""
+    task_prompts: bool = True
+    """A prompt for each task."""
+    prompt_position: PromptPosition = "pre_norm"
+    """Domain prompts before the input normalisation (published code, inert) or after it."""
+    crop_scale: tuple[float, float] = (0.1, 1.0)
+    """Range of the cropped share of a sequence."""
+    crop_min_frames: int = 64
+    """No crop is shorter than this many frames."""
+    shear: float = 1.0
+    """Amplitude of shear."""
+    jitter: float = 1.0
+    """Amplitude of joint jitter."""
+    masking: Literal["topology", "random"] = "topology"
+    """Hide body parts, or single joints."""
+    mask_ratio: float = 0.6
+    """Share of the body parts, or joints, to hide."""
+    mask_clip_length: int | None = None
+    """Frames that share one draw of what is hidden; by default 8 if body parts, 1 if joints."""
+    same_on_batch: bool = True
+    """Draw mix and mask once for a batch (published code), not for each sample."""
+    clip_ratio: tuple[float, float] = (0.25, 0.5)
+    """Range of the share of the key view's frames that the clip view keeps."""
+    clip_mode: ClipMode = "mask"
+    """Zero the frames outside the clip, or resize those inside."""
+    result: Result = "query"
+    """Which encoder is the result."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        weights = {"info_nce": self.info_nce_weight, "mask": self.mask_weight, "kl": self.kl_weight}
+        if len(set(self.positives)) != len(self.positives):
+            raise ValueError(f"expected different positives, got {self.positives!r}")
+        if min(weights.values()) < 0:
+            raise ValueError(
+                "expected weights >= 0, got "
+                + ", ".join(f"{name} {weight}" for name, weight in weights.items())
+            )
+        contrasts = self.positives and (self.info_nce_weight or self.kl_weight)
+        if not contrasts and self.mask_weight == 0:
+            raise ValueError(
+                "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0: "
+                "nothing is left to learn"
+            )

@@ -1,0 +1,193 @@
+"""Encoders and methods of one's own, from the command line and back from their runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcm3.data.synthetic import generate
+from pcm3.encoders.files import load_encoder
+from pcm3.errors import SkeletonFormatError
+
+ENCODER = '''
+import torch
+from torch import nn
+from pcm3.encoders import Encoder
+
+print("the code of toys.nets runs")
+
+class Mean(Encoder):
+    """The mean of a linear map of the coordinates of each frame."""
+
+    def __init__(self, skeleton, in_channels=3, persons=2, hidden=8, scale=1.0):
+        super().__init__(len(skeleton), in_channels, persons, "mean")
+        self.out_features = hidden
+        self.scale = scale
+        self.linear = nn.Linear(in_channels * len(skeleton) * persons, hidden)
+
+    def forward(self, clips, prompt=None):
+        clips = clips if prompt is None else clips + prompt[:, None]
+        return self.scale * self.linear(clips.permute(0, 2, 1, 3, 4).flatten(2))
+'''
+
+METHOD = '''
+from dataclasses import dataclass
+
+from pcm3.methods import Method, Output
+from pcm3.methods.settings import EncoderSettings
+from pcm3.skeleton import to_stream
+
+@dataclass(frozen=True)
+class LengthSettings(EncoderSettings):
+    """What is trained."""
+
+    length: float = 1.0
+    """Length that features are to have."""
+
+class Length(Method):
+    """Features of one length, for want of something better."""
+
+    Settings = LengthSettings
+
+    def __init__(self, encoder, skeleton, settings=None, **changes):
+        super().__init__(encoder, skeleton, settings, changes)
+
+    def make_views(self, clips, lengths=None, generator=None):
+        return to_stream(clips, self.skeleton, self.stream)
+
+    def loss(self, views):
+        features = self.encoder.pool(self.encoder(views))
+        loss = (features.norm(dim=1) - self.settings.length).square().mean()
+        return Output(loss, {"length": loss.detach()})
+'''
+
+
+BATCH = ("--train.batch-size", "4")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "toys").mkdir()
+    (folder / "toys" / "__init__.py").touch()
+    (folder / "toys" / "nets.py").write_text(ENCODER)
+    (folder / "toys" / "methods.py").write_text(METHOD)
+    generate(folder / "store", sequences=24, subjects=4, views=1, classes=2, frames=(16, 20))
+    call(
+        *(folder, "pretrain", "--method", "toys.methods:Length"),
+        *("--model.encoder", "toys.nets:Mean", "--model.encoder-arguments", "scale=0.5"),
+        *("--model.hidden", "6", "--model.length", "2", "--train.epochs", "1"),
+        *(*BATCH, "--train.lr", "0.001", "--data", "store", "--out", "run"),
+    )
+    return folder
+
+
+def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = attempt(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def attempt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-m", "pcm3.cli", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": root, "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_run_keeps_import_paths_and_arguments(folder: Path) -> None:
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["method"] == "toys.methods:Length"
+    assert config["model"]["encoder"] == "toys.nets:Mean"
+    assert (config["model"]["length"], config["model"]["hidden"]) == (2.0, 6)
+    assert config["model"]["encoder_arguments"] == ["scale=0.5"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "knn", "--run", "run", "--data", "store", "--json"),
+        ("features", "--run", "run", "--data", "store", "--out", "features.npz"),
+        ("export", "--run", "run", "--out", "encoder.pt2"),
+    ],
+)
+def test_nothing_is_imported_unless_a_person_names_it(
+    folder: Path, command: tuple[str, ...]
+) -> None:
+    refused = attempt(folder, *command)
+    assert refused.returncode == 2
+    assert "toys.nets" in refused.stderr
+    assert "--allow-import" in refused.stderr
+    assert "code of toys.nets runs" not in refused.stdout
+    assert not (folder / command[-1]).exists()
+    allowed = call(folder, *command, "--allow-import", "toys.nets")
+    assert "code of toys.nets runs" in allowed.stdout
+
+
+def test_report_and_continuation(folder: Path) -> None:
+    call(
+        *(folder, "evaluate", "linear", "--run", "run", "--data", "store"),
+        *("--allow-import", "toys.nets"),
+    )
+    report: dict[str, Any] = json.loads(
+        call(folder, "report", "run", "--json").stdout.splitlines()[-1]
+    )
+    assert report["metrics"]
+    longer = (
+        *("pretrain", "--from", "run", "--data", "store", "--out", "longer"),
+        *("--train.epochs", "1", *BATCH),
+    )
+    refused = attempt(folder, *longer)
+    assert refused.returncode == 2
+    assert "toys.methods" in refused.stderr
+    call(folder, *longer, "--allow-import", "toys.methods", "--allow-import", "toys.nets")
+
+
+def test_in_python_the_class_has_to_be_imported_first(folder: Path) -> None:
+    with pytest.raises(SkeletonFormatError, match=r"toys\.nets:Mean"):
+        load_encoder(folder / "run")
+    script = (
+        "import sys; sys.path.insert(0, '.'); import toys.nets; from pcm3.hub import load_encoder; "
+        "encoder = load_encoder('run').encoder; print(type(encoder).__name__, encoder.scale)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "Mean 0.5"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        (("--model.encoder", "toys.nets:Nothing"), "toys.nets:Nothing"),
+        (("--model.encoder", "toys.nets:torch"), "toys.nets:torch"),
+        (("--model.encoder", "nowhere.nets:Mean"), "nowhere"),
+        (("--model.encoder", "toys.nets:Mean", "--model.encoder-arguments", "sale=2"), "sale"),
+        (("--model.encoder", "toys.nets:Mean", "--model.encoder-arguments", "scale"), "scale"),
+        (("--method", "toys.methods:Nothing"), "toys.methods:Nothing"),
+        (("--method", "nothing"), "pcm3, mamp, simclr"),
+        (("--method", "pcm3", "--preset", "small"), "--preset"),
+    ],
+)
+def test_what_is_refused(folder: Path, changes: tuple[str, ...], fact: str) -> None:
+    done = attempt(folder, "pretrain", *changes, *BATCH, "--data", "store", "--out", "refused")
+    assert done.returncode == 2
+    assert fact in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "refused").exists()
