@@ -19,6 +19,7 @@ from pcm3.losses import (
     RelationalKL,
     info_nce,
     masked_mse,
+    nt_xent,
     relational_kl,
     similarities,
 )
@@ -69,6 +70,30 @@ def test_info_nce_equals_a_slow_loop(
 
 
 @settings(deadline=None, max_examples=30)
+@given(samples=st.integers(2, 5), width=SIZES["width"], seed=SIZES["seed"], tau=TEMPERATURES)
+def test_nt_xent_equals_a_slow_loop(samples: int, width: int, seed: int, tau: float) -> None:
+    first, second = embeddings((samples, width), (samples, width), seed=seed)
+    both = [*first.double(), *second.double()]
+    losses = []
+    for i, z in enumerate(both):
+        positive = math.exp(float(z @ both[(i + samples) % (2 * samples)]) / tau)
+        others = sum(math.exp(float(z @ m) / tau) for j, m in enumerate(both) if j != i)
+        losses.append(-math.log(positive / others))
+    expected = sum(losses) / len(losses)
+    assert float(nt_xent(first, second, tau)) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_nt_xent_refuses_what_it_cannot_contrast() -> None:
+    one, other = embeddings((1, 3), (2, 3))
+    with pytest.raises(ValueError, match=r"two clips or more.*1"):
+        nt_xent(one, one)
+    with pytest.raises(ValueError, match=r"\(1, 3\)"):
+        nt_xent(other, one)
+    with pytest.raises(ValueError, match=r"temperature.*0"):
+        nt_xent(other, other, 0)
+    assert nt_xent(other.half(), other.half()).dtype == torch.float32
+
+
 @given(**SIZES, student_temperature=TEMPERATURES, teacher_temperature=TEMPERATURES)
 def test_relational_kl_equals_a_slow_loop(
     samples: int,

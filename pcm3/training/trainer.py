@@ -82,7 +82,8 @@ def fit(
         raise ValueError(f"expected a PCM3, a MAMP or another Method, got {type_name(model)}")
     check_joints(dataset, model.skeleton)
     if out is not None:
-        check_savable(_result(model, dataset))
+        for trained in _results(model, dataset):
+            check_savable(trained)
     reuse_memory()
     fabric = launch(config)
     first = fabric.is_global_zero  # it alone writes and speaks
@@ -403,13 +404,19 @@ class _Training:
 
     def _keep_encoder(self, epoch: int) -> None:
         if self.run and self.fabric.is_global_zero:
-            save_encoder(self.run.kept_encoder(epoch), _result(self.model, self.dataset))
+            self._save_encoders(self.run.kept_encoder(epoch))
 
     def finish(self) -> None:
-        """Write the trained encoder; no process goes on before."""
+        """Write the trained encoder; all processes wait for that."""
         if self.run and self.fabric.is_global_zero:
-            save_encoder(self.run.encoder, _result(self.model, self.dataset))
+            self._save_encoders(self.run.encoder)
         self.fabric.barrier()
+
+    def _save_encoders(self, file: Path) -> None:
+        """Write the first trained encoder to a file, and those of further streams beside it."""
+        for number, trained in enumerate(_results(self.model, self.dataset)):
+            stem = f"{file.stem}-{trained.stream}" if number else file.stem
+            save_encoder(file.with_stem(stem), trained)
 
     @contextmanager
     def batches(self) -> Iterator[Iterator[Batch]]:
@@ -468,10 +475,13 @@ def _adapt(model: Method, config: TrainSettings) -> None:
         compile_blocks(model)
 
 
-def _result(model: Method, dataset: ClipDataset) -> Pretrained:
+def _results(model: Method, dataset: ClipDataset) -> list[Pretrained]:
     """What a run is for."""
-    shape = model.trained_encoder, model.skeleton, model.stream, model.frames
-    return Pretrained(*shape, dataset.normalization)
+    rest = model.frames, dataset.normalization
+    return [
+        Pretrained(encoder, model.skeleton, stream, *rest)
+        for stream, encoder in model.trained_encoders.items()
+    ]
 
 
 def _describe(model: Method, config: TrainSettings) -> dict[str, Any]:

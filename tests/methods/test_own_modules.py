@@ -20,10 +20,11 @@ from pcm3.data.dataset import Batch, ClipDataset
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.recognition import evaluate_knn
-from pcm3.hub import Pretrained, save_encoder
+from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.methods import Method
 from pcm3.methods.base import Output
 from pcm3.methods.settings import MethodSettings, TrainSettings
+from pcm3.skeleton import Stream, to_stream
 from pcm3.training.trainer import fit
 
 FRAMES = 16
@@ -392,6 +393,40 @@ class InHalf(Method):
     def loss(self, clips: Tensor) -> Output:
         loss = self.encoder(clips).sum() * 0 + 1
         return Output(loss, {"one": loss.detach().to(torch.bfloat16)})
+
+
+class TwoStreams(Method):
+    """A method that trains an encoder of joints and one of bones together."""
+
+    def __init__(self) -> None:
+        super().__init__(gru(), NTU25, MethodSettings(frames=FRAMES))
+        self.bones = gru()
+
+    @property
+    def trained_encoders(self) -> dict[Stream, Encoder]:
+        return {"joint": self.encoder, "bone": self.bones}
+
+    def make_views(
+        self, clips: Tensor, lengths: Any = None, generator: Any = None
+    ) -> dict[str, Tensor]:
+        return {stream: to_stream(clips, NTU25, stream) for stream in self.trained_encoders}
+
+    def loss(self, views: dict[str, Tensor]) -> Output:
+        joints, bones = (self.trained_encoders[name](view) for name, view in views.items())
+        apart = (joints - bones).square().mean()
+        return Output(apart, {"apart": apart.detach()})
+
+
+def test_each_stream_of_a_method_of_several_has_its_encoder(tmp_path: Path) -> None:
+    model = TwoStreams()
+    model.fit(OwnData(), tmp_path / "run", **SHORT, keep_epochs=(1,))
+    for name in ("encoder", "encoder-epoch1"):
+        for end, stream, encoder in (("", "joint", model.encoder), ("-bone", "bone", model.bones)):
+            found = load_encoder(tmp_path / "run" / f"{name}{end}.safetensors")
+            assert found.stream == stream
+            for key, value in encoder.state_dict().items():
+                assert torch.equal(value, found.encoder.state_dict()[key])
+    assert load_encoder(tmp_path / "run").stream == "joint"
 
 
 def test_means_of_losses_in_half_precision() -> None:
