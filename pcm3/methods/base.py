@@ -114,8 +114,9 @@ class Method(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = import_path(cls)
-        if "Settings" in cls.__dict__:
-            cls.Settings.method = cls
+        if "Settings" not in cls.__dict__:  # settings know whose they are
+            cls.Settings = type(f"{cls.__name__}Settings", (cls.Settings,), {})
+        cls.Settings.method = cls
         if "__init__" in cls.__dict__:
             cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
@@ -128,7 +129,7 @@ class Method(nn.Module, ABC):
     ) -> None:
         super().__init__()
         settings = self.Settings() if settings is None else settings
-        if not isinstance(settings, self.Settings):
+        if not isinstance(self, getattr(settings, "method", type(None))):
             raise ValueError(f"expected {self.Settings.__name__}, got {settings!r:.80}")
         self._check_fit(encoder, skeleton, settings, changes)
         self.settings = settings.changed(changes)

@@ -109,7 +109,7 @@ def mamp(skeleton: Any = NTU25, **options: Any) -> MAMP:
 
 
 def gru() -> PCM3:
-    return pcm3(GRUEncoder(NTU25, persons=1, hidden=4, layers=1))
+    return pcm3(small())
 
 
 METHODS = {"own": lambda: pcm3(Own()), "gru": gru, "mamp": mamp}
@@ -395,12 +395,16 @@ class InHalf(Method):
         return Output(loss, {"one": loss.detach().to(torch.bfloat16)})
 
 
+def small() -> GRUEncoder:
+    return GRUEncoder(NTU25, persons=1, hidden=4, layers=1)
+
+
 class TwoStreams(Method):
     """A method that trains an encoder of joints and one of bones together."""
 
     def __init__(self) -> None:
-        super().__init__(gru(), NTU25, MethodSettings(frames=FRAMES))
-        self.bones = gru()
+        super().__init__(small(), NTU25, MethodSettings(frames=FRAMES))
+        self.bones = small()
 
     @property
     def trained_encoders(self) -> dict[Stream, Encoder]:
