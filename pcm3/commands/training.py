@@ -54,7 +54,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     from pcm3.training.devices import is_first  # noqa: PLC0415
     from pcm3.training.pretrain import plan, pretrain  # noqa: PLC0415
 
-    arguments = ["--train.deterministic" if a == "--deterministic" else a for a in arguments]
+    arguments = [_present_name(argument) for argument in arguments]
     early, chosen = _settings(arguments)
     model_type: Any = type(chosen.model)
 
@@ -227,6 +227,18 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
     if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
         chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
     return early, chosen
+
+
+def _present_name(argument: str) -> str:
+    """An option as it is called now."""
+    from pcm3.methods.settings import FORMER_NAMES  # noqa: PLC0415
+
+    option, equals, value = argument.partition("=")
+    names = {"--deterministic": "--train.deterministic"}
+    for former, name in FORMER_NAMES.items():
+        for spelling in (former, former.replace("_", "-")):
+            names[f"--model.{spelling}"] = f"--model.{name}"
+    return names.get(option, option) + equals + value
 
 
 def _no_preset(early: argparse.Namespace) -> str:

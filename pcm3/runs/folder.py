@@ -198,7 +198,7 @@ class Run:
         """
         state = load_checkpoint(self.checkpoint)
         if state is not None:
-            theirs = json.loads(state.pop("settings"))
+            theirs = comparable(json.loads(state.pop("settings")))
             differences = find_differences(theirs, comparable(self.settings()))
             if differences:
                 raise ValueError(

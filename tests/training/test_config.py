@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,12 +19,15 @@ from pcm3.augment import (
     TemporalCropResize,
     TopologyMask,
 )
+from pcm3.data import generate
 from pcm3.encoders import TransformerEncoder
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
+from pcm3.runs.folder import Run
 from pcm3.skeleton import KINECT20, NTU25
+from pcm3.training.pretrain import pretrain
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -288,3 +292,24 @@ def test_from_preset_takes_changes() -> None:
     assert (model.encoder.joints, model.encoder.persons) == (20, 1)
     assert model.positives == ()
     assert model.encoder.pooling == "mean"
+
+
+def test_run_folders_of_earlier_versions_are_read_and_continued(tmp_path: Path) -> None:
+    """Their settings had another name, and one less."""
+    config = RunSettings(
+        PCM3Settings(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8, momentum=0.5),
+        TrainSettings(epochs=1, batch_size=2, accelerator="cpu"),
+    )
+    store = generate(tmp_path / "store", sequences=8, subjects=2, views=1, classes=2)
+    pretrain(config, store, tmp_path / "run", quiet=True)
+    file = tmp_path / "run" / "config.json"
+    settings = json.loads(file.read_text())
+    settings["model"]["key_momentum"] = settings["model"].pop("momentum")
+    del settings["model"]["encoder_arguments"]
+    file.write_text(json.dumps(settings))
+    assert Run(tmp_path / "run").load_config() == config
+    (record,) = pretrain(config, store, tmp_path / "run", quiet=True)
+    assert record["epoch"] == 1
+    other = replace(config, model=replace(config.model, momentum=0.6))
+    with pytest.raises(ValueError, match=r"momentum is 0\.5 there and 0\.6 here"):
+        pretrain(other, store, tmp_path / "run", quiet=True)
