@@ -16,15 +16,15 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pcm3.io.files import replacing
-from pcm3.report.legend import explain
-from pcm3.report.pictures import Picture, draw_pictures
-from pcm3.report.results import Result, Results, column_titles, read_results
+from pcm3.report.entries import Entries, column_titles, read_entries
+from pcm3.report.pictures import draw_pictures
 from pcm3.report.table import (
     CHANCE,
     LEFT_OUT,
     Row,
     as_json,
     cell_text,
+    explain,
     for_people,
     markdown,
     notes,
@@ -32,6 +32,7 @@ from pcm3.report.table import (
     run_table,
     tabulate,
 )
+from pcm3.runs.series import Entry, Picture
 
 __all__ = ["Report", "make_page", "write_report"]
 
@@ -42,7 +43,7 @@ class Report(NamedTuple):
     """What ``write_report`` wrote.
 
     Attributes:
-        results: What was on file.
+        entries: The results that were on file.
         left_out: Runs and files that are not in it, each with the reason.
         rows: All figures.
         page: The page with the pictures.
@@ -50,7 +51,7 @@ class Report(NamedTuple):
         data: All figures, JSON.
     """
 
-    results: list[Result]
+    entries: list[Entry]
     left_out: list[str]
     rows: list[Row]
     page: Path
@@ -66,34 +67,35 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
 
     Args:
         runs: Run folders with results.
-        out: Folder for the three files; made where it lacks.
+        out: Folder for the three files; made if it is missing.
 
     Raises:
         ValueError: If there is no run, one is given twice, none has results, or ``out`` is a
             store, which has a ``report.json`` of its own.
     """
-    results, out = read_results(runs), Path(out)
+    read, out = read_entries(runs), Path(out)
     if (out / "meta.json").exists():
         raise ValueError(f"expected a folder for the report, got the store {out}")
     texts = {
-        "report.html": make_page(results),
-        "report.md": markdown(results),
-        "report.json": json.dumps(as_json(results), indent=1) + "\n",
+        "report.html": make_page(read),
+        "report.md": markdown(read),
+        "report.json": json.dumps(as_json(read), indent=1) + "\n",
     }
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    rows = tabulate(results.found)
-    return Report(results.found, results.left_out, rows, *(out / name for name in texts))
+    return Report(read.found, read.left_out, tabulate(read.found), *(out / name for name in texts))
 
 
-def make_page(read: Results) -> str:
+def make_page(read: Entries) -> str:
     """One page of HTML that needs nothing else: runs, and a section for each store and protocol."""
-    results = read.found
-    titles = column_titles(results)
-    sections = _runs(results, read.left_out)
-    for store, protocol in dict.fromkeys((each.store, each.protocol) for each in results):
-        ours = [each for each in results if (each.store, each.protocol) == (store, protocol)]
+    entries = read.found
+    titles = column_titles(entries)
+    sections = _runs(entries, read.left_out)
+    parts: dict[tuple[str, str], list[Entry]] = {}
+    for each in entries:
+        parts.setdefault((each.store, each.result.protocol), []).append(each)
+    for (store, protocol), ours in parts.items():
         rows = for_people(tabulate(ours))
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
@@ -104,15 +106,15 @@ def make_page(read: Results) -> str:
     return _PAGE.replace("{body}", "\n".join(sections))
 
 
-def _runs(results: Sequence[Result], left_out: Sequence[str]) -> list[str]:
+def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
     """What was evaluated on what, what is missing, and below a fold what the figures are."""
-    head, *lines = run_table(results)
+    head, *lines = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
     for run, *values in lines:
         cells = "".join(f"<td>{_text(value)}</td>" for value in values)
         table.append(f'<tr><th scope="row">{_text(run)}</th>{cells}</tr>')
-    legend = explain(row.figure for row in for_people(tabulate(results)))
+    legend = explain(for_people(tabulate(entries)))
     terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
     missing = [f"<li>{_text(reason)}</li>" for reason in left_out]
     return [
@@ -123,11 +125,11 @@ def _runs(results: Sequence[Result], left_out: Sequence[str]) -> list[str]:
     ]
 
 
-def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Result]) -> list[str]:
+def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
     """The headline figures, notes, and below a fold all others."""
-    counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
+    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    said = [*notes(rows), *remarks(results)]
+    said = [*notes(rows), *remarks(entries)]
     lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in said)]
     if rest:
         lines += ["<details><summary>All other figures</summary>"]

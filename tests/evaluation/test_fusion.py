@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcm3.evaluation.fusion import STREAM_WEIGHTS, fuse
+from pcm3.evaluation.classification import STREAM_WEIGHTS, fuse
 
 
 @pytest.mark.parametrize("weights", [None, STREAM_WEIGHTS, (1.0, 0.0, 0.0)])

@@ -23,7 +23,7 @@ from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import with_noise
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.neighbours import nearest_labels, rank, vote
-from pcm3.evaluation.recognition import Retrieval, evaluate_knn
+from pcm3.evaluation.tasks.knn import KnnSettings, evaluate_knn
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -354,7 +354,7 @@ def test_evaluation_equals_brute_force_on_the_features(
         brute_force(gallery.values.numpy(), gallery.labels.numpy(), queries.values.numpy(), k)
     )
     right = predicted == test.labels
-    metrics = evaluate_knn(pretrained, training, test, Retrieval(k=k))
+    metrics = evaluate_knn(pretrained, training, test, KnnSettings(k=k))
     assert metrics["vote"] == pytest.approx(right.mean())
     assert metrics["details"]["per_class"]["vote"] == pytest.approx(
         [right[test.labels == label].mean() for label in range(3)]
@@ -376,10 +376,10 @@ def test_evaluation_tells_what_was_taken_for_what(store: Store, pretrained: Pret
 @pytest.mark.parametrize("k", [1, 4])
 def test_retrieval_equals_a_slow_one(store: Store, pretrained: Pretrained, k: int) -> None:
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
-    chosen = Retrieval(k=k, recall_at=(2, 500), examples=3, seed=1)
+    chosen = KnnSettings(k=k, recall_at=(2, 500), examples=3, seed=1)
     metrics = evaluate_knn(pretrained, training, test, chosen)
     assert metrics == evaluate_knn(pretrained, training, test, chosen)
-    once = evaluate_knn(pretrained, training, test, Retrieval(k=1))
+    once = evaluate_knn(pretrained, training, test, KnnSettings(k=1))
     assert (metrics["top1"], metrics["per_class"]) == (once["top1"], once["per_class"])
     assert once["vote"] == once["top1"]
 
@@ -406,7 +406,7 @@ def test_examples_name_sequences_of_the_store(store: Store, pretrained: Pretrain
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
     draws = []
     for seed in (0, 1):
-        settings_ = Retrieval(examples=4, seed=seed)
+        settings_ = KnnSettings(examples=4, seed=seed)
         examples = evaluate_knn(pretrained, training, test, settings_)["details"]["examples"]
         assert len({example["query"] for example in examples}) == 4
         for example in examples:
@@ -431,14 +431,14 @@ def test_examples_name_sequences_of_the_store(store: Store, pretrained: Pretrain
 )
 def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Retrieval(**wrong)
+        KnnSettings(**wrong)
 
 
 def test_more_votes_than_sequences(store: Store, pretrained: Pretrained) -> None:
     few = SkeletonDataset(store, [0, 1, 2])
     with pytest.raises(ValueError, match=r"expected k in \[1, 3\], got 4"):
-        evaluate_knn(pretrained, few, few, Retrieval(k=4))
-    assert evaluate_knn(pretrained, few, few, Retrieval(k=3))["recall_at_10"] == 1
+        evaluate_knn(pretrained, few, few, KnnSettings(k=4))
+    assert evaluate_knn(pretrained, few, few, KnnSettings(k=3))["recall_at_10"] == 1
 
 
 def test_every_sequence_finds_itself(store: Store, pretrained: Pretrained) -> None:
@@ -482,7 +482,7 @@ def test_examples_hold_frames_of_the_sequences_that_they_name(
 ) -> None:
     store = generate(tmp_path / "two", sequences=24, classes=3, subjects=4, frames=(10, 30))
     training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
-    details = evaluate_knn(pretrained, training, test, Retrieval(examples=2))["details"]
+    details = evaluate_knn(pretrained, training, test, KnnSettings(examples=2))["details"]
     assert details["bones"] == [[j, p] for j, p in enumerate(NTU25.parents) if p >= 0]
     assert details["center"] == NTU25.center
     for example in details["examples"]:
@@ -502,7 +502,7 @@ def test_examples_leave_out_who_is_not_there(tmp_path: Path) -> None:
     store = generate(tmp_path / "one", sequences=6, classes=2, subjects=2)
     data = SkeletonDataset(store, persons=2)
     one = Pretrained(encoder, NTU25, "joint", 16)
-    details = evaluate_knn(one, data, data, Retrieval(examples=1))["details"]
+    details = evaluate_knn(one, data, data, KnnSettings(examples=1))["details"]
     assert np.shape(details["examples"][0]["frames"]) == (6, 5, 1, 25, 3)
 
 
@@ -511,7 +511,9 @@ def test_a_store_without_names_has_numbers(tmp_path: Path, pretrained: Pretraine
     (store.path / "names.npy").unlink()
     edit_meta(store.path)
     data = SkeletonDataset(Store(store.path))
-    (example,) = evaluate_knn(pretrained, data, data, Retrieval(examples=1))["details"]["examples"]
+    (example,) = evaluate_knn(pretrained, data, data, KnnSettings(examples=1))["details"][
+        "examples"
+    ]
     assert example["names"][0] == f"sequence {example['query']}"
 
 
@@ -529,4 +531,4 @@ def test_the_map_is_of_the_test_features(store: Store, pretrained: Pretrained) -
 
 def test_too_few_for_a_map(store: Store, pretrained: Pretrained) -> None:
     few = SkeletonDataset(store, [0, 1, 2])
-    assert "map" not in evaluate_knn(pretrained, few, few, Retrieval(k=1))["details"]
+    assert "map" not in evaluate_knn(pretrained, few, few, KnnSettings(k=1))["details"]

@@ -21,11 +21,13 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.classification import check_labels, summarize
 from pcm3.evaluation.features import Features, extract_features, extract_random_crops
 from pcm3.evaluation.metrics import accuracy, confusion_matrix
-from pcm3.evaluation.probes import PROBES, Probe, ProbeRecipe, logistic_probe, sgd_probe
-from pcm3.evaluation.recognition import Linear, check_labels, evaluate_linear, summarize
-from pcm3.evaluation.tasks.occlusion import evaluate_occlusion, evaluate_robustness
+from pcm3.evaluation.probes import PROBES, ProbeRecipe, ProbeSettings, logistic_probe, sgd_probe
+from pcm3.evaluation.tasks.linear import LinearSettings, evaluate_linear
+from pcm3.evaluation.tasks.occlusion import evaluate_occlusion
+from pcm3.evaluation.tasks.robustness import evaluate_robustness
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -202,8 +204,10 @@ def test_mamp_probe_needs_statistics() -> None:
     with pytest.raises(ValueError, match="expected at least 2 training sequences, got 1"):
         sgd_probe(lambda: one, one.values, 2, PROBES["mamp"])
     with pytest.raises(ValueError, match="batch_size >= 2, got 1"):
-        Linear("mamp", probe=Probe(batch_size=1))
-    assert Linear("cmd", probe=Probe(batch_size=1)).recipe == replace(PROBES["cmd"], batch_size=1)
+        LinearSettings("mamp", probe=ProbeSettings(batch_size=1))
+    assert LinearSettings("cmd", probe=ProbeSettings(batch_size=1)).recipe == replace(
+        PROBES["cmd"], batch_size=1
+    )
 
 
 # --- on a store -----------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
     pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
 ) -> None:
     training, test = (extract_features(pretrained, part) for part in parts)
-    metrics = evaluate_linear(pretrained, *parts, Linear(regularization=0.3))
+    metrics = evaluate_linear(pretrained, *parts, LinearSettings(regularization=0.3))
     predicted = logistic_probe(training, test.values, 3, 0.3).argmax(1)
     right = (predicted == test.labels).numpy()
     assert metrics["top1"] == pytest.approx(right.mean())
@@ -247,12 +251,12 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
 @pytest.mark.parametrize(
     "settings",
     [
-        Linear("pcm3", probe=Probe(epochs=8, batch_size=8, lr=1.0, drops=(6,))),
-        Linear("mamp", probe=Probe(epochs=8, batch_size=8, lr=0.5)),
+        LinearSettings("pcm3", probe=ProbeSettings(epochs=8, batch_size=8, lr=1.0, drops=(6,))),
+        LinearSettings("mamp", probe=ProbeSettings(epochs=8, batch_size=8, lr=0.5)),
     ],
 )
 def test_sgd_evaluation_repeats_and_beats_chance(
-    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset], settings: Linear
+    pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset], settings: LinearSettings
 ) -> None:
     first = evaluate_linear(pretrained, *parts, settings)
     assert first == evaluate_linear(pretrained, *parts, settings)
@@ -294,8 +298,8 @@ def test_mamp_probe_also_turns_bodies(
 ) -> None:
     seen: list[Tensor] = []
     handle = pretrained.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    evaluate_linear(pretrained, *parts, Linear("cmd", probe=Probe(epochs=1)))
-    evaluate_linear(pretrained, *parts, Linear("mamp", probe=Probe(epochs=1)))
+    evaluate_linear(pretrained, *parts, LinearSettings("cmd", probe=ProbeSettings(epochs=1)))
+    evaluate_linear(pretrained, *parts, LinearSettings("mamp", probe=ProbeSettings(epochs=1)))
     handle.remove()
     plain, test, turned, again = seen
     assert torch.equal(test, again)
@@ -312,7 +316,7 @@ def test_sequences_without_a_label_cannot_be_evaluated(
     bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(ValueError, match="sequence 5 has no label"):
-            evaluate_linear(pretrained, *pair, Linear(solver))
+            evaluate_linear(pretrained, *pair, LinearSettings(solver))
 
 
 @pytest.mark.parametrize(
@@ -321,39 +325,45 @@ def test_sequences_without_a_label_cannot_be_evaluated(
         ({"solver": "svm"}, "expected a solver among .*got 'svm'"),
         ({"regularization": 0.0}, "expected regularization > 0, got 0.0"),
         ({"solver": "sgd"}, "expected a solver among .*got 'sgd'"),
-        ({"probe": Probe(epochs=3)}, "probe has no effect on solver logistic"),
-        ({"probe": Probe(seed=3)}, "probe has no effect on solver logistic"),
+        ({"probe": ProbeSettings(epochs=3)}, "probe has no effect on solver logistic"),
+        ({"probe": ProbeSettings(seed=3)}, "probe has no effect on solver logistic"),
         ({"solver": "pcm3", "regularization": 2.0}, "regularization has no effect on solver pcm3"),
-        ({"solver": "mamp-pku2", "probe": Probe(drops=(3,))}, "drops have no effect on mamp-pku2"),
         (
-            {"solver": "pcm3", "probe": Probe(epochs=5, drops=(3, 5))},
+            {"solver": "mamp-pku2", "probe": ProbeSettings(drops=(3,))},
+            "drops have no effect on mamp-pku2",
+        ),
+        (
+            {"solver": "pcm3", "probe": ProbeSettings(epochs=5, drops=(3, 5))},
             r"drops in \[0, epochs=5\), got \[5\]",
         ),
-        ({"solver": "cmd", "probe": Probe(drops=(80,))}, r"drops in \[0, epochs=80\), got \[80\]"),
+        (
+            {"solver": "cmd", "probe": ProbeSettings(drops=(80,))},
+            r"drops in \[0, epochs=80\), got \[80\]",
+        ),
     ],
 )
 def test_settings_out_of_range_or_without_effect(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Linear(**wrong)
+        LinearSettings(**wrong)
 
 
 def test_a_probe_changes_what_it_names_alone() -> None:
     for solver, published in PROBES.items():
-        assert Linear(solver).recipe == published  # type: ignore[arg-type]
-        changed = Linear(solver, probe=Probe(batch_size=7, lr=0.5, seed=3)).recipe  # type: ignore[arg-type]
+        assert LinearSettings(solver).recipe == published  # type: ignore[arg-type]
+        changed = LinearSettings(solver, probe=ProbeSettings(batch_size=7, lr=0.5, seed=3)).recipe  # type: ignore[arg-type]
         assert changed == replace(published, batch_size=7, lr=0.5, seed=3)
-    assert Linear().recipe is None
-    assert Probe(epochs=16).applied_to("cmd").drops == (10, 14)
-    assert Probe(epochs=16, drops=(3,)).applied_to("cmd").drops == (3,)
-    assert Probe(epochs=5).applied_to("pcm3").drops == (1, 2.5, 4)
-    never = Probe(drops=()).applied_to("pcm3")
+    assert LinearSettings().recipe is None
+    assert ProbeSettings(epochs=16).applied_to("cmd").drops == (10, 14)
+    assert ProbeSettings(epochs=16, drops=(3,)).applied_to("cmd").drops == (3,)
+    assert ProbeSettings(epochs=5).applied_to("pcm3").drops == (1, 2.5, 4)
+    never = ProbeSettings(drops=()).applied_to("pcm3")
     assert {never.rate(epoch) for epoch in range(100)} == {0.1}
 
 
 def test_what_is_said_of_a_published_protocol(
     pretrained: Pretrained, parts: tuple[SkeletonDataset, SkeletonDataset]
 ) -> None:
-    settings = Linear("pcm3", probe=Probe(epochs=2, batch_size=9))
+    settings = LinearSettings("pcm3", probe=ProbeSettings(epochs=2, batch_size=9))
     (note,) = evaluate_linear(pretrained, *parts, settings)["details"]["notes"]
     for part in ("2 epochs", "batch 9", "lr 0.1", "0.4 1 1.6"):
         assert part in note
@@ -372,7 +382,7 @@ def test_what_is_said_of_a_published_protocol(
 )
 def test_probes_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Probe(**options)
+        ProbeSettings(**options)
 
 
 def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:

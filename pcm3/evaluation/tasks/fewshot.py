@@ -16,9 +16,21 @@ from pcm3.checks import check_at_least, check_different, check_not_empty, check_
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.classification import check_labels
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.recognition import check_labels
+from pcm3.evaluation.tasks.base import Task
 from pcm3.runs.progress import track
+from pcm3.runs.series import (
+    Picture,
+    Series,
+    all_entries,
+    has_seeds,
+    mean_of,
+    metric_of,
+    source_of,
+    std_of,
+)
+from pcm3.viz.results import Bars, bar_figure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,7 +58,7 @@ def published_protocol(store: Store) -> str | None:
 
 
 @dataclass(frozen=True)
-class FewShot:
+class FewShotSettings:
     """Which episodes are drawn, and who judges them."""
 
     ways: int = 5
@@ -92,7 +104,7 @@ def evaluate_fewshot(
     pretrained: Pretrained,
     training: SkeletonDataset,  # noqa: ARG001 - not used: episodes bring their own examples
     test: SkeletonDataset,
-    settings: FewShot = FewShot(),
+    settings: FewShotSettings = FewShotSettings(),
 ) -> dict[str, Any]:
     """Accuracy on episodes of a few classes with a few examples each, drawn from the test part.
 
@@ -150,7 +162,7 @@ def evaluate_fewshot(
 
 
 def draw_episodes(
-    labels: Integers, classes: list[int], settings: FewShot
+    labels: Integers, classes: list[int], settings: FewShotSettings
 ) -> Iterator[tuple[Integers, Integers]]:
     """Draw episodes without replacement within each: classes first, then their sequences.
 
@@ -171,7 +183,7 @@ def draw_episodes(
         yield drawn[:, settings.queries :], drawn[:, : settings.queries]
 
 
-def _named(test: SkeletonDataset, settings: FewShot) -> tuple[tuple[int, ...], list[str]]:
+def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int, ...], list[str]]:
     """The labels to draw from, none for all; and what to say of them."""
     published = settings.classes == "auto" and published_protocol(test.store) is not None
     if published or settings.classes == "ntu120-unseen":
@@ -182,7 +194,7 @@ def _named(test: SkeletonDataset, settings: FewShot) -> tuple[tuple[int, ...], l
 
 
 def _choose(
-    labels: Integers, named: tuple[int, ...], settings: FewShot
+    labels: Integers, named: tuple[int, ...], settings: FewShotSettings
 ) -> tuple[list[int], list[int]]:
     """Labels to draw from, and those that would be if they had enough sequences."""
     size = settings.queries + max(settings.shots)
@@ -206,7 +218,7 @@ def _choose(
     return enough, left_out
 
 
-def _remedy(sizes: list[int], enough: int, settings: FewShot) -> str:
+def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
     """Which options would do for classes of these rising sizes."""
     options = [f"--ways {enough}"] if enough > 1 else []
     if len(sizes) >= settings.ways:
@@ -237,3 +249,49 @@ _CLASSIFIERS: dict[FewShotClassifier, Callable[[Floats, Integers, Floats], Integ
     "centroid": _centroid,
     "logistic": _logistic,
 }
+
+
+def _bars(series: Series) -> Iterator[Picture]:
+    there = dict.fromkeys(key for each in all_entries(series) for key in each.result.metrics)
+    names = [name for name in there if f"{name}_ci95" in there]
+    bars = {}
+    for label, (place, group) in series.items():
+        values = [mean_of(metric_of(group, name)) for name in names]
+        if len(group) > 1:
+            spread = [std_of(metric_of(group, name)) for name in names]
+        else:
+            spread = [group[0].result.metrics.get(f"{name}_ci95", 0.0) for name in names]
+        bars[label] = Bars(values, spread, place)
+    if names:
+        several = ", of several runs the standard deviation over seeds" if has_seeds(series) else ""
+        titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
+        yield Picture(
+            "Few-shot recognition",
+            "Mean accuracy over episodes of a few classes with a few examples each, by classifier "
+            f"and number of examples. The lines are 95 % intervals of the mean{several}. "
+            f"{source_of(all_entries(series))}",
+            [bar_figure(bars, titles, "accuracy")],
+        )
+
+
+TASK = Task(
+    about="Episodes of a few classes with a few examples each, from the test part.",
+    settings=FewShotSettings,
+    evaluate=evaluate_fewshot,
+    headline=("*shot",),
+    legend={
+        "svm_Nshot": "accuracy in episodes with N examples of each class, by a linear SVM; chance "
+        "is one in the number of classes of an episode, 5 by default",
+        "centroid_Nshot": "accuracy in episodes with N examples of each class, by the nearest mean",
+        "logistic_Nshot": "accuracy in episodes with N examples of each class, by logistic "
+        "regression",
+        "svm_Nshot_ci95": "half the width of the 95 % interval of svm_Nshot",
+        "centroid_Nshot_ci95": "half the width of the 95 % interval of centroid_Nshot",
+        "logistic_Nshot_ci95": "half the width of the 95 % interval of logistic_Nshot",
+    },
+    pictures=(_bars,),
+    learns_classes=False,
+    frames=lambda _: "windows",
+    protocol=published_protocol,
+    protocol_help=", or xset on NTU RGB+D 120 if that is new to it",
+)

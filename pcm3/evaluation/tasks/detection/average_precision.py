@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.evaluation.recognition import sequence_name
+from pcm3.evaluation.classification import sequence_name
 from pcm3.evaluation.tasks.detection.proposals import Proposal
 
 THRESHOLDS = (0.1, 0.3, 0.5)

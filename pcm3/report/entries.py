@@ -1,76 +1,23 @@
-"""What is on file about runs: the results of their evaluations, and which belong together."""
+"""The results of many runs as the entries of a report: which belong together, and what they say."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pcm3.encoders.files import fingerprint
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.result_files import read_result, task_of
-from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.evaluation.tasks.registry import TASKS, check_result
 from pcm3.methods.settings import NO_EFFECT
 from pcm3.runs.folder import Run
+from pcm3.runs.results import Result, changed_settings, read_result
+from pcm3.runs.series import Entry
 
 
-class Result(NamedTuple):
-    """What one evaluation found.
-
-    Attributes:
-        run: Name of the run.
-        column: Name of the runs that differ from it in nothing but the seed, itself included.
-        task: One of ``TASKS``.
-        store: Name of the store, with its size where there are several of the name.
-        protocol: Training and test part.
-        settings: Those that are not the task's defaults, the solver in any case, and of an encoder
-            that was kept on the way its epoch.
-        fused: The columns, or else the names, of the runs whose scores were added to its own.
-        metrics: The figures.
-        details: What pictures need.
-        notes: What the figures should be read with.
-        class_names: Of the store.
-        seen: How many of the test sequences pretraining has seen, without labels, the most of
-            several runs; None where that is not known.
-        train_sequences: Of the training part; None where that is not known.
-        test_sequences: How many there are.
-        method: Of the run, as are ``epochs`` and ``seed``; None where that is not known.
-        file: Where it is from, ``RUN/results/NAME.json``.
-        place: Of the run among those given, from 0.
-    """
-
-    run: str
-    column: str
-    task: str
-    store: str
-    protocol: str
-    settings: dict[str, Any]
-    fused: tuple[str, ...]
-    metrics: dict[str, Any]
-    details: dict[str, Any]
-    notes: list[str]
-    class_names: list[str]
-    seen: int | None
-    train_sequences: int | None
-    test_sequences: int
-    method: str | None
-    epochs: int | None
-    seed: int | None
-    file: str
-    place: int
-
-    @property
-    def how(self) -> str:
-        """Settings and fused runs in words, empty where there is nothing to say."""
-        words = [f"{name} {_words(value)}" for name, value in self.settings.items()]
-        words += [f"fused with {' + '.join(self.fused)}"] if self.fused else []
-        return ", ".join(words)
-
-
-class Results(NamedTuple):
+class Entries(NamedTuple):
     """What was read of several runs.
 
     Attributes:
@@ -78,11 +25,11 @@ class Results(NamedTuple):
         left_out: Runs and files that are not among them, each with the reason.
     """
 
-    found: list[Result]
+    found: list[Entry]
     left_out: list[str]
 
 
-def read_results(runs: Sequence[str | Path]) -> Results:
+def read_entries(runs: Sequence[str | Path]) -> Entries:
     """Read the results of run folders; what cannot be read is left out and named.
 
     That is a run without results or with damaged settings, and a file that is no result. A run
@@ -102,7 +49,7 @@ def read_results(runs: Sequence[str | Path]) -> Results:
         if places[at] in places[:at]:
             raise ValueError(f"expected different runs, got {path} twice")
     read = [_read(path) for path in paths]
-    added = {about["run"] for each in read for _, one in each.files for about in one["runs"][1:]}
+    added = {about.run for each in read for _, one in each.files for about in one.runs[1:]}
     left_out = [reason for each in read for reason in each.left_out]
     left_out += [
         f"{path}: no results; pcm3 evaluate TASK --run {path} --data STORE makes them"
@@ -120,10 +67,10 @@ def read_results(runs: Sequence[str | Path]) -> Results:
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
     found, sizes = [], []
     for at, each in enumerate(read):
-        for file, content in each.files:
+        for file, result in each.files:
             own = names[at], columns[at]
-            found.append(_result(content, each.config, *own, column_of, file, at))
-            sizes.append(_size(content))
+            found.append(_entry(result, each.config, *own, column_of, file, at))
+            sizes.append(_size(result))
     sizes_of: dict[str, set[str]] = {}
     for one, size in zip(found, sizes, strict=True):
         sizes_of.setdefault(one.store, set()).add(size)
@@ -134,17 +81,17 @@ def read_results(runs: Sequence[str | Path]) -> Results:
     order = list(TASKS)
     found.sort(
         key=lambda each: (
-            *(each.store, each.protocol, order.index(each.task), bool(each.fused)),
+            *(each.store, each.result.protocol, order.index(each.result.task), bool(each.fused)),
             *(len(each.settings), each.how, each.place),
         )
     )
-    return Results(found, left_out)
+    return Entries(found, left_out)
 
 
-def column_titles(results: Sequence[Result]) -> dict[str, str]:
+def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
     """Column to title, in the order of the runs: with the number of seeds of several."""
     runs: dict[str, set[str]] = {}
-    for each in sorted(results, key=lambda result: result.place):
+    for each in sorted(entries, key=lambda entry: entry.place):
         runs.setdefault(each.column, set()).add(each.run)
     return {
         column: column if len(those) == 1 else f"{column} ({len(those)} seeds)"
@@ -156,7 +103,7 @@ class _Run(NamedTuple):
     """What is on file about a run: settings, empty where there are none, and results."""
 
     config: dict[str, Any]
-    files: list[tuple[Path, dict[str, Any]]]
+    files: list[tuple[Path, Result]]
     left_out: list[str]
 
 
@@ -172,7 +119,7 @@ def _read(path: Path) -> _Run:
     files, left_out = [], []
     for file in sorted(run.results.glob("*.json")):
         try:
-            result = read_result(file)
+            result = read_result(file, check_result)
         except SkeletonFormatError as damage:
             left_out.append(str(damage))
             continue
@@ -183,65 +130,57 @@ def _read(path: Path) -> _Run:
     return _Run(config, files, left_out)
 
 
-def _is_of_another(result: dict[str, Any], encoder: str | None) -> bool:
+def _is_of_another(result: Result, encoder: str | None) -> bool:
     """Whether a result says that it is of other weights than a run's last ones."""
-    about = result["runs"][0] if result["runs"] else {}
-    if encoder is None or "encoder" not in about or about.get("epoch") is not None:
-        return False  # nothing to compare, or of an encoder that was kept on the way
-    return bool(about["encoder"] != encoder)
+    about = result.runs[0]
+    if None in (encoder, about.encoder) or about.epoch is not None:
+        return False  # nothing to compare, or of an encoder that was kept during training
+    return about.encoder != encoder
 
 
-def _result(
-    content: dict[str, Any],
+def _entry(
+    result: Result,
     config: dict[str, Any],
     run: str,
     column: str,
     column_of: Mapping[str, str],
     file: Path,
     place: int,
-) -> Result:
-    task = task_of(content)
-    defaults = json.loads(json.dumps(asdict(TASKS[task].settings())))
-    others = [about["run"] for about in content["runs"][1:]]
+) -> Entry:
     seed = config.get("train", {}).get("seed")
-    fused = tuple(
-        column_of.get(other, other if column == run else _without_seed(other, seed))
-        for other in others
+    fused = (
+        column_of.get(other.run, other.run if column == run else _without_seed(other.run, seed))
+        for other in result.runs[1:]
     )
-    given = content["settings"]
-    epoch = content["runs"][0].get("epoch") if content["runs"] else None
-    always = {"epoch": epoch, "solver": given.get("solver")}
-    settings = {name: value for name, value in always.items() if value is not None}
-    settings |= _changed(given, defaults)
-    if len(set(content["weights"])) > 1:
-        settings["weights"] = content["weights"]
-    if content.get("allow_normalization"):
-        settings["allow_normalization"] = True
-    if content.get("left_out", {}).get("frames"):
-        settings["max_frames"] = content["max_frames"]
-    seen = [about.get("test_sequences_seen") for about in content["runs"]]
-    known = [count for count in seen if count is not None]
-    return Result(
+    return Entry(
+        result=result,
         run=run,
         column=column,
-        task=task,
-        store=content["store"],
-        protocol=content["protocol"],
-        settings=settings,
-        fused=fused,
-        metrics=content["metrics"],
-        details=content["details"],
-        notes=content["notes"],
-        class_names=content["class_names"],
-        seen=max(known, default=None),
-        train_sequences=content.get("train_sequences"),
-        test_sequences=content["test_sequences"],
+        store=result.store,
+        settings=_shown(result),
+        fused=tuple(fused),
         method=config.get("method"),
         epochs=config.get("train", {}).get("epochs"),
         seed=seed,
         file=f"{run}/results/{file.name}",
         place=place,
     )
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    """What tells a result from others of its task, store and protocol, but for the run."""
+    task = TASKS[result.task]
+    given = result.settings | {"epoch": result.runs[0].epoch}
+    always = {name: given.get(name) for name in ("epoch", *task.shown)}
+    settings: dict[str, Any] = {name: each for name, each in always.items() if each is not None}
+    settings |= changed_settings(result.settings, task.defaults)
+    if len(set(result.weights)) > 1:
+        settings["weights"] = result.weights
+    if result.allow_normalization:
+        settings["allow_normalization"] = True
+    if result.left_out and result.left_out.get("frames"):
+        settings["max_frames"] = result.max_frames
+    return settings
 
 
 def _without_seed(name: str, seed: Any) -> str:
@@ -252,9 +191,9 @@ def _without_seed(name: str, seed: Any) -> str:
     return head.rstrip("-_. ").removesuffix("seed").rstrip("-_. ") or name
 
 
-def _size(content: Mapping[str, Any]) -> str:
-    counts = [f"{count} {name}" for name, count in content["data"].items()]
-    return ", ".join([*counts, f"{len(content['class_names'])} classes"])
+def _size(result: Result) -> str:
+    counts = [f"{count} {name}" for name, count in result.data.items()]
+    return ", ".join([*counts, f"{len(result.class_names)} classes"])
 
 
 def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
@@ -295,21 +234,3 @@ def _label(names: Sequence[str]) -> str:
         same = len(names[0][:same].rstrip("0123456789"))  # no part of a number
     common = names[0][:same].rstrip("-_. ").removesuffix("seed").rstrip("-_. ")
     return common or ", ".join(names)
-
-
-def _changed(
-    settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        default = defaults.get(name)
-        if isinstance(value, dict):
-            inner = default if isinstance(default, dict) else {}  # of another version
-            found |= _changed(value, inner, f"{prefix}{name}.")
-        elif value != default:
-            found[prefix + name] = value
-    return found
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
