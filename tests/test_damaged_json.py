@@ -99,7 +99,7 @@ class Corpus(NamedTuple):
     def call(self, command: str, name: str) -> tuple[int, str]:
         """The exit code, and what was said on standard error; mistakes of ours are raised."""
         run, store = self.folder / "run", self.folder / "store"
-        if name == "detection":
+        if name in TASKS and TASKS[name].needs == "frame labels":
             store = self.folder / "untrimmed"
         arguments = {
             "report": ["report", *self.reported(name), "--out", f"{self.folder}/report"],
@@ -156,7 +156,7 @@ def write_corpus(folder: Path) -> dict[str, Path]:
     files = {name: run / name for name in ("config.json", "metrics.jsonl")}
     files |= {name: store / name for name in ("meta.json", "report.json")}
     for name, task in TASKS.items():
-        data = Store(folder / "untrimmed") if name == "detection" else Store(store)
+        data = Store(folder / "untrimmed" if task.needs == "frame labels" else store)
         settings = SETTINGS.get(name, task.settings)()
         found = evaluate.evaluate_runs(name, [run], data, "xsub", settings)
         written = kept.result_file(found, [run])
