@@ -1,11 +1,16 @@
-"""Fusion of scores against a slow sum."""
+"""What tasks of recognition share: scores, their fusion against a slow sum, and labels."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from pcm3.evaluation.classification import STREAM_WEIGHTS, fuse
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.splits import split
+from pcm3.data.synthetic import generate
+from pcm3.evaluation.classification import STREAM_WEIGHTS, check_labels, fuse, summarize
 
 
 @pytest.mark.parametrize("weights", [None, STREAM_WEIGHTS, (1.0, 0.0, 0.0)])
@@ -39,7 +44,7 @@ def test_rounding_decides_no_tie() -> None:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("weight", [0.4, 0.0])
-def test_scores_that_are_no_numbers(value: float, weight: float) -> None:
+def test_fused_scores_that_are_no_numbers(value: float, weight: float) -> None:
     scores = [torch.zeros(5, 3) for _ in range(2)]
     scores[1][2, 1] = value
     with pytest.raises(ValueError, match=r"scores of encoder 1 below infinity, .* in row 2"):
@@ -59,3 +64,24 @@ def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"scores of encoder 0 \(N, classes\), got \(3,\)"):
         fuse([torch.zeros(3)] * 2)
     assert fuse([torch.zeros(0, 3)] * 2).shape == (0, 3)
+
+
+def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
+    test = SkeletonDataset(generate(tmp_path / "store", sequences=4, classes=2, subjects=2))
+    scores = torch.zeros(4, 2)
+    scores[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="scores below infinity, got NaN or infinity in row 3"):
+        summarize(scores, test)
+    scores[3, 0] = -torch.inf
+    assert summarize(scores, test)["details"]["predicted"][3] == 1
+
+
+def test_test_classes_that_were_kept_out(tmp_path: Path) -> None:
+    store = generate(tmp_path / "store", sequences=24, classes=4, subjects=2, frames=(10, 20))
+    known, unknown = (SkeletonDataset(store, rows) for rows in split(store, "labels:0-1"))
+    with pytest.raises(ValueError, match=r"none of the 2 in .*store has any: evaluate fewshot"):
+        check_labels(known, unknown)
+    check_labels(known, SkeletonDataset(store))
+    check_labels(unknown)
+    with pytest.raises(ValueError, match=r"expected labelled sequences, got none of .*store"):
+        check_labels(known, SkeletonDataset(store, []))
