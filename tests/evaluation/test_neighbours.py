@@ -7,26 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_force
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from pcm3.evaluation.neighbours import nearest_labels, rank, vote
-
-
-def brute_force(gallery: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int) -> list[int]:
-    """One query at a time: k best cosines, most votes, then the larger summed similarity."""
-    predicted = []
-    for query in queries.astype(np.float64):
-        cosines = [
-            row @ query / (np.linalg.norm(row) * np.linalg.norm(query))
-            for row in gallery.astype(np.float64)
-        ]
-        votes: dict[int, list[float]] = {}
-        for at in sorted(range(len(cosines)), key=lambda i: -cosines[i])[:k]:
-            votes.setdefault(int(labels[at]), []).append(cosines[at])
-        predicted.append(max(votes, key=lambda label: (len(votes[label]), sum(votes[label]))))
-    return predicted
 
 
 @settings(deadline=None, max_examples=60)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_force
 from old_stores import edit_meta
-from test_neighbours import brute_force
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
