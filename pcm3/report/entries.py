@@ -65,19 +65,13 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
     ]
     columns = _columns(names, [each.config for each in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
-    found, sizes = [], []
-    for at, each in enumerate(read):
-        for file, result in each.files:
-            own = names[at], columns[at]
-            found.append(_entry(result, each.config, *own, column_of, file, at))
-            sizes.append(_size(result))
-    sizes_of: dict[str, set[str]] = {}
-    for one, size in zip(found, sizes, strict=True):
-        sizes_of.setdefault(one.store, set()).add(size)
-    found = [  # a store that was made anew is another one
-        one if len(sizes_of[one.store]) == 1 else one._replace(store=f"{one.store} ({size})")
-        for one, size in zip(found, sizes, strict=True)
-    ]
+    found = _tell_stores_apart(
+        [
+            _entry(result, each.config, names[at], columns[at], column_of, file, at)
+            for at, each in enumerate(read)
+            for file, result in each.files
+        ]
+    )
     order = list(TASKS)
     found.sort(
         key=lambda each: (
@@ -189,6 +183,22 @@ def _without_seed(name: str, seed: Any) -> str:
     if head == name or head[-1:].isdigit():
         return name
     return head.rstrip("-_. ").removesuffix("seed").rstrip("-_. ") or name
+
+
+def _tell_stores_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries whose store is named with its size where there are several of the name.
+
+    A store that was made anew is another one.
+    """
+    sizes: dict[str, set[str]] = {}
+    for each in entries:
+        sizes.setdefault(each.store, set()).add(_size(each.result))
+    return [
+        each._replace(store=f"{each.store} ({_size(each.result)})")
+        if len(sizes[each.store]) > 1
+        else each
+        for each in entries
+    ]
 
 
 def _size(result: Result) -> str:
