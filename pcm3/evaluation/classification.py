@@ -20,7 +20,7 @@ from pcm3.evaluation.metrics import (
     per_class_accuracy,
 )
 from pcm3.runs.results import Result
-from pcm3.runs.series import Entry, Picture, Series, has_seeds, mean_of, source_of
+from pcm3.runs.series import Entry, Picture, Series, mean_of, source_of
 from pcm3.viz.results import Bars, bar_figure, confusion_figure
 
 LEGEND = {"top1": "share of the test sequences given the right class"}
@@ -155,9 +155,8 @@ _CLASSES = 12  # the most in one chart of bars: several side by side fill a page
 def draw_confusions(series: Series) -> Iterator[Picture]:
     """A confusion matrix of each series, of the classes that occur."""
     for name, (_, those) in series.items():
-        group = [
-            each for each in those if each.result.class_names and "confusion" in each.result.details
-        ]
+        known = [each for each in those if each.result.class_names]
+        group = [each for each in known if "confusion" in each.result.details]
         if not group:
             continue
         counts = np.sum([each.result.details["confusion"] for each in group], axis=0)
@@ -211,7 +210,7 @@ def draw_class_accuracy(series: Series) -> Iterator[Picture]:
     yield Picture(
         f"Accuracy by class, {used[0].result.task}",
         f"Share of each class's test sequences that is recognised (top-1), {first}"
-        f"{'; of several seeds the mean' if has_seeds(series) else ''}. {source_of(used)}",
+        f"{'; of several seeds the mean' if series.has_seeds else ''}. {source_of(used)}",
         [bar_figure(bars(part), [names[at] for at in part], "top-1 accuracy") for part in parts],
     )
 

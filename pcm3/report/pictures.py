@@ -22,7 +22,7 @@ def draw_pictures(
     order = list(columns or column_titles(entries))
     turn = -(-len(order) // COLORS) * COLORS  # so many places on, a column has its colour again
     for name, task in TASKS.items():
-        series: Series = {}
+        series = Series()
         ways: dict[str, list[str]] = {}
         for each in entries:
             if each.result.task == name:

@@ -249,26 +249,15 @@ def as_json(read: Entries) -> dict[str, Any]:
     }
 
 
+_REPORTED = (
+    *("run", "column", "task", "store", "protocol", "settings", "fused", "metrics", "notes"),
+    *("seen", "train_sequences", "test_sequences", "method", "epochs", "seed", "file"),
+)
+
+
 def _entry_json(entry: Entry) -> dict[str, Any]:
-    result = entry.result
-    return {
-        "run": entry.run,
-        "column": entry.column,
-        "task": result.task,
-        "store": entry.store,
-        "protocol": result.protocol,
-        "settings": entry.settings,
-        "fused": entry.fused,
-        "metrics": result.metrics,
-        "notes": result.notes,
-        "seen": _seen(result),
-        "train_sequences": result.train_sequences,
-        "test_sequences": result.test_sequences,
-        "method": entry.method,
-        "epochs": entry.epochs,
-        "seed": entry.seed,
-        "file": entry.file,
-    }
+    content = vars(entry.result) | entry._asdict() | {"seen": _seen(entry.result)}
+    return {name: content[name] for name in _REPORTED}
 
 
 def _seen(result: Result) -> int | None:

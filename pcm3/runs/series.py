@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from pcm3.runs.results import Result
+from pcm3.viz.results import Bars, Curve
 
 
 class Entry(NamedTuple):
@@ -62,9 +63,57 @@ class Group(NamedTuple):
     place: int
     entries: list[Entry]
 
+    def values(self, metric: str) -> list[float]:
+        """A figure of every result that has it."""
+        return [
+            each.result.metrics[metric] for each in self.entries if metric in each.result.metrics
+        ]
 
-Series: TypeAlias = dict[str, Group]
-"""Results of one task by the name of their series."""
+    def curve(self, points: Mapping[float, Sequence[float]], spread: bool) -> Curve:
+        """A line through the means of values, x to values, perhaps with standard deviations."""
+        deviations = [std_of(values) for values in points.values()] if spread else None
+        return Curve([*points], [mean(each) for each in points.values()], deviations, self.place)
+
+
+class Series(dict[str, Group]):
+    """Results of one task by the name of their series."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The results of all series."""
+        return [each for group in self.values() for each in group.entries]
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether a series is of several runs."""
+        return any(len(group.entries) > 1 for group in self.values())
+
+    def first_with(self, *details: str) -> Iterator[tuple[Entry, str]]:
+        """Of every series the first result with these details, and what it is of which run."""
+        for _, entries in self.values():
+            seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
+            for each in entries:
+                if all(name in each.result.details for name in details):
+                    yield each, each.named(each.run) + seeds
+                    break
+
+    def bars(self, metrics: Sequence[str]) -> dict[str, Bars]:
+        """Figures of every series: means and, of several runs, standard deviations."""
+        return {
+            name: Bars(
+                [mean_of(group.values(metric)) for metric in metrics],
+                [std_of(group.values(metric)) for metric in metrics]
+                if len(group.entries) > 1
+                else None,
+                group.place,
+            )
+            for name, group in self.items()
+        }
+
+    def caption(self, text: str) -> str:
+        """A caption that ends with what the spread is, where there is one, and with the files."""
+        seeds = "; of several runs mean and standard deviation over seeds" if self.has_seeds else ""
+        return f"{text}{seeds}. {source_of(self.entries)}"
 
 
 class Picture(NamedTuple):
@@ -81,28 +130,6 @@ class Picture(NamedTuple):
     figures: list[Figure]
 
 
-def all_entries(series: Series) -> list[Entry]:
-    """The results of all series."""
-    return [each for group in series.values() for each in group.entries]
-
-
-def first_with(entries: Sequence[Entry], *details: str) -> list[Entry]:
-    """The first result with these details, alone, or none."""
-    return [each for each in entries if all(name in each.result.details for name in details)][:1]
-
-
-def one_of(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Which of several runs a picture is of."""
-    seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
-    return entry.named(entry.run) + seeds
-
-
-def metric_of(entries: Sequence[Entry], name: str) -> list[float]:
-    """A figure of every result that has it."""
-    metrics = [each.result.metrics for each in entries]
-    return [each[name] for each in metrics if name in each]
-
-
 def mean_of(values: Sequence[float | None]) -> float | None:
     """Mean of the values that are known; None if none is."""
     known = [value for value in values if value is not None]
@@ -112,16 +139,6 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 def std_of(values: Sequence[float]) -> float:
     """Standard deviation with n - 1 in the denominator; 0 of a single value."""
     return stdev(values) if len(values) > 1 else 0.0
-
-
-def has_seeds(series: Series) -> bool:
-    """Whether a series is of several runs."""
-    return any(len(group.entries) > 1 for group in series.values())
-
-
-def over_seeds(series: Series) -> str:
-    """What a caption says of the spread, where there is one."""
-    return "; of several runs mean and standard deviation over seeds" if has_seeds(series) else ""
 
 
 def source_of(entries: Sequence[Entry]) -> str:

@@ -20,17 +20,8 @@ from pcm3.evaluation.classification import check_labels
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.tasks.base import Task
 from pcm3.runs.progress import track
-from pcm3.runs.series import (
-    Picture,
-    Series,
-    all_entries,
-    has_seeds,
-    mean_of,
-    metric_of,
-    source_of,
-    std_of,
-)
-from pcm3.viz.results import Bars, bar_figure
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.results import bar_figure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -252,26 +243,25 @@ _CLASSIFIERS: dict[FewShotClassifier, Callable[[Floats, Integers, Floats], Integ
 
 
 def _bars(series: Series) -> Iterator[Picture]:
-    there = dict.fromkeys(key for each in all_entries(series) for key in each.result.metrics)
-    names = [name for name in there if f"{name}_ci95" in there]
-    bars = {}
-    for label, (place, group) in series.items():
-        values = [mean_of(metric_of(group, name)) for name in names]
-        if len(group) > 1:
-            spread = [std_of(metric_of(group, name)) for name in names]
-        else:
-            spread = [group[0].result.metrics.get(f"{name}_ci95", 0.0) for name in names]
-        bars[label] = Bars(values, spread, place)
-    if names:
-        several = ", of several runs the standard deviation over seeds" if has_seeds(series) else ""
-        titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
-        yield Picture(
-            "Few-shot recognition",
-            "Mean accuracy over episodes of a few classes with a few examples each, by classifier "
-            f"and number of examples. The lines are 95 % intervals of the mean{several}. "
-            f"{source_of(all_entries(series))}",
-            [bar_figure(bars, titles, "accuracy")],
-        )
+    known = dict.fromkeys(name for each in series.entries for name in each.result.metrics)
+    names = [name for name in known if f"{name}_ci95" in known]
+    if not names:
+        return
+    bars = series.bars(names)
+    for label, (_, entries) in series.items():
+        if len(entries) == 1:
+            metrics = entries[0].result.metrics
+            intervals = [metrics.get(f"{name}_ci95", 0.0) for name in names]
+            bars[label] = bars[label]._replace(spread=intervals)
+    seeds = ", of several runs the standard deviation over seeds" if series.has_seeds else ""
+    titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
+    yield Picture(
+        "Few-shot recognition",
+        "Mean accuracy over episodes of a few classes with a few examples each, by classifier "
+        f"and number of examples. The lines are 95 % intervals of the mean{seeds}. "
+        f"{source_of(series.entries)}",
+        [bar_figure(bars, titles, "accuracy")],
+    )
 
 
 TASK = Task(

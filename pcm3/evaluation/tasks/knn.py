@@ -27,7 +27,7 @@ from pcm3.evaluation.metrics import class_means
 from pcm3.evaluation.neighbours import rank, vote
 from pcm3.evaluation.tasks.base import Task
 from pcm3.runs.results import Result
-from pcm3.runs.series import Picture, Series, first_with, one_of, source_of
+from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.examples import retrieval_figure
 from pcm3.viz.maps import embedding_map
 from pcm3.viz.results import embedding_figure
@@ -184,35 +184,32 @@ def _check(result: Result) -> None:
 
 
 def _maps(series: Series) -> Iterator[Picture]:
-    for _, group in series.values():
-        for each in first_with(group, "map"):
-            layout = each.result.details["map"]
-            maps = {"PCA": layout["pca"], "t-SNE": layout["tsne"]}
-            yield Picture(
-                f"Map of the features: {one_of(each, group)}",
-                f"Features of {len(layout['labels'])} test sequences, L2-normalised, in the plane: "
-                "their two principal components, and t-SNE, which keeps neighbours together, while "
-                "distances between groups mean little. A number is at the middle of its class. "
-                f"{source_of([each])}",
-                [embedding_figure(maps, layout["labels"], each.result.class_names)],
-            )
+    for each, name in series.first_with("map"):
+        layout = each.result.details["map"]
+        maps = {"PCA": layout["pca"], "t-SNE": layout["tsne"]}
+        yield Picture(
+            f"Map of the features: {name}",
+            f"Features of {len(layout['labels'])} test sequences, L2-normalised, in the plane: "
+            "their two principal components, and t-SNE, which keeps neighbours together, while "
+            "distances between groups mean little. A number is at the middle of its class. "
+            f"{source_of([each])}",
+            [embedding_figure(maps, layout["labels"], each.result.class_names)],
+        )
 
 
 def _galleries(series: Series) -> Iterator[Picture]:
-    for _, group in series.values():
-        for each in first_with(group, "examples", "bones", "center"):
-            details = each.result.details
-            layout = details["bones"], details["center"], each.result.class_names
-            figures = [retrieval_figure(example, *layout) for example in details["examples"]]
-            if figures:
-                yield Picture(
-                    f"Retrieval: {one_of(each, group)}",
-                    "Test sequences, drawn at random, and below each the training sequences "
-                    "nearest to it, with the cosine similarity of their features: blue those of "
-                    "the same class, orange the others. Recordings are drawn as they are stored: "
-                    f"bodies float where each frame is centred. {source_of([each])}",
-                    figures,
-                )
+    for each, name in series.first_with("examples", "bones", "center"):
+        details = each.result.details
+        layout = details["bones"], details["center"], each.result.class_names
+        if details["examples"]:
+            yield Picture(
+                f"Retrieval: {name}",
+                "Test sequences, drawn at random, and below each the training sequences nearest "
+                "to it, with the cosine similarity of their features: blue those of the same "
+                "class, orange the others. Recordings are drawn as they are stored: bodies float "
+                f"where each frame is centred. {source_of([each])}",
+                [retrieval_figure(example, *layout) for example in details["examples"]],
+            )
 
 
 TASK = Task(

@@ -28,17 +28,8 @@ from pcm3.evaluation.features import check_cut, extract_features
 from pcm3.evaluation.probes import ProbeSettings
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.linear import LinearSettings, Solver, check_classes, fit_probe
-from pcm3.runs.series import (
-    Picture,
-    Series,
-    all_entries,
-    mean_of,
-    metric_of,
-    over_seeds,
-    source_of,
-    std_of,
-)
-from pcm3.viz.results import Bars, bar_figure
+from pcm3.runs.series import Picture, Series
+from pcm3.viz.results import bar_figure
 
 
 @dataclass(frozen=True)
@@ -179,22 +170,15 @@ _BARS = {
 
 
 def _bars(series: Series) -> Iterator[Picture]:
-    keys = [key for key in _BARS if any(key in each.result.metrics for each in all_entries(series))]
-    bars = {
-        name: Bars(
-            [mean_of(metric_of(group, key)) for key in keys],
-            [std_of(metric_of(group, key)) for key in keys] if len(group) > 1 else None,
-            place,
-        )
-        for name, (place, group) in series.items()
-    }
+    keys = [key for key in _BARS if any(key in each.result.metrics for each in series.entries)]
     if keys:
         yield Picture(
             "Occluded recordings",
-            "Accuracy of a linear classifier on test recordings with body parts, or a block of "
-            "frames, hidden: trained on clean recordings, and trained on ones occluded alike"
-            f"{over_seeds(series)}. {source_of(all_entries(series))}",
-            [bar_figure(bars, [_BARS[key] for key in keys], "top-1 accuracy")],
+            series.caption(
+                "Accuracy of a linear classifier on test recordings with body parts, or a block of "
+                "frames, hidden: trained on clean recordings, and trained on ones occluded alike"
+            ),
+            [bar_figure(series.bars(keys), [_BARS[key] for key in keys], "top-1 accuracy")],
         )
 
 

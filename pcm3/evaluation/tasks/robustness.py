@@ -28,8 +28,8 @@ from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.linear import Solver, check_classes, fit_probe
 from pcm3.evaluation.tasks.occlusion import CLEAN_TOP1, judge, probe_settings
 from pcm3.runs.results import Result
-from pcm3.runs.series import Picture, Series, all_entries, over_seeds, source_of, std_of
-from pcm3.viz.results import Curve, curve_figure, short_text
+from pcm3.runs.series import Picture, Series
+from pcm3.viz.results import curve_figure, short_text
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _check(result: Result) -> None:
 
 
 def _curves(series: Series) -> Iterator[Picture]:
-    units = {each.result.details.get("unit") for each in all_entries(series)}
+    units = {each.result.details.get("unit") for each in series.entries}
     unit = f", {short_text(str(units.pop()))}" if len(units) == 1 and None not in units else ""
     labels = {
         "spatial": "hidden share of the joints",
@@ -159,21 +159,20 @@ def _curves(series: Series) -> Iterator[Picture]:
     figures = []
     for kind, label in labels.items():
         curves = {}
-        for name, (place, group) in series.items():
-            found = [each.result.details.get("curves", {}).get(kind) for each in group]
-            points = _points([curve for curve in found if curve])
-            if points:
-                spread = [std_of(row) for row in points.values()] if len(group) > 1 else None
-                means = [mean(row) for row in points.values()]
-                curves[name] = Curve(list(points), means, spread, place)
+        for name, group in series.items():
+            found = [each.result.details.get("curves", {}).get(kind) for each in group.entries]
+            if points := _points([curve for curve in found if curve]):
+                curves[name] = group.curve(points, spread=len(group.entries) > 1)
         if curves:
             share = kind in ("spatial", "temporal")
             figures.append(curve_figure(curves, label, x_percent=share))
     if figures:
         yield Picture(
             "Robustness",
-            "Accuracy of a linear classifier, trained on clean recordings, on ever more altered "
-            f"test recordings{over_seeds(series)}. {source_of(all_entries(series))}",
+            series.caption(
+                "Accuracy of a linear classifier, trained on clean recordings, on ever more "
+                "altered test recordings"
+            ),
             figures,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from statistics import mean
 from typing import Any, TypedDict
 
 import numpy as np
@@ -25,8 +24,8 @@ from pcm3.evaluation.tasks.finetune import (
     resolve,
 )
 from pcm3.runs.results import Result
-from pcm3.runs.series import Picture, Series, all_entries, source_of, std_of
-from pcm3.viz.results import Curve, curve_figure
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.results import curve_figure
 
 
 @dataclass(frozen=True)
@@ -138,21 +137,19 @@ def _draws(result: Result, figure: str) -> list[float]:
 
 def _curve(series: Series) -> Iterator[Picture]:
     curves = {}
-    for name, (place, group) in series.items():
+    for name, group in series.items():
         found: dict[float, list[float]] = {}
-        for each in group:
+        for each in group.entries:
             for run in each.result.details.get("runs", ()):
                 found.setdefault(run["fraction"], []).append(run["top1"])
         if found:
-            shares = sorted(found)
-            means, spread = ([f(found[share]) for share in shares] for f in (mean, std_of))
-            curves[name] = Curve(shares, means, spread, place)
+            curves[name] = group.curve(dict(sorted(found.items())), spread=True)
     if curves:
         yield Picture(
             "Few labels",
             "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
             "standard deviation over the draws of the labelled sequences, of all seeds together. "
-            f"{source_of(all_entries(series))}",
+            f"{source_of(series.entries)}",
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
         )
 

@@ -36,7 +36,7 @@ from pcm3.evaluation.tasks.detection.proposals import (
 )
 from pcm3.evaluation.tasks.detection.recipes import RECIPES, Borders, DetectionRecipe, Rule, Windows
 from pcm3.runs.results import Result
-from pcm3.runs.series import Picture, Series, first_with, one_of, source_of
+from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.results import time_line_figure
 
 RecipeName = Literal["default", "pcm3", "survey", "survey-finetune", "survey-sliding-window"]
@@ -284,17 +284,16 @@ def _check(result: Result) -> None:
 
 
 def _time_lines(series: Series) -> Iterator[Picture]:
-    for _, group in series.values():
-        for each in first_with(group, "videos"):
-            videos = each.result.details["videos"]
-            if videos:
-                yield Picture(
-                    f"Detected actions: {one_of(each, group)}",
-                    f"{len(videos[:6])} of {len(videos)} test recordings over time: "
-                    "the annotated actions above, what was found below, the paler the less sure. "
-                    f"Numbers and colours are classes. {source_of([each])}",
-                    [time_line_figure(videos[:6], each.result.class_names)],
-                )
+    for each, name in series.first_with("videos"):
+        videos = each.result.details["videos"]
+        if videos:
+            yield Picture(
+                f"Detected actions: {name}",
+                f"{len(videos[:6])} of {len(videos)} test recordings over time: the annotated "
+                "actions above, what was found below, the paler the less sure. Numbers and "
+                f"colours are classes. {source_of([each])}",
+                [time_line_figure(videos[:6], each.result.class_names)],
+            )
 
 
 TASK = Task(

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import mean
 from typing import TypedDict
 
 from pcm3.evaluation.details import LayoutDetails, check_examples, require
 from pcm3.runs.results import Result
-from pcm3.runs.series import (
-    Picture,
-    Series,
-    all_entries,
-    first_with,
-    one_of,
-    over_seeds,
-    source_of,
-    std_of,
-)
+from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.examples import motion_figure
 from pcm3.viz.results import Curve, curve_figure
 
@@ -62,24 +52,21 @@ def draw_curves(series: Series) -> Iterator[Picture]:
     """The error by predicted frame."""
     curves = {}
     still: Sequence[float] = ()
-    for name, (place, group) in series.items():
-        rows = [
-            each.result.details["by_frame"] for each in group if "by_frame" in each.result.details
-        ]
+    for name, group in series.items():
+        details = [each.result.details for each in group.entries]
+        rows = [each["by_frame"] for each in details if "by_frame" in each]
         if rows:
-            errors = list(zip(*(row["mpjpe"] for row in rows), strict=True))
-            spread = [std_of(row) for row in errors] if len(rows) > 1 else None
-            frames = range(1, len(errors) + 1)
-            curves[name] = Curve(frames, [mean(row) for row in errors], spread, place)
-            longer = rows[0].get("zero_velocity", ())
-            still = longer if len(longer) > len(still) else still
+            errors = zip(*(row["mpjpe"] for row in rows), strict=True)
+            curves[name] = group.curve(dict(enumerate(errors, 1)), spread=len(rows) > 1)
+            still = max(still, rows[0].get("zero_velocity", ()), key=len)
     zero = {"zero velocity: nothing moves": Curve(range(1, len(still) + 1), still)}
     if curves:
         yield Picture(
             "Motion prediction",
-            "Mean distance of the predicted joints from where they really were (MPJPE), by frame, "
-            "beside predicting that nothing moves"
-            f"{over_seeds(series)}. {source_of(all_entries(series))}",
+            series.caption(
+                "Mean distance of the predicted joints from where they really were (MPJPE), by "
+                "frame, beside predicting that nothing moves"
+            ),
             [
                 curve_figure(
                     *(curves, "frames ahead", "error, mm"),
@@ -92,22 +79,19 @@ def draw_curves(series: Series) -> Iterator[Picture]:
 
 def draw_strips(series: Series) -> Iterator[Picture]:
     """A few predicted motions over the true ones."""
-    for _, group in series.values():
-        for each in first_with(group, "examples", "bones", "center"):
-            layout = each.result.details["bones"], each.result.details["center"]
-            examples = each.result.details["examples"]
-            if examples:
-                errors = [
-                    f"{each.result.metrics[key]:.1f} mm"
-                    if key in each.result.metrics
-                    else "not known"
-                    for key in ("mpjpe_mm", "zero_velocity_mm")
-                ]
-                yield Picture(
-                    f"Predicted motion: {one_of(each, group)}",
-                    "The predicted motion, orange, over the true one, grey, relative to the centre "
-                    "joint, so that the body floats; frame 0 is the last one seen. "
-                    f"Over the whole test part the error is {errors[0]}; predicting that "
-                    f"nothing moves (zero velocity) gives {errors[1]}. {source_of([each])}",
-                    [motion_figure(example, *layout) for example in examples],
-                )
+    for each, name in series.first_with("examples", "bones", "center"):
+        details, metrics = each.result.details, each.result.metrics
+        layout = details["bones"], details["center"]
+        if details["examples"]:
+            errors = [
+                f"{metrics[key]:.1f} mm" if key in metrics else "not known"
+                for key in ("mpjpe_mm", "zero_velocity_mm")
+            ]
+            yield Picture(
+                f"Predicted motion: {name}",
+                "The predicted motion, orange, over the true one, grey, relative to the centre "
+                "joint, so that the body floats; frame 0 is the last one seen. "
+                f"Over the whole test part the error is {errors[0]}; predicting that "
+                f"nothing moves (zero velocity) gives {errors[1]}. {source_of([each])}",
+                [motion_figure(example, *layout) for example in details["examples"]],
+            )
