@@ -20,8 +20,8 @@ from pcm3.evaluation.details import require
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.probes import check_drops
 from pcm3.evaluation.tasks.base import Task
+from pcm3.evaluation.tasks.detection.annotation import check_annotation
 from pcm3.evaluation.tasks.detection.average_precision import (
-    check_annotation,
     summarize_detection,
     summarize_published,
 )

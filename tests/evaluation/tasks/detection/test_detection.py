@@ -22,6 +22,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.tasks.detection import classifier, detection
+from pcm3.evaluation.tasks.detection.annotation import true_intervals
 from pcm3.evaluation.tasks.detection.average_precision import (
     ap_2d,
     f1_score,
@@ -29,7 +30,6 @@ from pcm3.evaluation.tasks.detection.average_precision import (
     map_by_video,
     pku_ap,
     summarize_detection,
-    true_intervals,
 )
 from pcm3.evaluation.tasks.detection.detection import (
     DetectionSettings,
