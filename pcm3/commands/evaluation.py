@@ -103,7 +103,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
     finish(f"evaluate {name}", result.metrics, options.json, say, **rest)
-    if file is not None:  # what is printed is not lost where it cannot be written
+    if file is not None:  # after printing: a write may fail
         write_result(file, result)
 
 

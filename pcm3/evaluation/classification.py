@@ -1,4 +1,4 @@
-"""Recognition of classes: figures, details, checks and pictures that several tasks share."""
+"""Recognition: what tasks share of scores, figures, details and pictures of classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pcm3.runs.series import Entry, Picture, Series, mean_of, source_of
 from pcm3.viz.results import Bars, bar_figure, confusion_figure
 
 LEGEND = {"top1": "share of the test sequences given the right class"}
-"""What the figures of recognition are."""
+"""Legend of the figures of recognition."""
 
 
 class RecognitionDetails(TypedDict, total=False):
@@ -35,7 +35,7 @@ class RecognitionDetails(TypedDict, total=False):
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """What ``evaluate_linear`` returns, of scores ``(N, classes)`` for a test part.
+    """Figures and details of recognition, from class scores ``(N, classes)`` of a test part.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -45,7 +45,7 @@ def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """What ``evaluate_linear`` returns, of predicted labels ``(N,)`` for a test part."""
+    """Figures and details of recognition, from predicted labels ``(N,)`` of a test part."""
     labels, classes = torch.as_tensor(test.labels), len(test.class_names)
     return {
         "top1": accuracy(predicted, labels),
@@ -59,13 +59,13 @@ def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]
 
 
 STREAM_WEIGHTS = (0.6, 0.6, 0.4)
-"""Of joint, bone and motion, as AimCLR fixes them (and HiCLR beside equal weights)."""
+"""Weights of joint, bone and motion streams in AimCLR; HiCLR also reports them."""
 
 
 def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
     """Weighted sum of class scores.
 
-    Fix the weights before you look at test data: choosing them there is training on it.
+    Fix the weights before you look at test data: choosing them there would be training on it.
 
     Args:
         scores: ``(N, classes)`` of each encoder's classifier, for the same sequences: logarithms of
@@ -103,11 +103,11 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
 
 
 def check_labels(*datasets: SkeletonDataset) -> None:
-    """Require sequences, a label of each and, of a training and a test part, classes in common.
+    """Require labelled sequences and, of a training and a test part, classes in common.
 
     Raises:
-        ValueError: Naming the store without a sequence, the first sequence without a label, or
-            that all test classes were kept out of training.
+        ValueError: If a data set is empty, a sequence has no label, or no test class has a training
+            sequence; the message names the store.
     """
     for dataset in datasets:
         if len(dataset) == 0:
@@ -127,7 +127,7 @@ def check_labels(*datasets: SkeletonDataset) -> None:
 
 
 def sequence_name(store: Store, index: int) -> str:
-    """What to call a sequence; stores were once written without names.
+    """Name of a sequence, or its number in a store of an old version without names.
 
     Raises:
         SkeletonFormatError: If the names are damaged.
@@ -137,7 +137,7 @@ def sequence_name(store: Store, index: int) -> str:
 
 
 def check_recognition(result: Result) -> None:
-    """Require a confusion matrix of the classes, where there is one.
+    """Require that a confusion matrix, if there is one, fits the classes.
 
     Raises:
         ValueError: With the sizes.
@@ -149,7 +149,7 @@ def check_recognition(result: Result) -> None:
         require(good, f"confusion of counts ({classes}, {classes}), got {counts.shape}")
 
 
-_CLASSES = 12  # the most in one chart of bars: several side by side fill a page
+_CLASSES = 12  # the most in one bar chart; several are set side by side
 
 
 def draw_confusions(series: Series) -> Iterator[Picture]:
@@ -220,4 +220,4 @@ def _by_class(entry: Entry) -> bool:
 
 
 PICTURES = (draw_class_accuracy, draw_confusions)
-"""Of recognised classes, from the results of a task."""
+"""The pictures of recognition."""

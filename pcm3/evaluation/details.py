@@ -1,4 +1,4 @@
-"""Checks of the details of results, which pictures are drawn from, for the tasks to use."""
+"""Checks that tasks share of the details of results, from which pictures are drawn."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 
 class LayoutDetails(TypedDict, total=False):
-    """The skeleton of examples; older results lack it."""
+    """The skeleton of the examples; results of older versions lack it."""
 
     bones: list[tuple[int, int]]
     center: int
 
 
 def require(condition: object, what: str) -> None:
-    """Raise a ``ValueError`` that says what was expected unless a condition holds."""
+    """Raise a ``ValueError`` that says what was expected, unless the condition holds."""
     if not condition:
         raise ValueError(f"expected {what}")
 
@@ -39,12 +39,12 @@ def as_array(values: Sequence[Any], name: str, axes: int) -> NDArray[Any]:
 def check_examples(
     details: Mapping[str, Any], clips: Callable[[Any], Sequence[Any]], axes: int
 ) -> None:
-    """Require examples that can be drawn: clips of as many joints, with the skeleton's.
+    """Require examples that can be drawn: all of the same joints, to which the skeleton fits.
 
     Args:
-        details: With ``examples``, ``bones`` and ``center``, each where it is known.
+        details: May have ``examples``, ``bones`` and ``center``.
         clips: From an example to its clips (..., V, C), C being 2 or 3.
-        axes: Of each clip.
+        axes: Number of axes of each clip.
 
     Raises:
         ValueError: Naming the example that does not fit.

@@ -1,4 +1,4 @@
-"""Evaluation of runs, alone or together, as the command does it."""
+"""Evaluation of runs, as the command does it."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def evaluate_runs(
     allow_normalization: bool = False,
     max_frames: int | None = None,
 ) -> Result:
-    """Evaluate trained encoders; of several the linear classifiers' scores are added.
+    """Evaluate a trained encoder, or several whose linear classifiers' scores are added.
 
     Args:
         task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
         store: The data; sequences without a label are left out where the task needs labels.
-        protocol: Training and test part; by default the one that the runs were trained under, or
-            on a store that they were not trained on the task's own, where it has one.
-        settings: Of the task, its defaults where they are not given. What is added is the
-            logarithms of the probabilities with solver ``"logistic"``, else the logits.
-        weights: Of several encoders' scores; equal by default.
-        accelerator: Where the encoders compute: cpu, cuda, mps or auto.
+        protocol: Training and test part. By default that of the runs' training, or the task's own,
+            if it has one, on a store that no run was trained on.
+        settings: Settings of the task. The scores that are added are logarithms of probabilities
+            with solver ``"logistic"``, else logits.
+        weights: Weights of several encoders' scores; equal by default.
+        accelerator: Device of the encoders: cpu, cuda, mps or auto.
         allow_normalization: Take a store of another normalization than an encoder was trained on.
-        max_frames: Where longer sequences are cut off, each one clip; by default as the task has
-            it, see ``Task.frames``.
+        max_frames: Frames after which sequences are cut off; the default depends on the task, see
+            ``Task.frames``.
 
     Returns:
-        The figures and how they came about; ``write_result`` keeps them in a file.
+        The result, which ``write_result`` writes to a file.
 
     Raises:
-        ValueError: If an encoder is there twice, runs of different protocols are evaluated
-            without saying by which, an option has no effect on the task, a part that needs labels
-            has none, the store does not fit, or there is no such accelerator.
+        ValueError: If an encoder is given twice, the runs have different protocols and none is
+            given, an option has no effect on the task, a part that needs labels has none, the
+            store does not fit, or the accelerator is not available.
     """
     started = time.perf_counter()
     device = find_device(accelerator)
@@ -134,8 +134,8 @@ def evaluate_all(
 ) -> dict[str, Result]:
     """Evaluate an encoder on every task that the store supports, with default settings.
 
-    A task that does not fit the data is left out, and why is printed. In a run folder every result
-    is kept at once; one that is there already, of this encoder and this data, is not made again.
+    Prints each result, or why a task was left out. In a run folder each result is written at once,
+    and a kept one of this encoder and store is used again.
 
     Args:
         paths: One run folder, or one file that ``save_encoder`` wrote.
@@ -148,10 +148,10 @@ def evaluate_all(
         Task to result, see ``evaluate_runs``.
 
     Raises:
-        ValueError: If there are several runs, no task is left, there is no such accelerator or
-            protocol, the encoder cannot be read, or the store's normalization is not its own.
+        ValueError: If several runs are given, no task fits, the accelerator or protocol does not
+            exist, the encoder cannot be read, or its normalization is not the store's.
     """
-    # what is wrong for every task is said once
+    # errors that concern all tasks are raised once
     find_device(accelerator)
     _check_paths("all", paths, None)
     _, other = load_for(paths[0], store, allow_normalization)
@@ -181,7 +181,7 @@ def evaluate_all(
         for note in result.notes:
             tell(f"{'':<12}{note}", flush=True)
         file = None if kept else result_file(result, paths)
-        if file is not None:  # what is printed is not lost where it cannot be written
+        if file is not None:  # after printing: a write may fail
             write_result(file, result)
         for warning in seen_tests(paths, result):
             if warning not in warned:
@@ -193,7 +193,7 @@ def evaluate_all(
 
 
 def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:
-    """What to warn of: runs that were pretrained on test sequences of a result of theirs."""
+    """Warnings about runs whose pretraining has seen test sequences."""
     return [
         f"{path} was pretrained (protocol {about.protocol}), without labels, on "
         f"{about.test_sequences_seen} of the {result.test_sequences} test sequences"
@@ -215,7 +215,7 @@ def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | No
 
 
 def _limit(task: str, chosen: Task, plain: dict[str, Any], max_frames: int | None) -> int | None:
-    """Where sequences are cut off.
+    """Frames after which sequences are cut off.
 
     Raises:
         ValueError: If a limit is given to a task that has its own windows.
@@ -246,7 +246,7 @@ def _describe_run(
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
-    """What to say where test classes have no training sequence but need one."""
+    """A note if test classes need training sequences and have none."""
     known, asked = set(training.labels.tolist()), set(test.labels.tolist())
     if not task.learns_classes or asked <= known:
         return []

@@ -23,7 +23,7 @@ _LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
 
 
 def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
-    """Where a result is kept: in the folder of the first run; an encoder without its run has none.
+    """The file that a result is kept in, in the folder of the first run; None without a run.
 
     Args:
         result: The result.
@@ -56,9 +56,9 @@ def find_kept(
     protocol: str,
     allow_normalization: bool,
 ) -> Result | None:
-    """The result on file of a task with its default settings, if it is of this encoder and store.
+    """The kept result of a task with its default settings, if it is of this encoder and store.
 
-    One that is damaged is named on standard error.
+    A damaged one is reported on standard error.
     """
     run, _ = find_run(paths[0])
     if run is None:
@@ -82,7 +82,7 @@ def find_kept(
         why = str(damage).removeprefix(f"{file}: ")
         tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
         return None
-    known = result.left_out is not None  # else of a version that did not say where it cut
+    known = result.left_out is not None  # older versions did not say where they cut
     asked = (task, store.fingerprint, settings, limit, [fingerprint(paths[0])])
     encoders = [about.encoder for about in result.runs]
     found = (result.task, result.store_fingerprint, result.settings, result.max_frames, encoders)
@@ -99,19 +99,19 @@ def result_name(
     allow_normalization: bool = False,
     max_frames: int | None = None,
 ) -> str:
-    """Name of the result in the first run: what was evaluated how, and with which others.
+    """Name of the file of a result: what was evaluated, how, and together with which runs.
 
-    Settings that differ from the task's defaults are part of it. A long name is cut, and ends in a
-    digest of the whole.
+    It contains the settings that differ from the task's defaults. A long name is cut, and ends in
+    a digest of the whole.
 
     Args:
         task: One of ``TASKS``.
         paths: What was evaluated, as of ``evaluate_runs``.
         store: Name of the store.
         protocol: Training and test part.
-        settings: As ``plain_settings`` gives them.
-        weights: Of the runs' scores, where they are not equal.
-        allow_normalization: Whether the store's normalization is another.
+        settings: As ``plain_settings`` returns them.
+        weights: Of the runs' scores, if they are not equal.
+        allow_normalization: Whether the store's normalization is not the encoder's.
         max_frames: Where sequences were cut off.
     """
     run, epoch = find_run(paths[0])
@@ -136,7 +136,7 @@ def result_name(
 
 
 def _place(file: Path, data: Mapping[str, int]) -> Path:
-    """The file of a result, another one where a store of the same name has taken it."""
+    """The file of a result; another one if a result on another store of the same name has it."""
     with suppress(SkeletonFormatError):  # what is damaged may be replaced
         if read_result(file, check_result).data != data:
             file = file.with_stem("-".join([file.stem, *map(str, data.values())]))

@@ -1,4 +1,4 @@
-"""The training and the test part of an evaluation: by which protocol, and what has a label."""
+"""The training and the test part of an evaluation: the protocol, and which sequences count."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from pcm3.runs.folder import find_run
 from pcm3.runs.seen import own_protocol
 
 Own: TypeAlias = tuple[list[str], bool]
-"""Of an encoder, see ``own_protocol``."""
+"""What ``own_protocol`` says of an encoder."""
 
 
 def choose_parts(
     task: Task, paths: Sequence[Path], store: Store, given: str | None
 ) -> tuple[list[Own], str, tuple[Indices, Indices]]:
-    """The protocols of each run, that of the evaluation, and its training and test part.
+    """Choose the protocol of an evaluation, and with it the training and the test part.
+
+    Returns:
+        What ``own_protocol`` says of each run, the protocol, and the two parts.
 
     Raises:
-        ValueError: If there is no such protocol, or none is given and runs know none in common.
+        ValueError: If the protocol does not exist, or none is given and the runs do not share one.
     """
     own = []
     for path in paths:
@@ -44,10 +47,10 @@ def choose_parts(
 
 
 def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequence[Own]) -> str:
-    """What to evaluate by where nothing is said.
+    """The protocol where none is given.
 
     Raises:
-        ValueError: If the runs do not say, or not the same.
+        ValueError: If a run does not know its protocol, or the runs have different ones.
     """
     new = task.protocol(store)
     if new is not None and not any(trained_here for _, trained_here in own):
@@ -76,10 +79,10 @@ def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequ
 def keep_labelled(
     store: Store, parts: tuple[Indices, Indices], task: Task
 ) -> tuple[tuple[Indices, Indices], list[str]]:
-    """What of the training and the test part has a label, and what to say of the rest.
+    """Keep the labelled sequences of both parts; the notes count the others.
 
     Raises:
-        ValueError: If no sequence has a label of a part that needs them.
+        ValueError: If a part that needs labels has none.
     """
     training, test = (part[store.labels[part] >= 0] for part in parts)
     notes = []

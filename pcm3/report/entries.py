@@ -1,4 +1,4 @@
-"""The results of many runs as the entries of a report: which belong together, and what they say."""
+"""The results of many runs as entries of a report: which belong together, and their names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pcm3.runs.series import Entry
 
 
 class Entries(NamedTuple):
-    """What was read of several runs.
+    """The results of several runs.
 
     Attributes:
         found: The results.
-        left_out: Runs and files that are not among them, each with the reason.
+        left_out: Runs and files without a result, each with the reason.
     """
 
     found: list[Entry]
@@ -30,10 +30,10 @@ class Entries(NamedTuple):
 
 
 def read_entries(runs: Sequence[str | Path]) -> Entries:
-    """Read the results of run folders; what cannot be read is left out and named.
+    """Read the results of run folders.
 
-    That is a run without results or with damaged settings, and a file that is no result. A run
-    without results of its own is not missing where its scores are in the results of others.
+    Runs without results or with damaged settings, and files that are no result, are left out and
+    listed; but not a run whose scores are in the results of another one.
 
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
@@ -83,7 +83,7 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
 
 
 def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
-    """Column to title, in the order of the runs: with the number of seeds of several."""
+    """Column to title, in the order of the runs; a title says how many seeds there are."""
     runs: dict[str, set[str]] = {}
     for each in sorted(entries, key=lambda entry: entry.place):
         runs.setdefault(each.column, set()).add(each.run)
@@ -94,7 +94,7 @@ def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 class _Run(NamedTuple):
-    """What is on file about a run: settings, empty where there are none, and results."""
+    """The files of a run: its settings, empty if it has none, and its results."""
 
     config: dict[str, Any]
     files: list[tuple[Path, Result]]
@@ -125,7 +125,7 @@ def _read(path: Path) -> _Run:
 
 
 def _is_of_another(result: Result, encoder: str | None) -> bool:
-    """Whether a result says that it is of other weights than a run's last ones."""
+    """Whether a result was made with other weights than the run's last ones."""
     about = result.runs[0]
     if None in (encoder, about.encoder) or about.epoch is not None:
         return False  # nothing to compare, or of an encoder that was kept during training
@@ -162,7 +162,7 @@ def _entry(
 
 
 def _shown(result: Result) -> dict[str, Any]:
-    """What tells a result from others of its task, store and protocol, but for the run."""
+    """Settings that tell a result from others of its task, store, protocol and run."""
     task = TASKS[result.task]
     given = result.settings | {"epoch": result.runs[0].epoch}
     always = {name: given.get(name) for name in ("epoch", *task.shown)}
@@ -178,7 +178,7 @@ def _shown(result: Result) -> dict[str, Any]:
 
 
 def _without_seed(name: str, seed: Any) -> str:
-    """What the runs of all seeds share, of a run that is not here to be asked for its own."""
+    """The name that runs of all seeds share, of a run whose settings are not at hand."""
     head = name.removesuffix(str(seed))
     if head == name or head[-1:].isdigit():
         return name
@@ -207,13 +207,13 @@ def _size(result: Result) -> str:
 
 
 def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Of every run the name that it shares with those that differ in the seed alone."""
+    """The column of each run: a name that runs that differ only in the seed share."""
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
     for at, config in enumerate(configs):
         key, seed = _key(config) if config else names[at], config.get("train", {}).get("seed")
         earlier = seeds.setdefault(key, [])
-        # a run with another's seed, a copy say, is no other draw
+        # a run with the seed of an earlier one, such as a copy, is not another draw
         groups.setdefault((key, earlier.count(seed)), []).append(at)
         earlier.append(seed)
     labels = [_label([names[at] for at in those]) for those in groups.values()]

@@ -44,7 +44,7 @@ class Report(NamedTuple):
 
     Attributes:
         entries: The results that were on file.
-        left_out: Runs and files that are not in it, each with the reason.
+        left_out: Runs and files that are not in the report, each with the reason.
         rows: All figures.
         page: The page with the pictures.
         table: All figures, the headline ones first, Markdown.
@@ -62,8 +62,8 @@ class Report(NamedTuple):
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     """Write ``report.html``, ``report.md`` and ``report.json``.
 
-    Runs that differ in nothing but the seed share a column, with mean and standard deviation.
-    What has no results or cannot be read is left out; the report says so.
+    Runs that differ only in the seed share a column, with mean and standard deviation. The report
+    lists the runs and files that were left out because they have no results or cannot be read.
 
     Args:
         runs: Run folders with results.
@@ -88,7 +88,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
 
 
 def make_page(read: Entries) -> str:
-    """One page of HTML that needs nothing else: runs, and a section for each store and protocol."""
+    """A self-contained page of HTML: runs, and a section for each store and protocol."""
     entries = read.found
     titles = column_titles(entries)
     sections = _runs(entries, read.left_out)
@@ -107,7 +107,7 @@ def make_page(read: Entries) -> str:
 
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
-    """What was evaluated on what, what is missing, and below a fold what the figures are."""
+    """The runs and their data, what was left out, and a folded legend."""
     head, *lines = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
@@ -126,7 +126,7 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
 
 
 def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
-    """The headline figures, notes, and below a fold all others."""
+    """The headline figures, notes, and the other figures, folded."""
     counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     said = [*notes(rows), *remarks(entries)]
@@ -151,7 +151,7 @@ def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) 
 
 
 def _text(text: str) -> str:
-    """HTML in which names of files break at slashes alone, and no word at a hyphen."""
+    """HTML in which file names break only after slashes, and words do not break at hyphens."""
     words = [
         "".join(f"<span>{escape(part)}</span>" for part in re.findall(r"[^/]+/*|/+", word))
         if re.search("[-/]", word)
@@ -162,12 +162,12 @@ def _text(text: str) -> str:
 
 
 def _broken(figure: str) -> str:
-    """HTML of a figure's name, which may break at its underscores."""
+    """HTML of a figure's name, which may break after underscores."""
     return escape(figure).replace("_", "_<wbr>")
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[str]:
-    """Every kind of picture once open, its others folded."""
+    """All pictures, folded but for the first of each kind."""
     lines, kinds = [], set()
     for title, caption, figures in pictures:
         kind = title.partition(":")[0].partition(",")[0]
@@ -190,13 +190,13 @@ def _image(figure: Figure, title: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as SVG, the same for the same figure, with letters of the reader's fonts."""
+    """The figure as reproducible SVG, whose text uses the reader's fonts."""
     buffer = io.StringIO()
     with (
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),
         warnings.catch_warnings(),
     ):
-        # the page's reader may have letters that matplotlib's font lacks
+        # the reader's fonts may have letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

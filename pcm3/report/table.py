@@ -15,17 +15,17 @@ from pcm3.runs.results import Result, is_in_millimetres
 from pcm3.runs.series import Entry
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
-"""What a column of ``run_table`` is."""
+"""Explains a column of ``run_table``."""
 LEFT_OUT = "Runs and files that are not in this report:"
 
 
 class Cell(NamedTuple):
-    """A figure of the runs of one column.
+    """A figure of the runs in one column.
 
     Attributes:
         values: Run to figure.
-        seen: Whether pretraining of any had seen test sequences.
-        draws: All that the figures are means of, where people want to know how these vary.
+        seen: Whether a run has seen test sequences in pretraining.
+        draws: The repetitions that the figures are means of; empty for most figures.
     """
 
     values: dict[str, float]
@@ -34,17 +34,17 @@ class Cell(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Over the runs."""
+        """Mean over the runs."""
         return mean(self.values.values())
 
     @property
     def std(self) -> float | None:
-        """Over the runs, with n - 1 in the denominator; None of one run."""
+        """Standard deviation over the runs, with n - 1 in the denominator; None for one run."""
         return stdev(self.values.values()) if len(self.values) > 1 else None
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the draws, or else over the runs; None of a single figure."""
+        """Standard deviation of the draws, or else over the runs; None for a single figure."""
         sample = self.draws or (*self.values.values(),)
         return stdev(sample) if len(sample) > 1 else None
 
@@ -56,9 +56,9 @@ class Row(NamedTuple):
         store: Name of the store.
         protocol: Training and test part.
         task: One of ``TASKS``.
-        how: Settings as ``Entry.settings`` has them, and fused runs, in words.
-        figure: Its name.
-        headline: Whether it is among those that say most.
+        how: Settings and fused runs in words, see ``Entry.how``.
+        figure: Name of the figure.
+        headline: Whether it is a headline figure of the task.
         cells: Column to figure.
     """
 
@@ -72,9 +72,9 @@ class Row(NamedTuple):
 
 
 def tabulate(entries: Sequence[Entry]) -> list[Row]:
-    """One row for each figure, the headline figures of a task first, in the results' order.
+    """One row for each figure, in the order of the results, headline figures of a task first.
 
-    Runs that differ in nothing but the seed share a cell.
+    Runs that differ only in the seed share a cell.
     """
     rows: dict[tuple[str, ...], Row] = {}
     for each in entries:
@@ -95,8 +95,8 @@ def tabulate(entries: Sequence[Entry]) -> list[Row]:
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
     """A figure as people read it: mean ± standard deviation, see ``notes``.
 
-    The number of runs is added where it is not that of the column, and † where pretraining has
-    seen test sequences.
+    The number of runs is added if it is not that of the column, and † if pretraining has seen
+    test sequences.
     """
     if cell is None:
         return ""
@@ -109,7 +109,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What the marks in a table mean, those that occur in it."""
+    """Explanations of the marks that occur in a table."""
     cells = [(row.task, cell) for row in rows for cell in row.cells.values()]
     spread = [(task, bool(cell.draws)) for task, cell in cells if cell.spread is not None]
     found = []
@@ -123,7 +123,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
-    """What tasks said of their figures, each remark once, with its columns if not all have it."""
+    """The notes of results, each once; with its columns if not all of them have it."""
     alike: dict[tuple[str, str], list[Entry]] = {}
     for each in entries:
         alike.setdefault((each.result.task, each.how), []).append(each)
@@ -139,7 +139,7 @@ def remarks(entries: Sequence[Entry]) -> list[str]:
 
 
 def for_people(rows: Sequence[Row]) -> list[Row]:
-    """Rows without those whose figure is in a cell of another row."""
+    """Rows without those whose figure is shown in a cell of another row."""
     return [row for row in rows if not _is_spread(row)]
 
 
@@ -149,9 +149,9 @@ def _is_spread(row: Row) -> bool:
 
 
 def explain(rows: Sequence[Row]) -> dict[str, str]:
-    """What the figures of these rows are, in the order of the tasks.
+    """Explanations of the figures in these rows, in the order of the tasks.
 
-    Where tasks say different things of a figure, each is followed by the tasks that say it.
+    If tasks explain a figure differently, each explanation is followed by its tasks.
     """
     said: dict[str, dict[str, list[str]]] = {}
     for name, task in TASKS.items():
@@ -169,7 +169,7 @@ def explain(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
-    """Runs with what is known of them and of the data that they are evaluated on; a head first."""
+    """Runs and the data that they were evaluated on, a line each, after a head."""
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
     chances: dict[tuple[str, str], float] = {}
@@ -191,7 +191,7 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
 
 
 def markdown(read: Entries) -> str:
-    """All tables: headline figures, all others, runs; what is missing; what the figures are."""
+    """All tables: headline figures, other figures, runs; what was left out; explanations."""
     entries = read.found
     rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
@@ -208,7 +208,7 @@ def markdown(read: Entries) -> str:
 
 
 def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
-    """A column for runs that differ in the seed alone, and notes."""
+    """A table with a column for runs that differ only in the seed, and its notes."""
     titles = column_titles(entries)
     counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     lines = [["store", "protocol", "task", "figure", *titles.values()]]
@@ -220,14 +220,14 @@ def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str
 
 
 def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
-    """A head and lines, so many columns of words before those of numbers."""
+    """A Markdown table; the first ``words`` columns are text, the others numbers."""
     rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
     table = [[_escape(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
 def as_json(read: Entries) -> dict[str, Any]:
-    """Results, table and what is missing, for programs."""
+    """Results, table and what was left out, for programs."""
     return {
         "left_out": read.left_out,
         "results": [_entry_json(each) for each in read.found],
@@ -261,13 +261,13 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _seen(result: Result) -> int | None:
-    """Test sequences that pretraining has seen, the most of several runs; None if not known."""
+    """Most test sequences that any of the runs has seen in pretraining; None if not known."""
     seen = [about.test_sequences_seen for about in result.runs]
     return max((count for count in seen if count is not None), default=None)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Single numbers, those of a mapping by its name and theirs."""
+    """All single numbers; those in a mapping are named ``MAPPING.KEY``."""
     found: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
@@ -278,7 +278,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _escape(cell: str) -> str:
-    """Text that Markdown leaves as it is."""
+    """Text escaped for Markdown."""
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)
     for letter in "|*`[]":

@@ -1,4 +1,4 @@
-"""Results of evaluations: what a result holds, and its file, written and read here alone."""
+"""Results of evaluations: the type, and the writer and the reader of its files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Settings: TypeAlias = dict[str, _Value | list[_Value] | dict[str, _Value | list[
 
 @dataclass(frozen=True, kw_only=True)
 class RunAbout:
-    """What a result says about one of the runs that it is of.
+    """One of the runs that a result was made with.
 
     Attributes:
         run: Name of the run's folder, or of the encoder's file.
-        epoch: Of an encoder that was kept during training; None for the last one.
+        epoch: Epoch of an encoder that was kept during training; None for the last encoder.
         encoder: Fingerprint of the encoder; None in results of older versions.
-        protocol: What the run was trained under; None where that is not known.
-        test_sequences_seen: Test sequences that pretraining has seen, without labels; None where
-            that is not known.
-        headline: The figure of this run alone that says most, by its name.
+        protocol: Protocol of the run's training; None if not known.
+        test_sequences_seen: Number of test sequences that pretraining has seen, without labels;
+            None if not known.
+        headline: The main figure of this run alone, by its name.
     """
 
     run: str
@@ -39,7 +39,7 @@ class RunAbout:
     headline: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is in the file of a result: the figure stands under its own name."""
+        """As in the file of a result; the figure has its own name as the key."""
         about = {name: value for name, value in asdict(self).items() if name != "headline"}
         if self.epoch is None:
             del about["epoch"]
@@ -48,29 +48,29 @@ class RunAbout:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an evaluation found. What has a default may be missing in results of older versions.
+    """Result of an evaluation. Attributes with a default may be missing in files of older versions.
 
     Attributes:
         task: One of ``TASKS``.
         store: Name of the store.
-        store_fingerprint: What the store's content is known by.
+        store_fingerprint: Fingerprint of the store's content.
         protocol: Training and test part.
-        settings: Of the task, without folders.
+        settings: Settings of the task, without folders.
         allow_normalization: Whether a store of another normalization than the encoder's was taken.
-        max_frames: Where longer sequences were cut off; None where all frames counted.
-        left_out: ``frames`` after these, and of how many ``sequences``; None where that is not
-            known, and ``max_frames`` neither.
+        max_frames: Frames after which sequences were cut off; None if all frames counted.
+        left_out: Number of ``frames`` that were cut off, and of how many ``sequences``; None if
+            neither this nor ``max_frames`` is known.
         data: Numbers of ``sequences`` and ``frames`` of the store.
         train_sequences: Sequences of the training part.
         test_sequences: Sequences of the test part.
-        class_names: Of the store.
-        seconds: How long it took.
-        device: Where the encoder computed.
-        metrics: The figures: numbers, lists by class, and mappings to numbers.
-        notes: What the figures should be read with.
-        weights: Of each run's scores.
-        runs: The runs, more than one where their scores were added.
-        details: What pictures need, and what each task adds.
+        class_names: Classes of the store.
+        seconds: Duration of the evaluation.
+        device: Device of the encoder.
+        metrics: The figures: numbers, ``per_class`` a list, ``NAME_by_horizon`` a mapping.
+        notes: Remarks that readers of the figures should know.
+        weights: Weight of each run's scores.
+        runs: The runs, more than one if their scores were added.
+        details: Further values that depend on the task, such as those that pictures need.
     """
 
     task: str
@@ -94,7 +94,7 @@ class Result:
     details: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As it is in its file."""
+        """As in its file."""
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         command = {"command": f"evaluate {content.pop('task')}"}
         return command | content | {"runs": [about.to_json() for about in self.runs]}
@@ -107,7 +107,7 @@ def write_result(file: Path, result: Result) -> None:
         OSError: Naming the file, if it cannot be written.
     """
     content = result.to_json().items()
-    # an entry a line, those with long lists too
+    # each entry on one line, even if it has long lists
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in content]
     with replacing(file) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
@@ -118,11 +118,11 @@ def read_result(file: Path, check: Callable[[Result], None]) -> Result:
 
     Args:
         file: Its file.
-        check: Raises a ``ValueError`` if the task is not known, or its figures or details do not
-            fit; ``check_result`` of ``evaluation.tasks.registry``.
+        check: Raises a ``ValueError`` if the task is not known, or its figures or details are
+            wrong; ``check_result`` of ``evaluation.tasks.registry``.
 
     Raises:
-        SkeletonFormatError: If it is another file or damaged, naming file and place.
+        SkeletonFormatError: If the file is damaged or no result; the message names the place.
     """
     content = read_json(file)
     try:
@@ -135,12 +135,12 @@ def read_result(file: Path, check: Callable[[Result], None]) -> Result:
 
 
 def is_in_millimetres(figure: str) -> bool:
-    """Whether a figure is a length by its name; all others are fractions."""
+    """Whether a figure is in millimetres, judged by its name; all others are fractions."""
     return "_mm" in figure
 
 
 def plain_settings(settings: Any) -> Settings:
-    """Settings of a task, a dataclass, as JSON gives them back, without folders."""
+    """Settings of a task, a dataclass, as they come back from JSON, without folders."""
     folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
     kept = {name: value for name, value in asdict(settings).items() if name not in folders}
     plain: Settings = json.loads(json.dumps(kept))
@@ -150,7 +150,7 @@ def plain_settings(settings: Any) -> Settings:
 def changed_settings(
     settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Settings that are not the defaults, those of a group under ``group.name``."""
+    """Settings that differ from the defaults; nested ones are named ``group.name``."""
     changed: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name)
@@ -181,7 +181,7 @@ def _from_json(content: dict[str, Any]) -> Result:
 
 
 def _checked(kind: type, content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a dataclass that a JSON object has; those without a default have to be there.
+    """The fields of a dataclass in a JSON object; those without a default are required.
 
     Raises:
         ValueError: Naming the fields that are missing, or the first that is of another kind.

@@ -1,4 +1,4 @@
-"""Results of several runs side by side, and what pictures of them have in common."""
+"""Results of several runs side by side, and parts that pictures of them share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ class Entry(NamedTuple):
     Attributes:
         result: What was found.
         run: Name of the run.
-        column: Name of the runs that differ from it in nothing but the seed, itself included.
-        store: Name of the store, with its size where there are several of the name.
-        settings: Those that are not the task's defaults, those that the task always shows, and
-            the epoch of an encoder that was kept during training.
+        column: Name of the runs that differ only in the seed, this one included.
+        store: Name of the store, with its size if several have that name.
+        settings: Settings that are not the defaults or that the task always shows, and the epoch
+            of an encoder that was kept during training.
         fused: The columns, or else the names, of the runs whose scores were added to its own.
-        method: Of the run, as are ``epochs`` and ``seed``; None where that is not known.
-        file: Where it is from, ``RUN/results/NAME.json``.
-        place: Of the run among those given, from 0.
+        method: Method of the run; None if not known.
+        epochs: Epochs of the run; None if not known.
+        seed: Seed of the run; None if not known.
+        file: File of the result, ``RUN/results/NAME.json``.
+        place: Place of the run among those given, from 0.
     """
 
     result: Result
@@ -42,21 +44,21 @@ class Entry(NamedTuple):
 
     @property
     def how(self) -> str:
-        """Settings and fused runs in words, empty where there is nothing to say."""
+        """Settings and fused runs in words; may be empty."""
         words = [f"{name} {_words(value)}" for name, value in self.settings.items()]
         words += [f"fused with {' + '.join(self.fused)}"] if self.fused else []
         return ", ".join(words)
 
     def named(self, name: str) -> str:
-        """A run or column with settings and fused runs, where there is something to say."""
+        """The name of a run or column, followed by ``how`` in brackets."""
         return f"{name} ({self.how})" if self.how else name
 
 
 class Group(NamedTuple):
-    """Results of runs that differ in nothing but the seed.
+    """Results of runs that differ only in the seed.
 
     Attributes:
-        place: Decides on the look: a column has one colour, other settings another pattern.
+        place: Decides on the look: a column has one colour, and settings have a pattern.
         entries: In the order of the runs.
     """
 
@@ -64,13 +66,13 @@ class Group(NamedTuple):
     entries: list[Entry]
 
     def values(self, metric: str) -> list[float]:
-        """A figure of every result that has it."""
+        """The values of a metric, of the results that have it."""
         return [
             each.result.metrics[metric] for each in self.entries if metric in each.result.metrics
         ]
 
     def curve(self, points: Mapping[float, Sequence[float]], spread: bool) -> Curve:
-        """A line through the means of values, x to values, perhaps with standard deviations."""
+        """A line through the mean at each x, with standard deviations if ``spread``."""
         deviations = [std_of(values) for values in points.values()] if spread else None
         return Curve([*points], [mean(each) for each in points.values()], deviations, self.place)
 
@@ -85,11 +87,11 @@ class Series(dict[str, Group]):
 
     @property
     def has_seeds(self) -> bool:
-        """Whether a series is of several runs."""
+        """Whether a series has several runs."""
         return any(len(group.entries) > 1 for group in self.values())
 
     def first_with(self, *details: str) -> Iterator[tuple[Entry, str]]:
-        """Of every series the first result with these details, and what it is of which run."""
+        """The first result of each series that has these details, and its name."""
         for _, entries in self.values():
             seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
             for each in entries:
@@ -98,7 +100,7 @@ class Series(dict[str, Group]):
                     break
 
     def bars(self, metrics: Sequence[str]) -> dict[str, Bars]:
-        """Figures of every series: means and, of several runs, standard deviations."""
+        """Metrics of each series: means and, of several runs, standard deviations."""
         return {
             name: Bars(
                 [mean_of(group.values(metric)) for metric in metrics],
@@ -111,7 +113,7 @@ class Series(dict[str, Group]):
         }
 
     def caption(self, text: str) -> str:
-        """A caption that ends with what the spread is, where there is one, and with the files."""
+        """A caption that also explains the spread, if there is one, and names the files."""
         seeds = "; of several runs mean and standard deviation over seeds" if self.has_seeds else ""
         return f"{text}{seeds}. {source_of(self.entries)}"
 
@@ -120,9 +122,9 @@ class Picture(NamedTuple):
     """Figures that belong together.
 
     Attributes:
-        title: What it is.
-        caption: What it shows, and which results it is from.
-        figures: To be set side by side where there is room.
+        title: Title of the picture.
+        caption: What it shows, and the files of its results.
+        figures: Set side by side where there is room.
     """
 
     title: str
@@ -131,18 +133,18 @@ class Picture(NamedTuple):
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are known; None if none is."""
+    """Mean of the values that are not None; None if all are."""
     known = [value for value in values if value is not None]
     return mean(known) if known else None
 
 
 def std_of(values: Sequence[float]) -> float:
-    """Standard deviation with n - 1 in the denominator; 0 of a single value."""
+    """Standard deviation with n - 1 in the denominator; 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
 
 
 def source_of(entries: Sequence[Entry]) -> str:
-    """What a caption says of the files."""
+    """The sentence of a caption that names the files."""
     return f"From {', '.join(dict.fromkeys(each.file for each in entries))}."
 
 

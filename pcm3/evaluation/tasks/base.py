@@ -1,4 +1,4 @@
-"""What a task declares about itself, as one record."""
+"""The record in which a task declares everything that commands and reports need."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Frames: TypeAlias = Literal["windows", "first", "all"]
 
 
 class Draws(NamedTuple):
-    """Repetitions of a task, each with other random draws, whose mean is a figure.
+    """Repetitions with different random draws, whose mean is a figure.
 
     Attributes:
-        values: From a result and the name of a figure to what it is the mean of; empty for others.
-        spread: Names of the figures that hold their standard deviation, which tables for people
-            show beside the mean; ``*`` stands for anything.
-        note: What tables say of this standard deviation.
+        values: From a result and the name of a figure to the values that it is the mean of; empty
+            for other figures.
+        spread: Pattern of the figures that hold their standard deviation, which tables show beside
+            the mean instead.
+        note: What tables say about this standard deviation.
     """
 
     values: Callable[[Result, str], Sequence[float]]
@@ -36,7 +37,7 @@ class Fusion(NamedTuple):
     """How the class scores of several encoders are judged together.
 
     Attributes:
-        scores: Arguments as of ``Task.evaluate``; scores (N, classes) of the test part.
+        scores: From the arguments of ``Task.evaluate`` to scores (N, classes) of the test part.
         judge: From added scores, test part and settings to what ``Task.evaluate`` returns.
     """
 
@@ -49,32 +50,31 @@ class Task:
     """A downstream task.
 
     Attributes:
-        about: What it measures, in a line.
-        settings: Dataclass of its options.
-        evaluate: From encoder, training part, test part and settings to the figures, with what
-            pictures need under ``"details"``.
-        headline: Names of the figures that say most, the first one above all; ``*`` stands for
-            what settings decide.
-        legend: What its figures are: name, a capital for a number in it, to a line.
-        details: Typed dictionary of what is needed of ``details``.
+        about: What it measures, in one line.
+        settings: Dataclass of its settings.
+        evaluate: From encoder, training part, test part and settings to the figures, and under
+            ``"details"`` what pictures need.
+        headline: Patterns of the names of its main figures, the most important one first.
+        legend: Name of a figure, with a capital in place of a number, to an explanation.
+        details: Typed dictionary of the parts of ``details`` that are read again.
         check: Raises a ``ValueError`` if the parts of a result do not fit together.
-        pictures: From results to pictures of them.
-        needs: What recordings have to have: ``"labels"``, ``"frame labels"`` or ``""``.
+        pictures: Functions that draw pictures of results.
+        needs: What recordings must have: ``"labels"``, ``"frame labels"`` or ``""``.
         learns_classes: Whether the classes of the test part are learnt from the training part.
-        frames: From settings, as JSON has them, to what of sequences longer than 300 frames
-            counts: the mean of the features of their ``"windows"``, the ``"first"`` 300 as in the
-            published code, or ``"all"``, as the task has its own windows.
-        protocol: From a store that an encoder was not trained on to the protocol that the task
-            has there by default; None for the one that the encoder was trained under.
-        fusion: Of a task that can add the scores of several encoders.
-        labels: From details to the true class of every test sequence, of which the commonest is
-            chance; None where they are not known.
-        draws: Repetitions whose mean is a figure.
-        shown: Settings that are shown with a figure even where they are the defaults.
-        also_called: Other names in the field, with what to call instead.
+        frames: From settings, as JSON has them, to how sequences of more than 300 frames count:
+            by the mean of the features of their ``"windows"``, by the ``"first"`` 300 frames as
+            in the published code, or by ``"all"``, as the task has its own windows.
+        protocol: From a store that an encoder was not trained on to the default protocol there;
+            None for the one that the encoder was trained under.
+        fusion: For tasks that can add the scores of several encoders.
+        labels: From details to the true class of each test sequence, from which chance follows;
+            None if not known.
+        draws: For tasks with repetitions whose mean is a figure.
+        shown: Settings that are shown beside figures even if they are the defaults.
+        also_called: Other names in the field, to what to write instead.
         examples: Further command lines for its help, after ``pcm3 evaluate NAME``.
-        protocol_help: What its help adds on the default protocol.
-        frames_help: What its help adds on long recordings.
+        protocol_help: What its help adds about the default protocol.
+        frames_help: What its help adds about long recordings.
     """
 
     about: str
@@ -100,15 +100,15 @@ class Task:
 
     @property
     def defaults(self) -> Settings:
-        """The settings by default, as JSON has them."""
+        """The default settings as JSON has them."""
         return plain_settings(self.settings())
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
-        """Names of the figures that say most, of those that are there."""
+        """Names of the main figures among the metrics, the most important one first."""
         return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
-        """The figures that say most, as people read them: lengths, or else per cent."""
+        """The main figures as text, in millimetres or per cent."""
         return ", ".join(
             f"{name} {metrics[name]:.1f}"
             if is_in_millimetres(name)
@@ -117,12 +117,12 @@ class Task:
         )
 
     def how(self, settings: Mapping[str, Any]) -> str:
-        """The settings that are shown in any case, in brackets; empty where there are none."""
+        """The settings that are always shown, in brackets; empty if there are none."""
         words = ", ".join(f"{name} {settings[name]}" for name in self.shown)
         return f" ({words})" if words else ""
 
     def limit(self, settings: Mapping[str, Any]) -> int | None:
-        """Where longer sequences are cut off by default, of settings as JSON has them."""
+        """Frames after which sequences are cut off by default; None for nowhere."""
         return LONGEST if self.frames(settings) == "first" else None
 
     def lacks(self, store: Store) -> str | None:

@@ -50,7 +50,7 @@ def published_protocol(store: Store) -> str | None:
 
 @dataclass(frozen=True)
 class FewShotSettings:
-    """Which episodes are drawn, and who judges them."""
+    """Settings of few-shot recognition."""
 
     ways: int = 5
     """Classes of an episode."""
@@ -59,14 +59,14 @@ class FewShotSettings:
     queries: int = 15
     """Sequences of each class to be recognised."""
     episodes: int = 1000
-    """How many are drawn."""
+    """Number of episodes."""
     classifiers: tuple[FewShotClassifier, ...] = ("svm", "centroid", "logistic")
     """Linear SVM (one against one), nearest mean, multinomial logistic regression; C = 1."""
     classes: tuple[int, ...] | ClassNames = "auto"
     """Labels to draw from, ntu120-unseen for PCM3++'s, or all that have enough sequences; auto is
     ntu120-unseen on NTU RGB+D 120, else all."""
     seed: int = 0
-    """Of the episodes."""
+    """Seed of the episodes."""
 
     def __post_init__(self) -> None:
         check_at_least("ways", self.ways, 2)
@@ -175,7 +175,7 @@ def draw_episodes(
 
 
 def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int, ...], list[str]]:
-    """The labels to draw from, none for all; and what to say of them."""
+    """The labels to draw from, empty for all, and notes on them."""
     published = settings.classes == "auto" and published_protocol(test.store) is not None
     if published or settings.classes == "ntu120-unseen":
         there = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
@@ -187,7 +187,7 @@ def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int,
 def _choose(
     labels: Integers, named: tuple[int, ...], settings: FewShotSettings
 ) -> tuple[list[int], list[int]]:
-    """Labels to draw from, and those that would be if they had enough sequences."""
+    """Labels to draw from, and labels with too few sequences."""
     size = settings.queries + max(settings.shots)
     there, counts = np.unique(labels, return_counts=True)
     count_of = dict(zip(there.tolist(), counts.tolist(), strict=True))
@@ -210,7 +210,7 @@ def _choose(
 
 
 def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
-    """Which options would do for classes of these rising sizes."""
+    """Options that would fit classes of these sizes, in rising order."""
     options = [f"--ways {enough}"] if enough > 1 else []
     if len(sizes) >= settings.ways:
         queries = sizes[-settings.ways] - max(settings.shots)
@@ -219,7 +219,7 @@ def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:
-    # where classes win as many duels the margins decide, not the order of the classes
+    # in a tie of votes the margins decide, not the order of the classes
     model = SVC(kernel="linear", C=1.0, break_ties=True).fit(examples, labels)
     return np.asarray(model.predict(queries))
 

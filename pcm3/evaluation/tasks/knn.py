@@ -35,16 +35,16 @@ from pcm3.viz.results import embedding_figure
 
 @dataclass(frozen=True)
 class KnnSettings:
-    """What is asked of the neighbours of a test sequence."""
+    """Settings of retrieval."""
 
     k: int = 5
-    """Neighbours that vote, beside the nearest alone."""
+    """Number of neighbours that vote."""
     recall_at: tuple[int, ...] = (1, 5, 10)
-    """Numbers of neighbours among which one of the right class is looked for."""
+    """Numbers K of neighbours for recall at K."""
     examples: int = 6
-    """Test sequences whose nearest neighbours are listed."""
+    """Number of test sequences whose nearest neighbours are kept as examples."""
     seed: int = 0
-    """Which ones."""
+    """Seed of the choice of examples."""
 
     def __post_init__(self) -> None:
         check_at_least("k", self.k, 1)
@@ -128,8 +128,8 @@ def evaluate_knn(
     return summary
 
 
-_SHOWN = 5  # neighbours of an example
-_FRAMES = 5  # of each of its sequences
+_SHOWN = 5  # neighbours in an example
+_FRAMES = 5  # frames of each sequence in an example
 
 
 def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str, list[Any]]:

@@ -34,15 +34,15 @@ Solver = Literal["logistic", "pcm3", "cmd", "mamp", "mamp-pku1", "mamp-pku2"]
 
 @dataclass(frozen=True)
 class LinearSettings:
-    """How the linear classifier is fitted."""
+    """Settings of the linear classifier."""
 
     solver: Solver = "logistic"
     """Logistic regression on centre crops, or a published protocol: that of PCM3, of CMD and ISC,
     or of MAMP, which has others for PKU-MMD I and II."""
     regularization: float = 1.0
-    """Of logistic: the inverse strength of its L2 penalty."""
+    """Inverse strength of the L2 penalty of logistic regression."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
-    """What to do otherwise than the published protocol."""
+    """Changes to the published protocol."""
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
@@ -58,11 +58,11 @@ class LinearSettings:
 
     @property
     def recipe(self) -> ProbeRecipe | None:
-        """What the solver does; None of logistic regression."""
+        """The recipe of the solver; None for logistic regression."""
         return None if self.solver == "logistic" else self.probe.applied_to(self.solver)
 
     def describe(self) -> list[str]:
-        """What to say of a figure: how a published protocol trains; nothing of logistic."""
+        """Notes on the figures: how a published protocol trains; none for logistic regression."""
         return [f"classifier trained for {self.recipe}"] if self.recipe else []
 
 
@@ -93,7 +93,7 @@ def evaluate_linear(
 
 
 def judge_scores(scores: Tensor, test: SkeletonDataset, settings: LinearSettings) -> dict[str, Any]:
-    """What ``evaluate_linear`` returns, of scores ``(N, classes)`` of one or several encoders.
+    """The result of ``evaluate_linear`` from class scores ``(N, classes)`` of the test part.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -139,7 +139,7 @@ def fit_probe(
 
 
 def check_classes(training: SkeletonDataset, settings: LinearSettings) -> None:
-    """Require the two classes that logistic regression needs.
+    """Require at least the two classes that logistic regression needs.
 
     Raises:
         ValueError: Naming the store and its one class.

@@ -34,7 +34,7 @@ from pcm3.viz.results import bar_figure
 
 @dataclass(frozen=True)
 class OcclusionSettings:
-    """How recordings are occluded, and what the classifier is trained on."""
+    """Settings of recognition under occlusion."""
 
     ratio: tuple[float, float] = (0.3, 0.7)
     """Range of the hidden share of the joints or frames."""
@@ -45,9 +45,9 @@ class OcclusionSettings:
     solver: Solver = "logistic"
     """Logistic regression on cached features, or whose published protocol."""
     masks: Path | None = None
-    """Folder to keep the masks in: those there are used, others are written."""
+    """Folder of masks: masks in it are used, missing ones are written."""
     seed: int = 0
-    """Of the masks and of a published protocol."""
+    """Seed of the masks and of a published protocol."""
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
@@ -110,7 +110,7 @@ def evaluate_occlusion(
 
 
 CLEAN_TOP1 = "share of the unaltered test sequences given the right class"
-"""What ``top1`` is in tasks that alter recordings."""
+"""Legend of ``top1`` in tasks that alter recordings."""
 
 
 def probe_settings(solver: Solver, seed: int) -> LinearSettings:
@@ -126,14 +126,14 @@ def judge(
     altered: ClipDataset,
     test: SkeletonDataset,
 ) -> dict[str, Any]:
-    """Figures and, beside them, details of a classifier on altered recordings of a test part."""
+    """Figures and details of a classifier on altered recordings of a test part, in one mapping."""
     summary = summarize(probe(extract_features(pretrained, altered).values), test)
     details: dict[str, Any] = summary.pop("details")
     return summary | details
 
 
 def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) -> OcclusionMasks:
-    """Masks of the data set's whole store, kept ones where there are."""
+    """Masks of the data set's whole store, from their file if there is one."""
     store = dataset.store
     whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
     drawn = (settings.ratio, settings.persons, settings.seed)

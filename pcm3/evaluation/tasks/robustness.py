@@ -34,20 +34,20 @@ from pcm3.viz.results import curve_figure, short_text
 
 @dataclass(frozen=True)
 class RobustnessSettings:
-    """How far test recordings are altered, step by step."""
+    """Settings of robustness: the steps of each alteration."""
 
     ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-    """Hidden shares of the joints, or frames."""
+    """Hidden shares of the joints or frames."""
     noise: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
     """Standard deviations of noise on the joints, in the store's unit."""
     strides: tuple[int, ...] = (2, 3, 4)
-    """Only every such frame is there."""
+    """Strides n of lower frame rates: every n-th frame is kept."""
     persons: Persons = "first"
     """Whose body parts are hidden."""
     solver: Solver = "logistic"
     """Logistic regression on cached features, or whose published protocol."""
     seed: int = 0
-    """Of masks, noise and a published protocol."""
+    """Seed of masks, noise and a published protocol."""
 
     def __post_init__(self) -> None:
         for ratio in self.ratios:
@@ -178,7 +178,7 @@ def _curves(series: Series) -> Iterator[Picture]:
 
 
 def _points(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[float, list[float]]:
-    """Where on the curves' x axis, a hidden share where there is one, to what each found there."""
+    """x, the hidden share if it is known, to the accuracies of all curves there."""
     points: dict[float, list[float]] = {}
     for curve in curves:
         own: dict[float, list[float]] = {}

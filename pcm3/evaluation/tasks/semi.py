@@ -30,12 +30,12 @@ from pcm3.viz.results import curve_figure
 
 @dataclass(frozen=True)
 class SemiSettings(FinetuneRecipe):
-    """Settings of semi-supervised evaluation: fine-tuning with few labels, several times."""
+    """Settings of semi-supervised evaluation."""
 
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
-    """Shares of the training part whose labels are used, each in (0, 1]."""
+    """Shares of the training part whose labels are used, in (0, 1]."""
     draws: int = 5
-    """Runs with each share. Run i, from 0, has the seed ``seed + i``."""
+    """Number of runs with each share; run i, from 0, has the seed ``seed + i``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +54,7 @@ def evaluate_semi(
 ) -> dict[str, Any]:
     """Accuracy after fine-tuning with the labels of a share of the training part.
 
-    Several draws each, of the labelled sequences and of all else that is random.
+    Each share is drawn several times, with other labelled sequences and another seed.
 
     Args:
         pretrained: The encoder and how it wants its clips. It stays as it is.
@@ -130,7 +130,7 @@ def _check(result: Result) -> None:
 
 
 def _draws(result: Result, figure: str) -> list[float]:
-    """Accuracies that ``top1_at_F`` is the mean of."""
+    """The accuracies whose mean ``top1_at_F`` is."""
     draws = result.details.get("runs", ())
     return [draw["top1"] for draw in draws if figure == f"top1_at_{draw['fraction']}"]
 

@@ -1,4 +1,4 @@
-"""What untrimmed recordings are annotated with: a class of every frame, and intervals."""
+"""Annotations of untrimmed recordings: a class for each frame, and intervals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_annotation(*datasets: SkeletonDataset) -> None:
     """Require a class of every frame, and the same classes everywhere.
 
     Raises:
-        ValueError: Naming the store without, or the classes.
+        ValueError: If a store has no frame labels, or the classes differ.
     """
     for dataset in datasets:
         if dataset.store.frame_labels is None:

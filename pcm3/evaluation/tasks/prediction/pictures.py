@@ -1,4 +1,4 @@
-"""What prediction keeps for pictures, and the pictures."""
+"""Details of prediction, and pictures of them."""
 
 from __future__ import annotations
 
