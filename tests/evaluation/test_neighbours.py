@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -60,20 +61,20 @@ GALLERY, LABELS = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
 @pytest.mark.parametrize(
     ("queries", "labels", "k", "message"),
     [
-        (torch.zeros(3, 5), LABELS, 1, r"queries \(Q, D\), got \(6, 4\) and \(3, 5\)"),
-        (torch.zeros(3, 3), LABELS, 1, r"queries \(Q, D\), got \(6, 4\) and \(3, 3\)"),
-        (torch.zeros(4), LABELS, 1, r"got \(6, 4\) and \(4,\)"),
-        (torch.zeros(3, 4, 1), LABELS, 1, r"got \(6, 4\) and \(3, 4, 1\)"),
-        (GALLERY, LABELS[:5], 1, r"expected 6 gallery labels, got \(5,\)"),
-        (GALLERY, torch.zeros(7, dtype=torch.long), 1, r"expected 6 gallery labels, got \(7,\)"),
-        (GALLERY, LABELS - 1, 1, "gallery labels >= 0, got -1"),
-        (GALLERY, LABELS.float(), 1, r"integer gallery labels, got torch\.float32"),
-        (GALLERY.numpy(), LABELS, 1, r"queries: expected a torch tensor, got numpy\.ndarray"),
-        (GALLERY, LABELS.tolist(), 1, "gallery_labels: expected a torch tensor, got list"),
-        (GALLERY.to("meta"), LABELS, 1, "queries on the device of the gallery, cpu, got meta"),
-        (GALLERY, LABELS, 2.0, r"k in \[1, 6\], got 2\.0"),
-        (GALLERY, LABELS, 0, r"k in \[1, 6\], got 0"),
-        (GALLERY, LABELS, 7, r"k in \[1, 6\], got 7"),
+        (torch.zeros(3, 5), LABELS, 1, r"\(6, 4\) and \(3, 5\)"),
+        (torch.zeros(3, 3), LABELS, 1, r"\(6, 4\) and \(3, 3\)"),
+        (torch.zeros(4), LABELS, 1, r"\(6, 4\) and \(4,\)"),
+        (torch.zeros(3, 4, 1), LABELS, 1, r"\(6, 4\) and \(3, 4, 1\)"),
+        (GALLERY, LABELS[:5], 1, r"\b6 gallery.*\(5,\)"),
+        (GALLERY, torch.zeros(7, dtype=torch.long), 1, r"\b6 gallery.*\(7,\)"),
+        (GALLERY, LABELS - 1, 1, "gallery labels.*-1"),
+        (GALLERY, LABELS.float(), 1, r"gallery labels.*torch\.float32"),
+        (GALLERY.numpy(), LABELS, 1, r"queries.*numpy\.ndarray"),
+        (GALLERY, LABELS.tolist(), 1, "gallery_labels.*list"),
+        (GALLERY.to("meta"), LABELS, 1, "queries.*cpu.*meta"),
+        (GALLERY, LABELS, 2.0, r"k .*\b6\b.*2\.0"),
+        (GALLERY, LABELS, 0, r"k .*\b6\b.*\b0"),
+        (GALLERY, LABELS, 7, r"k .*\b6\b.*\b7"),
     ],
 )
 def test_bad_arguments(queries: torch.Tensor, labels: torch.Tensor, k: int, message: str) -> None:
@@ -84,13 +85,13 @@ def test_bad_arguments(queries: torch.Tensor, labels: torch.Tensor, k: int, mess
 @pytest.mark.parametrize("size", [(0, 4), (6, 0)])
 def test_a_gallery_of_nothing(size: tuple[int, int]) -> None:
     gallery = torch.zeros(size)
-    with pytest.raises(ValueError, match=rf"G from 1 to .* and D >= 1, got \({size[0]}, {size[1]}"):
+    with pytest.raises(ValueError, match=rf"\({size[0]}, {size[1]}"):
         nearest_labels(gallery, torch.zeros(size[0], dtype=torch.long), gallery)
 
 
 def test_a_gallery_of_more_than_numbers_tell_apart() -> None:
     gallery, labels = torch.zeros(1, 1).expand(10**7, 1), torch.zeros(1).long().expand(10**7)
-    with pytest.raises(ValueError, match=r"G from 1 to 4,194,304 and"):
+    with pytest.raises(ValueError, match="4,194,304"):
         nearest_labels(gallery, labels, torch.ones(1, 1))
 
 
@@ -104,7 +105,7 @@ def test_features_that_are_no_numbers(name: str, value: float) -> None:
         lambda: nearest_labels(features["gallery"], LABELS, features["queries"]),
         lambda: rank(features["gallery"], LABELS, features["queries"], LABELS),
     ):
-        with pytest.raises(ValueError, match=f"finite {name}, got NaN or infinity in row 3"):
+        with pytest.raises(ValueError, match=rf"{name}.*\brow 3\b"):
             look()
 
 
@@ -148,7 +149,7 @@ def test_of_equal_features_the_earlier_is_nearer(chunk: int) -> None:
 @pytest.mark.parametrize("gallery", [GALLERY[:, :1].T, GALLERY[..., None]], ids=["row", "cubes"])
 def test_a_gallery_of_another_shape(gallery: torch.Tensor) -> None:
     for points in (gallery, gallery[0]):
-        with pytest.raises(ValueError, match=r"expected gallery \(G, D\) and queries \(Q, D\)"):
+        with pytest.raises(ValueError, match=re.escape(str(tuple(points.shape)))):
             nearest_labels(points, LABELS, GALLERY)
 
 
@@ -167,7 +168,7 @@ def test_one_neighbour_is_the_default() -> None:
 
 
 def test_chunk_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="chunk > 0, got 0"):
+    with pytest.raises(ValueError, match=r"chunk\b.*\b0$"):
         nearest_labels(GALLERY, LABELS, GALLERY, chunk=0)
 
 
@@ -213,7 +214,7 @@ def test_average_precision_by_hand() -> None:
 
 def test_ranking_needs_a_label_for_each_query() -> None:
     for labels in (LABELS[:5], LABELS.repeat(2)):
-        with pytest.raises(ValueError, match=rf"expected 6 query labels, got \({len(labels)},\)"):
+        with pytest.raises(ValueError, match=rf"\b6 query.*\({len(labels)},\)"):
             rank(GALLERY, LABELS, GALLERY, labels)
 
 
@@ -244,11 +245,11 @@ def test_a_label_of_any_size_votes() -> None:
 @pytest.mark.parametrize(
     ("labels", "similarity", "message"),
     [
-        (LABELS, torch.zeros(6), r"\(Q, k\) of one shape, .*got \(6,\) and \(6,\)"),
-        (LABELS[:, None], torch.zeros(6, 2), r"got \(6, 1\) and \(6, 2\)"),
-        (LABELS[:, None][:, :0], torch.zeros(6, 0), r"k >= 1, got \(6, 0\)"),
-        (LABELS[:, None].float(), torch.zeros(6, 1), r"integer labels, got torch\.float32"),
-        (LABELS[:, None], torch.tensor([[0.0]] * 4 + [[torch.nan]] * 2), "NaN .* in row 4"),
+        (LABELS, torch.zeros(6), r"\(6,\) and \(6,\)"),
+        (LABELS[:, None], torch.zeros(6, 2), r"\(6, 1\) and \(6, 2\)"),
+        (LABELS[:, None][:, :0], torch.zeros(6, 0), r"\(6, 0\)"),
+        (LABELS[:, None].float(), torch.zeros(6, 1), r"torch\.float32"),
+        (LABELS[:, None], torch.tensor([[0.0]] * 4 + [[torch.nan]] * 2), r"\brow 4\b"),
     ],
 )
 def test_votes_that_do_not_count(

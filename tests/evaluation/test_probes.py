@@ -57,17 +57,17 @@ def test_features_that_are_no_numbers(kind: str) -> None:
     training, test = features(2), features(2, samples=40)
     broken = Features(training.values.clone(), training.labels)
     broken.values[31, 4] = torch.nan
-    with pytest.raises(ValueError, match="training features, got NaN or infinity in row 31"):
+    with pytest.raises(ValueError, match=r"\btraining\b.*\brow 31\b"):
         probe(kind, broken, test.values)
     if kind == "logistic":
-        with pytest.raises(ValueError, match="finite features, got NaN or infinity in row 31"):
+        with pytest.raises(ValueError, match=r"\brow 31\b"):
             probe(kind, training, broken.values)
         assert logistic_probe(training, test.values[:0], 4).shape == (0, 4)
 
 
 def test_a_loss_that_is_no_number() -> None:
     training = features(2)
-    with pytest.raises(ValueError, match=r"loss became .* in epoch \d; lower lr \(now 1e\+38\)"):
+    with pytest.raises(ValueError, match=r"epoch \d.*\b1e\+38\b"):
         sgd_probe(lambda: training, training.values, 4, replace(RECIPE, lr=1e38))
 
 
@@ -178,9 +178,9 @@ def test_mamp_probe_follows_its_schedule() -> None:
 
 def test_mamp_probe_needs_statistics() -> None:
     one = Features(torch.zeros(1, 8), torch.zeros(1, dtype=torch.long))
-    with pytest.raises(ValueError, match="expected at least 2 training sequences, got 1"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b1$"):
         sgd_probe(lambda: one, one.values, 2, PROBES["mamp"])
-    with pytest.raises(ValueError, match="batch_size >= 2, got 1"):
+    with pytest.raises(ValueError, match=r"batch_size\b.*\b2\b.*\b1\b"):
         LinearSettings("mamp", probe=ProbeSettings(batch_size=1))
     assert LinearSettings("cmd", probe=ProbeSettings(batch_size=1)).recipe == replace(
         PROBES["cmd"], batch_size=1
@@ -203,9 +203,9 @@ def test_a_probe_changes_what_it_names_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs > 0, got 0"),
-        ({"lr": 0.0}, "lr > 0, got 0.0"),
-        ({"batch_size": 0}, "batch_size > 0, got 0"),
+        ({"epochs": 0}, r"epochs\b.*\b0$"),
+        ({"lr": 0.0}, r"lr\b.*\b0\.0$"),
+        ({"batch_size": 0}, r"batch_size\b.*\b0$"),
     ],
 )
 def test_probes_out_of_range(options: dict[str, Any], message: str) -> None:

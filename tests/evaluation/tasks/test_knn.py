@@ -116,9 +116,9 @@ def test_examples_name_sequences_of_the_store(store: Store, pretrained: Pretrain
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"k": 0}, "expected k >= 1, got 0"),
-        ({"recall_at": (5, 0)}, "expected recall_at >= 1, got 0"),
-        ({"examples": -1}, "expected examples >= 0, got -1"),
+        ({"k": 0}, r"\bk\b.*\b0$"),
+        ({"recall_at": (5, 0)}, r"recall_at\b.*\b0$"),
+        ({"examples": -1}, r"examples\b.*-1$"),
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
@@ -128,7 +128,7 @@ def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
 
 def test_more_votes_than_sequences(store: Store, pretrained: Pretrained) -> None:
     few = SkeletonDataset(store, [0, 1, 2])
-    with pytest.raises(ValueError, match=r"expected k in \[1, 3\], got 4"):
+    with pytest.raises(ValueError, match=r"\bk\b.*\b3\b.*\b4\b"):
         evaluate_knn(pretrained, few, few, KnnSettings(k=4))
     assert evaluate_knn(pretrained, few, few, KnnSettings(k=3))["recall_at_10"] == 1
 
@@ -150,9 +150,9 @@ def test_another_skeleton_or_number_of_persons(tmp_path: Path, pretrained: Pretr
     for options, message in (
         (
             {"skeleton": NTU25.reordered(NTU25.joints[::-1])},
-            r"joint 0 is 'right_thumb', not 'spine_base'",
+            r"\b0\b.*right_thumb\b.*spine_base",
         ),
-        ({"persons": 2}, "expected a store of 1 persons, got 2"),
+        ({"persons": 2}, r"\b1 persons.*\b2\b"),
     ):
         out = tmp_path / str(len(message))
         other = SkeletonDataset(generate(out, sequences=4, classes=2, subjects=2, **options))
@@ -162,7 +162,7 @@ def test_another_skeleton_or_number_of_persons(tmp_path: Path, pretrained: Pretr
 
 def test_a_stream_is_not_derived_twice(tmp_path: Path, pretrained: Pretrained) -> None:
     store = generate(tmp_path / "store", sequences=4, classes=2, subjects=2)
-    with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
+    with pytest.raises(ValueError, match=r"'joint'.*'bone'"):
         extract_features(pretrained, SkeletonDataset(store, stream="bone"))
 
 

@@ -129,30 +129,30 @@ def test_sequences_without_a_label_cannot_be_evaluated(
     good, bad = SkeletonDataset(store), SkeletonDataset(store)
     bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
     for pair in ((good, bad), (bad, good)):
-        with pytest.raises(ValueError, match="sequence 5 has no label"):
+        with pytest.raises(ValueError, match=r"\b5\b.*label"):
             evaluate_linear(pretrained, *pair, LinearSettings(solver))
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"solver": "svm"}, "expected a solver among .*got 'svm'"),
-        ({"regularization": 0.0}, "expected regularization > 0, got 0.0"),
-        ({"solver": "sgd"}, "expected a solver among .*got 'sgd'"),
-        ({"probe": ProbeSettings(epochs=3)}, "probe has no effect on solver logistic"),
-        ({"probe": ProbeSettings(seed=3)}, "probe has no effect on solver logistic"),
-        ({"solver": "pcm3", "regularization": 2.0}, "regularization has no effect on solver pcm3"),
+        ({"solver": "svm"}, "'mamp'.*'svm'"),
+        ({"regularization": 0.0}, r"regularization\b.*\b0\.0$"),
+        ({"solver": "sgd"}, "'mamp'.*'sgd'"),
+        ({"probe": ProbeSettings(epochs=3)}, r"probe\b.*\blogistic"),
+        ({"probe": ProbeSettings(seed=3)}, r"probe\b.*\blogistic"),
+        ({"solver": "pcm3", "regularization": 2.0}, r"regularization\b.*\bpcm3"),
         (
             {"solver": "mamp-pku2", "probe": ProbeSettings(drops=(3,))},
-            "drops have no effect on mamp-pku2",
+            r"drops\b.*\bmamp-pku2",
         ),
         (
             {"solver": "pcm3", "probe": ProbeSettings(epochs=5, drops=(3, 5))},
-            r"drops in \[0, epochs=5\), got \[5\]",
+            r"drops\b.*epochs=5\b.*\[5\]",
         ),
         (
             {"solver": "cmd", "probe": ProbeSettings(drops=(80,))},
-            r"drops in \[0, epochs=80\), got \[80\]",
+            r"drops\b.*epochs=80\b.*\[80\]",
         ),
     ],
 )
@@ -177,9 +177,7 @@ def test_a_training_part_of_one_class(tmp_path: Path) -> None:
     store = generate(tmp_path / "store", sequences=24, classes=4, subjects=2, frames=(10, 20))
     alone = SkeletonDataset(store, np.flatnonzero(store.labels == 2))
     pretrained = Pretrained(GRUEncoder(25, persons=1, hidden=4, layers=1), NTU25, "joint", 8)
-    message = (
-        rf"2 classes, got 1 \('{store.class_names[2]}'\) in the 6 training sequences of .*store"
-    )
+    message = rf"\b2 classes.*\b1\b.*'{store.class_names[2]}'.*\b6 training sequences.*store"
     for evaluate in (evaluate_linear, evaluate_occlusion, evaluate_robustness):
         with pytest.raises(ValueError, match=message):
             evaluate(pretrained, alone, SkeletonDataset(store))

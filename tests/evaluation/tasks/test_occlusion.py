@@ -129,13 +129,12 @@ def test_masks_are_kept_and_used_again(
     again = evaluate_occlusion(pretrained, *parts, settings)
     assert again["temporal_drop"] == 0
     assert again["spatial_top1"] == drawn["spatial_top1"]
-    message = r"spatial.npz: expected spatial masks .* 1\), got .* 0\); give masks another folder"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"spatial\.npz.* 1\).* 0\)"):
         evaluate_occlusion(pretrained, *parts, replace(settings, seed=1))
 
 
 def test_settings_out_of_range() -> None:
-    with pytest.raises(ValueError, match=r"within \[0, 1\], low end first, got \(0.7, 0.3\)"):
+    with pytest.raises(ValueError, match=r"\(0\.7, 0\.3\)"):
         OcclusionSettings(ratio=(0.7, 0.3))
 
 
@@ -143,5 +142,5 @@ def test_sequences_without_a_label(pretrained: Pretrained, store: Store) -> None
     bad = SkeletonDataset(store)
     bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
     for evaluate in (evaluate_occlusion, evaluate_robustness):
-        with pytest.raises(ValueError, match="sequence 5 has no label"):
+        with pytest.raises(ValueError, match=r"\b5\b.*label"):
             evaluate(pretrained, bad, bad)

@@ -64,7 +64,7 @@ def test_ratios_that_hide_the_same_parts_are_one_step(pretrained: Pretrained, pa
     assert curve["values"] == [0, 0.3, 0.6]
     assert len(curve["top1"]) == len(curve["hidden"]) == 3
     assert result["spatial_top1"] == pytest.approx(np.mean(curve["top1"][1:]))
-    with pytest.raises(ValueError, match=r"ratios that increase, got \(0.3, 0.2\)"):
+    with pytest.raises(ValueError, match=r"ratios\b.*\(0\.3, 0\.2\)"):
         RobustnessSettings(ratios=(0.3, 0.2))
 
 
@@ -117,9 +117,9 @@ def test_an_alteration_can_be_left_out(pretrained: Pretrained, parts: Parts) -> 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"ratios": (0.5, 1.5)}, r"within \[0, 1\], low end first, got \(1.5, 1.5\)"),
-        ({"noise": (0.1, -0.1)}, r"expected noise >= 0, got -0\.1"),
-        ({"strides": (2, 0)}, "expected strides >= 1, got 0"),
+        ({"ratios": (0.5, 1.5)}, r"\(1\.5, 1\.5\)"),
+        ({"noise": (0.1, -0.1)}, r"noise\b.*-0\.1$"),
+        ({"strides": (2, 0)}, r"strides\b.*\b0$"),
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
