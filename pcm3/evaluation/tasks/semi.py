@@ -35,7 +35,7 @@ class SemiSettings(FinetuneRecipe):
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
     """Shares of the training part whose labels are used, in (0, 1]."""
     draws: int = 5
-    """Number of runs with each share; run i, from 0, has the seed ``seed + i``."""
+    """Runs with each share; run i, from 0, has the seed ``seed + i``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
