@@ -39,11 +39,11 @@ TESTS = {
     "pcm3/queue.py": ["tests/test_queue.py"],
     "pcm3/augment/mask.py": ["tests/augment/test_mask.py", "tests/augment/test_transforms.py"],
     "pcm3/evaluation/metrics.py": ["tests/evaluation/test_metrics.py"],
-    "pcm3/evaluation/detection_metrics.py": [
-        "tests/evaluation/test_detection_metrics.py",
-        "tests/evaluation/test_detection.py",
+    "pcm3/evaluation/tasks/detection/average_precision.py": [
+        "tests/evaluation/tasks/detection/test_average_precision.py",
+        "tests/evaluation/tasks/detection/test_detection.py",
     ],
-    "pcm3/evaluation/knn.py": ["tests/evaluation/test_knn.py"],
+    "pcm3/evaluation/neighbours.py": ["tests/evaluation/test_neighbours.py"],
 }
 KINDS = [  # as cosmic-ray calls them
     {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow", "MatMul"},

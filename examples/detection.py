@@ -19,7 +19,7 @@ from pcm3.data import SkeletonDataset, Store, StoreWriter, split
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.tasks.detection.detection import Detection, evaluate_detection
+from pcm3.evaluation.tasks.detection.detection import DetectionSettings, evaluate_detection
 from pcm3.hub import Pretrained
 
 WANTED = ("raise both arms", "kick left", "squat")
@@ -34,7 +34,7 @@ def main(epochs: int = 30) -> dict[str, Any]:
         training, test = (SkeletonDataset(store, part) for part in split(store, "xsub"))
         pretrained = Pretrained(encoder, NTU25, "joint", frames=32)
         result = evaluate_detection(
-            pretrained, training, test, Detection(epochs=epochs, every=2, smoothing=10)
+            pretrained, training, test, DetectionSettings(epochs=epochs, every=2, smoothing=10)
         )
     for video in result["details"]["videos"][:3]:
         show(video, store.meta["fps"])

@@ -18,7 +18,7 @@ from pcm3 import NTU25, PCM3, Skeleton
 from pcm3.augment import TemporalCropResize
 from pcm3.data import SkeletonDataset, generate, split
 from pcm3.encoders import Encoder
-from pcm3.evaluation.recognition import evaluate_knn
+from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.hub import Pretrained
 
 FRAMES = 32

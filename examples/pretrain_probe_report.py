@@ -13,9 +13,10 @@ import torch
 
 from pcm3 import PCM3
 from pcm3.data import SkeletonDataset, Store, generate, split
-from pcm3.evaluation.evaluate import evaluate_runs, result_file, write_result
-from pcm3.evaluation.tasks.registry import TASKS
+from pcm3.evaluation.evaluate import evaluate_runs
+from pcm3.evaluation.kept import result_file
 from pcm3.report.page import Report, write_report
+from pcm3.runs.results import write_result
 
 PROTOCOL = "xsub"  # the people of the test part are not in the training part
 
@@ -32,9 +33,8 @@ def main(folder: str | Path = "pretrain_probe_report", epochs: int = 60) -> Repo
         model = PCM3.from_preset("small", store.skeleton, store.persons, hidden=32, queue_size=1024)
         model.fit(SkeletonDataset(store, training), out=run, epochs=length, accelerator="cpu")
         for task in ("linear", "knn"):
-            settings = TASKS[task].settings()
-            result = evaluate_runs(task, [run], store, PROTOCOL, settings)
-            write_result(result_file(task, [run], result, settings), result)
+            result = evaluate_runs(task, [run], store, PROTOCOL)
+            write_result(result_file(result, [run]), result)
     report = write_report(runs, folder / "report")
     print(report.table.read_text())
     print(f"the page with the pictures: {report.page}")

@@ -16,7 +16,8 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders.files import load_encoder
-from pcm3.evaluation.recognition import evaluate_knn, evaluate_linear
+from pcm3.evaluation.tasks.knn import evaluate_knn
+from pcm3.evaluation.tasks.linear import evaluate_linear
 from pcm3.methods.catalog import RunSettings, get_preset
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.runs.folder import Run

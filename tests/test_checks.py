@@ -15,14 +15,15 @@ from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.demo import demo
 from pcm3.evaluation.alterations import occlusion_masks, with_noise
 from pcm3.evaluation.evaluate import evaluate_all, evaluate_runs
-from pcm3.evaluation.probes import Probe
-from pcm3.evaluation.recognition import Retrieval
-from pcm3.evaluation.tasks.detection.detection import Detection
-from pcm3.evaluation.tasks.fewshot import FewShot
-from pcm3.evaluation.tasks.finetune import Finetune, draw_labelled
-from pcm3.evaluation.tasks.occlusion import Occlusion, Robustness
-from pcm3.evaluation.tasks.prediction.prediction import Prediction
-from pcm3.evaluation.tasks.semi import Semi
+from pcm3.evaluation.probes import ProbeSettings
+from pcm3.evaluation.tasks.detection.detection import DetectionSettings
+from pcm3.evaluation.tasks.fewshot import FewShotSettings
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, draw_labelled
+from pcm3.evaluation.tasks.knn import KnnSettings
+from pcm3.evaluation.tasks.occlusion import OcclusionSettings
+from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
+from pcm3.evaluation.tasks.robustness import RobustnessSettings
+from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.settings import TrainSettings
 from pcm3.training.pretrain import pretrain
@@ -39,8 +40,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize(
     "use",
     [
-        *(Detection, FewShot, Finetune, Occlusion, Prediction, Retrieval, Robustness, Semi),
-        *(Probe, TrainSettings, synthetic_sequences),
+        *(
+            DetectionSettings,
+            FewShotSettings,
+            FinetuneSettings,
+            OcclusionSettings,
+            PredictionSettings,
+            KnnSettings,
+            RobustnessSettings,
+            SemiSettings,
+        ),
+        *(ProbeSettings, TrainSettings, synthetic_sequences),
         lambda seed: draw_labelled([0, 1], 0.5, seed=seed),
         lambda seed: embedding_map(np.eye(5), np.arange(5), seed=seed),
     ],
@@ -75,11 +85,11 @@ def test_the_largest_seed_is_good_for_all_three_generators() -> None:
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        (FewShot, "shots"),
-        (FewShot, "classifiers"),
-        (Prediction, "horizons"),
-        (Retrieval, "recall_at"),
-        (Semi, "fractions"),
+        (FewShotSettings, "shots"),
+        (FewShotSettings, "classifiers"),
+        (PredictionSettings, "horizons"),
+        (KnnSettings, "recall_at"),
+        (SemiSettings, "fractions"),
     ],
 )
 def test_settings_that_need_a_value(settings: type[Any], name: str) -> None:

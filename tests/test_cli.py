@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,8 @@ from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.probes import logistic_probe
-from pcm3.evaluation.recognition import evaluate_knn
-from pcm3.evaluation.tasks.prediction.prediction import Prediction, evaluate_prediction
+from pcm3.evaluation.tasks.knn import evaluate_knn
+from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings, evaluate_prediction
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
 from pcm3.methods.catalog import PRESETS, RunSettings
@@ -398,7 +397,7 @@ def test_results_stand_people_up(
     parts = [SkeletonDataset(store, part) for part in split(store, "xsub")]
     found = evaluate_knn(pretrained, *parts)["details"]["examples"]
     people = [np.array(each)[:, 0] for example in found for each in example["frames"]]
-    settings = Prediction(observed=4, predicted=3, horizons=(2,), epochs=1)
+    settings = PredictionSettings(observed=4, predicted=3, horizons=(2,), epochs=1)
     found = evaluate_prediction(pretrained, *parts, settings)["details"]["examples"]
     people += [np.array(example[name]) for example in found for name in ("observed", "true")]
     head, foot = (NTU25.joints.index(name) for name in ("head", "left_foot"))
@@ -629,7 +628,7 @@ def test_evaluate_all(
         assert run_json(capsys, evaluate(name, folder))["metrics"] == metrics[name]
         confusion = np.array(written["details"]["confusion"])
         assert confusion.trace() / confusion.sum() == pytest.approx(metrics[name]["top1"])
-        assert written["settings"] == json.loads(json.dumps(asdict(TASKS[name].settings())))
+        assert written["settings"] == TASKS[name].defaults
 
     kept = run / "results/knn_store_xsub.json"
     kept.write_text(kept.read_text().replace('"top1": ', '"top1": 0.123, "once": '))
@@ -1606,7 +1605,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("pcm3.evaluation.evaluate.evaluate_runs", interrupted)
     for task, ending in (("linear", ""), ("all", "; run the same command to go on")):
         command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
-        monkeypatch.setattr("pcm3.evaluation.evaluate._kept", lambda *_: None)
+        monkeypatch.setattr("pcm3.evaluation.evaluate.find_kept", lambda *_: None)
         assert main(command) == 130
         shown = capsys.readouterr().err
         assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"

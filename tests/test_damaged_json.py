@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +24,15 @@ from pcm3.cli import main
 from pcm3.data.prepare import prepare
 from pcm3.data.store import Store
 from pcm3.data.synthetic import synthetic_sequences
-from pcm3.evaluation import evaluate
-from pcm3.evaluation.tasks.detection.detection import Detection
-from pcm3.evaluation.tasks.fewshot import FewShot
-from pcm3.evaluation.tasks.finetune import Finetune
-from pcm3.evaluation.tasks.occlusion import Robustness
-from pcm3.evaluation.tasks.prediction.prediction import Prediction
-from pcm3.evaluation.tasks.registry import TASKS
-from pcm3.evaluation.tasks.semi import Semi
+from pcm3.evaluation import evaluate, kept
+from pcm3.evaluation.tasks.detection.detection import DetectionSettings
+from pcm3.evaluation.tasks.fewshot import FewShotSettings
+from pcm3.evaluation.tasks.finetune import FinetuneSettings
+from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
+from pcm3.evaluation.tasks.registry import TASKS, check_result
+from pcm3.evaluation.tasks.robustness import RobustnessSettings
+from pcm3.evaluation.tasks.semi import SemiSettings
+from pcm3.runs.results import read_result, write_result
 from pcm3.skeleton import SBU15
 
 QUICK, SLOW = 2, 150  # damages of each file
@@ -45,12 +47,12 @@ READERS = {
 """A file, results by their task, to the commands that read it."""
 
 SETTINGS: dict[str, Callable[[], Any]] = {
-    "finetune": partial(Finetune, epochs=1),
-    "semi": partial(Semi, fractions=(0.25, 0.5), draws=2, epochs=1),
-    "robustness": partial(Robustness, ratios=(0.5,), noise=(0.1,), strides=(2,)),
-    "detection": partial(Detection, epochs=1),
-    "fewshot": partial(FewShot, ways=2, shots=(1, 2), queries=2, episodes=3),
-    "prediction": partial(Prediction, observed=6, predicted=3, horizons=(2,), epochs=1),
+    "finetune": partial(FinetuneSettings, epochs=1),
+    "semi": partial(SemiSettings, fractions=(0.25, 0.5), draws=2, epochs=1),
+    "robustness": partial(RobustnessSettings, ratios=(0.5,), noise=(0.1,), strides=(2,)),
+    "detection": partial(DetectionSettings, epochs=1),
+    "fewshot": partial(FewShotSettings, ways=2, shots=(1, 2), queries=2, episodes=3),
+    "prediction": partial(PredictionSettings, observed=6, predicted=3, horizons=(2,), epochs=1),
 }
 PRETRAIN = [
     *("--model.hidden", "4", "--model.layers", "1", "--model.frames", "8"),
@@ -97,7 +99,7 @@ class Corpus(NamedTuple):
     def call(self, command: str, name: str) -> tuple[int, str]:
         """The exit code, and what was said on standard error; mistakes of ours are raised."""
         run, store = self.folder / "run", self.folder / "store"
-        if name == "detection":
+        if name in TASKS and TASKS[name].needs == "frame labels":
             store = self.folder / "untrimmed"
         arguments = {
             "report": ["report", *self.reported(name), "--out", f"{self.folder}/report"],
@@ -130,15 +132,16 @@ class Corpus(NamedTuple):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("corpus")
-    files = write_corpus(folder)
-    whole = {file: file.read_bytes() for file in files.values()}
-    results = {task: json.loads(whole[files[task]]) for task in TASKS}
     tasks = {
-        name: task._replace(settings=SETTINGS.get(name, task.settings))
+        name: replace(task, settings=SETTINGS.get(name, task.settings))
         for name, task in TASKS.items()
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "TASKS", tasks)
+        for module in (evaluate, kept):
+            patch.setattr(module, "TASKS", tasks)
+        files = write_corpus(folder)
+        whole = {file: file.read_bytes() for file in files.values()}
+        results = {task: read_result(files[task], check_result) for task in TASKS}
         # what is evaluated anew is what it was, without the time that it takes
         patch.setattr(evaluate, "evaluate_runs", lambda task, *_, **__: results[task])
         yield Corpus(folder, files, whole)
@@ -153,12 +156,12 @@ def write_corpus(folder: Path) -> dict[str, Path]:
     files = {name: run / name for name in ("config.json", "metrics.jsonl")}
     files |= {name: store / name for name in ("meta.json", "report.json")}
     for name, task in TASKS.items():
-        data = Store(folder / "untrimmed") if name == "detection" else Store(store)
+        data = Store(folder / "untrimmed" if task.needs == "frame labels" else store)
         settings = SETTINGS.get(name, task.settings)()
         found = evaluate.evaluate_runs(name, [run], data, "xsub", settings)
-        written = evaluate.result_file(name, [run], found, settings)
+        written = kept.result_file(found, [run])
         assert written is not None
-        evaluate.write_result(written, found)
+        write_result(written, found)
         files[name] = written
     (folder / "other" / "results").mkdir(parents=True)
     shutil.copy(files["fewshot"], folder / "other" / "results")

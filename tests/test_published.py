@@ -21,7 +21,7 @@ from pcm3.data.protocols import (
     published_split,
 )
 from pcm3.data.readers import open_source
-from pcm3.evaluation.fusion import STREAM_WEIGHTS
+from pcm3.evaluation.classification import STREAM_WEIGHTS
 from pcm3.evaluation.tasks.fewshot import NTU120_UNSEEN_CLASSES
 from pcm3.evaluation.tasks.finetune import RECIPES
 from pcm3.methods.catalog import PRESETS

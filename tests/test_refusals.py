@@ -25,9 +25,9 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.evaluate import evaluate_all
-from pcm3.evaluation.recognition import Retrieval
-from pcm3.evaluation.tasks.fewshot import FewShot
-from pcm3.evaluation.tasks.semi import Semi
+from pcm3.evaluation.tasks.fewshot import FewShotSettings
+from pcm3.evaluation.tasks.knn import KnnSettings
+from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.losses import InfoNCE
 from pcm3.methods.catalog import RunSettings
@@ -56,9 +56,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: FewShot(shots=(1, 5, 1)), r"different shots, got \(1, 5, 1\)"),
-        (lambda: Semi(fractions=(0.1, 0.1)), r"different fractions, got \(0.1, 0.1\)"),
-        (lambda: Retrieval(recall_at=(5, 5)), r"different recall_at, got \(5, 5\)"),
+        (lambda: FewShotSettings(shots=(1, 5, 1)), r"different shots, got \(1, 5, 1\)"),
+        (lambda: SemiSettings(fractions=(0.1, 0.1)), r"different fractions, got \(0.1, 0.1\)"),
+        (lambda: KnnSettings(recall_at=(5, 5)), r"different recall_at, got \(5, 5\)"),
         (lambda: TrainSettings(lr=0.1, min_lr=0.2), r"min_lr in \[0, lr=0.1\], got 0.2"),
         (lambda: TrainSettings(lr=0.1, min_lr=-0.1), r"min_lr in \[0, lr=0.1\], got -0.1"),
     ],

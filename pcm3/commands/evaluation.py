@@ -4,17 +4,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pcm3.commands.options import finish, meant, parse
 from pcm3.terminal import tell
 
-_ALSO_CALLED = {
-    "recognition": "linear",
-    "retrieval": "knn",
-    "transfer": "finetune, with another store as --data",
-}
-"""What the field calls tasks that have other names here."""
+if TYPE_CHECKING:
+    from pcm3.evaluation.tasks.base import Task
 
 _FRAMES = {
     "windows": "all count, in windows of 300 whose features are averaged",
@@ -29,148 +25,157 @@ _ALSO_PRINTED = (
 
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate an encoder on a downstream task, or on all that the data support."""
-    import tyro  # noqa: PLC0415
-
-    from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.evaluate import (  # noqa: PLC0415
-        by_solver,
-        evaluate_all,
-        evaluate_runs,
-        headline,
-        result_file,
-        seen_tests,
-        write_result,
-    )
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
 
     task = arguments[0] if arguments else "--help"
     if task in ("-h", "--help"):
-        lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
-        tell(
-            "\n".join(
-                [
-                    "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
-                    *lines,
-                    f"  {'all':<12}Every task that the store supports, with its default settings.",
-                    "\npcm3 evaluate TASK --help lists the options of a task.",
-                ]
-            )
-        )
-        return
-    if task not in (*TASKS, "all"):
+        lines = [
+            "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
+            *(f"  {name:<12}{each.about}" for name, each in TASKS.items()),
+            f"  {'all':<12}Every task that the store supports, with its default settings.",
+            "\npcm3 evaluate TASK --help lists the options of a task.",
+        ]
+        tell("\n".join(lines))
+    elif task == "all":
+        _evaluate_all(arguments[1:])
+    elif task in TASKS:
+        _evaluate_task(task, arguments[1:])
+    else:
+        also = {name: said for each in TASKS.values() for name, said in each.also_called.items()}
         raise ValueError(
             f"expected a task among {', '.join(TASKS)}, all; got {task!r}"
-            + meant(task, (*TASKS, "all"), _ALSO_CALLED)
+            + meant(task, (*TASKS, "all"), also)
         )
-    several = task == "linear"
-    run_type: Any = tuple[Path, ...] if several else Path
 
-    @dataclass
-    class Options:
-        run: Annotated[
-            run_type,
-            tyro.conf.arg(
-                help="The run folder, where the result is kept, or an encoder's file in it or "
-                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
-            ),
-        ]
-        data: Annotated[Path, tyro.conf.arg(help="The store.")]
-        protocol: Annotated[
-            str | None,
-            tyro.conf.arg(
-                help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
-                "one that the run was trained under"
-                + (", or xset on NTU RGB+D 120 if that is new to it." if task == "fewshot" else ".")
-            ),
-        ] = None
-        accelerator: Annotated[
-            str, tyro.conf.arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
-        ] = "auto"
-        allow_normalization: Annotated[
-            bool,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.arg(help="Take a store of another normalization than the encoder's."),
-        ] = False
-        json: Annotated[
-            bool,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.arg(help="Print the result as JSON on the last line."),
-        ] = False
 
-    if task == "all":
-        Options.__doc__ = "Every task that the store supports; what was evaluated before is kept."
-        options = parse(
-            Options, "evaluate all", arguments[1:], "pcm3 evaluate all --run run --data store"
-        )
-        store = Store(options.data)
-        results = evaluate_all(
-            [options.run],
-            store,
-            options.protocol,
-            options.accelerator,
-            options.allow_normalization,
-        )
-        metrics = {name: each["metrics"] for name, each in results.items()}
-        finish("evaluate all", metrics, options.json)
-        return
+def _evaluate_all(arguments: Sequence[str]) -> None:
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.evaluate import evaluate_all  # noqa: PLC0415
 
-    settings_type: Any = TASKS[task].settings
+    kind = _options()
+    kind.__doc__ = "Every task that the store supports; what was evaluated before is kept."
+    options = parse(kind, "evaluate all", arguments, "pcm3 evaluate all --run run --data store")
+    results = evaluate_all(
+        [options.run],
+        Store(options.data),
+        options.protocol,
+        options.accelerator,
+        options.allow_normalization,
+    )
+    metrics = {name: each.metrics for name, each in results.items()}
+    finish("evaluate all", metrics, options.json)
 
-    @dataclass
-    class TaskOptions(Options):
-        settings: Annotated[settings_type, tyro.conf.arg(name="")] = field(
-            default_factory=settings_type
-        )
-        max_frames: Annotated[
-            int | None,
-            tyro.conf.arg(
-                help="Frames after which longer recordings are cut off; by default "
-                + _FRAMES[TASKS[task].frames(settings_type())]
-                + (", the first 300 of other solvers." if task == "linear" else ".")
-            ),
-        ] = None
 
-    @dataclass
-    class FusionOptions(TaskOptions):
-        weights: Annotated[
-            tuple[float, ...] | None,
-            tyro.conf.arg(help="Of several runs' scores; equal by default."),
-        ] = None
+def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.evaluation.evaluate import evaluate_runs, seen_tests  # noqa: PLC0415
+    from pcm3.evaluation.kept import result_file  # noqa: PLC0415
+    from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
+    from pcm3.runs.results import write_result  # noqa: PLC0415
 
-    kind = FusionOptions if several else TaskOptions
-    kind.__doc__ = TASKS[task].about
-    examples = [f"pcm3 evaluate {task} --run run --data store"]
-    if several:
-        examples.append("pcm3 evaluate linear --solver pcm3 --run joint bone motion --data store")
-    options = parse(kind, f"evaluate {task}", arguments[1:], *examples)
-    runs = options.run if several else (options.run,)
-    store, weights = Store(options.data), getattr(options, "weights", None)
+    task = TASKS[name]
+    examples = ("--run run --data store", *task.examples)
+    lines = (f"pcm3 evaluate {name} {example}" for example in examples)
+    options = parse(_task_options(task), f"evaluate {name}", arguments, *lines)
+    runs = options.run if task.fusion else (options.run,)
     result = evaluate_runs(
-        task,
+        name,
         runs,
-        store,
+        Store(options.data),
         options.protocol,
         options.settings,
-        weights,
+        getattr(options, "weights", None),
         options.accelerator,
         options.allow_normalization,
         options.max_frames,
     )
     for warning in seen_tests(runs, result):
         tell(f"pcm3: warning: {warning}", file=sys.stderr)
-    how = by_solver(options.settings)
-    say = f"{task} {result['protocol']}{how}: {headline(task, result['metrics'])}"
-    for note in result["notes"]:
+    for note in result.notes:
         tell(f"pcm3: note: {note}", file=sys.stderr)
-    file = result_file(task, runs, result, options.settings, weights)
+    file = result_file(result, runs)
+    say = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
     say += f"  ({file})" if file else ""
     if len(runs) > 1:
-        each = zip(runs, result["runs"], result["weights"], strict=True)
-        lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
-        say = "\n".join([*lines, say])
-    rest = {key: result[key] for key in _ALSO_PRINTED}
-    finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
-    write_result(file, result)  # what is printed is not lost where it cannot be written
+        each = zip(runs, result.runs, result.weights, strict=True)
+        own = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in each]
+        say = "\n".join([*own, say])
+    content = result.to_json()
+    rest = {key: content[key] for key in _ALSO_PRINTED}
+    finish(f"evaluate {name}", result.metrics, options.json, say, **rest)
+    if file is not None:  # after printing: a write may fail
+        write_result(file, result)
+
+
+def _options(task: "Task | None" = None) -> Any:
+    """The class of the options that all tasks have, with the words of a task."""
+    from tyro.conf import FlagCreatePairsOff, arg  # noqa: PLC0415
+
+    several = task is not None and task.fusion is not None
+    run_type: Any = tuple[Path, ...] if several else Path
+
+    @dataclass
+    class Options:
+        run: Annotated[
+            run_type,
+            arg(
+                help="The run folder, where the result is kept, or an encoder's file in it or "
+                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
+            ),
+        ]
+        data: Annotated[Path, arg(help="The store.")]
+        protocol: Annotated[
+            str | None,
+            arg(
+                help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
+                f"one that the run was trained under{task.protocol_help if task else ''}."
+            ),
+        ] = None
+        accelerator: Annotated[
+            str, arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
+        ] = "auto"
+        allow_normalization: Annotated[
+            bool,
+            FlagCreatePairsOff,
+            arg(help="Take a store of another normalization than the encoder's."),
+        ] = False
+        json: Annotated[
+            bool, FlagCreatePairsOff, arg(help="Print the result as JSON on the last line.")
+        ] = False
+
+    return Options
+
+
+def _task_options(task: "Task") -> Any:
+    """The class of the options of a task."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    base, settings_type = _options(task), task.settings
+    frames = _FRAMES[task.frames(task.defaults)]
+
+    @dataclass
+    class Options(base):  # type: ignore[misc, valid-type]
+        settings: Annotated[settings_type, arg(name="")] = field(  # type: ignore[valid-type]
+            default_factory=settings_type
+        )
+        max_frames: Annotated[
+            int | None,
+            arg(
+                help="Frames after which longer recordings are cut off; by default "
+                f"{frames}{task.frames_help}."
+            ),
+        ] = None
+
+    @dataclass
+    class FusionOptions(Options):
+        weights: Annotated[
+            tuple[float, ...] | None,
+            arg(help="Of several runs' scores; equal by default."),
+        ] = None
+
+    kind = FusionOptions if task.fusion else Options
+    kind.__doc__ = task.about
+    return kind
 
 
 def features_command(arguments: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ code keeps the best on the test part."""
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeSettings:
     """What to do otherwise than a published linear evaluation; None leaves it as published.
 
     Raises:

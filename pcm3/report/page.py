@@ -16,15 +16,15 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pcm3.io.files import replacing
-from pcm3.report.legend import explain
-from pcm3.report.pictures import Picture, draw_pictures
-from pcm3.report.results import Result, Results, column_titles, read_results
+from pcm3.report.entries import Entries, column_titles, read_entries
+from pcm3.report.pictures import draw_pictures
 from pcm3.report.table import (
     CHANCE,
     LEFT_OUT,
     Row,
     as_json,
     cell_text,
+    explain,
     for_people,
     markdown,
     notes,
@@ -32,6 +32,7 @@ from pcm3.report.table import (
     run_table,
     tabulate,
 )
+from pcm3.runs.series import Entry, Picture
 
 __all__ = ["Report", "make_page", "write_report"]
 
@@ -42,15 +43,15 @@ class Report(NamedTuple):
     """What ``write_report`` wrote.
 
     Attributes:
-        results: What was on file.
-        left_out: Runs and files that are not in it, each with the reason.
+        entries: The results that were on file.
+        left_out: Runs and files that are not in the report, each with the reason.
         rows: All figures.
         page: The page with the pictures.
         table: All figures, the headline ones first, Markdown.
         data: All figures, JSON.
     """
 
-    results: list[Result]
+    entries: list[Entry]
     left_out: list[str]
     rows: list[Row]
     page: Path
@@ -61,39 +62,40 @@ class Report(NamedTuple):
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     """Write ``report.html``, ``report.md`` and ``report.json``.
 
-    Runs that differ in nothing but the seed share a column, with mean and standard deviation.
-    What has no results or cannot be read is left out; the report says so.
+    Runs that differ only in the seed share a column, with mean and standard deviation. The report
+    lists the runs and files that were left out because they have no results or cannot be read.
 
     Args:
         runs: Run folders with results.
-        out: Folder for the three files; made where it lacks.
+        out: Folder for the three files; made if it is missing.
 
     Raises:
         ValueError: If there is no run, one is given twice, none has results, or ``out`` is a
             store, which has a ``report.json`` of its own.
     """
-    results, out = read_results(runs), Path(out)
+    read, out = read_entries(runs), Path(out)
     if (out / "meta.json").exists():
         raise ValueError(f"expected a folder for the report, got the store {out}")
     texts = {
-        "report.html": make_page(results),
-        "report.md": markdown(results),
-        "report.json": json.dumps(as_json(results), indent=1) + "\n",
+        "report.html": make_page(read),
+        "report.md": markdown(read),
+        "report.json": json.dumps(as_json(read), indent=1) + "\n",
     }
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    rows = tabulate(results.found)
-    return Report(results.found, results.left_out, rows, *(out / name for name in texts))
+    return Report(read.found, read.left_out, tabulate(read.found), *(out / name for name in texts))
 
 
-def make_page(read: Results) -> str:
-    """One page of HTML that needs nothing else: runs, and a section for each store and protocol."""
-    results = read.found
-    titles = column_titles(results)
-    sections = _runs(results, read.left_out)
-    for store, protocol in dict.fromkeys((each.store, each.protocol) for each in results):
-        ours = [each for each in results if (each.store, each.protocol) == (store, protocol)]
+def make_page(read: Entries) -> str:
+    """A self-contained page of HTML: runs, and a section for each store and protocol."""
+    entries = read.found
+    titles = column_titles(entries)
+    sections = _runs(entries, read.left_out)
+    parts: dict[tuple[str, str], list[Entry]] = {}
+    for each in entries:
+        parts.setdefault((each.store, each.result.protocol), []).append(each)
+    for (store, protocol), ours in parts.items():
         rows = for_people(tabulate(ours))
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
@@ -104,15 +106,15 @@ def make_page(read: Results) -> str:
     return _PAGE.replace("{body}", "\n".join(sections))
 
 
-def _runs(results: Sequence[Result], left_out: Sequence[str]) -> list[str]:
-    """What was evaluated on what, what is missing, and below a fold what the figures are."""
-    head, *lines = run_table(results)
+def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
+    """The runs and their data, what was left out, and a folded legend."""
+    head, *lines = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
     for run, *values in lines:
         cells = "".join(f"<td>{_text(value)}</td>" for value in values)
         table.append(f'<tr><th scope="row">{_text(run)}</th>{cells}</tr>')
-    legend = explain(row.figure for row in for_people(tabulate(results)))
+    legend = explain(for_people(tabulate(entries)))
     terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
     missing = [f"<li>{_text(reason)}</li>" for reason in left_out]
     return [
@@ -123,11 +125,11 @@ def _runs(results: Sequence[Result], left_out: Sequence[str]) -> list[str]:
     ]
 
 
-def _tables(rows: Sequence[Row], titles: dict[str, str], results: Sequence[Result]) -> list[str]:
-    """The headline figures, notes, and below a fold all others."""
-    counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
+def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
+    """The headline figures, notes, and the other figures, folded."""
+    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    said = [*notes(rows), *remarks(results)]
+    said = [*notes(rows), *remarks(entries)]
     lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in said)]
     if rest:
         lines += ["<details><summary>All other figures</summary>"]
@@ -149,7 +151,7 @@ def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) 
 
 
 def _text(text: str) -> str:
-    """HTML in which names of files break at slashes alone, and no word at a hyphen."""
+    """HTML in which file names break only after slashes, and words do not break at hyphens."""
     words = [
         "".join(f"<span>{escape(part)}</span>" for part in re.findall(r"[^/]+/*|/+", word))
         if re.search("[-/]", word)
@@ -160,12 +162,12 @@ def _text(text: str) -> str:
 
 
 def _broken(figure: str) -> str:
-    """HTML of a figure's name, which may break at its underscores."""
+    """HTML of a figure's name, which may break after underscores."""
     return escape(figure).replace("_", "_<wbr>")
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[str]:
-    """Every kind of picture once open, its others folded."""
+    """All pictures, folded but for the first of each kind."""
     lines, kinds = [], set()
     for title, caption, figures in pictures:
         kind = title.partition(":")[0].partition(",")[0]
@@ -188,13 +190,13 @@ def _image(figure: Figure, title: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as SVG, the same for the same figure, with letters of the reader's fonts."""
+    """The figure as reproducible SVG, whose text uses the reader's fonts."""
     buffer = io.StringIO()
     with (
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),
         warnings.catch_warnings(),
     ):
-        # the page's reader may have letters that matplotlib's font lacks
+        # the reader's fonts may have letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

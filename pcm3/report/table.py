@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from pcm3.evaluation.tasks.registry import TASKS
-from pcm3.report.legend import explain
-from pcm3.report.results import Result, Results, column_titles
+from pcm3.report.entries import Entries, column_titles
+from pcm3.runs.results import Result, is_in_millimetres
+from pcm3.runs.series import Entry
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
-"""What a column of ``run_table`` is."""
+"""Explains a column of ``run_table``."""
 LEFT_OUT = "Runs and files that are not in this report:"
 
 
 class Cell(NamedTuple):
-    """A figure of the runs of one column.
+    """A figure of the runs in one column.
 
     Attributes:
         values: Run to figure.
-        seen: Whether pretraining of any had seen test sequences.
-        draws: All that the figures are means of, where people want to know how these vary.
+        seen: Whether a run has seen test sequences in pretraining.
+        draws: The repetitions that the figures are means of; empty for most figures.
     """
 
     values: dict[str, float]
@@ -31,17 +34,17 @@ class Cell(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Over the runs."""
+        """Mean over the runs."""
         return mean(self.values.values())
 
     @property
     def std(self) -> float | None:
-        """Over the runs, with n - 1 in the denominator; None of one run."""
+        """Standard deviation over the runs, with n - 1 in the denominator; None for one run."""
         return stdev(self.values.values()) if len(self.values) > 1 else None
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the draws, or else over the runs; None of a single figure."""
+        """Standard deviation of the draws, or else over the runs; None for a single figure."""
         sample = self.draws or (*self.values.values(),)
         return stdev(sample) if len(sample) > 1 else None
 
@@ -53,9 +56,9 @@ class Row(NamedTuple):
         store: Name of the store.
         protocol: Training and test part.
         task: One of ``TASKS``.
-        how: Settings as ``Result.settings`` has them, and fused runs, in words.
-        figure: Its name.
-        headline: Whether it is among those that say most.
+        how: Settings and fused runs in words, see ``Entry.how``.
+        figure: Name of the figure.
+        headline: Whether it is a headline figure of the task.
         cells: Column to figure.
     """
 
@@ -68,22 +71,23 @@ class Row(NamedTuple):
     cells: dict[str, Cell]
 
 
-def tabulate(results: Sequence[Result]) -> list[Row]:
-    """One row for each figure, the headline figures of a task first, in the results' order.
+def tabulate(entries: Sequence[Entry]) -> list[Row]:
+    """One row for each figure, in the order of the results, headline figures of a task first.
 
-    Runs that differ in nothing but the seed share a cell.
+    Runs that differ only in the seed share a cell.
     """
     rows: dict[tuple[str, ...], Row] = {}
-    for each in results:
-        figures = _figures(each.metrics)
-        best = TASKS[each.task].headlines(figures)
+    for each in entries:
+        result, task = each.result, TASKS[each.result.task]
+        figures = _figures(result.metrics)
+        best = task.headlines(figures)
         for name in (*best, *(name for name in figures if name not in best)):
-            key = (each.store, each.protocol, each.task, each.how, name)
+            key = (each.store, result.protocol, result.task, each.how, name)
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))
             cell = row.cells.get(each.column, Cell({}, False))
             values = cell.values | {each.run: figures[name]}
-            draws = (*cell.draws, *_draws(each, name))
-            row.cells[each.column] = Cell(values, cell.seen or bool(each.seen), draws)
+            draws = (*cell.draws, *(task.draws.values(result, name) if task.draws else ()))
+            row.cells[each.column] = Cell(values, cell.seen or bool(_seen(result)), draws)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
@@ -91,12 +95,12 @@ def tabulate(results: Sequence[Result]) -> list[Row]:
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
     """A figure as people read it: mean ± standard deviation, see ``notes``.
 
-    The number of runs is added where it is not that of the column, and † where pretraining has
-    seen test sequences.
+    The number of runs is added if it is not that of the column, and † if pretraining has seen
+    test sequences.
     """
     if cell is None:
         return ""
-    scale, unit = (1, " mm") if "_mm" in figure else (100, "%")
+    scale, unit = (1, " mm") if is_in_millimetres(figure) else (100, "%")
     text = f"{scale * cell.mean:.1f}"
     text += "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
     text += unit
@@ -105,31 +109,29 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What the marks in a table mean, those that occur in it."""
-    cells = [cell for row in rows for cell in row.cells.values()]
+    """Explanations of the marks that occur in a table."""
+    cells = [(row.task, cell) for row in rows for cell in row.cells.values()]
+    spread = [(task, bool(cell.draws)) for task, cell in cells if cell.spread is not None]
     found = []
-    if any(cell.spread is not None and not cell.draws for cell in cells):
+    if any(not of_draws for _, of_draws in spread):
         found.append("± is the standard deviation over runs that differ in nothing but the seed.")
-    if any(cell.spread is not None and cell.draws for cell in cells):
-        found.append(
-            "± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
-            "those of several seeds taken together."
-        )
-    if any(cell.seen for cell in cells):
+    draws = [TASKS[task].draws for task, of_draws in dict.fromkeys(spread) if of_draws]
+    found += [each.note for each in draws if each]
+    if any(cell.seen for _, cell in cells):
         found.append("† Pretraining has seen test sequences, without their labels.")
     return found
 
 
-def remarks(results: Sequence[Result]) -> list[str]:
-    """What tasks said of their figures, each remark once; of which columns, where not of all."""
-    alike: dict[tuple[str, str], list[Result]] = {}
-    for each in results:
-        alike.setdefault((each.task, each.how), []).append(each)
+def remarks(entries: Sequence[Entry]) -> list[str]:
+    """The notes of results, each once; with its columns if not all of them have it."""
+    alike: dict[tuple[str, str], list[Entry]] = {}
+    for each in entries:
+        alike.setdefault((each.result.task, each.how), []).append(each)
     found = []
     for (task, how), those in alike.items():
         columns = {each.column for each in those}
-        for note in dict.fromkeys(note for each in those for note in each.notes):
-            saying = list(dict.fromkeys(each.column for each in those if note in each.notes))
+        for note in dict.fromkeys(note for each in those for note in each.result.notes):
+            saying = list(dict.fromkeys(each.column for each in those if note in each.result.notes))
             of = [how] if how else []
             of += saying if len(saying) < len(columns) else []
             found.append(f"{task}{' (' + ', '.join(of) + ')' if of else ''}: {note}")
@@ -137,52 +139,78 @@ def remarks(results: Sequence[Result]) -> list[str]:
 
 
 def for_people(rows: Sequence[Row]) -> list[Row]:
-    """Rows without those whose figure is in a cell of another row."""
-    return [row for row in rows if not row.figure.startswith("top1_std_at_")]
+    """Rows without those whose figure is shown in a cell of another row."""
+    return [row for row in rows if not _is_spread(row)]
 
 
-def run_table(results: Sequence[Result]) -> list[list[str]]:
-    """Runs with what is known of them and of the data that they are evaluated on; a head first."""
+def _is_spread(row: Row) -> bool:
+    draws = TASKS[row.task].draws
+    return draws is not None and fnmatchcase(row.figure, draws.spread)
+
+
+def explain(rows: Sequence[Row]) -> dict[str, str]:
+    """Explanations of the figures in these rows, in the order of the tasks.
+
+    If tasks explain a figure differently, each explanation is followed by its tasks.
+    """
+    said: dict[str, dict[str, list[str]]] = {}
+    for name, task in TASKS.items():
+        figures = {row.figure for row in rows if row.task == name}
+        for pattern, text in task.legend.items():
+            number = re.sub("[A-Z]", r"[\\d.]+", re.escape(pattern))
+            if any(re.fullmatch(number, figure) for figure in figures):
+                said.setdefault(pattern, {}).setdefault(text, []).append(name)
+    return {
+        pattern: next(iter(texts))
+        if len(texts) == 1
+        else "; ".join(f"{text} ({', '.join(tasks)})" for text, tasks in texts.items())
+        for pattern, texts in said.items()
+    }
+
+
+def run_table(entries: Sequence[Entry]) -> list[list[str]]:
+    """Runs and the data that they were evaluated on, a line each, after a head."""
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
     chances: dict[tuple[str, str], float] = {}
-    for each in results:
-        labels = each.details.get("labels") or each.details.get("clean", {}).get("labels")
+    for each in entries:
+        labels = TASKS[each.result.task].labels(each.result.details)
         if labels:
             commonest = Counter(labels).most_common(1)[0][1]
-            chances[each.store, each.protocol] = commonest / len(labels)
+            chances[each.store, each.result.protocol] = commonest / len(labels)
     lines = {}
-    for each in sorted(results, key=lambda result: result.place):
-        key = (each.run, each.store, each.protocol)
+    for each in sorted(entries, key=lambda entry: entry.place):
+        result = each.result
+        key = (each.run, each.store, result.protocol)
         chance = chances.get(key[1:])
-        values = (each.method, each.epochs, each.seed, each.store, each.protocol)
-        counts = (each.train_sequences, each.test_sequences or None)
+        values = (each.method, each.epochs, each.seed, each.store, result.protocol)
+        counts = (result.train_sequences, result.test_sequences or None)
         known = ["" if value is None else str(value) for value in (*values, *counts)]
         lines[key] = [each.run, *known, "" if chance is None else f"{chance:.1%}"]
     return [head, *lines.values()]
 
 
-def markdown(read: Results) -> str:
-    """All tables: headline figures, all others, runs; what is missing; what the figures are."""
-    results = read.found
-    rows = for_people(tabulate(results))
+def markdown(read: Entries) -> str:
+    """All tables: headline figures, other figures, runs; what was left out; explanations."""
+    entries = read.found
+    rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    parts = ["# Results", *_figures_markdown(best, results)]
-    parts += [_escape(remark) for remark in remarks(results)]
-    parts += ["## All other figures", *_figures_markdown(rest, results)] if rest else []
-    parts += ["## Runs", _table_markdown(run_table(results), 6), CHANCE]
+    parts = ["# Results", *_figures_markdown(best, entries)]
+    parts += [_escape(remark) for remark in remarks(entries)]
+    parts += ["## All other figures", *_figures_markdown(rest, entries)] if rest else []
+    parts += ["## Runs", _table_markdown(run_table(entries), 6), CHANCE]
     parts += [LEFT_OUT] if read.left_out else []
     parts += ["\n".join(f"- {_escape(reason)}" for reason in read.left_out)]
-    legend = explain(row.figure for row in rows)
+    legend = explain(rows)
     parts += ["## What the figures are"] if legend else []
     parts += ["\n".join(f"- `{name}`: {text}" for name, text in legend.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _figures_markdown(rows: Sequence[Row], results: Sequence[Result]) -> list[str]:
-    """A column for runs that differ in the seed alone, and notes."""
-    titles = column_titles(results)
-    counts = {name: len({each.run for each in results if each.column == name}) for name in titles}
+def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
+    """A table with a column for runs that differ only in the seed, and its notes."""
+    titles = column_titles(entries)
+    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     lines = [["store", "protocol", "task", "figure", *titles.values()]]
     for row in rows:
         task = f"{row.task} ({row.how})" if row.how else row.task
@@ -192,25 +220,17 @@ def _figures_markdown(rows: Sequence[Row], results: Sequence[Result]) -> list[st
 
 
 def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
-    """A head and lines, so many columns of words before those of numbers."""
+    """A Markdown table; the first ``words`` columns are text, the others numbers."""
     rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
     table = [[_escape(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
-def as_json(read: Results) -> dict[str, Any]:
-    """Results, table and what is missing, for programs."""
-    results = read.found
+def as_json(read: Entries) -> dict[str, Any]:
+    """Results, table and what was left out, for programs."""
     return {
         "left_out": read.left_out,
-        "results": [
-            {
-                name: value
-                for name, value in each._asdict().items()
-                if name not in ("details", "class_names", "place")
-            }
-            for each in results
-        ],
+        "results": [_entry_json(each) for each in read.found],
         "table": [
             {
                 **row._asdict(),
@@ -224,19 +244,30 @@ def as_json(read: Results) -> dict[str, Any]:
                     for name, cell in row.cells.items()
                 },
             }
-            for row in tabulate(results)
+            for row in tabulate(read.found)
         ],
     }
 
 
-def _draws(result: Result, figure: str) -> list[float]:
-    """Accuracies that ``top1_at_F`` is the mean of."""
-    runs = result.details.get("runs", ()) if result.task == "semi" else ()
-    return [run["top1"] for run in runs if figure == f"top1_at_{run['fraction']}"]
+_REPORTED = (
+    *("run", "column", "task", "store", "protocol", "settings", "fused", "metrics", "notes"),
+    *("seen", "train_sequences", "test_sequences", "method", "epochs", "seed", "file"),
+)
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    content = vars(entry.result) | entry._asdict() | {"seen": _seen(entry.result)}
+    return {name: content[name] for name in _REPORTED}
+
+
+def _seen(result: Result) -> int | None:
+    """Most test sequences that any of the runs has seen in pretraining; None if not known."""
+    seen = [about.test_sequences_seen for about in result.runs]
+    return max((count for count in seen if count is not None), default=None)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Single numbers, those of a mapping by its name and theirs."""
+    """All single numbers; those in a mapping are named ``MAPPING.KEY``."""
     found: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
@@ -247,7 +278,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _escape(cell: str) -> str:
-    """Text that Markdown leaves as it is."""
+    """Text escaped for Markdown."""
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)
     for letter in "|*`[]":

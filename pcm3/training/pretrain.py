@@ -26,10 +26,10 @@ from pcm3.data.store import Store
 from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
 from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.classification import check_labels
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
-from pcm3.evaluation.recognition import check_labels
 from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences

@@ -18,7 +18,7 @@ from pcm3.data import Store, StoreWriter, prepare
 from pcm3.data.readers import _MODULES, open_source
 from pcm3.data.readers.shared.names import NtuName
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.evaluate import result_name
+from pcm3.evaluation.kept import result_name
 from pcm3.evaluation.tasks.detection.proposals import Proposal, read_pku_results, write_pku_results
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.skeleton import SBU15
@@ -201,6 +201,6 @@ def test_names_of_detection_files(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_names_of_results(tmp_path: Path, name: str) -> None:
-    found = result_name("knn", [tmp_path], name, name, TASKS["knn"].settings())
+    found = result_name("knn", [tmp_path], name, name, TASKS["knn"].defaults)
     assert os.sep not in found
     assert found.startswith("knn")

@@ -25,9 +25,10 @@ from pcm3.data.report import read_report
 from pcm3.data.splits import split
 from pcm3.evaluation.alterations import load_masks
 from pcm3.evaluation.tasks.detection.proposals import read_pku_results
-from pcm3.evaluation.result_files import read_result
+from pcm3.evaluation.tasks.registry import check_result
 from pcm3.hub import fingerprint, load_encoder, load_official
 from pcm3.runs.folder import Run
+from pcm3.runs.results import read_result
 import numpy, scipy.spatial.transform
 
 def read(*given, **options):
@@ -103,7 +104,7 @@ def corpus(root: Path, put: Callable[[Path], None]) -> list[str]:
     add(root / "run/checkpoint.pt", "lambda run: Run(run).load_checkpoint()", root / "run")
     add(
         root / "run/results/a.json",
-        "lambda file: read_result(Path(file))",
+        "lambda file: read_result(Path(file), check_result)",
         root / "run/results/a.json",
     )
     add(root / "masks.npz", "load_masks", root / "masks.npz")

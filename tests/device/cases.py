@@ -27,14 +27,14 @@ from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.neighbours import nearest_labels
-from pcm3.evaluation.probes import Probe
-from pcm3.evaluation.recognition import Linear
-from pcm3.evaluation.tasks.detection.detection import Detection
-from pcm3.evaluation.tasks.fewshot import FewShot
-from pcm3.evaluation.tasks.finetune import Finetune
-from pcm3.evaluation.tasks.prediction.prediction import Prediction
+from pcm3.evaluation.probes import ProbeSettings
+from pcm3.evaluation.tasks.detection.detection import DetectionSettings
+from pcm3.evaluation.tasks.fewshot import FewShotSettings
+from pcm3.evaluation.tasks.finetune import FinetuneSettings
+from pcm3.evaluation.tasks.linear import LinearSettings
+from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
-from pcm3.evaluation.tasks.semi import Semi
+from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import MAMP, PCM3, Method
 from pcm3.methods.settings import TrainSettings
@@ -48,18 +48,21 @@ SHORT = {"epochs": 1, "batch_size": 8}
 WINDOWS = {"observed": 6, "predicted": 5, "horizons": (1, 5), "hidden": 8}
 SETTINGS = {
     "linear": [
-        Linear(),
-        Linear("pcm3", probe=Probe(epochs=2)),
-        Linear("mamp", probe=Probe(epochs=2)),
+        LinearSettings(),
+        LinearSettings("pcm3", probe=ProbeSettings(epochs=2)),
+        LinearSettings("mamp", probe=ProbeSettings(epochs=2)),
     ],
-    "knn": [],
-    "finetune": [Finetune(**SHORT), Finetune(**SHORT, layer_decay=0.8, drop_path=0.5)],
-    "semi": [Semi(**SHORT, fractions=(0.5,), draws=2)],
-    "occlusion": [],
-    "robustness": [],
-    "fewshot": [FewShot(ways=2, shots=(1,), queries=3, episodes=5)],
-    "detection": [Detection(epochs=2), *(Detection(each, epochs=2) for each in ("pcm3", "survey"))],
-    "prediction": [Prediction(**SHORT, **WINDOWS)],
+    "finetune": [
+        FinetuneSettings(**SHORT),
+        FinetuneSettings(**SHORT, layer_decay=0.8, drop_path=0.5),
+    ],
+    "semi": [SemiSettings(**SHORT, fractions=(0.5,), draws=2)],
+    "fewshot": [FewShotSettings(ways=2, shots=(1,), queries=3, episodes=5)],
+    "detection": [
+        DetectionSettings(epochs=2),
+        *(DetectionSettings(each, epochs=2) for each in ("pcm3", "survey")),
+    ],
+    "prediction": [PredictionSettings(**SHORT, **WINDOWS)],
 }
 """The settings that each task is evaluated with, by default its own."""
 
@@ -200,24 +203,23 @@ class _Accelerator(CPUAccelerator):
 def check_tasks() -> None:
     """Every task gives the figures of the CPU."""
     trimmed, untrimmed, folder = store(), untrimmed_store(), Path(tempfile.mkdtemp())
-    assert SETTINGS.keys() == TASKS.keys()
     for number, encoder in enumerate(encoders()):
         file = folder / f"{number}.safetensors"
         save_encoder(file, Pretrained(encoder, NTU25, "joint", FRAMES))
-        for task, several in SETTINGS.items():
-            data = untrimmed if task == "detection" else trimmed
-            for settings in several or [None]:
+        for task, declared in TASKS.items():
+            data = untrimmed if declared.needs == "frame labels" else trimmed
+            for settings in SETTINGS.get(task, [None]):
                 what = f"{task} of {type(encoder).__name__}"
                 if getattr(settings, "layer_decay", None) and number < 3:
                     continue  # the transformer alone has it
                 arguments = (task, [file], data, "subjects:1,3", settings)
                 expected = evaluate_runs(*arguments)
-                assert expected["device"] == "cpu"
+                assert expected.device == "cpu"
                 with Elsewhere():
                     found = evaluate_runs(*arguments)
-                    assert found["device"] == "elsewhere"
+                    assert found.device == "elsewhere"
                     assert Elsewhere.waits > 0, what
-                same(found["metrics"], expected["metrics"], what)
+                same(found.metrics, expected.metrics, what)
     check_features(file, trimmed)
 
 

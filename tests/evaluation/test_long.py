@@ -15,9 +15,9 @@ from pcm3.cli import main
 from pcm3.data import SkeletonDataset, Store, StoreWriter, prepare
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import dataset_for, extract_features, extract_random_crops
-from pcm3.evaluation.recognition import Linear, evaluate_linear
-from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.tasks.occlusion import Occlusion, evaluate_occlusion
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
+from pcm3.evaluation.tasks.linear import LinearSettings, evaluate_linear
+from pcm3.evaluation.tasks.occlusion import OcclusionSettings, evaluate_occlusion
 from pcm3.hub import Pretrained
 from pcm3.methods.catalog import PRESETS, RunSettings
 from pcm3.methods.features import sequence_features
@@ -101,9 +101,9 @@ def test_crops_of_whole_recordings_need_a_limit(store: Store, pretrained: Pretra
     generator = torch.Generator().manual_seed(0)
     for run in (
         lambda: extract_random_crops(pretrained, training, generator),
-        lambda: evaluate_linear(pretrained, training, test, Linear(solver="cmd")),
-        lambda: evaluate_finetune(pretrained, training, test, Finetune()),
-        lambda: evaluate_occlusion(pretrained, training, test, Occlusion()),
+        lambda: evaluate_linear(pretrained, training, test, LinearSettings(solver="cmd")),
+        lambda: evaluate_finetune(pretrained, training, test, FinetuneSettings()),
+        lambda: evaluate_occlusion(pretrained, training, test, OcclusionSettings()),
     ):
         with pytest.raises(ValueError, match="max_frames=300"):
             run()

@@ -16,11 +16,11 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.evaluation import probes
 from pcm3.evaluation.features import Features
-from pcm3.evaluation.probes import Probe, train_classifier
-from pcm3.evaluation.recognition import Linear
+from pcm3.evaluation.probes import ProbeSettings, train_classifier
 from pcm3.evaluation.tasks import finetune
-from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.tasks.semi import Semi, evaluate_semi
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
+from pcm3.evaluation.tasks.linear import LinearSettings
+from pcm3.evaluation.tasks.semi import SemiSettings, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -40,7 +40,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
     return SkeletonDataset(store)
 
 
-def linear_groups(monkeypatch: pytest.MonkeyPatch, settings: Linear) -> list[dict[str, Any]]:
+def linear_groups(
+    monkeypatch: pytest.MonkeyPatch, settings: LinearSettings
+) -> list[dict[str, Any]]:
     """The optimiser's settings of every step, where an epoch has one."""
     seen: list[dict[str, Any]] = []
     set_rate = probes.set_rate
@@ -69,7 +71,7 @@ def linear_groups(monkeypatch: pytest.MonkeyPatch, settings: Linear) -> list[dic
 def test_linear_evaluations(
     solver: Any, call: str, recorded: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Linear(solver)
+    settings = LinearSettings(solver)
     seen = linear_groups(monkeypatch, settings)
     rates = [each["lr"] for each in seen]
     np.testing.assert_allclose(rates, recorded[f"{call}/rates"], rtol=1e-9)
@@ -88,7 +90,9 @@ def test_other_epochs_keep_the_shape(
         ("cmd", "cmd_linear/command", 16),
         ("mamp", "mamp_linear/command", 25),
     ):
-        seen = linear_groups(monkeypatch, Linear(solver, probe=Probe(epochs=epochs)))
+        seen = linear_groups(
+            monkeypatch, LinearSettings(solver, probe=ProbeSettings(epochs=epochs))
+        )
         published = recorded[f"{call}/rates"]
         share = len(published) // epochs
         np.testing.assert_allclose([each["lr"] for each in seen], published[::share], rtol=1e-9)
@@ -111,7 +115,7 @@ def finetune_rates(
         return max(all_of_them), min(all_of_them)
 
     monkeypatch.setattr(finetune, "_optimizer", watched)
-    evaluate = evaluate_semi if isinstance(settings, Semi) else evaluate_finetune
+    evaluate = evaluate_semi if isinstance(settings, SemiSettings) else evaluate_finetune
     evaluate(pretrained, data, data, settings)  # type: ignore[arg-type]
     return seen
 
@@ -128,13 +132,13 @@ def pretrained_encoder(kind: str) -> Pretrained:
 @pytest.mark.parametrize(
     ("call", "settings"),
     [
-        ("cmd_finetune/command", Finetune()),
-        ("cmd_transfer/command", Finetune()),
-        ("mamp_finetune/command", Finetune()),
-        ("mamp_transfer/command", Finetune()),
-        ("mamp_finetune_scratch/command", Finetune(scratch=True)),
-        ("mamp_semi/command", Semi(fractions=(1.0,), draws=1)),
-        ("mamp_semi/command2", Semi(fractions=(1.0,), draws=1, scratch=True)),
+        ("cmd_finetune/command", FinetuneSettings()),
+        ("cmd_transfer/command", FinetuneSettings()),
+        ("mamp_finetune/command", FinetuneSettings()),
+        ("mamp_transfer/command", FinetuneSettings()),
+        ("mamp_finetune_scratch/command", FinetuneSettings(scratch=True)),
+        ("mamp_semi/command", SemiSettings(fractions=(1.0,), draws=1)),
+        ("mamp_semi/command2", SemiSettings(fractions=(1.0,), draws=1, scratch=True)),
     ],
 )
 def test_fine_tuning(

@@ -18,10 +18,14 @@ from pcm3.evaluation.tasks.detection.average_precision import (
     summarize_published,
 )
 from pcm3.evaluation.tasks.detection.classifier import window_frames
-from pcm3.evaluation.tasks.detection.detection import Detection, find_proposals, published_proposals
+from pcm3.evaluation.tasks.detection.detection import (
+    DetectionSettings,
+    find_proposals,
+    published_proposals,
+)
 from pcm3.evaluation.tasks.detection.proposals import Proposal
 
-RECIPES = {"sliding_window": Detection("pcm3"), "activity": Detection("survey")}
+RECIPES = {"sliding_window": DetectionSettings("pcm3"), "activity": DetectionSettings("survey")}
 NO_LABEL = 255
 
 
@@ -66,7 +70,7 @@ def _windows(length: int, stride: str) -> tuple[torch.Tensor, torch.Tensor]:
     return window_frames(centres, strides, length, kind, "inside")
 
 
-def _proposals(recorded: Recorded, generation: str, recipe: Detection) -> Iterator[Row]:
+def _proposals(recorded: Recorded, generation: str, recipe: DetectionSettings) -> Iterator[Row]:
     """As published, and with ends that are exclusive and within the recording."""
     rows, wanted = _rows(recorded), recorded[f"{generation}/proposals"]
     found = published_proposals(rows, recipe)
@@ -83,7 +87,7 @@ def _proposals(recorded: Recorded, generation: str, recipe: Detection) -> Iterat
     yield absolute("proposals, ends exclusive", clean, expected, 0, generation)
 
 
-def _precisions(recorded: Recorded, generation: str, recipe: Detection) -> Iterator[Row]:
+def _precisions(recorded: Recorded, generation: str, recipe: DetectionSettings) -> Iterator[Row]:
     """By action both ends count as included, by video neither does."""
     rows, truth = _rows(recorded), _truth(recorded)
     found, classes = published_proposals(rows, recipe), recorded[f"{generation}/classes"] - 1

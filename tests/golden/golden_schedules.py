@@ -9,35 +9,35 @@ import torch
 from golden_rows import Recorded, Row, absolute, relative
 
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
-from pcm3.evaluation.probes import Probe
-from pcm3.evaluation.tasks.detection.detection import Detection
-from pcm3.evaluation.tasks.finetune import Finetune, FinetuneRecipe, _rate, resolve
-from pcm3.evaluation.tasks.semi import Semi
+from pcm3.evaluation.probes import ProbeSettings
+from pcm3.evaluation.tasks.detection.detection import DetectionSettings
+from pcm3.evaluation.tasks.finetune import FinetuneRecipe, FinetuneSettings, _rate, resolve
+from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate, make_optimizer
 
 PRESETS = {"pcm3_pretrain/command": "ntu60-xsub", "mamp_pretrain/command": "ntu60-xsub-mamp"}
 """Published commands, and the presets that stand for them."""
-SOLVERS: dict[str, tuple[str, Probe]] = {
-    "pcm3_linear/command": ("pcm3", Probe()),
-    "pcm3_linear/defaults": ("pcm3", Probe(lr=30.0)),
-    "cmd_linear/command": ("cmd", Probe()),
-    "cmd_linear/defaults": ("cmd", Probe(lr=30.0, batch_size=256)),
-    "mamp_linear/command": ("mamp", Probe()),
-    "mamp_linear/command2": ("mamp-pku1", Probe()),
-    "mamp_linear/command3": ("mamp-pku2", Probe()),
+SOLVERS: dict[str, tuple[str, ProbeSettings]] = {
+    "pcm3_linear/command": ("pcm3", ProbeSettings()),
+    "pcm3_linear/defaults": ("pcm3", ProbeSettings(lr=30.0)),
+    "cmd_linear/command": ("cmd", ProbeSettings()),
+    "cmd_linear/defaults": ("cmd", ProbeSettings(lr=30.0, batch_size=256)),
+    "mamp_linear/command": ("mamp", ProbeSettings()),
+    "mamp_linear/command2": ("mamp-pku1", ProbeSettings()),
+    "mamp_linear/command3": ("mamp-pku2", ProbeSettings()),
 }
 FINETUNING: dict[str, FinetuneRecipe] = {
-    "cmd_finetune/command": Finetune(),
-    "cmd_finetune/defaults": Finetune(lr=30.0, batch_size=256),
-    "cmd_transfer/command": Finetune(),
-    "cmd_transfer/defaults": Finetune(lr=30.0, batch_size=256),
-    "mamp_finetune/command": Finetune(),
-    "mamp_transfer/command": Finetune(),
-    "mamp_finetune_scratch/command": Finetune(scratch=True),
-    "mamp_semi/command": Semi(),
-    "mamp_semi/command2": Semi(scratch=True),
+    "cmd_finetune/command": FinetuneSettings(),
+    "cmd_finetune/defaults": FinetuneSettings(lr=30.0, batch_size=256),
+    "cmd_transfer/command": FinetuneSettings(),
+    "cmd_transfer/defaults": FinetuneSettings(lr=30.0, batch_size=256),
+    "mamp_finetune/command": FinetuneSettings(),
+    "mamp_transfer/command": FinetuneSettings(),
+    "mamp_finetune_scratch/command": FinetuneSettings(scratch=True),
+    "mamp_semi/command": SemiSettings(),
+    "mamp_semi/command2": SemiSettings(scratch=True),
 }
 DETECTION: dict[str, Any] = {
     "detection_sliding_window_2023/config": "pcm3",
@@ -88,7 +88,7 @@ def _encoder(call: str) -> Encoder:
 
 
 def _detection(recorded: Recorded, call: str) -> Iterator[Row]:
-    recipe = Detection(DETECTION[call]).resolve()
+    recipe = DetectionSettings(DETECTION[call]).resolve()
     rates = [recipe.rate(epoch) for epoch in range(recipe.epochs)]
     yield from _rows(recorded, call, "detection", rates, recipe.batch_size)
     first = recorded[f"{call}/start_epoch"]

@@ -19,7 +19,7 @@ from pcm3.data import SkeletonDataset, Store, generate
 from pcm3.data.dataset import Batch, ClipDataset
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.evaluation.features import extract_features, extract_random_crops
-from pcm3.evaluation.recognition import evaluate_knn
+from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.methods import Method
 from pcm3.methods.base import Output

@@ -16,9 +16,12 @@ from pcm3.checks import check_at_least, check_different, check_not_empty, check_
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.classification import check_labels
 from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.recognition import check_labels
+from pcm3.evaluation.tasks.base import Task
 from pcm3.runs.progress import track
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.results import bar_figure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,8 +49,8 @@ def published_protocol(store: Store) -> str | None:
 
 
 @dataclass(frozen=True)
-class FewShot:
-    """Which episodes are drawn, and who judges them."""
+class FewShotSettings:
+    """Settings of few-shot recognition."""
 
     ways: int = 5
     """Classes of an episode."""
@@ -56,14 +59,14 @@ class FewShot:
     queries: int = 15
     """Sequences of each class to be recognised."""
     episodes: int = 1000
-    """How many are drawn."""
+    """Number of episodes."""
     classifiers: tuple[FewShotClassifier, ...] = ("svm", "centroid", "logistic")
     """Linear SVM (one against one), nearest mean, multinomial logistic regression; C = 1."""
     classes: tuple[int, ...] | ClassNames = "auto"
     """Labels to draw from, ntu120-unseen for PCM3++'s, or all that have enough sequences; auto is
     ntu120-unseen on NTU RGB+D 120, else all."""
     seed: int = 0
-    """Of the episodes."""
+    """Seed of the episodes."""
 
     def __post_init__(self) -> None:
         check_at_least("ways", self.ways, 2)
@@ -92,7 +95,7 @@ def evaluate_fewshot(
     pretrained: Pretrained,
     training: SkeletonDataset,  # noqa: ARG001 - not used: episodes bring their own examples
     test: SkeletonDataset,
-    settings: FewShot = FewShot(),
+    settings: FewShotSettings = FewShotSettings(),
 ) -> dict[str, Any]:
     """Accuracy on episodes of a few classes with a few examples each, drawn from the test part.
 
@@ -150,7 +153,7 @@ def evaluate_fewshot(
 
 
 def draw_episodes(
-    labels: Integers, classes: list[int], settings: FewShot
+    labels: Integers, classes: list[int], settings: FewShotSettings
 ) -> Iterator[tuple[Integers, Integers]]:
     """Draw episodes without replacement within each: classes first, then their sequences.
 
@@ -171,8 +174,8 @@ def draw_episodes(
         yield drawn[:, settings.queries :], drawn[:, : settings.queries]
 
 
-def _named(test: SkeletonDataset, settings: FewShot) -> tuple[tuple[int, ...], list[str]]:
-    """The labels to draw from, none for all; and what to say of them."""
+def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int, ...], list[str]]:
+    """The labels to draw from, empty for all, and notes on them."""
     published = settings.classes == "auto" and published_protocol(test.store) is not None
     if published or settings.classes == "ntu120-unseen":
         there = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
@@ -182,9 +185,9 @@ def _named(test: SkeletonDataset, settings: FewShot) -> tuple[tuple[int, ...], l
 
 
 def _choose(
-    labels: Integers, named: tuple[int, ...], settings: FewShot
+    labels: Integers, named: tuple[int, ...], settings: FewShotSettings
 ) -> tuple[list[int], list[int]]:
-    """Labels to draw from, and those that would be if they had enough sequences."""
+    """Labels to draw from, and labels with too few sequences."""
     size = settings.queries + max(settings.shots)
     there, counts = np.unique(labels, return_counts=True)
     count_of = dict(zip(there.tolist(), counts.tolist(), strict=True))
@@ -206,8 +209,8 @@ def _choose(
     return enough, left_out
 
 
-def _remedy(sizes: list[int], enough: int, settings: FewShot) -> str:
-    """Which options would do for classes of these rising sizes."""
+def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
+    """Options that would fit classes of these sizes, in rising order."""
     options = [f"--ways {enough}"] if enough > 1 else []
     if len(sizes) >= settings.ways:
         queries = sizes[-settings.ways] - max(settings.shots)
@@ -216,7 +219,7 @@ def _remedy(sizes: list[int], enough: int, settings: FewShot) -> str:
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:
-    # where classes win as many duels the margins decide, not the order of the classes
+    # in a tie of votes the margins decide, not the order of the classes
     model = SVC(kernel="linear", C=1.0, break_ties=True).fit(examples, labels)
     return np.asarray(model.predict(queries))
 
@@ -237,3 +240,48 @@ _CLASSIFIERS: dict[FewShotClassifier, Callable[[Floats, Integers, Floats], Integ
     "centroid": _centroid,
     "logistic": _logistic,
 }
+
+
+def _bars(series: Series) -> Iterator[Picture]:
+    known = dict.fromkeys(name for each in series.entries for name in each.result.metrics)
+    names = [name for name in known if f"{name}_ci95" in known]
+    if not names:
+        return
+    bars = series.bars(names)
+    for label, (_, entries) in series.items():
+        if len(entries) == 1:
+            metrics = entries[0].result.metrics
+            intervals = [metrics.get(f"{name}_ci95", 0.0) for name in names]
+            bars[label] = bars[label]._replace(spread=intervals)
+    seeds = ", of several runs the standard deviation over seeds" if series.has_seeds else ""
+    titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
+    yield Picture(
+        "Few-shot recognition",
+        "Mean accuracy over episodes of a few classes with a few examples each, by classifier "
+        f"and number of examples. The lines are 95 % intervals of the mean{seeds}. "
+        f"{source_of(series.entries)}",
+        [bar_figure(bars, titles, "accuracy")],
+    )
+
+
+TASK = Task(
+    about="Episodes of a few classes with a few examples each, from the test part.",
+    settings=FewShotSettings,
+    evaluate=evaluate_fewshot,
+    headline=("*shot",),
+    legend={
+        "svm_Nshot": "accuracy in episodes with N examples of each class, by a linear SVM; chance "
+        "is one in the number of classes of an episode, 5 by default",
+        "centroid_Nshot": "accuracy in episodes with N examples of each class, by the nearest mean",
+        "logistic_Nshot": "accuracy in episodes with N examples of each class, by logistic "
+        "regression",
+        "svm_Nshot_ci95": "half the width of the 95 % interval of svm_Nshot",
+        "centroid_Nshot_ci95": "half the width of the 95 % interval of centroid_Nshot",
+        "logistic_Nshot_ci95": "half the width of the 95 % interval of logistic_Nshot",
+    },
+    pictures=(_bars,),
+    learns_classes=False,
+    frames=lambda _: "windows",
+    protocol=published_protocol,
+    protocol_help=", or xset on NTU RGB+D 120 if that is new to it",
+)

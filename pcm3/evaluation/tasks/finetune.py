@@ -20,8 +20,16 @@ from pcm3.checks import check_positive, check_seed, type_name
 from pcm3.data.dataset import SkeletonDataset, collate
 from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.classification import (
+    LEGEND,
+    PICTURES,
+    RecognitionDetails,
+    check_labels,
+    check_recognition,
+    summarize,
+)
 from pcm3.evaluation.features import check_cut, check_data
-from pcm3.evaluation.recognition import check_labels, summarize
+from pcm3.evaluation.tasks.base import Task
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.runs.progress import track
 from pcm3.skeleton import to_stream
@@ -89,7 +97,7 @@ class FinetuneRecipe:
 
 
 @dataclass(frozen=True)
-class Finetune(FinetuneRecipe):
+class FinetuneSettings(FinetuneRecipe):
     """Settings of fine-tuning."""
 
     label_fraction: float = 1.0
@@ -216,7 +224,9 @@ def draw_labelled(
 
 
 def finetune(
-    pretrained: Pretrained, training: SkeletonDataset, settings: Finetune = Finetune()
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    settings: FinetuneSettings = FinetuneSettings(),
 ) -> Finetuned:
     """Fine-tune a copy of a pretrained encoder, and a new head, on labelled sequences.
 
@@ -307,7 +317,7 @@ def evaluate_finetune(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Finetune = Finetune(),
+    settings: FinetuneSettings = FinetuneSettings(),
 ) -> dict[str, Any]:
     """Accuracy after fine-tuning, of the last epoch.
 
@@ -389,7 +399,7 @@ def describe(settings: FinetuneRecipe, encoder: Encoder) -> dict[str, Any]:
 
 
 def draw_rows(
-    labels: NDArray[np.int64], settings: Finetune, batch_size: int
+    labels: NDArray[np.int64], settings: FinetuneSettings, batch_size: int
 ) -> tuple[NDArray[np.int64], int]:
     """The labelled sequences, and into how many batches they go.
 
@@ -445,3 +455,16 @@ def _rate(epoch: float, name: str, recipe: Defaults) -> float:
         return float(0.1 ** sum(epoch >= drop for drop in drops))
     done = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
     return 1 / 30 + 29 / 30 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+TASK = Task(
+    about="The whole network trained on with labels.",
+    settings=FinetuneSettings,
+    evaluate=evaluate_finetune,
+    headline=("top1",),
+    legend=LEGEND,
+    details=RecognitionDetails,
+    check=check_recognition,
+    pictures=PICTURES,
+    also_called={"transfer": "finetune, with another store as --data"},
+)

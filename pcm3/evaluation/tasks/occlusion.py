@@ -1,16 +1,15 @@
-"""Recognition of altered recordings: hidden body parts and frames, noise, fewer frames."""
+"""Recognition of recordings in which body parts or frames are hidden."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
-import numpy as np
 from torch import Tensor
 
-from pcm3.checks import check_at_least, check_increasing, check_seed
+from pcm3.checks import check_seed
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.alterations import (
@@ -19,28 +18,23 @@ from pcm3.evaluation.alterations import (
     OcclusionMasks,
     Persons,
     check_ratio,
-    every_nth_frame,
     load_masks,
     occluded,
     occlusion_masks,
     save_masks,
-    with_noise,
 )
+from pcm3.evaluation.classification import check_labels, summarize
 from pcm3.evaluation.features import check_cut, extract_features
-from pcm3.evaluation.probes import Probe
-from pcm3.evaluation.recognition import (
-    Linear,
-    Solver,
-    check_classes,
-    check_labels,
-    fit_probe,
-    summarize,
-)
+from pcm3.evaluation.probes import ProbeSettings
+from pcm3.evaluation.tasks.base import Task
+from pcm3.evaluation.tasks.linear import LinearSettings, Solver, check_classes, fit_probe
+from pcm3.runs.series import Picture, Series
+from pcm3.viz.results import bar_figure
 
 
 @dataclass(frozen=True)
-class Occlusion:
-    """How recordings are occluded, and what the classifier is trained on."""
+class OcclusionSettings:
+    """Settings of recognition under occlusion."""
 
     ratio: tuple[float, float] = (0.3, 0.7)
     """Range of the hidden share of the joints or frames."""
@@ -51,9 +45,9 @@ class Occlusion:
     solver: Solver = "logistic"
     """Logistic regression on cached features, or whose published protocol."""
     masks: Path | None = None
-    """Folder to keep the masks in: those there are used, others are written."""
+    """Folder of masks: masks in it are used, missing ones are written."""
     seed: int = 0
-    """Of the masks and of a published protocol."""
+    """Seed of the masks and of a published protocol."""
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
@@ -64,7 +58,7 @@ def evaluate_occlusion(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Occlusion = Occlusion(),
+    settings: OcclusionSettings = OcclusionSettings(),
 ) -> dict[str, Any]:
     """Linear probe of a frozen encoder on occluded test recordings.
 
@@ -88,17 +82,18 @@ def evaluate_occlusion(
     """
     check_labels(training, test)
     check_cut(training, test)
-    check_classes(training, _linear(settings))
+    linear = probe_settings(settings.solver, settings.seed)
+    check_classes(training, linear)
 
     def fit(dataset: ClipDataset) -> Callable[[Tensor], Tensor]:
-        return fit_probe(pretrained, dataset, len(test.class_names), _linear(settings))
+        return fit_probe(pretrained, dataset, len(test.class_names), linear)
 
     probe = fit(training)
-    clean = _judge(pretrained, probe, test, test)
+    clean = judge(pretrained, probe, test, test)
     top1 = clean.pop("top1")
     result: dict[str, Any] = {"top1": top1}
     details: dict[str, Any] = {"clean": clean, "hidden": {}}
-    details["notes"] = _linear(settings).describe()
+    details["notes"] = linear.describe()
     for kind in KINDS:
         masks = _masks(test, kind, settings)
         details["hidden"][kind] = masks.share(test).tolist()
@@ -107,126 +102,38 @@ def evaluate_occlusion(
             alike = occluded(training, _masks(training, kind, settings))
             probes["_occluded_training"] = fit(alike)
         for ending, each in probes.items():
-            judged = _judge(pretrained, each, occluded(test, masks), test)
+            judged = judge(pretrained, each, occluded(test, masks), test)
             result[f"{kind}_top1{ending}"] = judged.pop("top1")
             result[f"{kind}_drop{ending}"] = top1 - result[f"{kind}_top1{ending}"]
             details[kind + ending] = judged
     return {**result, "details": details}
 
 
-@dataclass(frozen=True)
-class Robustness:
-    """How far test recordings are altered, step by step."""
-
-    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-    """Hidden shares of the joints, or frames."""
-    noise: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
-    """Standard deviations of noise on the joints, in the store's unit."""
-    strides: tuple[int, ...] = (2, 3, 4)
-    """Only every such frame is there."""
-    persons: Persons = "first"
-    """Whose body parts are hidden."""
-    solver: Solver = "logistic"
-    """Logistic regression on cached features, or whose published protocol."""
-    seed: int = 0
-    """Of masks, noise and a published protocol."""
-
-    def __post_init__(self) -> None:
-        for ratio in self.ratios:
-            check_ratio((ratio, ratio))
-        check_increasing("ratios", self.ratios)
-        check_at_least("noise", min(self.noise, default=0), 0)
-        check_at_least("strides", min(self.strides, default=1), 1)
-        check_seed(self.seed)
+CLEAN_TOP1 = "share of the unaltered test sequences given the right class"
+"""Legend of ``top1`` in tasks that alter recordings."""
 
 
-def evaluate_robustness(
-    pretrained: Pretrained,
-    training: SkeletonDataset,
-    test: SkeletonDataset,
-    settings: Robustness = Robustness(),
-) -> dict[str, Any]:
-    """Linear probe, trained on clean recordings, on ever more altered test recordings.
-
-    Args:
-        pretrained: The encoder and how it wants its clips.
-        training: Labelled training part.
-        test: Labelled test part.
-        settings: The alterations.
-
-    Returns:
-        Fractions: ``top1`` of unaltered recordings, and the means ``spatial_top1``,
-        ``temporal_top1``, ``noise_top1`` and ``frame_rate_top1`` over the steps of an
-        alteration. ``details``: ``curves`` with ``values`` and ``top1`` of each step of an
-        alteration, the first of which is the unaltered recording, and of occlusion ``hidden``,
-        the mean share that really was hidden: body parts are hidden whole, and ratios that hide
-        the same parts are one step; ``unit`` and ``fps`` of the store; ``notes``, what the
-        solver did.
-
-    Raises:
-        ValueError: If a sequence has no label, or the data do not fit the encoder.
-    """
-    check_labels(training, test)
-    check_cut(training, test)
-    check_classes(training, _linear(settings))
-    probe = fit_probe(pretrained, training, len(test.class_names), _linear(settings))
-
-    def top1(dataset: ClipDataset) -> float:
-        accuracy: float = _judge(pretrained, probe, dataset, test)["top1"]
-        return accuracy
-
-    clean = top1(test)
-    curves: dict[str, dict[str, list[Any]]] = {
-        "noise": {
-            "values": [0.0, *settings.noise],
-            "top1": [clean, *(top1(with_noise(test, s, settings.seed)) for s in settings.noise)],
-        },
-        "frame_rate": {
-            "values": [1, *settings.strides],
-            "top1": [clean, *(top1(every_nth_frame(test, s)) for s in settings.strides)],
-        },
-    }
-    for kind in KINDS:
-        curve: dict[str, list[Any]] = {"values": [0.0], "top1": [clean], "hidden": [0.0]}
-        for ratio in settings.ratios:
-            masks = occlusion_masks(test, kind, (ratio, ratio), settings.persons, settings.seed)
-            hidden = float(masks.share(test).mean())
-            if hidden == curve["hidden"][-1]:
-                continue
-            curve["values"].append(ratio)
-            curve["top1"].append(top1(occluded(test, masks)))
-            curve["hidden"].append(hidden)
-        curves[kind] = curve
-    means = {
-        f"{name}_top1": float(np.mean(curve["top1"][1:]))
-        for name, curve in curves.items()
-        if len(curve["top1"]) > 1
-    }
-    meta = test.store.meta
-    details = {"curves": curves, "unit": meta["unit"], "fps": meta["fps"]}
-    details["notes"] = _linear(settings).describe()
-    return {"top1": clean, **means, "details": details}
+def probe_settings(solver: Solver, seed: int) -> LinearSettings:
+    """The linear probe of a solver, a published one with this seed."""
+    if solver == "logistic":
+        return LinearSettings()
+    return LinearSettings(solver, probe=ProbeSettings(seed=seed))
 
 
-def _linear(settings: Occlusion | Robustness) -> Linear:
-    if settings.solver == "logistic":
-        return Linear()
-    return Linear(settings.solver, probe=Probe(seed=settings.seed))
-
-
-def _judge(
+def judge(
     pretrained: Pretrained,
     probe: Callable[[Tensor], Tensor],
-    dataset: ClipDataset,
+    altered: ClipDataset,
     test: SkeletonDataset,
 ) -> dict[str, Any]:
-    summary = summarize(probe(extract_features(pretrained, dataset).values), test)
+    """Figures and details of a classifier on altered recordings of a test part, in one mapping."""
+    summary = summarize(probe(extract_features(pretrained, altered).values), test)
     details: dict[str, Any] = summary.pop("details")
-    return {**summary, **details}
+    return summary | details
 
 
-def _masks(dataset: SkeletonDataset, kind: Kind, settings: Occlusion) -> OcclusionMasks:
-    """Masks of the data set's whole store, kept ones where there are."""
+def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) -> OcclusionMasks:
+    """Masks of the data set's whole store, from their file if there is one."""
     store = dataset.store
     whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
     drawn = (settings.ratio, settings.persons, settings.seed)
@@ -243,3 +150,58 @@ def _masks(dataset: SkeletonDataset, kind: Kind, settings: Occlusion) -> Occlusi
             "the settings of this one"
         )
     return masks
+
+
+class _Clean(TypedDict):
+    labels: list[int]
+
+
+class _Details(TypedDict, total=False):
+    clean: _Clean
+
+
+_BARS = {
+    "top1": "clean",
+    "spatial_top1": "parts hidden",
+    "spatial_top1_occluded_training": "parts, trained alike",
+    "temporal_top1": "frames hidden",
+    "temporal_top1_occluded_training": "frames, trained alike",
+}
+
+
+def _bars(series: Series) -> Iterator[Picture]:
+    keys = [key for key in _BARS if any(key in each.result.metrics for each in series.entries)]
+    if keys:
+        yield Picture(
+            "Occluded recordings",
+            series.caption(
+                "Accuracy of a linear classifier on test recordings with body parts, or a block of "
+                "frames, hidden: trained on clean recordings, and trained on ones occluded alike"
+            ),
+            [bar_figure(series.bars(keys), [_BARS[key] for key in keys], "top-1 accuracy")],
+        )
+
+
+TASK = Task(
+    about="A linear classifier on recordings with hidden body parts or frames.",
+    settings=OcclusionSettings,
+    evaluate=evaluate_occlusion,
+    headline=("spatial_top1", "temporal_top1"),
+    legend={
+        "top1": CLEAN_TOP1,
+        "spatial_top1": "top1 with body parts hidden",
+        "temporal_top1": "top1 with a block of frames hidden",
+        "spatial_top1_occluded_training": "spatial_top1 of a classifier trained on recordings "
+        "occluded alike",
+        "temporal_top1_occluded_training": "temporal_top1 of a classifier trained on recordings "
+        "occluded alike",
+        "spatial_drop": "top1 less spatial_top1",
+        "temporal_drop": "top1 less temporal_top1",
+        "spatial_drop_occluded_training": "top1 less spatial_top1_occluded_training",
+        "temporal_drop_occluded_training": "top1 less temporal_top1_occluded_training",
+    },
+    details=_Details,
+    pictures=(_bars,),
+    labels=lambda details: details.get("clean", {}).get("labels"),
+    shown=("solver",),
+)

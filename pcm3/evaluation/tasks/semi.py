@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from pcm3.checks import check_different, check_not_empty, check_positive
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.details import require
+from pcm3.evaluation.tasks.base import Draws, Task
 from pcm3.evaluation.tasks.finetune import (
-    Finetune,
     FinetuneRecipe,
+    FinetuneSettings,
     check_fraction,
     check_parts,
     describe,
@@ -20,16 +23,19 @@ from pcm3.evaluation.tasks.finetune import (
     evaluate_finetune,
     resolve,
 )
+from pcm3.runs.results import Result
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.results import curve_figure
 
 
 @dataclass(frozen=True)
-class Semi(FinetuneRecipe):
-    """Settings of semi-supervised evaluation: fine-tuning with few labels, several times."""
+class SemiSettings(FinetuneRecipe):
+    """Settings of semi-supervised evaluation."""
 
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
-    """Shares of the training part whose labels are used, each in (0, 1]."""
+    """Shares of the training part whose labels are used, in (0, 1]."""
     draws: int = 5
-    """Runs with each share. Run i, from 0, has the seed ``seed + i``."""
+    """Runs with each share; run i, from 0, has the seed ``seed + i``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,11 +50,11 @@ def evaluate_semi(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Semi = Semi(),
+    settings: SemiSettings = SemiSettings(),
 ) -> dict[str, Any]:
     """Accuracy after fine-tuning with the labels of a share of the training part.
 
-    Several draws each, of the labelled sequences and of all else that is random.
+    Each share is drawn several times, with other labelled sequences and another seed.
 
     Args:
         pretrained: The encoder and how it wants its clips. It stays as it is.
@@ -74,7 +80,7 @@ def evaluate_semi(
     skipped: dict[str, str] = {}
     result: dict[str, Any] = {}
     for fraction in settings.fractions:
-        first = Finetune(**common, label_fraction=fraction)
+        first = FinetuneSettings(**common, label_fraction=fraction)
         try:
             draw_rows(training.labels, first, batch_size)
         except ValueError as error:
@@ -107,3 +113,62 @@ def evaluate_semi(
     ]
     details = {"runs": runs, "recipe": describe(settings, pretrained.encoder), "notes": notes}
     return {**result, "details": details}
+
+
+class _Draw(TypedDict):
+    fraction: float
+    top1: float
+
+
+class _Details(TypedDict, total=False):
+    runs: list[_Draw]
+
+
+def _check(result: Result) -> None:
+    shares = [draw["fraction"] for draw in result.details.get("runs", ())]
+    require(all(0 < share <= 1 for share in shares), f"fractions in (0, 1], got {shares!s:.100}")
+
+
+def _draws(result: Result, figure: str) -> list[float]:
+    """The accuracies whose mean ``top1_at_F`` is."""
+    draws = result.details.get("runs", ())
+    return [draw["top1"] for draw in draws if figure == f"top1_at_{draw['fraction']}"]
+
+
+def _curve(series: Series) -> Iterator[Picture]:
+    curves = {}
+    for name, group in series.items():
+        found: dict[float, list[float]] = {}
+        for each in group.entries:
+            for run in each.result.details.get("runs", ()):
+                found.setdefault(run["fraction"], []).append(run["top1"])
+        if found:
+            curves[name] = group.curve(dict(sorted(found.items())), spread=True)
+    if curves:
+        yield Picture(
+            "Few labels",
+            "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
+            "standard deviation over the draws of the labelled sequences, of all seeds together. "
+            f"{source_of(series.entries)}",
+            [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
+        )
+
+
+TASK = Task(
+    about="The whole network trained on with few labels, several draws of each share.",
+    settings=SemiSettings,
+    evaluate=evaluate_semi,
+    headline=("top1_at_*",),
+    legend={
+        "top1_at_F": "top1 after fine-tuning with the labels of the share F of the training part",
+    },
+    details=_Details,
+    check=_check,
+    pictures=(_curve,),
+    draws=Draws(
+        _draws,
+        spread="top1_std_at_*",
+        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
+        "those of several seeds taken together.",
+    ),
+)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.evaluation.recognition import sequence_name
+from pcm3.evaluation.classification import sequence_name
+from pcm3.evaluation.tasks.detection.annotation import frame_labels, true_intervals
 from pcm3.evaluation.tasks.detection.proposals import Proposal
 
 THRESHOLDS = (0.1, 0.3, 0.5)
@@ -191,22 +192,6 @@ def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
     )
 
 
-def true_intervals(dataset: SkeletonDataset) -> list[Proposal]:
-    """The annotated intervals; ``video`` is a recording's place in the data set.
-
-    Raises:
-        ValueError: If the recordings are trimmed.
-    """
-    check_annotation(dataset)
-    rows = dataset.store.segments
-    assert rows is not None
-    return [
-        Proposal(video, label, start, end)
-        for video, index in enumerate(dataset.indices)
-        for _, start, end, label in rows[rows[:, 0] == index].tolist()
-    ]
-
-
 def summarize_detection(
     probabilities: Sequence[ArrayLike], proposals: Sequence[Proposal], test: SkeletonDataset
 ) -> dict[str, Any]:
@@ -288,40 +273,6 @@ def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) ->
         f"map_video_published_{each}": map_by_video(proposals, truth, each, pku_ap, videos)
         for each in THRESHOLDS
     }
-
-
-def frame_labels(dataset: SkeletonDataset, item: int) -> NDArray[np.int64]:
-    """Class of every frame of a recording (T,), -1 is background; T is not cut off.
-
-    Raises:
-        ValueError: If the recordings are trimmed.
-    """
-    check_annotation(dataset)
-    store, index = dataset.store, int(dataset.indices[item])
-    assert store.frame_labels is not None
-    start = int(store.starts[index])
-    labels: NDArray[np.int64] = store.frame_labels[start : start + int(store.lengths[index])]
-    return labels
-
-
-def check_annotation(*datasets: SkeletonDataset) -> None:
-    """Require a class of every frame, and the same classes everywhere.
-
-    Raises:
-        ValueError: Naming the store without, or the classes.
-    """
-    for dataset in datasets:
-        if dataset.store.frame_labels is None:
-            raise ValueError(
-                f"expected untrimmed recordings with a class for every frame, but those of "
-                f"{dataset.store.path} are trimmed"
-            )
-    names = {dataset.class_names for dataset in datasets}
-    if len(names) > 1:
-        raise ValueError(
-            "expected the same classes in the training and the test part, got "
-            + " and ".join(str(list(each)) for each in names)
-        )
 
 
 def _check(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> None:

@@ -15,7 +15,7 @@ from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
-from pcm3.evaluation.tasks.detection.average_precision import frame_labels
+from pcm3.evaluation.tasks.detection.annotation import frame_labels
 from pcm3.evaluation.tasks.detection.recipes import Borders, DetectionRecipe, Windows
 from pcm3.heads import ProbeHead
 from pcm3.runs.progress import track

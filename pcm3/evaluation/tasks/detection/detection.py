@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +15,13 @@ from pcm3.checks import check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.classification import sequence_name
+from pcm3.evaluation.details import require
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.probes import check_drops
-from pcm3.evaluation.recognition import sequence_name
+from pcm3.evaluation.tasks.base import Task
+from pcm3.evaluation.tasks.detection.annotation import check_annotation
 from pcm3.evaluation.tasks.detection.average_precision import (
-    check_annotation,
     summarize_detection,
     summarize_published,
 )
@@ -33,6 +35,9 @@ from pcm3.evaluation.tasks.detection.proposals import (
     write_pku_results,
 )
 from pcm3.evaluation.tasks.detection.recipes import RECIPES, Borders, DetectionRecipe, Rule, Windows
+from pcm3.runs.results import Result
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.results import time_line_figure
 
 RecipeName = Literal["default", "pcm3", "survey", "survey-finetune", "survey-sliding-window"]
 
@@ -40,7 +45,7 @@ _PADDING = 50  # frames of background after a recording; the rules look less far
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectionSettings:
     """How windows become classes of frames, and these intervals. What is None is the recipe's.
 
     ``default`` is our recipe, for small data; the others are published, see ``RECIPES``.
@@ -113,7 +118,7 @@ def evaluate_detection(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Detection = Detection(),
+    settings: DetectionSettings = DetectionSettings(),
 ) -> dict[str, Any]:
     """Find the actions in untrimmed recordings.
 
@@ -134,7 +139,7 @@ def evaluate_detection(
         pretrained: The encoder and how it wants its clips. It is left as it is.
         training: Annotated untrimmed recordings to train on.
         test: The same to test on.
-        settings: ``Detection()`` by default, the recipe for small data.
+        settings: ``DetectionSettings()`` by default, the recipe for small data.
 
     Returns:
         For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_voc_θ`` (of the papers' kind),
@@ -183,7 +188,7 @@ def frame_probabilities(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Detection = Detection(),
+    settings: DetectionSettings = DetectionSettings(),
 ) -> list[NDArray[np.float32]]:
     """Train the classifier of ``evaluate_detection`` and apply it to every frame.
 
@@ -204,7 +209,9 @@ def frame_probabilities(
     ]
 
 
-def find_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+def find_proposals(
+    probabilities: Sequence[ArrayLike], settings: DetectionSettings
+) -> list[Proposal]:
     """Smooth and apply the rule of the settings to every recording.
 
     After the recording there is background, into which the probabilities of its last frames are
@@ -224,7 +231,9 @@ def find_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> l
     ]
 
 
-def published_proposals(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+def published_proposals(
+    probabilities: Sequence[ArrayLike], settings: DetectionSettings
+) -> list[Proposal]:
     """The proposals of ``find_proposals`` as the published code has them, to compare figures.
 
     They may end after the recording. The end of the sliding-window rule is the last frame, not
@@ -236,7 +245,7 @@ def published_proposals(probabilities: Sequence[ArrayLike], settings: Detection)
     return [each._replace(end=each.end - 1, confidence=round(each.confidence, 5)) for each in found]
 
 
-def _search(probabilities: Sequence[ArrayLike], settings: Detection) -> list[Proposal]:
+def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> list[Proposal]:
     """Proposals with exclusive ends in recordings that are followed by background."""
     recipe = settings.resolve()
     rule = sliding_window_proposals if recipe.rule == "sliding_window" else activity_proposals
@@ -256,3 +265,63 @@ def _whole(dataset: SkeletonDataset) -> SkeletonDataset:
         max_frames=None,
         skeleton=dataset.skeleton,
     )
+
+
+class _Video(TypedDict):
+    name: str
+    frames: int
+    truth: list[tuple[int, int, int]]
+    proposals: list[tuple[int, int, int, float]]
+
+
+class _Details(TypedDict, total=False):
+    videos: list[_Video]
+
+
+def _check(result: Result) -> None:
+    for at, video in enumerate(result.details.get("videos", ())):
+        require(video["frames"] > 0, f"videos[{at}] of frames, got {video['frames']}")
+
+
+def _time_lines(series: Series) -> Iterator[Picture]:
+    for each, name in series.first_with("videos"):
+        videos = each.result.details["videos"]
+        if videos:
+            yield Picture(
+                f"Detected actions: {name}",
+                f"{len(videos[:6])} of {len(videos)} test recordings over time: the annotated "
+                "actions above, what was found below, the paler the less sure. Numbers and "
+                f"colours are classes. {source_of([each])}",
+                [time_line_figure(videos[:6], each.result.class_names)],
+            )
+
+
+TASK = Task(
+    about="Intervals of actions in untrimmed recordings.",
+    settings=DetectionSettings,
+    evaluate=evaluate_detection,
+    headline=("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
+    legend={
+        "map_action_voc_T": "mean over classes of the average precision of detected intervals, as "
+        "in PASCAL VOC; right is an overlap (intersection over union) of T or more",
+        "map_action_pku_T": "mean over classes of the average precision of detected intervals, as "
+        "in PKU-MMD's evaluation; right is an overlap of T or more",
+        "map_video_pku_T": "mean over recordings of the average precision of detected intervals, "
+        "all classes together, as in PKU-MMD's evaluation; right is an overlap of T or more",
+        "map_action_published_T": "map_action_voc_T with ends as the code of PCM3 and PCM3++ "
+        "reads them, to compare with their figures: proposals may end a frame early or after the "
+        "recording, and both ends count as included",
+        "map_video_published_T": "map_video_pku_T with ends as the code of PCM3 and PCM3++ reads "
+        "them, to compare with their figures: proposals may end a frame early or after the "
+        "recording",
+        "f1_T": "harmonic mean of precision and recall of detected intervals, overlap T or more",
+        "ap_2d": "PKU-MMD's 2D-AP: average precision, the mean over overlaps 0.05, 0.1 ... 1",
+        "frame_accuracy": "share of the frames given the right class, background being one",
+    },
+    details=_Details,
+    check=_check,
+    pictures=(_time_lines,),
+    needs="frame labels",
+    learns_classes=False,
+    frames=lambda _: "all",
+)

@@ -10,7 +10,7 @@ Rule = Literal["sliding_window", "activity"]
 
 
 class DetectionRecipe(NamedTuple):
-    """What a recipe says; see ``Detection`` for what its fields mean.
+    """What a recipe says; see ``DetectionSettings`` for what its fields mean.
 
     Attributes:
         start_epoch: The first epoch that is trained; those before it are skipped.

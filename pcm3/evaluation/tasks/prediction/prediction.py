@@ -20,7 +20,14 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.metrics import mpjpe
+from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.prediction.model import MotionPredictor, hold_mean
+from pcm3.evaluation.tasks.prediction.pictures import (
+    PredictionDetails,
+    check_details,
+    draw_curves,
+    draw_strips,
+)
 from pcm3.losses import masked_mse
 from pcm3.runs.progress import track
 
@@ -33,7 +40,7 @@ _EXAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictionSettings:
     """Settings of motion prediction."""
 
     observed: int = 50
@@ -91,7 +98,7 @@ class _Windows(NamedTuple):
 class _Sequences:
     """The sequences of a part that are long enough, and windows of them."""
 
-    def __init__(self, dataset: SkeletonDataset, settings: Prediction) -> None:
+    def __init__(self, dataset: SkeletonDataset, settings: PredictionSettings) -> None:
         unit = dataset.store.meta["unit"]
         if unit not in _METRES:
             raise ValueError(
@@ -136,7 +143,9 @@ class _Sequences:
 
 
 def fit_predictor(
-    pretrained: Pretrained, training: SkeletonDataset, settings: Prediction = Prediction()
+    pretrained: Pretrained,
+    training: SkeletonDataset,
+    settings: PredictionSettings = PredictionSettings(),
 ) -> tuple[MotionPredictor, list[float]]:
     """Train a decoder, and a copy of the encoder with it, to predict motion.
 
@@ -164,7 +173,7 @@ def evaluate_prediction(
     pretrained: Pretrained,
     training: SkeletonDataset,
     test: SkeletonDataset,
-    settings: Prediction = Prediction(),
+    settings: PredictionSettings = PredictionSettings(),
 ) -> dict[str, Any]:
     """Error of predicted motion, beside that of predicting none.
 
@@ -258,7 +267,7 @@ def _notes(result: dict[str, Any], asked: _Sequences) -> list[str]:
 
 
 def _fit(
-    pretrained: Pretrained, sequences: _Sequences, settings: Prediction
+    pretrained: Pretrained, sequences: _Sequences, settings: PredictionSettings
 ) -> tuple[MotionPredictor, list[float]]:
     device = next(pretrained.encoder.parameters()).device
     torch.manual_seed(settings.seed)
@@ -296,7 +305,10 @@ def _fit(
 
 @torch.no_grad()
 def _predict(
-    model: MotionPredictor, sequences: _Sequences, settings: Prediction, batch_size: int = 256
+    model: MotionPredictor,
+    sequences: _Sequences,
+    settings: PredictionSettings,
+    batch_size: int = 256,
 ) -> tuple[_Windows, Tensor]:
     """The windows in the middle, and what is predicted of each; on the CPU."""
     device = next(model.parameters()).device
@@ -330,3 +342,27 @@ def _rounded(clip: Tensor, store: Store) -> list[Any]:
     frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
     rounded: list[Any] = store.upright(frames).round(4).tolist()
     return rounded
+
+
+TASK = Task(
+    about="The next frames of a motion, beside predicting none.",
+    settings=PredictionSettings,
+    evaluate=evaluate_prediction,
+    headline=("mpjpe_mm", "zero_velocity_mm"),
+    legend={
+        "mpjpe_mm": "mean distance of predicted joints from the true ones (MPJPE) over all "
+        "predicted frames; less is better",
+        "mpjpe_mm_by_horizon.N": "mpjpe_mm of the N-th predicted frame alone",
+        "zero_velocity_mm": "what mpjpe_mm is when nothing moves after the last frame seen",
+        "zero_velocity_mm_by_horizon.N": "zero_velocity_mm of the N-th frame alone",
+        "running_average_N_mm": "what mpjpe_mm is for the mean of the last N frames seen, held "
+        "still",
+        "running_average_N_mm_by_horizon.N": "running_average_N_mm of one frame alone",
+    },
+    details=PredictionDetails,
+    check=check_details,
+    pictures=(draw_curves, draw_strips),
+    needs="",
+    learns_classes=False,
+    frames=lambda _: "all",
+)

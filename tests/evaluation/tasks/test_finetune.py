@@ -23,7 +23,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.tasks.finetune import (
-    Finetune,
+    FinetuneSettings,
     describe,
     draw_labelled,
     evaluate_finetune,
@@ -140,7 +140,7 @@ def whole(dataset: SkeletonDataset) -> tuple[Tensor, Tensor]:
 def test_cmd_recipe_written_down(pretrained: Pretrained, parts: Parts, smoothing: float) -> None:
     """One full batch an epoch, so that every step can be written down."""
     clips, labels = whole(parts[0])
-    recipe = Finetune(epochs=8, batch_size=100, lr=0.1, label_smoothing=smoothing, seed=3)
+    recipe = FinetuneSettings(epochs=8, batch_size=100, lr=0.1, label_smoothing=smoothing, seed=3)
     torch.manual_seed(3)
     head = Classifier(32, 3)
     encoder = gru().train()
@@ -182,7 +182,7 @@ def test_mamp_recipe(parts: Parts, monkeypatch: pytest.MonkeyPatch, scratch: boo
     monkeypatch.setattr(torch.optim, "AdamW", Watched)
     start = transformer()
     pretrained = Pretrained(start, NTU25, "joint", 8)
-    recipe = Finetune(epochs=20, batch_size=12, scratch=scratch)  # two steps an epoch
+    recipe = FinetuneSettings(epochs=20, batch_size=12, scratch=scratch)  # two steps an epoch
     model, rows, _ = finetune(pretrained, parts[0], recipe)
     assert len(rows) == 24
     assert isinstance(model.head, FinetuneHead)
@@ -215,11 +215,11 @@ def test_mamp_recipe(parts: Parts, monkeypatch: pytest.MonkeyPatch, scratch: boo
 
 def test_other_numbers_of_epochs_keep_the_shape_of_the_schedule() -> None:
     for recipe, warmup in (
-        (Finetune(), 5),
-        (Finetune(epochs=2), 0.1),
-        (Finetune(epochs=400), 20),
-        (Finetune(epochs=2, warmup_epochs=1.5), 1.5),
-        (Finetune(warmup_epochs=7), 7),
+        (FinetuneSettings(), 5),
+        (FinetuneSettings(epochs=2), 0.1),
+        (FinetuneSettings(epochs=400), 20),
+        (FinetuneSettings(epochs=2, warmup_epochs=1.5), 1.5),
+        (FinetuneSettings(warmup_epochs=7), 7),
     ):
         assert describe(recipe, transformer())["warmup_epochs"] == pytest.approx(warmup)
         assert describe(replace(recipe, warmup_epochs=None), gru())["warmup_epochs"] == 0
@@ -228,17 +228,17 @@ def test_other_numbers_of_epochs_keep_the_shape_of_the_schedule() -> None:
 def test_the_recipe_is_told_and_narrow_features_want_a_higher_rate(parts: Parts) -> None:
     wide = GRUEncoder(25, persons=1, hidden=256, layers=1)
     for encoder, rate in ((gru(), 0.1), (wide, 0.01), (transformer(), 3e-4)):
-        assert describe(Finetune(), encoder)["lr"] == rate
-        assert describe(Finetune(lr=0.5), encoder)["lr"] == 0.5
+        assert describe(FinetuneSettings(), encoder)["lr"] == rate
+        assert describe(FinetuneSettings(lr=0.5), encoder)["lr"] == 0.5
     pretrained = Pretrained(gru(), NTU25, "joint", 8)
-    found = evaluate_finetune(pretrained, *parts, Finetune(epochs=1, batch_size=7))
+    found = evaluate_finetune(pretrained, *parts, FinetuneSettings(epochs=1, batch_size=7))
     recipe = found["details"]["recipe"]
     assert (recipe["recipe"], recipe["epochs"], recipe["batch_size"]) == ("cmd", 1, 7)
     assert None not in recipe.values()
 
 
 def test_auto_recipes(parts: Parts) -> None:
-    one = Finetune(epochs=1)
+    one = FinetuneSettings(epochs=1)
     for encoder, head in (
         (gru(), Classifier),
         (stgcn(), Classifier),
@@ -252,7 +252,9 @@ def test_auto_recipes(parts: Parts) -> None:
     assert isinstance(model.head, Classifier)
 
 
-def seen_by(pretrained: Pretrained, training: SkeletonDataset, recipe: Finetune) -> list[Tensor]:
+def seen_by(
+    pretrained: Pretrained, training: SkeletonDataset, recipe: FinetuneSettings
+) -> list[Tensor]:
     """The clips of every training step, in the data set's order where there is one step."""
     seen: list[Tensor] = []
     before = torch.nn.modules.module.register_module_forward_pre_hook(
@@ -267,7 +269,9 @@ def seen_by(pretrained: Pretrained, training: SkeletonDataset, recipe: Finetune)
 
 def test_rotation_keeps_lengths(pretrained: Pretrained, parts: Parts) -> None:
     plain, turned = (
-        seen_by(pretrained, parts[0], Finetune(epochs=1, batch_size=100, rotation=degrees))[0]
+        seen_by(pretrained, parts[0], FinetuneSettings(epochs=1, batch_size=100, rotation=degrees))[
+            0
+        ]
         for degrees in (0.0, 17.0)
     )
     assert (plain - turned).abs().max() > 0.1
@@ -278,7 +282,7 @@ def test_rotation_keeps_lengths(pretrained: Pretrained, parts: Parts) -> None:
 def test_streams_are_derived_after_the_crop(
     pretrained: Pretrained, parts: Parts, stream: Any
 ) -> None:
-    recipe = Finetune(epochs=1, batch_size=100)
+    recipe = FinetuneSettings(epochs=1, batch_size=100)
     joints = seen_by(pretrained, parts[0], recipe)[0]
     derived = seen_by(pretrained._replace(stream=stream), parts[0], recipe)[0]
     if stream == "motion":
@@ -303,7 +307,7 @@ class Ramp(SkeletonDataset):
 
 def test_crops_keep_half_to_all_of_the_frames(tmp_path: Path, pretrained: Pretrained) -> None:
     ramp = Ramp(generate(tmp_path / "long", sequences=40, classes=2, frames=(200, 200)))
-    first, second = seen_by(pretrained, ramp, Finetune(epochs=2, batch_size=100))
+    first, second = seen_by(pretrained, ramp, FinetuneSettings(epochs=2, batch_size=100))
     for clips in (first, second):
         share = (clips[:, 0, -1, 0, 0] - clips[:, 0, 0, 0, 0]) / 7 * 8 / 200
         assert 0.48 < float(share.min()) < 0.6
@@ -319,7 +323,7 @@ def test_crops_keep_half_to_all_of_the_frames(tmp_path: Path, pretrained: Pretra
 def test_learns_repeats_and_leaves_the_encoder_alone(make: Any, parts: Parts) -> None:
     pretrained = Pretrained(make(), NTU25, "joint", 8)
     before = {name: value.clone() for name, value in pretrained.encoder.state_dict().items()}
-    recipe = Finetune(epochs=25, batch_size=8, lr=0.001 if make is transformer else 0.05)
+    recipe = FinetuneSettings(epochs=25, batch_size=8, lr=0.001 if make is transformer else 0.05)
     found = evaluate_finetune(pretrained, *parts, recipe)
     assert found["top1"] > 0.6
     losses = found["details"]["training_loss"]
@@ -336,7 +340,7 @@ def test_learns_repeats_and_leaves_the_encoder_alone(make: Any, parts: Parts) ->
 
 
 def test_result_is_what_the_fine_tuned_model_says(pretrained: Pretrained, parts: Parts) -> None:
-    recipe = Finetune(epochs=3, label_fraction=0.5, balanced=True, seed=2)
+    recipe = FinetuneSettings(epochs=3, label_fraction=0.5, balanced=True, seed=2)
     found = json.loads(json.dumps(evaluate_finetune(pretrained, *parts, recipe)))
     model, rows, losses = finetune(pretrained, parts[0], recipe)
     assert rows.tolist() == draw_labelled(parts[0].labels, 0.5, balanced=True, seed=2).tolist()
@@ -359,7 +363,7 @@ def test_result_is_what_the_fine_tuned_model_says(pretrained: Pretrained, parts:
 
 
 def test_only_the_drawn_sequences_teach(pretrained: Pretrained, parts: Parts) -> None:
-    recipe = Finetune(epochs=2, label_fraction=0.25, seed=5)
+    recipe = FinetuneSettings(epochs=2, label_fraction=0.25, seed=5)
     rows = draw_labelled(parts[0].labels, 0.25, seed=5)
     some = SkeletonDataset(parts[0].store, parts[0].indices[rows])
     few = finetune(pretrained, parts[0], recipe).model.state_dict()
@@ -370,14 +374,14 @@ def test_only_the_drawn_sequences_teach(pretrained: Pretrained, parts: Parts) ->
 
 def test_transfer_to_other_classes(tmp_path: Path, pretrained: Pretrained, parts: Parts) -> None:
     other = SkeletonDataset(generate(tmp_path / "other", sequences=20, classes=5, subjects=2))
-    found = evaluate_finetune(pretrained, other, other, Finetune(epochs=1))
+    found = evaluate_finetune(pretrained, other, other, FinetuneSettings(epochs=1))
     assert len(found["per_class"]) == 5
     with pytest.raises(ValueError, match=r"same classes, got those of .*other and .*store"):
         evaluate_finetune(pretrained, other, parts[1])
 
 
 def test_from_scratch_nothing_of_the_pretraining_is_left(parts: Parts) -> None:
-    recipe = Finetune(epochs=2)
+    recipe = FinetuneSettings(epochs=2)
     made = [Pretrained(gru(seed), NTU25, "joint", 8) for seed in (0, 1)]
     tuned = [finetune(each, parts[0], recipe).losses for each in made]
     fresh = [finetune(each, parts[0], replace(recipe, scratch=True)).losses for each in made]
@@ -387,7 +391,7 @@ def test_from_scratch_nothing_of_the_pretraining_is_left(parts: Parts) -> None:
 
 def test_a_frozen_encoder_learns_as_well(pretrained: Pretrained, parts: Parts) -> None:
     pretrained.encoder.requires_grad_(False)
-    model = finetune(pretrained, parts[0], Finetune(epochs=1)).model
+    model = finetune(pretrained, parts[0], FinetuneSettings(epochs=1)).model
     pairs = zip(model.encoder.parameters(), pretrained.encoder.parameters(), strict=True)
     assert all(not torch.equal(new, old) for new, old in pairs)
     assert not any(parameter.requires_grad for parameter in pretrained.encoder.parameters())
@@ -412,7 +416,7 @@ def test_a_frozen_encoder_learns_as_well(pretrained: Pretrained, parts: Parts) -
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Finetune(**options)
+        FinetuneSettings(**options)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +436,7 @@ def test_settings_that_do_not_fit(
     pretrained: Pretrained, parts: Parts, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        finetune(pretrained, parts[0], Finetune(**options))
+        finetune(pretrained, parts[0], FinetuneSettings(**options))
 
 
 def test_sequences_without_a_label(store: Store, pretrained: Pretrained) -> None:
@@ -440,4 +444,4 @@ def test_sequences_without_a_label(store: Store, pretrained: Pretrained) -> None
     bad.labels = np.where(np.arange(len(store)) == 5, -1, store.labels)
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(ValueError, match="sequence 5 has no label"):
-            evaluate_finetune(pretrained, *pair, Finetune(epochs=1))
+            evaluate_finetune(pretrained, *pair, FinetuneSettings(epochs=1))

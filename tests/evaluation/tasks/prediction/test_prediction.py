@@ -27,7 +27,7 @@ from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.metrics import mpjpe
 from pcm3.evaluation.tasks.prediction.model import MotionDecoder, hold_mean
 from pcm3.evaluation.tasks.prediction.prediction import (
-    Prediction,
+    PredictionSettings,
     evaluate_prediction,
     fit_predictor,
 )
@@ -35,7 +35,9 @@ from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
 Frames = NDArray[np.float32]
-SHORT = Prediction(observed=6, predicted=5, horizons=(1, 3, 5), epochs=1, batch_size=8, hidden=8)
+SHORT = PredictionSettings(
+    observed=6, predicted=5, horizons=(1, 3, 5), epochs=1, batch_size=8, hidden=8
+)
 
 
 def gru(persons: int = 1, hidden: int = 8) -> Pretrained:
@@ -254,7 +256,9 @@ def test_encoders_and_streams(tmp_path: Path, make: Callable[[], Encoder], strea
     assert 0 < found["mpjpe_mm"] < 2 * found["zero_velocity_mm"]
 
 
-def observed_by(pretrained: Pretrained, data: SkeletonDataset, settings: Prediction) -> Tensor:
+def observed_by(
+    pretrained: Pretrained, data: SkeletonDataset, settings: PredictionSettings
+) -> Tensor:
     """What the encoder sees in the test, after all training steps."""
     seen: list[Tensor] = []
     before = torch.nn.modules.module.register_module_forward_pre_hook(
@@ -363,7 +367,7 @@ def test_short_sequences_are_left_out_and_counted(tmp_path: Path) -> None:
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Prediction(**options)
+        PredictionSettings(**options)
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
@@ -387,7 +391,7 @@ def test_real_recordings(shared: Path, tmp_path: Path) -> None:
     encoder = GRUEncoder(20, persons=1, hidden=16, layers=1).eval()
     pretrained = Pretrained(encoder, store.skeleton, "joint", 32)
     training, test = (SkeletonDataset(store, part) for part in split(store, "subjects:1,3,5,7"))
-    found = evaluate_prediction(pretrained, training, test, Prediction(epochs=3, lr=3e-3))
+    found = evaluate_prediction(pretrained, training, test, PredictionSettings(epochs=3, lr=3e-3))
     details = found["details"]
     assert details["training_sequences"] + details["training_left_out"] == 431
     assert details["training_left_out"] == int((training.lengths < 60).sum())

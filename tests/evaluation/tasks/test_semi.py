@@ -14,8 +14,8 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.tasks.finetune import Finetune, evaluate_finetune
-from pcm3.evaluation.tasks.semi import Semi, evaluate_semi
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
+from pcm3.evaluation.tasks.semi import SemiSettings, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -40,7 +40,7 @@ def pretrained() -> Pretrained:
 def test_figures_are_those_of_single_runs(
     pretrained: Pretrained, parts: Parts, balanced: bool
 ) -> None:
-    settings = Semi(
+    settings = SemiSettings(
         fractions=(0.25, 0.5), draws=3, epochs=4, lr=0.1, batch_size=9, seed=7, balanced=balanced
     )
     found = json.loads(json.dumps(evaluate_semi(pretrained, *parts, settings)))
@@ -49,7 +49,7 @@ def test_figures_are_those_of_single_runs(
         (fraction, seed) for fraction in (0.25, 0.5) for seed in (7, 8, 9)
     ]
     for run in runs:
-        one = Finetune(
+        one = FinetuneSettings(
             epochs=4,
             lr=0.1,
             batch_size=9,
@@ -67,7 +67,7 @@ def test_figures_are_those_of_single_runs(
 
 
 def test_shares_that_hold_too_little_are_skipped(pretrained: Pretrained, parts: Parts) -> None:
-    settings = Semi(fractions=(0.01, 0.05, 0.1), draws=1, epochs=1)
+    settings = SemiSettings(fractions=(0.01, 0.05, 0.1), draws=1, epochs=1)
     found = evaluate_semi(pretrained, *parts, settings)
     assert set(found) == {"top1_at_0.1", "details"}
     first, second, few = found["details"]["notes"]
@@ -76,11 +76,11 @@ def test_shares_that_hold_too_little_are_skipped(pretrained: Pretrained, parts: 
     assert "got 1 in batches of 64" in second
     assert few == "share 0.1: 2 labelled sequences for 3 classes"
     with pytest.raises(ValueError, match=r"fraction 0.01: expected .* 24 is none; fraction 0.05: "):
-        evaluate_semi(pretrained, *parts, Semi(fractions=(0.01, 0.05)))
+        evaluate_semi(pretrained, *parts, SemiSettings(fractions=(0.01, 0.05)))
 
 
 def test_every_class_has_one_where_balanced(pretrained: Pretrained, parts: Parts) -> None:
-    settings = Semi(fractions=(0.01,), draws=1, epochs=1, balanced=True)
+    settings = SemiSettings(fractions=(0.01,), draws=1, epochs=1, balanced=True)
     found = evaluate_semi(pretrained, *parts, settings)
     assert found["details"]["runs"][0]["training_sequences"] == 3
     assert found["details"]["notes"] == ["share 0.01: 3 labelled sequences for 3 classes"]
@@ -96,7 +96,7 @@ def test_every_class_has_one_where_balanced(pretrained: Pretrained, parts: Parts
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Semi(**options)
+        SemiSettings(**options)
 
 
 def test_other_classes(tmp_path: Path, pretrained: Pretrained, parts: Parts) -> None:

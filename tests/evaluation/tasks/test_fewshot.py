@@ -28,7 +28,7 @@ from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.tasks import fewshot
 from pcm3.evaluation.tasks.fewshot import (
-    FewShot,
+    FewShotSettings,
     draw_episodes,
     evaluate_fewshot,
     published_protocol,
@@ -73,7 +73,7 @@ def test_episodes_are_disjoint_and_of_distinct_classes(
     ways: int, shots: list[int], queries: int, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat([3, 1, 8, 2, 5, 9], 10))
-    chosen = FewShot(ways, tuple(shots), queries, episodes=8, seed=seed)
+    chosen = FewShotSettings(ways, tuple(shots), queries, episodes=8, seed=seed)
     episodes = list(draw_episodes(labels, [1, 2, 3, 5, 8], chosen))
     assert len(episodes) == 8
     for support, query in episodes:
@@ -93,12 +93,14 @@ def test_episodes_are_disjoint_and_of_distinct_classes(
 def test_classes_and_sequences_are_drawn_evenly() -> None:
     labels = np.repeat(np.arange(6), 12)
     count = np.zeros(72)
-    episodes = list(draw_episodes(labels, list(range(6)), FewShot(3, (2,), 4, episodes=1500)))
+    episodes = list(
+        draw_episodes(labels, list(range(6)), FewShotSettings(3, (2,), 4, episodes=1500))
+    )
     for support, query in episodes:
         count[support] += 1
         count[query] += 1
     assert abs(count / 1500 - 3 / 6 * 6 / 12).max() < 0.05
-    other = next(draw_episodes(labels, list(range(6)), FewShot(3, (2,), 4, seed=1)))
+    other = next(draw_episodes(labels, list(range(6)), FewShotSettings(3, (2,), 4, seed=1)))
     assert not np.array_equal(np.hstack(other), np.hstack(episodes[0]))
 
 
@@ -106,7 +108,9 @@ def test_classes_and_sequences_are_drawn_evenly() -> None:
 
 
 def test_accuracies_equal_a_slow_computation(pretrained: Pretrained, data: SkeletonDataset) -> None:
-    chosen = FewShot(ways=4, shots=(2, 5), queries=6, episodes=12, classes=(5, 0, 1, 2, 4), seed=3)
+    chosen = FewShotSettings(
+        ways=4, shots=(2, 5), queries=6, episodes=12, classes=(5, 0, 1, 2, 4), seed=3
+    )
     result = evaluate_fewshot(pretrained, data, data, chosen)
     assert result == evaluate_fewshot(pretrained, data, data, chosen)
     assert result["details"]["classes"] == [0, 1, 2, 4, 5]
@@ -147,7 +151,7 @@ def known(monkeypatch: pytest.MonkeyPatch, data: SkeletonDataset, separation: fl
 def test_separable_classes_and_noise(
     monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset
 ) -> None:
-    chosen = FewShot(ways=5, shots=(1, 5), queries=7, episodes=60)
+    chosen = FewShotSettings(ways=5, shots=(1, 5), queries=7, episodes=60)
     known(monkeypatch, data, 40)
     result = evaluate_fewshot(pretrained, data, data, chosen)
     names = [f"{each}_{shots}shot" for each in chosen.classifiers for shots in (1, 5)]
@@ -162,7 +166,9 @@ def test_one_shot_svm_is_the_nearest_example(
     monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset
 ) -> None:
     known(monkeypatch, data, 2)
-    chosen = FewShot(ways=2, shots=(1,), queries=11, episodes=40, classifiers=("svm", "centroid"))
+    chosen = FewShotSettings(
+        ways=2, shots=(1,), queries=11, episodes=40, classifiers=("svm", "centroid")
+    )
     result = evaluate_fewshot(pretrained, data, data, chosen)
     assert result["svm_1shot"] == result["centroid_1shot"]
 
@@ -173,12 +179,12 @@ def test_one_shot_svm_is_the_nearest_example(
 def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, store: Store) -> None:
     kept = np.flatnonzero((store.labels != 2) | (np.arange(len(store)) < 40))
     few = SkeletonDataset(store, kept)
-    chosen = FewShot(ways=3, shots=(2,), queries=10, episodes=2)
+    chosen = FewShotSettings(ways=3, shots=(2,), queries=10, episodes=2)
     details = evaluate_fewshot(pretrained, few, few, chosen)["details"]
     assert details["classes"] == [0, 1, 3, 4, 5]
     assert details["left_out"] == [2]
     count = int((few.labels == 2).sum())
-    asked = FewShot(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
+    asked = FewShotSettings(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
     message = (
         rf"12 sequences \(2 shots and 10 queries\) of every given class, got {count} of class 2"
     )
@@ -193,15 +199,17 @@ def test_too_few_classes(pretrained: Pretrained, data: SkeletonDataset) -> None:
         "--queries 7$",
     ):
         evaluate_fewshot(pretrained, data, data)
-    evaluate_fewshot(pretrained, data, data, FewShot(queries=7, episodes=1))
+    evaluate_fewshot(pretrained, data, data, FewShotSettings(queries=7, episodes=1))
     with pytest.raises(
         ValueError, match=r"expected at least 8 classes .*, got 6 of 6; take --ways 6$"
     ):
-        evaluate_fewshot(pretrained, data, data, FewShot(ways=8, shots=(1,), queries=2))
+        evaluate_fewshot(pretrained, data, data, FewShotSettings(ways=8, shots=(1,), queries=2))
     with pytest.raises(ValueError, match=r"got 0 of 6; the largest class has 12$"):
-        evaluate_fewshot(pretrained, data, data, FewShot(shots=(12,)))
+        evaluate_fewshot(pretrained, data, data, FewShotSettings(shots=(12,)))
     with pytest.raises(ValueError, match=r"at least 5 classes with 7 sequences .*, got 2"):
-        evaluate_fewshot(pretrained, data, data, FewShot(shots=(2,), queries=5, classes=(1, 2)))
+        evaluate_fewshot(
+            pretrained, data, data, FewShotSettings(shots=(2,), queries=5, classes=(1, 2))
+        )
 
 
 def test_sequences_without_a_label(pretrained: Pretrained, store: Store) -> None:
@@ -223,11 +231,11 @@ def test_sequences_without_a_label(pretrained: Pretrained, store: Store) -> None
 )
 def test_settings_out_of_range(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FewShot(**wrong)
+        FewShotSettings(**wrong)
 
 
 CLASSES = (5, 60, 61, 62, 66, 115)  # those of the survey are 60, 61, 66 and 115
-EPISODES = FewShot(ways=3, shots=(1,), queries=2, episodes=3)
+EPISODES = FewShotSettings(ways=3, shots=(1,), queries=2, episodes=3)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +275,7 @@ def test_default_classes_elsewhere_are_all(pretrained: Pretrained, data: Skeleto
     assert (details["classes"], details["notes"]) == ([*range(6)], [])
     for wrong in ((), "ntu60"):
         with pytest.raises(ValueError, match="classes"):
-            FewShot(classes=wrong)  # type: ignore[arg-type]
+            FewShotSettings(classes=wrong)  # type: ignore[arg-type]
 
 
 def test_default_protocol(
@@ -276,7 +284,7 @@ def test_default_protocol(
     """xset on NTU RGB+D 120, for encoders that were trained elsewhere."""
 
     def protocol(path: Path, data: Store) -> str:
-        return str(evaluate_runs("fewshot", [path], data, settings=EPISODES)["protocol"])
+        return evaluate_runs("fewshot", [path], data, settings=EPISODES).protocol
 
     model = PCM3Settings(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
     train = TrainSettings(epochs=0, batch_size=2, accelerator="cpu")
@@ -288,7 +296,7 @@ def test_default_protocol(
     assert protocol(tmp_path / "own", ntu120) == "setups:1"
     assert protocol(tmp_path / "xsub", store) == "xsub"
     asked = evaluate_runs("fewshot", [tmp_path / "xsub"], ntu120, "setups:1", EPISODES)
-    assert asked["protocol"] == "setups:1"
+    assert asked.protocol == "setups:1"
     assert published_protocol(store) is None
     with pytest.raises(ValueError, match="does not say which protocol"):
         protocol(tmp_path / "alone.safetensors", store)

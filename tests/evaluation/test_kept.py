@@ -14,7 +14,7 @@ from test_damaged_json import PRETRAIN, arrays
 
 from pcm3.cli import main
 from pcm3.data import prepare
-from pcm3.evaluation.evaluate import result_name
+from pcm3.evaluation.kept import result_name
 from pcm3.evaluation.tasks.registry import TASKS
 
 
@@ -66,7 +66,7 @@ def test_many_runs_with_long_names_make_a_name_that_fits(folder: Path) -> None:
     for run in runs:
         shutil.copytree(folder / "run", run)
     named = {
-        result_name("linear", paths, "store", "xsub", TASKS["linear"].settings())
+        result_name("linear", paths, "store", "xsub", TASKS["linear"].defaults)
         for paths in (runs, runs[::-1], runs[:3])
     }
     assert len(named) == 3
@@ -78,5 +78,5 @@ def test_many_runs_with_long_names_make_a_name_that_fits(folder: Path) -> None:
 
 
 def test_short_names_are_kept_as_they_are() -> None:
-    found = result_name("knn", [Path("run")], "store", "xsub", TASKS["knn"].settings())
+    found = result_name("knn", [Path("run")], "store", "xsub", TASKS["knn"].defaults)
     assert found == "knn_store_xsub"

@@ -28,7 +28,7 @@ from pcm3.evaluation.tasks.detection.classifier import (
     window_frames,
 )
 from pcm3.evaluation.tasks.detection.detection import (
-    Detection,
+    DetectionSettings,
     RecipeName,
     evaluate_detection,
     frame_probabilities,
@@ -55,20 +55,20 @@ from pcm3.skeleton import NTU25
     ],
 )
 def test_what_a_recipe_does(name: RecipeName, expected: tuple[Any, ...]) -> None:
-    recipe = Detection(name).resolve()
+    recipe = DetectionSettings(name).resolve()
     fields = ("finetune", "adapt_norm", "normalize", "windows", "borders", "rule", "smoothing")
     assert tuple(getattr(recipe, field) for field in fields) == expected
 
 
 def test_an_option_beside_a_recipe_overrides_it() -> None:
-    plain = Detection("survey").resolve()
+    plain = DetectionSettings("survey").resolve()
     given = {"windows": "consecutive", "finetune": True, "normalize": True, "lr": 0.5}
     given |= {"batch_size": 8, "rule": "sliding_window", "adapt_norm": False, "smoothing": 0}
     given |= {"borders": "repeat"}
     for field, value in given.items():
-        changed = Detection("survey", **{field: value}).resolve()  # type: ignore[arg-type]
+        changed = DetectionSettings("survey", **{field: value}).resolve()  # type: ignore[arg-type]
         assert changed == plain._replace(**{field: value}) != plain
-    assert Detection("survey", drops=(3, 7)).resolve() == plain._replace(drops=(3, 7))
+    assert DetectionSettings("survey", drops=(3, 7)).resolve() == plain._replace(drops=(3, 7))
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_an_option_beside_a_recipe_overrides_it() -> None:
 def test_fewer_epochs_keep_the_shape(
     name: RecipeName, epochs: int, drops: tuple[int, ...], start: int
 ) -> None:
-    recipe = Detection(name, epochs=epochs).resolve()
+    recipe = DetectionSettings(name, epochs=epochs).resolve()
     assert (recipe.epochs, recipe.drops, recipe.start_epoch) == (epochs, drops, start)
-    assert Detection(name, epochs=epochs, drops=(1,)).resolve().drops == (1,)
+    assert DetectionSettings(name, epochs=epochs, drops=(1,)).resolve().drops == (1,)
 
 
 def test_drops_are_of_the_epochs_there_are() -> None:
     with pytest.raises(ValueError, match=r"drops in \[0, epochs=20\), got \[20\]"):
-        Detection("pcm3", drops=(20,))
+        DetectionSettings("pcm3", drops=(20,))
     with pytest.raises(ValueError, match=r"drops in \[0, epochs=5\), got \[6\]"):
-        Detection("pcm3", epochs=5, drops=(2, 6))
+        DetectionSettings("pcm3", epochs=5, drops=(2, 6))
 
 
 # --- windows --------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 def test_a_frozen_encoder_adapts_its_statistics_alone(data: SkeletonDataset, kind: str) -> None:
     torch.manual_seed(0)
     pretrained = Pretrained(ENCODERS[kind]().eval(), NTU25, "joint", 8)
-    recipe = Detection("survey", epochs=1).resolve()
+    recipe = DetectionSettings("survey", epochs=1).resolve()
     trained = train_window_classifier(pretrained, data, recipe, seed=0)
     changed = {
         name
@@ -188,7 +188,7 @@ def test_the_adapting_head_step_by_step(data: SkeletonDataset) -> None:
     """Features are those of each batch's statistics, which the running ones follow; SGD beside."""
     torch.manual_seed(0)
     pretrained = Pretrained(gru().eval(), NTU25, "joint", 8)
-    recipe = Detection("survey", epochs=2, drops=(1,), lr=0.3, batch_size=20).resolve()
+    recipe = DetectionSettings("survey", epochs=2, drops=(1,), lr=0.3, batch_size=20).resolve()
     trained = train_window_classifier(pretrained, data, recipe, seed=5)
 
     torch.manual_seed(5)
@@ -230,8 +230,8 @@ def test_epochs_before_the_first_one_are_skipped(data: SkeletonDataset) -> None:
     """Of 12 epochs 7 are left, and the rate falls at the sixth, which is their second."""
     torch.manual_seed(0)
     pretrained = Pretrained(gru().eval(), NTU25, "joint", 8)
-    late = Detection("survey-sliding-window", epochs=12).resolve()
-    early = Detection("survey-sliding-window", epochs=7, drops=(1,)).resolve()
+    late = DetectionSettings("survey-sliding-window", epochs=12).resolve()
+    early = DetectionSettings("survey-sliding-window", epochs=7, drops=(1,)).resolve()
     assert early.start_epoch == 2
     models = [
         train_window_classifier(pretrained, data, recipe, seed=0)
@@ -245,20 +245,23 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
     torch.manual_seed(0)
     pretrained = Pretrained(gru().eval(), NTU25, "joint", 8)
     short = SkeletonDataset(write(tmp_path / "short", [16, 60, 3, 1, 100]))
-    settings = Detection(epochs=2, borders="inside")
+    settings = DetectionSettings(epochs=2, borders="inside")
     result = evaluate_detection(pretrained, short, short, settings)
     assert result["details"]["notes"][0].startswith("nothing is learnt from 3 of 5 training")
     assert [video["frames"] for video in result["details"]["videos"]] == [16, 60, 3, 1, 100]
     assert "notes" not in evaluate_detection(pretrained, data, short, settings)["details"]
     other = SkeletonDataset(write(tmp_path / "other", [16, 60, 3, 1, 100], short=1))
-    for recipe in (settings, Detection("pcm3", epochs=1)):
+    for recipe in (settings, DetectionSettings("pcm3", epochs=1)):
         probabilities = frame_probabilities(pretrained, short, data, recipe)
         again = frame_probabilities(pretrained, other, data, recipe)
         assert all((a == b).all() for a, b in zip(probabilities, again, strict=True))
     first, *_, last = frame_probabilities(pretrained, short, short, settings)
     assert np.ptp(first, axis=0).max() == 0  # all frames see the same window
     assert np.ptp(last, axis=0).max() > 0
-    for only, half in ((Detection("pcm3", epochs=1), 16), (Detection("survey", epochs=1), 24)):
+    for only, half in (
+        (DetectionSettings("pcm3", epochs=1), 16),
+        (DetectionSettings("survey", epochs=1), 24),
+    ):
         too_short = SkeletonDataset(write(tmp_path / f"{half}", [half, 3]))
         with pytest.raises(
             ValueError, match=f"more than half a window, {half} frames, got .* {half}"
@@ -274,7 +277,7 @@ def test_published_figures_are_among_the_results(data: SkeletonDataset) -> None:
     torch.manual_seed(0)
     pretrained = Pretrained(gru().eval(), NTU25, "joint", 8)
     for recipe in ("default", "survey"):
-        settings = replace(Detection(recipe, every=3), epochs=2)  # type: ignore[arg-type]
+        settings = replace(DetectionSettings(recipe, every=3), epochs=2)  # type: ignore[arg-type]
         result = evaluate_detection(pretrained, data, data, settings)
         probabilities = frame_probabilities(pretrained, data, data, settings)
         published = summarize_published(published_proposals(probabilities, settings), data)

@@ -22,6 +22,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.tasks.detection import classifier, detection
+from pcm3.evaluation.tasks.detection.annotation import true_intervals
 from pcm3.evaluation.tasks.detection.average_precision import (
     ap_2d,
     f1_score,
@@ -29,10 +30,9 @@ from pcm3.evaluation.tasks.detection.average_precision import (
     map_by_video,
     pku_ap,
     summarize_detection,
-    true_intervals,
 )
 from pcm3.evaluation.tasks.detection.detection import (
-    Detection,
+    DetectionSettings,
     evaluate_detection,
     find_proposals,
     frame_probabilities,
@@ -43,7 +43,7 @@ from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
 CLASSES = ("raise", "bend", "kick")
-SHORT = Detection(epochs=14, drops=(10,))
+SHORT = DetectionSettings(epochs=14, drops=(10,))
 
 
 def write(out: Path, lengths: Sequence[int], classes: Sequence[str] = CLASSES) -> Store:
@@ -168,7 +168,7 @@ def test_the_truth_itself_is_perfect(parts: Parts) -> None:
     assert results == dict.fromkeys(results, 1)
     assert len(results) == 10
     # the activity rule finds them too, for there is background in between
-    found = find_proposals(rows, Detection(rule="activity"))
+    found = find_proposals(rows, DetectionSettings(rule="activity"))
     assert found == truth
     nothing = summarize_detection(rows, [], test)
     assert nothing["map_action_voc_0.1"] == nothing["ap_2d"] == nothing["f1_0.5"] == 0
@@ -227,7 +227,11 @@ def test_rule_and_smoothing_are_the_settings() -> None:
         each[-30:] = (0.85, 0.05, 0.05, 0.05)
     behind = np.tile(np.eye(4)[3], (9000, 1))
     cut = 0
-    for settings in (Detection(), Detection(smoothing=20), Detection("survey")):
+    for settings in (
+        DetectionSettings(),
+        DetectionSettings(smoothing=20),
+        DetectionSettings("survey"),
+    ):
         rule = {
             "sliding_window": detection.sliding_window_proposals,
             "activity": detection.activity_proposals,
@@ -287,7 +291,7 @@ def test_windows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(classifier, "_cache_pays", lambda *_: False)
-    recipe = Detection(windows=windows, borders=borders, epochs=3, finetune=finetune)
+    recipe = DetectionSettings(windows=windows, borders=borders, epochs=3, finetune=finetune)
     frame_probabilities(pretrained, *parts, recipe)
     lengths = parts[0].store.lengths
     drawn, tested = torch.cat(seen)[: 3 * 16 * 4], torch.cat(seen)[3 * 16 * 4 :]
@@ -327,7 +331,7 @@ def test_a_window_has_the_class_of_its_middle(
     """The loss sees the label of frame 16 of the window, background as the last column."""
     monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
     training = detection._whole(parts[0])
-    recipe = Detection(finetune=True, epochs=2, borders="inside").resolve()
+    recipe = DetectionSettings(finetune=True, epochs=2, borders="inside").resolve()
     model = classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
     assert store.frame_labels is not None
@@ -357,7 +361,7 @@ def test_the_cache_is_for_few_frames(parts: Parts) -> None:
     training = detection._whole(parts[0])  # 870 frames, 64 windows an epoch
     for windows, epochs in (("consecutive", 14), ("strided", 41)):
         for fewer in (0, 1):
-            recipe = Detection(windows=windows, epochs=epochs - fewer).resolve()
+            recipe = DetectionSettings(windows=windows, epochs=epochs - fewer).resolve()
             assert classifier._cache_pays(training, recipe) == (not fewer)
 
 
@@ -438,16 +442,20 @@ def test_trimmed_or_other_data(tmp_path: Path, pretrained: Pretrained, parts: Pa
 )
 def test_bad_settings(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Detection(**options)  # type: ignore[arg-type]
+        DetectionSettings(**options)  # type: ignore[arg-type]
 
 
 def test_a_last_batch_of_one_window(pretrained: Pretrained, parts: Parts) -> None:
-    frame_probabilities(pretrained, *parts, Detection(epochs=2, batch_size=9))  # 64 = 7 * 9 + 1
+    frame_probabilities(
+        pretrained, *parts, DetectionSettings(epochs=2, batch_size=9)
+    )  # 64 = 7 * 9 + 1
 
 
 def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts) -> None:
     """Nesterov momentum, drops and shuffled batches, written down."""
-    recipe = Detection(normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24).resolve()
+    recipe = DetectionSettings(
+        normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24
+    ).resolve()
     training = detection._whole(parts[0])
     torch.manual_seed(4)
     model = classifier.WindowClassifier(pretrained, 3, False)
@@ -496,7 +504,7 @@ def test_martial_arts(shared: Path, tmp_path: Path) -> None:
     encoder = GRUEncoder(store.skeleton, persons=1, hidden=16, layers=1, pool="mean").eval()
     pretrained = Pretrained(encoder, store.skeleton, "joint", 32)
     training, test = (dataset_for(pretrained, store, part) for part in split(store, "xsub"))
-    recipe = Detection(epochs=20, drops=(15,), every=4)
+    recipe = DetectionSettings(epochs=20, drops=(15,), every=4)
     results = evaluate_detection(pretrained, training, test, recipe)
     assert len(true_intervals(training)) + len(true_intervals(test)) == 353
     assert results["map_action_voc_0.1"] > 0.3

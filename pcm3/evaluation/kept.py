@@ -1,0 +1,143 @@
+"""Where results are kept in a run folder, and whether a kept one is still current."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pcm3.data.store import Store
+from pcm3.encoders.files import fingerprint
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.tasks.registry import TASKS, check_result
+from pcm3.runs.folder import find_run
+from pcm3.runs.results import Result, changed_settings, read_result
+from pcm3.runs.seen import identify
+from pcm3.terminal import tell
+
+_LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
+
+
+def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
+    """The file that a result is kept in, in the folder of the first run; None without a run.
+
+    Args:
+        result: The result.
+        paths: What was evaluated, as of ``evaluate_runs``.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    run, _ = find_run(paths[0])
+    if run is None:
+        return None
+    equal = [1 / len(paths)] * len(paths)
+    name = result_name(
+        result.task,
+        paths,
+        result.store,
+        result.protocol,
+        result.settings,
+        () if result.weights == equal else result.weights,
+        result.allow_normalization,
+        result.max_frames,
+    )
+    return _place(run.results / f"{name}.json", result.data)
+
+
+def find_kept(
+    task: str,
+    paths: Sequence[Path],
+    store: Store,
+    protocol: str,
+    allow_normalization: bool,
+) -> Result | None:
+    """The kept result of a task with its default settings, if it is of this encoder and store.
+
+    A damaged one is reported on standard error.
+    """
+    run, _ = find_run(paths[0])
+    if run is None:
+        return None
+    settings = TASKS[task].defaults
+    limit = TASKS[task].limit(settings)
+    name = result_name(
+        task,
+        paths,
+        store.path.resolve().name,
+        protocol,
+        settings,
+        allow_normalization=allow_normalization,
+    )
+    file = _place(run.results / f"{name}.json", identify(store))
+    if not file.is_file():
+        return None
+    try:
+        result = read_result(file, check_result)
+    except SkeletonFormatError as damage:
+        why = str(damage).removeprefix(f"{file}: ")
+        tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        return None
+    known = result.left_out is not None  # older versions did not say where they cut
+    asked = (task, store.fingerprint, settings, limit, [fingerprint(paths[0])])
+    encoders = [about.encoder for about in result.runs]
+    found = (result.task, result.store_fingerprint, result.settings, result.max_frames, encoders)
+    return result if known and found == asked else None
+
+
+def result_name(
+    task: str,
+    paths: Sequence[Path],
+    store: str,
+    protocol: str,
+    settings: Mapping[str, Any],
+    weights: Sequence[float] = (),
+    allow_normalization: bool = False,
+    max_frames: int | None = None,
+) -> str:
+    """Name of the file of a result: what was evaluated, how, and together with which runs.
+
+    It contains the settings that differ from the task's defaults. A long name is cut, and ends in
+    a digest of the whole.
+
+    Args:
+        task: One of ``TASKS``.
+        paths: What was evaluated, as of ``evaluate_runs``.
+        store: Name of the store.
+        protocol: Training and test part.
+        settings: As ``plain_settings`` returns them.
+        weights: Of the runs' scores, if they are not equal.
+        allow_normalization: Whether the store's normalization is not the encoder's.
+        max_frames: Where sequences were cut off.
+    """
+    run, epoch = find_run(paths[0])
+    defaults = TASKS[task].defaults
+    parts = [task, *([] if epoch is None else [f"epoch{epoch}"])]
+    for name, value in changed_settings(settings, defaults).items():
+        values = value if isinstance(value, list) else [value]
+        parts.append(f"{name}-{'-'.join(map(str, values))}")
+    parts += ["allow_normalization"] * allow_normalization
+    if max_frames not in (None, TASKS[task].limit(settings)):
+        parts.append(f"max_frames-{max_frames}")
+    if len(paths) > 1:
+        beside = (run.path if run else paths[0]).resolve().parent
+        others = [os.path.relpath(path.resolve(), beside) for path in paths[1:]]
+        parts += ["fused", *others, *(f"{weight:g}" for weight in weights)]
+    whole = "_".join([*parts, store, protocol]).replace(":", "_").replace(os.sep, "-")
+    letters = whole.encode(errors="surrogatepass")
+    if len(letters) <= _LONGEST_NAME:
+        return whole
+    digest = hashlib.blake2b(letters, digest_size=8).hexdigest()
+    return f"{letters[: _LONGEST_NAME - 20].decode(errors='ignore')}_{digest}"
+
+
+def _place(file: Path, data: Mapping[str, int]) -> Path:
+    """The file of a result; another one if a result on another store of the same name has it."""
+    with suppress(SkeletonFormatError):  # what is damaged may be replaced
+        if read_result(file, check_result).data != data:
+            file = file.with_stem("-".join([file.stem, *map(str, data.values())]))
+    return file

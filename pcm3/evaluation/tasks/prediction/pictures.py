@@ -1,0 +1,97 @@
+"""Details of prediction, and pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+from pcm3.evaluation.details import LayoutDetails, check_examples, require
+from pcm3.runs.results import Result
+from pcm3.runs.series import Picture, Series, source_of
+from pcm3.viz.examples import motion_figure
+from pcm3.viz.results import Curve, curve_figure
+
+
+class _Motion(TypedDict):
+    sequence: int
+    mpjpe_mm: float
+    zero_velocity_mm: float
+    observed: list[list[list[float]]]
+    true: list[list[list[float]]]
+    predicted: list[list[list[float]]]
+
+
+class PredictionDetails(LayoutDetails, total=False):
+    """What pictures need of ``details``."""
+
+    by_frame: dict[str, list[float]]
+    examples: list[_Motion]
+
+
+def check_details(result: Result) -> None:
+    """Require errors of every predicted frame, and examples that can be drawn.
+
+    Raises:
+        ValueError: Naming what does not fit.
+    """
+    details = result.details
+    for at, example in enumerate(details.get("examples", ())):
+        lengths = [len(example[name]) for name in ("true", "predicted")]
+        require(len({*lengths}) == 1, f"parts of examples[{at}] that fit, got {lengths}")
+    check_examples(
+        details, lambda each: [each["observed"], each["true"], each["predicted"]], axes=3
+    )
+    if "by_frame" in details:
+        frames, errors = result.settings.get("predicted"), details["by_frame"]
+        counts = {name: len(each) for name, each in errors.items()}
+        good = "mpjpe" in errors and {*counts.values()} == {frames}
+        require(good, f"errors of {frames} frames by_frame, got {counts}")
+
+
+def draw_curves(series: Series) -> Iterator[Picture]:
+    """The error by predicted frame."""
+    curves = {}
+    still: Sequence[float] = ()
+    for name, group in series.items():
+        details = [each.result.details for each in group.entries]
+        rows = [each["by_frame"] for each in details if "by_frame" in each]
+        if rows:
+            errors = zip(*(row["mpjpe"] for row in rows), strict=True)
+            curves[name] = group.curve(dict(enumerate(errors, 1)), spread=len(rows) > 1)
+            still = max(still, rows[0].get("zero_velocity", ()), key=len)
+    zero = {"zero velocity: nothing moves": Curve(range(1, len(still) + 1), still)}
+    if curves:
+        yield Picture(
+            "Motion prediction",
+            series.caption(
+                "Mean distance of the predicted joints from where they really were (MPJPE), by "
+                "frame, beside predicting that nothing moves"
+            ),
+            [
+                curve_figure(
+                    *(curves, "frames ahead", "error, mm"),
+                    percent=False,
+                    baselines=zero if still else None,
+                )
+            ],
+        )
+
+
+def draw_strips(series: Series) -> Iterator[Picture]:
+    """A few predicted motions over the true ones."""
+    for each, name in series.first_with("examples", "bones", "center"):
+        details, metrics = each.result.details, each.result.metrics
+        layout = details["bones"], details["center"]
+        if details["examples"]:
+            errors = [
+                f"{metrics[key]:.1f} mm" if key in metrics else "not known"
+                for key in ("mpjpe_mm", "zero_velocity_mm")
+            ]
+            yield Picture(
+                f"Predicted motion: {name}",
+                "The predicted motion, orange, over the true one, grey, relative to the centre "
+                "joint, so that the body floats; frame 0 is the last one seen. "
+                f"Over the whole test part the error is {errors[0]}; predicting that "
+                f"nothing moves (zero velocity) gives {errors[1]}. {source_of([each])}",
+                [motion_figure(example, *layout) for example in details["examples"]],
+            )

@@ -1,0 +1,246 @@
+"""The results of many runs as entries of a report: which belong together, and their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pcm3.encoders.files import fingerprint
+from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.tasks.registry import TASKS, check_result
+from pcm3.methods.settings import NO_EFFECT
+from pcm3.runs.folder import Run
+from pcm3.runs.results import Result, changed_settings, read_result
+from pcm3.runs.series import Entry
+
+
+class Entries(NamedTuple):
+    """The results of several runs.
+
+    Attributes:
+        found: The results.
+        left_out: Runs and files without a result, each with the reason.
+    """
+
+    found: list[Entry]
+    left_out: list[str]
+
+
+def read_entries(runs: Sequence[str | Path]) -> Entries:
+    """Read the results of run folders.
+
+    Runs without results or with damaged settings, and files that are no result, are left out and
+    listed; but not a run whose scores are in the results of another one.
+
+    Args:
+        runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
+
+    Raises:
+        ValueError: If there is no run, one is given twice, or none has results.
+    """
+    paths = [Path(run) for run in runs]
+    if not paths:
+        raise ValueError("expected at least one run folder, got none")
+    places = [path.resolve() for path in paths]
+    for at, path in enumerate(paths):
+        if places[at] in places[:at]:
+            raise ValueError(f"expected different runs, got {path} twice")
+    read = [_read(path) for path in paths]
+    added = {about.run for each in read for _, one in each.files for about in one.runs[1:]}
+    left_out = [reason for each in read for reason in each.left_out]
+    left_out += [
+        f"{path}: no results; pcm3 evaluate TASK --run {path} --data STORE makes them"
+        for path, place, each in zip(paths, places, read, strict=True)
+        if not each.files and not each.left_out and place.name not in added
+    ]
+    if not any(each.files for each in read):
+        raise ValueError(f"expected a run folder with results, got none: {'; '.join(left_out)}")
+    names = [place.name for place in places]
+    names = [
+        name if names.count(name) == 1 else str(path)
+        for name, path in zip(names, paths, strict=True)
+    ]
+    columns = _columns(names, [each.config for each in read])
+    column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
+    found = _tell_stores_apart(
+        [
+            _entry(result, each.config, names[at], columns[at], column_of, file, at)
+            for at, each in enumerate(read)
+            for file, result in each.files
+        ]
+    )
+    order = list(TASKS)
+    found.sort(
+        key=lambda each: (
+            *(each.store, each.result.protocol, order.index(each.result.task), bool(each.fused)),
+            *(len(each.settings), each.how, each.place),
+        )
+    )
+    return Entries(found, left_out)
+
+
+def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
+    """Column to title, in the order of the runs; a title says how many seeds there are."""
+    runs: dict[str, set[str]] = {}
+    for each in sorted(entries, key=lambda entry: entry.place):
+        runs.setdefault(each.column, set()).add(each.run)
+    return {
+        column: column if len(those) == 1 else f"{column} ({len(those)} seeds)"
+        for column, those in runs.items()
+    }
+
+
+class _Run(NamedTuple):
+    """The files of a run: its settings, empty if it has none, and its results."""
+
+    config: dict[str, Any]
+    files: list[tuple[Path, Result]]
+    left_out: list[str]
+
+
+def _read(path: Path) -> _Run:
+    run = Run(path)
+    if not path.is_dir():
+        return _Run({}, [], [f"{path}: no such folder"])
+    try:
+        config = run.settings() if run.config.exists() else {}
+    except SkeletonFormatError as damage:
+        return _Run({}, [], [str(damage)])
+    encoder = fingerprint(path) if run.encoder.is_file() else None
+    files, left_out = [], []
+    for file in sorted(run.results.glob("*.json")):
+        try:
+            result = read_result(file, check_result)
+        except SkeletonFormatError as damage:
+            left_out.append(str(damage))
+            continue
+        if _is_of_another(result, encoder):
+            left_out.append(f"{file}: of another encoder than {run.encoder} is now; evaluate again")
+        else:
+            files.append((file, result))
+    return _Run(config, files, left_out)
+
+
+def _is_of_another(result: Result, encoder: str | None) -> bool:
+    """Whether a result was made with other weights than the run's last ones."""
+    about = result.runs[0]
+    if None in (encoder, about.encoder) or about.epoch is not None:
+        return False  # nothing to compare, or of an encoder that was kept during training
+    return about.encoder != encoder
+
+
+def _entry(
+    result: Result,
+    config: dict[str, Any],
+    run: str,
+    column: str,
+    column_of: Mapping[str, str],
+    file: Path,
+    place: int,
+) -> Entry:
+    seed = config.get("train", {}).get("seed")
+    fused = (
+        column_of.get(other.run, other.run if column == run else _without_seed(other.run, seed))
+        for other in result.runs[1:]
+    )
+    return Entry(
+        result=result,
+        run=run,
+        column=column,
+        store=result.store,
+        settings=_shown(result),
+        fused=tuple(fused),
+        method=config.get("method"),
+        epochs=config.get("train", {}).get("epochs"),
+        seed=seed,
+        file=f"{run}/results/{file.name}",
+        place=place,
+    )
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    """Settings that tell a result from others of its task, store, protocol and run."""
+    task = TASKS[result.task]
+    given = result.settings | {"epoch": result.runs[0].epoch}
+    always = {name: given.get(name) for name in ("epoch", *task.shown)}
+    settings: dict[str, Any] = {name: each for name, each in always.items() if each is not None}
+    settings |= changed_settings(result.settings, task.defaults)
+    if len(set(result.weights)) > 1:
+        settings["weights"] = result.weights
+    if result.allow_normalization:
+        settings["allow_normalization"] = True
+    if result.left_out and result.left_out.get("frames"):
+        settings["max_frames"] = result.max_frames
+    return settings
+
+
+def _without_seed(name: str, seed: Any) -> str:
+    """The name that runs of all seeds share, of a run whose settings are not at hand."""
+    head = name.removesuffix(str(seed))
+    if head == name or head[-1:].isdigit():
+        return name
+    return head.rstrip("-_. ").removesuffix("seed").rstrip("-_. ") or name
+
+
+def _tell_stores_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries whose store is named with its size where there are several of the name.
+
+    A store that was made anew is another one.
+    """
+    sizes: dict[str, set[str]] = {}
+    for each in entries:
+        sizes.setdefault(each.store, set()).add(_size(each.result))
+    return [
+        each._replace(store=f"{each.store} ({_size(each.result)})")
+        if len(sizes[each.store]) > 1
+        else each
+        for each in entries
+    ]
+
+
+def _size(result: Result) -> str:
+    counts = [f"{count} {name}" for name, count in result.data.items()]
+    return ", ".join([*counts, f"{len(result.class_names)} classes"])
+
+
+def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The column of each run: a name that runs that differ only in the seed share."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    seeds: dict[str, list[Any]] = {}
+    for at, config in enumerate(configs):
+        key, seed = _key(config) if config else names[at], config.get("train", {}).get("seed")
+        earlier = seeds.setdefault(key, [])
+        # a run with the seed of an earlier one, such as a copy, is not another draw
+        groups.setdefault((key, earlier.count(seed)), []).append(at)
+        earlier.append(seed)
+    labels = [_label([names[at] for at in those]) for those in groups.values()]
+    columns = [""] * len(names)
+    for label, those in zip(labels, groups.values(), strict=True):
+        whole = ", ".join(names[at] for at in those)
+        for at in those:
+            columns[at] = label if labels.count(label) == 1 else whole
+    return columns
+
+
+def _key(config: dict[str, Any]) -> str:
+    """The settings that results follow from, but for the seed."""
+    train = {name: each for name, each in config["train"].items() if name not in NO_EFFECT}
+    train |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "nodes": 1, "seed": None}
+    # what was seen follows from the rest; each seed goes on from a run of its own
+    kept = config | {"train": train, "seen": None}
+    kept["start"] = config.get("start", "").rstrip("0123456789")
+    return json.dumps(kept, sort_keys=True)
+
+
+def _label(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    letters = zip(*names, strict=False)
+    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, letters))
+    if any(name[same : same + 1].isdigit() for name in names):
+        same = len(names[0][:same].rstrip("0123456789"))  # no part of a number
+    common = names[0][:same].rstrip("-_. ").removesuffix("seed").rstrip("-_. ")
+    return common or ", ".join(names)

@@ -1,0 +1,217 @@
+"""Results of evaluations: the type, and the writer and the reader of its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias, get_type_hints
+
+from pcm3.errors import SkeletonFormatError
+from pcm3.io.files import replacing
+from pcm3.io.json import check_kind, read_json
+
+_Value: TypeAlias = bool | float | str | None
+Settings: TypeAlias = dict[str, _Value | list[_Value] | dict[str, _Value | list[_Value]]]
+"""Settings of a task as JSON has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAbout:
+    """One of the runs that a result was made with.
+
+    Attributes:
+        run: Name of the run's folder, or of the encoder's file.
+        epoch: Epoch of an encoder that was kept during training; None for the last encoder.
+        encoder: Fingerprint of the encoder; None in results of older versions.
+        protocol: Protocol of the run's training; None if not known.
+        test_sequences_seen: Number of test sequences that pretraining has seen, without labels;
+            None if not known.
+        headline: The main figure of this run alone, by its name.
+    """
+
+    run: str
+    epoch: int | None = None
+    encoder: str | None = None
+    protocol: str | None = None
+    test_sequences_seen: int | None = None
+    headline: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the file of a result; the figure has its own name as the key."""
+        about = {name: value for name, value in asdict(self).items() if name != "headline"}
+        if self.epoch is None:
+            del about["epoch"]
+        return about | self.headline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Result of an evaluation. Attributes with a default may be missing in files of older versions.
+
+    Attributes:
+        task: One of ``TASKS``.
+        store: Name of the store.
+        store_fingerprint: Fingerprint of the store's content.
+        protocol: Training and test part.
+        settings: Settings of the task, without folders.
+        allow_normalization: Whether a store of another normalization than the encoder's was taken.
+        max_frames: Frames after which sequences were cut off; None if all frames counted.
+        left_out: Number of ``frames`` that were cut off, and of how many ``sequences``; None if
+            neither this nor ``max_frames`` is known.
+        data: Numbers of ``sequences`` and ``frames`` of the store.
+        train_sequences: Sequences of the training part.
+        test_sequences: Sequences of the test part.
+        class_names: Classes of the store.
+        seconds: Duration of the evaluation.
+        device: Device of the encoder.
+        metrics: The figures: numbers, ``per_class`` a list, ``NAME_by_horizon`` a mapping.
+        notes: Remarks that readers of the figures should know.
+        weights: Weight of each run's scores.
+        runs: The runs, more than one if their scores were added.
+        details: Further values that depend on the task, such as those that pictures need.
+    """
+
+    task: str
+    store: str
+    store_fingerprint: str | None = None
+    protocol: str
+    settings: Settings
+    allow_normalization: bool = False
+    max_frames: int | None = None
+    left_out: dict[str, int] | None = None
+    data: dict[str, int] = field(default_factory=dict)
+    train_sequences: int | None = None
+    test_sequences: int
+    class_names: list[str]
+    seconds: float | None = None
+    device: str | None = None
+    metrics: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    weights: list[float]
+    runs: list[RunAbout]
+    details: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in its file."""
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        command = {"command": f"evaluate {content.pop('task')}"}
+        return command | content | {"runs": [about.to_json() for about in self.runs]}
+
+
+def write_result(file: Path, result: Result) -> None:
+    """Write a result to a file.
+
+    Raises:
+        OSError: Naming the file, if it cannot be written.
+    """
+    content = result.to_json().items()
+    # each entry on one line, even if it has long lists
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in content]
+    with replacing(file) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read_result(file: Path, check: Callable[[Result], None]) -> Result:
+    """Read a result that ``write_result`` wrote, now or in an older version.
+
+    Args:
+        file: Its file.
+        check: Raises a ``ValueError`` if the task is not known, or its figures or details are
+            wrong; ``check_result`` of ``evaluation.tasks.registry``.
+
+    Raises:
+        SkeletonFormatError: If the file is damaged or no result; the message names the place.
+    """
+    content = read_json(file)
+    try:
+        result = _from_json(content)
+        _check(result)
+        check(result)
+    except ValueError as error:
+        raise SkeletonFormatError(f"{file}: {error}") from None
+    return result
+
+
+def is_in_millimetres(figure: str) -> bool:
+    """Whether a figure is in millimetres, judged by its name; all others are fractions."""
+    return "_mm" in figure
+
+
+def plain_settings(settings: Any) -> Settings:
+    """Settings of a task, a dataclass, as they come back from JSON, without folders."""
+    folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
+    kept = {name: value for name, value in asdict(settings).items() if name not in folders}
+    plain: Settings = json.loads(json.dumps(kept))
+    return plain
+
+
+def changed_settings(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Settings that differ from the defaults; nested ones are named ``group.name``."""
+    changed: dict[str, Any] = {}
+    for name, value in settings.items():
+        default = defaults.get(name)
+        if isinstance(value, dict):
+            inner = default if isinstance(default, dict) else {}  # of another version
+            changed |= changed_settings(value, inner, f"{prefix}{name}.")
+        elif value != default:
+            changed[prefix + name] = value
+    return changed
+
+
+def _from_json(content: dict[str, Any]) -> Result:
+    for name, kind in (("command", str), ("runs", list[dict[str, Any]])):
+        if name not in content:
+            raise ValueError(f"expected {name}, got none")
+        check_kind(content[name], kind, name)
+    runs = []
+    for at, about in enumerate(content["runs"]):
+        known = {each.name for each in fields(RunAbout)}
+        headline = {
+            name: value
+            for name, value in about.items()
+            if name not in known and isinstance(value, int | float)
+        }
+        runs.append(RunAbout(**_checked(RunAbout, about | {"headline": headline}, f"runs[{at}].")))
+    task = content["command"].removeprefix("evaluate ")
+    return Result(**_checked(Result, content | {"task": task, "runs": []}) | {"runs": runs})
+
+
+def _checked(kind: type, content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a dataclass in a JSON object; those without a default are required.
+
+    Raises:
+        ValueError: Naming the fields that are missing, or the first that is of another kind.
+    """
+    missing = [
+        each.name
+        for each in fields(kind)
+        if each.name not in content and each.default is MISSING and each.default_factory is MISSING
+    ]
+    if missing:
+        raise ValueError(f"expected {', '.join(prefix + name for name in missing)}, got none")
+    kinds = {name: each for name, each in get_type_hints(kind).items() if name in content}
+    for name, each in kinds.items():
+        check_kind(content[name], each, prefix + name)
+    return {name: content[name] for name in kinds}
+
+
+def _check(result: Result) -> None:
+    for name, value in result.metrics.items():
+        check_kind(value, _kind_of(name), f"metrics.{name}")
+    runs, weights = len(result.runs), len(result.weights)
+    if not runs == weights > 0:
+        raise ValueError(f"expected a weight for each of {runs} runs, got {weights}")
+    classes = len(result.class_names)
+    count = len(result.metrics.get("per_class", result.class_names))
+    if count != classes:
+        raise ValueError(f"expected per_class of {classes} classes, got {count}")
+
+
+def _kind_of(metric: str) -> Any:
+    if metric == "per_class":
+        return list[float | None]
+    return dict[str, float] if metric.endswith("_by_horizon") else float

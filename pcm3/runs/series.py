@@ -1,0 +1,152 @@
+"""Results of several runs side by side, and parts that pictures of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from pcm3.runs.results import Result
+from pcm3.viz.results import Bars, Curve
+
+
+class Entry(NamedTuple):
+    """A result among those of other runs.
+
+    Attributes:
+        result: What was found.
+        run: Name of the run.
+        column: Name of the runs that differ only in the seed, this one included.
+        store: Name of the store, with its size if several have that name.
+        settings: Settings that are not the defaults or that the task always shows, and the epoch
+            of an encoder that was kept during training.
+        fused: The columns, or else the names, of the runs whose scores were added to its own.
+        method: Method of the run; None if not known.
+        epochs: Epochs of the run; None if not known.
+        seed: Seed of the run; None if not known.
+        file: File of the result, ``RUN/results/NAME.json``.
+        place: Place of the run among those given, from 0.
+    """
+
+    result: Result
+    run: str
+    column: str
+    store: str
+    settings: dict[str, Any]
+    fused: tuple[str, ...]
+    method: str | None
+    epochs: int | None
+    seed: int | None
+    file: str
+    place: int
+
+    @property
+    def how(self) -> str:
+        """Settings and fused runs in words; may be empty."""
+        words = [f"{name} {_words(value)}" for name, value in self.settings.items()]
+        words += [f"fused with {' + '.join(self.fused)}"] if self.fused else []
+        return ", ".join(words)
+
+    def named(self, name: str) -> str:
+        """The name of a run or column, followed by ``how`` in brackets."""
+        return f"{name} ({self.how})" if self.how else name
+
+
+class Group(NamedTuple):
+    """Results of runs that differ only in the seed.
+
+    Attributes:
+        place: Decides on the look: a column has one colour, and settings have a pattern.
+        entries: In the order of the runs.
+    """
+
+    place: int
+    entries: list[Entry]
+
+    def values(self, metric: str) -> list[float]:
+        """The values of a metric, of the results that have it."""
+        return [
+            each.result.metrics[metric] for each in self.entries if metric in each.result.metrics
+        ]
+
+    def curve(self, points: Mapping[float, Sequence[float]], spread: bool) -> Curve:
+        """A line through the mean at each x, with standard deviations if ``spread``."""
+        deviations = [std_of(values) for values in points.values()] if spread else None
+        return Curve([*points], [mean(each) for each in points.values()], deviations, self.place)
+
+
+class Series(dict[str, Group]):
+    """Results of one task by the name of their series."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The results of all series."""
+        return [each for group in self.values() for each in group.entries]
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether a series has several runs."""
+        return any(len(group.entries) > 1 for group in self.values())
+
+    def first_with(self, *details: str) -> Iterator[tuple[Entry, str]]:
+        """The first result of each series that has these details, and its name."""
+        for _, entries in self.values():
+            seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
+            for each in entries:
+                if all(name in each.result.details for name in details):
+                    yield each, each.named(each.run) + seeds
+                    break
+
+    def bars(self, metrics: Sequence[str]) -> dict[str, Bars]:
+        """Metrics of each series: means and, of several runs, standard deviations."""
+        return {
+            name: Bars(
+                [mean_of(group.values(metric)) for metric in metrics],
+                [std_of(group.values(metric)) for metric in metrics]
+                if len(group.entries) > 1
+                else None,
+                group.place,
+            )
+            for name, group in self.items()
+        }
+
+    def caption(self, text: str) -> str:
+        """A caption that also explains the spread, if there is one, and names the files."""
+        seeds = "; of several runs mean and standard deviation over seeds" if self.has_seeds else ""
+        return f"{text}{seeds}. {source_of(self.entries)}"
+
+
+class Picture(NamedTuple):
+    """Figures that belong together.
+
+    Attributes:
+        title: Title of the picture.
+        caption: What it shows, and the files of its results.
+        figures: Set side by side where there is room.
+    """
+
+    title: str
+    caption: str
+    figures: list[Figure]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are not None; None if all are."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def std_of(values: Sequence[float]) -> float:
+    """Standard deviation with n - 1 in the denominator; 0 for a single value."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def source_of(entries: Sequence[Entry]) -> str:
+    """The sentence of a caption that names the files."""
+    return f"From {', '.join(dict.fromkeys(each.file for each in entries))}."
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

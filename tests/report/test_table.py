@@ -1,0 +1,258 @@
+"""The table of a report: figures of runs side by side, and what they are."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from written_results import Page, result, table_of, write_run
+
+from pcm3.evaluation.tasks import knn
+from pcm3.report.entries import read_entries
+from pcm3.report.page import make_page, write_report
+from pcm3.report.table import explain, for_people, markdown, remarks, tabulate
+
+
+def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
+    head, rule, row = table_of(markdown(read_entries(seeds)))
+    assert head == ["store", "protocol", "task", "figure", "pcm3 (3 seeds)", "mamp-0"]
+    assert rule == ["---"] * 4 + ["---:"] * 2
+    # (80 + 70 + 84) / 3 = 78; deviations 2, -8, 6: the root of (4 + 64 + 36) / 2 is 7.21
+    assert row == ["data", "xsub", "linear", "top1", "78.0 ± 7.2%", "50.0%"]
+    assert "± is the standard deviation" in markdown(read_entries(seeds))
+
+
+def test_columns_are_in_the_order_of_the_runs(seeds: list[Path]) -> None:
+    head = table_of(markdown(read_entries(seeds[::-1])))[0]
+    assert head[4:] == ["mamp-0", "pcm3 (3 seeds)"]
+
+
+def test_a_run_that_lacks_a_result_is_not_counted(seeds: list[Path]) -> None:
+    knn = result("knn", {"top1": 0.25, "vote": 0.5, "map": 0.125, "recall_at_1": 0.25})
+    for path in seeds[:2]:
+        (path / "results" / "knn.json").write_text(json.dumps(knn))
+    rows = table_of(markdown(read_entries(seeds)))[2:]
+    assert [row[2:] for row in rows[1:]] == [
+        ["knn", "top1", "25.0 ± 0.0% (n = 2)", ""],
+        ["knn", "vote", "50.0 ± 0.0% (n = 2)", ""],
+        ["knn", "map", "12.5 ± 0.0% (n = 2)", ""],
+    ]
+
+
+def test_what_is_the_same_for_all_seeds_has_no_spread(tmp_path: Path) -> None:
+    errors = {"a-0": 30.0, "a-1": 30.001}
+    paths = [
+        write_run(
+            tmp_path / name,
+            result("prediction", {"mpjpe_mm": error, "zero_velocity_mm": 31.9}),
+            seed=seed,
+        )
+        for seed, (name, error) in enumerate(errors.items())
+    ]
+    text = markdown(read_entries(paths))
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["mpjpe_mm", "30.0 ± 0.0 mm"],
+        ["zero_velocity_mm", "31.9 ± 0.0 mm"],
+    ]
+    assert "mpjpe_mm | 30.0 mm |" in markdown(read_entries(paths[:1]))
+
+
+def semi(tops: dict[float, list[float]]) -> dict[str, Any]:
+    metrics: dict[str, float] = {}
+    for share, values in tops.items():
+        metrics[f"top1_at_{share}"] = statistics.mean(values)
+        metrics[f"top1_std_at_{share}"] = statistics.stdev(values)
+    runs = [{"fraction": share, "top1": top} for share, values in tops.items() for top in values]
+    return result("semi", metrics, details={"runs": runs})
+
+
+def test_few_labels_have_the_deviation_over_all_draws(tmp_path: Path) -> None:
+    first = {0.01: [0.1, 0.2, 0.3], 0.1: [0.5, 0.5, 0.5]}
+    second = {0.01: [0.2, 0.2, 0.2], 0.1: [0.7, 0.7, 0.7]}
+    paths = [
+        write_run(tmp_path / f"a-{seed}", semi(tops), seed=seed)
+        for seed, tops in enumerate((first, second))
+    ]
+    text = markdown(read_entries(paths))
+    # deviations of 10, 20, 30, 20, 20, 20: the root of 200 / 5; three times -10, 10: 600 / 5
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["top1_at_0.01", "20.0 ± 6.3%"],
+        ["top1_at_0.1", "60.0 ± 11.0%"],
+    ]
+    assert "± of top1_at_F is the standard deviation over all draws" in text
+    assert "over runs that differ" not in text
+    assert "20.0 ± 10.0%" in markdown(read_entries(paths[:1]))
+    for shown in (text, make_page(read_entries(paths))):
+        assert "top1_std_at" not in shown
+        assert "top1_<wbr>std" not in shown
+    data = json.loads(write_report(paths, tmp_path / "out").data.read_text())
+    rows = {row["figure"]: row["cells"]["a"] for row in data["table"]}
+    assert rows["top1_std_at_0.01"]["values"] == pytest.approx({"a-0": 0.1, "a-1": 0})
+    assert rows["top1_at_0.01"]["draws"] == [*first[0.01], *second[0.01]]
+
+
+def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) -> None:
+    data = json.loads(write_report(seeds, tmp_path / "out").data.read_text())
+    values = {"pcm3-0": 0.8, "pcm3-1": 0.7, "pcm3-2": 0.84}
+    (row,) = data["table"]
+    assert (row["store"], row["protocol"], row["task"], row["figure"]) == (
+        *("data", "xsub", "linear", "top1"),
+    )
+    cell = row["cells"]["pcm3"]
+    assert cell["values"] == values
+    assert cell["mean"] == pytest.approx(statistics.mean(values.values()))
+    assert cell["std"] == pytest.approx(np.std([*values.values()], ddof=1))
+    assert row["cells"]["mamp-0"]["std"] is None
+    assert [(each["run"], each["metrics"]["top1"]) for each in data["results"]] == [
+        *values.items(),
+        ("mamp-0", 0.5),
+    ]
+
+
+def test_settings_that_are_not_the_defaults_make_a_row_of_their_own(tmp_path: Path) -> None:
+    nested = {"solver": "pcm3", "regularization": 1.0, "probe": {"epochs": 3, "drops": None}}
+    kept = {"run": "a", "epoch": 300, "protocol": "xsub", "test_sequences_seen": 0}
+    path = write_run(
+        tmp_path / "a",
+        result("linear", {"top1": 0.5}, settings=nested),
+        result("linear", {"top1": 0.25}, settings={"solver": "logistic"}),
+        result("knn", {"top1": 0.2}, settings={"k": 5}, runs=[kept]),
+        result("linear", {"top1": 0.1}, settings={"solver": "sgd", "sgd": {"lr": 0.1}}),
+        seed=0,
+    )
+    results = read_entries([path])
+    assert [each.settings for each in results.found] == [
+        {"solver": "logistic"},
+        {"solver": "pcm3", "probe.epochs": 3},
+        {"solver": "sgd", "sgd.lr": 0.1},
+        {"epoch": 300},
+    ]
+    rows = table_of(markdown(results))[2:]
+    assert [row[2:] for row in rows] == [
+        ["linear (solver logistic)", "top1", "25.0%"],
+        ["linear (solver pcm3, probe.epochs 3)", "top1", "50.0%"],
+        ["linear (solver sgd, sgd.lr 0.1)", "top1", "10.0%"],
+        ["knn (epoch 300)", "top1", "20.0%"],
+    ]
+
+
+def test_all_figures_are_kept_and_the_headline_comes_first(tmp_path: Path) -> None:
+    horizon = {"2": 10.0, "4": 20.0}
+    metrics = {"zero_velocity_mm": 40.0, "mpjpe_mm_by_horizon": horizon, "mpjpe_mm": 30.26}
+    path = write_run(tmp_path / "a", result("prediction", metrics))
+    rows = tabulate(read_entries([path]).found)
+    assert [(row.figure, row.headline) for row in rows] == [
+        ("mpjpe_mm", True),
+        ("zero_velocity_mm", True),
+        ("mpjpe_mm_by_horizon.2", False),
+        ("mpjpe_mm_by_horizon.4", False),
+    ]
+    text = markdown(read_entries([path]))
+    assert [row[3:] for row in table_of(text)[2:]] == [
+        ["mpjpe_mm", "30.3 mm"],
+        ["zero_velocity_mm", "40.0 mm"],
+    ]
+    assert [row[3:] for row in table_of(text, "## All other figures")[2:]] == [
+        ["mpjpe_mm_by_horizon.2", "10.0 mm"],
+        ["mpjpe_mm_by_horizon.4", "20.0 mm"],
+    ]
+
+
+def test_accuracy_of_unaltered_recordings_is_no_headline_of_altered_ones(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "spatial_top1": 0.25, "noise_top1": 0.125}
+    contents = [result(task, metrics) for task in ("linear", "occlusion", "robustness")]
+    text = markdown(read_entries([write_run(tmp_path / "a", *contents)]))
+    assert [row[2] for row in table_of(text) if row[3] == "top1"] == ["linear"]
+    others = table_of(text, "## All other figures")
+    assert [row[2] for row in others if row[3] == "top1"] == ["occlusion", "robustness"]
+
+
+def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
+    linear = result("linear", {"top1": 0.5}, details={"labels": [0, 0, 2, 1]})
+    linear |= {"train_sequences": 7, "test_sequences": 4}
+    other = result("fewshot", {"svm_1shot": 0.5}, store="other")
+    paths = [
+        write_run(tmp_path / "b", linear, other, seed=3),
+        write_run(tmp_path / "a", result("robustness", {"noise_top1": 0.5}, test_sequences=4)),
+    ]
+    results = read_entries(paths)
+    head, _, *rows = table_of(markdown(results), "## Runs")
+    assert head == [
+        *("run", "method", "epochs", "seed", "store", "protocol"),
+        *("training sequences", "test sequences", "chance"),
+    ]
+    assert rows == [
+        ["b", "pcm3", "2", "3", "data", "xsub", "7", "4", "50.0%"],
+        ["b", "pcm3", "2", "3", "other", "xsub", "", "9", ""],
+        ["a", "", "", "", "data", "xsub", "", "4", "50.0%"],  # of the same test part
+    ]
+    text = make_page(results)
+    assert "Chance is the share of the commonest class" in text
+    cells = [Page(cell).text for cell in re.findall("<td>.*?</td>", text.partition("<h2>")[2])]
+    assert cells[:8] == rows[0][1:]
+
+
+def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
+    clean = {"labels": [0, 1, 1, 1]}
+    content = result("occlusion", {"spatial_top1": 0.5}, details={"clean": clean})
+    text = markdown(read_entries([write_run(tmp_path / "a", content)]))
+    assert table_of(text, "## Runs")[2][-1] == "75.0%"
+
+
+def test_figures_that_occur_are_explained(tmp_path: Path) -> None:
+    metrics = {"top1": 0.5, "recall_at_1": 0.5, "recall_at_10": 0.5, "own": 0.5}
+    results = read_entries([write_run(tmp_path / "a", result("knn", metrics))])
+    text = markdown(results)
+    assert re.findall(r"^- `(.*?)`: \w", text, re.MULTILINE) == ["top1", "recall_at_K"]
+    page = make_page(results)
+    assert page.count("<dt>") == 2
+    assert f"<dt>recall_<wbr>at_<wbr>K</dt><dd>{knn.TASK.legend['recall_at_K']}</dd>" in page
+
+
+def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
+    contents = [
+        result("fewshot", {"svm_1shot": 0.1}, store="b"),
+        result("knn", {"top1": 0.1}, store="a"),
+        result("linear", {"top1": 0.1}, store="b"),
+        result("linear", {"top1": 0.1}, store="b", protocol="xview"),
+    ]
+    rows = tabulate(read_entries([write_run(tmp_path / "x", *contents)]).found)
+    assert [row[:3] for row in rows] == [
+        ("a", "xsub", "knn"),
+        ("b", "xsub", "linear"),
+        ("b", "xsub", "fewshot"),
+        ("b", "xview", "linear"),
+    ]
+
+
+def test_what_tasks_say_names_its_runs_where_others_say_nothing(tmp_path: Path) -> None:
+    def saying(*notes: str, k: int = 5) -> dict[str, Any]:
+        content = result("knn", {"top1": 0.5}, "run", notes=list(notes))
+        return content | {"settings": {"k": k}}
+
+    paths = [
+        write_run(tmp_path / "pcm3", saying("few", "odd"), saying("worse", k=9)),
+        write_run(tmp_path / "mamp", saying("few"), saying(k=9)),
+        write_run(tmp_path / "mae", saying("few", "odd")),
+    ]
+    said = ["knn: few", "knn (pcm3, mae): odd", "knn (k 9, pcm3): worse"]
+    assert remarks(read_entries(paths).found) == said
+
+
+def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
+    seen = [{"run": "a", "test_sequences_seen": 3}]
+    path = write_run(tmp_path / "a", result("linear", {"top1": 0.5}, runs=seen))
+    text = markdown(read_entries([path]))
+    assert table_of(text)[2][-1] == "50.0% †"
+    assert "† Pretraining has seen test sequences" in text
+    assert "†" in make_page(read_entries([path]))
+
+
+def test_every_figure_is_explained(evaluated: list[Path]) -> None:
+    rows = for_people(tabulate(read_entries(evaluated).found))
+    assert [row.figure for row in rows if not explain([row])] == []
