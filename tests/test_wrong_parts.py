@@ -62,7 +62,7 @@ Z = torch.eye(4)
         ),
         (
             lambda: Recognizer(GRUEncoder(25, hidden=8), FinetuneHead(16, 25, 3)),
-            r"TransformerEncoder under a FinetuneHead, got .*GRUEncoder",
+            r"tokens under a FinetuneHead, .*, got .*GRUEncoder",
         ),
         (lambda: collate([CLIPS[0]] * 3), r"clip \(C, T, V, M\) and its label, got torch\.Tensor"),
         (lambda: collate([(CLIPS[0],)] * 3), "and its label, got tuple of 1"),

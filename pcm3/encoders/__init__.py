@@ -1,9 +1,16 @@
 """Encoders: clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``."""
 
-from pcm3.encoders.base import Encoder
+from pcm3.encoders.base import Encoder, EncoderAdapter
 from pcm3.encoders.gru import GRUEncoder
 from pcm3.encoders.stgcn import STGCNEncoder
 from pcm3.encoders.streaming import StreamingEncoder
 from pcm3.encoders.transformer import TransformerEncoder
 
-__all__ = ["Encoder", "GRUEncoder", "STGCNEncoder", "StreamingEncoder", "TransformerEncoder"]
+__all__ = [
+    "Encoder",
+    "EncoderAdapter",
+    "GRUEncoder",
+    "STGCNEncoder",
+    "StreamingEncoder",
+    "TransformerEncoder",
+]

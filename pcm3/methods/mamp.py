@@ -190,7 +190,7 @@ class MAMP(Method):
                 f"expected MAMPViews, as make_views gives them, got {type_name(views)}"
             )
         encoder, clips = self.encoder, views.clips
-        encoder._check_clips(clips, encoder.tokenizer.weight)
+        encoder.check_clips(clips)
         patches = patchify(clips, encoder.patch)
         count = self.masking.visible(patches.shape[1])
         _check_mask(views.mask, clips, encoder.patch, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -447,9 +447,7 @@ class PCM3(Method):
         """The encoder that pretraining is for: ``encoder``, or its momentum twin."""
         if self.result == "query":
             return self.encoder
-        twin = self.key_encoder.module
-        assert isinstance(twin, Encoder)
-        return twin
+        return cast("Encoder", self.key_encoder.module)
 
 
 def _stretch(features: Tensor, frames: int) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.tasks.detection.average_precision import frame_labels
 from pcm3.evaluation.tasks.detection.recipes import Borders, DetectionRecipe, Windows
@@ -101,9 +100,7 @@ class WindowClassifier(nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(pretrained.encoder)
         self.skeleton, self.stream = pretrained.skeleton, pretrained.stream
-        # the transformer's temporal embeddings belong to this number of frames
-        fixed = isinstance(self.encoder, TransformerEncoder)
-        self.frames = pretrained.frames if fixed else None
+        self.frames = pretrained.frames if self.encoder.fixed_frames else None
         head = ProbeHead if normalize else nn.Linear
         self.device = next(self.encoder.parameters()).device
         self.head = head(self.encoder.out_features, classes + 1).to(self.device)
