@@ -53,6 +53,7 @@ class StreamingEncoder:
         ValueError: If the encoder is not causal or is in training mode.
 
     Example:
+        >>> from pcm3.encoders import GRUEncoder
         >>> encoder = GRUEncoder(25, hidden=8).eval()
         >>> stream = StreamingEncoder(encoder)
         >>> clip = torch.randn(3, 40, 25, 2)
