@@ -332,7 +332,7 @@ def test_a_window_has_the_class_of_its_middle(
     store = parts[0].store
     assert store.frame_labels is not None
     epochs = classifier._epochs(model, training, recipe, torch.Generator())
-    for _, windows, columns in epochs:
+    for windows, columns in epochs:
         for window, column in zip(windows, columns.tolist(), strict=True):
             item, frame = divmod(int(window[0, 16, 0, 0]), 1000)
             assert column == int(store.frame_labels[store.starts[item] + frame]) % 4
@@ -456,7 +456,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     generator = torch.Generator().manual_seed(4)
     epochs = classifier._epochs(model, training, recipe, generator)
     rates = (0.5, 0.05, 0.05, 0.005)
-    for rate, (_, features, columns) in zip(rates, epochs, strict=True):
+    for rate, (features, columns) in zip(rates, epochs, strict=True):
         order = torch.randperm(len(features), generator=generator)
         for at in range(0, 64, 24):
             rows = order[at : at + 24]

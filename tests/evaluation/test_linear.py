@@ -347,7 +347,7 @@ def test_a_probe_changes_what_it_names_alone() -> None:
     assert Probe(epochs=16, drops=(3,)).applied_to("cmd").drops == (3,)
     assert Probe(epochs=5).applied_to("pcm3").drops == (1, 2.5, 4)
     never = Probe(drops=()).applied_to("pcm3")
-    assert {never.rate(epoch) for epoch in range(100)} == {0.1}
+    assert {never.factor(epoch) for epoch in range(100)} == {1}
 
 
 def test_what_is_said_of_a_published_protocol(

@@ -22,8 +22,9 @@ from pcm3.encoders import Encoder
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.recognition import check_labels, summarize
+from pcm3.evaluation.supervised import Epoch, train
 from pcm3.heads import Classifier, FinetuneHead
-from pcm3.runs.progress import track
+from pcm3.schedules import parameter_groups, schedule
 from pcm3.skeleton import to_stream
 
 
@@ -244,35 +245,29 @@ def finetune(
     torch.manual_seed(settings.seed)
     model = _build(pretrained.encoder, len(training.class_names), name, recipe, settings.scratch)
     model.to(device).train().requires_grad_(True)
-    optimizer = _optimizer(model, name, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step / steps, name, recipe)
-    )
     order = torch.Generator().manual_seed(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
     augment = Compose(
         TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)), Rotate(recipe.rotation)
     )
-    losses = []
-    for epoch in track(recipe.epochs, "fine-tuning"):
-        total = 0.0
-        for part in torch.randperm(len(rows), generator=order).tensor_split(steps):
-            batch = training.batch(rows[part.numpy()].tolist())
-            clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
-            scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
-            loss = F.cross_entropy(
-                scores, batch.labels.to(device), label_smoothing=recipe.label_smoothing
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach()) * len(part) / len(rows)
-        if not math.isfinite(total):
-            raise ValueError(
-                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
-            )
-        losses.append(total)
+
+    def draw() -> Epoch[Tensor]:
+        return torch.randperm(len(rows), generator=order).tensor_split(steps), loss_of
+
+    def loss_of(part: Tensor) -> Tensor:
+        batch = training.batch(rows[part.numpy()].tolist())
+        clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
+        scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
+        labels = batch.labels.to(device)
+        return F.cross_entropy(scores, labels, label_smoothing=recipe.label_smoothing)
+
+    losses = train(
+        "fine-tuning",
+        finetune_optimizer(model, name, recipe),
+        recipe.epochs,
+        draw,
+        lambda epoch: rate_factor(epoch, name, recipe),
+    )
     return Finetuned(model.eval(), rows, losses)
 
 
@@ -424,27 +419,25 @@ def _build(
     return Recognizer(encoder, Classifier(encoder.out_features, classes))
 
 
-def _optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
-    """Parameters of equal rate and decay in one group."""
+def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
+    """The optimiser of a recipe of this name."""
     scales = model.encoder.learning_rate_scales(recipe.layer_decay)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for key, parameter in model.named_parameters():
-        rate = recipe.lr * scales.get(key.removeprefix("encoder."), 1.0)
-        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    options: list[dict[str, Any]] = [
-        {"params": parameters, "lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(options) if name == "mamp" else torch.optim.SGD(options, momentum=0.9)
+    groups = parameter_groups(
+        model,
+        recipe.lr,
+        recipe.weight_decay,
+        scales={f"encoder.{parameter}": scale for parameter, scale in scales.items()},
+    )
+    return torch.optim.AdamW(groups) if name == "mamp" else torch.optim.SGD(groups, momentum=0.9)
 
 
-def _rate(epoch: float, name: str, recipe: Defaults) -> float:
-    """Factor of the learning rate at a fractional epoch."""
-    if epoch < recipe.warmup_epochs:
-        return epoch / recipe.warmup_epochs
-    if name == "cmd":
-        drops = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
-        return float(0.1 ** sum(epoch >= drop for drop in drops))
-    done = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
-    return 1 / 30 + 29 / 30 * 0.5 * (1 + math.cos(math.pi * done))
+def rate_factor(epoch: float, name: str, recipe: Defaults) -> float:
+    """What the learning rate of a recipe of this name is multiplied by at a fractional epoch."""
+    cmd = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
+    return schedule(
+        epoch,
+        recipe.epochs,
+        low=1 / 30,
+        warmup=recipe.warmup_epochs,
+        drops=cmd if name == "cmd" else None,
+    )
