@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pcm3.checks import check_clips, check_count, shorten, type_name
+from pcm3.checks import check_clips, check_count, shape_or_type, shorten
 
 Pool = Literal["last", "mean"]
 
@@ -115,11 +115,13 @@ class Encoder(nn.Module, ABC):
                 f"expected clips of {dtype}, as the encoder's weights are, got {clips.dtype}; "
                 f"convert them, clips.to({dtype})"
             )
-        shape = tuple(prompt.shape) if isinstance(prompt, Tensor) else type_name(prompt)
-        if prompt is not None and shape != (self.in_channels, self.joints, self.persons):
+        if prompt is None:
+            return
+        size = (self.in_channels, self.joints, self.persons)
+        if not isinstance(prompt, Tensor) or prompt.shape != size:
             raise ValueError(
                 f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), "
-                f"the offset of a DomainPrompt, got {shape}"
+                f"the offset of a DomainPrompt, got {shape_or_type(prompt)}"
             )
 
     def pool(self, frames: Tensor) -> Tensor:
@@ -335,11 +337,9 @@ def pool_features(encoder: Encoder, frames: Tensor) -> Tensor:
 def _check_result(
     encoder: Encoder, method: str, steps: str, features: Tensor, samples: int
 ) -> None:
-    shape = tuple(features.shape) if isinstance(features, Tensor) else type_name(features)
-    wanted = (samples, encoder.out_features)
-    of_rank = isinstance(shape, tuple) and len(shape) == 2 + bool(steps)
-    if not of_rank or (shape[0], shape[-1]) != wanted:
+    of_rank = isinstance(features, Tensor) and features.ndim == 2 + bool(steps)
+    if not of_rank or (len(features), features.shape[-1]) != (samples, encoder.out_features):
         raise ValueError(
             f"expected {type(encoder).__name__}{method} to return features "
-            f"(N={samples}, {steps}D={encoder.out_features}), got {shape}"
+            f"(N={samples}, {steps}D={encoder.out_features}), got {shape_or_type(features)}"
         )
