@@ -441,6 +441,11 @@ def test_bad_settings(options: dict[str, object], message: str) -> None:
         Detection(**options)  # type: ignore[arg-type]
 
 
+def test_a_loss_that_is_not_finite(pretrained: Pretrained, parts: Parts) -> None:
+    with pytest.raises(ValueError, match=r"loss became \w+ in epoch .*lr \(now 1e\+38"):
+        frame_probabilities(pretrained, *parts, Detection(epochs=4, lr=1e38))
+
+
 def test_a_last_batch_of_one_window(pretrained: Pretrained, parts: Parts) -> None:
     frame_probabilities(pretrained, *parts, Detection(epochs=2, batch_size=9))  # 64 = 7 * 9 + 1
 
