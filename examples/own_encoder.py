@@ -1,6 +1,7 @@
 """PCM3 with an encoder of your own: what an encoder has to offer, in thirty lines.
 
-A module without a place of its own for the prompts needs none of them: see ``EncoderAdapter``.
+A plain module needs none of this: ``EncoderAdapter`` makes an encoder of it.
+
 Prints the shapes, and for people who were not in pretraining, untrained and trained: how far hidden
 joints are predicted from where they are, and how often the nearest features are of the same class.
 """

@@ -20,7 +20,7 @@ class Encoder(nn.Module, ABC):
     """Clips in, frame features out; ``pool`` turns those into one feature a sequence.
 
     A subclass sets ``out_features`` and defines ``forward``. Everything else has a default with
-    which it works in all methods and tasks. What an encoder can do beyond that, it says by the
+    which it works in PCM3 and in every task. What an encoder can do beyond that, it says by the
     attributes and methods below: ``TransformerEncoder`` and ``GRUEncoder`` are examples.
 
     Args:
@@ -101,19 +101,37 @@ class Encoder(nn.Module, ABC):
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
 
-    def check_clips(self, clips: Tensor, prompt: Tensor | None = None) -> None:
-        """Require clips and a prompt of this encoder's sizes, and clips of its weights' dtype.
+    def check_clips(
+        self, clips: Tensor, prompt: Tensor | None = None, *, finite: bool = False
+    ) -> None:
+        """Require clips of this encoder's sizes, dtype and device, and a prompt of its sizes.
+
+        Args:
+            clips: The batch.
+            prompt: What is to be added to every frame.
+            finite: Also refuse NaN and infinity, where values can be read.
 
         Raises:
             ValueError: Naming what was expected and what came.
         """
-        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
-        own = (weight.dtype for weight in self.parameters() if weight.is_floating_point())
-        dtype = next(own, clips.dtype)
-        if clips.dtype != dtype and not torch.is_autocast_enabled(clips.device.type):
+        check_clips(
+            clips,
+            joints=self.joints,
+            channels=self.in_channels,
+            persons=self.persons,
+            finite=finite,
+        )
+        weights = [weight for weight in self.parameters() if weight.is_floating_point()]
+        if weights and clips.device != weights[0].device:
             raise ValueError(
-                f"expected clips of {dtype}, as the encoder's weights are, got {clips.dtype}; "
-                f"convert them, clips.to({dtype})"
+                f"expected clips on {weights[0].device}, where the encoder is, got them on "
+                f"{clips.device}"
+            )
+        mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
+        if weights and not mixed and all(weight.dtype != clips.dtype for weight in weights):
+            raise ValueError(
+                f"expected clips of {weights[0].dtype}, as the encoder's weights are, got "
+                f"{clips.dtype}; convert them, clips.to({weights[0].dtype})"
             )
         if prompt is None:
             return
@@ -214,13 +232,14 @@ class EncoderAdapter(Encoder):
         in_channels: C of the clips.
         persons: M of the clips.
         pool: Sequence feature: the ``"last"`` frame's or the ``"mean"`` over frames.
+        fixed_frames: Whether the module takes clips of one length only.
 
     Raises:
         ValueError: If a size is below 1, or the module returns something else.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 25 * 2, 8))
-        >>> encoder = EncoderAdapter(network, out_features=8)
+        >>> encoder = EncoderAdapter(network, out_features=8, fixed_frames=True)
         >>> encoder(torch.randn(4, 3, 16, 25, 2)).shape
         torch.Size([4, 1, 8])
     """
@@ -233,12 +252,14 @@ class EncoderAdapter(Encoder):
         in_channels: int = 3,
         persons: int = 2,
         pool: Pool = "mean",
+        fixed_frames: bool = False,
     ) -> None:
         super().__init__(joints, in_channels, persons, pool)
         if not isinstance(module, nn.Module):
             raise ValueError(f"expected a torch module, got {shorten(module)}")
         check_count("out_features", out_features)
         self.out_features = out_features
+        self.fixed_frames = fixed_frames
         self.module = module
 
     def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
@@ -282,36 +303,6 @@ def check_encoder(encoder: Encoder) -> None:
         raise ValueError(
             f"expected {name}.forward(clips, prompt=None), got forward{signature}"
         ) from None
-
-
-def check_input(encoder: Encoder, clips: Tensor, joints: int) -> None:
-    """Require finite clips of an encoder's sizes, and of the dtype and device of its weights.
-
-    Raises:
-        ValueError: Naming what was expected and what came.
-    """
-    check_clips(
-        clips,
-        joints=joints,
-        channels=encoder.in_channels,
-        persons=encoder.persons,
-        finite=True,
-    )
-    weights = [weight for weight in encoder.parameters() if weight.is_floating_point()]
-    if not weights:
-        return
-    if clips.device != weights[0].device:
-        raise ValueError(
-            f"expected clips on {weights[0].device}, where the encoder is, got them on "
-            f"{clips.device}"
-        )
-    mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
-    if not mixed and clips.dtype not in {weight.dtype for weight in weights}:
-        dtype = weights[0].dtype
-        raise ValueError(
-            f"expected clips of {dtype}, as the encoder's weights are, got {clips.dtype}; "
-            f"convert them, clips.to({dtype})"
-        )
 
 
 def check_frames(encoder: Encoder, frames: Tensor, samples: int) -> None:

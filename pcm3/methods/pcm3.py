@@ -27,7 +27,6 @@ from pcm3.encoders.base import (
     Encoder,
     check_encoder,
     check_frames,
-    check_input,
     pool_features,
 )
 from pcm3.heads import MaskedMotionDecoder, Projector
@@ -264,7 +263,7 @@ class PCM3(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_input(self.encoder, clips, len(self.skeleton))
+        self.encoder.check_clips(clips, finite=True)
 
         def view(spatial: Transform) -> Tensor:
             cropped = self.crop(clips, lengths, generator=generator)

@@ -357,7 +357,8 @@ class Frames(nn.Module):
 @pytest.mark.parametrize("sequence", [False, True])
 def test_any_module_becomes_an_encoder(labelled: SkeletonDataset, sequence: bool) -> None:
     module = nn.Sequential(Frames(), nn.Flatten(), nn.Linear(8 * FRAMES, 8))
-    encoder = EncoderAdapter(module if sequence else module[0], 8, persons=1)
+    module = module if sequence else module[0]
+    encoder = EncoderAdapter(module, 8, persons=1, fixed_frames=sequence)
     given, prompt = clips(frames=FRAMES), torch.randn(3, 25, 1)
     expected = encoder.module(given + prompt[:, None])
     torch.testing.assert_close(encoder(given, prompt), expected.view(4, -1, 8))
@@ -368,6 +369,8 @@ def test_any_module_becomes_an_encoder(labelled: SkeletonDataset, sequence: bool
     view = Pretrained(encoder, NTU25, "joint", FRAMES)
     assert evaluate_knn(view, labelled, labelled)["top1"] == 1
     finetune(view, labelled, Finetune(epochs=1))
+    observed = torch.randn(2, 3, 50, 25, 1)
+    assert MotionPredictor(view, 4)(observed, observed[:, :, -1], 2).shape == (2, 3, 2, 25, 1)
 
 
 @pytest.mark.parametrize(
