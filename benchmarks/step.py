@@ -33,8 +33,8 @@ from pcm3 import MAMP, NTU25, PCM3
 from pcm3._torch import allow_tf32
 from pcm3.io.files import reuse_memory
 from pcm3.methods.catalog import get_preset
-from pcm3.training.compiled import compile_blocks
 from pcm3.training.costs import count
+from pcm3.training.devices import compile_blocks
 
 CASES = (
     *("small:64", "small-pp:64", "small-mamp:64"),

@@ -1,5 +1,7 @@
 """PCM3 with an encoder of your own: what an encoder has to offer, in thirty lines.
 
+A plain module needs none of this: ``EncoderAdapter`` makes an encoder of it.
+
 Prints the shapes, and for people who were not in pretraining, untrained and trained: how far hidden
 joints are predicted from where they are, and how often the nearest features are of the same class.
 """
@@ -38,7 +40,7 @@ class OwnEncoder(Encoder):
     def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Clips ``(N, C, T, V, M)``, and the prompt of their kind, to features ``(N, T', D)``."""
         flat = self.norm(rearrange(clips, "n c t v m -> n (c v m) t"))
-        if prompt is not None:  # behind the normalisation, which would subtract it
+        if prompt is not None:  # after the normalisation, which would subtract it
             flat = flat + rearrange(prompt, "c v m -> (c v m) 1")
         frames, _ = self.gru(rearrange(self.shorten(flat), "n d t -> n t d"))
         features: Tensor = frames

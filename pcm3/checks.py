@@ -137,6 +137,15 @@ def type_name(value: object) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
+def shape_or_type(value: object) -> str:
+    """``(4, 3)`` for a tensor of this shape; of anything else the type."""
+    from torch import Tensor  # noqa: PLC0415 - readers check their settings without it
+
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    return f"{type_name(value)}, which is no torch tensor"
+
+
 def check_at_least(name: str, value: float, least: float) -> None:
     """Require a number of at least ``least``; NaN is none.
 
@@ -294,15 +303,6 @@ def check_probabilities(probabilities: Sequence[float], count: int) -> None:
         raise ValueError(
             f"expected {count} probabilities >= 0 that sum to 1, got {tuple(probabilities)}"
         )
-
-
-def check_batch_or_clip(clips: Tensor, joints: int | None = None) -> None:
-    """Require clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)`` with C at most 3.
-
-    Raises:
-        ValueError: Naming the expected and the received shape.
-    """
-    check_clips(clips, joints=joints, unbatched=True)
 
 
 def check_values(

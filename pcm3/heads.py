@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pcm3._torch import recur
-from pcm3.checks import check_count, check_tensor
+from pcm3.checks import check_count, shape_or_type
 
 
 class Projector(nn.Sequential):
@@ -217,7 +217,7 @@ class FinetuneHead(nn.Module):
 
 
 def _check_shape(what: str, value: Tensor, ndim: int, axes: Mapping[int, tuple[str, int]]) -> None:
-    check_tensor(what, value)
-    if value.ndim != ndim or any(value.shape[axis] != size for axis, (_, size) in axes.items()):
+    fits = isinstance(value, Tensor) and value.ndim == ndim
+    if not fits or any(value.shape[axis] != size for axis, (_, size) in axes.items()):
         sizes = " and ".join(f"{name}={size}" for name, size in axes.values())
-        raise ValueError(f"expected {what} with {sizes}, got {tuple(value.shape)}")
+        raise ValueError(f"expected {what} with {sizes}, got {shape_or_type(value)}")

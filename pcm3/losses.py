@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3.checks import check_positive, check_tensor, readable, type_name
+from pcm3.checks import check_positive, readable, shape_or_type
 
 Reduction = Literal["mean", "none"]
 _REDUCTIONS = get_args(Reduction)
@@ -148,7 +148,7 @@ def relational_kl(
     with _in_float32(student):
         log_student = F.log_softmax(similarity / student_temperature, dim=1)
         log_teacher = F.log_softmax(
-            similarities(teacher.detach(), anchors) / teacher_temperature, dim=1
+            _products(teacher.detach(), anchors) / teacher_temperature, dim=1
         )
         divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
         return divergence.mean() if reduction == "mean" else divergence
@@ -162,6 +162,10 @@ def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """
     _check_pair("embeddings", embeddings, "embeddings", embeddings)
     _check_width("anchors", anchors, embeddings)
+    return _products(embeddings, anchors)
+
+
+def _products(embeddings: Tensor, anchors: Tensor) -> Tensor:
     with _in_float32(embeddings):
         return embeddings.float() @ anchors.float().T
 
@@ -186,14 +190,14 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
             last is checked on the CPU only: compiled or on an accelerator the result is then NaN).
     """
     _check_pair("prediction", prediction, "target", target, dims=5)
-    check_tensor("mask", mask)
     n, channels, *rest = prediction.shape
-    _check_device("mask", mask, "prediction", prediction)
-    if mask.dtype != torch.bool or mask.shape != (n, *rest):
+    boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool
+    if not boolean or mask.shape != (n, *rest):
+        kind = f"{mask.dtype} " if isinstance(mask, Tensor) else ""
         raise ValueError(
-            f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, "
-            f"got {mask.dtype} {tuple(mask.shape)}"
+            f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, got {kind}{shape_or_type(mask)}"
         )
+    _check_device("mask", mask, "prediction", prediction)
     if readable(mask) and not bool(mask.any()):
         raise ValueError("expected a mask that hides at least one joint, got an empty mask")
     with _in_float32(prediction):
@@ -287,13 +291,12 @@ def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
 
 
 def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
-    check_tensor(name, tensor)
-    check_tensor(other_name, other)
-    layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
-    if tensor.ndim != dims or tensor.shape != other.shape:
+    tensors = isinstance(tensor, Tensor) and isinstance(other, Tensor)
+    if not tensors or tensor.ndim != dims or tensor.shape != other.shape:
+        layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
         raise ValueError(
-            f"expected {name} and {other_name} of one shape {layout}, "
-            f"got {tuple(tensor.shape)} and {tuple(other.shape)}"
+            f"expected {name} and {other_name} as tensors of one shape {layout}, got "
+            f"{shape_or_type(tensor)} and {shape_or_type(other)}"
         )
     _check_device(other_name, other, name, tensor)
     if len(tensor) == 0:
@@ -305,15 +308,12 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
 
 def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
     width = embeddings.shape[1]
-    if not isinstance(anchors, Tensor):
-        raise ValueError(
-            f"expected {name} as a torch tensor (K, D={width}), the anchors of a MemoryQueue, "
-            f"got {type_name(anchors)}"
-        )
-    if anchors.ndim != 2 or anchors.shape[1] != width or len(anchors) == 0:
-        swapped = anchors.ndim == 2 and len(anchors) == width
-        hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?" if swapped else ""
-        raise ValueError(f"expected {name} (K, D={width}), got {tuple(anchors.shape)}{hint}")
+    rows = isinstance(anchors, Tensor) and anchors.ndim == 2
+    if not rows or anchors.shape[1] != width or len(anchors) == 0:
+        hint = "" if isinstance(anchors, Tensor) else ": the anchors of a MemoryQueue, say"
+        if rows and len(anchors) == width:
+            hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?"
+        raise ValueError(f"expected {name} (K, D={width}), got {shape_or_type(anchors)}{hint}")
     _check_device(name, anchors, "the embeddings", embeddings)
 
 
@@ -326,7 +326,7 @@ def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> 
 
 def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:
     if similarity is None:
-        return similarities(embeddings, anchors)
+        return _products(embeddings, anchors)
     wanted = (len(embeddings), len(anchors))
     if tuple(similarity.shape) != wanted:
         raise ValueError(f"expected similarity (N, K) = {wanted}, got {tuple(similarity.shape)}")

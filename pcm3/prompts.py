@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcm3.checks import check_clips, check_count, check_tensor, readable
+from pcm3.checks import check_clips, check_count, readable, shape_or_type
 from pcm3.skeleton import Skeleton, joint_count
 
 
@@ -114,14 +114,14 @@ class TaskPrompt(nn.Module):
             ValueError: If the features are of another width, or the offset is out of range
                 (looked at on the CPU only).
         """
-        check_tensor("features", features)
-        if features.ndim == 0 or features.shape[-1] != self.features:
+        if not isinstance(features, Tensor) or features.shape[-1:] != (self.features,):
             raise ValueError(
-                f"expected features (..., D={self.features}), got {tuple(features.shape)}"
+                f"expected features (..., D={self.features}), got {shape_or_type(features)}"
             )
-        check_tensor("offset", offset)
-        if offset.ndim or (readable(offset) and not 0 <= int(offset) < self.offsets):
-            raise ValueError(f"expected an offset in [0, {self.offsets}), got {offset.tolist()}")
+        if not isinstance(offset, Tensor) or offset.ndim:
+            raise ValueError(f"expected an offset as a scalar tensor, got {shape_or_type(offset)}")
+        if readable(offset) and not 0 <= int(offset) < self.offsets:
+            raise ValueError(f"expected an offset in [0, {self.offsets}), got {int(offset)}")
         block = self.features // self.blocks
         starts = torch.arange(self.blocks, device=features.device)[:, None] * block
         within = torch.arange(len(self.vector) // self.blocks, device=features.device)

@@ -7,7 +7,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3.checks import check_count, check_generator, check_rows_finite, check_tensor, readable
+from pcm3.checks import (
+    check_count,
+    check_generator,
+    check_rows_finite,
+    readable,
+    shape_or_type,
+)
 
 _TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at most
 
@@ -74,13 +80,13 @@ class MemoryQueue(nn.Module):
                 length 1 to within 1 % (looked at on the CPU only, and not in compiled code: on an
                 accelerator the host would wait for the device).
         """
-        check_tensor("keys", keys)
         size, dim = self.anchors.shape
-        if keys.ndim != 2 or keys.shape[1] != dim:
-            swapped = keys.ndim == 2 and keys.shape[1] == size
+        rows = isinstance(keys, Tensor) and keys.ndim == 2
+        if not rows or keys.shape[1] != dim:
+            swapped = rows and keys.shape[1] == size
             hint = f"; did you mean MemoryQueue(size={dim}, dim={size})?" if swapped else ""
             raise ValueError(
-                f"expected keys (N, D={dim}) for {self!r}, got {tuple(keys.shape)}{hint}"
+                f"expected keys (N, D={dim}) for {self!r}, got {shape_or_type(keys)}{hint}"
             )
         if not keys.is_floating_point():
             raise ValueError(f"expected floating-point keys, got {keys.dtype}")

@@ -228,10 +228,10 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
         ((Z, Z, QUEUE[:0]), r"\(K, D=8\), got \(0, 8\)"),
         (
             (Z, Z, MemoryQueue(16, 8)),
-            r"\(K, D=8\), the anchors of a MemoryQueue, got .*MemoryQueue",
+            r"\(K, D=8\), got .*MemoryQueue, .*: the anchors of a MemoryQueue",
         ),
-        ((Z.numpy(), Z, QUEUE), "expected a torch tensor, got numpy.ndarray"),
-        ((Z, Z.tolist(), QUEUE), "expected a torch tensor, got list"),
+        ((Z.numpy(), Z, QUEUE), r"as tensors .*, got numpy\.ndarray, .*no torch tensor"),
+        ((Z, Z.tolist(), QUEUE), "as tensors .*, got .* and list, .*no torch tensor"),
     ],
 )
 def test_embeddings_that_do_not_fit(loss: Any, inputs: tuple[Tensor, ...], message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from pcm3.checks import check_clips, check_generator, check_lengths, check_tensor, type_name
+from pcm3.checks import check_clips, check_generator, check_lengths, type_name
 from pcm3.skeleton import Skeleton
 
 
@@ -49,11 +49,11 @@ class Draw:
             ValueError: If the lengths are neither a number nor a tensor of integers in [1, T].
         """
         clips, lengths = self._clips, self._lengths
-        if lengths is None or isinstance(lengths, int):
-            full = clips.shape[2] if lengths is None else lengths
-            lengths = torch.full((self.samples,), full, device=self.device)
-        check_tensor("lengths", lengths)
-        if lengths.ndim == 0:
+        if lengths is None:
+            return torch.full((self.samples,), clips.shape[2], device=self.device)
+        if isinstance(lengths, int):
+            lengths = torch.full((self.samples,), lengths, device=self.device)
+        elif isinstance(lengths, Tensor) and lengths.ndim == 0:
             lengths = lengths.expand(self.samples)
         check_lengths(lengths, clips)
         return lengths.long()

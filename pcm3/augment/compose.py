@@ -11,7 +11,6 @@ from pcm3.checks import (
     check_clips,
     check_flag,
     check_probabilities,
-    check_tensor,
     shorten,
     type_name,
 )
@@ -183,4 +182,7 @@ def _keeps_lengths(transform: ClipTransform) -> bool:
 
 
 def _check_result(transform: ClipTransform, result: object) -> None:
-    check_tensor(f"result of {type_name(transform)}", result)
+    if not isinstance(result, Tensor):
+        raise ValueError(
+            f"result of {type_name(transform)}: expected a torch tensor, got {type_name(result)}"
+        )

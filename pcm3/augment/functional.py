@@ -9,13 +9,12 @@ with respect to it as well.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from pcm3.augment import kernels
 from pcm3.checks import (
-    check_batch_or_clip,
+    check_clips,
     check_count,
     check_frame_ranges,
     check_lengths,
@@ -60,19 +59,10 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
         ValueError: If a crop is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
     check_count("size", size)
-    wide = _wide(clips)
-    length = lengths.to(wide)[..., None]
-    frame = torch.arange(size, device=clips.device, dtype=wide)
-    position = ((frame + 0.5) * (length / size) - 0.5).clamp(min=0)
-    before = torch.minimum(position.long(), lengths[..., None] - 1)
-    after = torch.minimum(before + 1, lengths[..., None] - 1)
-    weight = (position - before)[..., None, :, None, None]
-    first = _take_frames(clips, starts[..., None] + before)
-    second = _take_frames(clips, starts[..., None] + after)
-    return ((1 - weight) * first + weight * second).to(clips.dtype)
+    return kernels.crop_resize(clips, starts, lengths, size)
 
 
 def center_crop_resize(
@@ -94,15 +84,16 @@ def center_crop_resize(
     Raises:
         ValueError: If ``ratio``, ``size``, ``lengths`` or a shape is out of range.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     if not 0 < ratio <= 1:
         raise ValueError(f"expected ratio in (0, 1], got {ratio}")
     if lengths is None:
         lengths = torch.full(clips.shape[:-4], clips.shape[-3], device=clips.device)
     check_lengths(lengths, clips)
+    check_count("size", size)
     # in whole millionths, because (1 - 0.9) * 20 / 2 is a hair below 1 in floating point
     cut = lengths * round((1 - ratio) * 1e6) // 2_000_000
-    return crop_resize(clips, cut, lengths - 2 * cut, size)
+    return kernels.crop_resize(clips, cut, lengths - 2 * cut, size)
 
 
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
@@ -117,10 +108,9 @@ def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
-    outside = ~window(clips.shape[-3], starts, lengths)
-    return clips.masked_fill(outside[..., None, :, None, None], 0)
+    return kernels.keep_frames(clips, starts, lengths)
 
 
 def linear_map(clips: Tensor, matrix: Tensor) -> Tensor:
@@ -133,16 +123,10 @@ def linear_map(clips: Tensor, matrix: Tensor) -> Tensor:
     Raises:
         ValueError: If the shape of ``clips`` or ``matrix`` is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     channels = clips.shape[-4]
     check_values("matrix", matrix, clips, channels, channels)
-    entries = matrix.to(_wide(clips))[..., None]
-    rows = clips.flatten(-3)[..., None, :, :].to(entries.dtype)
-    # a sum over the 2 or 3 channels, not a matmul: autocast and TF32 would round the coordinates
-    mapped = entries[..., 0, :] * rows[..., 0, :]
-    for c in range(1, channels):
-        mapped = torch.addcmul(mapped, entries[..., c, :], rows[..., c, :])
-    return mapped.view(clips.shape).to(clips.dtype)
+    return kernels.linear_map(clips, matrix)
 
 
 def rotation_matrix(angles: Tensor) -> Tensor:
@@ -160,13 +144,7 @@ def rotation_matrix(angles: Tensor) -> Tensor:
     check_tensor("angles", angles)
     if angles.ndim == 0 or angles.shape[-1] != 3:
         raise ValueError(f"expected angles (..., 3), got {tuple(angles.shape)}")
-    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(-1), angles.sin().unbind(-1)
-    rows = [
-        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
-        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
-        [-sy, cy * sx, cy * cx],
-    ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    return kernels.rotation_matrix(angles)
 
 
 def transform_joints(clips: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
@@ -180,9 +158,11 @@ def transform_joints(clips: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
     Raises:
         ValueError: If a shape or dtype is wrong.
     """
-    mapped = linear_map(clips, matrix)
+    check_clips(clips, unbatched=True)
+    channels = clips.shape[-4]
+    check_values("matrix", matrix, clips, channels, channels)
     check_values("joints", joints, clips, clips.shape[-2], dtype=torch.bool)
-    return _choose(joints[..., None, :], mapped, clips)
+    return kernels.transform_joints(clips, joints, matrix)
 
 
 def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
@@ -196,7 +176,7 @@ def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
         ValueError: If the joint axis is not the skeleton's.
     """
     check_skeleton(skeleton)
-    check_batch_or_clip(clips, joints=len(skeleton))
+    check_clips(clips, joints=len(skeleton), unbatched=True)
     swapped = clips.index_select(-2, torch.tensor(skeleton.mirror, device=clips.device))
     return torch.cat([-swapped[..., :1, :, :, :], swapped[..., 1:, :, :, :]], dim=-4)
 
@@ -214,10 +194,10 @@ def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
     Raises:
         ValueError: If a shape or dtype is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_values("source", source, clips, *clips.shape[-4:])
     check_values("region", region, clips, *clips.shape[-3:-1], dtype=torch.bool)
-    return _choose(region, source, clips)
+    return kernels.paste(clips, source, region)
 
 
 def shrink_frames(
@@ -239,15 +219,12 @@ def shrink_frames(
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
     if valid is None:
         valid = torch.full_like(lengths, clips.shape[-3])
     check_lengths(valid, clips)
-    frames = torch.arange(clips.shape[-3], device=clips.device)
-    out = lengths[..., None]
-    shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
-    return _take_frames(clips, shown * torch.minimum(2 * out, valid[..., None]) // out)
+    return kernels.shrink_frames(clips, starts, lengths, valid)
 
 
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
@@ -261,11 +238,10 @@ def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
     Raises:
         ValueError: If a shape is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_values("source", source, clips, *clips.shape[-4:])
     check_values("lam", lam, clips)
-    share = lam.to(_wide(clips))[..., None, None, None, None]
-    return ((1 - share) * clips + share * source).to(clips.dtype)
+    return kernels.mixup(clips, source, lam)
 
 
 def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tensor:
@@ -279,7 +255,7 @@ def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tens
     Raises:
         ValueError: If a shape or dtype is wrong.
     """
-    check_batch_or_clip(clips)
+    check_clips(clips, unbatched=True)
     check_values("mask", mask, clips, *clips.shape[-3:], dtype=torch.bool)
     return clips.masked_fill(mask.unsqueeze(-4), value)
 
@@ -300,13 +276,9 @@ def motion_intensity(clips: Tensor, patch: int = 4) -> Tensor:
     Raises:
         ValueError: If T is not a multiple of ``patch``, or the shape of the clips is wrong.
     """
-    check_batch_or_clip(clips)
-    wide = clips.to(_wide(clips))
-    if patch_count(clips, patch) == 1:
-        return torch.zeros_like(wide[..., 0, :1, :, :])
-    change = (wide[..., patch:, :, :] - wide[..., :-patch, :, :]).abs().mean(dim=-4)
-    moved = change.unflatten(-3, (-1, patch)).mean(dim=-3)
-    return torch.cat([moved[..., :1, :, :], moved], dim=-3)
+    check_clips(clips, unbatched=True)
+    patch_count(clips, patch)
+    return kernels.motion_intensity(clips, patch)
 
 
 def motion_aware_mask(
@@ -333,21 +305,12 @@ def motion_aware_mask(
     Raises:
         ValueError: If ``visible`` is not in [1, patches of a person], or a shape is wrong.
     """
-    intensity = motion_intensity(clips, patch)
-    check_values("uniform", uniform, clips, *intensity.shape[-3:])
-    steps, joints, _ = intensity.shape[-3:]
+    check_clips(clips, unbatched=True)
+    steps, joints, persons = patch_count(clips, patch), *clips.shape[-2:]
+    check_values("uniform", uniform, clips, steps, joints, persons)
     if not 1 <= visible <= steps * joints:
         raise ValueError(f"expected visible in [1, {steps * joints}] patches, got {visible}")
-    score = uniform.flatten(-3, -2)
-    if temperature > 0:
-        tokens = intensity.flatten(-3, -2)
-        scaled = tokens / (tokens.amax(dim=-2, keepdim=True) * temperature + 1e-10)
-        gumbel = -torch.log(-torch.log(score + 1e-10) + 1e-10)
-        score = scaled.log_softmax(dim=-2) + gumbel
-    kept = score.argsort(dim=-2, stable=True)[..., :visible, :]
-    mask: Tensor = torch.ones_like(score, dtype=torch.bool).scatter(-2, kept, False)
-    mask = mask.unflatten(-2, (steps, joints))
-    return mask.repeat_interleave(patch, dim=-3)
+    return kernels.motion_aware_mask(clips, uniform, visible, temperature, patch)
 
 
 def patch_count(clips: Tensor, patch: int) -> int:
@@ -360,32 +323,3 @@ def patch_count(clips: Tensor, patch: int) -> int:
     if patch < 1 or frames % patch:
         raise ValueError(f"expected clips with T a multiple of patch={patch}, got T={frames}")
     return frames // patch
-
-
-def window(frames: int, starts: Tensor, lengths: Tensor) -> Tensor:
-    """Boolean ``(..., frames)``, True from ``start`` for ``length`` frames."""
-    frame = torch.arange(frames, device=starts.device)
-    return (frame >= starts[..., None]) & (frame < (starts + lengths)[..., None])
-
-
-def _wide(clips: Tensor) -> torch.dtype:
-    """The dtype to compute in: half precision is widened to float32."""
-    return torch.promote_types(clips.dtype, torch.float32)
-
-
-def _choose(where: Tensor, chosen: Tensor, others: Tensor) -> Tensor:
-    """One of two clips for every joint: ``where`` is ``(..., T or 1, V)``."""
-    persons = chosen.shape[-1]
-    # joints and persons as one axis: a fourth of the time of broadcasting over persons
-    each = where.repeat_interleave(persons, dim=-1).unsqueeze(-3)
-    return torch.where(each, chosen.flatten(-2), others.flatten(-2)).view(chosen.shape)
-
-
-def _take_frames(clips: Tensor, index: Tensor) -> Tensor:
-    """Frames ``(..., C, T', V, M)`` at ``index`` ``(..., T')``, one list for each clip."""
-    *lead, frames, joints, persons = clips.shape
-    # whole frames are picked as rows, a tenth of the time of an element-wise gather
-    sequence = torch.arange(math.prod(lead), device=clips.device).view(*lead, 1)
-    rows = sequence * frames + index.unsqueeze(-2)
-    picked = clips.reshape(-1, joints * persons).index_select(0, rows.flatten())
-    return picked.view(*lead, index.shape[-1], joints, persons)

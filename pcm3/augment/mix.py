@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from pcm3._torch import index_tensor
-from pcm3.augment import functional
+from pcm3.augment import kernels
 from pcm3.augment.base import Described, Draw, select
 from pcm3.augment.mask import part_of_joint
 from pcm3.checks import (
@@ -152,9 +152,9 @@ class CutMix(_Mix):
         )
         start = start.minimum(frames - 1)  # at least one frame, however short the clip
         stop = stop.maximum(start + 1)
-        times = functional.window(clips.shape[2], start, stop - start)
+        times = kernels.window(clips.shape[2], start, stop - start)
         region = times[:, :, None] & joints[:, None, :]
-        mixed = functional.paste(clips, self._pasted(source, start, stop - start), region)
+        mixed = kernels.paste(clips, self._pasted(source, start, stop - start), region)
         return mixed, region.float().sum(dim=(1, 2)) / (valid * joints.shape[1])
 
     def _frames(self, valid: Tensor, source: _Source) -> Tensor:
@@ -194,7 +194,7 @@ class ResizeMix(CutMix):
         return valid
 
     def _pasted(self, source: _Source, start: Tensor, length: Tensor) -> Tensor:
-        return functional.shrink_frames(source.clips, start, length, source.valid)
+        return kernels.shrink_frames(source.clips, start, length, source.valid)
 
 
 class Mixup(_Mix):
@@ -228,9 +228,9 @@ class Mixup(_Mix):
     ) -> tuple[Tensor, Tensor]:
         lam = draw.uniform(low=self.lam[0], high=self.lam[1])
         shared = valid.minimum(source.valid)
-        times = functional.window(clips.shape[2], torch.zeros_like(shared), shared)
-        blend = functional.mixup(clips, source.clips, lam)
-        mixed = functional.paste(clips, blend, times[..., None].expand(-1, -1, clips.shape[3]))
+        times = kernels.window(clips.shape[2], torch.zeros_like(shared), shared)
+        blend = kernels.mixup(clips, source.clips, lam)
+        mixed = kernels.paste(clips, blend, times[..., None].expand(-1, -1, clips.shape[3]))
         return mixed, lam * (shared / valid)
 
 

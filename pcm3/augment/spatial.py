@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pcm3.augment.base import Draw, Transform, share_of
-from pcm3.augment.functional import linear_map, rotation_matrix, transform_joints
+from pcm3.augment.kernels import linear_map, rotation_matrix, transform_joints
 from pcm3.checks import check_at_least, check_flag, check_number, check_share
 
 __all__ = ["JointJitter", "Rotate", "Shear"]

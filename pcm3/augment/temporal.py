@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from pcm3.augment.base import Draw, Transform
-from pcm3.augment.functional import crop_resize, keep_frames
+from pcm3.augment.kernels import crop_resize, keep_frames
 from pcm3.checks import check_flag, check_positive, check_range, shorten
 
 __all__ = ["TemporalClip", "TemporalCropResize"]

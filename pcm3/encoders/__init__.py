@@ -1,6 +1,6 @@
 """Encoders: clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``."""
 
-from pcm3.encoders.base import Encoder
+from pcm3.encoders.base import Encoder, EncoderAdapter
 from pcm3.encoders.gru import GRUEncoder
 from pcm3.encoders.stgcn import STGCNEncoder
 from pcm3.encoders.streaming import StreamingEncoder
@@ -16,6 +16,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 __all__ = [
     "ENCODERS",
     "Encoder",
+    "EncoderAdapter",
     "GRUEncoder",
     "STGCNEncoder",
     "StreamingEncoder",

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pcm3.checks import check_clips, check_count, shorten, type_name
+from pcm3.checks import check_clips, check_count, shape_or_type, shorten
 from pcm3.skeleton import Skeleton
 
 Pool = Literal["last", "mean"]
@@ -23,13 +23,32 @@ SIZES = ("frames", "hidden", "layers", "direction", "pool")
 class Encoder(nn.Module, ABC):
     """Clips in, frame features out; ``pool`` turns those into one feature a sequence.
 
+    A subclass sets ``out_features`` and defines ``forward``. Everything else has a default with
+    which it works in PCM3 and in every task. What an encoder can do beyond that, it says by the
+    attributes and methods below: ``TransformerEncoder`` and ``GRUEncoder`` are examples.
+
+    Args:
+        joints: V of the clips.
+        in_channels: C of the clips.
+        persons: M of the clips.
+        pool: Sequence feature: the ``"last"`` frame's or the ``"mean"`` over frames.
+
     Attributes:
-        joints: V that the encoder takes.
-        in_channels: C that the encoder takes.
-        persons: M that the encoder takes.
         out_features: D, the width of its features.
         feature_blocks: Number of equal parts that a feature consists of: two for an encoder that
             concatenates two directions.
+        fixed_frames: Whether its weights belong to a number of frames, as temporal embeddings do.
+            Tasks then resize clips of other lengths to the number that it was trained on.
+        has_tokens: Whether it offers ``tokens``, which MAMP's fine-tuning needs.
+        drop_path: Probability of leaving out its last block's branches in training; None for an
+            encoder that leaves none out.
+        causal: Whether it offers ``step``, which ``StreamingEncoder`` needs.
+
+    A module inside it whose class has a true attribute ``compiles``, such as a block that is
+    repeated, is compiled on its own where training is told to compile.
+
+    Raises:
+        ValueError: If a size is below 1 or there is no such pool.
     """
 
     joints: int
@@ -37,6 +56,10 @@ class Encoder(nn.Module, ABC):
     persons: int
     out_features: int
     feature_blocks: int = 1
+    fixed_frames: bool = False
+    has_tokens: bool = False
+    drop_path: float | None = None
+    causal: bool = False
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init__(self, joints: int, in_channels: int, persons: int, pool: Pool) -> None:
@@ -128,22 +151,45 @@ class Encoder(nn.Module, ABC):
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
 
-    def _check_clips(self, clips: Tensor, weight: Tensor) -> None:
-        """Require clips of this encoder's sizes and of the dtype of its weights."""
-        check_clips(clips, joints=self.joints, channels=self.in_channels, persons=self.persons)
-        if clips.dtype != weight.dtype and not torch.is_autocast_enabled(clips.device.type):
-            raise ValueError(
-                f"expected clips of {weight.dtype}, as the encoder's weights are, got "
-                f"{clips.dtype}; convert them, clips.to({weight.dtype})"
-            )
+    def check_clips(
+        self, clips: Tensor, prompt: Tensor | None = None, *, finite: bool = False
+    ) -> None:
+        """Require clips of this encoder's sizes, dtype and device, and a prompt of its sizes.
 
-    def _check_prompt(self, prompt: Tensor | None) -> None:
-        """Require a prompt ``(C, V, M)``, or None."""
-        shape = tuple(prompt.shape) if isinstance(prompt, Tensor) else type_name(prompt)
-        if prompt is not None and shape != (self.in_channels, self.joints, self.persons):
+        Args:
+            clips: The batch.
+            prompt: What is to be added to every frame.
+            finite: Also refuse NaN and infinity, where values can be read.
+
+        Raises:
+            ValueError: Naming what was expected and what came.
+        """
+        check_clips(
+            clips,
+            joints=self.joints,
+            channels=self.in_channels,
+            persons=self.persons,
+            finite=finite,
+        )
+        weights = [weight for weight in self.parameters() if weight.is_floating_point()]
+        if weights and clips.device != weights[0].device:
+            raise ValueError(
+                f"expected clips on {weights[0].device}, where the encoder is, got them on "
+                f"{clips.device}"
+            )
+        mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
+        if weights and not mixed and all(weight.dtype != clips.dtype for weight in weights):
+            raise ValueError(
+                f"expected clips of {weights[0].dtype}, as the encoder's weights are, got "
+                f"{clips.dtype}; convert them, clips.to({weights[0].dtype})"
+            )
+        if prompt is None:
+            return
+        size = (self.in_channels, self.joints, self.persons)
+        if not isinstance(prompt, Tensor) or prompt.shape != size:
             raise ValueError(
                 f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), "
-                f"the offset of a DomainPrompt, got {shape}"
+                f"the offset of a DomainPrompt, got {shape_or_type(prompt)}"
             )
 
     def pool(self, frames: Tensor) -> Tensor:
@@ -160,15 +206,138 @@ class Encoder(nn.Module, ABC):
         """
         return [self(view, prompt) for view, prompt in zip(views, prompts, strict=True)]
 
+    def tokens(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to tokens ``(N, M, T', V, D)``; see ``has_tokens``."""
+        raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def present(self, clips: Tensor) -> Tensor:
+        """Which persons of clips ``(N, C, T, V, M)`` count: boolean ``(N, M)``; all by default."""
+        return torch.ones(len(clips), self.persons, dtype=torch.bool, device=clips.device)
+
+    def step(
+        self, frames: Tensor, hidden: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode the next frame of every sequence; see ``causal``.
+
+        Args:
+            frames: ``(N, C, V, M)``.
+            hidden: What the step before returned; None in the first.
+
+        Returns:
+            The features ``(N, D)`` of the frames, and the state to hand to the next step. It must
+            not be written to: a caller may keep it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not go frame by frame")
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set ``drop_path``; an encoder that has none takes 0 only.
+
+        Raises:
+            ValueError: If the rate is not in [0, 1), or the encoder has none.
+        """
+        if rate:
+            raise ValueError(f"expected drop_path 0 for a {type(self).__name__}, got {rate}")
+
+    def stack(self) -> Sequence[nn.Module]:
+        """Its layers from the bottom to the top, for layer-wise learning rates; none by default.
+
+        Parameters outside of them, such as an input embedding, are taken to lie below.
+        """
+        return ()
+
+    def learning_rate_scales(self, decay: float = 0.8) -> dict[str, float]:
+        """Layer-wise learning-rate decay: a factor for each parameter name.
+
+        With the L layers of ``stack``, layer i = 1 ... L gets ``decay ** (L - i)``, what lies
+        below ``decay ** L``. So the top layer gets 1, as a head on top should.
+
+        Args:
+            decay: In (0, 1].
+
+        Raises:
+            ValueError: If the decay is out of range.
+        """
+        if not 0 < decay <= 1:
+            raise ValueError(f"expected decay in (0, 1], got {decay}")
+        layers = self.stack()
+        level = {
+            id(parameter): at
+            for at, layer in enumerate(layers, start=1)
+            for parameter in layer.parameters()
+        }
+        return {
+            name: decay ** (len(layers) - level.get(id(parameter), 0))
+            for name, parameter in self.named_parameters()
+        }
+
+
+class EncoderAdapter(Encoder):
+    """Any module that maps clips to features, as an encoder.
+
+    Args:
+        module: From clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``, or to sequence
+            features ``(N, D)``, which count as those of one frame. A prompt is added to its clips.
+        out_features: D.
+        joints: V of the clips.
+        in_channels: C of the clips.
+        persons: M of the clips.
+        pool: Sequence feature: the ``"last"`` frame's or the ``"mean"`` over frames.
+        fixed_frames: Whether the module takes clips of one length only.
+
+    Raises:
+        ValueError: If a size is below 1, or the module returns something else.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 25 * 2, 8))
+        >>> encoder = EncoderAdapter(network, out_features=8, fixed_frames=True)
+        >>> encoder(torch.randn(4, 3, 16, 25, 2)).shape
+        torch.Size([4, 1, 8])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        out_features: int,
+        joints: int = 25,
+        in_channels: int = 3,
+        persons: int = 2,
+        pool: Pool = "mean",
+        fixed_frames: bool = False,
+    ) -> None:
+        super().__init__(joints, in_channels, persons, pool)
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"expected a torch module, got {shorten(module)}")
+        check_count("out_features", out_features)
+        self.out_features = out_features
+        self.fixed_frames = fixed_frames
+        self.module = module
+
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)``, plus the prompt, to features ``(N, T', D)``.
+
+        Raises:
+            ValueError: If clips or prompt do not have these sizes, or the module returns
+                something else than features.
+        """
+        self.check_clips(clips, prompt)
+        features: Tensor = self.module(clips if prompt is None else clips + prompt[:, None])
+        if isinstance(features, Tensor) and features.ndim == 2:
+            features = features[:, None]
+        check_frames(self, features, len(clips))
+        return features
+
 
 def check_encoder(encoder: Encoder) -> None:
-    """Require what a method uses of an encoder.
+    """Require an encoder, or a compiled one, of which all sizes are known.
 
     Raises:
         ValueError: Naming what it lacks.
     """
-    if not isinstance(encoder, nn.Module):
-        raise ValueError(f"expected an encoder, a pcm3.encoders.Encoder, got {shorten(encoder)}")
+    if not isinstance(getattr(encoder, "_orig_mod", encoder), Encoder):  # of torch.compile
+        raise ValueError(
+            f"expected an encoder, a pcm3.encoders.Encoder, got {shorten(encoder)}; "
+            "EncoderAdapter makes one of any module"
+        )
     name = type(encoder).__name__
     for size in ("joints", "in_channels", "persons", "out_features", "feature_blocks"):
         value = getattr(encoder, size, None)
@@ -177,9 +346,6 @@ def check_encoder(encoder: Encoder) -> None:
                 f"expected {name}.{size} to be a number >= 1, as of a pcm3.encoders.Encoder, got "
                 f"{shorten(value)}"
             )
-    for method in ("pool", "encode_views"):
-        if not callable(getattr(encoder, method, None)):
-            raise ValueError(f"expected {name}.{method}(), as of a pcm3.encoders.Encoder, got none")
     forward = signature(encoder.forward)
     try:
         forward.bind("clips", "prompt")
@@ -187,36 +353,6 @@ def check_encoder(encoder: Encoder) -> None:
         raise ValueError(
             f"expected {name}.forward(clips, prompt=None), got forward{forward}"
         ) from None
-
-
-def check_input(encoder: Encoder, clips: Tensor, joints: int) -> None:
-    """Require finite clips of an encoder's sizes, and of the dtype and device of its weights.
-
-    Raises:
-        ValueError: Naming what was expected and what came.
-    """
-    check_clips(
-        clips,
-        joints=joints,
-        channels=encoder.in_channels,
-        persons=encoder.persons,
-        finite=True,
-    )
-    weights = [weight for weight in encoder.parameters() if weight.is_floating_point()]
-    if not weights:
-        return
-    if clips.device != weights[0].device:
-        raise ValueError(
-            f"expected clips on {weights[0].device}, where the encoder is, got them on "
-            f"{clips.device}"
-        )
-    mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
-    if not mixed and clips.dtype not in {weight.dtype for weight in weights}:
-        dtype = weights[0].dtype
-        raise ValueError(
-            f"expected clips of {dtype}, as the encoder's weights are, got {clips.dtype}; "
-            f"convert them, clips.to({dtype})"
-        )
 
 
 def check_frames(encoder: Encoder, frames: Tensor, samples: int) -> None:
@@ -242,11 +378,9 @@ def pool_features(encoder: Encoder, frames: Tensor) -> Tensor:
 def _check_result(
     encoder: Encoder, method: str, steps: str, features: Tensor, samples: int
 ) -> None:
-    shape = tuple(features.shape) if isinstance(features, Tensor) else type_name(features)
-    wanted = (samples, encoder.out_features)
-    of_rank = isinstance(shape, tuple) and len(shape) == 2 + bool(steps)
-    if not of_rank or (shape[0], shape[-1]) != wanted:
+    of_rank = isinstance(features, Tensor) and features.ndim == 2 + bool(steps)
+    if not of_rank or (len(features), features.shape[-1]) != (samples, encoder.out_features):
         raise ValueError(
             f"expected {type(encoder).__name__}{method} to return features "
-            f"(N={samples}, {steps}D={encoder.out_features}), got {shape}"
+            f"(N={samples}, {steps}D={encoder.out_features}), got {shape_or_type(features)}"
         )

@@ -73,6 +73,7 @@ class GRUEncoder(Encoder):
         check_count("hidden", hidden)
         check_count("layers", layers)
         self.direction = direction
+        self.causal = direction != "bidirectional"
         self.feature_blocks = 1 if direction == "forward" else 2
         self.out_features = hidden * self.feature_blocks
         frame_size = joints * in_channels * persons
@@ -137,8 +138,7 @@ class GRUEncoder(Encoder):
         return list(self._recur(torch.cat(inputs)).split([len(view) for view in views]))
 
     def _normalize(self, clips: Tensor, prompt: Tensor | None) -> Tensor:
-        self._check_clips(clips, self.input_norm.weight)
-        self._check_prompt(prompt)
+        self.check_clips(clips, prompt)
         batch = len(clips)
         vectors = rearrange(clips, "n c t v m -> (n t) (v c m)")
         frames: Tensor = rearrange(self.input_norm(vectors), "(n t) d -> n t d", n=batch)
@@ -155,6 +155,39 @@ class GRUEncoder(Encoder):
                 outputs.append(output.flip(1) if backward else output)
             frames = torch.cat(outputs, dim=-1)
         return frames
+
+    def step(
+        self, frames: Tensor, hidden: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode the next frames ``(N, C, V, M)`` to features ``(N, D)``.
+
+        Args:
+            frames: One of every sequence.
+            hidden: The hidden state ``(N, hidden)`` of every GRU, layer by layer; None in the
+                first step.
+
+        Returns:
+            The features and the hidden states after the frames.
+
+        Raises:
+            ValueError: As in calling the encoder.
+        """
+        features = self._normalize(frames.unsqueeze(2), None)[:, 0]
+        if hidden is None:
+            zeros = frames.new_zeros(len(frames), self.out_features)
+            hidden = zeros.chunk(self.feature_blocks, dim=1) * len(self.layers)
+        after: list[Tensor] = []
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleList)
+            states: list[Tensor] = []
+            for gru in layer:
+                assert isinstance(gru, nn.GRU)
+                before = hidden[len(after) + len(states)]
+                # Half the overhead of calling the module, which is made for whole sequences.
+                states.append(torch.gru_cell(features, before, *gru.all_weights[0]))
+            features = torch.cat(states, dim=-1)
+            after += states
+        return features, tuple(after)
 
     def extra_repr(self) -> str:
         """The arguments that the layers do not show."""

@@ -79,6 +79,8 @@ class _GraphConvolution(nn.Module):
 class GraphBlock(nn.Module):
     """Over the graph, then over time, with a shortcut around both."""
 
+    compiles = True
+
     def __init__(
         self,
         in_channels: int,
@@ -235,8 +237,7 @@ class STGCNEncoder(Encoder):
             ValueError: If clips or prompt do not have this encoder's C, V and M, or the clips its
                 dtype.
         """
-        self._check_clips(clips, self.input_norm.weight)
-        self._check_prompt(prompt)
+        self.check_clips(clips, prompt)
         vectors = self.input_norm(rearrange(clips, "n c t v m -> (n m) (v c) t"))
         joints = rearrange(vectors, "(n m) (v c) t -> n m c t v", m=self.persons, v=self.joints)
         if prompt is not None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pcm3.checks import check_clips, check_tensor, type_name
 from pcm3.encoders.base import Encoder
-from pcm3.encoders.gru import GRUEncoder
 
 
 class StreamState(NamedTuple):
     """All that a stream remembers. Pushing never writes into it, so it may be kept.
 
     Attributes:
-        hidden: Hidden state ``(N, hidden)`` of every GRU, layer by layer.
+        hidden: State of the encoder; of a ``GRUEncoder`` that of every GRU, layer by layer.
         last: Feature of the latest frame ``(N, D)``.
         mean: Mean feature of all frames so far ``(N, D)``.
         frames: How many those are.
@@ -31,10 +30,10 @@ class StreamState(NamedTuple):
 
 
 class StreamingEncoder:
-    """A recurrent encoder that is handed one frame at a time, as from a camera.
+    """A causal encoder that is handed one frame at a time, as from a camera.
 
-    The features are those of the whole sequence so far, at the cost of one frame: the GRUs'
-    hidden states are carried along. Frames are what the encoder was trained on: normalised, and
+    The features are those of the whole sequence so far, at the cost of one frame: the encoder's
+    state is carried along. Frames are what the encoder was trained on: normalised, and
     of its stream; bones of a frame are ``to_stream`` of it, motion needs the next frame too.
     The encoder's weights are used where they are, not copied.
 
@@ -43,17 +42,18 @@ class StreamingEncoder:
     frame by frame.
 
     Args:
-        encoder: A ``GRUEncoder`` that does not look ahead (``direction="causal_pair"`` or
-            ``"forward"``), in evaluation mode.
+        encoder: One that does not look ahead (``encoder.causal``), such as a ``GRUEncoder`` with
+            ``direction="causal_pair"`` or ``"forward"``, in evaluation mode.
 
     Attributes:
         state: What has been seen; None before the first frame. Setting it to an earlier one
             goes back there, and one encoder can so serve several cameras.
 
     Raises:
-        ValueError: If the encoder is of another kind, looks ahead or is in training mode.
+        ValueError: If the encoder is not causal or is in training mode.
 
     Example:
+        >>> from pcm3.encoders import GRUEncoder
         >>> encoder = GRUEncoder(25, hidden=8).eval()
         >>> stream = StreamingEncoder(encoder)
         >>> clip = torch.randn(3, 40, 25, 2)
@@ -63,12 +63,10 @@ class StreamingEncoder:
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        if not isinstance(encoder, GRUEncoder):
-            raise ValueError(f"expected a GRUEncoder, got {type_name(encoder)}")
-        if encoder.direction == "bidirectional":
+        if not isinstance(encoder, Encoder) or not encoder.causal:
             raise ValueError(
-                "expected direction 'causal_pair' or 'forward', got 'bidirectional': its features "
-                "depend on frames to come"
+                "expected a causal encoder, such as a GRUEncoder of direction 'causal_pair' or "
+                f"'forward', got {type_name(encoder)}, whose features depend on frames to come"
             )
         self.encoder = encoder
         self.state: StreamState | None = None
@@ -96,20 +94,19 @@ class StreamingEncoder:
         self._check_mode()
         self._check_frame(frame)
         batched = frame.ndim == 4
-        clips = (frame if batched else frame[None]).unsqueeze(2)
-        check_clips(clips, finite=True)
+        frames = frame if batched else frame[None]
+        check_clips(frames.unsqueeze(2), finite=True)
         before = self.state
-        if before is not None and len(before.last) != len(clips):
+        if before is not None and len(before.last) != len(frames):
             raise ValueError(
-                f"expected frames of N={len(before.last)} recordings, as before, got {len(clips)}; "
-                "reset() starts anew"
+                f"expected frames of N={len(before.last)} recordings, as before, got {len(frames)};"
+                " reset() starts anew"
             )
-        if before is None:
-            before = self._start(clips)
-        last, hidden = self._step(clips, before.hidden)
-        frames = before.frames + 1
-        mean = before.mean + (last - before.mean) / frames  # float32, or it would stop moving
-        self.state = StreamState(hidden, last, mean, frames, batched)
+        last, hidden = self.encoder.step(frames, before and before.hidden)
+        seen, mean = (before.frames, before.mean) if before else (0, torch.zeros_like(last))
+        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))  # or it would stop moving
+        mean = mean + (last - mean) / (seen + 1)
+        self.state = StreamState(hidden, last, mean, seen + 1, batched)
         return last if batched else last[0]
 
     @property
@@ -124,29 +121,6 @@ class StreamingEncoder:
         last = self.state.last
         pooled = last if self.encoder.pooling == "last" else self.state.mean.to(last.dtype)
         return pooled if self.state.batched else pooled[0]
-
-    def _start(self, clips: Tensor) -> StreamState:
-        encoder = self.encoder
-        zeros = clips.new_zeros(len(clips), encoder.out_features)
-        hidden = zeros.chunk(encoder.feature_blocks, dim=1) * len(encoder.layers)
-        mean = zeros.to(torch.promote_types(zeros.dtype, torch.float32))
-        return StreamState(hidden, zeros, mean, 0, batched=True)
-
-    def _step(self, clips: Tensor, hidden: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Feature ``(N, D)`` and hidden states after clips of one frame."""
-        features = self.encoder._normalize(clips, None)[:, 0]
-        after: list[Tensor] = []
-        for layer in self.encoder.layers:
-            assert isinstance(layer, nn.ModuleList)
-            states: list[Tensor] = []
-            for gru in layer:
-                assert isinstance(gru, nn.GRU)
-                before = hidden[len(after) + len(states)]
-                # Half the overhead of calling the module, which is made for whole sequences.
-                states.append(torch.gru_cell(features, before, *gru.all_weights[0]))
-            features = torch.cat(states, dim=-1)
-            after += states
-        return features, tuple(after)
 
     def _check_mode(self) -> None:
         if self.encoder.training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,6 +54,10 @@ class TransformerEncoder(Encoder):
         >>> frames.shape, encoder.pool(frames).shape
         (torch.Size([4, 8, 16]), torch.Size([4, 16]))
     """
+
+    fixed_frames = True
+    has_tokens = True
+    drop_path: float
 
     def __init__(
         self,
@@ -181,38 +186,15 @@ class TransformerEncoder(Encoder):
 
         All of them without ``skip_absent``.
         """
-        if not self.skip_absent:
-            return torch.ones(len(clips), self.persons, dtype=torch.bool, device=clips.device)
-        return present_persons(clips)
+        return present_persons(clips) if self.skip_absent else super().present(clips)
 
-    def learning_rate_scales(self, decay: float = 0.8) -> dict[str, float]:
-        """Layer-wise learning-rate decay: a factor for each parameter name.
-
-        Tokeniser and embeddings get ``decay ** (depth + 1)``, block i = 1 ... depth
-        ``decay ** (depth + 1 - i)`` and the final norm 1, as a head on top should.
-
-        Args:
-            decay: In (0, 1].
-
-        Raises:
-            ValueError: If the decay is out of range.
-        """
-        if not 0 < decay <= 1:
-            raise ValueError(f"expected decay in (0, 1], got {decay}")
-        top = len(self.blocks) + 1
-
-        def level(name: str) -> int:
-            module, *rest = name.split(".")
-            if module == "blocks":
-                return int(rest[0]) + 1
-            return top if module == "norm" else 0
-
-        return {name: decay ** (top - level(name)) for name, _ in self.named_parameters()}
+    def stack(self) -> Sequence[nn.Module]:
+        """The blocks and the final norm; tokeniser and embeddings lie below."""
+        return (*self.blocks, self.norm)
 
     def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Tokens ``(B, T', V, D)`` of the encoded persons and, where some are not, which are."""
-        self._check_clips(clips, self.tokenizer.weight)
-        self._check_prompt(prompt)
+        self.check_clips(clips, prompt)
         prompted = clips if prompt is None else clips + prompt[:, None]
         patches = patchify(prompted, self.patch)
         rows = self.present(clips).flatten().nonzero()[:, 0] if self.skip_absent else None
@@ -258,6 +240,8 @@ class Block(nn.Module):
     Raises:
         ValueError: If the heads do not divide the width, or the hidden layer is empty.
     """
+
+    compiles = True
 
     def __init__(
         self, width: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0

@@ -22,7 +22,7 @@ from pcm3.data.dataset import (
     collate,
 )
 from pcm3.data.store import Store
-from pcm3.encoders.base import check_frames, pool_features
+from pcm3.encoders.base import check_encoder, check_frames, pool_features
 from pcm3.encoders.files import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
@@ -191,13 +191,14 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     """Require the joints, persons and normalization that the encoder was trained on.
 
     Raises:
-        ValueError: Saying what the encoder wants and what the store has.
+        ValueError: Saying what the encoder wants and what the store has, or that it is no encoder.
     """
     if not isinstance(pretrained, Pretrained):
         raise ValueError(
             "expected Pretrained(encoder, skeleton, stream, frames), as load_encoder returns it, "
             f"got {type_name(pretrained)}"
         )
+    check_encoder(pretrained.encoder)
     check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
         raise ValueError(

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
 from pcm3.evaluation.features import Features
+from pcm3.evaluation.supervised import Epoch, train
 from pcm3.heads import Classifier, ProbeHead
-from pcm3.runs.progress import track
-from pcm3.schedules import set_rate
+from pcm3.schedules import schedule
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,9 @@ class ProbeRecipe:
     degrees: float = 0.0
     seed: int = 0
 
-    def rate(self, epoch: float) -> float:
-        """The learning rate at a fractional epoch."""
-        if self.drops is None:
-            return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
-        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.drops)
+    def factor(self, epoch: float) -> float:
+        """What the learning rate is multiplied by at a fractional epoch."""
+        return schedule(epoch, self.epochs, drops=self.drops)
 
     def head(self, width: int, classes: int) -> Classifier | ProbeHead:
         """A linear classifier of features of this width."""
@@ -176,26 +174,16 @@ def train_classifier(
     classifier = recipe.head(width, classes)
     least = 2 if recipe.normalize else 1  # one alone has no statistics
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
-    for epoch in track(recipe.epochs, "linear"):
+
+    def draw() -> Epoch[Tensor]:
         values, labels = draw_training()
         if len(values) < least:
             raise ValueError(f"expected at least {least} training sequences, got {len(values)}")
         check_rows_finite("training features", values)
-        total = 0.0
         batches = torch.randperm(len(values), generator=generator).split(recipe.batch_size)
-        for step, rows in enumerate(batches):
-            if len(rows) < least:
-                continue
-            set_rate(optimizer, recipe.rate(epoch + step / len(batches)))
-            loss = F.cross_entropy(classifier(values[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise ValueError(
-                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
-            )
+        return batches, lambda rows: F.cross_entropy(classifier(values[rows]), labels[rows])
+
+    train("linear", optimizer, recipe.epochs, draw, recipe.factor, least=least)
     return classifier.eval()
 
 

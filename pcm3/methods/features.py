@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pcm3.augment.functional import center_crop_resize
-from pcm3.encoders.base import Encoder, check_frames, check_input, pool_features
+from pcm3.encoders.base import Encoder, check_frames, pool_features
 from pcm3.skeleton import Skeleton, Stream, to_stream
 
 
@@ -36,7 +36,7 @@ def sequence_features(
             lengths are no tensor ``(N,)`` of integers in [1, T], or what the encoder returns is of
             another shape than it says.
     """
-    check_input(encoder, clips, len(skeleton))
+    encoder.check_clips(clips, finite=True)
     resized = center_crop_resize(clips, lengths, frames, crop)
     was_training = encoder.training
     encoder.eval()

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from pcm3.augment import JointJitter, OneOf, Shear, TemporalCropResize
 from pcm3.checks import check_transforms
-from pcm3.encoders.base import Encoder, check_frames, check_input, pool_features
+from pcm3.encoders.base import Encoder, check_frames, pool_features
 from pcm3.heads import Projector
 from pcm3.losses import nt_xent
 from pcm3.methods.base import Method, Output, Preset
@@ -113,7 +113,7 @@ class SimCLR(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_input(self.encoder, clips, len(self.skeleton))
+        self.encoder.check_clips(clips, finite=True)
 
         def view() -> Tensor:
             cropped = self.crop(clips, lengths, generator=generator)

@@ -421,17 +421,19 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     import torch  # noqa: PLC0415 - layouts are read by processes that have no other use for it
 
     from pcm3._torch import index_tensor  # noqa: PLC0415
-    from pcm3.checks import check_tensor  # noqa: PLC0415
 
-    check_tensor("clips", clips)
     if not isinstance(skeleton, Skeleton):
         raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
-    batch_or_clip = clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
-    if not batch_or_clip or clips.shape[-2] != len(skeleton):
+    ranks = isinstance(clips, torch.Tensor) and (
+        clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
+    )
+    if not ranks or clips.shape[-2] != len(skeleton):
+        from pcm3.checks import shape_or_type  # noqa: PLC0415
+
         layout = f"C, T, V={len(skeleton)}, M)"
         raise ValueError(
             f"expected clips (N, {layout}, or one clip ({layout} with C at most 3, of skeleton "
-            f"{skeleton.name!r}, got {tuple(clips.shape)}"
+            f"{skeleton.name!r}, got {shape_or_type(clips)}"
         )
     if stream == "joint":
         return clips

@@ -1,4 +1,4 @@
-"""Several devices: how processes start, agree, and normalise as one."""
+"""Devices: how processes start, agree and normalise as one; compiled blocks."""
 
 from __future__ import annotations
 
@@ -200,3 +200,21 @@ def synchronize_norms(model: nn.Module) -> None:
                 twin._parameters, twin._buffers = child._parameters, child._buffers
                 twin.training = child.training
                 setattr(parent, name, twin)
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile every module of a model whose class says that it ``compiles``, in place.
+
+    Blocks are alike, so the compiled code of one serves the others; nothing around them changes.
+
+    Raises:
+        ValueError: If there is none: recurrent layers are compiled code already.
+    """
+    blocks = [module for module in model.modules() if getattr(module, "compiles", False)]
+    if not blocks:
+        raise ValueError(
+            "expected a model with blocks to compile, as transformer and graph encoders have, got "
+            f"none in the {type(model).__name__}"
+        )
+    for block in blocks:
+        block.compile()

@@ -23,7 +23,6 @@ from pcm3.data.dataset import (
 )
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
-from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.classification import check_labels
@@ -202,7 +201,7 @@ _ARCHITECTURE = (
     *("decoder_hidden", "queue_size", "domain_prompts", "task_prompts"),
     *("patch", "width", "depth", "heads", "decoder_depth"),
 )
-"""Settings that weights go with. Frames do with a transformer alone."""
+"""Settings that weights go with. Frames do where ``Encoder.fixed_frames`` is true."""
 
 
 def _settings(
@@ -269,7 +268,7 @@ def _model_differences(there: dict[str, Any], here: dict[str, Any], model: Metho
     if method != here["method"]:
         return [f"method is {method} there and {here['method']} here"]
     names = {"stream"} if in_python else set(_ARCHITECTURE)
-    if not isinstance(model.encoder, TransformerEncoder):
+    if not model.encoder.fixed_frames:
         names -= {"frames"}
     old, new = ({name: each["model"].get(name) for name in names} for each in (there, here))
     return find_differences(old, new, "model.")

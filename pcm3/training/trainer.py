@@ -28,8 +28,8 @@ from pcm3.runs.progress import ProgressReport, event_files, format_figures
 from pcm3.runs.seen import describe_data
 from pcm3.schedules import learning_rate, make_optimizer, set_rate
 from pcm3.terminal import tell
-from pcm3.training.compiled import compile_blocks
 from pcm3.training.devices import (
+    compile_blocks,
     copied_ahead,
     launch,
     mean_over_processes,

@@ -197,7 +197,7 @@ def test_a_probe_changes_what_it_names_alone() -> None:
     assert ProbeSettings(epochs=16, drops=(3,)).applied_to("cmd").drops == (3,)
     assert ProbeSettings(epochs=5).applied_to("pcm3").drops == (1, 2.5, 4)
     never = ProbeSettings(drops=()).applied_to("pcm3")
-    assert {never.rate(epoch) for epoch in range(100)} == {0.1}
+    assert {never.factor(epoch) for epoch in range(100)} == {1}
 
 
 @pytest.mark.parametrize(

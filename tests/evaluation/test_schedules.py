@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
-from pcm3.evaluation import probes
 from pcm3.evaluation.features import Features
 from pcm3.evaluation.probes import ProbeSettings, train_classifier
 from pcm3.evaluation.tasks import finetune
@@ -40,22 +40,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
     return SkeletonDataset(store)
 
 
-def linear_groups(
-    monkeypatch: pytest.MonkeyPatch, settings: LinearSettings
-) -> list[dict[str, Any]]:
-    """The optimiser's settings of every step, where an epoch has one."""
-    seen: list[dict[str, Any]] = []
-    set_rate = probes.set_rate
+def steps_of(train: Callable[[], Any]) -> list[list[dict[str, Any]]]:
+    """The parameter groups of every step of an optimiser, where an epoch has one."""
+    seen: list[list[dict[str, Any]]] = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: seen.append([dict(group) for group in optimizer.param_groups])
+    )
+    try:
+        train()
+    finally:
+        hook.remove()
+    return seen
 
-    def note(optimizer: torch.optim.Optimizer, rate: float) -> None:
-        set_rate(optimizer, rate)
-        seen.append({**optimizer.param_groups[0], "params": None})
 
-    monkeypatch.setattr(probes, "set_rate", note)
+def linear_groups(settings: LinearSettings) -> list[dict[str, Any]]:
     recipe = settings.recipe
     assert recipe is not None
-    train_classifier(lambda: FEATURES, 4, 2, recipe)
-    return seen
+    return [
+        group for (group,) in steps_of(lambda: train_classifier(lambda: FEATURES, 4, 2, recipe))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +71,9 @@ def linear_groups(
         ("mamp-pku2", "mamp_linear/command3"),
     ],
 )
-def test_linear_evaluations(
-    solver: Any, call: str, recorded: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_linear_evaluations(solver: Any, call: str, recorded: dict[str, NDArray[Any]]) -> None:
     settings = LinearSettings(solver)
-    seen = linear_groups(monkeypatch, settings)
+    seen = linear_groups(settings)
     rates = [each["lr"] for each in seen]
     np.testing.assert_allclose(rates, recorded[f"{call}/rates"], rtol=1e-9)
     assert {(each["momentum"], each["weight_decay"]) for each in seen} == {(0.9, 0.0)}
@@ -81,43 +82,27 @@ def test_linear_evaluations(
     assert settings.recipe.batch_size == recorded[f"{call}/batch_size"]
 
 
-def test_other_epochs_keep_the_shape(
-    recorded: dict[str, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_epochs_keep_the_shape(recorded: dict[str, NDArray[Any]]) -> None:
     for solver, call, epochs in (
         ("pcm3", "pcm3_linear/command", 20),
         ("pcm3", "pcm3_linear/command", 10),
         ("cmd", "cmd_linear/command", 16),
         ("mamp", "mamp_linear/command", 25),
     ):
-        seen = linear_groups(
-            monkeypatch, LinearSettings(solver, probe=ProbeSettings(epochs=epochs))
-        )
+        seen = linear_groups(LinearSettings(solver, probe=ProbeSettings(epochs=epochs)))
         published = recorded[f"{call}/rates"]
         share = len(published) // epochs
         np.testing.assert_allclose([each["lr"] for each in seen], published[::share], rtol=1e-9)
 
 
 def finetune_rates(
-    monkeypatch: pytest.MonkeyPatch, pretrained: Pretrained, data: SkeletonDataset, settings: Any
+    pretrained: Pretrained, data: SkeletonDataset, settings: Any
 ) -> list[tuple[float, float]]:
     """The head's learning rate in every epoch of one step, and the lowest of all layers'."""
-    seen: list[tuple[float, float]] = []
-    make = finetune._optimizer
-
-    def watched(*arguments: Any) -> torch.optim.Optimizer:
-        optimizer = make(*arguments)
-        optimizer.register_step_pre_hook(lambda *_: seen.append(rates(optimizer)))
-        return optimizer
-
-    def rates(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
-        all_of_them = [group["lr"] for group in optimizer.param_groups]
-        return max(all_of_them), min(all_of_them)
-
-    monkeypatch.setattr(finetune, "_optimizer", watched)
     evaluate = evaluate_semi if isinstance(settings, SemiSettings) else evaluate_finetune
-    evaluate(pretrained, data, data, settings)  # type: ignore[arg-type]
-    return seen
+    steps = steps_of(lambda: evaluate(pretrained, data, data, settings))  # type: ignore[arg-type]
+    rates = [[group["lr"] for group in step] for step in steps]
+    return [(max(step), min(step)) for step in rates]
 
 
 def pretrained_encoder(kind: str) -> Pretrained:
@@ -146,10 +131,9 @@ def test_fine_tuning(
     settings: Any,
     recorded: dict[str, NDArray[Any]],
     data: SkeletonDataset,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretrained = pretrained_encoder(call.partition("_")[0])
-    seen = finetune_rates(monkeypatch, pretrained, data, settings)
+    seen = finetune_rates(pretrained, data, settings)
     head, lowest = np.array(seen).T
     np.testing.assert_allclose(head, recorded[f"{call}/rates"], rtol=1e-9)
     recipe = finetune.resolve(settings, pretrained.encoder)[1]

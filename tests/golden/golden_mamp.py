@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pcm3.augment import MotionAwareMask
 from pcm3.augment.functional import motion_aware_mask
 from pcm3.encoders import TransformerEncoder
-from pcm3.evaluation.tasks.finetune import RECIPES, Recognizer, _optimizer, _rate
+from pcm3.evaluation.tasks.finetune import RECIPES, Recognizer, finetune_optimizer, rate_factor
 from pcm3.heads import FinetuneHead, ProbeHead
 from pcm3.hub import load_official
 from pcm3.methods import MAMP, MAMPViews
@@ -229,7 +229,7 @@ def _groups(recorded: Recorded, name: str) -> Iterator[Row]:
     place = {id(each): key for key, each in model.named_parameters()}
     found = {
         place[id(each)]: (group["lr"] / recipe.lr, group["weight_decay"])
-        for group in _optimizer(model, "mamp", recipe).param_groups
+        for group in finetune_optimizer(model, "mamp", recipe).param_groups
         for each in group["params"]
     }
     ours = [_ours(each) for each in names]
@@ -249,7 +249,7 @@ def _schedule(recorded: Recorded, name: str) -> Iterator[Row]:
     found = {"of training": [learning_rate(config, each) for each in at]}
     if np.isclose(least, lr / 30, rtol=1e-9):
         recipe = RECIPES["mamp"]._replace(epochs=int(epochs), warmup_epochs=warmup)
-        found["of fine-tuning"] = [lr * _rate(each, "mamp", recipe) for each in at]
+        found["of fine-tuning"] = [lr * rate_factor(each, "mamp", recipe) for each in at]
     wanted = recorded[f"schedule/{name}/rates"]
     for kind, rates in found.items():
         both = np.outer(rates, [1.0, RECIPES["mamp"].layer_decay ** 3])

@@ -11,7 +11,7 @@ from golden_rows import Recorded, Row, absolute, relative
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.evaluation.probes import ProbeSettings
 from pcm3.evaluation.tasks.detection.detection import DetectionSettings
-from pcm3.evaluation.tasks.finetune import FinetuneRecipe, FinetuneSettings, _rate, resolve
+from pcm3.evaluation.tasks.finetune import FinetuneRecipe, FinetuneSettings, rate_factor, resolve
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import TrainSettings
@@ -52,7 +52,7 @@ def compare_schedules(recorded: Recorded) -> Iterator[Row]:
     for call in sorted({name.rpartition("/")[0] for name in recorded}):
         if call in SOLVERS:
             recipe = SOLVERS[call][1].applied_to(SOLVERS[call][0])
-            rates = [recipe.rate(epoch) for epoch in range(recipe.epochs)]
+            rates = [recipe.lr * recipe.factor(epoch) for epoch in range(recipe.epochs)]
             yield from _rows(recorded, call, "linear evaluation", rates, recipe.batch_size)
         elif call in FINETUNING:
             yield from _finetuning(recorded, call)
@@ -71,7 +71,7 @@ def _rows(
 
 def _finetuning(recorded: Recorded, call: str) -> Iterator[Row]:
     name, recipe = resolve(FINETUNING[call], _encoder(call))
-    rates = [recipe.lr * _rate(epoch, name, recipe) for epoch in range(recipe.epochs)]
+    rates = [recipe.lr * rate_factor(epoch, name, recipe) for epoch in range(recipe.epochs)]
     yield from _rows(recorded, call, "fine-tuning", rates, recipe.batch_size)
     for field in ("weight_decay", "layer_decay"):
         if f"{call}/{field}" in recorded:
@@ -89,7 +89,7 @@ def _encoder(call: str) -> Encoder:
 
 def _detection(recorded: Recorded, call: str) -> Iterator[Row]:
     recipe = DetectionSettings(DETECTION[call]).resolve()
-    rates = [recipe.rate(epoch) for epoch in range(recipe.epochs)]
+    rates = [recipe.lr * recipe.factor(epoch) for epoch in range(recipe.epochs)]
     yield from _rows(recorded, call, "detection", rates, recipe.batch_size)
     first = recorded[f"{call}/start_epoch"]
     yield absolute("first epoch of detection", recipe.start_epoch, first, 0, call)

@@ -11,20 +11,32 @@ import pytest
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import Mixup, Shear, TemporalCropResize
 from pcm3.data import SkeletonDataset, Store, generate
 from pcm3.data.dataset import Batch, ClipDataset
-from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
+from pcm3.encoders import (
+    Encoder,
+    EncoderAdapter,
+    GRUEncoder,
+    StreamingEncoder,
+    TransformerEncoder,
+)
 from pcm3.evaluation.features import extract_features, extract_random_crops
+from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, Recognizer, describe, finetune
 from pcm3.evaluation.tasks.knn import evaluate_knn
+from pcm3.evaluation.tasks.prediction.model import MotionPredictor
+from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.methods import Method
 from pcm3.methods.base import Output
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.skeleton import Stream, to_stream
+from pcm3.training.devices import compile_blocks
 from pcm3.training.trainer import fit
 
 FRAMES = 16
@@ -44,19 +56,10 @@ class Own(Encoder):
         return features
 
 
-class WithoutJoints(nn.Module):
-    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
-
-
 class WithoutWidth(Own):
     def __init__(self) -> None:
         super().__init__()
         del self.out_features
-
-
-class WithoutPool(WithoutJoints):
-    joints, in_channels, persons, out_features, feature_blocks = 25, 3, 1, 8, 1
 
 
 class WithoutPrompt(Own):
@@ -92,6 +95,55 @@ class Detached(Own):
 class Unpooled(Own):
     def pool(self, frames: Tensor) -> Tensor:
         return frames
+
+
+class OwnBlock(nn.TransformerEncoderLayer):
+    """A block that is left out, but for its shortcut, with a probability."""
+
+    compiles = True
+
+    def __init__(self) -> None:
+        super().__init__(8, 2, 16, dropout=0.0, batch_first=True)
+        self.drop_path = 0.0
+
+    def forward(self, tokens: Tensor, *_: Any, **__: Any) -> Tensor:
+        if self.training and torch.rand(()) < self.drop_path:
+            return tokens
+        return super().forward(tokens)
+
+
+class OwnTransformer(Encoder):
+    """A token for each joint and frame; all that a transformer can do, said in the contract."""
+
+    has_tokens = True
+    fixed_frames = True
+    drop_path = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(25, in_channels=3, persons=1, pool="mean")
+        self.out_features = 8
+        self.embedding = nn.Linear(3, 8)
+        self.times = nn.Parameter(torch.zeros(FRAMES, 1, 8))
+        self.blocks = nn.ModuleList(OwnBlock() for _ in range(2))
+
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        return self.tokens(clips, prompt).mean(dim=(1, 3))
+
+    def tokens(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        embedded = self.embedding(rearrange(clips, "n c t v m -> n m t v c")) + self.times
+        tokens = embedded.flatten(2, 3).flatten(0, 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return rearrange(tokens, "(n m) (t v) d -> n m t v d", n=len(clips), v=self.joints)
+
+    def set_drop_path(self, rate: float) -> None:
+        self.drop_path = rate
+        for block in self.blocks:
+            assert isinstance(block, OwnBlock)
+            block.drop_path = rate
+
+    def stack(self) -> Sequence[nn.Module]:
+        return tuple(self.blocks)
 
 
 def clips(samples: int = 4, frames: int = 20) -> Tensor:
@@ -130,9 +182,8 @@ def test_an_encoder_of_ones_own_learns() -> None:
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (WithoutJoints(), r"WithoutJoints\.joints .* as of a pcm3\.encoders\.Encoder, got None"),
+        (nn.Linear(75, 8), r"expected an encoder, .*got .*LinearSettings.*EncoderAdapter"),
         (WithoutWidth(), r"WithoutWidth\.out_features .*, got None"),
-        (WithoutPool(), r"expected WithoutPool\.pool\(\), .* got none"),
         (WithoutPrompt(), r"WithoutPrompt\.forward\(clips, prompt=None\), got forward\(clips"),
         (Own, r"expected an encoder, a pcm3\.encoders\.Encoder, got"),
         ("gru", r"expected an encoder, a pcm3\.encoders\.Encoder, got 'gru'"),
@@ -183,6 +234,160 @@ def test_what_is_no_skeleton(skeleton: Any) -> None:
     for build in (lambda: pcm3(Own(), skeleton), lambda: mamp(skeleton)):
         with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3\.NTU25, say\), got"):
             build()
+
+
+# --- what an encoder can do beyond frame features -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
+    out = tmp_path_factory.mktemp("data") / "store"
+    return SkeletonDataset(generate(out, sequences=12, classes=2, subjects=2, frames=(20, 30)))
+
+
+def steps_of(train: Callable[[], Any]) -> list[list[dict[str, Any]]]:
+    """The parameter groups of every step of an optimiser."""
+    seen: list[list[dict[str, Any]]] = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: seen.append([dict(group) for group in optimizer.param_groups])
+    )
+    try:
+        train()
+    finally:
+        hook.remove()
+    return seen
+
+
+def test_an_own_transformer_is_fine_tuned_as_mamp_is(labelled: SkeletonDataset) -> None:
+    view = Pretrained(OwnTransformer(), NTU25, "joint", FRAMES)
+    recipe = FinetuneSettings(epochs=2, warmup_epochs=0.0)
+    assert describe(recipe, view.encoder)["recipe"] == "mamp"
+    found: list[Recognizer] = []
+    seen = steps_of(lambda: found.append(finetune(view, labelled, recipe).model))
+    encoder, head = found[0].encoder, found[0].head
+    assert isinstance(encoder, OwnTransformer)
+    assert isinstance(head, FinetuneHead)
+    assert {block.drop_path for block in encoder.blocks} == {0.3}
+    assert view.encoder.drop_path == 0
+    rates = {id(parameter): group["lr"] for group in seen[0] for parameter in group["params"]}
+    for module, scale in zip(
+        (encoder.embedding, *encoder.blocks, head), (0.64, 0.8, 1, 1), strict=True
+    ):
+        for parameter in module.parameters():
+            assert rates[id(parameter)] == pytest.approx(3e-4 * scale)
+    assert rates[id(encoder.times)] == pytest.approx(3e-4 * 0.64)
+
+
+def test_an_own_encoder_is_fine_tuned_without_any_of_it(labelled: SkeletonDataset) -> None:
+    view = Pretrained(Own(), NTU25, "joint", FRAMES)
+    said = describe(FinetuneSettings(), view.encoder)
+    assert (said["recipe"], said["layer_decay"], said["drop_path"]) == ("cmd", 1.0, 0.0)
+    assert isinstance(finetune(view, labelled, FinetuneSettings(epochs=1)).model.head, Classifier)
+    for wrong in ({"recipe": "mamp"}, {"layer_decay": 0.5}, {"drop_path": 0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            finetune(view, labelled, FinetuneSettings(**wrong))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Own"):
+        view.encoder.set_drop_path(0.1)
+    assert set(view.encoder.learning_rate_scales(0.5).values()) == {1.0}
+
+
+def test_tokens_without_layers_or_drop_path(labelled: SkeletonDataset) -> None:
+    class Tokens(OwnTransformer):
+        drop_path = None  # type: ignore[assignment]
+        set_drop_path = Encoder.set_drop_path
+        stack = Encoder.stack
+
+    said = describe(FinetuneSettings(), Tokens())
+    assert (said["recipe"], said["layer_decay"], said["drop_path"]) == ("mamp", 1.0, 0.0)
+    view = Pretrained(Tokens(), NTU25, "joint", FRAMES)
+    assert isinstance(finetune(view, labelled, FinetuneSettings(epochs=1)).model.head, FinetuneHead)
+
+
+def test_clips_of_other_lengths_are_resized_for_a_fixed_number_of_frames() -> None:
+    observed = torch.randn(2, 3, 50, 25, 1)
+    for encoder, frames in ((OwnTransformer(), FRAMES), (Own(), 50)):
+        seen: list[int] = []
+        encoder.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(given[0].shape[2])
+        )
+        view = Pretrained(encoder, NTU25, "joint", FRAMES)
+        MotionPredictor(view, hidden=4)(observed, observed[:, :, -1], 2)
+        WindowClassifier(view, 2, normalize=False).features(observed)
+        assert seen == [frames, frames]
+
+
+def test_own_blocks_are_compiled() -> None:
+    model = pcm3(OwnTransformer())
+    compile_blocks(model)
+    compiled = [m for m in model.modules() if m._compiled_call_impl is not None]
+    assert [type(module) for module in compiled] == [OwnBlock] * 4  # query and key encoder
+    with pytest.raises(ValueError, match="PCM3"):
+        compile_blocks(pcm3(Own()))
+
+
+def test_an_own_causal_encoder_goes_frame_by_frame() -> None:
+    class Causal(Own):
+        causal = True
+
+        def step(
+            self, frames: Tensor, hidden: tuple[Tensor, ...] | None = None
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return self(frames[:, :, None])[:, 0], hidden or ()
+
+    encoder, given = Causal().eval(), clips()
+    stream = StreamingEncoder(encoder)
+    features = torch.stack([stream.push(frame) for frame in given.unbind(2)], dim=1)
+    torch.testing.assert_close(features, encoder(given).detach())
+    torch.testing.assert_close(stream.pooled, encoder.pool(encoder(given)).detach())
+    with pytest.raises(ValueError, match=r"causal encoder, .* got .*Own"):
+        StreamingEncoder(Own().eval())
+
+
+# --- modules that are no encoders -----------------------------------------------------------------
+
+
+class Frames(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(75, 8)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        features: Tensor = self.linear(rearrange(clips, "n c t v m -> n t (c v m)"))
+        return features
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_any_module_becomes_an_encoder(labelled: SkeletonDataset, sequence: bool) -> None:
+    module = nn.Sequential(Frames(), nn.Flatten(), nn.Linear(8 * FRAMES, 8))
+    module = module if sequence else module[0]
+    encoder = EncoderAdapter(module, 8, persons=1, fixed_frames=sequence)
+    given, prompt = clips(frames=FRAMES), torch.randn(3, 25, 1)
+    expected = encoder.module(given + prompt[:, None])
+    torch.testing.assert_close(encoder(given, prompt), expected.view(4, -1, 8))
+    torch.testing.assert_close(encoder.pool(encoder(given)), encoder(given).mean(dim=1))
+    model = pcm3(encoder)
+    model(clips()).total.backward()
+    assert all(weight.grad is not None for weight in encoder.parameters())
+    view = Pretrained(encoder, NTU25, "joint", FRAMES)
+    assert evaluate_knn(view, labelled, labelled)["top1"] == 1
+    finetune(view, labelled, FinetuneSettings(epochs=1))
+    observed = torch.randn(2, 3, 50, 25, 1)
+    assert MotionPredictor(view, 4)(observed, observed[:, :, -1], 2).shape == (2, 3, 2, 25, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "message"),
+    [
+        (Frames, clips(), "expected a torch module, got"),
+        (nn.Identity(), clips(), r"D=8\), got \(4, 3, 20, 25, 1\)"),
+        (nn.Flatten(), clips(), r"D=8\), got \(4, 1, 1500\)"),
+        (Frames(), clips()[:, :, :, :9], r"V=25, M=1\), got \(4, 3, 20, 9, 1\)"),
+        (Frames(), clips().double(), "torch.float32"),
+    ],
+)
+def test_modules_that_give_no_features(module: Any, given: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EncoderAdapter(module, 8, persons=1)(given)
 
 
 # --- transforms and views -------------------------------------------------------------------------

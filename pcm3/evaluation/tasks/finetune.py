@@ -18,7 +18,7 @@ from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.augment.functional import center_crop_resize
 from pcm3.checks import check_positive, check_seed, type_name
 from pcm3.data.dataset import SkeletonDataset, collate
-from pcm3.encoders import Encoder, TransformerEncoder
+from pcm3.encoders import Encoder
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.classification import (
     LEGEND,
@@ -29,9 +29,10 @@ from pcm3.evaluation.classification import (
     summarize,
 )
 from pcm3.evaluation.features import check_cut, check_data
+from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
 from pcm3.heads import Classifier, FinetuneHead
-from pcm3.runs.progress import track
+from pcm3.schedules import parameter_groups, schedule
 from pcm3.skeleton import to_stream
 
 
@@ -55,7 +56,7 @@ class FinetuneRecipe:
     """
 
     recipe: Literal["auto", "cmd", "mamp"] = "auto"
-    """cmd is of CMD and PCM3, mamp of MAMP; auto is mamp for a transformer, else cmd."""
+    """cmd is of CMD and PCM3, mamp of MAMP; auto is mamp for encoders with tokens, else cmd."""
     epochs: int | None = None
     """Passes over the labelled sequences."""
     batch_size: int | None = None
@@ -71,9 +72,9 @@ class FinetuneRecipe:
     rotation: float | None = None
     """Largest random rotation about each axis, degrees."""
     layer_decay: float | None = None
-    """Factor of the rate from a layer to the one below, in (0, 1]; transformers."""
+    """Factor of the rate from a layer to the one below, in (0, 1]; encoders with layers."""
     drop_path: float | None = None
-    """Probability of leaving out a branch of the last block; transformers."""
+    """Probability of leaving out a branch of the last block; encoders that can."""
     scratch: bool = False
     """Start from random weights: the supervised baseline."""
     balanced: bool = False
@@ -136,21 +137,22 @@ class Recognizer(nn.Module):
     """An encoder and a head: clips in, class scores out.
 
     Args:
-        encoder: Any encoder; a ``TransformerEncoder`` for a ``FinetuneHead``.
+        encoder: Any encoder; one with tokens for a ``FinetuneHead``.
         head: A ``FinetuneHead`` on the encoder's tokens, or any module on its sequence features.
 
     Shapes:
         ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
 
     Raises:
-        ValueError: If a ``FinetuneHead`` is on another encoder.
+        ValueError: If a ``FinetuneHead`` is on an encoder without tokens.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
-        if isinstance(head, FinetuneHead) and not isinstance(encoder, TransformerEncoder):
+        if isinstance(head, FinetuneHead) and not encoder.has_tokens:
             raise ValueError(
-                f"expected a TransformerEncoder under a FinetuneHead, got {type_name(encoder)}"
+                "expected an encoder with tokens under a FinetuneHead, such as a "
+                f"TransformerEncoder, got {type_name(encoder)}"
             )
         self.encoder = encoder
         self.head = head
@@ -158,7 +160,6 @@ class Recognizer(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Class scores of clips ``(N, C, T, V, M)``."""
         if isinstance(self.head, FinetuneHead):
-            assert isinstance(self.encoder, TransformerEncoder)
             scores: Tensor = self.head(self.encoder.tokens(clips), self.encoder.present(clips))
         else:
             scores = self.head(self.encoder.pool(self.encoder(clips)))
@@ -254,35 +255,29 @@ def finetune(
     torch.manual_seed(settings.seed)
     model = _build(pretrained.encoder, len(training.class_names), name, recipe, settings.scratch)
     model.to(device).train().requires_grad_(True)
-    optimizer = _optimizer(model, name, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step / steps, name, recipe)
-    )
     order = torch.Generator().manual_seed(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
     augment = Compose(
         TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)), Rotate(recipe.rotation)
     )
-    losses = []
-    for epoch in track(recipe.epochs, "fine-tuning"):
-        total = 0.0
-        for part in torch.randperm(len(rows), generator=order).tensor_split(steps):
-            batch = training.batch(rows[part.numpy()].tolist())
-            clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
-            scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
-            loss = F.cross_entropy(
-                scores, batch.labels.to(device), label_smoothing=recipe.label_smoothing
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach()) * len(part) / len(rows)
-        if not math.isfinite(total):
-            raise ValueError(
-                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {recipe.lr})"
-            )
-        losses.append(total)
+
+    def draw() -> Epoch[Tensor]:
+        return torch.randperm(len(rows), generator=order).tensor_split(steps), loss_of
+
+    def loss_of(part: Tensor) -> Tensor:
+        batch = training.batch(rows[part.numpy()].tolist())
+        clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
+        scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
+        labels = batch.labels.to(device)
+        return F.cross_entropy(scores, labels, label_smoothing=recipe.label_smoothing)
+
+    losses = train(
+        "fine-tuning",
+        finetune_optimizer(model, name, recipe),
+        recipe.epochs,
+        draw,
+        lambda epoch: rate_factor(epoch, name, recipe),
+    )
     return Finetuned(model.eval(), rows, losses)
 
 
@@ -368,24 +363,30 @@ def resolve(settings: FinetuneRecipe, encoder: Encoder) -> tuple[str, Defaults]:
     Raises:
         ValueError: If there is no such recipe, or it or a setting is not for this encoder.
     """
-    transformer = isinstance(encoder, TransformerEncoder)
     name: str = settings.recipe
     if name == "auto":
-        name = "mamp" if transformer else "cmd"
+        name = "mamp" if encoder.has_tokens else "cmd"
     if name not in RECIPES:
         raise ValueError(f"expected a recipe among auto, {', '.join(RECIPES)}, got {name!r}")
     given = {field: getattr(settings, field) for field in Defaults._fields}
     given = {field: value for field, value in given.items() if value is not None}
-    if not transformer and (name == "mamp" or {"layer_decay", "drop_path"} & given.keys()):
+    lacks = {
+        "recipe mamp, which needs tokens": name == "mamp" and not encoder.has_tokens,
+        "layer_decay": "layer_decay" in given and not encoder.stack(),
+        "drop_path": "drop_path" in given and encoder.drop_path is None,
+    }
+    if any(lacks.values()):
         raise ValueError(
-            "expected a TransformerEncoder for the recipe mamp, layer_decay and drop_path, "
-            f"got a {type(encoder).__name__}"
+            f"expected an encoder with {' and '.join(each for each in lacks if lacks[each])}, such "
+            f"as a TransformerEncoder, got a {type(encoder).__name__}"
         )
     recipe = RECIPES[name]
     if name == "cmd" and encoder.out_features < _NARROW:
         recipe = recipe._replace(lr=0.1)
-    if settings.scratch:
+    if settings.scratch or not encoder.stack():
         recipe = recipe._replace(layer_decay=1.0)
+    if encoder.drop_path is None:
+        recipe = recipe._replace(drop_path=0.0)
     if settings.epochs is not None:  # the schedule keeps its shape
         warmup = recipe.warmup_epochs * settings.epochs / recipe.epochs
         recipe = recipe._replace(warmup_epochs=warmup)
@@ -422,39 +423,34 @@ def _build(
     pretrained: Encoder, classes: int, name: str, recipe: Defaults, scratch: bool
 ) -> Recognizer:
     encoder = type(pretrained)(**pretrained.arguments) if scratch else copy.deepcopy(pretrained)
-    if isinstance(encoder, TransformerEncoder):
-        encoder.set_drop_path(recipe.drop_path)
+    encoder.set_drop_path(recipe.drop_path)
     if name == "mamp":
         return Recognizer(encoder, FinetuneHead(encoder.out_features, encoder.joints, classes))
     return Recognizer(encoder, Classifier(encoder.out_features, classes))
 
 
-def _optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
-    """Parameters of equal rate and decay in one group."""
-    scales: dict[str, float] = {}
-    if isinstance(model.encoder, TransformerEncoder):
-        scales = model.encoder.learning_rate_scales(recipe.layer_decay)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for key, parameter in model.named_parameters():
-        rate = recipe.lr * scales.get(key.removeprefix("encoder."), 1.0)
-        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    options: list[dict[str, Any]] = [
-        {"params": parameters, "lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(options) if name == "mamp" else torch.optim.SGD(options, momentum=0.9)
+def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
+    """The optimiser of a recipe of this name."""
+    scales = model.encoder.learning_rate_scales(recipe.layer_decay)
+    groups = parameter_groups(
+        model,
+        recipe.lr,
+        recipe.weight_decay,
+        scales={f"encoder.{parameter}": scale for parameter, scale in scales.items()},
+    )
+    return torch.optim.AdamW(groups) if name == "mamp" else torch.optim.SGD(groups, momentum=0.9)
 
 
-def _rate(epoch: float, name: str, recipe: Defaults) -> float:
-    """Factor of the learning rate at a fractional epoch."""
-    if epoch < recipe.warmup_epochs:
-        return epoch / recipe.warmup_epochs
-    if name == "cmd":
-        drops = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
-        return float(0.1 ** sum(epoch >= drop for drop in drops))
-    done = (epoch - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
-    return 1 / 30 + 29 / 30 * 0.5 * (1 + math.cos(math.pi * done))
+def rate_factor(epoch: float, name: str, recipe: Defaults) -> float:
+    """What the learning rate of a recipe of this name is multiplied by at a fractional epoch."""
+    cmd = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
+    return schedule(
+        epoch,
+        recipe.epochs,
+        low=1 / 30,
+        warmup=recipe.warmup_epochs,
+        drops=cmd if name == "cmd" else None,
+    )
 
 
 TASK = Task(

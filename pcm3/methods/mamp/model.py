@@ -13,7 +13,6 @@ from torch import Generator, Tensor, nn
 
 from pcm3.augment import Compose, MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.checks import check_transforms, readable, type_name
-from pcm3.encoders.base import check_input
 from pcm3.encoders.transformer import (
     Block,
     SeparableEmbedding,
@@ -139,7 +138,7 @@ class MAMP(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_input(self.encoder, clips, len(self.skeleton))
+        self.encoder.check_clips(clips, finite=True)
         cropped = self.crop(clips, lengths, generator=generator)
         rotated = self.rotate(cropped, generator=generator)
         view = to_stream(rotated, self.skeleton, self.stream)
@@ -160,7 +159,7 @@ class MAMP(Method):
                 f"expected MAMPViews, as make_views gives them, got {type_name(views)}"
             )
         encoder, clips = self.encoder, views.clips
-        encoder._check_clips(clips, encoder.tokenizer.weight)
+        encoder.check_clips(clips)
         patches = patchify(clips, encoder.patch)
         count = self.masking.visible(patches.shape[1])
         _check_mask(views.mask, clips, encoder.patch, count)

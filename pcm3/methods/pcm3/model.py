@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,6 @@ from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import (
     Encoder,
     check_frames,
-    check_input,
     pool_features,
 )
 from pcm3.heads import MaskedMotionDecoder, Projector
@@ -216,7 +215,7 @@ class PCM3(Method):
             lengths: Valid frames of each clip ``(N,)``; T by default.
             generator: Source of randomness on the clips' device.
         """
-        check_input(self.encoder, clips, len(self.skeleton))
+        self.encoder.check_clips(clips, finite=True)
 
         def view(spatial: Transform) -> Tensor:
             cropped = self.crop(clips, lengths, generator=generator)
@@ -408,9 +407,7 @@ class PCM3(Method):
         """The encoder that pretraining is for: ``encoder``, or its momentum twin."""
         if self.result == "query":
             return self.encoder
-        twin = self.key_encoder.module
-        assert isinstance(twin, Encoder)
-        return twin
+        return cast("Encoder", self.key_encoder.module)
 
 
 def stretch_frames(features: Tensor, frames: int) -> Tensor:

@@ -422,9 +422,9 @@ def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"recipe": "mamp"}, "TransformerEncoder for the recipe mamp, .* got a GRUEncoder"),
-        ({"layer_decay": 0.5}, "layer_decay and drop_path, got a GRUEncoder"),
-        ({"drop_path": 0.1}, "layer_decay and drop_path, got a GRUEncoder"),
+        ({"recipe": "mamp"}, "recipe mamp, which needs tokens, .* got a GRUEncoder"),
+        ({"layer_decay": 0.5}, "with layer_decay, .* got a GRUEncoder"),
+        ({"drop_path": 0.1}, "with drop_path, .* got a GRUEncoder"),
         ({"recipe": "sgd"}, "recipe among auto, cmd, mamp, got 'sgd'"),
         ({"label_fraction": 0.05}, "two sequences in every batch, .* got 1 in batches of 64"),
         ({"batch_size": 1}, "two sequences in every batch, .* got 24 in batches of 1"),

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
+from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.detection.annotation import frame_labels
 from pcm3.evaluation.tasks.detection.recipes import Borders, DetectionRecipe, Windows
 from pcm3.heads import ProbeHead
-from pcm3.runs.progress import track
-from pcm3.schedules import set_rate
 from pcm3.skeleton import to_stream
 
 _HALF = {"consecutive": 16, "strided": 8}  # frames of a window before its middle one
@@ -101,9 +99,7 @@ class WindowClassifier(nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(pretrained.encoder)
         self.skeleton, self.stream = pretrained.skeleton, pretrained.stream
-        # the transformer's temporal embeddings belong to this number of frames
-        fixed = isinstance(self.encoder, TransformerEncoder)
-        self.frames = pretrained.frames if fixed else None
+        self.frames = pretrained.frames if self.encoder.fixed_frames else None
         head = ProbeHead if normalize else nn.Linear
         self.device = next(self.encoder.parameters()).device
         self.head = head(self.encoder.out_features, classes + 1).to(self.device)
@@ -154,7 +150,7 @@ def train_window_classifier(
     """Train on windows around random frames of whole recordings; in evaluation mode.
 
     Raises:
-        ValueError: If all recordings are too short.
+        ValueError: If all recordings are too short, or the loss stops being finite.
     """
     too_short(training, recipe)
     torch.manual_seed(seed)
@@ -163,18 +159,27 @@ def train_window_classifier(
     model.set_training(recipe.finetune, recipe.adapt_norm)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD(weights, recipe.lr, momentum=0.9, nesterov=True)
-    for rate, inputs, labels in _epochs(model, training, recipe, generator):
-        set_rate(optimizer, rate)
-        order = torch.randperm(len(inputs), generator=generator)
-        for rows in order.split(recipe.batch_size):
-            if recipe.normalize and len(rows) < 2:
-                continue  # one window has no statistics
+    epochs = _epochs(model, training, recipe, generator)
+
+    def draw() -> Epoch[Tensor]:
+        inputs, labels = next(epochs)
+
+        def loss_of(rows: Tensor) -> Tensor:
             batch = inputs[rows].to(model.device)
             scores = model.head(model.features(batch) if _changes(recipe) else batch)
-            loss = F.cross_entropy(scores, labels[rows].to(model.device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return F.cross_entropy(scores, labels[rows].to(model.device))
+
+        order = torch.randperm(len(inputs), generator=generator)
+        return order.split(recipe.batch_size), loss_of
+
+    train(
+        "detection",
+        optimizer,
+        recipe.epochs - recipe.start_epoch,
+        draw,
+        lambda epoch: recipe.factor(recipe.start_epoch + epoch),
+        least=2 if recipe.normalize else 1,  # one window has no statistics
+    )
     return model.eval()
 
 
@@ -183,8 +188,8 @@ def _epochs(
     training: SkeletonDataset,
     recipe: DetectionRecipe,
     generator: torch.Generator,
-) -> Iterator[tuple[float, Tensor, Tensor]]:
-    """Of every epoch the rate, windows, and their columns.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The windows of each epoch and their columns.
 
     In place of windows their features, where the encoder does not change.
     """
@@ -193,7 +198,7 @@ def _epochs(
     cached = not _changes(recipe) and _cache_pays(training, recipe)
     table = [_all_features(model, _clip(training, k), recipe) for k in items if cached]
     columns = [_columns(training, item) for item in items]
-    for epoch in track(recipe.epochs - recipe.start_epoch, "detection"):
+    for _ in range(recipe.start_epoch, recipe.epochs):
         drawn, labels = [], []
         for item in items:
             length = len(columns[item])
@@ -211,7 +216,7 @@ def _epochs(
         inputs = torch.cat(drawn)
         if not (cached or _changes(recipe)):
             inputs = torch.cat([model.frozen_features(part) for part in inputs.split(_CHUNK)])
-        yield recipe.rate(recipe.start_epoch + epoch), inputs, torch.cat(labels)
+        yield inputs, torch.cat(labels)
 
 
 def _changes(recipe: DetectionRecipe) -> bool:

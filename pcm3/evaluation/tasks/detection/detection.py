@@ -154,7 +154,8 @@ def evaluate_detection(
 
     Raises:
         ValueError: If a store has no frame labels, the classes of the two parts differ, the
-            data do not fit the encoder, or all training recordings are too short.
+            data do not fit the encoder, all training recordings are too short, or the loss stops
+            being finite.
 
     Source:
         PCM3 Sec. 4.3 and the survey of PCM3++, with what their code leaves beyond the text.

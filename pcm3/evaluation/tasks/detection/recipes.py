@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from pcm3.schedules import schedule
+
 Windows = Literal["consecutive", "strided"]
 Borders = Literal["repeat", "inside"]
 Rule = Literal["sliding_window", "activity"]
@@ -29,9 +31,9 @@ class DetectionRecipe(NamedTuple):
     rule: Rule
     smoothing: int
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate in an epoch, from 0."""
-        return self.lr * 0.1 ** sum(epoch >= drop for drop in self.drops)
+    def factor(self, epoch: float) -> float:
+        """What the learning rate is multiplied by at an epoch, counted from 0."""
+        return schedule(epoch, self.epochs, drops=self.drops)
 
 
 _DEFAULT = DetectionRecipe(

@@ -7,7 +7,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pcm3.augment.functional import center_crop_resize
-from pcm3.encoders import TransformerEncoder
 from pcm3.encoders.files import Pretrained
 from pcm3.skeleton import to_stream
 
@@ -96,13 +95,13 @@ class MotionPredictor(nn.Module):
 
         Args:
             observed: Joint coordinates ``(N, C, T, V, M)`` of the encoder's unit and
-                normalization. A transformer gets them resized to its number of frames, others
+                normalization. Encoders of a fixed number of frames get them resized to it, others
                 as they are.
             last: Frame to go on from ``(N, C, V, 1)``: the last observed one, in metres, relative
                 to the centre joint.
             frames: Frames to predict.
         """
-        if isinstance(self.encoder, TransformerEncoder):
+        if self.encoder.fixed_frames:
             observed = center_crop_resize(observed, None, self.frames, ratio=1.0)
         features = self.encoder(to_stream(observed, self.skeleton, self.stream))[:, -1]
         predicted: Tensor = self.decoder(features, last, frames)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pcm3.checks import check_not_empty, check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
@@ -20,6 +19,7 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.metrics import mpjpe
+from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.prediction.model import MotionPredictor, hold_mean
 from pcm3.evaluation.tasks.prediction.pictures import (
@@ -29,7 +29,7 @@ from pcm3.evaluation.tasks.prediction.pictures import (
     draw_strips,
 )
 from pcm3.losses import masked_mse
-from pcm3.runs.progress import track
+from pcm3.schedules import schedule
 
 _METRES = {
     **dict.fromkeys(("metres", "meters", "m"), 1.0),
@@ -278,28 +278,26 @@ def _fit(
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=settings.lr)
     steps = -(-len(sequences.repeated) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
     random = np.random.default_rng(settings.seed)
-    losses = []
-    for epoch in track(settings.epochs, "prediction"):
-        total = 0.0
-        for which in np.array_split(random.permutation(sequences.repeated), steps):
-            windows = sequences.cut(which, random.random(len(which)))
-            observed, motion, present = (each.to(device) for each in windows)
-            seen = settings.observed
-            predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
-            loss = masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learning, 5.0)
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach()) * len(which) / len(sequences.repeated)
-        if not math.isfinite(total):
-            raise ValueError(
-                f"the loss became {total} in epoch {epoch + 1}; lower lr (now {settings.lr})"
-            )
-        losses.append(total)
+
+    def draw() -> Epoch[NDArray[np.int64]]:
+        return np.array_split(random.permutation(sequences.repeated), steps), loss_of
+
+    def loss_of(which: NDArray[np.int64]) -> Tensor:
+        windows = sequences.cut(which, random.random(len(which)))
+        observed, motion, present = (each.to(device) for each in windows)
+        seen = settings.observed
+        predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
+        return masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
+
+    losses = train(
+        "prediction",
+        optimizer,
+        settings.epochs,
+        draw,
+        lambda epoch: schedule(epoch, settings.epochs),
+        clip_norm=5.0,
+    )
     return model.eval(), losses
 
 

@@ -336,7 +336,7 @@ def test_a_window_has_the_class_of_its_middle(
     store = parts[0].store
     assert store.frame_labels is not None
     epochs = classifier._epochs(model, training, recipe, torch.Generator())
-    for _, windows, columns in epochs:
+    for windows, columns in epochs:
         for window, column in zip(windows, columns.tolist(), strict=True):
             item, frame = divmod(int(window[0, 16, 0, 0]), 1000)
             assert column == int(store.frame_labels[store.starts[item] + frame]) % 4
@@ -445,6 +445,11 @@ def test_bad_settings(options: dict[str, object], message: str) -> None:
         DetectionSettings(**options)  # type: ignore[arg-type]
 
 
+def test_a_loss_that_is_not_finite(pretrained: Pretrained, parts: Parts) -> None:
+    with pytest.raises(ValueError, match=r"loss became \w+ in epoch .*lr \(now 1e\+38"):
+        frame_probabilities(pretrained, *parts, DetectionSettings(epochs=4, lr=1e38))
+
+
 def test_a_last_batch_of_one_window(pretrained: Pretrained, parts: Parts) -> None:
     frame_probabilities(
         pretrained, *parts, DetectionSettings(epochs=2, batch_size=9)
@@ -464,7 +469,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     generator = torch.Generator().manual_seed(4)
     epochs = classifier._epochs(model, training, recipe, generator)
     rates = (0.5, 0.05, 0.05, 0.005)
-    for rate, (_, features, columns) in zip(rates, epochs, strict=True):
+    for rate, (features, columns) in zip(rates, epochs, strict=True):
         order = torch.randperm(len(features), generator=generator)
         for at in range(0, 64, 24):
             rows = order[at : at + 24]
