@@ -23,6 +23,7 @@ from pcm3.cli import COMMANDS, main
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.prepare import prepare
 from pcm3.data.protocols import Protocol
+from pcm3.data.readers import READERS
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
@@ -195,6 +196,28 @@ def test_prepare_passes_options_to_the_reader(tmp_path: Path, capsys: Capture) -
     summary = run_json(capsys, [*arguments, *more])["report"]["summary"]
     assert (summary["skeleton"], summary["persons"]) == ("coco17", 2)
     assert (summary["fps"], summary["unit"]) == (25, "heights")
+
+
+def test_prepare_has_every_option_of_the_readers(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help-all"])
+    page = " ".join(re.sub(r"[│\n]", " ", capsys.readouterr().out).split())
+    for option in {option for reader in READERS.values() for option in reader.options}:
+        formats = ", ".join(name for name, reader in READERS.items() if option in reader.options)
+        about = "Joint layout" if option == "skeleton" else f"{formats}: \\w"
+        flag = f"--{option.replace('_', '-')} "
+        assert re.search(rf"{flag}([A-Z]+ |{{[\w,]+}} )?{about}", page), option
+
+
+def test_prepare_gives_a_reader_what_was_said_alone(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "files").mkdir()
+    np.save(tmp_path / "files" / "wave.npy", np.random.default_rng(0).normal(size=(4, 17, 2)))
+    arguments = ["prepare", "folder", f"{tmp_path}/files", f"{tmp_path}/store"]
+    arguments += ["--skeleton", "coco17"]
+    line = one_error(capsys, [*arguments, "--unit-scale", "0.01"])  # though it is the default
+    assert "'folder'" in line
+    assert "unit_scale" in line
+    assert run_json(capsys, arguments)["report"]["options"] == {"skeleton": "coco17"}
 
 
 def test_prepare_counts_bad_files(tmp_path: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pcm3.data.readers import _MODULES, open_source
+from pcm3.data.readers import READERS, open_source
 from pcm3.data.readers.folder import detect, read_folder
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import BLAZEPOSE33, COCO17, SBU15, UIPRMD22
@@ -294,10 +294,10 @@ def odd_paths(root):
     return sorted(root.iterdir())
 
 
-@pytest.mark.parametrize("module", _MODULES.values(), ids=list(_MODULES))
-def test_detect_takes_any_path(tmp_path, module):
+@pytest.mark.parametrize("reader", READERS.values(), ids=list(READERS))
+def test_detect_takes_any_path(tmp_path, reader):
     for path in [*odd_paths(tmp_path), tmp_path / "nowhere", tmp_path / "empty-none" / "below"]:
-        assert not module.detect(path), path
+        assert not reader.detect(path), path
 
 
 def test_no_permission(tmp_path):
@@ -310,16 +310,16 @@ def test_no_permission(tmp_path):
             locked.chmod(mode)
             if os.access(locked, os.R_OK | os.X_OK):
                 pytest.skip("this user may read everything")
-            for module in _MODULES.values():
-                module.detect(locked)
-                assert not module.detect(locked / "below")
+            for reader in READERS.values():
+                reader.detect(locked)
+                assert not reader.detect(locked / "below")
             with pytest.raises(SkeletonFormatError, match="locked: no permission to read it"):
                 open_source(locked)
-            assert not _MODULES["pku"].detect(tmp_path)
+            assert not READERS["pku"].detect(tmp_path)
     finally:
         locked.chmod(0o700)
     (locked / "0002-L.txt").chmod(0)
-    assert not _MODULES["pku"].detect(locked)
+    assert not READERS["pku"].detect(locked)
     with pytest.raises(SkeletonFormatError, match=r"0002-L.txt: no permission to read it"):
         open_source(locked / "0002-L.txt")
 

@@ -15,7 +15,7 @@ import test_packed
 import test_pyskl
 
 from pcm3.data import Store, StoreWriter, prepare
-from pcm3.data.readers import _MODULES, open_source
+from pcm3.data.readers import READERS, open_source
 from pcm3.data.readers.shared.names import NtuName
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.evaluate import result_name
@@ -113,7 +113,7 @@ def test_digits_of_names(tmp_path: Path, digit: str) -> None:
     names += (f"a{digit}_s01_e01_v01.json", f"000{digit}-L.txt")
     for name in names:
         (tmp_path / name).write_text(" ".join(["1"] * 150))
-    assert not any(_MODULES[format].detect(tmp_path) for format in ("utd", "msr", "ucla", "pku"))
+    assert not any(READERS[format].detect(tmp_path) for format in ("utd", "msr", "ucla", "pku"))
 
 
 def test_two_splits_of_one_name(tmp_path: Path) -> None:

@@ -1,29 +1,15 @@
-"""Readers: one file per format, each gives a ``Source`` of recordings."""
+"""Readers, one file per format; ``open_source`` opens a path with the one that it needs."""
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
-from pcm3.data.readers import (
-    agcn,
-    bvh,
-    ctrgcn,
-    folder,
-    msr,
-    ntu,
-    packed,
-    pku,
-    pyskl,
-    ucla,
-    utd,
-)
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import Reader, Recording, Source
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.io.files import regular
 from pcm3.io.npz import npz_keys, why_unreadable
@@ -31,25 +17,17 @@ from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import fail, files_below, is_file, is_store
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Format", "Recording", "Source", "open_source"]
+__all__ = ["READERS", "Format", "Reader", "Recording", "Source", "open_source"]
 
 Format = Literal[
     "ntu", "pku", "pyskl", "ctrgcn", "agcn", "ucla", "utd", "msr", "bvh", "packed", "folder"
 ]
+"""Names of the formats. Each is that of a module here with ``detect`` and ``read_NAME``."""
 
-_MODULES: dict[str, ModuleType] = {
-    "ntu": ntu,
-    "pku": pku,
-    "pyskl": pyskl,
-    "ctrgcn": ctrgcn,
-    "agcn": agcn,
-    "ucla": ucla,
-    "utd": utd,
-    "msr": msr,
-    "bvh": bvh,
-    "packed": packed,
-    "folder": folder,
+READERS: dict[str, Reader] = {
+    name: Reader.of(name, import_module(f"pcm3.data.readers.{name}")) for name in get_args(Format)
 }
+"""The readers by the names of their formats."""
 
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
 
@@ -80,18 +58,16 @@ def open_source(
     path = Path(path)
     _check_path(path)
     name = format or detect_format(path)
-    if name not in _MODULES:
-        raise ValueError(f"expected a format among {', '.join(get_args(Format))}, got {name!r}")
-    read: Callable[..., Source] = getattr(_MODULES[name], f"read_{name}")
-    known = list(inspect.signature(read).parameters)[1:]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        there = ", ".join(dict.fromkeys([*known, "skeleton"]))
-        raise ValueError(f"format {name!r} has the options {there}; got {', '.join(unknown)}")
-    options = {key: defaults[key] for key in known if key in defaults} | options
-    if "skeleton" in known:
-        return read(path, skeleton=skeleton, **options)
-    source = read(path, **options)
+    if name not in READERS:
+        raise ValueError(f"expected a format among {', '.join(READERS)}, got {name!r}")
+    reader = READERS[name]
+    if unknown := sorted(options.keys() - reader.options):
+        known = ", ".join(dict.fromkeys([*reader.options, "skeleton"]))
+        raise ValueError(f"format {name!r} has the options {known}; got {', '.join(unknown)}")
+    options = {key: defaults[key] for key in reader.options if key in defaults} | options
+    if "skeleton" in reader.options:
+        return reader.read(path, skeleton=skeleton, **options)
+    source = reader.read(path, **options)
     if skeleton is None:
         return source
     own = source.skeleton
@@ -117,7 +93,7 @@ def detect_format(path: Path) -> str:
     Raises:
         SkeletonFormatError: If it looks like none, or like several.
     """
-    names = [name for name, module in _MODULES.items() if module.detect(path)]
+    names = [name for name, reader in READERS.items() if reader.detect(path)]
     if not names:
         fail(path, _why_none(path))
     if len(names) > 1:
@@ -141,4 +117,4 @@ def _why_none(path: Path) -> str:
         return "a .npy file; name the folder that it is in, the format folder and a skeleton"
     if any(file.suffix == ".npy" for file in files_below(path)):
         return "a folder of .npy files: name the format folder and a skeleton, or add skeleton.json"
-    return f"looks like none of {', '.join(_MODULES)}; name the format if it is one of them"
+    return f"looks like none of {', '.join(READERS)}; name the format if it is one of them"

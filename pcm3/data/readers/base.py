@@ -1,11 +1,13 @@
-"""What every reader returns."""
+"""The contract of readers, what they return, and helpers that several use."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Recording", "Source"]
+__all__ = ["Reader", "Recording", "Source"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,33 @@ class Source:
                 if isinstance(recording, SkeletonFormatError):
                     raise recording
                 yield recording
+
+
+class Reader(NamedTuple):
+    """The two functions that the module of a format has.
+
+    Attributes:
+        detect: ``detect(path)``, whether a path looks like files of the format. It takes any
+            path, reads little and raises nothing.
+        read: ``read_NAME(path, *, ...)``, which returns a ``Source``. Its keyword arguments are
+            the options of the format, for ``open_source`` and ``pcm3 prepare`` alike: the command
+            takes their types and defaults from the signature, and as help the first sentence that
+            the docstring has on each.
+    """
+
+    detect: Callable[[Path], bool]
+    read: Callable[..., Source]
+
+    @classmethod
+    def of(cls, name: str, module: ModuleType) -> Reader:
+        """The reader in the module of the format ``name``."""
+        return cls(module.detect, getattr(module, f"read_{name}"))
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """The options by name."""
+        _, *options = inspect.signature(self.read).parameters.values()
+        return {option.name: option for option in options}
 
 
 MOST_CLASSES = 10_000

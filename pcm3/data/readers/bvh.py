@@ -87,8 +87,8 @@ def read_bvh(
 
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
-        unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
-        count_rows: Read the frames that are there, where the header says another number.
+        unit_scale: Metres per unit of the file. Most files use centimetres, some inches (0.0254).
+        count_rows: Read all frames of the file, whatever number the header gives.
         skeleton: What to use in place of parts, mirror and centre by the names: a
             ``skeleton.json``, say, as ``choose_layout`` reads it.
 

@@ -59,12 +59,10 @@ def read_folder(
         path: The folder.
         skeleton: Instead of the folder's ``skeleton.json``, another one, a skeleton, or the name of
             a built-in one: ``"coco17"``, ``"blazepose33"``, ``"ntu25"``, ...
-        unit: Unit of the coordinates; by default metres, or pixels of 2D.
-        axes: Order of the axes, ``"MTVC"`` or ``"CTVM"`` say; without M in files of three axes.
-            By default (T, M, V, C), where a file with more persons than frames is refused.
-        coordinates: Of C = 3, 2 takes x and y alone, 3 the third number as z. By default
-            recordings whose third numbers are all 0 are 2D, and those where they look like scores
-            are refused.
+        unit: Unit of the coordinates, by default metres, or pixels for 2D.
+        axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
+            In the default order, a file with more persons than frames is refused.
+        coordinates: As in ``read_packed``.
 
     Raises:
         ValueError: If no skeleton has the name, or ``axes`` are not those letters.

@@ -60,17 +60,18 @@ def read_ntu(
 
     Args:
         path: A folder, or one file.
-        ignore: Text file that names, one a line, the samples to leave out: the list of missing
-            or incomplete skeletons that comes with the data set; it has to name one that is
-            there. Lines that do not begin like a name are comments.
-        edition: 60 reads only what belongs to NTU RGB+D 60, actions up to A060 and setups up to
-            S017, from files of both; 120 says that they are NTU RGB+D 120 even if no action is
-            above A060. By default that is how one is told from the other. The edition decides
-            the classes and the protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
-        bodies: What a slot of a recording holds. ``"tracked"``: the body with one id, in the
-            order in which the ids appear. ``"place"``: what stands in one place of each frame's
-            list, whatever its id, as the published ``"isc"`` data read it; where ids change or
-            bodies leave, a slot then mixes persons.
+        ignore: Text file that names the samples to leave out, one a line. The data set comes with
+            such a list of missing or incomplete skeletons. It must name at least one file that is
+            read. Lines that do not begin like a name are comments.
+        edition: 60 reads only the samples of NTU RGB+D 60, 120 those of both editions. NTU RGB+D
+            60 has actions up to A060 and setups up to S017. By default files are taken for NTU
+            RGB+D 120 if an action is above A060. The edition decides the classes and the
+            protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+        bodies: Bodies by id (tracked) or by place in each frame's list (place, default for isc).
+            With ``"tracked"`` a slot holds the body with one id, in the order in which the ids
+            appear. With ``"place"`` it holds the body at one place of each frame's list, whatever
+            its id, as the published ``"isc"`` data read it; where ids change or bodies leave, a
+            slot then mixes persons.
 
     Raises:
         SkeletonFormatError: If there is no file; only when it is read, if the name of a file is

@@ -76,7 +76,9 @@ def read_packed(
         path: The file.
         skeleton: What to use in place of parts, mirror and centre by the names: a
             ``skeleton.json``, say, as ``choose_layout`` reads it.
-        coordinates: Of C = 3, as of ``read_folder``.
+        coordinates: Of three numbers per joint, read x and y only (2) or z too (3). By default
+            recordings whose third numbers are all 0 are 2D, and recordings whose third numbers
+            look like scores are refused.
 
     Raises:
         ValueError: If ``coordinates`` is 3 and C is 2.

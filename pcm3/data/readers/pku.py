@@ -102,9 +102,10 @@ def read_pku(
 
     Args:
         path: Folder that holds all these files.
-        untrimmed: Whole videos instead of instances, with ``frame_labels`` (-1 is background;
-            where instances overlap, the one listed last) and ``segments``.
-        phase: 1 or 2; needed only where ``path`` holds both.
+        untrimmed: Whole videos with a class for every frame, instead of action instances.
+            ``frame_labels`` holds -1 for background and, where instances overlap, the class of
+            the one listed last; ``segments`` holds the instances.
+        phase: The phase to read, needed only where the folder holds both.
 
     Raises:
         SkeletonFormatError: Naming file and line, if the files do not fit together; only when it
