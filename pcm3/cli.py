@@ -25,6 +25,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "rich": "train",
     "safetensors": "train",
+    "shtab": "train",
     "sklearn": "train",
     "tyro": "train",
     "tensorboard": "tensorboard",
@@ -92,6 +93,11 @@ def _explain(error: Exception) -> str | None:
     return None
 
 
+def _completion_command(arguments: Sequence[str]) -> None:
+    """What makes a shell complete commands, tasks and options."""
+    completion_command(arguments, COMMANDS)
+
+
 def _overview() -> str:
     lines = ["usage: pcm3 COMMAND [options]", ""]
     lines += [
@@ -120,7 +126,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "features": features_command,
     "export": export_command,
     "report": report_command,
-    "completion": completion_command,
+    "completion": _completion_command,
 }
 
 if __name__ == "__main__":

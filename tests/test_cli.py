@@ -1573,17 +1573,35 @@ def test_presets_are_all_listed(capsys: Capture) -> None:
         ("pretrain --data store --model.dire", {"--model.direction"}),
         ("pretrain --model.direction f", {"forward"}),
         ("pretrain --train.no-c", {"--train.no-compile"}),
-        ("pretrain --data ", set()),  # the shell's own: files
+        ("evaluate linear --run run --solver mamp-pku", {"mamp-pku1", "mamp-pku2"}),
+        ("evaluate fewshot --shots 1 5 --classifiers svm c", {"centroid"}),
+        ("prepare ntu raw store --bod", {"--bodies"}),
+        ("prepare --bodies ", {"place", "tracked"}),
+        ("prepare --duplicate-single fi", {"files"}),
+        ("pretrain --data ", {"files"}),
+        ("evaluate linear --run fil", {"files"}),
+        ("show --index 3 f", {"files"}),
     ],
 )
-def test_completion(typed: str, offered: set[str], completion: str) -> None:
+def test_completion(typed: str, offered: set[str], completion: str, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
     words = shlex.join(["pcm3", *typed.split(" ")])
     asked = f"""{completion}
-COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pcm3
+COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _shtab_pcm3
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert set(done.stdout.split()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_completion_of_other_shells(shell: str, capsys: Capture) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("finetune", "--model.direction", "mamp-pku1", "small-mae"):
+        assert word in script
 
 
 @pytest.fixture(scope="module")

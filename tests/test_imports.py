@@ -32,7 +32,6 @@ REACHES_UP = {
     ("pcm3.methods.base", "pcm3.methods.settings"),
     ("pcm3.methods.base", "pcm3.methods.presets"),
     ("pcm3.methods.base", "pcm3.training.trainer"),
-    ("pcm3.commands.completion", "pcm3.cli"),
 }
 
 
