@@ -19,7 +19,7 @@ from pcm3.commands.training import demo_command, presets_command, pretrain_comma
 from pcm3.errors import is_out_of_memory
 from pcm3.terminal import tell
 
-_EXTRAS = {
+EXTRAS = {
     "PIL": "train",
     "lightning_fabric": "train",
     "matplotlib": "train",
@@ -82,7 +82,7 @@ def _explain(error: Exception) -> str | None:
         module = (error.name or "").partition(".")[0]
         if module in ("", "pcm3"):
             return None
-        wanted = f"'pcm3[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+        wanted = f"'pcm3[{EXTRAS[module]}]'" if module in EXTRAS else module
         return f"this command needs {error.name}; install it with pip install {wanted}"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)

@@ -25,7 +25,7 @@ from pcm3.io.files import replacing
 __all__ = ["export_onnx", "export_program"]
 
 _TOLERANCE = 1e-5
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -114,7 +114,7 @@ def export_onnx(
             many.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
-    missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None]
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"

@@ -104,12 +104,15 @@ def test_program_of_another_length_is_refused(tmp_path: Path) -> None:
 def test_a_deviation_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "encoder.pt2"
     file.write_text("old")
-    trace = export._trace
+    trace = torch.export.export
 
-    def trace_another(model: export._Both, frames: int) -> torch.export.ExportedProgram:
-        return trace(*export._frozen(make_graph(), frames))
+    def trace_another(model: Any, *arguments: Any, **options: Any) -> torch.export.ExportedProgram:
+        other = copy.deepcopy(model)
+        for weight in other.parameters():
+            weight.add_(0.1)
+        return trace(other, *arguments, **options)
 
-    monkeypatch.setattr(export, "_trace", trace_another)
+    monkeypatch.setattr(torch.export, "export", trace_another)
     with pytest.raises(RuntimeError, match=r"encoder\.pt2: .* less than 1e-05 .*nothing was"):
         export_program(make_graph(), file, frames=FRAMES)
     assert file.read_text() == "old"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcm3 import _files
 from pcm3.data import Store
 from pcm3.data.synthetic import generate
+from pcm3.io import files
 from pcm3.io.files import locked, replacing
 from pcm3.runs import checkpoint
 from pcm3.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -53,9 +53,9 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOLCK, "no locks available")
 
     if request.param == "module":
-        monkeypatch.setattr(_files, "fcntl", None)
+        monkeypatch.setattr(files, "fcntl", None)
     else:
-        monkeypatch.setattr(_files.fcntl, "flock", refuse)
+        monkeypatch.setattr(files.fcntl, "flock", refuse)
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -79,7 +79,7 @@ def test_a_lock_of_a_process_that_was_killed_is_taken_over(
     def refuse(*_: int) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(_files.fcntl, "flock", refuse)
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
     child = os.fork()
     if child == 0:
         with locked(tmp_path, "writing"):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from pcm3.data import generate, split
 from pcm3.data.synthetic.actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data.synthetic.puppet import make_puppet, pose, rotations
-from pcm3.data.synthetic.synthetic import _roles_of, synthetic_sequences
+from pcm3.data.synthetic.synthetic import synthetic_sequences
 from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15, SKELETONS, Skeleton
 
 CLEAN = {"noise": 0.0, "missing": 0.0}
@@ -88,7 +88,7 @@ def test_kicks_mirror_each_other():
 def test_two_sided_terms_are_symmetric(axis):
     puppet = make_puppet(NTU25)
     angles = np.zeros((1, len(ROLES), len(AXES)))
-    for role, sign in _roles_of(Term("shoulder", axis, 0.0)):
+    for role, sign in Term("shoulder", axis, 0.0).moved:
         angles[:, role, AXES.index(axis)] = sign * 0.7
     joints = pose(puppet, puppet.offsets, angles)
     np.testing.assert_allclose(joints[:, list(NTU25.mirror)] * (-1, 1, 1), joints, atol=1e-12)

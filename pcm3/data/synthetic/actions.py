@@ -33,6 +33,17 @@ class Term(NamedTuple):
     cycles: float = 0.0
     phase: float = 0.0
 
+    @property
+    def moved(self) -> list[tuple[int, float]]:
+        """The roles that move, by index, each with its sign: the left side mirrors the right."""
+        sides = ("left", "right")
+        names = [self.role] if self.role in ROLES else [f"{side}_{self.role}" for side in sides]
+        mirrored = self.axis != "flex"
+        return [
+            (ROLES.index(name), -1.0 if mirrored and name.startswith("left") else 1.0)
+            for name in names
+        ]
+
 
 _WALK = (
     Term("right_hip", "flex", 0.0, 0.5, 3),

@@ -224,24 +224,13 @@ def _angles(
         turn = 2 * np.pi * (term.cycles * speed * (time - begin) + term.phase + shift)
         overtone = rng.uniform(-0.25, 0.25) * np.sin(2 * turn + rng.uniform(0, 2 * np.pi))
         curve = doing * (term.offset + term.amplitude * (np.sin(turn) + overtone))
-        for role, sign in _roles_of(term):
+        for role, sign in term.moved:
             moves[:, role, AXES.index(term.axis)] += sign * curve
     waves = rng.uniform(0.3, 1.5, moves.shape[1:])
     sway = np.sin(2 * np.pi * (waves * time[:, None, None] + rng.uniform(size=waves.shape)))
     sway *= rng.normal(0.0, _SWAY, waves.shape)
     sway[:, -1] = 0.0
     return person.posture + sway + moves * person.style * strength
-
-
-def _roles_of(term: Term) -> list[tuple[int, float]]:
-    """The roles that a term moves, and the sign: the left side is the mirror image."""
-    names = (
-        [term.role] if term.role in ROLES else [f"{side}_{term.role}" for side in ("left", "right")]
-    )
-    mirrored = term.axis != "flex"
-    return [
-        (ROLES.index(name), -1.0 if mirrored and name.startswith("left") else 1.0) for name in names
-    ]
 
 
 def _film(
