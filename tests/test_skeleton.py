@@ -101,14 +101,6 @@ class TestBuiltIn:
         flat = [index for pair in skeleton.mirror_pairs for index in pair]
         assert sorted(flat) == [i for i, j in enumerate(skeleton.joints) if swapped(j) != j]
 
-    @BUILT_IN
-    def test_depth_order_puts_parents_first(self, skeleton: Skeleton) -> None:
-        seen = {-1}
-        for joint in skeleton.depth_order:
-            assert skeleton.parents[joint] in seen
-            seen.add(joint)
-        assert len(seen) == len(skeleton) + 1
-
 
 class TestValidation:
     @pytest.mark.parametrize(

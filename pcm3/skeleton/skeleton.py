@@ -124,11 +124,6 @@ class Skeleton:
         """The left-right pairs, each once, lower index first."""
         return tuple((a, b) for a, b in enumerate(self.mirror) if a < b)
 
-    @cached_property
-    def depth_order(self) -> tuple[int, ...]:
-        """Joint indices with every parent before its children (for forward kinematics)."""
-        return tuple(JointTree(self.parents).order)
-
     def reordered(self, joints: Sequence[str]) -> Skeleton:
         """The same skeleton with its joints in another order, given by name.
 

@@ -31,7 +31,7 @@ from pcm3.viz.clips import (
     present,
     space,
 )
-from pcm3.viz.movies import Animation
+from pcm3.viz.figures import Animation
 from pcm3.viz.results import short_text
 
 __all__ = ["animate"]
