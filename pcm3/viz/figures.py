@@ -23,8 +23,8 @@ from pcm3.io.files import replacing
 __all__ = ["PALETTE", "Animation", "save"]
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442")
-"""Okabe and Ito's colours, told apart by colour-blind readers. In the order of the body parts:
-trunk black, left blue, right orange, arms dark, legs light."""
+"""Okabe and Ito's colours, which colour-blind readers can tell apart. In the order of the body
+parts: trunk black, left blue, right orange, arms dark, legs light."""
 
 _DPI, _MOVIE_DPI = 150, 100
 _COLORS = 64  # of an animation's frame: lines on white need no more
@@ -32,14 +32,14 @@ _COLORS = 64  # of an animation's frame: lines on white need no more
 
 @dataclass(frozen=True)
 class Animation:
-    """A figure that changes; ``pcm3.viz.save`` writes it.
+    """A figure that changes over time; ``pcm3.viz.save`` writes it.
 
     Attributes:
-        figure: What shows one frame at a time.
-        draw: Called with one of ``frames``, makes the figure show it.
-        moving: What it changes; all else is drawn once.
-        frames: Frames of the clip that are shown, in order.
-        fps: How many of them a second.
+        figure: The figure, which shows one frame at a time.
+        draw: Function that makes the figure show the frame that it is called with.
+        moving: The artists that it changes; all others are drawn once.
+        frames: The frames of the clip to show, in order.
+        fps: How many of these to show per second.
     """
 
     figure: Figure
@@ -53,17 +53,18 @@ def save(picture: Figure | Animation, path: str | Path, dpi: int | None = None) 
     """Write a figure or an animation, whole or not at all, in the format that the suffix names.
 
     Args:
-        picture: What to write.
-        path: Where to; its folder is made where it lacks. A figure as ``.png``, ``.pdf``, ``.svg``
-            and what else matplotlib writes; an animation as ``.gif``, ``.mp4`` (needs the program
-            ffmpeg) or ``.html`` (one file that plays anywhere, offline, frame by frame, too).
-        dpi: Pixels per inch of pixel formats; 150 by default, 100 of an animation.
+        picture: The figure or animation.
+        path: The file to write; its folder is created if needed. Figures are written as ``.png``,
+            ``.pdf``, ``.svg`` or any other format of matplotlib; animations as ``.gif``, ``.mp4``
+            (needs the program ffmpeg) or ``.html`` (one file that plays offline in any browser,
+            also frame by frame).
+        dpi: Pixels per inch of pixel formats, by default 150 for figures, 100 for animations.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If that is no format of such a picture.
+        ValueError: If the picture cannot be written in this format.
         OSError: If ffmpeg is missing or fails.
     """
     path = Path(path)
@@ -72,12 +73,12 @@ def save(picture: Figure | Animation, path: str | Path, dpi: int | None = None) 
         if isinstance(picture, Animation):
             if suffix not in _WRITERS:
                 raise ValueError(
-                    f"expected an animation's file to end in {', '.join(_WRITERS)}, got {path.name}"
+                    f"expected an animation to end in {', '.join(_WRITERS)}, got {path.name}"
                 )
             _WRITERS[suffix](picture, file, dpi or _MOVIE_DPI)
         else:
             if not suffix:
-                raise ValueError(f"expected a picture's file to end in .png, say, got {path.name}")
+                raise ValueError(f"expected a file name with a suffix, like .png, got {path.name}")
             picture.savefig(file, dpi=dpi or _DPI, format=suffix[1:])
     return path
 
@@ -87,7 +88,7 @@ def _pictures(animation: Animation, dpi: int) -> Iterator[Image.Image]:
     figure.set_dpi(dpi)
     canvas: Any = FigureCanvasAgg(figure)  # half of it has no annotations
     for artist in animation.moving:
-        artist.set_animated(True)  # left out of what is drawn once
+        artist.set_animated(True)  # leaves it out of the background, which is drawn once
     try:
         canvas.draw()
         still = canvas.copy_from_bbox(figure.bbox)
@@ -107,7 +108,7 @@ def _pictures(animation: Animation, dpi: int) -> Iterator[Image.Image]:
 
 
 def _write_gif(animation: Animation, file: Path, dpi: int) -> None:
-    # a GIF counts in hundredths of a second: rounded so that they add up to the right duration
+    # GIF durations are hundredths of a second, rounded so that their sum is right
     ends = [round(100 * at / animation.fps) for at in range(len(animation.frames) + 1)]
     durations = [10 * (end - start) for start, end in pairwise(ends)]
     first, *rest = _pictures(animation, dpi)
@@ -121,7 +122,7 @@ def _write_mp4(animation: Animation, file: Path, dpi: int) -> None:
             "writing .mp4 needs the program ffmpeg; install it (apt install ffmpeg, brew install "
             "ffmpeg, conda install ffmpeg), or write .gif or .html"
         )
-    # the suffix of a file that is not complete says nothing
+    # the temporary file has another suffix
     writer = FFMpegWriter(fps=animation.fps, extra_args=["-f", "mp4"])  # type: ignore[arg-type]
     try:
         with writer.saving(animation.figure, str(file), dpi):
