@@ -188,17 +188,17 @@ def test_neither_trivial_nor_hopeless(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sequences": 0}, "expected sequences >= 1, got 0"),
-        ({"subjects": 0}, "expected subjects >= 1, got 0"),
+        ({"sequences": 0}, r"sequences >= 1.*0"),
+        ({"subjects": 0}, r"subjects >= 1.*0"),
         ({"classes": len(ACTIONS) + 1}, f"expected at most {len(ACTIONS)} classes"),
         ({"classes": 40, "persons": 2}, f"at most {len(ACTIONS) + len(INTERACTIONS)} classes"),
         ({"persons": 3}, "expected 1 or 2 persons, got 3"),
-        ({"frames": (9, 3)}, r"expected frames \(shortest, longest\), got \(9, 3\)"),
-        ({"missing": 1.0}, r"missing in \[0, 1\), got .* 1.0"),
-        ({"noise": -1.0}, "expected noise >= 0"),
+        ({"frames": (9, 3)}, r"frames \(shortest, longest\).*\(9, 3\)"),
+        ({"missing": 1.0}, r"missing in \[0, 1\).*1.0"),
+        ({"noise": -1.0}, "noise >= 0"),
         (
             {"skeleton": Skeleton("hand", ("a", "b"), (-1, 0), {"trunk": (0, 1)}, (0, 1), 0)},
-            "skeleton 'hand' lacks the parts left_arm, right_arm",
+            r"'hand'.*left_arm, right_arm",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Readers, one file per format; ``open_source`` opens a path with the one that it needs."""
+"""Readers of recordings, one file per format; ``open_source`` chooses and calls one."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def open_source(
     defaults: Mapping[str, Any] = {},
     **options: Any,
 ) -> Source:
-    """Open files of a format, or of the one that the path looks like.
+    """Open recordings of a format, by default of the one that the path looks like.
 
     Args:
-        path: A file or a folder, as the format has it.
-        format: Name of the format; found out by default.
-        skeleton: What to use in place of the format's own skeleton, or the one that is derived from
-            the names of the joints: a ``skeleton.json``, the name of a built-in skeleton, or a
-            skeleton. It must have the recordings' joints, see ``choose_layout``.
-        defaults: Options for the readers that have them, where ``options`` do not say otherwise.
-        options: Of the format's reader, ``untrimmed=True`` for PKU-MMD say.
+        path: A file or a folder, depending on the format.
+        format: Name of the format, by default detected from the path.
+        skeleton: A skeleton, the name of a built-in one, or a ``skeleton.json``, to use instead of
+            the format's own skeleton or the one derived from the names of the joints. It must have
+            the joints of the recordings, see ``choose_layout``.
+        defaults: Options that are used if the reader has them and ``options`` does not set them.
+        options: Options of the format's reader, such as ``untrimmed=True`` for PKU-MMD.
 
     Raises:
-        SkeletonFormatError: If no format fits the path, or the files are not what it promises.
+        SkeletonFormatError: If the path looks like no format, or the files do not follow it.
         ValueError: If the format or an option is unknown, or the skeleton has other joints.
     """
     path = Path(path)
@@ -82,22 +82,22 @@ def _check_path(path: Path) -> None:
     if not path.is_dir():
         regular(path)
     if is_store(path):
-        fail(path, "is a store already, which pcm3.Store opens")
+        fail(path, "is already a store, which pcm3.Store opens")
     if path.suffix.lower() in _ARCHIVES and path.is_file():
-        fail(path, "expected an unpacked folder, got an archive; unpack it first")
+        fail(path, "expected a folder, got an archive; unpack it first")
 
 
 def detect_format(path: Path) -> str:
     """The format that a path looks like.
 
     Raises:
-        SkeletonFormatError: If it looks like none, or like several.
+        SkeletonFormatError: If it looks like no format, or like several.
     """
     names = [name for name, reader in READERS.items() if reader.detect(path)]
     if not names:
         fail(path, _why_none(path))
     if len(names) > 1:
-        fail(path, f"holds files of several formats, {', '.join(names)}; name the format")
+        fail(path, f"holds files of several formats, {', '.join(names)}; give the format")
     return names[0]
 
 
@@ -106,15 +106,15 @@ def _why_none(path: Path) -> str:
     if is_file(path) and path.suffix == ".npz":
         if not (keys := npz_keys(path)):
             return why_unreadable(path)
-        wanted = (
+        expected = (
             "x_train, y_train, x_test, y_test (ctrgcn) or joints, lengths, joint_names, parents"
         )
-        return f"an .npz with {', '.join(keys)}; expected {wanted} (packed)"
+        return f"an .npz with {', '.join(keys)}; expected {expected} (packed)"
     if is_file(path) and path.suffix in (".pkl", ".pickle"):
-        load_plain_pickle(path)  # says what is wrong
+        load_plain_pickle(path)  # raises if it cannot be read
         return "a pickle without annotations and split; expected those of PYSKL"
     if is_file(path) and path.suffix == ".npy":
-        return "a .npy file; name the folder that it is in, the format folder and a skeleton"
+        return "a .npy file; give the folder that it is in, with the format folder and a skeleton"
     if any(file.suffix == ".npy" for file in files_below(path)):
-        return "a folder of .npy files: name the format folder and a skeleton, or add skeleton.json"
-    return f"looks like none of {', '.join(READERS)}; name the format if it is one of them"
+        return "a folder of .npy files: give the format folder and a skeleton, or add skeleton.json"
+    return f"looks like none of {', '.join(READERS)}; give the format if it is one of them"

@@ -14,7 +14,7 @@ ROLES = (
     "left_hip", "left_knee", "right_hip", "right_knee",
     "body",
 )  # fmt: skip
-"""What can move. The body's three "angles" are height and forward step in metres, and turn."""
+"""What can move. The three "angles" of the body are height and forward step in metres, and turn."""
 
 AXES: tuple[Axis, ...] = ("flex", "abduct", "twist")
 """Forward about x, away from the body about z, inward about y; radians."""
@@ -23,7 +23,7 @@ AXES: tuple[Axis, ...] = ("flex", "abduct", "twist")
 class Term(NamedTuple):
     """One moving angle: ``offset + amplitude * sin(2 pi (cycles * time + phase))``, time 0 to 1.
 
-    A role without side (``"shoulder"``) stands for both sides, mirrored.
+    A role without a side (``"shoulder"``) stands for both sides, mirrored.
     """
 
     role: str
