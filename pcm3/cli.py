@@ -34,23 +34,23 @@ EXTRAS = {
     "onnxscript": "onnx",
     "rerun": "rerun",
 }
-"""What to install for a module that is missing."""
+"""The extra to install for a missing module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that it lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names with letters it cannot encode
     debug = "--debug" in arguments
     try:
         _dispatch([argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt as stop:
         kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
-        goes_on = "; run the same command to go on" if kept else ""
+        goes_on = "; run the same command to continue" if kept else ""
         tell(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads our output has seen enough
+    except BrokenPipeError:  # the reader of our output has ended, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
@@ -77,7 +77,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
 
 def _explain(error: Exception) -> str | None:
-    """The line for an error that users may run into; None for one that is our mistake."""
+    """The message for an error that users can cause, None for a bug."""
     if isinstance(error, ModuleNotFoundError):
         module = (error.name or "").partition(".")[0]
         if module in ("", "pcm3"):
@@ -89,12 +89,12 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
         return str(error) or "out of memory"
     if is_out_of_memory(error):
-        return "out of memory; a lower batch size takes less"
+        return "out of memory; a smaller batch size needs less"
     return None
 
 
 def _completion_command(arguments: Sequence[str]) -> None:
-    """What makes a shell complete commands, tasks and options."""
+    """Print a script by which a shell completes commands, tasks and options."""
     completion_command(arguments, COMMANDS)
 
 

@@ -228,7 +228,7 @@ def test_prepare_counts_bad_files(tmp_path: Path, capsys: Capture) -> None:
     arguments += ["--skeleton", "coco17", "--workers", "1"]
     line = one_error(capsys, arguments)
     assert "nan.npy: frame 0, person 0, joint 0: NaN" in line
-    assert line.endswith("; --skip-bad counts what is bad and goes on")
+    assert line.endswith("--skip-bad")
     result = run_json(capsys, [*arguments, "--skip-bad"])
     assert result["metrics"] == {"units": 2, "read": 1, "kept": 1, "dropped": 0, "bad": 1}
 
@@ -292,10 +292,8 @@ def test_show_asks_which_of_several(tmp_path: Path, capsys: Capture) -> None:
         for number, name in enumerate(("walk.npy", "walk.mat", "run", "run", "run.npy")):
             writer.add(np.full((2, 1, 25, 3), number + 1.0), -1, name=name)
     show = ["show", f"{tmp_path}/store", "--index"]
-    assert "'walk' is the name of 2 sequences, 0, 1: give a number" in one_error(
-        capsys, [*show, "walk"]
-    )
-    assert "'run' is the name of 2 sequences, 2, 3: give" in one_error(capsys, [*show, "run"])
+    assert "2 sequences are named 'walk': 0, 1" in one_error(capsys, [*show, "walk"])
+    assert "2 sequences are named 'run': 2, 3" in one_error(capsys, [*show, "run"])
     assert run_json(capsys, [*show, "run.npy"])["metrics"]["index"] == 4
 
 
@@ -1640,10 +1638,10 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("pcm3.training.pretrain.pretrain", interrupted)
     assert main(pretrain(folder / "store", tmp_path)) == 130
     assert capsys.readouterr().err == (
-        "pcm3: stopped in epoch 1, after 2 steps; run the same command to go on\n"
+        "pcm3: stopped in epoch 1, after 2 steps; run the same command to continue\n"
     )
     monkeypatch.setattr("pcm3.evaluation.evaluate.evaluate_runs", interrupted)
-    for task, ending in (("linear", ""), ("all", "; run the same command to go on")):
+    for task, ending in (("linear", ""), ("all", "; run the same command to continue")):
         command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
         monkeypatch.setattr("pcm3.evaluation.evaluate._kept", lambda *_: None)
         assert main(command) == 130
@@ -1669,7 +1667,7 @@ def test_ctrl_c_says_how_to_go_on(
         (MemoryError(), "out of memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-            "out of memory; a lower batch size takes less",
+            "out of memory; a smaller batch size needs less",
         ),
         (FileNotFoundError(2, "No such file or directory", "a.npz"), "a.npz: No such file or"),
     ],

@@ -19,16 +19,16 @@ _CHOICES = re.compile(r"\{([\w.-]+(?:,[\w.-]+)*)\}")
 
 
 def completion_command(arguments: Sequence[str], commands: Mapping[str, Command]) -> None:
-    """What makes a shell complete commands, tasks and options."""
+    """Print a script by which a shell completes commands, tasks and options."""
     from tyro.conf import Positional  # noqa: PLC0415
 
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
 
     def options(shell: Annotated[Literal["bash", "zsh", "tcsh"], Positional] = "bash") -> None:
-        """Print a script for a shell; the example puts it where bash looks for it.
+        """Print a completion script; the example writes it to where bash looks for it.
 
         Args:
-            shell: Which shell.
+            shell: The shell.
         """
         import shtab  # noqa: PLC0415
 

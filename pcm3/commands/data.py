@@ -11,7 +11,7 @@ from pcm3.commands.options import finish, meant, parse
 
 
 def prepare_command(arguments: Sequence[str]) -> None:
-    """Raw files to a store: one folder that training and evaluation read."""
+    """Convert raw files to a store: one folder that training and evaluation read."""
     from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg  # noqa: PLC0415
 
     from pcm3.data.normalize import Normalization  # noqa: PLC0415
@@ -21,7 +21,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.runs.progress import ProgressReport  # noqa: PLC0415
 
-    about = f"What the files are: {', '.join(READERS)}; auto, or nothing, has it found out."
+    about = f"Format of the files: {', '.join(READERS)}; auto, or nothing, detects it."
     formats: Any = Literal[(*READERS, "auto")]
     nothing = _reader_options()()
     brief = not {"-h", "--help"}.isdisjoint(arguments)
@@ -47,31 +47,32 @@ def prepare_command(arguments: Sequence[str]) -> None:
         reader: reader_type = nothing,
         json: bool = False,
     ) -> None:
-        """Read recordings and write a store; the same command again continues a stopped one.
+        """Read recordings and write a store; if it stops, the same command continues.
 
         The options that only some formats have are shown by --help-all.
 
         Args:
-            format: What the files are.
+            format: Format of the files.
             source: The file or folder to read.
-            store: The folder to write; appears only when it is complete.
+            store: The folder to write; it appears only when it is complete.
             skeleton: Joint layout: the name of a built-in one, such as coco17, or a skeleton.json
                 with body parts and centre.
             normalization: center subtracts the first person's centre joint in each frame; isc
                 (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
-                auto is the recipe that the files hold already, or else center.
-            duplicate_single: Of sgn: a lone body twice, as in the published NTU-120.
-            persons: Room for so many; by default what the format has.
-            associate: Tell persons apart by where they were, not by the files.
-            fps: Of the store; recordings of another rate are resampled.
-            source_fps: Of the recordings, where the files do not say it.
+                auto is the recipe that the files went through already, or else center.
+            duplicate_single: With sgn, copy a single body to the second person, as in the published
+                NTU-120 data.
+            persons: Number of persons in the store, by default that of the format.
+            associate: Track persons by position instead of as in the files.
+            fps: Frames per second of the store; recordings of another rate are resampled.
+            source_fps: Frames per second of the recordings, if the files do not give it.
             keep_pixels: Do not divide 2D coordinates by the length of the bodies.
-            dtype: Of the stored coordinates.
+            dtype: Type of the stored coordinates.
             min_frames: Drop shorter sequences.
-            skip_bad: Count files that are not as they should be instead of stopping.
-            workers: Processes that read; one for each core by default.
-            overwrite: Replace a store that is there.
-            reader: What only some formats know.
+            skip_bad: Skip and count bad files instead of stopping.
+            workers: Number of processes that read, by default one per core.
+            overwrite: Replace an existing store.
+            reader: Options that only some formats have.
             json: Print the report as JSON on the last line.
         """
         asked = {
@@ -148,21 +149,21 @@ def _reader_options() -> Any:
         help = f"{', '.join(names)}: {_first_sentences(read).get(option, '')}"
         shown = "none" if default is None else default
         about = arg(help=help, help_behavior_hint=f"(default: {shown})")
-        # None where nothing was said, so that only what was said reaches a reader
+        # None if not given, so that a reader gets only the options that were given
         unset, kind = (False, bool) if default is False else (None, kind | None)
         declared.append((option, Annotated[kind, about], unset))
     return make_dataclass("ReaderOptions", declared)
 
 
 def _first_sentences(function: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring of a function says first of each argument."""
+    """The first sentence on each argument in the docstring of a function."""
     _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
 
 
 def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The words that are neither options of ``prepare`` nor their values, which flags have not."""
+    """The words that are neither options of ``prepare`` nor their values; flags have no value."""
     words, rest = [], iter(arguments)
     for word in rest:
         name = word.removeprefix("--").replace("-", "_")
@@ -174,16 +175,16 @@ def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
 
 
 def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
-    """What to say to three words of which the first is no format."""
+    """The message for three words of which the first is not a format."""
     what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
-    if found := [word for word in words if word in formats]:
-        others = [word for word in words if word != found[0]]
-        return f"{what}; the format comes first: pcm3 prepare {' '.join([found[0], *others])}"
+    if format := next((word for word in words if word in formats), None):
+        others = [word for word in words if word != format]
+        return f"{what}; the format comes first: pcm3 prepare {' '.join([format, *others])}"
     return what + meant(words[0], formats)
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """What a store holds, what was left out of it, and pictures of its sequences."""
+    """Show the content of a store and what was left out of it, or draw a sequence."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
     from pcm3.data.report import (  # noqa: PLC0415
@@ -201,13 +202,13 @@ def show_command(arguments: Sequence[str]) -> None:
         out: Path | None = None,
         json: bool = False,
     ) -> None:
-        """Describe a store, or one of its sequences, which --out makes a picture of.
+        """Describe a store or one of its sequences, or draw a sequence with --out.
 
         Args:
             store: The store.
             index: Describe this sequence instead: its number, from 0, or its name.
-            out: Write a picture of the sequence, the first one by default: .png, .pdf or .svg a
-                film strip, .gif, .mp4 or .html an animation, .rrd what the rerun viewer opens.
+            out: Write a picture of the sequence, by default of the first one: .png, .pdf or .svg
+                for a film strip, .gif, .mp4 or .html for an animation, .rrd for the rerun viewer.
             json: Print the summary as JSON on the last line.
         """
         opened = Store(store)
