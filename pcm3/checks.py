@@ -165,7 +165,7 @@ def check_increasing(name: str, values: Sequence[float]) -> None:
         ValueError: If a value is not larger than the one before.
     """
     if any(after <= before for before, after in pairwise(values)):
-        raise ValueError(f"expected {name} that increase, got {tuple(values)}")
+        raise ValueError(f"expected increasing {name}, got {tuple(values)}")
 
 
 def check_number(name: str, value: object) -> None:

@@ -219,19 +219,19 @@ def _settle(
         return recipe
     if held == "isc":
         raise ValueError(
-            f"{source.format!r} recordings are normalised by 'isc' already, which turns them, and "
-            f"{recipe!r} cannot follow; give --normalization isc, which leaves them as they are"
+            f"{source.format!r} recordings are already normalised by 'isc', which turns them, so "
+            f"{recipe!r} cannot follow; --normalization isc leaves them as they are"
         )
     if recipe == "sgn" and source.bodies == "place":
         raise ValueError(
-            "'sgn' links bodies that are tracked by their ids, got bodies 'place'; give --bodies "
-            "tracked, or leave it out"
+            "'sgn' needs bodies 'tracked' by their ids, got 'place'; give --bodies tracked, or "
+            "leave it out"
         )
     if recipe in ("isc", "sgn") and source.untrimmed:
         raise ValueError(
-            f"{recipe!r} leaves out frames and moves bodies in time, so the labels of frames of "
-            "untrimmed recordings would no longer fit; give --normalization none, which is what "
-            "the published detection reads, or center"
+            f"{recipe!r} drops frames and moves bodies in time, so frame labels of untrimmed "
+            "recordings would no longer fit; give --normalization none, as in the published "
+            "detection, or center"
         )
     return recipe
 

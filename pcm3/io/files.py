@@ -30,7 +30,7 @@ def regular(file: Path, most: int | None = None) -> Path:
         most: Largest size in bytes, for files that are read at once.
 
     Raises:
-        SkeletonFormatError: If the path is not a file or folder, or the file is larger.
+        SkeletonFormatError: If it is not a file, or larger.
     """
     try:
         status = file.stat()

@@ -82,7 +82,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether the entry is not a folder; broken links raise an error when they are read."""
+    """Whether the path exists and is not a folder; broken links count."""
     try:
         return os.path.lexists(path) and not path.is_dir()
     except OSError:

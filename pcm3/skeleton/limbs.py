@@ -125,8 +125,9 @@ class _Body:
             elif label:  # an arm or leg without a side is allowed only where both sides join
                 placed[joint] = only if only.endswith(label) else "trunk"
                 if placed[joint] == "trunk" and len(below[joint]) < 2:
-                    which = "an arm" if label == "arm" else "a leg"
-                    self.refuse(f"joint {self.joints[joint]} belongs to {which}, but to neither side")
+                    limb = "an arm" if label == "arm" else "a leg"
+                    name = self.joints[joint]
+                    self.refuse(f"joint {name} belongs to {limb}, but to neither side")
             elif only:
                 placed[joint] = only
             elif above == "trunk" and parsed.finger and parsed.side:

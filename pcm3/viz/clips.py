@@ -95,7 +95,7 @@ def part_colors(skeleton: Skeleton) -> dict[str, str]:
 
 
 def part_bones(skeleton: Skeleton) -> dict[str, Array]:
-    """Pairs of joints to draw (bones, 2) by the part of the first joint, or by no part."""
+    """Pairs of joints to draw (bones, 2) by part; bones from side to side belong to the trunk."""
     part_of = {joint: part for part, own in skeleton.parts.items() for joint in own}
     bones: dict[str, list[tuple[int, int]]] = {part: [] for part in skeleton.parts}
     for joint, other in skeleton.bones:

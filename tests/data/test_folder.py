@@ -380,7 +380,7 @@ def test_other_orders_of_axes(tmp_path, axes):
 def test_more_persons_than_frames_may_be_frames(tmp_path):
     """One frame of 40 persons, or 40 frames of one."""
     np.save(tmp_path / "a.npy", np.ones((1, 40, 17, 3)))
-    message = r"a.npy: 40 persons in 1 frames, read as .*--axes says which order .* TMVC or MTVC$"
+    message = r"a.npy: 40 persons in 1 frames, read as .*--axes .* TMVC or MTVC$"
     with pytest.raises(SkeletonFormatError, match=message):
         list(read_folder(tmp_path, skeleton="coco17"))
     for axes, shape in (("MTVC", (40, 1, 17, 3)), ("TMVC", (1, 40, 17, 3))):

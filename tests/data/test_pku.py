@@ -124,13 +124,13 @@ def test_splits(tmp_path):
     fails("t\nA01N02-M\n", "expected the training videos in line 2 and the validation videos in")
     fails("t\nA01N02-M\nv\nx7", "line 4: expected names like 0002-L or A01N01-L, got 'x7'")
     fails("t\nA01N02-M\nv\nA01N02-M", "line 4: A01N02-M is also in line 2")
-    fails("t\nA01N02-M\nv\nA01N01-L", "lists neither for training nor for validation: A02N01-R")
+    fails("t\nA01N02-M\nv\nA01N01-L", "A02N01-R")
     view.unlink()
     protocols = read_pku(tmp_path).protocols  # of cameras without a file: L validates
     assert protocols["xsub"].column == "xsub"
     assert protocols["xview"] == ("views", (2, 3), (1,))
     (tmp_path / "split" / "cross-subject-2.txt").write_text("t\nA01N02-M\nv\nA01N01-L,A02N01-R")
-    with pytest.raises(SkeletonFormatError, match="a second file that says xsub of these videos"):
+    with pytest.raises(SkeletonFormatError, match=r"a second file .*xsub"):
         read_pku(tmp_path)
 
 

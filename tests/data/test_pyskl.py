@@ -361,7 +361,7 @@ def test_more_bodies_than_frames_may_be_frames(write):
     sample = annotation("a", 0, points)
     assert next(iter(read_pyskl(write([sample])))).frames.shape == (1, 40, 17, 2)
     del sample["total_frames"]
-    with pytest.raises(SkeletonFormatError, match="40 bodies in 1 frames; total_frames says"):
+    with pytest.raises(SkeletonFormatError, match=r"40 bodies in 1 frames.*total_frames"):
         read_pyskl(write([sample]))
 
 

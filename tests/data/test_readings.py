@@ -161,7 +161,7 @@ def test_the_recipe_decides_unless_told(tmp_path, options, bodies, capsys):
 
 def test_sgn_needs_tracked_bodies(tmp_path):
     raw = write_ntu(tmp_path / "raw", swapped(people()))
-    with pytest.raises(ValueError, match="give --bodies"):
+    with pytest.raises(ValueError, match="--bodies tracked"):
         prepare(raw, tmp_path / "s", normalization="sgn", bodies="place")
     assert not (tmp_path / "s").exists()
     prepare(raw, tmp_path / "s", normalization="sgn", bodies="tracked", workers=1)
@@ -227,7 +227,7 @@ def test_isc_is_not_applied_to_agcn_files(tmp_path, asked):
 @pytest.mark.parametrize("asked", ["center", "sgn"])
 def test_nothing_follows_isc(tmp_path, asked):
     write_agcn(tmp_path / "raw", [people()], [0])
-    with pytest.raises(ValueError, match="give --normalization"):
+    with pytest.raises(ValueError, match="--normalization isc"):
         prepare(tmp_path / "raw", tmp_path / "s", normalization=asked)
     assert not (tmp_path / "s").exists()
 
@@ -338,7 +338,7 @@ def test_untrimmed_recordings_keep_their_frames(tmp_path, length, capsys):
     for recipe in ("isc", "sgn"):
         arguments = ["prepare", "pku", raw, tmp_path / recipe, "--untrimmed"]
         assert main([*map(str, arguments), "--normalization", recipe]) != 0
-        assert "give --normalization none" in " ".join(capsys.readouterr().err.split())
+        assert "--normalization none" in " ".join(capsys.readouterr().err.split())
         assert not (tmp_path / recipe).exists()
 
 

@@ -108,7 +108,7 @@ def _read_part(file: Path) -> _Part:
         fail(file, f"expected floats (N, 3, T, 25, M), got {data.dtype} {data.shape}")
     if data.shape[4] > data.shape[2]:
         what = f"{data.shape[4]} persons in {data.shape[2]} frames"
-        fail(file, f"expected (N, 3, T, 25, M), read as that {data.shape} has {what}")
+        fail(file, f"expected (N, 3, T, 25, M), but {data.shape} would have {what}")
     part = file.name.partition("_")[0]
     names, labels, bad = _read_labels(_labels_file(file), len(data))
     lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None

@@ -221,9 +221,9 @@ def _read_header(file: Path, stream: TextIO) -> _Header:
     if frames < 1 or frames != int(frames) or not 1 / MOST_FPS <= frame_time <= _LONGEST:
         words.fail(f"expected frames and a frame time, got {frames} and {frame_time}")
     if extra := words.rest():
-        words.fail(f"expected the first frame in a line of its own, got {' '.join(extra)[:60]!r}")
+        words.fail(f"expected the first frame on a new line, got {' '.join(extra)[:60]!r}")
     rate = 1 / frame_time
-    whole = round(rate)  # which a rounded frame time is near
+    whole = round(rate)  # the rate, if the frame time is rounded
     rate = whole if abs(rate - whole) < 5e-4 * rate else round(rate, 3)
     return _Header(joints, int(frames), float(rate), words.row + 1)
 

@@ -99,8 +99,8 @@ def read_folder(
 
 def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
     if given is None and not (folder / _LAYOUT).is_file():
-        what = f"expected a {_LAYOUT} with joints and parents, or as --skeleton such a file or one "
-        fail(folder, f"{what}of {', '.join(SKELETONS)}")
+        what = f"expected a {_LAYOUT} with joints and parents; --skeleton gives another one, or one"
+        fail(folder, f"{what} of {', '.join(SKELETONS)}")
     return choose_layout(folder / _LAYOUT if given is None else given)
 
 
@@ -143,7 +143,7 @@ def _advice(shape: tuple[int, ...], joints: int) -> str:
         order = "".join(letters)
         if fits and (size.get("M", 1) <= size["T"] or order == "TMVC"):
             fitting.append(order)
-    return f"; --axes says which order it has: {' or '.join(fitting)}" if fitting else ""
+    return f"; --axes gives the order, {' or '.join(fitting)}" if fitting else ""
 
 
 def _survey(

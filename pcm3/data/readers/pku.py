@@ -213,10 +213,10 @@ def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str,
             continue
         column = {"subject": "xsub", "view": "xview"}[match[1].lower()]
         if column in splits:
-            fail(file, f"a second file that says {column} of these videos")
+            fail(file, f"a second file that gives {column} for these videos")
         if missing := [name for name in names if name not in parts]:
             some = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
-            fail(file, f"lists neither for training nor for validation: {some}")
+            fail(file, f"some videos are neither for training nor for validation: {some}")
         splits[column] = parts
     return splits
 

@@ -229,7 +229,7 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else _KNOWN
         fail(file, place, f"keypoint: expected {expected}, got {points.shape}")
     if len(points) > points.shape[1] and "total_frames" not in annotation:
-        what = f"got {len(points)} bodies in {points.shape[1]} frames; total_frames says if so"
+        what = f"got {len(points)} bodies in {points.shape[1]} frames; add total_frames if correct"
         fail(file, place, f"keypoint: expected (M, T, V, C), {what}")
     return _Sample(name, int(label), points, {})
 
