@@ -117,5 +117,5 @@ class TemporalClip(Transform):
 
     @property
     def keeps_lengths(self) -> bool:
-        """Whether frames stay where they are, so that the lengths hold for the result."""
+        """Whether frames keep their positions, so that the lengths hold for the result too."""
         return self.mode == "mask"

@@ -37,7 +37,7 @@ _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
-_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill can lose
+_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a kill loses at most the shards in work
 
 
 def prepare(

@@ -109,7 +109,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         raise _RefusedError(f"{what}, {reprlib.repr(pid)}")
 
     def get_extension(self, code: int) -> NoReturn:
-        raise _RefusedError(f"refused the extension {code}; what it stands for is not in the file")
+        raise _RefusedError(f"refused the extension {code}; its meaning is not in the file")
 
     def load_bytearray8(self) -> None:
         self.load_binbytes8()
@@ -180,7 +180,7 @@ _LONGEST_KEY = 16
 
 def _is_short(member: Any) -> bool:
     kind = type(member)
-    if kind is int:  # up to there each has a hash of its own
+    if kind is int:  # smaller ones have different hashes
         return abs(int(member)) < 2**60
     known: bool = kind in _ATOMS or isinstance(member, np.generic)
     return known and not isinstance(member, (complex, np.complexfloating))

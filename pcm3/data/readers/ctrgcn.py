@@ -33,7 +33,7 @@ class _Part(NamedTuple):
     """``x_train`` or ``x_test`` with its labels."""
 
     array: NpzArray
-    labels: NDArray[np.int64]  # -1 where the row is not one-hot
+    labels: NDArray[np.int64]  # -1 if the row is not one-hot
     classes: int
     trains: int
 

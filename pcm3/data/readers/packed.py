@@ -285,7 +285,7 @@ def _column(file: Path, key: str, array: NDArray[Any]) -> list[int | str]:
     column = [values[place] for place in places.tolist()]
     if mixture := find_mixture(column):
         number, word = (f"{shown(column[at])} of sequence {at}" for at in mixture)
-        fail(file, key, f"expected numbers alone or words alone, got {number} and {word}")
+        fail(file, key, f"expected only numbers or only words, got {number} and {word}")
     return column
 
 

@@ -193,7 +193,7 @@ def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
     if any(np.abs(sample.points[..., :2]).max() > 2 for sample in samples if sample.points.size):
         return True
     if joints != len(NTU25):
-        fail(file, "keypoint: x, y and score, or x, y and z? write x and y alone if it is a score")
+        fail(file, "keypoint: x, y and score, or x, y and z? keep only x and y if it is a score")
     return False
 
 

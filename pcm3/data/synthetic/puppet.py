@@ -44,7 +44,7 @@ def make_puppet(skeleton: Skeleton) -> Puppet:
     spine = [shoulders]
     while spine[-1] != hips:
         spine.append(parents[spine[-1]])
-    spine = spine[-2::-1]  # from above the hips to the shoulders; empty where they are one
+    spine = spine[-2::-1]  # from above the hips to the shoulders; empty if they coincide
     depth: dict[int, int] = {}
     offsets = np.zeros((len(skeleton), 3))
     roles = dict.fromkeys(spine[:1], ROLES.index("trunk"))
