@@ -1,4 +1,4 @@
-"""What several parts ask of PyTorch: the device, constant indices, recurrent layers, memory."""
+"""Helpers for PyTorch: device, precision, constant indices, recurrent layers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 def find_device(accelerator: str = "auto") -> torch.device:
-    """The device that an accelerator's name stands for.
+    """The device for the name of an accelerator.
 
     Args:
-        accelerator: cpu, cuda, mps or another that torch knows; auto is the CPU where there is
-            no other.
+        accelerator: cpu, cuda, mps or another that torch knows, or auto, which is the CPU if there
+            is no accelerator.
 
     Raises:
         ValueError: If there is no such accelerator.
@@ -25,39 +25,39 @@ def find_device(accelerator: str = "auto") -> torch.device:
     names = {"auto": best, "cpu": cpu, best.type: best}
     if accelerator not in names:
         raise ValueError(
-            f"expected accelerator {' or '.join(names)}, got {accelerator!r}: this machine, or "
-            "this build of PyTorch, has no such one"
+            f"expected accelerator {' or '.join(names)}, got {accelerator!r}, which this machine "
+            "or this build of PyTorch does not have"
         )
     return names[accelerator]
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether GPUs may round the factors of float32 products to 10 bits, for speed.
+    """Set whether GPUs may round the factors of float32 products to 10 bits (TF32), for speed.
 
-    PyTorch by itself lets recurrent layers and convolutions do so and nothing else.
+    By default PyTorch allows this for recurrent layers and convolutions only.
     """
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
 
 def index_tensor(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """The values as an integer tensor on a device; not to be written to."""
-    if torch.compiler.is_compiling():  # a constant of the graph, which needs no cache
+    """The values as an integer tensor on a device, which must not be modified."""
+    if torch.compiler.is_compiling():  # a constant of the graph, so no cache is needed
         return torch.tensor(values, device=device)
     return _kept(values, device)
 
 
 @lru_cache(maxsize=128)
 def _kept(values: tuple[int, ...], device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a later caller may need a gradient through its use
+    with torch.inference_mode(False):  # as a later caller may need gradients
         return torch.tensor(values, device=device)
 
 
 def recur(gru: nn.GRU, frames: Tensor) -> Tensor:
     """The outputs of a GRU for a sequence of frames ``(N, T, D)``.
 
-    Within bfloat16 autocast on a GPU, where torch would run it in float16, out of whose range
-    unscaled gradients fall, it runs in float32; with TF32 products where those are allowed.
+    Within bfloat16 autocast on a GPU it runs in float32, with TF32 products if these are allowed.
+    There torch would run it in float16, whose range is too small for unscaled gradients.
     """
     device = frames.device.type
     reduced = device == "cuda" and torch.is_autocast_enabled(device)

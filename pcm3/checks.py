@@ -1,4 +1,4 @@
-"""Checks of what callers hand in, shared by every public entry point."""
+"""Checks of the arguments of public functions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def check_clips(
     finite: bool = False,
     unbatched: bool = False,
 ) -> None:
-    """Require clips ``(N, C, T, V, M)`` of the given sizes, or say what came instead.
+    """Require clips ``(N, C, T, V, M)`` of the given sizes.
 
     Args:
         clips: What the caller passed.
-        joints: Required V, where given.
-        channels: Required C, where given.
-        persons: Required M, where given.
-        finite: Also refuse NaN and infinity, where ``readable`` says that values can be read.
-        unbatched: Also take one clip ``(C, T, V, M)``. Its C is at most 3, for with more it is
-            likely a batch ``(N, C, T, V)`` that lacks the axis of persons.
+        joints: Required V, if given.
+        channels: Required C, if given.
+        persons: Required M, if given.
+        finite: Also refuse NaN and infinity, if values are ``readable``.
+        unbatched: Also accept one clip ``(C, T, V, M)`` with C at most 3. With a larger C it is
+            probably a batch ``(N, C, T, V)`` without the axis of persons.
 
     Raises:
-        ValueError: With the expected and the received type or shape, or the first bad entry.
+        ValueError: If the type or shape is another; with ``finite``, if an entry is not finite.
     """
     check_tensor("clips", clips)
     one = unbatched and clips.ndim == 4 and clips.shape[0] <= 3
@@ -44,7 +44,7 @@ def check_clips(
     if not fits or 0 in clips.shape:
         layout = f"C{_equals(channels)}, T, V{_equals(joints)}, M{_equals(persons)})"
         or_one = f", or one clip ({layout} with C at most 3" if unbatched else ""
-        and_all = ", nothing of it empty" if fits else ""
+        and_all = ", no axis empty" if fits else ""
         got = tuple(clips.shape)
         raise ValueError(f"expected clips (N, {layout}{or_one}{and_all}, got {got}")
     if not clips.is_floating_point():
@@ -58,16 +58,16 @@ def check_clips(
 
 
 def _all_finite(values: Tensor) -> bool:
-    # a sum takes a tenth of the time, and is finite only if all are
+    # ten times as fast; a sum is finite only if all entries are
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def readable(values: Tensor) -> bool:
-    """Whether values can be read here and now, to check them.
+    """Whether the values of a tensor can be read cheaply, to check them.
 
-    Not on an accelerator, where the host would wait for the device, and not where there are only
-    shapes: on ``meta``, while ``torch.compile`` or ``torch.export`` traces, and in fake tensors
-    and other subclasses.
+    They are not read on an accelerator, where the host would wait for the device. They cannot be
+    read if there are only shapes: on ``meta``, while ``torch.compile`` or ``torch.export`` traces,
+    and in fake tensors and other subclasses.
     """
     import torch  # noqa: PLC0415 - readers check their settings without it
 
@@ -80,7 +80,7 @@ def check_rows_finite(name: str, rows: Tensor) -> None:
     """Require rows ``(N, ...)`` of finite numbers.
 
     Raises:
-        ValueError: Naming them and the first bad row.
+        ValueError: If a number is not finite; the message names the row.
     """
     finite = rows.isfinite()
     if not bool(finite.all()):
@@ -92,7 +92,7 @@ def check_tensor(name: str, value: object) -> None:
     """Require a tensor.
 
     Raises:
-        ValueError: Naming the argument and the type that came instead.
+        ValueError: If the value has another type.
     """
     from torch import Tensor  # noqa: PLC0415 - readers check their settings without it
 
@@ -104,7 +104,7 @@ def check_integers(name: str, values: Tensor) -> None:
     """Require an integer tensor.
 
     Raises:
-        ValueError: Naming the dtype.
+        ValueError: If the dtype is another.
     """
     import torch  # noqa: PLC0415 - readers check their settings without it
 
@@ -116,7 +116,7 @@ def check_generator(generator: object, device: torch.device) -> None:
     """Require a generator of this device, or None.
 
     Raises:
-        ValueError: Naming both devices, or the type that came instead.
+        ValueError: If the value has another type or device.
     """
     import torch  # noqa: PLC0415 - readers check their settings without it
 
@@ -132,7 +132,7 @@ def check_generator(generator: object, device: torch.device) -> None:
 
 
 def type_name(value: object) -> str:
-    """``numpy.ndarray`` for an array, ``list`` for a list."""
+    """The name of a value's type, such as ``numpy.ndarray`` or ``list``."""
     kind = type(value)
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
@@ -147,10 +147,10 @@ def shape_or_type(value: object) -> str:
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Require a number of at least ``least``; NaN is none.
+    """Require a number of at least ``least``, and not NaN.
 
     Raises:
-        ValueError: Naming it, the bound and what came.
+        ValueError: If the number is smaller or NaN.
     """
     check_number(name, value)
     if not value >= least:
@@ -158,30 +158,30 @@ def check_at_least(name: str, value: float, least: float) -> None:
 
 
 def check_different(name: str, values: Sequence[object]) -> None:
-    """Require that nothing is there twice.
+    """Require different values.
 
     Raises:
-        ValueError: Naming the argument and its values.
+        ValueError: If a value occurs twice.
     """
     if len(set(values)) < len(values):
         raise ValueError(f"expected different {name}, got {tuple(values)}")
 
 
 def check_increasing(name: str, values: Sequence[float]) -> None:
-    """Require that every value is larger than the one before.
+    """Require strictly increasing values.
 
     Raises:
-        ValueError: Naming the argument and its values.
+        ValueError: If a value is not larger than the one before.
     """
     if any(after <= before for before, after in pairwise(values)):
-        raise ValueError(f"expected {name} that increase, got {tuple(values)}")
+        raise ValueError(f"expected increasing {name}, got {tuple(values)}")
 
 
 def check_number(name: str, value: object) -> None:
-    """Require a number; a tensor or an array is taken for one.
+    """Require a number; a tensor or an array counts as one.
 
     Raises:
-        ValueError: Naming the argument and the type that came instead.
+        ValueError: If the value is something else.
     """
     if not isinstance(value, Real) and not hasattr(value, "item"):
         raise ValueError(f"expected {name} to be a number, got {shorten(value)}")
@@ -191,7 +191,7 @@ def check_count(name: str, value: object) -> None:
     """Require a whole number of at least 1.
 
     Raises:
-        ValueError: Naming the argument and what came instead.
+        ValueError: If the value is something else.
     """
     if not isinstance(value, Integral):
         raise ValueError(f"expected {name} to be a whole number, got {shorten(value)}")
@@ -202,14 +202,14 @@ def check_flag(name: str, value: object) -> None:
     """Require True or False.
 
     Raises:
-        ValueError: Naming the argument and what came instead.
+        ValueError: If the value is something else.
     """
     if not isinstance(value, bool):
         raise ValueError(f"expected {name} to be True or False, got {shorten(value)}")
 
 
 def shorten(value: object) -> str:
-    """A value that fits into a line, or its type."""
+    """A value for a message, or its type if the value is long."""
     text = repr(value)
     return text if len(text) <= 40 else type_name(value)
 
@@ -218,7 +218,7 @@ def check_positive(name: str, value: float) -> None:
     """Require a number above zero.
 
     Raises:
-        ValueError: Naming the argument and its value.
+        ValueError: If the value is not above zero.
     """
     check_number(name, value)
     if not value > 0:
@@ -226,10 +226,10 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Require a seed that numpy, torch and scikit-learn all take.
+    """Require a seed that numpy, torch and scikit-learn all accept.
 
     Raises:
-        ValueError: With what came.
+        ValueError: If the seed is not in [0, 2**32).
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"expected seed in [0, 2**32), got {seed}")
@@ -239,7 +239,7 @@ def check_not_empty(name: str, values: Sequence[object]) -> None:
     """Require at least one value.
 
     Raises:
-        ValueError: Naming what has none.
+        ValueError: If there is none.
     """
     if not len(values):
         raise ValueError(f"expected at least one of {name}, got none")
@@ -250,15 +250,15 @@ def _equals(size: int | None) -> str:
 
 
 def check_transforms(**transforms: object) -> None:
-    """Require something to call on clips, or None, of each.
+    """Require that each transform is callable or None.
 
     Raises:
-        ValueError: Naming the argument and what came instead.
+        ValueError: If one is something else.
     """
     for name, transform in transforms.items():
         if transform is not None and (not callable(transform) or isinstance(transform, type)):
             raise ValueError(
-                f"expected {name} to be a transform to call on clips, Shear() say, got "
+                f"expected {name} to be a transform of clips, such as Shear(), got "
                 f"{shorten(transform)}"
             )
 
@@ -267,7 +267,7 @@ def check_range(name: str, bounds: Sequence[float], low: float, high: float) -> 
     """Require ``low <= bounds[0] <= bounds[1] <= high``.
 
     Raises:
-        ValueError: Naming the argument and its value, or the type that came instead.
+        ValueError: If the bounds are not such a pair of numbers.
     """
     if not isinstance(bounds, Collection) or len(bounds) != 2:
         raise ValueError(f"expected {name} as two numbers (a, b), got {shorten(bounds)}")
@@ -281,7 +281,7 @@ def check_share(name: str, value: float) -> None:
     """Require a number in [0, 1].
 
     Raises:
-        ValueError: Naming the argument and its value.
+        ValueError: If the value is outside.
     """
     check_number(name, value)
     if not 0 <= value <= 1:
@@ -292,7 +292,7 @@ def check_probabilities(probabilities: Sequence[float], count: int) -> None:
     """Require ``count`` probabilities that sum to 1.
 
     Raises:
-        ValueError: Showing the probabilities.
+        ValueError: If they do not fit.
     """
     if not isinstance(probabilities, Collection):
         raise ValueError(f"expected {count} probabilities, got {shorten(probabilities)}")
@@ -311,7 +311,7 @@ def check_values(
     """Require values ``(N, *shape)`` for a batch of clips, ``shape`` for one clip.
 
     Raises:
-        ValueError: Naming the expected and the received type, shape or dtype.
+        ValueError: If type, shape, dtype or device is another.
     """
     check_tensor(name, values)
     expected = (*clips.shape[:-4], *shape)
@@ -321,7 +321,7 @@ def check_values(
         )
     if values.device != clips.device:
         raise ValueError(
-            f"expected {name} on {clips.device}, where the clips are, got them on {values.device}"
+            f"expected {name} on {clips.device}, as the clips are, got {values.device}"
         )
     if dtype is not None and values.dtype != dtype:
         raise ValueError(f"expected {name} of {dtype}, got {values.dtype}")
@@ -330,10 +330,10 @@ def check_values(
 def check_lengths(lengths: Tensor, clips: Tensor) -> None:
     """Require valid frames ``(N,)`` in [1, T] for a batch, a scalar for one clip.
 
-    The range is looked at where ``readable`` says that values can be read.
+    The range is checked if values are ``readable``.
 
     Raises:
-        ValueError: Naming the first bad length, the type, the shape or the dtype.
+        ValueError: If type, shape, dtype or device is another, or a length is out of range.
     """
     check_tensor("lengths", lengths)
     samples, frames = tuple(clips.shape[:-4]), clips.shape[-3]
@@ -343,7 +343,7 @@ def check_lengths(lengths: Tensor, clips: Tensor) -> None:
     check_integers("lengths", lengths)
     if lengths.device != clips.device:
         raise ValueError(
-            f"expected lengths on {clips.device}, where the clips are, got them on {lengths.device}"
+            f"expected lengths on {clips.device}, as the clips are, got {lengths.device}"
         )
     if not readable(lengths):
         return
@@ -359,10 +359,10 @@ def check_lengths(lengths: Tensor, clips: Tensor) -> None:
 def check_frame_ranges(clips: Tensor, starts: Tensor, lengths: Tensor) -> None:
     """Require one non-empty range of frames for every clip, within the clip.
 
-    The range is looked at where ``readable`` says that values can be read.
+    The range is checked if values are ``readable``.
 
     Raises:
-        ValueError: Naming the first bad range, the shape or the dtype.
+        ValueError: If shape or dtype is another, or a range is empty or leaves its clip.
     """
     for name, values in (("starts", starts), ("lengths", lengths)):
         check_values(name, values, clips)

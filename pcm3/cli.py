@@ -21,12 +21,13 @@ from pcm3.errors import is_out_of_memory
 from pcm3.io.imports import import_named
 from pcm3.terminal import tell
 
-_EXTRAS = {
+EXTRAS = {
     "PIL": "train",
     "lightning_fabric": "train",
     "matplotlib": "train",
     "rich": "train",
     "safetensors": "train",
+    "shtab": "train",
     "sklearn": "train",
     "tyro": "train",
     "tensorboard": "tensorboard",
@@ -35,14 +36,14 @@ _EXTRAS = {
     "onnxscript": "onnx",
     "rerun": "rerun",
 }
-"""What to install for a module that is missing."""
+"""The extra to install for a missing module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that it lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names with letters it cannot encode
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument("--debug", action="store_true")
     shared.add_argument("--allow-import", action="append", default=[], metavar="MODULE")
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _dispatch(rest)
     except KeyboardInterrupt as stop:
         kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
-        goes_on = "; run the same command to go on" if kept else ""
+        goes_on = "; run the same command to continue" if kept else ""
         tell(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads our output has seen enough
+    except BrokenPipeError:  # the reader of our output has ended, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
@@ -85,20 +86,25 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
 
 def _explain(error: Exception) -> str | None:
-    """The line for an error that users may run into; None for one that is our mistake."""
+    """The message for an error that users can cause, None for a bug."""
     if isinstance(error, ModuleNotFoundError):
         module = (error.name or "").partition(".")[0]
         if module in ("", "pcm3"):
             return None
-        wanted = f"'pcm3[{_EXTRAS[module]}]'" if module in _EXTRAS else module
+        wanted = f"'pcm3[{EXTRAS[module]}]'" if module in EXTRAS else module
         return f"this command needs {error.name}; install it with pip install {wanted}"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
         return str(error) or "out of memory"
     if is_out_of_memory(error):
-        return "out of memory; a lower batch size takes less"
+        return "out of memory; a smaller batch size needs less"
     return None
+
+
+def _completion_command(arguments: Sequence[str]) -> None:
+    """Print a script by which a shell completes commands, tasks and options."""
+    completion_command(arguments, COMMANDS)
 
 
 def _overview() -> str:
@@ -130,7 +136,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "features": features_command,
     "export": export_command,
     "report": report_command,
-    "completion": completion_command,
+    "completion": _completion_command,
 }
 
 if __name__ == "__main__":

@@ -14,18 +14,18 @@ from pcm3.checks import check_number, type_name
 class MomentumTwin(nn.Module):
     """A copy of a module whose parameters follow it slowly and never get gradients.
 
-    Buffers are the twin's own: the batch statistics of a key encoder come from its own passes.
+    The twin has buffers of its own: the batch statistics of a key encoder come from its passes.
 
-    A step of a slow twin is smaller than half precision can tell. Parameters of less than float32
-    therefore have a float32 value beside them, which moves, and are its rounding. These values are
-    not in the ``state_dict``: a twin that is loaded goes on from its parameters.
+    A step of a slow twin is below the resolution of half precision. Parameters of less than
+    float32 are therefore rounded copies of float32 values, which are updated. These values are not
+    part of the ``state_dict``; a loaded twin continues from its parameters.
 
     Args:
         module: The module to copy.
         momentum: alpha in [0, 1): ``twin <- alpha * twin + (1 - alpha) * module``.
 
     Raises:
-        ValueError: If it is no module, or the momentum is outside [0, 1].
+        ValueError: If ``module`` is not a module, or the momentum is outside [0, 1].
 
     Source:
         MoCo (He et al., CVPR 2020); PCM3 Sec. 3.1.
@@ -59,18 +59,18 @@ class MomentumTwin(nn.Module):
             ValueError: If the source has other parameters than the module that was copied.
         """
         pairs = _paired(self.module, source)
-        for index, (own, theirs) in enumerate(pairs):
-            wide = torch.promote_types(own.dtype, torch.float32)
-            value = own if own.dtype == wide else self._exact_value(index, own)
-            value.lerp_(theirs.to(wide), 1 - self.momentum)
-            if value is not own:
-                own.copy_(value)
+        for index, (parameter, target) in enumerate(pairs):
+            wide = torch.promote_types(parameter.dtype, torch.float32)
+            value = parameter if parameter.dtype == wide else self._exact_value(index, parameter)
+            value.lerp_(target.to(wide), 1 - self.momentum)
+            if value is not parameter:
+                parameter.copy_(value)
                 self._exact[index] = value
 
-    def _exact_value(self, index: int, own: Tensor) -> Tensor:
-        """What a parameter is the rounding of, in float32; itself where it was set since."""
-        value = self._exact.get(index, own).to(own.device, torch.float32)
-        return torch.where(value.to(own.dtype) == own, value, own.float())
+    def _exact_value(self, index: int, parameter: Tensor) -> Tensor:
+        """The float32 value of a parameter; the parameter itself if it has been set since."""
+        value = self._exact.get(index, parameter).to(parameter.device, torch.float32)
+        return torch.where(value.to(parameter.dtype) == parameter, value, parameter.float())
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:
@@ -82,19 +82,19 @@ class MomentumTwin(nn.Module):
         return f"momentum={self.momentum}"
 
 
-def _paired(own: nn.Module, source: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
+def _paired(twin: nn.Module, source: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
     if not isinstance(source, nn.Module):
         raise ValueError(f"expected the module that was copied, got {type_name(source)}")
-    mine, theirs = list(own.named_parameters()), list(source.parameters())
-    if len(mine) != len(theirs):
+    parameters, targets = dict(twin.named_parameters()), list(source.parameters())
+    if len(parameters) != len(targets):
         raise ValueError(
-            f"expected the module that was copied, of {len(mine)} parameters, got "
-            f"{type(source).__name__} of {len(theirs)}"
+            f"expected the module that was copied, of {len(parameters)} parameters, got "
+            f"{type(source).__name__} of {len(targets)}"
         )
-    for (name, one), other in zip(mine, theirs, strict=True):
-        if one.shape != other.shape:
+    for (name, parameter), target in zip(parameters.items(), targets, strict=True):
+        if parameter.shape != target.shape:
             raise ValueError(
-                f"expected the module that was copied, with {name} {tuple(one.shape)}, got one "
-                f"of {tuple(other.shape)}"
+                f"expected the module that was copied, with {name} {tuple(parameter.shape)}, got "
+                f"one of {tuple(target.shape)}"
             )
-    return [(one, other) for (_, one), other in zip(mine, theirs, strict=True)]
+    return list(zip(parameters.values(), targets, strict=True))

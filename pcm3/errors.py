@@ -4,9 +4,9 @@ _LONGEST = 2000
 
 
 class SkeletonFormatError(ValueError):
-    """A file does not hold what its format promises; the message names file and place.
+    """Raised if a file does not follow its format; the message names file and place.
 
-    Whatever the file holds, the message can be printed, and is no longer than a screen.
+    The message can be printed and fits on a screen, whatever the file holds.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -15,7 +15,7 @@ class SkeletonFormatError(ValueError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    # torch has a type for GPUs alone
+    """Whether an error means that memory ran out, on any device."""
+    # torch has an error class for GPUs only
     said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
     return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

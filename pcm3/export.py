@@ -1,4 +1,4 @@
-"""Trained encoders as files that run without this package."""
+"""Export of trained encoders to files that run without this package."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pcm3.io.files import replacing
 __all__ = ["export_onnx", "export_program"]
 
 _TOLERANCE = 1e-5
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class _Both(nn.Module):
-    """Frame features and the sequence feature of clips."""
+    """An encoder that returns the frame features and the sequence feature of clips."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -45,28 +45,29 @@ class _Both(nn.Module):
 def export_program(
     encoder: Encoder | Pretrained, file: str | Path, frames: int | None = None
 ) -> float:
-    """Write an encoder as a ``torch.export`` program (``.pt2``), which needs torch alone to run.
+    """Write an encoder as a ``torch.export`` program (``.pt2``), which runs with torch alone.
 
     The program takes clips ``(N, C, T, V, M)`` of any N and ``frames`` frames, normalised,
-    resized and of the encoder's stream, in float32 on the CPU, and returns frame features
-    ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. It is
-    written whole or not at all, once what was read back agrees with the encoder on random clips.
+    resized and of the encoder's stream, in float32 on the CPU. It returns frame features
+    ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. The file is
+    written whole or not at all, after the program was read back and compared with the encoder on
+    random clips.
 
-    Of a ``Pretrained`` encoder the extra file ``pcm3.json`` inside says what it wants:
+    For a ``Pretrained`` encoder the extra file ``pcm3.json`` inside describes its input:
     ``skeleton``, ``stream``, ``frames`` and ``normalization``, all as text.
 
     Args:
-        encoder: Stays as it is; what ``load_encoder`` returned will do.
-        file: To write; ``.pt2`` is usual.
-        frames: T, fixed in the program; by default what a ``Pretrained`` encoder was trained on,
-            else 64.
+        encoder: The encoder, or the result of ``load_encoder``. It is not changed.
+        file: The file to write, usually ``.pt2``.
+        frames: T, fixed in the program. By default the number of frames that a ``Pretrained``
+            encoder was trained on, else 64.
 
     Returns:
-        The largest deviation, in units of the largest feature where that is above 1.
+        The largest deviation of a feature, relative to the largest feature if that is above 1.
 
     Raises:
-        ValueError: If it is no encoder, ``frames`` is below 1, or the encoder does not take so
-            many.
+        ValueError: If ``encoder`` is not an encoder, ``frames`` is below 1, or the encoder does
+            not accept this number of frames.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
 
     Example:
@@ -82,7 +83,7 @@ def export_program(
     about = {"pcm3.json": json.dumps(_about(encoder, length))}
     program = _trace(model, length)
     with replacing(Path(file)) as temporary:
-        content = BytesIO()  # torch ends the process where a disk is full
+        content = BytesIO()  # torch would end the process if the disk is full
         torch.export.save(program, content, extra_files=about)
         temporary.write_bytes(content.getbuffer())
         with temporary.open("rb") as stream:
@@ -96,25 +97,25 @@ def export_onnx(
     """Write an encoder as ONNX, for runtimes of other languages and devices.
 
     Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
-    ``export_program``, and the metadata hold what its extra file does. Needs
+    ``export_program``, and the metadata have the content of its extra file. Needs
     ``pip install "pcm3[onnx]"``.
 
     Args:
-        encoder: Stays as it is; what ``load_encoder`` returned will do.
-        file: To write; ``.onnx`` is usual. Weights are inside, so it is limited to 2 GB.
-        frames: T, fixed in the graph; by default what a ``Pretrained`` encoder was trained on,
-            else 64.
+        encoder: The encoder, or the result of ``load_encoder``. It is not changed.
+        file: The file to write, usually ``.onnx``. It contains the weights, up to 2 GB.
+        frames: T, fixed in the graph. By default the number of frames that a ``Pretrained``
+            encoder was trained on, else 64.
 
     Returns:
-        The largest deviation in onnxruntime, as of ``export_program``.
+        The largest deviation in onnxruntime, as in ``export_program``.
 
     Raises:
-        ImportError: If one of its packages is missing.
-        ValueError: If it is no encoder, ``frames`` is below 1, or the encoder does not take so
-            many.
+        ImportError: If a package is missing.
+        ValueError: If ``encoder`` is not an encoder, ``frames`` is below 1, or the encoder does
+            not accept this number of frames.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
-    missing = [name for name in _ONNX_PACKAGES if find_spec(name) is None]
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
@@ -137,7 +138,7 @@ def export_onnx(
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch says of its own code, and of torchvision, which no encoder needs."""
+    """Silence torch's warnings on its own code, and on torchvision, which no encoder needs."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -155,15 +156,15 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
         return _frozen(encoder.encoder, encoder.frames if frames is None else frames)
     if not isinstance(encoder, Encoder):
         raise ValueError(
-            f"expected an Encoder or what load_encoder returns, got {type_name(encoder)}; a method "
-            "has one as trained_encoder, a file or a run gives one by load_encoder(path)"
+            f"expected an Encoder or the result of load_encoder, got {type_name(encoder)}; pass "
+            "the trained_encoder of a method, or load_encoder(path) of a file or run"
         )
     model = _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
     return model, 64 if frames is None else frames
 
 
 def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
-    """What the file says of its input."""
+    """The description of the input that the file contains."""
     if isinstance(encoder, Pretrained):
         return describe_input(encoder._replace(frames=frames))
     return {"frames": str(frames)}
@@ -172,8 +173,8 @@ def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
 def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
     check_positive("frames", frames)
     clips = next(_random_clips(model.encoder, frames))
-    model(clips)  # says what does not fit in its own words; torch.export would wrap them
-    # Strict, for otherwise len() of a batch fixes its size.
+    model(clips)  # raises the encoder's own error, which torch.export would wrap
+    # strict, as otherwise len() of a batch would fix its size
     program = torch.export.export(
         model, (clips,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=True
     )
@@ -189,19 +190,19 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
     for batch in (2, 1, 5):
         size = (batch, encoder.in_channels, frames, encoder.joints, encoder.persons)
         clips = torch.randn(size, generator=generator)
-        clips[1:2, ..., -1] = 0  # nobody there, which an encoder may treat apart
+        clips[1:2, ..., -1] = 0  # without the last person, which an encoder may treat separately
         yield clips
 
 
 @torch.no_grad()
 def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
-    """Largest deviation of the features; an error where it is too large."""
+    """The largest deviation of the features; raises if it is too large."""
     worst = 0.0
     for clips in _random_clips(model.encoder, frames):
-        for found, wanted in zip(run(clips), model(clips), strict=True):
-            scale = max(1.0, float(wanted.abs().max()))
-            deviation = float((found - wanted).abs().max()) / scale
-            worst = max(worst, deviation) if deviation >= 0 else math.inf  # which NaN is not
+        for exported, expected in zip(run(clips), model(clips), strict=True):
+            scale = max(1.0, float(expected.abs().max()))
+            deviation = float((exported - expected).abs().max()) / scale
+            worst = max(worst, deviation) if deviation >= 0 else math.inf  # inf if it is NaN
     if not worst < _TOLERANCE:
         raise RuntimeError(
             f"{file}: expected features that deviate less than {_TOLERANCE} from the encoder's, "

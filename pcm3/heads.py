@@ -1,4 +1,4 @@
-"""Small networks that stand on an encoder: projector, masked-motion decoder, classifiers."""
+"""Small networks on top of an encoder: projector, masked-motion decoder, classifiers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Projector(nn.Sequential):
         ``(N, in_features)`` to ``(N, out_features)``.
 
     Raises:
-        ValueError: If a width is no whole number >= 1, or features are of another shape.
+        ValueError: If a width is not a whole number >= 1, or features have another shape.
 
     Source:
         PCM3 Sec. 3.1; MoCo v2.
@@ -47,7 +47,7 @@ class Projector(nn.Sequential):
 
 
 class MaskedMotionDecoder(nn.Module):
-    """Frame features back to joint coordinates: a framewise adapter, a GRU and a linear map.
+    """The decoder of joint coordinates from frame features: a framewise adapter, GRU, linear map.
 
     Args:
         in_features: Width D of the frame features.
@@ -61,7 +61,7 @@ class MaskedMotionDecoder(nn.Module):
         ``(N, T, D)`` to clips ``(N, C, T, V, M)``.
 
     Raises:
-        ValueError: If a size is no whole number >= 1, or frame features are of another shape.
+        ValueError: If a size is not a whole number >= 1, or frame features have another shape.
 
     Source:
         PCM3 Sec. 3.2.
@@ -151,7 +151,7 @@ class ProbeHead(nn.Sequential):
 
 
 class FinetuneHead(nn.Module):
-    """MAMP's fine-tuning head: the mean over time and persons of every joint, and a small network.
+    """MAMP's fine-tuning head: each joint's mean over time and persons, then a small network.
 
     Args:
         in_features: Width D of a token.
@@ -161,7 +161,7 @@ class FinetuneHead(nn.Module):
         dropout: Probability of dropping an entry of a token.
 
     Shapes:
-        Tokens ``(N, M, T', V, D)``, as ``TransformerEncoder.tokens`` gives them, to class scores
+        Tokens ``(N, M, T', V, D)`` of ``TransformerEncoder.tokens`` to class scores
         ``(N, classes)``.
 
     Source:
@@ -196,11 +196,11 @@ class FinetuneHead(nn.Module):
 
         Args:
             tokens: The batch.
-            present: Persons to average over, boolean ``(N, M)``, at least one of each sample; as
-                ``TransformerEncoder.present`` gives it. All by default.
+            present: Persons to average over, boolean ``(N, M)``, at least one per sample, such as
+                the result of ``TransformerEncoder.present``. All by default.
 
         Raises:
-            ValueError: If the tokens or ``present`` are of another shape.
+            ValueError: If the tokens or ``present`` have another shape.
         """
         axes = {3: ("V", self.joints), 4: ("D", self.in_features)}
         _check_shape("tokens (N, M, T', V, D)", tokens, 5, axes)

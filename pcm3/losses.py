@@ -1,6 +1,6 @@
 """The losses of PCM3, each as a function and as a module.
 
-All arithmetic is float32 whatever the inputs' precision, inside autocast regions too.
+Arithmetic is float32 for inputs of any precision, and within autocast regions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def info_nce(
         negatives: Embeddings m ``(K, D)``, L2-normalised.
         temperature: tau > 0.
         reduction: ``"mean"`` over the batch, or ``"none"``.
-        similarity: ``similarities(query, negatives)``, where it is known already.
+        similarity: ``similarities(query, negatives)``, if it is already known.
 
     Returns:
         A scalar, or ``(N,)``.
@@ -131,10 +131,10 @@ def relational_kl(
         student_temperature: tau_q > 0.
         teacher_temperature: tau_k > 0; lower than the student's sharpens the target.
         reduction: ``"mean"`` over the batch, or ``"none"``.
-        similarity: ``similarities(student, anchors)``, where it is known already.
+        similarity: ``similarities(student, anchors)``, if it is already known.
 
     Returns:
-        A scalar, or ``(N,)``; never negative but for rounding.
+        A scalar, or ``(N,)``; not negative, except by rounding.
 
     Raises:
         ValueError: If shapes do not fit or a temperature is not positive.
@@ -206,10 +206,10 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 class InfoNCE(nn.Module):
-    """Module twin of :func:`info_nce`; embeddings are L2-normalised by the caller.
+    """The loss :func:`info_nce` as a module; the caller L2-normalises the embeddings.
 
-    A queue that is still random holds easy negatives: the loss begins low, and rises to what it is
-    while real keys replace them. Keys come from a slow copy of the network
+    A queue starts with random vectors, which are easy negatives, so the loss starts low and rises
+    while keys replace them. Keys come from a slow copy of the network
     (:class:`pcm3.ema.MomentumTwin`).
 
     Example:
@@ -240,7 +240,7 @@ class InfoNCE(nn.Module):
 
 
 class RelationalKL(nn.Module):
-    """Module twin of :func:`relational_kl`."""
+    """The loss :func:`relational_kl` as a module."""
 
     def __init__(self, student_temperature: float = 0.1, teacher_temperature: float = 0.05) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ class RelationalKL(nn.Module):
 
 
 class MaskedMSE(nn.Module):
-    """Module twin of :func:`masked_mse`."""
+    """The loss :func:`masked_mse` as a module."""
 
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Return the loss; see :func:`masked_mse`."""
@@ -285,7 +285,7 @@ class MaskedMSE(nn.Module):
 
 
 def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
-    """Without autocast, which ``meta`` does not have."""
+    """A context without autocast; the device ``meta`` has none to disable."""
     device = tensor.device.type
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
@@ -301,9 +301,9 @@ def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims:
     _check_device(other_name, other, name, tensor)
     if len(tensor) == 0:
         raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
-    for its_name, each in ((name, tensor), (other_name, other)):
-        if not each.is_floating_point():
-            raise ValueError(f"expected floating-point {its_name}, got {each.dtype}")
+    for its_name, value in ((name, tensor), (other_name, other)):
+        if not value.is_floating_point():
+            raise ValueError(f"expected floating-point {its_name}, got {value.dtype}")
 
 
 def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:

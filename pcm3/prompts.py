@@ -1,4 +1,4 @@
-"""Learnable prompts that tell the encoder which view, and its heads which task, they see."""
+"""Learnable prompts that tell the encoder which view it sees, and the heads which task."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pcm3.skeleton import Skeleton, joint_count
 class DomainPrompt(nn.Module):
     """A learnable offset of every frame, one for each kind of view (PCM3 Eq. 6).
 
-    Called on clips it adds itself to them: the position before the encoder's input
-    normalisation, as in the published code. There the batch statistics subtract it again, so it
-    neither acts nor learns. Handing ``prompt.offset`` to the encoder, which adds it *after* that
-    normalisation, makes it effective.
+    Called on clips, it adds its offset to them, before the encoder's input normalisation, as in
+    the published code. The batch statistics then subtract it again, so it has no effect and does
+    not learn. It is effective if ``prompt.offset`` is passed to the encoder, which adds it *after*
+    the normalisation.
 
     Args:
         joints: A skeleton, or its number of joints V.
@@ -61,14 +61,14 @@ class DomainPrompt(nn.Module):
 class TaskPrompt(nn.Module):
     """A learnable vector added to a contiguous block of feature channels (PCM3 Sec. 3.4).
 
-    Where features consist of several ``blocks`` (the two directions of a recurrent encoder),
-    each gets an equal share of the vector, at the same offset within the block.
+    If features consist of several ``blocks``, such as the two directions of a recurrent encoder,
+    each block gets an equal share of the vector, at the same offset within the block.
 
     Args:
         features: Width D of the features.
         blocks: Equal parts of a feature.
-        width: Length r of the prompt over all blocks; 256 of 2048 in the published code, and
-            an eighth of D where it is not given.
+        width: Length r of the prompt over all blocks, by default an eighth of D, as in the
+            published code (256 of 2048).
 
     Attributes:
         vector: ``(width,)``, initially uniform in +-sqrt(6 / (width + 1)) (Xavier).
@@ -100,7 +100,7 @@ class TaskPrompt(nn.Module):
 
     @property
     def offsets(self) -> int:
-        """How many offsets may be drawn: 0 up to, not including, this number."""
+        """Number of possible offsets, which count from 0."""
         return max((self.features - len(self.vector)) // self.blocks, 1)
 
     def forward(self, features: Tensor, offset: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ class TaskPrompt(nn.Module):
             offset: Integer scalar tensor, ``0 <= offset < offsets``.
 
         Raises:
-            ValueError: If the features are of another width, or the offset is out of range
-                (looked at on the CPU only).
+            ValueError: If the features have another width, or the offset is out of range (checked
+                on the CPU only).
         """
         if not isinstance(features, Tensor) or features.shape[-1:] != (self.features,):
             raise ValueError(

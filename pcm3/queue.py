@@ -21,20 +21,20 @@ _TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at 
 class MemoryQueue(nn.Module):
     """The last K keys, first in first out: negatives and anchors of the contrastive losses.
 
-    Starts with random unit vectors. Takes batches of any size. In distributed runs every process
-    enqueues the keys of all of them, so that the queues stay identical. Contents and position
-    are part of the ``state_dict``.
+    It starts with random unit vectors and takes batches of any size. In distributed runs every
+    process enqueues the keys of all processes, so that the queues stay identical. Content and
+    position are part of the ``state_dict``.
 
     Args:
         size: Number of keys K.
         dim: Width D of an embedding.
-        generator: Of the vectors that it starts with.
+        generator: Source of the random vectors.
 
     Attributes:
         anchors: ``(K, D)``, float32 unless the module is cast. ``enqueue`` replaces this tensor
             rather than writing into it, so a loss that used it can still be differentiated
             afterwards.
-        position: Integer scalar, the row that the next key goes to.
+        position: Integer scalar, the row of the next key.
 
     Raises:
         ValueError: If a size is below 1.
@@ -70,15 +70,15 @@ class MemoryQueue(nn.Module):
         return len(self.anchors)
 
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys ``(N, D)`` in place of the oldest; of more than K keys the last K stay.
+        """Replace the oldest keys by keys ``(N, D)``; of more than K, the last K are kept.
 
         Args:
             keys: L2-normalised embeddings of any floating-point dtype.
 
         Raises:
             ValueError: If the keys have another shape or dtype, or a key is not finite or not of
-                length 1 to within 1 % (looked at on the CPU only, and not in compiled code: on an
-                accelerator the host would wait for the device).
+                length 1 to within 1 %. Values are checked on the CPU only, as the host would
+                otherwise wait for the device, and not in compiled code.
         """
         size, dim = self.anchors.shape
         rows = isinstance(keys, Tensor) and keys.ndim == 2
@@ -90,14 +90,14 @@ class MemoryQueue(nn.Module):
             )
         if not keys.is_floating_point():
             raise ValueError(f"expected floating-point keys, got {keys.dtype}")
-        # not in inference mode: a loss of these anchors may need a gradient later
+        # not in inference mode, as a loss with these anchors may need a gradient later
         with torch.inference_mode(False), torch.no_grad():
             self._put(keys)
 
     def _put(self, keys: Tensor) -> None:
         size = len(self.anchors)
         keys = _gather(keys)
-        # after gathering, so that every process sees it and none is left waiting
+        # after gathering, so that all processes raise and none is left waiting
         if readable(keys):
             _check_keys(keys)
         skipped = max(len(keys) - size, 0)
@@ -107,7 +107,7 @@ class MemoryQueue(nn.Module):
         self.position = (self.position + len(keys)) % size
 
     def extra_repr(self) -> str:
-        """Size and width."""
+        """Size and width, for the repr."""
         return f"size={self.anchors.shape[0]}, dim={self.anchors.shape[1]}"
 
 
@@ -124,7 +124,7 @@ def _check_keys(keys: Tensor) -> None:
 
 
 def _gather(keys: Tensor) -> Tensor:
-    """The keys of all processes, in rank order; every process must hold as many."""
+    """The keys of all processes in rank order; every process must have the same number."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return keys
     gathered = [torch.empty_like(keys) for _ in range(dist.get_world_size())]

@@ -66,12 +66,12 @@ def test_seeds_of_altered_recordings(store: Store) -> None:
         lambda: occlusion_masks(data, "spatial", seed=-1),
         lambda: with_noise(data, 0.1, seed=-1),
     ):
-        with pytest.raises(ValueError, match=r"expected seed in \[0, 2\*\*32\), got -1"):
+        with pytest.raises(ValueError, match=r"seed in \[0, 2\*\*32\).*-1"):
             use()
 
 
 def test_a_seed_of_the_demo(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected seed in \[0, 2\*\*32\), got -1"):
+    with pytest.raises(ValueError, match=r"seed in \[0, 2\*\*32\).*-1"):
         demo(tmp_path / "demo", epochs=1, seed=-1)
     assert list(tmp_path.iterdir()) == []
 

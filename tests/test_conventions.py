@@ -242,10 +242,10 @@ class TestRefusals:
             ),
             (changed("lafan1", RightHand="LeftWidget"), "LeftWidget is named left.* right arm"),
             # a word of one limb inside another
-            (changed("lafan1", LeftLeg="LeftElbow"), "LeftElbow is of the left arm.*LeftUpLeg"),
-            (changed("lafan1", LeftToe="LeftFinger"), "LeftFinger is of the left arm.*LeftFoot"),
-            (changed("lafan1", RightForeArm="knee"), "knee is of the right leg.*RightArm"),
-            (changed("lafan1", LeftHand="Skull"), "Skull is of the trunk.*LeftForeArm"),
+            (changed("lafan1", LeftLeg="LeftElbow"), "LeftElbow .*left arm.*LeftUpLeg"),
+            (changed("lafan1", LeftToe="LeftFinger"), "LeftFinger .*left arm.*LeftFoot"),
+            (changed("lafan1", RightForeArm="knee"), "knee .*right leg.*RightArm"),
+            (changed("lafan1", LeftHand="Skull"), "Skull .*trunk.*LeftForeArm"),
             (
                 changed("lafan1", LeftShoulder="RightWidget"),
                 "RightWidget is named right.* left arm",
@@ -255,14 +255,14 @@ class TestRefusals:
                     ["hips", "r_arm", "r_elbow", "l_hand", "l_leg", "r_leg"],
                     (-1, 0, 1, 2, 0, 0),
                 ),
-                "l_hand is of the left arm by its name, but below r_elbow",
+                "l_hand .*left arm.* r_elbow",
             ),
             # nothing tells
             (
                 changed("smpl-x", head="head_l", jaw="knee"),
-                "knee is of a leg, but of neither",
+                "knee .*leg.* neither",
             ),
-            (changed("lafan1", Head="ankle"), "joint ankle is of a leg, but of neither side"),
+            (changed("lafan1", Head="ankle"), "ankle .*leg.* neither"),
             (
                 changed(
                     "lafan1",
@@ -276,7 +276,7 @@ class TestRefusals:
             ),
             (
                 changed("tracked points, all below the pelvis", left_knee="left_thing"),
-                "nothing tells the part of left_thing",
+                "part of left_thing",
             ),
             (
                 (["Spine", "LeftHand", "RightHand"], (-1, 0, 0)),
@@ -292,7 +292,7 @@ class TestRefusals:
                     [*"abc", "d_l", "e_l", "d_r", "e_r", "f_l", "g_l", "f_r", "left_h"],
                     (-1, 0, 1, 1, 3, 1, 5, 0, 7, 0, 9),
                 ),
-                "expected one side in each of two like branches, f_l, g_l, f_r, left_h",
+                "f_l, g_l, f_r, left_h",
             ),
         ],
     )
@@ -307,23 +307,19 @@ class TestRefusals:
         joints += [f"{side}_{joint}" for side in "lr" for joint in ("collar", "bone1", "bone2")]
         joints += [f"{side}_{joint}" for side in "lr" for joint in ("thigh", "foot")]
         parents = [-1, 0, 1, 1, 1, 4, 1, 1, 7, 0, 9, 0, 11]
-        with pytest.raises(
-            ValueError, match=f"nothing tells the part of l_bone1, l_bone2.*{REMEDY}"
-        ):
+        with pytest.raises(ValueError, match=f"l_bone1, l_bone2.*{REMEDY}"):
             Skeleton.from_parents(joints, parents)
         hung = [-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 0, 11]  # in one chain they are of the arm
         assert Skeleton.from_parents(joints, hung).parts["left_arm"] == (3, 4, 5)
 
     def test_counterparts_in_other_limbs(self) -> None:
         joints, parents = changed("lafan1", LeftHand="L_Tip", RightToe="R_Tip")
-        with pytest.raises(
-            ValueError, match=f"R_Tip is of the right leg, L_Tip of the left arm.*{REMEDY}"
-        ):
+        with pytest.raises(ValueError, match=f"R_Tip .*right leg.*L_Tip .*left arm.*{REMEDY}"):
             Skeleton.from_parents(joints, parents)
 
     def test_a_face_has_no_limbs(self) -> None:
         joints = ["head", "jaw", *(f"{side}_brow{at}" for side in "lr" for at in range(4))]
-        with pytest.raises(ValueError, match="found no joints for left_arm, right_arm, left_leg"):
+        with pytest.raises(ValueError, match="no joints for left_arm, right_arm, left_leg"):
             Skeleton.from_parents(joints, [-1, 0, 0, 2, 3, 4, 0, 6, 7, 8])
 
 
@@ -376,7 +372,7 @@ class TestGiven:
         ("parts", "message"),
         [
             ({"all": ["head", "tail"]}, "expected a joint among head, neck, .*, got 'tail'"),
-            ({"all": range(14)}, "every joint in exactly one part, not so right_foot"),
+            ({"all": range(14)}, "right_foot"),
             ({"all": range(15), "more": [0, 99]}, "in exactly one part, not so head, 99"),
         ],
     )
@@ -402,9 +398,7 @@ class TestOtherParts:
     def test_isc_says_what_it_needs(self) -> None:
         hand = derived(HANDS["shrec"])
         clip = np.ones((4, 1, len(hand), 3), np.float32)
-        with pytest.raises(
-            ValueError, match=r"parts left_arm, .*got palm, thumb.*'center' needs none"
-        ):
+        with pytest.raises(ValueError, match=r"left_arm.*thumb.*'center'"):
             normalize(clip, hand, "isc")
         assert normalize(clip, hand, "center").shape == clip.shape
 
@@ -444,7 +438,7 @@ class TestOtherParts:
             assert main(["show", store, "--out", str(tmp_path / f"hand.{suffix}")]) == 0
 
     def test_puppets_are_of_bodies(self) -> None:
-        with pytest.raises(ValueError, match="lacks the parts trunk, left_arm"):
+        with pytest.raises(ValueError, match="left_arm"):
             next(iter(synthetic_sequences(sequences=1, skeleton=derived(HANDS["shrec"]))))
 
 

@@ -69,7 +69,7 @@ def test_update_records_no_gradient() -> None:
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
 def test_bad_momentum(momentum: float) -> None:
-    with pytest.raises(ValueError, match=r"momentum in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"momentum in \[0, 1\]"):
         MomentumTwin(nn.Linear(1, 1), momentum)
 
 
@@ -132,9 +132,9 @@ def test_a_source_in_another_precision() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (nn.Linear(3, 4, bias=False), "of 2 parameters, got Linear of 1"),
-        (nn.Linear(4, 3), r"with weight \(4, 3\), got one of \(3, 4\)"),
-        (nn.Linear(3, 4).weight, "the module that was copied, got torch.nn.parameter.Parameter"),
+        (nn.Linear(3, 4, bias=False), r"of 2.*Linear of 1"),
+        (nn.Linear(4, 3), r"weight \(4, 3\).*one of \(3, 4\)"),
+        (nn.Linear(3, 4).weight, r"torch.nn.parameter.Parameter"),
     ],
 )
 def test_another_source(source: nn.Module, message: str) -> None:

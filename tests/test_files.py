@@ -69,7 +69,7 @@ def test_without_locks_a_file_keeps_others_out(tmp_path: Path) -> None:
         assert [each.name for each in tmp_path.iterdir()] == [".lock"]
     assert not list(tmp_path.iterdir())
     (tmp_path / ".lock").write_text("elsewhere 12")
-    with pytest.raises(ValueError, match="process 12 on elsewhere"), locked(tmp_path, "reading"):
+    with pytest.raises(ValueError, match="process 12"), locked(tmp_path, "reading"):
         pass
 
 
@@ -142,7 +142,7 @@ def test_a_disk_that_fails_is_not_called_a_damaged_checkpoint(
     for step in (1, 2):
         save_checkpoint(file, {"step": step})
     monkeypatch.setattr(checkpoint.zipfile, "ZipFile", fail)
-    with pytest.raises(OSError, match="input/output error"):
+    with pytest.raises(OSError, match="input/output"):
         load_checkpoint(file)
     assert capsys.readouterr().err == ""
 

@@ -166,13 +166,11 @@ def test_finetune_head_drops_entries_of_tokens_in_training() -> None:
 def test_heads_name_the_shape_that_they_want() -> None:
     probe, head = ProbeHead(4, 3), FinetuneHead(4, joints=5, classes=3, hidden=6)
     for shape in [(2, 5), (2, 7, 4), (4,)]:
-        with pytest.raises(ValueError, match=r"expected features \(N, D\) with D=4, got \(.*\)"):
+        with pytest.raises(ValueError, match=r"features \(N, D\).*D=4.*\(.*\)"):
             probe(torch.zeros(shape))
     wanted = r"expected tokens \(N, M, T', V, D\) with V=5 and D=4, got "
     for shape in [(2, 4), (2, 7, 5, 4), (2, 1, 7, 6, 4), (2, 1, 7, 5, 3)]:
         with pytest.raises(ValueError, match=wanted):
             head(torch.zeros(shape))
-    with pytest.raises(
-        ValueError, match=r"expected present \(N, M\) with N=2 and M=1, got \(2, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"present \(N, M\).*N=2.*M=1.*\(2, 3\)"):
         head(torch.zeros(2, 1, 7, 5, 4), torch.ones(2, 3, dtype=torch.bool))

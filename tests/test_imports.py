@@ -20,8 +20,8 @@ from architecture import (
     read_layers,
 )
 
-from pcm3.cli import _EXTRAS
-from pcm3.export import _ONNX_PACKAGES
+from pcm3.cli import EXTRAS
+from pcm3.export import ONNX_PACKAGES
 
 HEAVY = ("lightning_fabric", "tyro", "rich", "sklearn", "matplotlib", "safetensors")
 ROOT = Path(__file__).parents[1]
@@ -30,7 +30,6 @@ LAYERS = read_layers()
 # Imports inside functions that reach up.
 REACHES_UP = {
     ("pcm3.methods.base", "pcm3.training.trainer"),
-    ("pcm3.commands.completion", "pcm3.cli"),
 }
 
 
@@ -114,9 +113,9 @@ def test_extras_cover_what_is_imported() -> None:
         return {called.get(name, name) for name in names}
 
     core = modules(project["dependencies"])
-    for module, extra in _EXTRAS.items():
+    for module, extra in EXTRAS.items():
         assert module in modules(project["optional-dependencies"][extra]), module
-    assert {*_ONNX_PACKAGES} == {module for module, extra in _EXTRAS.items() if extra == "onnx"}
+    assert {*ONNX_PACKAGES} == {module for module, extra in EXTRAS.items() if extra == "onnx"}
     used = set()
     for source, target, lazy in find_imports(MODULES):
         module = target.partition(".")[0].replace("mpl_toolkits", "matplotlib")
@@ -127,7 +126,7 @@ def test_extras_cover_what_is_imported() -> None:
             LAYERS[home(source, LAYERS)] < LAYERS["pcm3.runs"]
             and home(source, LAYERS) != "pcm3.viz"
         )
-        allowed = core if light and not lazy else core | {*_EXTRAS}
+        allowed = core if light and not lazy else core | {*EXTRAS}
         assert module in allowed, f"{source} imports {target}"
     # tensorboard and onnx are imported by torch, onnxscript too
-    assert used == (core | {*_EXTRAS}) - {"tensorboard", "onnx", "onnxscript"}
+    assert used == (core | {*EXTRAS}) - {"tensorboard", "onnx", "onnxscript"}

@@ -215,15 +215,15 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ((Z, Z[:3], QUEUE), r"of one shape \(N, D\), got \(4, 8\) and \(3, 8\)"),
-        ((Z, torch.ones(4, 9), QUEUE), r"of one shape \(N, D\), got \(4, 8\) and \(4, 9\)"),
-        ((Z[None], Z[None], QUEUE), r"of one shape \(N, D\), got \(1, 4, 8\) and"),
-        ((Z[0], Z[0], QUEUE), r"of one shape \(N, D\), got \(8,\) and \(8,\)"),
-        ((Z, Z, QUEUE.T), r"\(K, D=8\), got \(8, 16\): are size and dim swapped, Mem"),
+        ((Z, Z[:3], QUEUE), r"shape \(N, D\).*\(4, 8\) and \(3, 8\)"),
+        ((Z, torch.ones(4, 9), QUEUE), r"shape \(N, D\).*\(4, 8\) and \(4, 9\)"),
+        ((Z[None], Z[None], QUEUE), r"shape \(N, D\).*\(1, 4, 8\) and"),
+        ((Z[0], Z[0], QUEUE), r"shape \(N, D\).*\(8,\) and \(8,\)"),
+        ((Z, Z, QUEUE.T), r"\(K, D=8\).*\(8, 16\): are size and dim swapped, Mem"),
         ((Z.long(), Z, QUEUE), r"floating-point (query|student), got torch\.int64"),
         ((Z, Z.long(), QUEUE), r"floating-point (key|teacher), got torch\.int64"),
-        ((Z, Z, torch.ones(16, 7)), r"\(K, D=8\), got \(16, 7\)"),
-        ((Z, Z, QUEUE[..., None]), r"\(K, D=8\), got \(16, 8, 1\)"),
+        ((Z, Z, torch.ones(16, 7)), r"\(K, D=8\).*\(16, 7\)"),
+        ((Z, Z, QUEUE[..., None]), r"\(K, D=8\).*\(16, 8, 1\)"),
         ((Z, Z, QUEUE[0]), r"\(K, D=8\), got \(8,\)"),
         ((Z, Z, QUEUE[:0]), r"\(K, D=8\), got \(0, 8\)"),
         (
@@ -255,7 +255,7 @@ def test_temperatures_must_be_positive(temperature: float) -> None:
 
 @pytest.mark.parametrize("loss", [info_nce, relational_kl], ids=["info_nce", "relational_kl"])
 def test_unknown_reduction(loss: Any) -> None:
-    with pytest.raises(ValueError, match=r"reduction among \('mean', 'none'\), got 'sum'"):
+    with pytest.raises(ValueError, match=r"among \('mean', 'none'\).*'sum'"):
         loss(Z, Z, QUEUE, reduction="sum")
 
 
@@ -265,15 +265,15 @@ CLIPS, MASK = torch.zeros(2, 3, 4, 5, 1), torch.ones(2, 4, 5, 1, dtype=torch.boo
 @pytest.mark.parametrize(
     ("prediction", "target", "mask", "message"),
     [
-        (CLIPS, CLIPS[:1], MASK, r"of one shape \(N, C, T, V, M\).*\(1, 3, 4, 5, 1\)"),
-        (CLIPS[0], CLIPS[0], MASK[0], r"of one shape \(N, C, T, V, M\)"),
-        (CLIPS[None], CLIPS[None], MASK, r"of one shape \(N, C, T, V, M\)"),
-        (CLIPS[:1], CLIPS, MASK, r"of one shape \(N, C, T, V, M\)"),
-        (CLIPS, CLIPS, MASK[None], r"\(2, 4, 5, 1\), got torch.bool \(1, 2, 4, 5, 1\)"),
-        (CLIPS, CLIPS, MASK.expand(2, 4, 5, 2), r"\(2, 4, 5, 1\), got torch.bool \(2, 4, 5, 2\)"),
-        (CLIPS, CLIPS, MASK.float(), r"boolean mask \(N, T, V, M\).*torch.float32"),
-        (CLIPS, CLIPS, MASK[:, :2], r"\(2, 4, 5, 1\), got torch.bool \(2, 2, 5, 1\)"),
-        (CLIPS, CLIPS, ~MASK, "hides at least one joint, got an empty mask"),
+        (CLIPS, CLIPS[:1], MASK, r"shape \(N, C, T, V, M\).*\(1, 3, 4, 5, 1\)"),
+        (CLIPS[0], CLIPS[0], MASK[0], r"shape \(N, C, T, V, M\)"),
+        (CLIPS[None], CLIPS[None], MASK, r"shape \(N, C, T, V, M\)"),
+        (CLIPS[:1], CLIPS, MASK, r"shape \(N, C, T, V, M\)"),
+        (CLIPS, CLIPS, MASK[None], r"\(2, 4, 5, 1\).*torch.bool \(1, 2, 4, 5, 1\)"),
+        (CLIPS, CLIPS, MASK.expand(2, 4, 5, 2), r"\(2, 4, 5, 1\).*torch.bool \(2, 4, 5, 2\)"),
+        (CLIPS, CLIPS, MASK.float(), r"mask \(N, T, V, M\).*torch.float32"),
+        (CLIPS, CLIPS, MASK[:, :2], r"\(2, 4, 5, 1\).*torch.bool \(2, 2, 5, 1\)"),
+        (CLIPS, CLIPS, ~MASK, "an empty mask"),
     ],
 )
 def test_masked_mse_that_does_not_fit(

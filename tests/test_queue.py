@@ -92,7 +92,7 @@ def test_state_dict_carries_contents_and_position() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 6), (3,), (3, 5, 1), (3, 8)])
 def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"keys \(N, D=5\) for .*size=8, dim=5\), got") as raised:
+    with pytest.raises(ValueError, match=r"keys \(N, D=5\).*size=8, dim=5\)") as raised:
         MemoryQueue(8, 5).enqueue(torch.zeros(shape))
     assert str(shape) in str(raised.value)
     assert ("did you mean MemoryQueue(size=5, dim=8)" in str(raised.value)) == (shape == (3, 8))
@@ -108,7 +108,7 @@ def test_keys_are_of_length_1(dtype: torch.dtype) -> None:
     for factor in (0, 0.98, 1.02, 11.3):
         keys = random_keys(3, 128).to(dtype)
         keys[2] *= factor
-        with pytest.raises(ValueError, match=r"keys of length 1, F\.normalize.* in row 2"):
+        with pytest.raises(ValueError, match=r"length 1, F\.normalize.*row 2"):
             queue.enqueue(keys)
     assert torch.equal(queue.anchors, before)
     assert queue.position == position
@@ -123,7 +123,7 @@ def test_a_queue_in_half_precision_holds_what_it_is_given() -> None:
 
 
 def test_keys_that_are_no_fractions() -> None:
-    with pytest.raises(ValueError, match=r"floating-point keys, got torch\.int64"):
+    with pytest.raises(ValueError, match=r"torch\.int64"):
         MemoryQueue(8, 5).enqueue(torch.eye(5, dtype=torch.long))
 
 
@@ -145,7 +145,7 @@ def test_keys_that_are_no_numbers(value: float) -> None:
     queue, keys = MemoryQueue(8, 5), torch.zeros(4, 5)
     before = queue.anchors.clone()
     keys[1, 4] = keys[2, 0] = value
-    with pytest.raises(ValueError, match="finite keys, got NaN or infinity in row 1"):
+    with pytest.raises(ValueError, match="NaN or infinity in row 1"):
         queue.enqueue(keys)
     assert torch.equal(queue.anchors, before)
     assert queue.position == 0
@@ -170,13 +170,13 @@ def test_size_and_width_are_shown_and_those_of_the_paper() -> None:
 
 
 def test_keys_of_another_kind() -> None:
-    with pytest.raises(ValueError, match=r"keys .*, got numpy\.ndarray, .*no torch tensor"):
+    with pytest.raises(ValueError, match=r"numpy\.ndarray"):
         MemoryQueue(8, 5).enqueue(torch.zeros(3, 5).numpy())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("size", "dim", "message"),
-    [(0, 4, "size >= 1, got 0"), (4, 0, "dim >= 1, got 0"), (4.0, 8, "size to be a whole number")],
+    [(0, 4, r"size >= 1.*0"), (4, 0, "dim >= 1, got 0"), (4.0, 8, "size to be a whole number")],
 )
 def test_sizes_below_one(size: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -93,7 +93,7 @@ def test_a_protocol_that_the_data_are_not_published_with(tmp_path: Path) -> None
             writer.add(np.full((3, 1, 25, 3), setup, np.float32), 0, setups=setup, subjects=setup)
     made = Store(tmp_path / "store")
     assert [part.tolist() for part in split(made, "xset")] == [[1], [0]]
-    with pytest.raises(ValueError, match=r"published with xset, not with 'xsub'; name the values"):
+    with pytest.raises(ValueError, match=r"published with xset, not with 'xsub'"):
         split(made, "xsub")
     assert [part.tolist() for part in split(made, "subjects:1")] == [[0], [1]]
 
@@ -220,7 +220,7 @@ def test_machines_that_see_different_folders(
 
 @pytest.mark.parametrize("name", ["cuda:0", "tpu", "abacus"])
 def test_an_accelerator_that_is_not_there(name: str) -> None:
-    with pytest.raises(ValueError, match=f"expected accelerator auto or .*, got {name!r}: this"):
+    with pytest.raises(ValueError, match=f"accelerator auto or .*, got {name!r}"):
         launch(TrainSettings(accelerator=name))
 
 
@@ -275,17 +275,17 @@ def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_skeleton_that_is_none() -> None:
-    with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3.NTU25, say\), got 'ntu25'"):
+    with pytest.raises(ValueError, match=r"Skeleton .*pcm3.NTU25.*'ntu25'"):
         PCM3.from_preset("small", "ntu25")  # type: ignore[arg-type]
     for part in (TopologyMask, CutMix, RandomMix):
-        with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3.NTU25, say\), got 17"):
+        with pytest.raises(ValueError, match=r"Skeleton .*pcm3.NTU25.*17"):
             part(17)
     with pytest.raises(ValueError, match="expected parts to be a mapping, got list"):
         Skeleton.from_dict(NTU25.to_dict() | {"parts": []})
 
 
 def test_nothing_at_all() -> None:
-    with pytest.raises(ValueError, match=r"nothing of it empty, got \(0, 3, 9, 25, 1\)"):
+    with pytest.raises(ValueError, match=r"empty, got \(0, 3, 9, 25, 1\)"):
         TopologyMask(NTU25)(torch.zeros(0, 3, 9, 25, 1))
     empty = torch.zeros(0, 8)
     with pytest.raises(ValueError, match=r"expected query of one sample or more, got \(0, 8\)"):

@@ -1,8 +1,8 @@
 """Augmentations of skeleton clips ``(N, C, T, V, M)``.
 
-Classes hold ranges, draw for every sample and take ``generator=``; the functions in
-``pcm3.augment.functional`` apply given values. No step loops over samples or waits for the device.
-One unbatched clip ``(C, T, V, M)`` of at most 3 channels is taken as well, but by the mixes.
+Classes hold ranges, draw values for each sample and take ``generator=``; the functions in
+``pcm3.augment.functional`` apply given values. None loops over samples or waits for the device.
+All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 channels.
 """
 
 from pcm3.augment import functional

@@ -1,4 +1,4 @@
-"""What all transforms share: what one call draws, valid frames, unbatched clips and the repr."""
+"""Base classes of the transforms: random draws, valid frames, unbatched clips and the repr."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Draw:
 
     Args:
         clips: The batch; values are drawn on its device.
-        generator: Source of the random numbers, the device's default where None.
+        generator: Source of the random numbers, by default that of the device.
         same_on_batch: Draw once and repeat the values for every sample.
         lengths: Valid frames ``(N,)``, or one number for all; T by default.
 
     Raises:
-        ValueError: If the generator is of another device than the clips.
+        ValueError: If the generator is on another device than the clips.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Draw:
         """Valid frames ``(N,)``, int64.
 
         Raises:
-            ValueError: If the lengths are neither a number nor a tensor of integers in [1, T].
+            ValueError: If the lengths are not one integer or a tensor of integers in [1, T].
         """
         clips, lengths = self._clips, self._lengths
         if lengths is None:
@@ -60,7 +60,7 @@ class Draw:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """``(N, *shape)`` uniform in [low, high)."""
-        # compiled for any batch size, torch takes no generator, not even None
+        # compiled code with a dynamic batch size accepts no generator, not even None
         given: dict[str, Any] = {} if self.generator is None else {"generator": self.generator}
         size = (self._drawn, *shape)
         unit: Tensor = torch.rand(size, device=self.device, dtype=torch.float32, **given)
@@ -85,7 +85,7 @@ class Draw:
 
 
 class Described:
-    """A repr that spells the constructor call."""
+    """A repr that shows the constructor call."""
 
     def __repr__(self) -> str:
         shown = []
@@ -100,7 +100,7 @@ class Described:
 
 
 class Transform(Described, ABC):
-    """Clips ``(N, C, T, V, M)`` or one clip ``(C, T, V, M)`` in, the same kind out."""
+    """A transform of clips ``(N, C, T, V, M)``, or of one clip ``(C, T, V, M)``."""
 
     same_on_batch: bool
     skeleton: Skeleton | None = None
@@ -117,12 +117,12 @@ class Transform(Described, ABC):
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
             lengths: Valid frames, integers ``(N,)`` in [1, T] on the device of the clips, or one
-                number for all; T by default. Only where ``takes_lengths`` is true.
+                number for all; T by default. Only if ``takes_lengths`` is true.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If the clips are of another shape than these, the lengths are no integers
-                in [1, T] (the range is checked on the CPU only), or they do not matter here.
+            ValueError: If the clips have another shape, the lengths are not integers in [1, T]
+                (the range is checked on the CPU only), or the transform takes no lengths.
         """
         joints = None if self.skeleton is None else len(self.skeleton)
         check_clips(clips, joints=joints, unbatched=True)
@@ -141,7 +141,7 @@ class Transform(Described, ABC):
 
 
 def select(candidates: Sequence[Tensor], index: Tensor) -> Tensor:
-    """For every sample i the i-th entry of ``candidates[index[i]]``."""
+    """Select the i-th entry of ``candidates[index[i]]`` for every sample i."""
     chosen, *others = candidates
     for number, other in enumerate(others, start=1):
         chosen = torch.where((index == number).view(-1, *[1] * (other.ndim - 1)), other, chosen)
@@ -149,5 +149,5 @@ def select(candidates: Sequence[Tensor], index: Tensor) -> Tensor:
 
 
 def share_of(count: int, ratio: float) -> int:
-    """``int(count * ratio)``, immune to products a hair below a whole number."""
+    """``int(count * ratio)``, robust to products just below a whole number."""
     return int(count * ratio + 1e-9)

@@ -1,4 +1,4 @@
-"""Several transforms as one."""
+"""``Compose`` and ``OneOf``, which combine transforms."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pcm3.checks import (
 __all__ = ["Compose", "OneOf"]
 
 ClipTransform = Callable[..., Tensor]
-"""``transform(clips, generator=...)``; one with an attribute ``takes_lengths`` that is true is
-called with ``lengths=`` as well, where they are known. It returns valid frames only, or has another
-one that is true, ``keeps_lengths``: the lengths then hold for its result."""
+"""``transform(clips, generator=...)``. If its attribute ``takes_lengths`` is true, lengths that are
+known are passed as ``lengths=``. Its result then holds valid frames only, unless its attribute
+``keeps_lengths`` is true and the lengths hold for the result too."""
 
 
 class _Several(Described):
@@ -42,15 +42,15 @@ class _Several(Described):
 
     @property
     def keeps_lengths(self) -> bool:
-        """Whether lengths hold for the result."""
-        return all(_keeps_lengths(each) for each in self.transforms if _takes_lengths(each))
+        """Whether the lengths hold for the result too."""
+        return all(_keeps_lengths(t) for t in self.transforms if _takes_lengths(t))
 
 
 class Compose(_Several):
     """Apply transforms in turn.
 
     Args:
-        transforms: Callables ``transform(clips, generator=...)``; none is the identity.
+        transforms: Callables ``transform(clips, generator=...)``. Without any, the identity.
 
     Raises:
         ValueError: If a transform cannot be called.
@@ -77,12 +77,12 @@ class Compose(_Several):
 
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
-            lengths: Valid frames ``(N,)``, for the transforms that take them, up to the first
-                (``TemporalCropResize``) after which all frames are valid.
+            lengths: Valid frames ``(N,)``. They are passed to the transforms that take them, up to
+                the first after which all frames are valid, such as ``TemporalCropResize``.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If a transform refuses the clips, or there are lengths and none takes them.
+            ValueError: If a transform refuses the clips, or lengths are given and none takes them.
         """
         if lengths is not None and not self.takes_lengths:
             raise ValueError(f"expected no lengths, for no transform takes them: {self!r}")
@@ -99,15 +99,15 @@ class Compose(_Several):
 class OneOf(_Several):
     """Apply exactly one of several transforms, drawn for each sample.
 
-    Every transform runs on the whole batch and each sample takes the result of its own: no waiting
-    for the device and no loop over samples, for the price of the unused results. The transforms
-    must agree on the shape of their result.
+    Every transform runs on the whole batch, and each sample takes the result of one of them. This
+    computes results that are not used, but needs no loop over samples and no synchronisation with
+    the device. The results of the transforms must have equal shapes.
 
     Args:
         transforms: Callables ``transform(clips, generator=...)``, at least one.
         probabilities: One for each transform, summing to 1; equal by default.
-        same_on_batch: Draw one transform for the whole batch. What it draws itself is its own
-            ``same_on_batch``.
+        same_on_batch: Draw one transform for the whole batch. What the transform draws itself
+            depends on its own ``same_on_batch``.
 
     Raises:
         ValueError: If there is no transform, one cannot be called, or the probabilities do not fit.
@@ -146,12 +146,12 @@ class OneOf(_Several):
 
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
-            lengths: Valid frames ``(N,)``, where every transform takes them.
+            lengths: Valid frames ``(N,)``, if every transform takes them.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If a transform refuses the clips, the results differ in shape, or there
-                are lengths that not every transform takes, or that hold for some results only.
+            ValueError: If a transform refuses the clips, the results differ in shape, or lengths
+                are given that not all transforms take, or that hold for only some of the results.
         """
         check_clips(clips, unbatched=True)
         if lengths is not None and not all(map(_takes_lengths, self.transforms)):

@@ -1,10 +1,9 @@
-"""Augmentations as pure functions: given clips and values, they draw nothing.
+"""Augmentations as pure functions of clips and given values.
 
-Every function takes a batch of clips ``(N, C, T, V, M)`` with one value per sample along the first
-axis of each value, or one clip ``(C, T, V, M)``, C at most 3, with values that lack that axis.
-Results keep the device and dtype of the clips; arithmetic is float32 or wider. All are
-differentiable with respect to the clips, and where a value is continuous (``matrix``, ``lam``),
-with respect to it as well.
+Every function takes a batch of clips ``(N, C, T, V, M)`` and values with one entry per sample along
+their first axis, or one clip ``(C, T, V, M)``, C at most 3, and values without that axis. Results
+keep the device and dtype of the clips; arithmetic is float32 or wider. All functions are
+differentiable with respect to the clips and to continuous values (``matrix``, ``lam``).
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
 def center_crop_resize(
     clips: Tensor, lengths: Tensor | None = None, size: int = 64, ratio: float = 0.95
 ) -> Tensor:
-    """Cut the middle out of every clip and resize it linearly: the crop used in evaluation.
+    """Crop the middle of every clip and resize it linearly, as is done in evaluation.
 
     ``int((1 - ratio) * n / 2)`` of the ``n`` valid frames are removed at both ends.
 
@@ -91,7 +90,7 @@ def center_crop_resize(
         lengths = torch.full(clips.shape[:-4], clips.shape[-3], device=clips.device)
     check_lengths(lengths, clips)
     check_count("size", size)
-    # in whole millionths, because (1 - 0.9) * 20 / 2 is a hair below 1 in floating point
+    # in whole millionths, as (1 - 0.9) * 20 / 2 is slightly below 1 in floating point
     cut = lengths * round((1 - ratio) * 1e6) // 2_000_000
     return kernels.crop_resize(clips, cut, lengths - 2 * cut, size)
 
@@ -114,7 +113,7 @@ def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
 
 
 def linear_map(clips: Tensor, matrix: Tensor) -> Tensor:
-    """Map the coordinates of every joint: ``x' = S x``, alike in all frames, joints and persons.
+    """Map the coordinates of every joint, ``x' = S x``, equally in all frames and persons.
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
@@ -206,8 +205,8 @@ def shrink_frames(
     """Show the beginning of every clip, up to twice as fast, inside a range of frames.
 
     The first ``min(2 * length, n)`` of n valid frames are resampled to ``length`` frames by nearest
-    neighbour (frame ``j`` shows ``floor(j * in / out)``), and lie at ``start``; the frames around
-    repeat the ends. This is the source that ResizeMix pastes (PCM3 Sec. 3.1).
+    neighbour (frame ``j`` shows ``floor(j * in / out)``) and placed at ``start``; other frames
+    repeat the ends. ResizeMix pastes from the result (PCM3 Sec. 3.1).
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
@@ -250,7 +249,7 @@ def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tens
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
         mask: Boolean ``(N, T, V, M)`` or ``(T, V, M)``, True where masked.
-        value: What to put there: a number, or a tensor of no dimensions (a learnt value).
+        value: The value: a number, or a zero-dimensional tensor (such as a learnt value).
 
     Raises:
         ValueError: If a shape or dtype is wrong.
@@ -261,14 +260,14 @@ def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tens
 
 
 def motion_intensity(clips: Tensor, patch: int = 4) -> Tensor:
-    """How much every joint moves from one patch of frames to the next (MAMP).
+    """Motion of every joint from one patch of frames to the next (MAMP).
 
-    The mean of ``|x[t] - x[t - patch]|`` over the coordinates and frames of a patch; the first
-    patch, which has none before it, gets the value of the second. Zero where there is but one.
+    It is the mean of ``|x[t] - x[t - patch]|`` over the coordinates and frames of a patch. The
+    first patch, which has none before it, gets the value of the second; a single patch gets 0.
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
-        patch: Frames of a patch, at least 1; T is a multiple.
+        patch: Frames of a patch, at least 1; must divide T.
 
     Returns:
         ``(N, T / patch, V, M)`` or ``(T / patch, V, M)``, float32 or wider.
@@ -294,9 +293,9 @@ def motion_aware_mask(
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
-        uniform: Uniform in [0, 1), one for each patch: ``(N, T / patch, V, M)``.
-        visible: Patches that stay visible of each person.
-        temperature: tau; the lower, the more motion counts. Zero or less: not at all.
+        uniform: Uniform numbers in [0, 1), one for each patch: ``(N, T / patch, V, M)``.
+        visible: Number of patches of each person that stay visible.
+        temperature: tau; the lower, the more motion counts. At 0 or below, it does not count.
         patch: Frames of a patch.
 
     Returns:
@@ -314,7 +313,7 @@ def motion_aware_mask(
 
 
 def patch_count(clips: Tensor, patch: int) -> int:
-    """T / patch.
+    """The number of patches in time, T / patch.
 
     Raises:
         ValueError: If T is not a multiple of ``patch``.

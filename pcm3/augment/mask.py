@@ -28,7 +28,7 @@ class TopologyMask(Transform):
     """Mask whole body parts in clips of consecutive frames (PCM3 Sec. 3.2).
 
     In every clip of ``clip_length`` frames ``int(parts * ratio)`` parts are masked. The last clip
-    is shorter where T is not a multiple. Frames that are not valid stay visible.
+    is shorter if T is not a multiple. Frames that are not valid stay visible.
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -38,7 +38,7 @@ class TopologyMask(Transform):
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths, a
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths, a
         boolean mask ``(N, T, V, M)`` or ``(T, V, M)``.
 
     Raises:
@@ -88,7 +88,7 @@ class TopologyMask(Transform):
 
 
 class RandomMask(Transform):
-    """Mask random joints, anew in every clip of ``clip_length`` frames.
+    """Mask random joints, drawn again for every clip of ``clip_length`` frames.
 
     Frames that are not valid stay visible.
 
@@ -99,7 +99,7 @@ class RandomMask(Transform):
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths, a
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths, a
         boolean mask ``(N, T, V, M)`` or ``(T, V, M)``.
 
     Raises:
@@ -183,12 +183,12 @@ class MotionAwareMask(Transform):
         self.patch = patch
 
     def visible(self, patches: int) -> int:
-        """How many of a person's patches stay visible.
+        """The number of a person's patches that stay visible.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If no patch would stay visible.
         """
-        # as published, rounding error and all: 74 of 750 at a ratio of 0.9, not 75
+        # with the rounding error of the published code: 74 of 750 at a ratio of 0.9, not 75
         count = int(patches * (1 - self.ratio))
         if count == 0:
             raise ValueError(
@@ -205,7 +205,7 @@ class MotionAwareMask(Transform):
 
 
 def part_of_joint(skeleton: Skeleton) -> tuple[int, ...]:
-    """Index of the part of every joint."""
+    """The index of the part of each joint."""
     part_of = {j: index for index, part in enumerate(skeleton.parts.values()) for j in part}
     return tuple(part_of[joint] for joint in range(len(skeleton)))
 

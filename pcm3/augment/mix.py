@@ -27,7 +27,7 @@ __all__ = ["CutMix", "MixedClips", "Mixup", "RandomMix", "ResizeMix"]
 
 
 class MixedClips(NamedTuple):
-    """A mixed batch and what it was mixed from."""
+    """A mixed batch, its partners and their shares."""
 
     clips: Tensor
     """Mixed clips ``(N, C, T, V, M)``."""
@@ -45,7 +45,7 @@ class _Source(NamedTuple):
 
 
 class _Mix(Described, ABC):
-    """Draws partners; a subclass mixes the clips with them."""
+    """Base of the mixes: draws partners, with which subclasses mix the clips."""
 
     same_on_batch: bool
     skeleton: Skeleton | None = None
@@ -58,8 +58,8 @@ class _Mix(Described, ABC):
     ) -> MixedClips:
         """Mix every sample with the partner ``(i + n) mod N``, n uniform in {1, ..., N - 2}.
 
-        With two samples, n is 1. A sample keeps its number of valid frames: frames behind them
-        stay as they are, and none of those behind the partner's valid frames is mixed in.
+        With two samples, n is 1. A sample keeps its number of valid frames. Frames after these stay
+        as they are, and frames after the partner's valid frames are not mixed in.
 
         Args:
             clips: ``(N, C, T, V, M)`` with N at least 2. All persons are mixed.
@@ -68,7 +68,7 @@ class _Mix(Described, ABC):
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If the shape of the clips is wrong, N is below 2, or the lengths are no
+            ValueError: If the shape of the clips is wrong, N is below 2, or the lengths are not
                 integers in [1, T] (the range is checked on the CPU only).
         """
         check_clips(clips, joints=None if self.skeleton is None else len(self.skeleton))
@@ -93,10 +93,10 @@ class _Mix(Described, ABC):
 class CutMix(_Mix):
     """Replace body parts over a range of frames by the partner's (CutMix, Yun et al. 2019).
 
-    On the joint-time grid, as PCM3 Sec. 3.1 does: a number of parts uniform in ``parts``, an extent
-    uniform in ``extent`` cells of ``n / grid`` frames, a start uniform on that grid; n is how many
-    frames are valid in both clips. Where n is not a multiple of ``grid``, the borders of the cells
-    are rounded to whole frames. ``lam`` is the pasted share of the valid frames' joints.
+    As in PCM3 Sec. 3.1, the number of parts is uniform in ``parts``, the extent uniform in
+    ``extent`` cells of ``n / grid`` frames, and the start uniform on that grid, where n frames are
+    valid in both clips. If n is not a multiple of ``grid``, the borders of the cells are rounded
+    to whole frames. ``lam`` is the pasted share of the joints of valid frames.
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -158,20 +158,20 @@ class CutMix(_Mix):
         return mixed, region.float().sum(dim=(1, 2)) / (valid * joints.shape[1])
 
     def _frames(self, valid: Tensor, source: _Source) -> Tensor:
-        """How many frames of each sample may be pasted over ``(N,)``."""
+        """The number of frames of each sample that may be replaced ``(N,)``."""
         return valid.minimum(source.valid)
 
     def _pasted(self, source: _Source, start: Tensor, length: Tensor) -> Tensor:  # noqa: ARG002
-        """Clips with what to paste in the range of frames."""
+        """Clips with the frames to paste in the range of frames."""
         return source.clips
 
 
 class ResizeMix(CutMix):
     """Paste body parts of the partner, played up to twice as fast (ResizeMix, Qin et al. 2020).
 
-    Like ``CutMix``, but the range of ``rt`` frames lies anywhere among the valid ones and shows the
-    partner's first ``min(2 * rt, n)`` of n valid frames, resampled by nearest neighbour (PCM3
-    Sec. 3.1).
+    Like ``CutMix``, except that the range of ``rt`` frames lies anywhere among the valid frames and
+    shows the partner's first ``min(2 * rt, n)`` of n valid frames, resampled by nearest neighbour
+    (PCM3 Sec. 3.1).
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
@@ -200,8 +200,8 @@ class ResizeMix(CutMix):
 class Mixup(_Mix):
     """Blend every sample with its partner, ``(1 - lam) x + lam x'`` (mixup, Zhang et al. 2018).
 
-    Frames that are valid in both clips are blended. Where those are fewer than a sample's valid
-    ones, the partner's share in it is as much smaller.
+    Frames that are valid in both clips are blended. The partner's share in a sample is in
+    proportion to these among the sample's valid frames.
 
     Args:
         lam: Range of the partner's share, within [0, 1]; uniform.
@@ -237,11 +237,11 @@ class Mixup(_Mix):
 class RandomMix(_Mix):
     """CutMix, ResizeMix or Mixup, drawn for each sample: the mixing of PCM3 (Sec. 3.2).
 
-    All three run on the whole batch and each sample takes the result of its own.
+    All three run on the whole batch, and each sample takes the result of one of them.
 
     Args:
         skeleton: The layout of the joint axis, with its body parts.
-        probabilities: Of CutMix, ResizeMix and Mixup, summing to 1.
+        probabilities: Probabilities of CutMix, ResizeMix and Mixup, which sum to 1.
         same_on_batch: Draw everything once for the whole batch, as the published recipe does.
         parts: Fewest and most parts that CutMix and ResizeMix paste.
 
@@ -285,10 +285,10 @@ class RandomMix(_Mix):
 
 
 def _check_parts(mix: str, parts: tuple[int, int], skeleton: Skeleton) -> None:
-    """Require that a skeleton has as many body parts as a mix is to paste.
+    """Require that a skeleton has as many body parts as a mix may paste.
 
     Raises:
-        ValueError: Naming the mix, the skeleton's parts and the way out.
+        ValueError: If it has fewer; the message names a range that fits.
     """
     check_range("parts", parts, 1, math.inf)
     there = len(skeleton.parts)

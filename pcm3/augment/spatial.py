@@ -1,4 +1,4 @@
-"""Transforms of the coordinates, alike in all frames of a sample."""
+"""Transforms of the coordinates, which are equal in all frames of a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["JointJitter", "Rotate", "Shear"]
 
 
 class Shear(Transform):
-    """Slant the body: ``x' = S x`` with ones on the diagonal of S (PCM3 Sec. 3.1).
+    """Shear the body: ``x' = S x`` with ones on the diagonal of S (PCM3 Sec. 3.1).
 
     The other entries are uniform in [-amplitude, amplitude]; all frames, joints and persons of a
     sample share one matrix. Any number of channels.
@@ -95,9 +95,9 @@ class JointJitter(Transform):
 
 
 class Rotate(Transform):
-    """Turn the body by random angles about x, then y, then z: ``R = Rz Ry Rx``.
+    """Rotate the body by random angles about x, then y, then z: ``R = Rz Ry Rx``.
 
-    Clips of two channels turn in their plane, by the range of z.
+    Clips of two channels rotate in their plane, by angles in the range for z.
 
     Args:
         degrees: Largest angle about each axis, ``(x, y, z)`` or one number for all, at least 0;

@@ -22,12 +22,12 @@ class TemporalCropResize(Transform):
     Args:
         size: Frames of the result.
         scale: Range of the kept share, within [0, 1].
-        min_frames: Smallest crop, where the clip has as many frames; clips that are no longer
-            are not cropped at all. Give it with a ``size`` below the published 64.
+        min_frames: Smallest number of frames to keep; shorter clips are not cropped. Set it if
+            ``size`` is below the published 64.
         same_on_batch: Draw one ratio and one relative start for the whole batch.
 
     Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and perhaps their lengths,
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths,
         ``(N, C, size, V, M)`` or ``(C, size, V, M)``.
 
     Raises:
@@ -70,8 +70,8 @@ ClipMode = Literal["mask", "crop"]
 class TemporalClip(Transform):
     """Keep one short contiguous clip of the sequence: the query view of PCM3++'s clip contrast.
 
-    ``round(n * r)`` of ``n`` valid frames, ``r ~ U(ratio)``, from a uniform start. The range is not
-    in the paper; a quarter to a half is this library's choice.
+    It has ``round(n * r)`` of ``n`` valid frames, with ``r ~ U(ratio)`` and a uniform start. The
+    paper does not give the range; a quarter to a half is this library's choice.
 
     Args:
         ratio: Range of the kept share of the frames, within (0, 1].
@@ -117,5 +117,5 @@ class TemporalClip(Transform):
 
     @property
     def keeps_lengths(self) -> bool:
-        """Whether frames stay where they are, so that the lengths hold for the result."""
+        """Whether frames keep their positions, so that the lengths hold for the result too."""
         return self.mode == "mask"

@@ -1,57 +1,50 @@
-"""What a shell needs to complete a command line."""
+"""The command that prints a script by which a shell completes command lines."""
 
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Annotated, Any, Literal
 
 from pcm3.commands.options import parse
 
-_SCRIPT = """\
-# Completion of pcm3 in bash and zsh.
-[ -z "$ZSH_VERSION" ] || { autoload -U +X compinit bashcompinit && compinit && bashcompinit; }
-_pcm3() {
-    local words current="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
-    local command="${COMP_WORDS[1]}"
-    [ "$command" != evaluate ] || command="evaluate ${COMP_WORDS[2]}"
-    case "$COMP_CWORD $command $before" in
-    1\\ *) words="COMMANDS" ;;
-    2\\ evaluate\\ *) words="TASKS" ;;
-CHOICES
-    *)  [ "${current#-}" = "$current" ] || case "$command" in
-OPTIONS
-        esac ;;
-    esac
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
-}
-complete -o default -F _pcm3 pcm3"""
-_OPTION = re.compile(r"(--[a-z][\w.-]*)(?: \{([\w,.-]+)\})?")
+Command = Callable[[Sequence[str]], None]
+
+_OPTION = re.compile(
+    r"^[│ ] ((?:--?[a-z][\w.-]*(?:, )?)+)(?: ([^\s│]+(?: [^\s│]+)*))?", re.MULTILINE
+)
+_CHOICES = re.compile(r"\{([\w.-]+(?:,[\w.-]+)*)\}")
 
 
-def completion_command(arguments: Sequence[str]) -> None:
-    """What makes bash and zsh complete commands, tasks and options."""
-    from pcm3.cli import COMMANDS  # noqa: PLC0415
+def completion_command(arguments: Sequence[str], commands: Mapping[str, Command]) -> None:
+    """Print a script by which a shell completes commands, tasks and options."""
+    from tyro.conf import Positional  # noqa: PLC0415
+
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
-    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
 
-    def options() -> None:
-        """Print a script for bash and zsh; the example puts it where bash looks for it."""
-        tasks = [*TASKS, "all"]
-        asked = {name: [name] for name in COMMANDS if name != "evaluate"}
-        asked |= {f"evaluate {task}": ["evaluate", task] for task in tasks}
-        choices, known = [f'    *\\ pretrain\\ --preset) words="{" ".join(PRESETS)}" ;;'], []
-        for title, (command, *words) in asked.items():
-            found = dict(_options(COMMANDS[command], [*words, "--help-all"]))
-            escaped = title.replace(" ", "\\ ")
-            known.append(f'        {escaped}) words="{" ".join(found)}" ;;')
-            for option, values in found.items():
-                if values:
-                    choices.append(
-                        f'    *\\ {escaped}\\ {option}) words="{values.replace(",", " ")}" ;;'
-                    )
-        script = _SCRIPT.replace("COMMANDS", " ".join(COMMANDS)).replace("TASKS", " ".join(tasks))
-        print(script.replace("CHOICES", "\n".join(choices)).replace("OPTIONS", "\n".join(known)))
+    def options(shell: Annotated[Literal["bash", "zsh", "tcsh"], Positional] = "bash") -> None:
+        """Print a completion script; the example writes it to where bash looks for it.
+
+        Args:
+            shell: The shell.
+        """
+        import shtab  # noqa: PLC0415
+
+        root = ArgumentParser("pcm3")
+        parsers = root.add_subparsers()
+        with _wide_pages():
+            for name, command in commands.items():
+                parser = parsers.add_parser(name, help=command.__doc__ or "", add_help=False)
+                if name == "evaluate":
+                    tasks = parser.add_subparsers()
+                    for task in (*TASKS, "all"):
+                        parser = tasks.add_parser(task, help=task, add_help=False)
+                        _add_options(parser, command, [task])
+                else:
+                    _add_options(parser, command, [])
+        print(shtab.complete(root, shell))
 
     parse(
         options,
@@ -61,19 +54,37 @@ def completion_command(arguments: Sequence[str]) -> None:
     )
 
 
-def _options(
-    command: Callable[[Sequence[str]], None], arguments: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """The options that a command's help names, each with its choices."""
-    page, columns = io.StringIO(), os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"  # wide, but of one column
+@contextmanager
+def _wide_pages() -> Iterator[None]:
+    """Help pages on which an option fits a line, in a single column whatever the terminal."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100"
     try:
-        with redirect_stdout(page), suppress(SystemExit):
-            command(arguments)
+        yield
     finally:
         del os.environ["COLUMNS"]
-        if columns is not None:
-            os.environ["COLUMNS"] = columns
-    for line in page.getvalue().splitlines():
-        if line.strip("│| ").startswith("-"):
-            yield from _OPTION.findall(line)
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+def _add_options(parser: ArgumentParser, command: Command, words: Sequence[str]) -> None:
+    """Add the options that the help of a command lists; all other words are taken for files."""
+    from shtab import FILE  # noqa: PLC0415
+
+    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
+
+    page = io.StringIO()
+    with redirect_stdout(page), suppress(SystemExit):
+        command([*words, "--help-all"])
+    for names, value in _OPTION.findall(page.getvalue()):
+        several = "..." in value and "PATH" not in value  # further paths are completed as files
+        kind = {"nargs": "*" if several else None} if value else {"action": "store_true"}
+        action: Any = parser.add_argument(*names.split(", "), **kind)
+        if "--preset" in names:
+            action.choices = list(PRESETS)
+        elif choices := _CHOICES.search(value):
+            action.choices = choices[1].split(",")
+        elif "PATH" in value:
+            action.complete = FILE
+    files: Any = parser.add_argument("files", nargs="*")
+    files.complete = FILE

@@ -1,71 +1,37 @@
 """Commands on recordings and stores."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import make_dataclass
+from inspect import getdoc, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pcm3.commands.options import finish, meant, parse
 
 
-@dataclass(frozen=True)
-class ReaderOptions:
-    """What only some formats know, but for the skeleton; see the documentation of each."""
-
-    ignore: Path | None = None
-    """ntu: file that names the samples to leave out, one a line."""
-    edition: Literal[60, 120] | None = None
-    """ntu: 60 reads only the actions of NTU RGB+D 60."""
-    bodies: Literal["place", "tracked"] | None = None
-    """ntu: bodies by place in each frame's list (as for isc) or by id."""
-    untrimmed: bool = False
-    """pku: whole videos, with a class for every frame."""
-    phase: Literal[1, 2] | None = None
-    """pku: which phase, where the folder holds both."""
-    skeleton: Path | None = None
-    """all: joint layout, coco17 say, or a skeleton.json with body parts and centre."""
-    axes: str | None = None
-    """folder: order of the axes, MTVC say; TMVC by default."""
-    unit: str | None = None
-    """folder: unit of the coordinates; by default metres, in 2D pixels."""
-    coordinates: Literal[2, 3] | None = None
-    """folder, packed: of three numbers a joint, x and y alone (2) or z too (3)."""
-    unit_scale: float | None = None
-    """bvh: metres in one of its units; 0.01 by default."""
-    count_rows: bool = False
-    """bvh: read all frames, whatever number the header says."""
-
-    def given(self) -> dict[str, Any]:
-        """Those that are not left at their default."""
-        return {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if getattr(self, each.name) != each.default
-        }
-
-
 def prepare_command(arguments: Sequence[str]) -> None:
-    """Raw files to a store: one folder that training and evaluation read."""
+    """Convert raw files to a store: one folder that training and evaluation read."""
     from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg  # noqa: PLC0415
 
     from pcm3.data.normalize import Normalization  # noqa: PLC0415
     from pcm3.data.prepare import prepare  # noqa: PLC0415
-    from pcm3.data.readers import Format  # noqa: PLC0415
+    from pcm3.data.readers import READERS  # noqa: PLC0415
     from pcm3.data.report import describe  # noqa: PLC0415
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.runs.progress import ProgressReport  # noqa: PLC0415
 
-    formats = get_args(Format)
-    about = f"What the files are: {', '.join(formats)}; auto, or nothing, has it found out."
+    about = f"Format of the files: {', '.join(READERS)}; auto, or nothing, detects it."
+    formats: Any = Literal[(*READERS, "auto")]
+    nothing = _reader_options()()
     brief = not {"-h", "--help"}.isdisjoint(arguments)
-    reader_type: Any = Suppress[ReaderOptions] if brief else OmitArgPrefixes[ReaderOptions]
+    reader_type: Any = (Suppress if brief else OmitArgPrefixes)[type(nothing)]
 
     def options(
-        format: Annotated[
-            Format | Literal["auto"], Positional, arg(metavar="[FORMAT]", help=about)
-        ],
+        format: Annotated[formats, Positional, arg(metavar="[FORMAT]", help=about)],
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
+        skeleton: Path | None = None,
         normalization: Normalization | Literal["auto"] = "auto",
         duplicate_single: bool = False,
         persons: int | None = None,
@@ -78,34 +44,42 @@ def prepare_command(arguments: Sequence[str]) -> None:
         skip_bad: bool = False,
         workers: int | None = None,
         overwrite: bool = False,
-        reader: reader_type = ReaderOptions(),
+        reader: reader_type = nothing,
         json: bool = False,
     ) -> None:
-        """Read recordings and write a store; the same command again continues a stopped one.
+        """Read recordings and write a store; if it stops, the same command continues.
 
         The options that only some formats have are shown by --help-all.
 
         Args:
-            format: What the files are.
+            format: Format of the files.
             source: The file or folder to read.
-            store: The folder to write; appears only when it is complete.
+            store: The folder to write; it appears only when it is complete.
+            skeleton: Joint layout: the name of a built-in one, such as coco17, or a skeleton.json
+                with body parts and centre.
             normalization: center subtracts the first person's centre joint in each frame; isc
                 (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
-                auto is the recipe that the files hold already, or else center.
-            duplicate_single: Of sgn: a lone body twice, as in the published NTU-120.
-            persons: Room for so many; by default what the format has.
-            associate: Tell persons apart by where they were, not by the files.
-            fps: Of the store; recordings of another rate are resampled.
-            source_fps: Of the recordings, where the files do not say it.
+                auto is the recipe that the files went through already, or else center.
+            duplicate_single: With sgn, copy a single body to the second person, as in the published
+                NTU-120 data.
+            persons: Number of persons in the store, by default that of the format.
+            associate: Track persons by position instead of as in the files.
+            fps: Frames per second of the store; recordings of another rate are resampled.
+            source_fps: Frames per second of the recordings, if the files do not give it.
             keep_pixels: Do not divide 2D coordinates by the length of the bodies.
-            dtype: Of the stored coordinates.
+            dtype: Type of the stored coordinates.
             min_frames: Drop shorter sequences.
-            skip_bad: Count files that are not as they should be instead of stopping.
-            workers: Processes that read; one for each core by default.
-            overwrite: Replace a store that is there.
-            reader: What only some formats know.
+            skip_bad: Skip and count bad files instead of stopping.
+            workers: Number of processes that read, by default one per core.
+            overwrite: Replace an existing store.
+            reader: Options that only some formats have.
             json: Print the report as JSON on the last line.
         """
+        asked = {
+            name: value
+            for name, value in [("skeleton", skeleton), *vars(reader).items()]
+            if value is not None and value is not False
+        }
         bar: list[ProgressReport] = []
 
         def progress(done: int, total: int) -> None:
@@ -131,7 +105,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 workers=workers,
                 overwrite=overwrite,
                 progress=progress,
-                **reader.given(),
+                **asked,
             )
         finally:
             if bar:
@@ -140,10 +114,12 @@ def prepare_command(arguments: Sequence[str]) -> None:
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
         finish("prepare", counts, json, describe(Store(store)), report=report)
 
-    words = _positionals(arguments)
-    if words and words[0] not in (*formats, "auto"):
+    defaults = {name: option.default for name, option in signature(options).parameters.items()}
+    defaults |= vars(nothing)
+    words = _positionals(arguments, [name for name, value in defaults.items() if value is False])
+    if words and words[0] not in get_args(formats):
         if len(words) > 2:
-            raise ValueError(_no_format(words, formats))
+            raise ValueError(_no_format(words, list(READERS)))
         arguments = ["auto", *arguments]
     parse(
         options,
@@ -154,10 +130,40 @@ def prepare_command(arguments: Sequence[str]) -> None:
     )
 
 
-def _positionals(arguments: Sequence[str]) -> list[str]:
-    """The words that are neither options of ``prepare`` nor their values."""
-    flags = {each.name for each in fields(ReaderOptions) if each.type is bool}
-    flags |= {"duplicate_single", "associate", "keep_pixels", "skip_bad", "overwrite", "json"}
+def _reader_options() -> Any:
+    """A dataclass of the readers' own options; the first reader that has one describes it."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    from pcm3.data.readers import READERS  # noqa: PLC0415
+
+    formats: dict[str, list[str]] = {}
+    for name, reader in READERS.items():
+        for option in reader.options:
+            formats.setdefault(option, []).append(name)
+    del formats["skeleton"]  # which every format has
+    declared: list[tuple[str, Any, Any]] = []
+    for option, names in formats.items():
+        read, default = READERS[names[0]].read, READERS[names[0]].options[option].default
+        kind = get_type_hints(read)[option]
+        kind = Path if Path in get_args(kind) else kind
+        help = f"{', '.join(names)}: {_first_sentences(read).get(option, '')}"
+        shown = "none" if default is None else default
+        about = arg(help=help, help_behavior_hint=f"(default: {shown})")
+        # None if not given, so that a reader gets only the options that were given
+        unset, kind = (False, bool) if default is False else (None, kind | None)
+        declared.append((option, Annotated[kind, about], unset))
+    return make_dataclass("ReaderOptions", declared)
+
+
+def _first_sentences(function: Callable[..., Any]) -> dict[str, str]:
+    """The first sentence on each argument in the docstring of a function."""
+    _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
+    return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
+
+
+def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The words that are neither options of ``prepare`` nor their values; flags have no value."""
     words, rest = [], iter(arguments)
     for word in rest:
         name = word.removeprefix("--").replace("-", "_")
@@ -169,16 +175,16 @@ def _positionals(arguments: Sequence[str]) -> list[str]:
 
 
 def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
-    """What to say to three words of which the first is no format."""
+    """The message for three words of which the first is not a format."""
     what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
-    if found := [word for word in words if word in formats]:
-        others = [word for word in words if word != found[0]]
-        return f"{what}; the format comes first: pcm3 prepare {' '.join([found[0], *others])}"
+    if format := next((word for word in words if word in formats), None):
+        others = [word for word in words if word != format]
+        return f"{what}; the format comes first: pcm3 prepare {' '.join([format, *others])}"
     return what + meant(words[0], formats)
 
 
 def show_command(arguments: Sequence[str]) -> None:
-    """What a store holds, what was left out of it, and pictures of its sequences."""
+    """Show the content of a store and what was left out of it, or draw a sequence."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
     from pcm3.data.report import (  # noqa: PLC0415
@@ -196,13 +202,13 @@ def show_command(arguments: Sequence[str]) -> None:
         out: Path | None = None,
         json: bool = False,
     ) -> None:
-        """Describe a store, or one of its sequences, which --out makes a picture of.
+        """Describe a store or one of its sequences, or draw a sequence with --out.
 
         Args:
             store: The store.
             index: Describe this sequence instead: its number, from 0, or its name.
-            out: Write a picture of the sequence, the first one by default: .png, .pdf or .svg a
-                film strip, .gif, .mp4 or .html an animation, .rrd what the rerun viewer opens.
+            out: Write a picture of the sequence, by default of the first one: .png, .pdf or .svg
+                for a film strip, .gif, .mp4 or .html for an animation, .rrd for the rerun viewer.
             json: Print the summary as JSON on the last line.
         """
         opened = Store(store)

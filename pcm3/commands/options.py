@@ -1,4 +1,4 @@
-"""How commands read their options and say their results."""
+"""How commands parse their options and print their results."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,19 +13,19 @@ from pcm3.terminal import tell
 
 
 def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
-    """A question, where a word is near a name, or near what a name is also called."""
+    """A question if a word is similar to a name, or to an alternative in ``also``, else empty."""
     near = get_close_matches(word, [*names, *also], n=1)
     return f"; did you mean {also.get(near[0], near[0])}?" if near else ""
 
 
 def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> Any:
-    """What a command was told, as its options' class or function makes of it."""
+    """Parse the arguments of a command with ``kind``, a dataclass or a function to call."""
     import tyro  # noqa: PLC0415
 
-    arguments = ["--help" if each == "--help-all" else each for each in arguments]
+    arguments = ["--help" if word == "--help-all" else word for word in arguments]
     about, _, _ = (getdoc(kind) or "").partition("\n\nArgs:")
     description = "\n".join([about, "", "example:", *(f"  {line}" for line in examples)])
-    # the defaults of settings depend on presets: --x and --no-x; elsewhere one of them is enough
+    # defaults of settings depend on presets, so both --x and --no-x are needed
     pairs = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_path)
@@ -42,7 +42,7 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
 
 
 def _path(info: Any) -> Any:
-    """A path; an empty one comes from a variable that is not set."""
+    """A path, not empty, as it would be from an unset shell variable."""
     from tyro.constructors import PrimitiveConstructorSpec  # noqa: PLC0415
 
     if info.type is not Path:
@@ -63,9 +63,9 @@ def _path(info: Any) -> Any:
 
 
 def _one_or_more(info: Any) -> Any:
-    """The values of an option that takes several: as tyro reads them, but at least one.
+    """The values of an option that takes several, as tyro reads them, but at least one.
 
-    An option whose type is a union with ``tuple[()]`` may have none.
+    If the type is a union with ``tuple[()]``, there may be none.
     """
     from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
 
@@ -94,10 +94,10 @@ def _one_or_more(info: Any) -> Any:
 
 
 def _value_or_none(info: Any) -> Any:
-    """The value of an option that may be left out, where None stands for that alone."""
+    """The value of an optional option, which is None only if the option is not given."""
     from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
 
-    inner = [each for each in get_args(info.type) if each is not type(None)]
+    inner = [kind for kind in get_args(info.type) if kind is not type(None)]
     if len(inner) != 1 or type(None) not in get_args(info.type):
         return None
     spec: Any = ConstructorRegistry.get_primitive_spec(
@@ -115,7 +115,7 @@ def _value_or_none(info: Any) -> Any:
 def finish(
     command: str, metrics: dict[str, Any], as_json: bool, say: str = "", **rest: Any
 ) -> None:
-    """The end of a command: a line for people, and with ``--json`` one for programs."""
+    """Print the result of a command, and with ``--json`` a line for programs."""
     if say:
         tell(say)
     if as_json:

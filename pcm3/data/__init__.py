@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Reading files needs no torch: the processes that do it start without.
+    # The processes that read files need no torch, so they start without it.
     if name in __all__:
         return getattr(import_module("pcm3.data.dataset"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Bodies put into slots by where they were before, whatever slots or ids the files give them."""
+"""Bodies assigned to slots by their earlier positions, whatever slots or ids the files give."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ Frames = NDArray[np.float32]
 def associate(frames: Frames) -> Frames:
     """Give every person one slot, frame by frame.
 
-    Each slot remembers where it last saw its person, for as long as he is gone. The bodies of a
-    frame go to the slots that are nearest, the closest pair first: by the mean distance of the
-    joints that both have, or, where they share none, of the means of their joints. Bodies that
-    are left over open new slots, so that there are as many slots as bodies are ever seen
-    together. The slot with most frames comes first.
+    Each slot remembers the last position of its person. The bodies of a frame go to the nearest
+    slots, the closest pair first. Distance is the mean over the joints that both have; if they
+    share none, it is the distance between the means of their joints. Bodies that are left over
+    open new slots, so there are as many slots as bodies ever seen together. The slot with the
+    most frames comes first.
 
-    The result does not depend on the slots that bodies have in ``frames``: where distances or
-    frames are equal, coordinates decide.
+    The result does not depend on the slots of the bodies in ``frames``: coordinates break ties.
 
     Args:
         frames: (T, B, V, C), all 0 where a body or a joint is not seen.
@@ -28,11 +27,11 @@ def associate(frames: Frames) -> Frames:
     Returns:
         (T, B', V, C) with B' <= B: the same bodies in every frame, in other slots.
     """
-    there = np.asarray(frames.any((2, 3)))
-    last: list[Frames] = []  # of every slot
-    taken = np.full(there.shape, -1)  # the slot of each body
-    for frame in np.flatnonzero(there.any(1)).tolist():
-        bodies = _in_order(frames[frame], np.flatnonzero(there[frame]))
+    present = np.asarray(frames.any((2, 3)))
+    last: list[Frames] = []  # the last body of every slot
+    taken = np.full(present.shape, -1)  # the slot of each body
+    for frame in np.flatnonzero(present.any(1)).tolist():
+        bodies = _in_order(frames[frame], np.flatnonzero(present[frame]))
         left = _assign(last, frames[frame], bodies, taken[frame])
         for body in left:
             taken[frame, body] = len(last)
@@ -45,14 +44,14 @@ def associate(frames: Frames) -> Frames:
 
 
 def _in_order(frame: Frames, bodies: NDArray[np.int64]) -> list[int]:
-    """Bodies by their coordinates, the first ones first."""
+    """Bodies sorted by their coordinates."""
     return sorted(bodies.tolist(), key=lambda body: frame[body].ravel().tolist())
 
 
 def _assign(
     last: list[Frames], frame: Frames, bodies: list[int], taken: NDArray[np.int64]
 ) -> list[int]:
-    """Put bodies into the slots nearest to them; those for whom none is left."""
+    """Put bodies into the slots nearest to them; return the bodies that got none."""
     if not last:
         return bodies
     distances = _distances(frame[bodies].astype(np.float64), np.stack(last).astype(np.float64))
@@ -69,14 +68,14 @@ def _assign(
 
 
 def _distances(bodies: NDArray[np.float64], slots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each of B bodies (B, V, C) is from each of S slots (S, V, C): (B, S)."""
+    """Distances (B, S) of B bodies (B, V, C) from S slots (S, V, C)."""
     seen_bodies, seen_slots = np.asarray(bodies.any(-1)), np.asarray(slots.any(-1))
     both = seen_bodies[:, None] & seen_slots
     apart = np.linalg.norm(bodies[:, None] - slots, axis=-1)
     shared = both.sum(-1)
     means = [
-        each.sum(1) / seen.sum(1)[:, None]
-        for each, seen in ((bodies, seen_bodies), (slots, seen_slots))
+        points.sum(1) / seen.sum(1)[:, None]
+        for points, seen in ((bodies, seen_bodies), (slots, seen_slots))
     ]
     of_means = np.linalg.norm(means[0][:, None] - means[1], axis=-1)
     of_joints = (apart * both).sum(-1) / np.maximum(shared, 1)

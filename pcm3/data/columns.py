@@ -1,4 +1,4 @@
-"""Columns of a store: numbers are integers, words keep their names."""
+"""Columns of a store: each holds integers, or words in alphabetical order and their positions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _END = 2**63
 
 
 def read_value(value: Any) -> int | str:
-    """What a cell of a column says: an integer, or a word.
+    """The value of a cell of a column: an integer or a word.
 
-    Text that is a decimal number is that number, whatever its notation: ``"1.0"`` and ``1.0``
-    are the integer 1. Anything else is a word, without the blanks around it: ``"1_1"`` is one,
-    and so are digits other than 0 to 9. Empty text is -1, which stands for nothing.
+    Text that is a decimal number counts as that number, in any notation: ``"1.0"`` and ``1.0``
+    are the integer 1. Any other text is a word, stripped of surrounding blanks, including
+    ``"1_1"`` and digits other than 0 to 9. Empty text is -1, which stands for a missing value.
 
     Raises:
-        ValueError: If it is a fraction, does not fit 64 bits, or is neither number nor word.
+        ValueError: If the value is a fraction, does not fit 64 bits, or is neither a number nor
+            text.
     """
     if isinstance(value, bytes):
         try:
@@ -68,7 +69,10 @@ def _in_range(number: int, value: Any) -> int:
 
 
 def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
-    """Where the first number and the first word of a column are that has both; -1 is neither."""
+    """Positions of the first number and the first word of a column that mixes them, else None.
+
+    -1 counts as neither.
+    """
     first: dict[bool, int] = {}
     for at, value in enumerate(values):
         if value != -1:
@@ -79,7 +83,7 @@ def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
 
 
 def code_words(values: Iterable[int | str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Integers as they are, without words; or the places of words in alphabetical order, and these.
+    """Integers as they are and no words, or positions of words and the words, sorted.
 
     -1 stays -1 in either case.
     """

@@ -19,17 +19,17 @@ from pcm3.skeleton import Skeleton, Stream, to_stream
 __all__ = ["LONGEST", "Batch", "ClipDataset", "HybridDataset", "SkeletonDataset", "collate"]
 
 LONGEST = 300
-"""Frames after which the published code cuts recordings, and of a window of longer ones."""
+"""Frames after which the published code cuts recordings; the length of windows of longer ones."""
 
 
 class Batch(NamedTuple):
     """Clips of different lengths, zero padded at the end.
 
     Attributes:
-        clips: (N, C, T, V, M) float32, T of the longest.
-        lengths: Valid frames of each (N,), int64.
-        labels: (N,) int64, -1 where there is none.
-        indices: Position of each in the data set (N,), int64; -1 where unknown.
+        clips: (N, C, T, V, M) float32; T is the length of the longest.
+        lengths: Valid frames of each clip (N,), int64.
+        labels: Class of each clip (N,), int64; -1 if there is none.
+        indices: Position of each clip in the data set (N,), int64; -1 if unknown.
     """
 
     clips: Tensor
@@ -61,7 +61,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return batch.clips[0], int(batch.labels[0])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The items at once: data loaders call this where it is there."""
+        """Several items at once; PyTorch's data loaders call this if it exists."""
         return self.batch(indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
@@ -74,7 +74,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return None
 
     def describe(self, indices: Sequence[int]) -> str:
-        """Which recordings the items with these indices are, in words."""
+        """Name the recordings of the items with these indices, for messages."""
         return f"items {', '.join(map(str, indices))} of the data set"
 
 
@@ -85,21 +85,21 @@ class SkeletonDataset(ClipDataset):
         store: The data.
         indices: The sequences to use, in this order; all by default.
         stream: ``"joint"``, ``"bone"`` or ``"motion"``, for networks of your own. The methods and
-            evaluations of this package derive streams themselves and refuse all but ``"joint"``.
-        persons: Number of persons M of the clips; the store's by default. Fewer keeps the first
+            evaluations of this package derive streams themselves and accept only ``"joint"``.
+        persons: Number of persons M of the clips, by default the store's. Fewer keeps the first
             ones, more adds empty ones.
-        max_frames: Longer sequences are cut off here, as the published code does at 300; by
-            default none is.
-        window: Cut sequences into windows of this many frames, each half over the next, and a
-            last one at the end: items are windows. For training on long recordings.
-        skeleton: Order of the joints; the store's by default. Data sets of the same joints often
-            differ in it.
+        max_frames: Longer sequences are cut off after this many frames, as the published code
+            does at 300; by default none is.
+        window: Cut sequences into windows of this many frames, which overlap by half, with the
+            last one at the end. Items are then windows. For training on long recordings.
+        skeleton: Order of the joints, by default the store's. Data sets with the same joints
+            often order them differently.
 
     Attributes:
         indices: The store's index of each item (len,), int64.
         labels: Class of each item (len,), int64.
         offsets: First frame of each item in its sequence (len,), int64.
-        parents: Which of the given sequences each item is of (len,), int64.
+        parents: Position in the given sequences of the one that each item is from (len,), int64.
         lengths: Frames of each item after cutting (len,), int64.
         skeleton: The layout of the joint axis.
         normalization: The recipe that the store was prepared with.
@@ -130,20 +130,20 @@ class SkeletonDataset(ClipDataset):
         self.stream: Stream = stream
         self.persons = store.persons if persons is None else persons
         self.max_frames, self.window = max_frames, window
-        wanted = np.asarray(np.arange(len(store)) if indices is None else indices)
-        self.indices = wanted.astype(np.int64)
+        given = np.asarray(np.arange(len(store)) if indices is None else indices)
+        self.indices = given.astype(np.int64)
         check_count("persons", self.persons)
         for name, value in (("max_frames", max_frames), ("window", window)):
             if value is not None:
                 check_count(name, value)
-        if wanted.dtype == bool:
+        if given.dtype == bool:
             raise ValueError("expected indices, got a mask; np.flatnonzero(mask) are its indices")
-        outside = (self.indices < 0) | (self.indices >= len(store)) | (self.indices != wanted)
+        outside = (self.indices < 0) | (self.indices >= len(store)) | (self.indices != given)
         if self.indices.ndim != 1 or outside.any():
-            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {wanted}")
+            raise ValueError(f"expected a list of indices in [0, {len(store)}), got {given}")
         self.skeleton = skeleton or store.skeleton
         if not isinstance(self.skeleton, Skeleton):
-            raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {shorten(skeleton)}")
+            raise ValueError(f"expected a Skeleton such as pcm3.NTU25, got {shorten(skeleton)}")
         self._order = _joint_order(store.skeleton, self.skeleton)
         self.normalization = store.meta["normalization"]
         self.class_names = store.class_names
@@ -152,7 +152,7 @@ class SkeletonDataset(ClipDataset):
         lengths = np.minimum(store.lengths[self.indices], max_frames or np.iinfo(np.int64).max)
         if window is not None:
             offsets = [_window_offsets(length, window) for length in lengths]
-            self.parents = np.repeat(self.parents, [len(each) for each in offsets])
+            self.parents = np.repeat(self.parents, [len(starts) for starts in offsets])
             self.indices, lengths = self.indices[self.parents], lengths[self.parents]
             self.offsets = np.concatenate([self.offsets[:0], *offsets])
             lengths = np.minimum(lengths - self.offsets, window)
@@ -166,7 +166,7 @@ class SkeletonDataset(ClipDataset):
         )
 
     def windows(self, size: int) -> SkeletonDataset:
-        """The same sequences in windows of so many frames, see ``window``."""
+        """The same sequences in windows of this many frames, see the argument ``window``."""
         return SkeletonDataset(
             self.store,
             self.indices,
@@ -179,7 +179,7 @@ class SkeletonDataset(ClipDataset):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Frames that ``max_frames`` leaves out, and of how many sequences."""
+        """Number of frames that ``max_frames`` leaves out, and of sequences that lose some."""
         if self.max_frames is None:
             return {"sequences": 0, "frames": 0}
         after = self.store.lengths[np.unique(self.indices)] - self.max_frames
@@ -187,12 +187,12 @@ class SkeletonDataset(ClipDataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
-        self.store.check_unchanged()  # before its pages are read, which would end the process
-        wanted = _check_items(indices, len(self))
-        lengths = self.lengths[wanted]
+        self.store.check_unchanged()  # reading pages of a file that shrank would end the process
+        items = _check_items(indices, len(self))
+        lengths = self.lengths[items]
         size = (self.persons, len(self.skeleton), self.store.channels)
-        frames = np.zeros((len(wanted), int(lengths.max()), *size), np.float32)
-        for row, (item, length) in enumerate(zip(wanted.tolist(), lengths.tolist(), strict=True)):
+        frames = np.zeros((len(items), int(lengths.max()), *size), np.float32)
+        for row, (item, length) in enumerate(zip(items.tolist(), lengths.tolist(), strict=True)):
             start = int(self.offsets[item])
             stored = self.store.stored(int(self.indices[item]))
             stored = stored[start : start + length, : self.persons]
@@ -207,8 +207,8 @@ class SkeletonDataset(ClipDataset):
         return Batch(
             clips,
             torch.from_numpy(lengths),
-            torch.from_numpy(self.labels[wanted]),
-            torch.from_numpy(wanted),
+            torch.from_numpy(self.labels[items]),
+            torch.from_numpy(items),
         )
 
     @property
@@ -220,13 +220,13 @@ class SkeletonDataset(ClipDataset):
         return np.stack([known[self.indices].astype(np.int64), self.offsets], axis=1)
 
     def describe(self, indices: Sequence[int]) -> str:
-        """Which sequences of the store the items with these indices are, in words."""
+        """Name the sequences of the items with these indices, for messages."""
         sequences = self.indices[list(indices)].tolist()
         return f"sequences {', '.join(map(str, sequences))} of {self.store.path}"
 
 
 def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[str]:
-    """What to say of the frames that a limit leaves out, if any."""
+    """A note on the frames that a limit leaves out, if any."""
     frames, sequences = left_out["frames"], left_out["sequences"]
     if not frames:
         return []
@@ -237,7 +237,7 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
-    """What to say of sequences that are taken in windows, if any."""
+    """A note on the sequences that are read in windows, if any."""
     long = np.unique(dataset.indices[dataset.store.lengths[dataset.indices] > LONGEST])
     if not len(long) or dataset.max_frames is not None:
         return []
@@ -245,12 +245,12 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
 
 
 def _check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
-    """One or more items to read, from the end where negative."""
-    wanted = np.asarray(items)
-    good = wanted.ndim == 1 and wanted.size and np.issubdtype(wanted.dtype, np.integer)
-    if not good or ((wanted < -count) | (wanted >= count)).any():
+    """Indices of one or more items; negative ones count from the end."""
+    indices = np.asarray(items)
+    good = indices.ndim == 1 and indices.size and np.issubdtype(indices.dtype, np.integer)
+    if not good or ((indices < -count) | (indices >= count)).any():
         raise ValueError(f"expected a list of one or more items in [0, {count}), got {items!r:.80}")
-    return wanted.astype(np.int64)
+    return indices.astype(np.int64)
 
 
 def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
@@ -258,46 +258,46 @@ def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, last, max(1, window // 2)), last))
 
 
-def _joint_order(there: Skeleton, wanted: Skeleton) -> list[int] | None:
-    if there.joints == wanted.joints:
+def _joint_order(stored: Skeleton, asked: Skeleton) -> list[int] | None:
+    """The stored position of each joint that is asked for; None if the order is the same."""
+    if stored.joints == asked.joints:
         return None
-    missing = [joint for joint in wanted.joints if joint not in there.joints]
-    extra = [joint for joint in there.joints if joint not in wanted.joints]
+    missing = [joint for joint in asked.joints if joint not in stored.joints]
+    extra = [joint for joint in stored.joints if joint not in asked.joints]
     if missing or extra:
         pairs = (("without", missing), ("with", extra))
         raise ValueError(
-            f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
-            f"{there.name!r} ({len(there)} joints), "
+            f"expected a store of skeleton {asked.name!r} ({len(asked)} joints), got "
+            f"{stored.name!r} ({len(stored)} joints), "
             + " and ".join(f"{how} {', '.join(joints)}" for how, joints in pairs if joints)
         )
-    return [there.joints.index(joint) for joint in wanted.joints]
+    return [stored.joints.index(joint) for joint in asked.joints]
 
 
 def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:
     """Require joint coordinates in the order of a skeleton.
 
     Raises:
-        ValueError: If it is no data set of clips, or has other joints, another order or another
-            stream.
+        ValueError: If ``dataset`` is not a data set of clips, or has other joints, another order
+            or another stream.
     """
     _check_dataset(dataset)
-    wanted, found = skeleton.joints, dataset.skeleton.joints
-    if wanted != found:
-        pairs = zip(wanted, found, strict=False)
-        first = next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
+    expected, got = skeleton.joints, dataset.skeleton.joints
+    if expected != got:
+        pairs = zip(expected, got, strict=False)
+        first = next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(got)))
         named = [
-            repr(joints[first]) if first < len(joints) else "none" for joints in (wanted, found)
+            repr(joints[first]) if first < len(joints) else "none" for joints in (expected, got)
         ]
         raise ValueError(
-            f"expected the joints of skeleton {skeleton.name!r} ({len(wanted)} joints) in its "
-            f"order, got those of {dataset.skeleton.name!r} ({len(found)} joints): joint {first} "
-            f"is {named[1]}, not {named[0]}; SkeletonDataset(skeleton=) puts the same joints into "
-            "another order"
+            f"expected the joints of skeleton {skeleton.name!r} ({len(expected)} joints) in its "
+            f"order, got those of {dataset.skeleton.name!r} ({len(got)} joints): joint {first} "
+            f"is {named[1]}, not {named[0]}; SkeletonDataset(skeleton=) reorders joints"
         )
     if dataset.stream != "joint":
         raise ValueError(
-            f"expected a data set of stream 'joint', got {dataset.stream!r}: the stream is derived "
-            "from joints here"
+            f"expected a data set of stream 'joint', got {dataset.stream!r}; other streams are "
+            "derived from the joints"
         )
 
 
@@ -305,18 +305,20 @@ def _check_dataset(dataset: ClipDataset) -> None:
     if not isinstance(dataset, ClipDataset):
         hint = ""
         if isinstance(dataset, DataLoader):
-            hint = "; batches are drawn here, so give its data set"
+            hint = "; pass its data set, as batches are drawn here"
         elif isinstance(dataset, Store):
-            hint = "; SkeletonDataset(store) is one"
+            hint = "; SkeletonDataset(store) makes one"
         elif isinstance(dataset, Subset):
             hint = "; SkeletonDataset(store, indices) takes a part of a store"
         raise ValueError(
-            "expected a SkeletonDataset, or another ClipDataset that says skeleton and lengths of "
-            f"its clips, got {type_name(dataset)}{hint}"
+            "expected a SkeletonDataset or another ClipDataset, which knows the skeleton and the "
+            f"lengths of its clips, got {type_name(dataset)}{hint}"
         )
     for name in ("skeleton", "normalization", "labels", "lengths"):
         if not hasattr(dataset, name):
-            raise ValueError(f"expected {type_name(dataset)}.{name}, as a ClipDataset has it")
+            raise ValueError(
+                f"expected a ClipDataset, which has {name!r}, got {type_name(dataset)} without it"
+            )
     if len(dataset) == 0:
         return
     batch = dataset.batch([0])
@@ -329,7 +331,7 @@ def _check_dataset(dataset: ClipDataset) -> None:
 
 
 def _image_unit(store: Store) -> str:
-    """The unit of recordings of images; lengths in space have many names."""
+    """The unit of image coordinates; all units of length in space count as one."""
     unit = str(store.meta["unit"])
     return unit if unit in ("pixels", "body lengths") else "of length"
 
@@ -337,11 +339,12 @@ def _image_unit(store: Store) -> str:
 class HybridDataset(ClipDataset):
     """Several data sets as one, to train on more recordings than one of them has.
 
-    Items of the first come first. Classes stay apart, even where their names are the same: their
-    labels count on through the data sets, and the stores' names stand before the classes' names.
+    Items of the first data set come first. Classes are kept apart even if their names are equal:
+    labels are counted through the data sets, and each class name is prefixed with its store's.
 
     Args:
-        datasets: Of the same skeleton, normalization, stream, number of persons and coordinates.
+        datasets: Data sets of the same skeleton, normalization, stream, number of persons and
+            number of coordinates.
 
     Attributes:
         labels: Class of each item (len,), int64.
@@ -351,7 +354,7 @@ class HybridDataset(ClipDataset):
         class_names: Names of the classes.
 
     Raises:
-        ValueError: If there is none, two of them do not fit together, or share recordings.
+        ValueError: If the list is empty, or two data sets do not fit together or share recordings.
 
     Example:
         >>> both = HybridDataset([SkeletonDataset(ntu), SkeletonDataset(pku)])  # doctest: +SKIP
@@ -362,9 +365,11 @@ class HybridDataset(ClipDataset):
             raise ValueError(f"expected a list of SkeletonDataset, got {type_name(datasets)}")
         if not datasets:
             raise ValueError("expected at least one data set, got none")
-        for each in datasets:
-            if not isinstance(each, SkeletonDataset):
-                raise ValueError(f"expected each to be a SkeletonDataset, got {type_name(each)}")
+        for dataset in datasets:
+            if not isinstance(dataset, SkeletonDataset):
+                raise ValueError(
+                    f"expected a list of SkeletonDataset, got {type_name(dataset)} in it"
+                )
         first = datasets[0]
         for other in datasets[1:]:
             if other.skeleton.joints != first.skeleton.joints:
@@ -372,17 +377,17 @@ class HybridDataset(ClipDataset):
                     f"expected data sets of the same joints in the same order, got those of "
                     f"{first.store.path} and {other.store.path}; skeleton= gives them one order"
                 )
-            for what, wanted, found in (
+            for what, expected, got in (
                 ("normalization", first.normalization, other.normalization),
                 ("stream", first.stream, other.stream),
                 ("persons", first.persons, other.persons),
                 ("coordinates", first.store.channels, other.store.channels),
                 ("unit", _image_unit(first.store), _image_unit(other.store)),
             ):
-                if wanted != found:
+                if expected != got:
                     raise ValueError(
-                        f"expected stores of the same {what}, got {wanted} in {first.store.path} "
-                        f"and {found} in {other.store.path}"
+                        f"expected stores of the same {what}, got {expected} in {first.store.path} "
+                        f"and {got} in {other.store.path}"
                     )
         for one, other in combinations(datasets, 2):
             if one.store.path.resolve() == other.store.path.resolve():
@@ -397,71 +402,71 @@ class HybridDataset(ClipDataset):
         self.stream = first.stream
         self.persons = first.persons
         self.class_names = tuple(
-            f"{each.store.path.name}/{name}" for each in datasets for name in each.class_names
+            f"{data.store.path.name}/{name}" for data in datasets for name in data.class_names
         )
-        offsets = np.cumsum([0, *(len(each.class_names) for each in datasets)])
+        offsets = np.cumsum([0, *(len(data.class_names) for data in datasets)])
         self.labels = np.concatenate(
             [
-                np.where(each.labels < 0, -1, each.labels + offset)
-                for each, offset in zip(datasets, offsets, strict=False)
+                np.where(data.labels < 0, -1, data.labels + offset)
+                for data, offset in zip(datasets, offsets, strict=False)
             ]
         )
-        self.lengths = np.concatenate([each.lengths for each in datasets])
-        self._ends = np.cumsum([len(each) for each in datasets])
+        self.lengths = np.concatenate([data.lengths for data in datasets])
+        self._ends = np.cumsum([len(data) for data in datasets])
 
     def __repr__(self) -> str:
         return f"HybridDataset({self.datasets!r})"
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The items with these indices as one zero-padded batch."""
-        wanted = _check_items(indices, len(self))
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        lengths = torch.from_numpy(self.lengths[wanted])
-        owners = np.searchsorted(self._ends, wanted, side="right")
+        items = _check_items(indices, len(self))
+        items = np.where(items < 0, items + len(self), items)
+        lengths = torch.from_numpy(self.lengths[items])
+        owners = np.searchsorted(self._ends, items, side="right")
         clips: Tensor | None = None
-        for number, each in enumerate(self.datasets):
+        for number, data in enumerate(self.datasets):
             rows = np.flatnonzero(owners == number)
             if len(rows) == 0:
                 continue
-            part = each.batch((wanted[rows] - (self._ends[number] - len(each))).tolist()).clips
-            if len(rows) == len(wanted):
+            part = data.batch((items[rows] - (self._ends[number] - len(data))).tolist()).clips
+            if len(rows) == len(items):
                 clips = part
                 break
             if clips is None:
                 size = (part.shape[1], int(lengths.max()), *part.shape[3:])
-                clips = part.new_zeros(len(wanted), *size)
+                clips = part.new_zeros(len(items), *size)
             clips[torch.from_numpy(rows), :, : part.shape[2]] = part
         assert clips is not None
-        labels = torch.from_numpy(self.labels[wanted])
-        return Batch(clips, lengths, labels, torch.from_numpy(wanted))
+        labels = torch.from_numpy(self.labels[items])
+        return Batch(clips, lengths, labels, torch.from_numpy(items))
 
     @property
     def checksums(self) -> NDArray[np.int64] | None:
         """Checksum of the recording of each item and its first frame (len, 2); None if unknown."""
-        known = [each.checksums for each in self.datasets]
-        there = [each for each in known if each is not None]
-        return np.concatenate(there) if len(there) == len(known) else None
+        checksums = [data.checksums for data in self.datasets]
+        known = [sums for sums in checksums if sums is not None]
+        return np.concatenate(known) if len(known) == len(checksums) else None
 
     def describe(self, indices: Sequence[int]) -> str:
-        """Which sequences of which store the items with these indices are, in words."""
-        wanted = np.asarray(indices, dtype=np.int64)
-        owners = np.searchsorted(self._ends, wanted, side="right")
+        """Name the stores and sequences of the items with these indices, for messages."""
+        items = np.asarray(indices, dtype=np.int64)
+        owners = np.searchsorted(self._ends, items, side="right")
         return " and ".join(
-            each.describe((wanted[owners == number] - (self._ends[number] - len(each))).tolist())
-            for number, each in enumerate(self.datasets)
+            data.describe((items[owners == number] - (self._ends[number] - len(data))).tolist())
+            for number, data in enumerate(self.datasets)
             if (owners == number).any()
         )
 
 
 def collate(samples: Batch | Sequence[tuple[Tensor, int]]) -> Batch:
-    """Pad samples to a batch; what is a batch already passes through. For any ``DataLoader``.
+    """Pad samples to a batch, for any ``DataLoader``; a batch is returned as it is.
 
     Args:
         samples: A ``Batch``, or pairs of a clip (C, T, V, M) and its label.
 
     Raises:
-        ValueError: If there is no sample, a sample is no such pair, or the clips differ in more
-            than their frames.
+        ValueError: If there is no sample, a sample is not such a pair, or the clips differ in
+            more than their number of frames.
     """
     if isinstance(samples, Batch):
         return samples

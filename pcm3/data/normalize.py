@@ -32,50 +32,51 @@ def normalize(
 ) -> Frames:
     """Normalise one sequence.
 
-    ``"none"`` changes nothing. ``"center"`` subtracts, frame by frame, the centre joint of
-    person 0 from all persons; what is absent (all-zero persons and joints) stays zero. Where
-    that centre joint is itself absent, the one of the nearest earlier frame is used, or of the
-    first frame that has it.
+    ``"none"`` changes nothing. ``"center"`` subtracts the centre joint of person 0 from all
+    persons, frame by frame. Absent (all-zero) persons and joints stay zero. If the centre joint
+    is itself absent, that of the nearest earlier frame is used, or that of the first frame that
+    has it.
 
-    ``"isc"`` is what PCM3, CMD and ISC train on. Of the first four bodies those with the highest
-    spread become persons 0, 1, ...; ``pad_null_frames`` of each; the centre as above, but where
-    it is absent nothing is subtracted, and joints whose coordinates sum to 0 stay 0; then all is
-    rotated so that in frame 0 of person 0 pelvis to centre joint points to +z, and again so that
-    left to right shoulder points to +x (which may undo the first). It cuts after 300 frames, as
-    its authors do, but does not pad to 300: the padding runs to the sequence's own end, which
-    are the very frames that their training reads. Their bodies are the places in each frame's
-    list, not tracked persons: ``read_ntu(bodies="place")``. Applied twice it turns again.
+    ``"isc"`` is the recipe of PCM3, CMD and ISC. Of the first four bodies those with the highest
+    spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
+    subtracted as above, except that nothing is subtracted if it is absent, and that joints whose
+    coordinates sum to 0 stay 0. Then everything is rotated so that pelvis to centre joint of
+    person 0 in frame 0 points to +z, and again so that left to right shoulder points to +x, which
+    may undo the first rotation. Sequences are cut after 300 frames, as its authors do, but not
+    padded to 300: the authors' training never reads their padding. The authors take bodies by
+    their place in each frame's list, not by tracked persons: ``read_ntu(bodies="place")``.
+    Applying the recipe twice turns bodies again.
 
-    ``"sgn"`` is what MAMP and CTR-GCN train on. Frames without anyone are dropped. A body's
-    frames become one run that begins where the body is first seen, without its gaps. Bodies are
-    dropped that are short (at most 11 frames, unless all are) or in most frames broader than a
-    person is. The others are taken by their motion, the most first: the first goes to person 0,
-    each further one to person 0 if it has at most one frame in common with the span of that
-    slot, else to person 1 by the same rule, else nowhere. A slot's span covers all that went
-    into it, and that of person 1 begins with frame 0; a later body overwrites an earlier one.
-    Then all is moved, not rotated, so that the centre joint of person 0 is the origin in the
-    first frame that person 0 is in.
+    ``"sgn"`` is the recipe of MAMP and CTR-GCN. Frames without anyone are dropped. A body's
+    frames become one run without gaps that begins where the body is first seen. Bodies are
+    dropped if they are short (at most 11 frames, unless all are) or if they are broader than a
+    person in most frames. The others are taken in the order of their motion, the most first. The
+    first goes to person 0. Each further one goes to person 0 if it shares at most one frame with
+    the span of that slot, else to person 1 by the same rule, else nowhere. A slot's span covers
+    all that went into it, and the span of person 1 begins with frame 0. A later body overwrites
+    an earlier one. Then everything is moved, not rotated, so that the centre joint of person 0 is
+    at the origin in the first frame of person 0.
 
     Args:
         frames: (T, B, V, C), any number of bodies; 0 where nobody is.
         skeleton: Names the joints; ``"isc"`` needs its centre, pelvis and shoulders.
         recipe: ``"none"``, ``"center"``, ``"isc"`` or ``"sgn"``.
-        persons: M of the result, zero-padded. By default B; 2 for ``"sgn"``. Where ``"none"``
-            and ``"center"`` get more bodies, those with the highest spread stay, in their order:
-            the standard deviation over frames and joints, summed over coordinates.
-        keep_order: ``"isc"`` only: the bodies stay in their order, as in the published PKU-MMD
-            data, instead of the one with the highest spread first; spread still chooses where
-            there are more than ``persons``.
-        duplicate_single: ``"sgn"`` only: where a single body is left after the noise is dropped,
-            person 1 is a copy of it (the published NTU-120 data) instead of zeros (NTU-60).
+        persons: M of the result, zero-padded; by default B, or 2 for ``"sgn"``. If ``"none"`` and
+            ``"center"`` get more bodies, they keep those with the highest spread, in their order.
+            Spread is the standard deviation over frames and joints, summed over coordinates.
+        keep_order: For ``"isc"``: keep the bodies in their order, as in the published PKU-MMD
+            data, instead of sorting them by spread. Spread still selects bodies if there are more
+            than ``persons``.
+        duplicate_single: For ``"sgn"``: if a single body is left, person 1 is a copy of it, as in
+            the published NTU-120 data, instead of zeros, as in NTU-60.
 
     Returns:
         (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without dropped frames
         for ``"sgn"``.
 
     Raises:
-        ValueError: If the recipe is unknown, shapes do not fit, or ``"isc"`` gets 2D coordinates
-            or a skeleton without arms and legs.
+        ValueError: If the recipe is unknown, the shapes do not fit, or ``"isc"`` gets 2D
+            coordinates or a skeleton without arms and legs.
     """
     if recipe not in get_args(Normalization):
         expected = get_args(Normalization)
@@ -88,7 +89,7 @@ def normalize(
     if recipe == "isc" and frames.shape[3] != 3:
         raise ValueError(f"'isc' rotates 3D coordinates, got C={frames.shape[3]}")
     if recipe == "isc":
-        _landmarks(skeleton)  # or it has none
+        _landmarks(skeleton)  # raises if there are none
     if persons is None:
         persons = 2 if recipe == "sgn" else frames.shape[1]
     elif persons < 1:
@@ -106,7 +107,7 @@ def normalize(
 
 
 def _slots(frames: Frames, persons: int) -> Frames:
-    """The first slots, and zeros after them."""
+    """The first ``persons`` slots, zero-padded."""
     missing = persons - frames.shape[1]
     if missing > 0:
         return np.pad(frames, ((0, 0), (0, missing), (0, 0), (0, 0)))
@@ -122,9 +123,9 @@ def _by_spread(frames: Frames) -> NDArray[np.int64]:
     """Bodies, the one with the highest spread over its non-empty frames first."""
     scores = []
     for body in range(frames.shape[1]):
-        own = frames[:, body].astype(np.float64)
-        own = own[_seen(frames[:, body])]
-        scores.append(own.std((0, 1)).sum() if len(own) else 0.0)
+        points = frames[:, body].astype(np.float64)
+        points = points[_seen(frames[:, body])]
+        scores.append(points.std((0, 1)).sum() if len(points) else 0.0)
     return np.argsort(-np.array(scores), kind="stable")
 
 
@@ -139,14 +140,14 @@ def _center(frames: Frames, joint: int) -> Frames:
 
 
 def pad_null_frames(person: Frames, size: int) -> Frames:
-    """Fill one person's empty frames at the end by repeating what is before them, in a cycle.
+    """Fill one person's empty frames at the end by repeating the frames before them, in a cycle.
 
-    Where the very first frame is empty, all empty frames are taken out before, else gaps in the
-    middle stay. A person that is never there stays zero.
+    If the first frame is empty, all empty frames are removed first; otherwise gaps in the middle
+    stay. A person who is never seen stays zero.
 
     Args:
         person: (T, V, C), cut after ``size`` frames.
-        size: Frames of the result.
+        size: Number of frames of the result.
 
     Returns:
         (size, V, C).
@@ -166,11 +167,12 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
 
 
 def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
-    """Whether a sequence is what ``"isc"`` makes of it already.
+    """Whether a sequence looks like one that ``"isc"`` has normalised already.
 
-    In every frame the centre joint of person 0 is at the origin; in frame 0 left to right
-    shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or leans along x.
-    Motion capture with y up that begins with arms spread meets all of this but the last.
+    It does if the centre joint of person 0 is at the origin in every frame and if, in frame 0,
+    left to right shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or
+    leans along x. Motion capture with y up that begins with spread arms meets all but the last
+    condition.
 
     Args:
         frames: (T, B, V, C).
@@ -204,11 +206,11 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> 
 
 
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
-    """The pelvis (or the joints it is the mean of), the left and the right shoulder."""
+    """The pelvis (or the joints whose mean it is), the left and the right shoulder."""
     starts = skeleton.starts
     if starts is None:
         raise ValueError(
-            f"'isc' turns by shoulders and hips: expected the parts {', '.join(PARTS[1:])} of "
+            f"'isc' needs shoulders and hips: expected the parts {', '.join(PARTS[1:])} of "
             f"skeleton {skeleton.name!r}, got {', '.join(skeleton.parts)}; 'center' needs none"
         )
     if starts.pelvis is None or starts.pelvis == skeleton.center:
@@ -234,7 +236,8 @@ def _minimal_rotation(
 ) -> NDArray[np.float64]:
     """The rotation about their cross product that turns ``vector`` to the unit vector ``axis``.
 
-    Identity where vector, cross product or angle are below 1e-6, also for opposite directions.
+    It is the identity if vector, cross product or angle is below 1e-6, so also for opposite
+    directions.
     """
     cross = np.cross(vector, axis)
     sine = float(np.linalg.norm(cross))
@@ -247,7 +250,7 @@ def _minimal_rotation(
 
 
 class _Body(NamedTuple):
-    """A body of ``"sgn"``: its frames (n, V, C) as one run, the first of them, and its motion."""
+    """A body of ``"sgn"``: its frames (n, V, C) as one run, where they start, and its motion."""
 
     frames: Frames
     start: int
@@ -255,13 +258,13 @@ class _Body(NamedTuple):
 
 
 def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
-    """(T', 2, V, C)."""
+    """The recipe ``"sgn"``: (T', 2, V, C)."""
     present = _seen(frames)
     frames, present = frames[present.any(1)], present[present.any(1)]
     bodies = []
     for body in np.flatnonzero(present.any(0)).tolist():
-        own = frames[present[:, body], body]
-        bodies.append(_Body(own, int(np.argmax(present[:, body])), _motion(own)))
+        run = frames[present[:, body], body]
+        bodies.append(_Body(run, int(np.argmax(present[:, body])), _motion(run)))
     if len(bodies) > 1:
         bodies = _without_noise(bodies)
     actors = np.zeros((len(frames), 2, *frames.shape[2:]), dtype=np.float32)
@@ -276,13 +279,13 @@ def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
     return actors
 
 
-def _motion(own: Frames) -> float:
-    """Sum over coordinates of their variance over all frames and joints (T, V, C)."""
-    return float(own.astype(np.float64).var((0, 1)).sum())
+def _motion(body: Frames) -> float:
+    """Variance over the frames and joints of a body (T, V, C), summed over coordinates."""
+    return float(body.astype(np.float64).var((0, 1)).sum())
 
 
 def _without_noise(bodies: list[_Body]) -> list[_Body]:
-    """The bodies that are persons, with their motion."""
+    """The bodies that are persons, with their motion measured on plausible frames alone."""
     bodies = [body for body in bodies if len(body.frames) >= _SGN_MIN_FRAMES] or bodies
     kept: list[_Body] = []
     for at, body in enumerate(bodies):

@@ -1,4 +1,4 @@
-"""Raw files in, a store out: in parallel, in constant memory, resumable, whole or not at all."""
+"""``prepare``: raw files to a store, in parallel, in constant memory, and resumable."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pcm3.data.normalize import Normalization
 from pcm3.data.readers import Format, Source, open_source
-from pcm3.data.recipes import settle
 from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
 from pcm3.data.shards import Shard, append_shards, read_shard, total
 from pcm3.data.store import Store, StoreDtype
@@ -38,7 +37,7 @@ _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
-_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; shards are also what a kill can lose
+_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a kill loses at most the shards in work
 
 
 def prepare(
@@ -63,34 +62,34 @@ def prepare(
 ) -> dict[str, Any]:
     """Turn raw files into a store.
 
-    The work is cut into shards that are kept beside the store until it is complete: after a
-    kill, the same call goes on where it was.
+    The work is split into shards that are kept beside the store until it is complete. If the
+    process is killed, the same call continues where it stopped.
 
     Args:
         source: The file or folder to read.
         out: The store to write; it appears only when it is complete.
-        format: What the files are; found out from the path by default.
-        normalization: Recipe for the coordinates, see ``normalize``; by default ``"center"``, or
-            the one that the recordings went through already, which is not applied again.
-        duplicate_single: Of ``"sgn"``, see there: the published NTU-120 data.
-        persons: M of the store; by default what the format has.
+        format: Format of the files, by default detected from the path.
+        normalization: Recipe for the coordinates, see ``normalize``. By default ``"center"``, or
+            the recipe that the recordings went through already, which is not applied again.
+        duplicate_single: Option of the recipe ``"sgn"``, see ``normalize``.
+        persons: Number of persons M of the store, by default that of the format.
         associate: Give every person one slot by continuity, whatever the files say, see
-            ``associate.associate``; before all else.
+            ``associate.associate``. This is done before anything else.
         fps: Frames per second of the store. Recordings of another rate are resampled, see
-            ``resample.resample``; where nothing says theirs, it is taken for theirs.
-        source_fps: Frames per second of the recordings, where files do not say them.
+            ``resample.resample``. Recordings of unknown rate are taken to have this one.
+        source_fps: Frames per second of recordings whose files do not give them.
         keep_pixels: Leave coordinates in pixels as they are. By default those of each recording
-            are divided by the length of its bodies, ``_tally.body_length``, so that training does
+            are divided by the length of its bodies, ``tally.body_length``, so that training does
             not depend on the size of the image; the store's unit is then ``"body lengths"``.
         dtype: Type of the stored coordinates.
-        min_frames: Shorter sequences are dropped.
-        skip_bad: Count files that do not hold what their format promises, instead of stopping.
-        workers: Processes that read; one for each core by default.
-        overwrite: Replace a store that is already there.
-        progress: Called with how many units (files, mostly) are done and how many there are.
-        options: Of every reader, ``skeleton``, see ``open_source``; of one, ``untrimmed=True`` for
-            PKU-MMD say. ``bodies`` of NTU RGB+D is ``"place"`` by default where the recipe is
-            ``"isc"``.
+        min_frames: Drop sequences that are shorter than this.
+        skip_bad: Count and skip files that do not follow their format, instead of stopping.
+        workers: Number of processes that read, by default one per core.
+        overwrite: Replace an existing store.
+        progress: Called with the number of units (usually files) that are done and their total.
+        options: Options of the reader, such as ``untrimmed=True`` for PKU-MMD, and ``skeleton``,
+            see ``open_source``. ``bodies`` of NTU RGB+D is ``"place"`` by default if the recipe
+            is ``"isc"``.
 
     Returns:
         The report, also kept as ``report.json`` in the store: the settings, ``skeleton``
@@ -101,12 +100,12 @@ def prepare(
         largest error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
     Raises:
-        SkeletonFormatError: If a file does not hold what its format promises.
+        SkeletonFormatError: If a file does not follow its format.
         ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
-            recordings, recordings of several frame rates have none in common by ``fps``, or no
+            recordings, recordings have several frame rates and ``fps`` is not given, or no
             sequence is left.
-        ChildProcessError: If a process that reads is killed. The same call goes on from what
-            is done.
+        ChildProcessError: If a process that reads is killed. The same call continues with the
+            rest.
     """
     for name, rate in (("fps", fps), ("source_fps", source_fps)):
         if rate is not None:
@@ -119,7 +118,7 @@ def prepare(
     opened = replace(with_rate(opened, source_fps), persons=persons or opened.persons)
     rate = rate_of_store(opened, fps)
     by_body = opened.unit == "pixels" and not keep_pixels
-    normalization = settle(opened, normalization, duplicate_single)
+    normalization = _settle(opened, normalization, duplicate_single)
     if opened.bodies is not None:
         options["bodies"] = opened.bodies
     settings = {
@@ -137,7 +136,7 @@ def prepare(
         "min_frames": min_frames,
         "skeleton": opened.skeleton.summary(),
     }
-    writer = StoreWriter(  # refuses a bad target before any work is done
+    writer = StoreWriter(  # before any work is done, as it refuses a bad target
         out,
         opened.skeleton,
         class_names=opened.class_names,
@@ -157,7 +156,7 @@ def prepare(
     ):
         whole = Shard(
             partial,
-            replace(opened, units=()),  # once is enough
+            replace(opened, units=()),  # not pickled again for every shard
             opened.units,
             normalization,
             duplicate_single,
@@ -192,6 +191,51 @@ def prepare(
     return report | {"summary": Store(out).summary()}
 
 
+def _settle(
+    source: Source, asked: Normalization | None, duplicate_single: bool = False
+) -> Normalization:
+    """The recipe that the store will have: the one asked for, or the one held already.
+
+    Recordings that went through a recipe already stay as they are if none, ``"none"`` or the same
+    one is asked for. Another recipe may follow ``"sgn"``, which selects bodies and moves them
+    once, but none may follow ``"isc"``, which turns them.
+
+    Raises:
+        ValueError: If the recipe is unknown, or does not suit the recordings.
+    """
+    if asked is not None and asked not in get_args(Normalization):
+        expected = ", ".join(get_args(Normalization))
+        raise ValueError(f"expected a normalization among {expected}, got {asked!r}")
+    held = source.normalization
+    recipe = asked or ("center" if held == "none" else held)
+    if recipe == "none":
+        recipe = held
+    if duplicate_single and recipe != "sgn":
+        raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {recipe!r}")
+    if duplicate_single and held == "sgn":
+        what = f"{source.format!r} recordings went through already"
+        raise ValueError(f"duplicate_single is a step of normalization 'sgn', which {what}")
+    if recipe == held:
+        return recipe
+    if held == "isc":
+        raise ValueError(
+            f"{source.format!r} recordings are already normalised by 'isc', which turns them, so "
+            f"{recipe!r} cannot follow; --normalization isc leaves them as they are"
+        )
+    if recipe == "sgn" and source.bodies == "place":
+        raise ValueError(
+            "'sgn' needs bodies 'tracked' by their ids, got 'place'; give --bodies tracked, or "
+            "leave it out"
+        )
+    if recipe in ("isc", "sgn") and source.untrimmed:
+        raise ValueError(
+            f"{recipe!r} drops frames and moves bodies in time, so frame labels of untrimmed "
+            "recordings would no longer fit; give --normalization none, as in the published "
+            "detection, or center"
+        )
+    return recipe
+
+
 def _cut(whole: Shard) -> list[Shard]:
     size = max(1, min(_LARGEST_SHARD, len(whole.units) // _FEWEST_SHARDS))
     return [
@@ -202,7 +246,7 @@ def _cut(whole: Shard) -> list[Shard]:
 
 @contextmanager
 def _writing_to(out: Path) -> Iterator[None]:
-    """Say where, if the system does not: that the disk is full, say."""
+    """Add the folder to errors of the system that name no file, such as a full disk."""
     try:
         yield
     except OSError as error:
@@ -215,15 +259,15 @@ def _writing_to(out: Path) -> Iterator[None]:
 def _partial_folder(
     out: Path, source: Path, opened: Source, settings: dict[str, Any]
 ) -> Iterator[Path]:
-    """Where finished shards of exactly this work are kept; what else is left is removed.
+    """The folder for finished shards of exactly this work, cleared of those of other work.
 
     Raises:
-        ValueError: If another process is at work in it.
+        ValueError: If another process is using it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     digest.update(repr((opened.skeleton, opened.units)).encode())
     for file in sorted(file_or_files(source)):
-        with suppress(OSError):  # a link that leads nowhere
+        with suppress(OSError):  # a broken link
             status = file.stat()
             digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
     partial = out.with_name(f".{out.name}.shards")
@@ -235,14 +279,14 @@ def _partial_folder(
                 if entry.name != LOCK:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             key.write_text(digest.hexdigest())
-        for other in out.parent.iterdir():  # of a merge that was killed
-            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", other.name):
-                shutil.rmtree(other)
+        for entry in out.parent.iterdir():  # left by a merge that was killed
+            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", entry.name):
+                shutil.rmtree(entry)
         yield partial
 
 
 def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
-    """Do what is not done yet; gives every shard once it is."""
+    """Read the shards that are not finished; yield every shard when it is finished."""
     done = [shard.is_done() for shard in shards]
     yield from compress(shards, done)
     waiting = [shard for shard, is_done in zip(shards, done, strict=True) if not is_done]
@@ -251,11 +295,11 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
             read_shard(shard)
             yield shard
         return
-    # Not forked: a process that has started torch's threads must not be.
+    # Spawned, as a process that has started torch's threads must not fork.
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(waiting))
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
-        with _no_interrupts():  # which goes to the whole group; the workers start deaf to it
+        with _no_interrupts():  # inherited by the workers, as Ctrl-C reaches the whole group
             futures = {pool.submit(read_shard, shard): shard for shard in waiting}
         try:
             for future in as_completed(futures):
@@ -264,7 +308,7 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
         except BrokenProcessPool:
             raise ChildProcessError(
                 "a process that reads files was killed, as the system does when memory runs out; "
-                "the same command goes on from what is done, fewer --workers take less"
+                "the same command continues with the rest, and fewer --workers need less memory"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -283,7 +327,7 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End this worker if its parent is killed; it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -295,7 +339,7 @@ def _end_with_parent() -> None:
 
 
 def _plain(value: Any) -> Any:
-    """For JSON, and without the folders of a machine."""
+    """The value for JSON, without folders of this machine."""
     return value.name if isinstance(value, Path | Skeleton) else value
 
 

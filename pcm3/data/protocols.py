@@ -49,7 +49,7 @@ NTU120_PROTOCOLS: Mapping[str, Protocol] = {
 """NTU RGB+D 120: 53 of 106 subjects train; even setups train."""
 
 PKU1_PROTOCOLS: Mapping[str, Protocol] = {"xview": Protocol("views", (2, 3), (1,))}
-"""PKU-MMD I: cameras M and R train, L tests; ``xsub`` is in the data set's split file alone."""
+"""PKU-MMD I: cameras M and R train, L tests; ``xsub`` is only in the data set's split file."""
 
 PKU2_PROTOCOLS: Mapping[str, Protocol] = {
     "xsub": Protocol("subjects", (1, 4, 5, 6, *range(8, 14)), (2, 3, 7)),

@@ -1,4 +1,4 @@
-"""What a store holds and what was left out of it, in words."""
+"""Descriptions of a store and its sequences, and of what was left out of it."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class _Preparation(_Known):
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
-    """The report that ``prepare`` left in a store, or None where there is none.
+    """The report that ``prepare`` wrote into a store, None if there is none.
 
     Raises:
-        SkeletonFormatError: If ``report.json`` is something else.
+        SkeletonFormatError: If ``report.json`` is not such a report.
     """
     file = store.path / "report.json"
     if not regular(file).exists():
@@ -80,48 +80,48 @@ def describe(store: Store) -> str:
 
 
 def find_sequence(store: Store, which: str) -> int:
-    """The index of the sequence that has this number, from 0, or else this name.
+    """The index of the sequence with this number, counted from 0, or else with this name.
 
-    A name may be given without its suffix, ``walk`` for ``walk.npy``.
+    A name may be given without its suffix, such as ``walk`` for ``walk.npy``.
 
     Raises:
-        ValueError: If none has it, or several have.
+        ValueError: If no sequence or several sequences match.
     """
     if which.isdecimal() and int(which) < len(store):
         return int(which)
     whole = [index for index, name in enumerate(store.names) if name == which]
     stems = [index for index, name in enumerate(store.names) if name.rpartition(".")[0] == which]
-    found = whole or (stems if which else [])
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(map(str, found[:5])) + (" ..." if len(found) > 5 else "")
+    matches = whole or (stems if which else [])
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        some = ", ".join(map(str, matches[:5])) + (" ..." if len(matches) > 5 else "")
         raise ValueError(
-            f"{store.path}: {which!r} is the name of {len(found)} sequences, {some}: give a number"
+            f"{store.path}: {len(matches)} sequences are named {which!r}: {some}; give a number"
         )
     near = get_close_matches(which, store.names, n=1) or store.names[:1]
     raise ValueError(
-        f"expected an index in [0, {len(store)}) of {store.path}, or a name, {near[0]!r} say, "
+        f"expected an index in [0, {len(store)}) of {store.path} or a name such as {near[0]!r}, "
         f"got {which!r}"
     )
 
 
 def sequence_summary(store: Store, index: int) -> dict[str, Any]:
-    """One sequence of a store; JSON-able.
+    """A summary of one sequence of a store; JSON-able.
 
     Args:
         store: The store.
-        index: Which, in [0, N).
+        index: Index of the sequence, in [0, N).
 
     Returns:
-        ``index``, ``name``, ``label`` (-1 where there is none), ``class`` (its name or None),
-        ``frames``, ``seconds`` (None where the store does not know the frame rate), ``persons``
-        that are there, ``duplicate_of`` (or None), ``columns`` (integers, or words, None where
-        there is none), and of an untrimmed recording
-        ``segments`` as ``[start, end, class]``, otherwise None.
+        ``index``, ``name``, ``label`` (-1 if there is none), ``class`` (its name or None),
+        ``frames``, ``seconds`` (None if the frame rate is unknown), ``persons`` (number of
+        persons who are ever seen), ``duplicate_of`` (or None), ``columns`` (integers, or words
+        and None for missing ones), and ``segments``, for untrimmed recordings a list of
+        ``[start, end, class]``, otherwise None.
 
     Raises:
-        ValueError: If there is no such sequence.
+        ValueError: If the index is out of range.
     """
     if not 0 <= index < len(store):
         raise ValueError(f"expected an index in [0, {len(store)}) of {store.path}, got {index}")
@@ -152,23 +152,23 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
 
 def describe_sequence(store: Store, index: int) -> str:
     """``sequence_summary`` as lines of text."""
-    found = sequence_summary(store, index)
-    counts = [_count(found["frames"], "frame")]
-    counts += [f"{found['seconds']:.2f} s"] if found["seconds"] else []
-    counts.append(_count(found["persons"], "person"))
+    summary = sequence_summary(store, index)
+    counts = [_count(summary["frames"], "frame")]
+    counts += [f"{summary['seconds']:.2f} s"] if summary["seconds"] else []
+    counts.append(_count(summary["persons"], "person"))
     lines = [", ".join(counts)]
-    if found["class"] is not None:
-        lines.append(f"class {found['label']}: {found['class']}")
-    if found["columns"]:
-        shown = {name: "-" if value is None else value for name, value in found["columns"].items()}
-        lines.append(", ".join(f"{name} {value}" for name, value in shown.items()))
-    if found["duplicate_of"] is not None:
-        lines.append(f"bit-identical to sequence {found['duplicate_of']}")
-    lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in found["segments"] or ()]
+    if summary["class"] is not None:
+        lines.append(f"class {summary['label']}: {summary['class']}")
+    if columns := summary["columns"]:
+        cells = [f"{name} {'-' if value is None else value}" for name, value in columns.items()]
+        lines.append(", ".join(cells))
+    if summary["duplicate_of"] is not None:
+        lines.append(f"bit-identical to sequence {summary['duplicate_of']}")
+    lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in summary["segments"] or ()]
     if store.origin is not None:
         lines.append(f"each frame is relative to {store.origin}: in pictures the body floats")
     return "\n".join(
-        [f"{store.path}, sequence {index}: {found['name']}", *(f"  {x}" for x in lines)]
+        [f"{store.path}, sequence {index}: {summary['name']}", *(f"  {x}" for x in lines)]
     )
 
 
@@ -214,20 +214,20 @@ def _contents(summary: dict[str, Any]) -> list[str]:
 
 
 def _listed(words: Sequence[str]) -> str:
-    """The words of a column, where it is of words."""
+    """The words of a column, empty for a column of integers."""
     more = len(words) - _WORDS_SHOWN
     shown = [*words[:_WORDS_SHOWN], *([f"and {more:,} more"] if more > 0 else [])]
     return f": {', '.join(shown)}" if shown else ""
 
 
 def _body(summary: dict[str, Any]) -> list[str]:
-    """Parts, centre and mirrored pairs of the skeleton, a line each."""
+    """Parts, centre and mirrored pairs of the skeleton, one per line."""
     lines = [f"  {part}: {_some(joints)}" for part, joints in summary["parts"].items()]
     lines.append(f"  centre: {summary['center']}")
     if pairs := ["/".join(pair) for pair in summary["mirror"]]:
         lines.append(f"  {_count(len(pairs), 'mirrored pair')}: {_some(pairs)}")
         if not summary["sides_named"]:
-            lines.append("  no joint name has a side: unless given, left comes first")
+            lines.append("  no joint name gives a side: unless given, left comes first")
     if summary["alone"]:
         lines.append(f"  without a counterpart: {_some(summary['alone'])}")
     return lines
@@ -272,8 +272,8 @@ def _preparation(report: dict[str, Any], unit: str) -> list[str]:
 
 
 def _held(report: dict[str, Any]) -> list[str]:
-    """What was normalised before it was read, if anything."""
-    recipe, held = report.get("normalization"), report.get("held", "none")  # absent of old
+    """Lines on recordings that were normalised before they were read, if any."""
+    recipe, held = report.get("normalization"), report.get("held", "none")  # old reports lack it
     lines = []
     if held != "none":
         done = "not applied again" if recipe == held else f"{recipe} was applied to that"
@@ -281,7 +281,6 @@ def _held(report: dict[str, Any]) -> list[str]:
     if count := report.get("already_isc", 0):
         done = "not applied again" if recipe == "isc" else f"{recipe} was applied to that"
         lines.append(f"normalised by isc before, by their coordinates: {count:,}; {done}")
-
     return lines
 
 
@@ -290,7 +289,7 @@ def _times(count: int) -> str:
 
 
 def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
-    """What was resampled and rounded, who is missing where, who jumps; old reports say nothing."""
+    """Lines on resampling, rounding, missing persons and jumps; old reports may lack them."""
     lines = [
         f"resampled {count:,} from {rate} to {report.get('fps') or 0:g} frames per second"
         for rate, count in report.get("resampled", {}).items()
@@ -313,14 +312,14 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
     if others["frames"]:
         lines.append(
             f"{_count(others['frames'], 'frame')} of {_count(others['sequences'], 'sequence')} "
-            "without anybody, where the files have somebody who was not kept: --associate gives a "
-            "person of several ids one slot, --persons keeps more"
+            "have nobody, though the files have somebody who was not kept: --associate gives a "
+            "person with several ids one slot, --persons keeps more persons"
         )
     jumps = report.get("jumps", {"steps": 0})
     if jumps["steps"]:
         worst = ", ".join(f"{name} ({steps:,})" for name, steps in jumps["worst"])
         several = any(int(number) > 1 for number in report["bodies"])
-        advice = "; --associate puts persons who swap places in order" if several else ""
+        advice = "; --associate sorts out persons who swap places" if several else ""
         lines.append(
             f"bodies jump (more than {jumps['limit']}) {_count(jumps['steps'], 'time')} in "
             f"{_count(jumps['sequences'], 'sequence')}, most in {worst}{advice}"

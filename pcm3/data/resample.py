@@ -18,28 +18,28 @@ _MOST_TIMES = 100
 def resample(recording: Recording, rate: float, fps: float) -> Recording:
     """A recording of another number of frames per second, over the same time.
 
-    New frame i lies at time ``i / fps``; the last one no later than the recording's last. A joint
-    is interpolated linearly between the two frames around it where it is seen in both, and is
-    absent (0) where it is not seen in one of them; a new frame that falls on an old one is a copy
-    of it. Nothing is smoothed. A frame's label is that of the nearest old frame, of two equally
-    near the later one, and a segment holds the frames whose nearest old frame it held; one that
-    holds none is left out, which a note says.
+    New frame i lies at time ``i / fps``, the last one no later than the recording's last frame. A
+    joint is interpolated linearly between the two frames around it if it is seen in both;
+    otherwise it is absent (0). A new frame that falls on an old one is a copy of it. Nothing is
+    smoothed. The label of a frame is that of the nearest old frame, or of the later of two that
+    are equally near. A segment holds the frames whose nearest old frame it held; a segment that
+    holds none is left out, and a note says so.
 
     Args:
-        recording: (T, B, V, C).
-        rate: Its frames per second.
-        fps: Those of the result.
+        recording: The recording (T, B, V, C).
+        rate: Frames per second of the recording.
+        fps: Frames per second of the result.
 
     Returns:
         (T', B, V, C), T' = floor((T - 1) * fps / rate) + 1.
 
     Raises:
-        ValueError: If there would be more than 100 times as many frames.
+        ValueError: If the result would have more than 100 times as many frames.
     """
     if fps > _MOST_TIMES * rate:
         raise ValueError(
             f"{recording.name}: expected at most {_MOST_TIMES} times as many frames, got "
-            f"{rate:g} frames per second and {fps:g} to make of them"
+            f"{rate:g} frames per second to resample to {fps:g}"
         )
     length, step = len(recording.frames), rate / fps
     count = int(np.floor((length - 1) / step + _NEAR)) + 1
@@ -65,49 +65,49 @@ _NEAR = 1e-6  # of a frame
 
 
 def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Between the frames before and behind these places, counted in frames."""
+    """Values at these places, counted in frames, between the frames before and after them."""
     before = np.floor(places).astype(np.int64)
-    behind = np.ceil(places).astype(np.int64)
+    after = np.ceil(places).astype(np.int64)
     seen = np.asarray(frames.any(-1, keepdims=True))
     weight = (places - before).astype(np.float32)[:, None, None, None]
-    between = frames[before] * (1 - weight) + frames[behind] * weight
-    return np.asarray(between * (seen[before] & seen[behind]), dtype=np.float32)
+    between = frames[before] * (1 - weight) + frames[after] * weight
+    return np.asarray(between * (seen[before] & seen[after]), dtype=np.float32)
 
 
 def with_rate(source: Source, fps: float | None) -> Source:
-    """The source, and the frame rate of recordings that do not say theirs.
+    """The source with a frame rate for recordings whose files give none.
 
     Raises:
-        ValueError: If they do.
+        ValueError: If the files give one.
     """
     if fps is None:
         return source
     if source.rates or source.fps is not None:
-        said = " and ".join(f"{rate:g}" for rate in source.rates or [source.fps or 0])
+        rates = " and ".join(f"{rate:g}" for rate in source.rates or [source.fps or 0])
         raise ValueError(
-            f"source_fps is for files that do not say their frame rate; these say {said}: fps "
-            "(--fps) is that of the store"
+            f"source_fps is for files without a frame rate, but these have {rates}; fps (--fps) is "
+            "the frame rate of the store"
         )
     return replace(source, fps=fps)
 
 
 def rate_of_store(source: Source, fps: float | None) -> float | None:
-    """Frames per second of a store, where known: those asked for, or else those of the source.
+    """Frames per second of a store: ``fps`` if given, else the source's, None if unknown.
 
     Raises:
-        ValueError: If they are several and none is asked for.
+        ValueError: If the source has several frame rates and ``fps`` is not given.
     """
     if fps is None and len(source.rates) > 1:
         rates = ", ".join(f"{rate:g} ({name})" for rate, name in source.rates.items())
         raise ValueError(
             f"expected recordings of one frame rate, got {rates}; fps resamples them to one, "
-            f"--fps {min(source.rates):g} say"
+            f"such as --fps {min(source.rates):g}"
         )
     return fps or source.fps or next(iter(source.rates), None)
 
 
 def note_on_rate(source: Source, fps: float | None) -> list[str]:
-    """What to say where recordings cannot be resampled to what was asked for."""
+    """A note if recordings cannot be resampled because their frame rate is unknown."""
     if fps is None or source.rates or source.fps is not None:
         return []
     return [f"nothing says the recordings' frame rate: taken for the store's, {fps:g}"]
@@ -118,10 +118,10 @@ MOST_FPS = 100_000
 
 
 def check_rate(name: str, value: float) -> float:
-    """Frames per second.
+    """The value, if it is a valid number of frames per second.
 
     Raises:
-        ValueError: If it is not a number above 0, or more than 100,000.
+        ValueError: If the value is not a number above 0, or above 100,000.
     """
     if not 0 < value <= MOST_FPS:
         raise ValueError(f"expected {name} above 0, at most {MOST_FPS:,}, got {value}")
@@ -129,15 +129,16 @@ def check_rate(name: str, value: float) -> float:
 
 
 def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
-    """Different frame rates, each with the first name that has it.
+    """The different frame rates, each with the first name that has it.
 
-    Rates within half a per cent are one: files round the time between their frames.
+    Rates within half a per cent of each other count as one, as files round the time between
+    frames.
     """
-    found: dict[float, str] = {}
+    named: dict[float, str] = {}
     for rate, name in rates:
-        if not any(is_same_rate(rate, other) for other in found):
-            found[rate] = name
-    return found
+        if not any(is_same_rate(rate, other) for other in named):
+            named[rate] = name
+    return named
 
 
 def is_same_rate(one: float, other: float) -> bool:

@@ -1,4 +1,4 @@
-"""Parts of a preparation: what one process does, kept until all are done."""
+"""Shards: parts of a preparation, each read by one process and kept until all are done."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["Shard", "append_shards", "read_shard", "total"]
 
 
 class _NothingKeptError(Exception):
-    """A shard has no sequence, so there is no store to write."""
+    """Raised if a shard has no sequences, so that there is no store to write."""
 
 
 class Shard(NamedTuple):
-    """A part of the work that one process does and that is kept once it is done."""
+    """A part of the work, which one process does and which is kept once it is finished."""
 
     folder: Path
     source: Source
@@ -45,23 +45,23 @@ class Shard(NamedTuple):
 
     @property
     def report(self) -> Path:
-        """Where the counts of a finished shard are written."""
+        """The file with the counts of the finished shard."""
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        """The counts of a finished shard."""
+        """The counts of the finished shard."""
         report: dict[str, Any] = read_json(self.report, Counts)
         return report
 
     def is_done(self) -> bool:
-        """Whether it is finished, and no file was bad unless bad ones are skipped."""
+        """Whether the shard is finished, without bad files unless bad files are skipped."""
         with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
             return not self.read_report()["bad"] or self.skip_bad
         return False
 
 
 def read_shard(shard: Shard) -> None:
-    """Read the units of a shard into a small store of its own; its report comes last."""
+    """Read the units of a shard into a small store of its own, then write its report."""
     reuse_memory()
     source, tally = shard.source, Tally()
     writer = StoreWriter(
@@ -70,17 +70,17 @@ def read_shard(shard: Shard) -> None:
     try:
         with writer:
             for unit in shard.units:
-                for found in _read(source, unit):
-                    if isinstance(found, SkeletonFormatError):
+                for recording in _read(source, unit):
+                    if isinstance(recording, SkeletonFormatError):
                         if not shard.skip_bad:
-                            what = "--skip-bad counts what is bad and goes on"
-                            raise SkeletonFormatError(f"{found}; {what}")
-                        tally.report["bad"].append(str(found))
+                            what = "--skip-bad counts bad files and continues"
+                            raise SkeletonFormatError(f"{recording}; {what}")
+                        tally.report["bad"].append(str(recording))
                         continue
-                    tally.count_read(found)
-                    reason = _add(found, shard, writer, tally)
+                    tally.count_read(recording)
+                    reason = _add(recording, shard, writer, tally)
                     if reason:
-                        tally.report["dropped"].append({"name": found.name, "reason": reason})
+                        tally.report["dropped"].append({"name": recording.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
@@ -90,7 +90,7 @@ def read_shard(shard: Shard) -> None:
 
 
 def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
-    """What a unit holds, with the error that ends it too early at its end."""
+    """The recordings of a unit, then the error that stopped its reading, if any."""
     try:
         yield from source.read(unit)
     except SkeletonFormatError as error:
@@ -98,7 +98,7 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
-    """The recipe, or "none" for a recording that went through it already."""
+    """The recipe to apply, ``"none"`` if the recording went through it already."""
     if shard.normalization == shard.source.normalization:
         return "none"
     if is_isc(recording.frames, shard.source.skeleton):
@@ -109,7 +109,7 @@ def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalizati
 
 
 def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) -> str | None:
-    """Normalise and write a recording, or say why it is dropped."""
+    """Normalise and write a recording; return the reason if it is dropped."""
     if not recording.frames.any():
         return "no body in any frame"
     source, rate = shard.source, recording.fps or shard.source.fps
@@ -153,7 +153,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
 
 
 def total(shards: Sequence[Shard]) -> dict[str, Any]:
-    """The reports of parts that are done, added."""
+    """The sum of the reports of finished shards."""
     tally = Tally()
     for shard in shards:
         tally.add(shard.read_report())
@@ -161,7 +161,7 @@ def total(shards: Sequence[Shard]) -> dict[str, Any]:
 
 
 def append_shards(shards: Sequence[Shard], writer: StoreWriter) -> None:
-    """All sequences of parts that are done."""
+    """Write all sequences of finished shards."""
     for shard in shards:
         if shard.read_report()["kept"]:
             _append(Store(shard.folder), writer)

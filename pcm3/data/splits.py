@@ -20,8 +20,8 @@ Indices = NDArray[np.int64]
 
 _GENERIC = (
     "xsub (odd subjects train), xview (the highest view tests), fold:K (fold K tests), "
-    "subjects:1,3, quality:good, labels:0-19 or any column (these train, the rest tests), "
-    "all (everything in both)"
+    "subjects:1,3, quality:good, labels:0-19 or any other column (these values train, the rest "
+    "test), all (every sequence trains and tests)"
 )
 
 
@@ -30,23 +30,23 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
 
     Args:
         store: The data.
-        protocol: A protocol that the data set is published with (``Store.protocols``), or else
-            ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view tests.
-            ``"fold:K"``: fold K tests. ``"subjects:1,3,5-7"``, ``"quality:good"`` or any other
-            column: sequences with these values train, the rest tests; ``"labels:0-19"`` and
-            ``"labels:wave,bow"`` keep the other classes for few-shot evaluation. ``"all"``:
-            everything in both. A column of words is named by its words, one with a comma in it in
-            double quotes. Of subjects that are words, in alphabetical order, the second, fourth,
-            ... train, and of views all but the last: ``note_on_words`` says which these are.
-        drop_duplicates: Leave out of the test part what is bit-identical to a training sequence
-            (``"all"`` keeps everything).
+        protocol: A protocol that the data set is published with (``Store.protocols``), or one of
+            these. ``"xsub"``: odd subjects train, even ones test. ``"xview"``: the highest view
+            tests. ``"fold:K"``: fold K tests. ``"subjects:1,3,5-7"``, ``"quality:good"`` or any
+            other column: sequences with these values train, the rest test; ``"labels:0-19"`` and
+            ``"labels:wave,bow"`` keep the other classes for few-shot evaluation. ``"all"``: every
+            sequence trains and tests. Columns of words take words; a word with a comma goes in
+            double quotes. If subjects are words, the second, fourth, ... in alphabetical order
+            train; if views are words, all but the last train. ``note_on_words`` lists them.
+        drop_duplicates: Leave out test sequences that are bit-identical to a training sequence
+            (``"all"`` keeps every sequence).
 
     Returns:
         Sorted indices of the training and the test sequences, int64.
 
     Raises:
-        ValueError: If the protocol is unknown, the store lacks its column, ``"xsub"`` or
-            ``"xview"`` would have to place a sequence without subject or view, or a part is empty.
+        ValueError: If the protocol is unknown, the store lacks its column, a part is empty, or a
+            sequence has no subject under ``"xsub"`` or no view under ``"xview"``.
 
     Example:
         >>> train, test = split(Store("utd"), "subjects:1,3,5,7")            # doctest: +SKIP
@@ -72,31 +72,31 @@ def validation_split(
     """Split a training part again, to choose settings without looking at test data.
 
     Holds out the last ``fraction`` (at least one) of the values of the protocol's own column, so
-    that validation asks what the test will ask: unseen subjects for ``"xsub"``, an unseen view
-    for ``"xview"``, a fold for ``"fold:K"``, but known classes for ``"labels:..."``. Where that
-    column has one value left or is of labels, subjects are held out, or else videos.
+    that validation resembles the test: unseen subjects for ``"xsub"``, an unseen view for
+    ``"xview"``, a fold for ``"fold:K"``. For ``"labels:..."``, and if the column has only one
+    value left, subjects are held out, or else videos.
 
     Args:
         store: The data.
         train_indices: The training part, as ``split`` gives it.
         protocol: The protocol that made it.
         fraction: Share of the values to hold out, in (0, 1).
-        drop_duplicates: Leave out of the validation part what is bit-identical to a sequence
-            that still trains.
+        drop_duplicates: Leave out validation sequences that are bit-identical to a sequence that
+            still trains.
 
     Returns:
-        Sorted indices of what trains and what validates, int64.
+        Sorted indices of the training and the validation sequences, int64.
 
     Raises:
-        ValueError: If the fraction is out of range, nothing can be held out, or nothing is left
-            to train or validate.
+        ValueError: If the fraction is out of range, nothing can be held out, or one of the parts
+            is empty.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"expected a fraction in (0, 1), got {fraction}")
     chosen = np.zeros(len(store), dtype=bool)
     chosen[np.asarray(train_indices)] = True
     first = "subjects" if protocol == "all" else _resolve(store, protocol).column
-    if first == "labels":  # neighbours of unseen classes say nothing
+    if first == "labels":  # the classes that train are the ones to validate on
         first = "subjects"
     for column in (first, "subjects", "videos"):
         values = store.columns.get(column, np.zeros(len(store), np.int64))
@@ -106,8 +106,8 @@ def validation_split(
     else:
         tried = " or ".join(dict.fromkeys((first, "subjects", "videos")))
         raise ValueError(
-            f"{store.path}: nothing of the training part can be held out by {tried}, for all of it "
-            "has the same, or none is known"
+            f"{store.path}: nothing of the training part can be held out by {tried}: its sequences "
+            "all have the same value, or none"
         )
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)
@@ -116,18 +116,18 @@ def validation_split(
 
 
 def _resolve(store: Store, protocol: str) -> Protocol:
-    """The column and the values that a protocol means in this store."""
+    """The column and the values that a protocol stands for in this store."""
     if protocol in store.protocols:
         return store.protocols[protocol]
     if store.protocols and protocol in ("xsub", "xview"):
         raise ValueError(
             f"{store.path} is published with {' and '.join(store.protocols)}, not with "
-            f"{protocol!r}; name the values that train, views:2,3 say"
+            f"{protocol!r}; give the values that train, such as views:2,3"
         )
     name, colon, text = protocol.partition(":")
     if not colon and name not in ("xsub", "xview"):
-        own = "".join(f"{own}, " for own in store.protocols)
-        raise ValueError(f"unknown protocol {protocol!r}; there are {own}{_GENERIC}")
+        published = "".join(f"{name}, " for name in store.protocols)
+        raise ValueError(f"unknown protocol {protocol!r}; expected {published}{_GENERIC}")
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, name)
     columns = _columns(store)
     if column not in columns:
@@ -137,35 +137,35 @@ def _resolve(store: Store, protocol: str) -> Protocol:
             f"protocol {protocol!r} needs the column {column}; {store.path} has "
             f"{', '.join(columns)}{meant}"
         )
-    there = np.unique(columns[column]).tolist()
+    present = np.unique(columns[column]).tolist()
     words = store.words.get(column, ())
     unknown, example = int((columns[column] < 0).sum()), words[0] if words else "1,3"
     if protocol in ("xsub", "xview") and unknown == len(store):
         others = [name for name in columns if name not in (column, "duplicate_of")]
         raise ValueError(
-            f"protocol {protocol!r}: {store.path} knows none of the {column} (-1); name values of "
-            f"another column that train, {others[-1]}:1 say"
+            f"protocol {protocol!r}: the {column} of {store.path} are unknown (-1); give values of "
+            f"another column that train, such as {others[-1]}:1"
         )
     if protocol in ("xsub", "xview") and unknown:
         raise ValueError(
-            f"protocol {protocol!r}: in {store.path} {unknown} of {len(store)} sequences have none "
-            f"of the {column} (-1); name those that train, and the rest tests: "
-            f"{column}:{example} say"
+            f"protocol {protocol!r}: the {column} of {unknown} of {len(store)} sequences in "
+            f"{store.path} are unknown (-1); give the values that train, such as "
+            f"{column}:{example}, and the rest test"
         )
     if protocol == "xsub":
-        return Protocol(column, tuple(value for value in there if value % 2))
-    if protocol == "xview" and len(there) < 2:
-        only = words[there[0]] if words else there[0]
+        return Protocol(column, tuple(value for value in present if value % 2))
+    if protocol == "xview" and len(present) < 2:
+        only = words[present[0]] if words else present[0]
         raise ValueError(f"protocol 'xview' needs several views; {store.path} has only view {only}")
     if protocol == "xview":
-        return Protocol(column, tuple(there[:-1]))
+        return Protocol(column, tuple(present[:-1]))
     chosen = _values(store, column, text, protocol)
-    rest = tuple(value for value in there if value not in chosen)
+    rest = tuple(value for value in present if value not in chosen)
     return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
 
 
 def note_on_words(store: Store, protocol: str) -> list[str]:
-    """Whom ``"xsub"`` or ``"xview"`` trains on, where subjects or views are words."""
+    """A note on which words train and test under ``"xsub"`` or ``"xview"``, if they are words."""
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, "")
     if column not in store.words or protocol in store.protocols:
         return []
@@ -181,12 +181,12 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
 
 
 def join_protocols(protocols: Sequence[str]) -> str:
-    """Several protocols in one text; ``part_protocols`` parts them again."""
-    return " ".join(shlex.quote(each) if _BLANKS.search(each) else each for each in protocols)
+    """Several protocols in one text, which ``part_protocols`` splits again."""
+    return " ".join(shlex.quote(text) if _BLANKS.search(text) else text for text in protocols)
 
 
 def part_protocols(text: str) -> list[str]:
-    """The protocols in a text, blanks between them; one with blanks in it is in quotes.
+    """The protocols in a text, separated by blanks; one that contains blanks is in quotes.
 
     Raises:
         ValueError: If a quote is not closed.
@@ -194,7 +194,7 @@ def part_protocols(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise ValueError(f"expected protocols, quotes closed, got {text!r}") from None
+        raise ValueError(f"expected protocols with closed quotes, got {text!r}") from None
 
 
 _BLANKS = re.compile(r"[\s'\"\\]")
@@ -205,25 +205,25 @@ def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
 
 
 def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, ...]:
-    """``1,3,5-8`` or ``anna,ben`` as what the column holds."""
+    """The column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
         raise ValueError(f"protocol {protocol!r}: cannot be read, {error}") from None
     words = store.class_names if column == "labels" else store.words.get(column, ())
-    there = set(np.unique(_columns(store)[column]).tolist())
+    present = set(np.unique(_columns(store)[column]).tolist())
     chosen: list[int] = []
     for name in (name.strip() for name in names or [""]):
         numbers = None if column in store.words else _numbers(name, protocol)
         if numbers is None and name not in words:
             raise ValueError(_why_not(words, name, f"protocol {protocol!r}", column))
-        found = [words.index(name)] if numbers is None else numbers
-        if not there.issuperset(found):  # stops at the first that is not there
-            some = ", ".join(map(str, sorted(there)))
+        values = [words.index(name)] if numbers is None else numbers
+        if not present.issuperset(values):  # stops at the first missing one of a huge range
+            some = ", ".join(map(str, sorted(present)))
             raise ValueError(
                 f"protocol {protocol!r}: {store.path} has no {column} {name}, but {some}"
             )
-        chosen += found
+        chosen += values
     return tuple(chosen)
 
 
@@ -240,13 +240,13 @@ _SHOWN = 12
 
 
 def _numbers(text: str, protocol: str) -> range | None:
-    """``3`` or ``5-8`` as numbers; None where it is something else."""
+    """``3`` or ``5-8`` as numbers, None if it is neither."""
     bounds = re.fullmatch(r"(-?[0-9]{1,18})(?:-([0-9]{1,18}))?", text)
     if bounds is None:
         return None
     first, last = int(bounds[1]), int(bounds[2] or bounds[1])
     if last < first:
-        raise ValueError(f"expected ranges that rise, got {text} in {protocol!r}")
+        raise ValueError(f"expected ascending ranges, got {text} in {protocol!r}")
     return range(first, last + 1)
 
 

@@ -1,4 +1,4 @@
-"""What happened to recordings on their way into a store, counted."""
+"""Counts of what happened to recordings on their way into a store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Tally", "body_length", "count_jumps", "limit_of_jumps"]
 Frames = NDArray[np.float32]
 
 FASTEST = 10.0
-"""Metres a second; sprinters reach 12, nobody in a room does."""
+"""The fastest plausible speed of a joint in a room, metres per second; sprinters reach 12."""
 FARTHEST = 0.5
-"""Body lengths a frame, where speeds are not known."""
-_WORST = 5  # recordings that are named
+"""The farthest plausible step of a joint if speeds are unknown, body lengths per frame."""
+_WORST = 5  # number of recordings to name
 
 
 class Dropped(TypedDict):
@@ -29,7 +29,7 @@ class Dropped(TypedDict):
 
 
 class Presence(TypedDict):
-    """How often a person of the store is there."""
+    """How often a person of the store is present."""
 
     sequences: int
     frames: int
@@ -37,14 +37,14 @@ class Presence(TypedDict):
 
 
 class Spans(TypedDict):
-    """Some frames."""
+    """A number of frames, and of the sequences that they are in."""
 
     sequences: int
     frames: int
 
 
 class Jumps(TypedDict):
-    """Bodies that move farther than a person can."""
+    """Steps of bodies that are longer than a person's can be."""
 
     sequences: int
     steps: int
@@ -52,7 +52,7 @@ class Jumps(TypedDict):
 
 
 class Counts(TypedDict):
-    """``Tally.report``."""
+    """The type of ``Tally.report``."""
 
     kept: int
     frames_read: int
@@ -69,18 +69,18 @@ class Counts(TypedDict):
 
 
 class Tally:
-    """The counts of some recordings; those of several parts of the work can be added.
+    """Counts of recordings; the counts of several shards can be added.
 
     Attributes:
         report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
-            each), ``bad`` (messages), ``already_isc`` (how many are ``"isc"`` by their
-            coordinates, which is not applied to them again), ``bodies`` (number in a recording:
-            how many), ``notes`` (text: how many), ``resampled`` (frames per second: how many),
-            ``persons`` (for each of the store's: ``sequences`` that have the person, their
-            ``frames``, and in how many of them the person is ``empty``), ``others_there``
+            each), ``bad`` (messages), ``already_isc`` (recordings that are ``"isc"`` by their
+            coordinates), ``bodies`` (number of bodies: number of recordings), ``notes`` (text:
+            number of recordings), ``resampled`` (frames per second: number of recordings),
+            ``persons`` (for each person of the store: ``sequences`` with the person, their
+            ``frames``, and how many of these are ``empty``, without the person), ``others_there``
             (``sequences`` and ``frames`` with somebody in the files but nobody in the store),
-            ``cut`` (``sequences`` and ``frames`` after those that the recipe keeps), and
-            ``jumps`` (``steps`` and ``sequences``, and name and steps of the ``worst``).
+            ``cut`` (``sequences`` and ``frames`` that the recipe cuts off), and ``jumps``
+            (``steps`` and ``sequences``, and name and steps of the ``worst``).
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Tally:
         }
 
     def add(self, other: dict[str, Any]) -> None:
-        """The report of another part."""
+        """Add the report of another tally."""
         report = self.report
         for key in ("kept", "frames_read", "dropped", "bad", "already_isc"):
             report[key] += other[key]
@@ -113,7 +113,7 @@ class Tally:
         self._add_jumps(other["jumps"])
 
     def count_read(self, recording: Recording) -> None:
-        """A recording as the files have it."""
+        """Count a recording as it was read."""
         report = self.report
         bodies = str(int(recording.frames.any(axis=(0, 2, 3)).sum()))
         self._count(report["bodies"], {bodies: 1})
@@ -121,20 +121,20 @@ class Tally:
         report["frames_read"] += len(recording.frames)
 
     def count_jumps(self, name: str, steps: int) -> None:
-        """How often bodies of a recording jump."""
+        """Count the jumps of a recording."""
         if steps:
             self._add_jumps({"sequences": 1, "steps": steps, "worst": [[name, steps]]})
 
     def count_resampled(self, rate: float) -> None:
-        """A recording that had so many frames per second."""
+        """Count a recording that was resampled from this frame rate."""
         self._count(self.report["resampled"], {f"{rate:g}": 1})
 
     def count_cut(self, frames: int) -> None:
-        """A recording of which the recipe leaves out so many frames at the end."""
+        """Count the frames that the recipe cut off the end of a recording."""
         self._count(self.report["cut"], {"sequences": frames > 0, "frames": frames})
 
     def count_kept(self, before: Frames, after: Frames) -> None:
-        """A recording (T, B, V, C), and what of it is in the store (T', M, V, C)."""
+        """Count a recording (T, B, V, C) that is kept as (T', M, V, C)."""
         self.report["kept"] += 1
         seen = np.asarray(after.any(axis=(2, 3)))
         for person in np.flatnonzero(seen.any(0)).tolist():
@@ -155,7 +155,7 @@ class Tally:
     def _add_jumps(self, other: dict[str, Any]) -> None:
         jumps = self.report["jumps"]
         self._count(jumps, {key: other[key] for key in ("sequences", "steps")})
-        worst = sorted([*jumps["worst"], *other["worst"]], key=lambda each: (-each[1], each[0]))
+        worst = sorted([*jumps["worst"], *other["worst"]], key=lambda jump: (-jump[1], jump[0]))
         jumps["worst"] = worst[:_WORST]
 
     @staticmethod
@@ -165,18 +165,17 @@ class Tally:
 
 
 def count_jumps(frames: Frames, fps: float | None) -> int:
-    """How often a body moves farther from one frame to the next than a person can.
+    """Number of steps between frames in which a body moves farther than a person can.
 
-    That is, more than half of the joints that both frames have move faster than 10 metres a
-    second, or farther than half a body length: the largest side of the body's bounding box, the
-    median of all frames.
+    A body jumps if more than half of the joints that both frames have move faster than 10 metres
+    per second, or farther than half a body length (see ``body_length``).
 
     Args:
         frames: (T, B, V, C), 0 where a body or a joint is not seen.
-        fps: Frames per second of coordinates in metres; None goes by body lengths.
+        fps: Frames per second of coordinates in metres; None measures in body lengths.
 
     Returns:
-        The number of steps, of all bodies.
+        The number of jumps of all bodies.
     """
     seen = np.asarray(frames.any(-1))
     both = seen[1:] & seen[:-1]
@@ -189,20 +188,20 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
 
 
 def limit_of_jumps(source: Source) -> str:
-    """What counts as a jump."""
+    """The limit above which a step counts as a jump, in words."""
     speed = source.unit == "metres" and (source.rates or source.fps)
     return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
 
 
 def body_length(frames: Frames) -> float:
-    """The largest side of a body's bounding box, the median of all bodies and frames.
+    """The largest side of a body's bounding box, as the median over all bodies and frames.
 
     Args:
-        frames: (T, B, V, C), 0 where a body or a joint is not seen; one is seen.
+        frames: (T, B, V, C), 0 where a body or a joint is not seen; at least one joint is seen.
     """
     seen = np.asarray(frames.any(-1))
-    there = seen.any(-1)
-    points, mask = frames[there], seen[there][..., None]
+    present = seen.any(-1)
+    points, mask = frames[present], seen[present][..., None]
     low = np.where(mask, points, np.inf).min(1)
     high = np.where(mask, points, -np.inf).max(1)
     with np.errstate(over="ignore"):

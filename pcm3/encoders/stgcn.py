@@ -173,7 +173,7 @@ class STGCNEncoder(Encoder):
             skeleton = Skeleton.from_dict(skeleton)
         if not isinstance(skeleton, Skeleton):
             raise ValueError(
-                f"expected a Skeleton (pcm3.NTU25, say): the graph needs its joint tree; "
+                f"expected a Skeleton such as pcm3.NTU25: the graph needs its joint tree; "
                 f"got {skeleton!r}"
             )
         super().__init__(len(skeleton), in_channels, persons, pool)

@@ -1,1 +1,1 @@
-"""Files in and out: written whole or not at all, read as plain data."""
+"""Files: written whole or not at all, and read as plain data."""

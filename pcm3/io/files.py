@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process writes at a time."""
+"""Files that are written whole or not at all, and folders that only one process writes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ except ImportError:  # not on this system
 
 
 def regular(file: Path, most: int | None = None) -> Path:
-    """The file, if reading it comes to an end: pipes, sockets and devices are refused unopened.
+    """The path, unless it is a pipe, socket or device, which are refused without opening them.
 
     Args:
-        file: To be read; what is missing shows when it is opened.
-        most: Bytes that it may have, where it is read at once.
+        file: The file to read. A missing file is not an error here, but when it is opened.
+        most: Largest size in bytes, for files that are read at once.
 
     Raises:
-        SkeletonFormatError: If it is something else, or larger.
+        SkeletonFormatError: If it is not a file, or larger.
     """
     try:
         status = file.stat()
@@ -56,18 +56,18 @@ _KINDS: dict[str, Callable[[int], bool]] = {
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Give a temporary file beside this one, which takes its place when the block ends well.
+    """Yield a temporary file that replaces this one if the block ends without an exception.
 
-    Temporary files of processes that were killed as they wrote this file are removed.
+    Temporary files left by processes that were killed while writing this file are removed.
 
     Raises:
-        ValueError: If a file is where its folder should be.
+        ValueError: If the folder of the file is a file.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise ValueError(f"expected a folder, got the file {file.parent}") from None
-    # not the process number alone: processes of two containers may share one
+    # not the process number, which two containers may share
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     handle = -1
     try:
@@ -81,7 +81,7 @@ def replacing(file: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
-        # whoever reads it knows the file by its own name
+        # errors name the file that the caller knows
         raise type(error)(error.errno, error.strerror, str(file)) from None
     finally:
         if handle >= 0:
@@ -103,36 +103,36 @@ def _hold(handle: int) -> bool | None:
     return True
 
 
-_DAY = 86400  # seconds; nobody writes a file for longer
+_DAY = 86400  # seconds; no file takes longer to write
 
 
 def _remove_abandoned(file: Path) -> None:
-    """Remove temporary files of this file whose writer is no more."""
+    """Remove temporary files of this file whose writer has ended."""
     pattern = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError):  # tidying up is no reason to fail
-        for other in [each for each in file.parent.iterdir() if pattern.fullmatch(each.name)]:
-            handle = os.open(other, os.O_RDONLY | os.O_NONBLOCK)
+    with suppress(OSError):  # failing to tidy up is no error
+        for leftover in [entry for entry in file.parent.iterdir() if pattern.fullmatch(entry.name)]:
+            handle = os.open(leftover, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 held = _hold(handle)
                 if held or (held is None and os.fstat(handle).st_mtime < time.time() - _DAY):
-                    other.unlink()
+                    leftover.unlink()
             finally:
                 os.close(handle)
 
 
 @contextmanager
 def locked(folder: Path, task: str) -> Iterator[None]:
-    """Keep other processes out of a folder for as long as the block runs or the process lives.
+    """Lock a folder against other processes until the block ends or the process dies.
 
-    Where the file system has no locks, as on some networks, a file ``.lock`` in the folder says
-    which process holds it.
+    If the file system has no locks, as on some networks, a file ``.lock`` in the folder names the
+    process that holds it.
 
     Args:
         folder: An existing folder.
-        task: What another process may be doing, as in "another process is TASK".
+        task: What the other process is doing, for the message "another process is TASK".
 
     Raises:
-        ValueError: If another process holds it.
+        ValueError: If another process holds the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     _handles.add(handle)
@@ -148,7 +148,7 @@ def locked(folder: Path, task: str) -> Iterator[None]:
 
 
 LOCK = ".lock"
-"""The file that holds a folder where the file system has no locks."""
+"""The file that locks a folder if the file system has no locks."""
 
 
 @contextmanager
@@ -176,10 +176,10 @@ def _lock_file(file: Path, task: str) -> Iterator[None]:
 
 
 def _is_gone(owner: str) -> bool:
-    """Whether the process that a lock names was one of this machine, and has ended."""
+    """Whether the process that a lock names ran on this machine and has ended."""
     host, _, process = owner.partition(" ")
     if fcntl is None or host != socket.gethostname() or not process.isdecimal():
-        return False  # nobody here can tell
+        return False  # of another machine, so unknown
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -193,7 +193,7 @@ _handles: set[int] = set()  # of folders that this process holds
 
 
 def _let_go() -> None:
-    """A child must not hold a folder for longer than its parent."""
+    """Release the locks in a forked child, which may live longer than its parent."""
     for handle in _handles:
         os.close(handle)
     _handles.clear()
@@ -204,10 +204,10 @@ if fcntl is not None:
 
 
 def reuse_memory() -> None:
-    """Let the C library keep freed memory instead of handing it back and asking for it anew.
+    """Make the C library keep freed memory for reuse instead of returning it to the system.
 
-    glibc takes blocks larger than a threshold from the system and returns them when they are freed;
-    every new one then costs a page fault for each 4 KiB. Freeing one block raises the threshold to
-    its size, at most 32 MiB. Elsewhere this does nothing.
+    glibc takes blocks larger than a threshold from the system and returns them when they are freed,
+    so that every new block costs a page fault per 4 KiB. Freeing a block raises the threshold to
+    its size, at most 32 MiB. With other C libraries this has no effect.
     """
     np.empty(31 << 20, np.uint8)

@@ -1,4 +1,4 @@
-"""JSON files that are read again: their shape is checked, and every error names the file."""
+"""Reading JSON files with a check of their structure; every error names the file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WORDS = {
 
 
 def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
-    """What a JSON file holds, of the given type.
+    """The content of a JSON file, checked to be of a type.
 
     Args:
-        file: To be read as UTF-8.
-        kind: What is expected, see ``check_kind``.
+        file: The file, in UTF-8.
+        kind: The expected type, see ``check_kind``.
 
     Raises:
-        SkeletonFormatError: If there is no such file, it is not JSON, or it holds something else.
+        SkeletonFormatError: If the file is missing, is not JSON, or holds another type.
     """
     try:
         data = regular(file).read_bytes()
@@ -38,10 +38,10 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
 
 
 def parse_json(data: bytes, where: str, kind: Any = dict[str, Any]) -> Any:
-    """What JSON says, of the given type; ``where`` is what errors name.
+    """The value of a JSON text, checked to be of a type; errors name it ``where``.
 
     Raises:
-        SkeletonFormatError: If it is not JSON, or something else.
+        SkeletonFormatError: If the text is not JSON, or holds another type.
     """
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse)
@@ -56,32 +56,32 @@ def parse_json(data: bytes, where: str, kind: Any = dict[str, Any]) -> Any:
 
 
 def check_kind(value: Any, kind: Any, name: str = "") -> None:
-    """Require that a value read from JSON is what a type says.
+    """Require that a value read from JSON is of a type.
 
     Args:
-        value: Of dictionaries, lists, text, numbers, booleans and None.
-        kind: ``str``, ``int`` (64 bits), ``float`` (finite; integers are numbers too), ``bool``,
-            ``None``, ``Any``, literals, unions, ``dict[str, ...]``, ``list[...]``, tuples (which
-            JSON has as lists) and typed dictionaries, which may have further keys.
-        name: What errors call the value.
+        value: Made of dictionaries, lists, strings, numbers, booleans and None.
+        kind: ``str``, ``int`` (64 bits), ``float`` (finite, may be an integer), ``bool``,
+            ``None``, ``Any``, literals, unions, ``dict[str, ...]``, ``list[...]``, tuples (lists
+            in JSON) and typed dictionaries, which may have further keys.
+        name: Name of the value in messages.
 
     Raises:
-        ValueError: Naming the place, what was expected and what came.
+        ValueError: If it is not; the message says where, what was expected and what came.
     """
-    if kind is Any or (kind in _WORDS and _is_scalar(value, kind)):  # most of what there is
+    if kind is Any or (kind in _WORDS and _is_scalar(value, kind)):  # the most frequent case
         return
     origin, arguments = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         _check_fields(value, kind, name)
     elif origin is dict and isinstance(value, dict):
-        for key, each in value.items():
-            check_kind(each, arguments[1], f"{name}.{key}".lstrip("."))
+        for key, item in value.items():
+            check_kind(item, arguments[1], f"{name}.{key}".lstrip("."))
     elif origin in (list, tuple) and isinstance(value, list):
         fixed = origin is tuple and arguments[-1:] != (...,)
         if fixed and len(value) != len(arguments):
             raise _wrong(value, kind, name)
-        for at, each in enumerate(value):
-            check_kind(each, arguments[at] if fixed else arguments[0], f"{name}[{at}]")
+        for at, item in enumerate(value):
+            check_kind(item, arguments[at] if fixed else arguments[0], f"{name}[{at}]")
     elif not _is_among(value, origin, arguments):
         raise _wrong(value, kind, name)
 
@@ -98,7 +98,7 @@ def _check_fields(value: Any, kind: Any, name: str) -> None:
 
 
 def _is_among(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
-    """Whether a value is of one type of a union, or one of literal values."""
+    """Whether a value is of a type of a union, or one of the literal values."""
     if origin not in (Union, UnionType):
         return origin is Literal and value in arguments and not isinstance(value, bool)
     for kind in arguments:
@@ -132,14 +132,14 @@ def _words(kind: Any) -> str:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse nesting that recursive functions cannot follow."""
+    """Refuse nesting that is too deep for recursive functions."""
     level = [value]
     for _ in range(_DEEPEST):
-        level = [each for each in level if isinstance(each, (dict, list))]
+        level = [item for item in level if isinstance(item, (dict, list))]
         if not level:
             return
-        inner = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [each for some in inner for each in some]
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inner for item in items]
     raise ValueError(f"nested deeper than {_DEEPEST} levels")
 
 

@@ -1,4 +1,4 @@
-"""Arrays of numbers in MATLAB 5 files, of which no byte is believed before it is checked."""
+"""A reader of numeric arrays in MATLAB 5 files that is safe on damaged files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NUMERIC, _COMPLEX = range(6, 16), 1 << 11
 
 
 def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
-    """The first array of this name in a MATLAB 5 file; None where there is none.
+    """The first array of this name in a MATLAB 5 file, None if there is none.
 
-    SciPy's reader, on a damaged file, may end the whole process.
+    SciPy's reader is not used because a damaged file may crash it, and the process with it.
 
     Raises:
-        ValueError: If the file is none or damaged, or the array not of real numbers.
-        OSError: If it cannot be read.
+        ValueError: If the file is damaged or no MATLAB 5 file, or the array is not of real numbers.
+        OSError: If the file cannot be read.
     """
     data = memoryview(regular(file, _MOST_BYTES).read_bytes())
     order = _ORDERS.get(bytes(data[_HEADER - 4 : _HEADER]))
@@ -49,7 +49,7 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
 
 
 def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
-    """Kind and content of the element at a place, and where the next one begins."""
+    """Kind and content of the element at an offset, and the offset of the next element."""
     if at + 8 > len(data):
         raise ValueError("the file ends inside an element")
     kind, size = struct.unpack_from(f"{order}2I", data, at)
@@ -64,7 +64,7 @@ def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, in
 
 
 def _unpack(packed: memoryview, order: str) -> bytes:
-    """The one element that is packed here, checked against its checksum."""
+    """The single element in compressed data, with its checksum verified."""
     unpacker = zlib.decompressobj()
     start = unpacker.decompress(packed, 8)
     size = 8 + (struct.unpack_from(f"{order}2I", start)[1] if len(start) == 8 else 0)
@@ -73,7 +73,7 @@ def _unpack(packed: memoryview, order: str) -> bytes:
     start += unpacker.decompress(unpacker.unconsumed_tail, max(size - 8, 1))
     more = unpacker.decompress(unpacker.unconsumed_tail, 1)
     if len(start) != size or more or not unpacker.eof:
-        raise ValueError(f"expected {size} bytes in what is packed")
+        raise ValueError(f"expected {size} bytes of compressed data")
     return start
 
 

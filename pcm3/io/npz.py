@@ -1,4 +1,4 @@
-"""Arrays in an ``.npz`` that are too large to load."""
+"""Arrays in an ``.npz``, of which large ones are read in parts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzArray(NamedTuple):
-    """An array in an ``.npz`` of which only the head has been read.
+    """An array in an ``.npz`` of which only the header has been read.
 
     Attributes:
         file: The ``.npz``.
-        key: The array's name in it.
-        shape: Its shape; sequences lie end to end along the first axis.
-        dtype: Its dtype.
-        stored: Whether it is not compressed, so that any part of it can be read.
-        begin: Where its numbers begin: in the file if stored, else in the unpacked array.
+        key: Name of the array.
+        shape: Shape of the array; sequences lie end to end along the first axis.
+        dtype: Dtype of the array.
+        stored: Whether the array is uncompressed, so that any part of it can be read.
+        begin: Offset of its numbers, in the file if stored, else in the decompressed member.
     """
 
     file: Path
@@ -43,7 +43,7 @@ class NpzArray(NamedTuple):
     begin: int
 
     def units(self, count: int) -> list[Range]:
-        """All sequences; in one unit if the array is compressed."""
+        """Units of all sequences, a single one if the array is compressed."""
         whole = [Range(self.file, 0, count, self.key)]
         return ranges(self.file, count, self.key) if self.stored else whole
 
@@ -52,10 +52,10 @@ class NpzArray(NamedTuple):
 
         Args:
             lengths: Rows of every sequence (N,).
-            unit: Which.
+            unit: The unit.
 
         Raises:
-            SkeletonFormatError: Naming the sequence, if it cannot be read.
+            SkeletonFormatError: If a sequence cannot be read; the message names it.
         """
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
         index = unit.start
@@ -88,7 +88,7 @@ class NpzArray(NamedTuple):
 
 
 def npz_keys(file: Path) -> list[str]:
-    """Names of the arrays in an ``.npz``; none where it is no such file, or cut short."""
+    """Names of the arrays in an ``.npz``, empty if the file is another or cut short."""
     try:
         with zipfile.ZipFile(regular(file)) as archive:
             names = archive.namelist()
@@ -98,7 +98,7 @@ def npz_keys(file: Path) -> list[str]:
 
 
 def why_unreadable(file: Path) -> str:
-    """What is wrong with an ``.npz`` without keys."""
+    """What is wrong with an ``.npz`` that has no keys."""
     try:
         with zipfile.ZipFile(regular(file)):
             return "an .npz without arrays"
@@ -109,13 +109,14 @@ def why_unreadable(file: Path) -> str:
 def load_npz(
     file: Path, required: Sequence[str], large: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NpzArray]]:
-    """The named arrays of an ``.npz``; of the large ones only the head, and others are not read.
+    """The arrays ``keys`` of an ``.npz``, and the headers of the large arrays.
 
-    The checksum of a large array that is not compressed is compared here, once.
+    The checksum of a large array that is not compressed is verified here, once.
 
     Raises:
-        SkeletonFormatError: If it is none, lacks an array, or an array cannot be read, is damaged
-            or of Python objects; or a large one is not in C order, or another larger than 1 GiB.
+        SkeletonFormatError: If the file is no ``.npz`` or lacks an array; if an array cannot be
+            read, is damaged or holds Python objects; if a large one is not in C order, or another
+            one is larger than 1 GiB.
     """
     if not regular(file).exists():
         fail(file, "no such file")
@@ -124,15 +125,15 @@ def load_npz(
         fail(file, why_unreadable(file))
     if twice := [key for key, count in Counter(keys).items() if count > 1]:
         fail(file, twice[0], "expected one array of this name, found several")
-    wanted = {*required, *optional} - {*large}
-    there = {*keys}
-    if missing := [key for key in required if key not in there]:
+    whole = {*required, *optional} - {*large}
+    present = {*keys}
+    if missing := [key for key in required if key not in present]:
         fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
             for key in keys:
-                if key in wanted:
+                if key in whole:
                     arrays[key] = _read_array(archive, file, key)
                     check_text(file, key, arrays[key])
         for key in large:
@@ -147,17 +148,17 @@ def load_npz(
 
 
 class Head(NamedTuple):
-    """What an array says of itself."""
+    """Shape and dtype of an array, from its header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
 def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
-    """The heads of the arrays in an ``.npz`` that are not known by name.
+    """The headers of the arrays in an ``.npz`` other than the known ones.
 
     Raises:
-        SkeletonFormatError: If one of them cannot be read, or is not as large as its head says.
+        SkeletonFormatError: If one cannot be read, or its size does not match its header.
     """
     heads, key = {}, ""
     try:
@@ -173,14 +174,14 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
 
 
 def _compare_checksum(file: Path, key: str) -> None:
-    """Later, parts of the array are read, which says nothing of the rest."""
+    """Read a member once to verify its checksum, as later only parts of it are read."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
         while stream.read(1 << 20):  # raises at the end
             pass
 
 
 def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
-    """The member ``key.npy``; NumPy would take one called ``key`` alone before it."""
+    """The member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
     head = _check_size(archive, file, key)
     if (size := math.prod(head.shape) * head.dtype.itemsize) > MOST_BYTES:
         fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
@@ -189,22 +190,22 @@ def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
 
 
 def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
-    """The words of an array (N,) of text, of bytes in UTF-8 or of integers.
+    """The values of an array (N,) of text, of bytes in UTF-8 or of integers, as words.
 
     Raises:
-        SkeletonFormatError: If it is of something else, or no UTF-8.
+        SkeletonFormatError: If the array holds something else, or bytes that are not UTF-8.
     """
     if array.dtype.kind not in "USiu":
         fail(file, key, f"expected words, got {array.dtype} {array.shape}")
     values = array.tolist()
     try:
-        return [each.decode() if isinstance(each, bytes) else str(each) for each in values]
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     except UnicodeDecodeError as error:
         fail(file, key, f"expected words in UTF-8, {error}")
 
 
 def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
-    """NumPy makes room for what the head of an array says, before it reads the rest."""
+    """Check the size of a member against its header, by which NumPy allocates memory."""
     member = archive.getinfo(f"{key}.npy")
     with archive.open(member) as stream:
         shape, _, dtype = _parse_head(file, key, stream)
@@ -217,7 +218,7 @@ def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
 def _parse_head(
     file: Path, key: str, stream: IO[bytes]
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is in Fortran's order, and dtype."""
+    """Shape, whether the array is in Fortran order, and dtype."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -243,7 +244,7 @@ def _read_head(file: Path, key: str) -> NpzArray:
         what = f"expected {size} bytes for {dtype} {shape}, got {member.file_size}"
         fail(file, key, what)
     stored = member.compress_type == zipfile.ZIP_STORED
-    if stored:  # behind the member's local header: 30 bytes, its name and extra field
+    if stored:  # after the member's local header: 30 bytes, its name and extra field
         with file.open("rb") as raw:
             raw.seek(member.header_offset + 26)
             begin += member.header_offset + 30 + sum(struct.unpack("<2H", raw.read(4)))

@@ -1,4 +1,4 @@
-"""Pickles of plain data, read without running what they say."""
+"""A reader of pickles of plain data that runs no code from them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records
 def load_plain_pickle(file: str | Path) -> object:
     """Load a pickle that holds only numpy arrays and scalars, plain containers and strings.
 
-    A pickle is a program that may call anything; this one may not: a name other than those that
-    such data needs is refused before anything is looked up, and numpy's own ones are rebuilt
-    here. Arrays of objects or records are refused as well, and so is what would take much more
-    time or memory than the file is large. The file is loaded whole.
+    A pickle is a program that may call any function. Here, names other than those that such data
+    needs are refused before they are looked up, and numpy's own are replaced. Arrays of objects
+    or records are refused too, and so are pickles that would take far more time or memory than
+    their size justifies. The file is loaded as a whole.
 
     Raises:
         SkeletonFormatError: If the file is missing, cut short or no pickle, or holds something
-            else, which is then named.
+            else, which the message names.
     """
     file = Path(file)
     try:
@@ -55,11 +55,11 @@ def load_plain_pickle(file: str | Path) -> object:
 
 
 class _RefusedError(Exception):
-    """Well-formed, but nothing that plain data needs."""
+    """Raised for a well-formed pickle of something other than plain data."""
 
 
 class _Bounded:
-    """A stream that is asked for no more than it has left, before room is made for it."""
+    """A stream that refuses to read more than it has left, before memory is allocated for it."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream, self._size = stream, size
@@ -80,7 +80,7 @@ _Unpickler: Any = pickle._Unpickler
 
 
 class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
-    """Python's own: the one in C makes room for any index of its memo, and cannot be watched."""
+    """The unpickler in Python: that in C allocates memory for any memo index, unchecked."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
@@ -89,10 +89,10 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         self._left = _FREE + size
 
     def spend(self, cost: int) -> None:
-        """Let the containers of a file take no more than so much memory for each of its bytes."""
+        """Limit the memory of the containers of a file in proportion to its size."""
         self._left -= cost
         if self._left < 0:
-            raise _RefusedError("refused that many containers with hardly anything in them")
+            raise _RefusedError("refused a large number of almost empty containers")
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
@@ -109,7 +109,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         raise _RefusedError(f"{what}, {reprlib.repr(pid)}")
 
     def get_extension(self, code: int) -> NoReturn:
-        raise _RefusedError(f"refused the extension {code}; what it stands for is not in the file")
+        raise _RefusedError(f"refused the extension {code}; its meaning is not in the file")
 
     def load_bytearray8(self) -> None:
         self.load_binbytes8()
@@ -120,7 +120,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         super().load_setitem()
 
     def load_setitems(self) -> None:
-        _check_keys(self.stack[::2])  # behind the last mark
+        _check_keys(self.stack[::2])  # after the last mark
         super().load_setitems()
 
     def load_dict(self) -> None:
@@ -151,7 +151,7 @@ _COSTS = {
     **dict.fromkeys((pickle.REDUCE, pickle.INST, pickle.OBJ), 10),
     **dict.fromkeys((pickle.EMPTY_SET, pickle.FROZENSET), 16),
 }
-"""What containers cost, in bytes of the file: as few as any with something in it takes there."""
+"""The least number of bytes that a container with content takes in a file."""
 
 
 def _spending(load: Callable[[Any], None], cost: int) -> Callable[[Any], None]:
@@ -167,7 +167,7 @@ for _code, _cost in _COSTS.items():
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Hashing may take for ever: of tuples in tuples, of numbers made to have the same hash."""
+    """Refuse keys that could take forever to hash: nested tuples, and numbers with equal hashes."""
     for key in keys:
         members = key if type(key) is tuple else (key,)
         if len(members) > _LONGEST_KEY or not all(map(_is_short, members)):
@@ -180,14 +180,14 @@ _LONGEST_KEY = 16
 
 def _is_short(member: Any) -> bool:
     kind = type(member)
-    if kind is int:  # up to there each has a hash of its own
+    if kind is int:  # smaller ones have different hashes
         return abs(int(member)) < 2**60
     known: bool = kind in _ATOMS or isinstance(member, np.generic)
     return known and not isinstance(member, (complex, np.complexfloating))
 
 
 class _Function:
-    """A function that a pickle may call, but not alter: assignment goes through BUILD."""
+    """A function that a pickle may call but not alter, which the opcode BUILD would do."""
 
     __slots__ = ("_call",)
 
@@ -202,7 +202,7 @@ class _Function:
 
 
 class _Dtype:
-    """Stands for a dtype while loading; numpy's own takes flags on trust."""
+    """Stands for a dtype while loading, as numpy's own trusts the flags that it is given."""
 
     __slots__ = ("spec",)
 
@@ -223,7 +223,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array between the calls that make and fill it."""
+    """Stands for an array between the calls that create and fill it."""
 
     __slots__ = ("array",)
 
@@ -253,10 +253,10 @@ def _frombuffer(
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray)):
-        raise _RefusedError("refused an array that is not made of bytes and a dtype")
+        raise _RefusedError("refused an array that does not consist of bytes and a dtype")
     size, count = dtype.spec.itemsize, math.prod(shape)
     if min(shape, default=0) < 0 or len(raw) != count * size or (count and not size):
-        what = f"{len(raw)} bytes are no array {reprlib.repr(shape)} of {dtype.spec}"
+        what = f"{len(raw)} bytes do not form an array {reprlib.repr(shape)} of {dtype.spec}"
         raise _RefusedError(what)
     if len(raw) == 0:
         return np.zeros(shape, dtype.spec)
@@ -264,7 +264,7 @@ def _frombuffer(
     if dtype.spec.kind == "U":
         letters = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.spec.byteorder))
         if letters.max() > sys.maxunicode:
-            raise _RefusedError("refused text of numbers that are no letters")
+            raise _RefusedError("refused text of numbers that are not characters")
     if order == "K" and axis_order is not None:
         return array.reshape(shape).transpose(axis_order)
     return array.reshape(shape, order="F" if order == "F" else "C")
@@ -282,7 +282,7 @@ def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
 
 def _bytes(content: Any = b"", encoding: Any = "latin-1") -> bytes:
     content = _encode(content, encoding) if isinstance(content, str) else content
-    if not isinstance(content, (bytes, bytearray)):  # a number makes room for as many
+    if not isinstance(content, (bytes, bytearray)):  # bytes(n) would allocate n bytes
         raise _RefusedError(f"refused to make bytes of {type(content).__name__}")
     return bytes(content)
 
@@ -320,7 +320,7 @@ _PENDING = object()
 
 
 def _settle(value: Any, done: dict[int, Any]) -> Any:
-    """Put arrays and dtypes in the place of what stands for them, once for every object."""
+    """Replace placeholders by arrays and dtypes, once for every object."""
     key = id(value)  # all objects live as long as the outermost one, so ids are unique
     if key not in done:
         done[key] = _PENDING

@@ -1,4 +1,4 @@
-"""What several readers do with files and the coordinates in them."""
+"""Helpers of readers: errors that name the place, folders searched, text and ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 
 MOST_BYTES = 1 << 30
-"""What is in memory at once, an array, a sequence or a text, may be as large, whatever the size of
-its file: that of one that is packed tightly, or has holes, says nothing."""
+"""Largest size in memory of an array, a sequence or a text. The size of a file is no limit, as it
+may be compressed or sparse."""
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
-    """An error that names file and place, ``file: place: what``."""
+    """An error with the message ``file: place: what``."""
     return SkeletonFormatError(": ".join([str(file), *words]))
 
 
@@ -35,7 +35,7 @@ def fail(file: Path, *words: str) -> NoReturn:
 
 @contextmanager
 def parsing(file: Path, *place: str) -> Iterator[None]:
-    """Whatever is raised inside is the fault of the file; a broken one may raise anything."""
+    """Turn any exception of the block, as a broken file may raise any, into a format error."""
     try:
         yield
     except SkeletonFormatError:
@@ -45,7 +45,7 @@ def parsing(file: Path, *place: str) -> Iterator[None]:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is what ``pcm3 prepare`` wrote."""
+    """Whether a folder is a store, as ``pcm3 prepare`` writes."""
     meta = folder / "meta.json"
     try:
         return meta.is_file() and b'"pcm3-store"' in meta.read_bytes()
@@ -54,11 +54,11 @@ def is_store(folder: Path) -> bool:
 
 
 def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
-    """The files in a folder and those below it, its own first, found as they are asked for.
+    """The files in a folder and, after them, those below it, searched lazily.
 
-    Hidden files and folders and stores are passed over, and so is what cannot be listed. Links to
-    folders are followed, after all else and each folder once, whatever links lead to it. Links to
-    nothing, pipes and devices count as files: it shows when they are read.
+    Hidden files and folders, stores, and folders that cannot be listed are skipped. Links to
+    folders are followed last, and each folder is visited once. Broken links, pipes and devices
+    count as files and raise an error when they are read.
     """
     folders, links, seen = deque([folder]), list[Path](), set[tuple[int, int]]()
     while folders:
@@ -82,7 +82,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file, or what is none, a link to nothing say; it shows when it is read."""
+    """Whether the path exists and is not a folder; broken links count."""
     try:
         return os.path.lexists(path) and not path.is_dir()
     except OSError:
@@ -90,7 +90,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; False also where one may not look."""
+    """Whether there is a file, False if that cannot be found out."""
     try:
         return path.is_file()
     except OSError:
@@ -98,12 +98,12 @@ def is_file(path: Path) -> bool:
 
 
 def file_or_files(path: Path) -> Iterator[Path]:
-    """A file itself, or those below a folder."""
+    """The file itself, or the files below a folder."""
     return iter([path]) if is_file(path) else files_below(path)
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text; undecodable bytes are replaced.
+    """The lines of a text file; undecodable bytes are replaced.
 
     Raises:
         SkeletonFormatError: If the file cannot be read.
@@ -116,22 +116,22 @@ def read_lines(file: Path) -> list[str]:
 
 
 def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
-    """Require that a text is not much smaller than the float32 coordinates that it asks room for.
+    """Require that a text is not much smaller than the float32 coordinates that it announces.
 
     Raises:
-        SkeletonFormatError: If it is 16 times smaller or more, and they take above 64 MiB.
+        SkeletonFormatError: If it is 16 times smaller or more, and they take over 64 MiB.
     """
     size, text = 4 * math.prod(shape), file.stat().st_size
     if size > max(1 << 26, 16 * text):
-        what = f"asks for {size:,} bytes, frames, persons, joints and coordinates {shape}"
+        what = f"announces {size:,} bytes of frames, persons, joints and coordinates {shape}"
         fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
 
 
 def parse_float(word: str) -> float:
-    """``float`` of what a file means by a number: no ``1_000``, no digits of other scripts.
+    """``float(word)``, without Python's ``1_000`` and digits of other scripts.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the word is not a number.
     """
     if "_" in word or not word.isascii():
         raise ValueError(f"expected a number, got {word[:40]!r}")
@@ -139,19 +139,19 @@ def parse_float(word: str) -> float:
 
 
 def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
-    """NumPy makes strings of any bytes, and Python may crash on what is no text.
+    """Require valid characters in an array of strings, as invalid ones may crash Python.
 
     Raises:
-        SkeletonFormatError: If an array of strings holds what are no letters.
+        SkeletonFormatError: If a string holds numbers that are not characters.
     """
     if array.dtype.kind == "U" and array.size:
         numbers = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if numbers.max() > sys.maxunicode:
-            fail(file, key, "expected text, got numbers that are no letters")
+            fail(file, key, "expected text, got numbers that are not characters")
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it, however large it is."""
+    """A value for a message, shortened."""
     try:
         return f"{reprlib.repr(value):.60}"
     except ValueError:  # an integer of very many digits
@@ -159,10 +159,10 @@ def shown(value: object) -> str:
 
 
 def open_npy(file: Path) -> NDArray[Any]:
-    """The array of a ``.npy``, still on disk.
+    """The array of a ``.npy``, memory-mapped.
 
     Raises:
-        SkeletonFormatError: If it is none, or holds Python objects.
+        SkeletonFormatError: If the file is no ``.npy``, or holds Python objects.
     """
     try:
         array = np.load(regular(file), mmap_mode="r", allow_pickle=False)
@@ -176,7 +176,7 @@ def open_npy(file: Path) -> NDArray[Any]:
 
 
 class Range(NamedTuple):
-    """A unit: some of the sequences of a file, of its array ``key`` where it has several."""
+    """A unit: a range of the sequences of a file, or of its array ``key``."""
 
     file: Path
     start: int
@@ -185,5 +185,5 @@ class Range(NamedTuple):
 
 
 def ranges(file: Path, count: int, key: str = "") -> list[Range]:
-    """All sequences of a file, 256 in a unit."""
+    """Units of 256 sequences each that cover a file."""
     return [Range(file, at, min(at + 256, count), key) for at in range(0, count, 256)]

@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` wrote, read as plain data."""
+"""A reader of ``torch.save`` files that accepts plain data only."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _Unpickler: Any = pickle._Unpickler
 
 
 def load_plain(file: Path) -> Any:
-    """``torch.load`` on the CPU, which runs nothing that the file says.
+    """``torch.load`` on the CPU, which runs no code from the file.
 
     Raises:
-        ValueError: If members of the archive are compressed or overlap, which torch never does:
-            they could unpack to far more than the file. If a file of the format before has no
-            values for a tensor, which torch leaves to what was in memory.
-        Exception: Whatever torch raises for a file that is damaged, or holds more than plain data.
+        ValueError: If members of the archive are compressed or overlap, which torch never writes
+            and which could expand far beyond the size of the file. If a file of torch's old
+            format lacks the values of a tensor, which torch would leave uninitialised.
+        Exception: Any exception of torch, if the file is damaged or holds more than plain data.
     """
     if zipfile.is_zipfile(regular(file)):
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-        packed = [each.filename for each in members if each.compress_type != zipfile.ZIP_STORED]
-        if packed or sum(each.file_size for each in members) > file.stat().st_size:
+        packed = [member for member in members if member.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(member.file_size for member in members) > file.stat().st_size:
             raise ValueError("expected members that are neither compressed nor overlap")
         return torch.load(file, map_location="cpu", weights_only=True)
     content = torch.load(file, map_location="cpu", weights_only=True)
     with file.open("rb") as stream:
-        for _ in range(3):  # what kind of file it is
+        for _ in range(3):  # the header
             _StorageKeys(stream).load()
         body = _StorageKeys(stream)
         body.load()
@@ -42,7 +42,7 @@ def load_plain(file: Path) -> Any:
 
 
 class _Anything:
-    """Stands for whatever a pickle makes."""
+    """Stands for any object in a pickle."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -55,7 +55,7 @@ class _Anything:
 
 
 class _StorageKeys(_Unpickler):  # type: ignore[misc]
-    """Notes the storages that a pickle refers to; nothing that it names is looked up."""
+    """Collects the storages that a pickle refers to, without looking up any name in it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream, encoding="utf-8")

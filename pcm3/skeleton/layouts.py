@@ -10,8 +10,8 @@ class Layout(NamedTuple):
     """A joint layout whose sides are named ``left_`` and ``right_``, or ``_left`` and ``_right``.
 
     Attributes:
-        name: What it is called.
-        joints: Joint names, parted by blanks.
+        name: Name of the layout.
+        joints: Joint names, separated by blanks.
         parents: Parent index of every joint, -1 at the root.
         parts: Joint indices of the trunk, left arm, right arm, left leg and right leg.
         center: Name of the centre joint.

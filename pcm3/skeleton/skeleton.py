@@ -44,7 +44,7 @@ __all__ = [
 Stream = Literal["joint", "bone", "motion"]
 _MOST_JOINTS = 1000
 MOST_PERSONS = 100
-"""More are not taken from files."""
+"""The largest number of persons that is accepted from files."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ class Skeleton:
     """A joint layout: names, tree, body parts, left-right pairs and centre.
 
     Args:
-        name: What the layout is called, ``"ntu25"`` for example.
-        joints: Joint names, V of them, unique.
-        parents: Parent index of every joint, -1 at the one root.
+        name: Name of the layout, such as ``"ntu25"``.
+        joints: V unique joint names.
+        parents: Parent index of every joint, -1 at the root.
         parts: Body part name to joint indices; every joint belongs to exactly one part.
-        mirror: For every joint the index of its left-right counterpart, its own index on the
+        mirror: For every joint the index of its left-right counterpart, or its own index on the
             midline. Indexing the joint axis with it swaps the sides.
         center: Index of the joint that recordings are centred on.
 
     Raises:
-        ValueError: If the parents are not one tree, the parts do not partition the joints, or
+        ValueError: If the parents do not form one tree, the parts do not partition the joints, or
             the mirror is not its own inverse.
 
     Example:
@@ -88,7 +88,7 @@ class Skeleton:
         if len(set(self.joints)) != count or count == 0:
             raise invalid(f"expected unique joint names, got {self.joints}")
         if len(self.parents) != count:
-            raise invalid(f"expected {count} parents, one a joint, got {len(self.parents)}")
+            raise invalid(f"expected {count} parents, one per joint, got {len(self.parents)}")
         if sum(parent == -1 for parent in self.parents) != 1:
             raise invalid(f"expected exactly one root (parent -1), got parents {self.parents}")
         if any(not -1 <= parent < count for parent in self.parents):
@@ -109,7 +109,7 @@ class Skeleton:
             raise invalid(f"expected center in [0, {count}), got {self.center}")
 
     def _ancestors(self, joint: int) -> list[int]:
-        """The joint and its ancestors up to the root; longer than V where there is a cycle."""
+        """The joint and its ancestors up to the root; longer than V if there is a cycle."""
         chain = [joint]
         while self.parents[chain[-1]] != -1 and len(chain) <= len(self.joints):
             chain.append(self.parents[chain[-1]])
@@ -124,16 +124,11 @@ class Skeleton:
         """The left-right pairs, each once, lower index first."""
         return tuple((a, b) for a, b in enumerate(self.mirror) if a < b)
 
-    @cached_property
-    def depth_order(self) -> tuple[int, ...]:
-        """Joint indices with every parent before its children (for forward kinematics)."""
-        return tuple(JointTree(self.parents).order)
-
     def reordered(self, joints: Sequence[str]) -> Skeleton:
         """The same skeleton with its joints in another order, given by name.
 
-        Where the names are not equal, case and separators do not count: ``"HipCenter"`` and
-        ``"hip_center"`` are one name.
+        If the names are not equal, case and separators are ignored: ``"HipCenter"`` and
+        ``"hip_center"`` are the same name.
 
         Raises:
             ValueError: If ``joints`` does not name the same joints.
@@ -164,12 +159,12 @@ class Skeleton:
 
     @cached_property
     def starts(self) -> Starts | None:
-        """Where arms and legs begin; None where the parts are not those of a body."""
+        """Where arms and legs begin, None if the parts are not those of a body."""
         return find_starts(self.joints, JointTree(self.parents), self.parts)
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """What pictures draw: joint and parent, and shoulders and hips where no trunk has them."""
+        """Pairs of joints to draw: joint and parent, and hips and shoulders that no trunk joins."""
         bones = [(joint, parent) for joint, parent in enumerate(self.parents) if parent >= 0]
         if self.starts is not None and self.starts.pelvis is None:
             bones += [self.starts.shoulders, self.starts.hips]
@@ -185,33 +180,33 @@ class Skeleton:
         parts: Mapping[str, Sequence[int | str]] | None = None,
         mirror: Sequence[int | str] | None = None,
     ) -> Skeleton:
-        """Derive what is not given of the body parts, the mirror and the centre of a joint tree.
+        """A skeleton from a joint tree; body parts, mirror and centre are derived unless given.
 
         Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lfemur``,
-        ``Bip01 L Thigh``). A joint without a known word is of the limb that it is inside, or that
-        alone is below it; else of the trunk. The mirror pairs names that differ by the side, and
-        what is left by its place in the limb. Where no name has a word for a part of the body, the
-        tree's two pairs of equal branches are taken as arms and legs; the legs are the pair that
-        ends the spine. Where no name has a side, the branch of a pair with the lower joint index
-        counts as left. A tree with the names of three fingers, and of nothing but a hand, has a
-        part for each finger and ``"palm"`` for the rest.
+        ``Bip01 L Thigh``). A joint without a known word belongs to the limb that it is inside, or
+        to the only limb below it, or else to the trunk. The mirror pairs names that differ only by
+        the side, and other joints by their place in the limb. If no name has a word for a body
+        part, the tree's two pairs of equal branches are taken as arms and legs; the legs are the
+        pair at the end of the spine. If no name has a side, the branch of a pair with the lower
+        joint index counts as left. A tree with at least three named fingers and no body part
+        beyond a hand gets a part for each finger, and ``"palm"`` for the rest.
 
         Args:
-            names: Joint names, V of them.
+            names: V joint names.
             parents: Parent index of every joint, -1 at the root.
             name: Name of the skeleton.
             center: Index or name of the centre joint. By default the lowest joint of the spine
-                between where the legs and where the arms branch, or another one if it is called
-                lower back. Where none is between: the joint that the legs hang from, or the one
-                that the arms hang from if only that one is called spine. Where the legs hang from
-                no joint of the trunk: the root. Without arms and legs: where most branches leave,
-                or what joins several such joints.
+                between the branches of legs and arms, or another one if it is called lower back.
+                If there is none between them, the joint that the legs hang from, or the one that
+                the arms hang from if only that is called spine. If the legs do not hang from the
+                trunk, the root. Without arms and legs, the joint with the most branches, or the
+                joint that connects several such joints.
             parts: Body part name to joint indices or names.
             mirror: For every joint the index or name of its counterpart.
 
         Raises:
-            ValueError: If names contradict each other or the tree, or do not tell the parts, naming
-                the joints.
+            ValueError: If names contradict each other or the tree, or do not determine the parts;
+                the message names the joints.
 
         Example:
             >>> body = Skeleton.from_parents(SBU15.joints, SBU15.parents)
@@ -221,7 +216,7 @@ class Skeleton:
         joints = tuple(names)
         tree = tuple(int(parent) for parent in parents)
         everything = tuple(range(len(joints)))
-        cls(name, joints, tree, {"all": everything}, everything, 0)  # is it a tree at all?
+        cls(name, joints, tree, {"all": everything}, everything, 0)  # raises if it is not a tree
 
         def index(joint: int | str) -> int:
             if isinstance(joint, int):
@@ -238,7 +233,9 @@ class Skeleton:
                 raise ValueError(f"skeleton {name!r}: {error}") from None
         else:
             groups = {part: tuple(index(joint) for joint in own) for part, own in parts.items()}
-        cls(name, joints, tree, groups, everything, 0)  # do the parts have every joint once?
+        cls(
+            name, joints, tree, groups, everything, 0
+        )  # raises if the parts do not hold every joint once
         if mirror is None:
             pairs = derive_mirror(joints, tree, groups)
         else:
@@ -249,8 +246,8 @@ class Skeleton:
     def summary(self) -> dict[str, Any]:
         """Parts, mirrored pairs and centre by joint name; JSON-able.
 
-        ``mirror`` lists pairs, ``alone`` the joints of one side that have no counterpart;
-        ``sides_named`` says whether any joint name has a side.
+        ``mirror`` lists pairs, ``alone`` the joints with a side but no counterpart, and
+        ``sides_named`` tells whether any joint name has a side.
         """
         sides = ("left_", "right_")
         sided = [j for part, own in self.parts.items() if part.startswith(sides) for j in own]
@@ -275,7 +272,7 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Skeleton:
-        """Build a skeleton from what ``to_dict`` returned.
+        """Build a skeleton from the result of ``to_dict``.
 
         Raises:
             ValueError: If a key is missing or the description is not a valid skeleton.
@@ -337,13 +334,13 @@ SBU15 = _built_in(layouts.SBU15)
 """OpenNI: SBU Kinect Interaction."""
 
 COCO17 = _built_in(layouts.COCO17)
-"""COCO key points, the output of most 2D pose estimators; hips hang from the shoulders."""
+"""COCO key points, the output of most 2D pose estimators; shoulders are the parents of hips."""
 
 BLAZEPOSE33 = _built_in(layouts.BLAZEPOSE33)
-"""MediaPipe's 33 landmarks; hips hang from the shoulders, heels and toes from the ankles."""
+"""MediaPipe's 33 landmarks; shoulders are the parents of hips, ankles those of heels and toes."""
 
 UIPRMD22 = _built_in(layouts.UIPRMD22)
-"""Kinect v2 with absolute joints by forward kinematics: UI-PRMD."""
+"""Kinect v2 with absolute joint positions by forward kinematics: UI-PRMD."""
 
 SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}
 """The built-in skeletons by name."""
@@ -353,23 +350,23 @@ def check_skeleton(skeleton: object) -> None:
     """Require a skeleton.
 
     Raises:
-        ValueError: With what came.
+        ValueError: If the value is not a skeleton.
     """
     if not isinstance(skeleton, Skeleton):
-        raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
+        raise ValueError(f"expected a Skeleton such as pcm3.NTU25, got {skeleton!r:.80}")
 
 
 def joint_count(skeleton: Skeleton | int) -> int:
-    """V of a skeleton, or V itself.
+    """The number of joints V of a skeleton, or of V itself.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If the value is neither.
     """
     if isinstance(skeleton, Skeleton):
         return len(skeleton)
     if not isinstance(skeleton, int):
         raise ValueError(
-            f"expected a Skeleton (pcm3.NTU25, say) or its number of joints, got {skeleton!r}"
+            f"expected a Skeleton such as pcm3.NTU25 or its number of joints, got {skeleton!r}"
         )
     return skeleton
 
@@ -379,12 +376,12 @@ def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -
 
     Args:
         joints: Joint names in the order of the data.
-        parents: Parent indices; needed where no built-in skeleton has these joints. Where one
-            has, but another tree, the skeleton is derived from this tree.
+        parents: Parent indices, required if no built-in skeleton has these joints. If one has
+            them with another tree, the skeleton is derived from this tree.
 
     Raises:
         ValueError: If no built-in skeleton has these joints and ``parents`` is missing, or the
-            parents are not one tree.
+            parents do not form one tree.
     """
     _check_kinds("joints", joints, str)
     if parents is not None:
@@ -423,7 +420,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     from pcm3._torch import index_tensor  # noqa: PLC0415
 
     if not isinstance(skeleton, Skeleton):
-        raise ValueError(f"expected a Skeleton (pcm3.NTU25, say), got {skeleton!r:.80}")
+        raise ValueError(f"expected a Skeleton such as pcm3.NTU25, got {skeleton!r:.80}")
     ranks = isinstance(clips, torch.Tensor) and (
         clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
     )

@@ -1,4 +1,4 @@
-"""What the shape of a joint tree tells: branches, where limbs begin, mirror and centre."""
+"""Joint trees: their branches, where limbs begin, and the derived mirror and centre."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LIMBS = PARTS[1:]
 
 @dataclass(frozen=True)
 class JointTree:
-    """Parents of joints, -1 at the one root."""
+    """A tree of joints, given by the parent of each, -1 at the root."""
 
     parents: tuple[int, ...]
 
     @cached_property
     def children(self) -> list[list[int]]:
-        """Of each joint, the joints that it is the parent of."""
+        """The children of each joint."""
         children: list[list[int]] = [[] for _ in self.parents]
         for joint, parent in enumerate(self.parents):
             if parent >= 0:
@@ -44,7 +44,7 @@ class JointTree:
 
     @cached_property
     def branches(self) -> list[list[int]]:
-        """Of each joint itself and all below it, depth first, larger branches first."""
+        """Each joint with all joints below it, depth first, larger branches first."""
         branches: list[list[int]] = [[] for _ in self.parents]
         for joint in reversed(self.order):
             ordered = sorted(self.children[joint], key=lambda c: (-len(branches[c]), c))
@@ -53,7 +53,7 @@ class JointTree:
 
     @cached_property
     def shapes(self) -> list[int]:
-        """A number for each joint; two have the same where their branches have the same shape."""
+        """A number for each joint, equal for joints whose branches have the same shape."""
         shapes = [0] * len(self.parents)
         known: dict[tuple[int, ...], int] = {}
         for joint in reversed(self.order):
@@ -62,23 +62,23 @@ class JointTree:
         return shapes
 
     def upwards(self, joint: int) -> list[int]:
-        """The joint and those above it, up to the root."""
+        """The joint and its ancestors, up to the root."""
         chain = [joint]
         while (parent := self.parents[chain[-1]]) >= 0:
             chain.append(parent)
         return chain
 
     def tops(self, part: Collection[int]) -> list[int]:
-        """Where the branches of a part begin, the largest branch first."""
+        """The first joints of the branches of a part, the largest branch first."""
         inside = set(part)
         tops = [j for j in self.order if j in inside and self.parents[j] not in inside]
         return sorted(tops, key=lambda top: -len(inside.intersection(self.branches[top])))
 
 
 class Starts(NamedTuple):
-    """Where the arms and legs of a body begin, left before right, and what they hang from.
+    """The first joints of arms and legs, left before right, and the joints that they hang from.
 
-    ``chest`` and ``pelvis`` are joints of no limb, or None where limbs hang from each other.
+    ``chest`` and ``pelvis`` are joints of the trunk, or None if limbs hang from each other.
     """
 
     shoulders: tuple[int, int]
@@ -90,17 +90,17 @@ class Starts(NamedTuple):
 def find_starts(
     joints: Sequence[str], tree: JointTree, parts: Mapping[str, Sequence[int]]
 ) -> Starts | None:
-    """Where limbs begin, each at its largest branch; None where there are no arms or legs."""
+    """Where limbs begin, each at its largest branch, None if there are no arms or no legs."""
     if not all(parts.get(limb) for limb in LIMBS):
         return None
-    said, _ = read_names(joints)
+    parsed, _ = read_names(joints)
     limbs = {joint for limb in LIMBS for joint in parts[limb]}
 
     def start(limb: str) -> int:
         inside = set(parts[limb])
         sizes = {top: len(inside.intersection(tree.branches[top])) for top in tree.tops(inside)}
         alike = [top for top, size in sizes.items() if size == max(sizes.values())]
-        return min(alike, key=lambda top: said[top].outwards)
+        return min(alike, key=lambda top: parsed[top].outwards)
 
     def junction(limb: tuple[int, int]) -> int | None:
         left, right = (tree.upwards(joint)[1:] for joint in limb)
@@ -114,7 +114,7 @@ def find_starts(
 def derive_mirror(
     joints: Sequence[str], parents: Sequence[int], parts: Mapping[str, Sequence[int]]
 ) -> Mirror:
-    """Each joint's counterpart on the other side, by name or else by its place in its part."""
+    """The counterpart of each joint on the other side, by name or else by place in the part."""
     tree, (_, partners) = JointTree(tuple(parents)), read_names(joints)
     mirror = list(range(len(joints)))
     for joint, other in enumerate(partners):
@@ -130,7 +130,7 @@ def derive_mirror(
 def _pair_by_place(
     tree: JointTree, left: Collection[int], right: Collection[int], mirror: list[int]
 ) -> None:
-    """Pair what names do not, from where the parts begin on: like branches in their order."""
+    """Pair joints that names leave unpaired: branches of equal shape, from the first joint on."""
     waiting = [(tree.tops(left), tree.tops(right))]
     while waiting:
         siblings = waiting.pop()
@@ -157,9 +157,9 @@ def derive_center(
     joints: Sequence[str], parents: Sequence[int], parts: Mapping[str, Sequence[int]]
 ) -> int:
     """The lowest joint of the spine, see ``Skeleton.from_parents``."""
-    tree, (said, _) = JointTree(tuple(parents)), read_names(joints)
+    tree, (parsed, _) = JointTree(tuple(parents)), read_names(joints)
     starts = find_starts(joints, tree, parts)
-    if starts is None:  # of a hand, say: where most branches leave
+    if starts is None:  # such as a hand: the joint with the most branches
         most = max(len(children) for children in tree.children)
         chains = [tree.upwards(j) for j in tree.order if len(tree.children[j]) == most]
         return next(joint for joint in chains[0] if all(joint in chain for chain in chains))
@@ -167,26 +167,26 @@ def derive_center(
     if pelvis is None or chest is None:
         return tree.order[0]
     between = _between(tree, pelvis, chest)
-    if len(between) > 1 and _is_lower_back(said[between[0]]):  # in many rigs where the hips are
+    if len(between) > 1 and _is_lower_back(parsed[between[0]]):  # which is at the hips in many rigs
         del between[0]
     if between:
         return between[0]
     other = {"shoulder", "neck", "chest", "thorax"}
-    only_spine = "spine" in said[chest].words and other.isdisjoint(said[chest].words)
-    return chest if only_spine and "spine" not in said[pelvis].words else pelvis
+    only_spine = "spine" in parsed[chest].words and other.isdisjoint(parsed[chest].words)
+    return chest if only_spine and "spine" not in parsed[pelvis].words else pelvis
 
 
 def _between(tree: JointTree, pelvis: int, chest: int) -> list[int]:
-    """The joints of the spine between two of its joints, upwards."""
+    """The joints of the spine between two of its joints, in upward order."""
     up, down = tree.upwards(pelvis), tree.upwards(chest)
     top = next(joint for joint in up if joint in down)
     if top == chest:
         return up[1 : up.index(chest)]
-    # where the legs hang below the joint at which the spine begins, that joint is none of it
+    # if the legs hang below the first joint of the spine, that joint is left out
     return down[1 : down.index(top)][::-1]
 
 
-def _is_lower_back(said: JointName) -> bool:
-    words = set(said.words)
+def _is_lower_back(parsed: JointName) -> bool:
+    words = set(parsed.words)
     below = words & {"low", "lower"} and words & {"back", "spine", "abdomen", "torso"}
     return bool(words & {"lowback", "lowerback", "lumbar"} or below)

@@ -1,4 +1,4 @@
-"""What the name of a joint says: its side, its limb or the trunk, its finger."""
+"""Labels from joint names: side, limb or trunk, and finger."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _ARM = _ranked(
     "forearm lowarm farm frm radius ulna radioulnar radiocarpal wrist wri wra wrb carpal hand palm "
     "metacarpal fist knuckle finger forefinger thumb pinky pinkie fin"
 )
-"""Words of arms, from the body outwards."""
+"""Words for arms, from the body outwards."""
 _LEG = _ranked(
     "hipjoint hip buttock thigh thi upleg upperleg femur leg knee kne patella shin calf tibia tib "
     "fibula shank lowleg ankle ank malleolus talus talocrural subtalar foot feet heel hee calcn "
     "calcaneus midtarsal tarsal tarsus metatarsal forefoot mtp ball toe hallux"
 )
-"""Words of legs, from the body outwards."""
+"""Words for legs, from the body outwards."""
 _TRUNK = _ranked(
     "root spine vertebra vertebrae cervical lumbar lumbosacral sacroiliac sacrum lowback lowerback "
     "upback upperback back bak thorax thoracic torso trunk body chest sternum strn breastbone rib "
@@ -44,7 +44,7 @@ _TRUNK = _ranked(
     "eyeball eyelid ear nose cheek mouth lip jaw chin tooth teeth tongue hair beard tail wing skirt"
 )
 _TRUNK_WITHOUT_SIDE = _ranked("hip hipjoint buttock shoulder shldr collar clavicle clav blade")
-"""A left hip is of a leg, hips are of the trunk."""
+"""Words that belong to a limb with a side, to the trunk without: a left hip, but hips."""
 _FINGERS = {"pinky": "little", "pinkie": "little", "forefinger": "index", "mid": "middle"}
 _FINGERS |= {finger: finger for finger in ("thumb", "index", "middle", "ring", "little")}
 _FILLERS = _ranked(
@@ -52,7 +52,7 @@ _FILLERS = _ranked(
     "twist index ring little big small upright"
 )
 _WORDS = frozenset((*_ARM, *_LEG, *_TRUNK, *_FILLERS, "left", "right"))
-_LONGEST = 40  # letters of a token that is taken apart
+_LONGEST = 40  # letters of the longest token that is split
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBERED = re.compile(r"finger[\W_]*(\d)", re.IGNORECASE)
 _FINGER_JOINT = re.compile(r"([timrp])(?:mcp|pip|dip|tip)", re.IGNORECASE)
@@ -60,23 +60,23 @@ _INITIALS = {"t": "thumb", "i": "index", "m": "middle", "r": "ring", "p": "littl
 
 
 class _Mark(NamedTuple):
-    """Where a name says its side."""
+    """The side in a name, and where it is written."""
 
     start: int
     end: int
     certain: bool
-    """Not a letter or two that another word may begin or end with by chance."""
+    """Whether it is more than a letter or two, with which words may start or end by chance."""
 
 
 class JointName(NamedTuple):
-    """What a joint's name says.
+    """The labels that a joint's name gives.
 
     Attributes:
         side: Its side, if any.
-        limb: Arm or leg, also without a side; or the trunk; None where no word is known.
-        maybe_trunk: It is of the trunk where it has no side: hips, shoulders.
-        outwards: How far from the body its limb's word is, the smaller the nearer; far for none.
-        finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` where they are numbered.
+        limb: Arm or leg, also without a side, or the trunk; None if no word is known.
+        maybe_trunk: Whether it belongs to the trunk if it has no side, such as hips, shoulders.
+        outwards: Distance of its limb's word from the body; large if there is none.
+        finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` if fingers are numbered.
         words: Its known words.
     """
 
@@ -89,10 +89,10 @@ class JointName(NamedTuple):
 
 
 def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]:
-    """What each name says, and the index of the name that differs from it by the side alone.
+    """The labels of each name, and the index of the name that differs from it only by the side.
 
-    A side is a word (``LeftHand``, ``hand_r``, ``Bip01 L Hand``) or, where the same name with the
-    other side is there as well, one or two letters at either end of a word (``lhand``, ``LUArm``).
+    A side is a word (``LeftHand``, ``hand_r``, ``Bip01 L Hand``), or one or two letters at either
+    end of a word (``lhand``, ``LUArm``) if the same name exists with the other side.
     """
     split = [_split(name) for name in names]
     index = {name: at for at, name in enumerate(names)}
@@ -101,10 +101,10 @@ def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]
     for name, (_, marks) in zip(names, split, strict=True):
         sure = [mark for mark in marks if mark.certain]
         ways = [sure] if sure else [[mark] for mark in marks]
-        found = [(way, index.get(_swapped(name, way))) for way in ways]
+        others = [(way, index.get(_swapped(name, way))) for way in ways]
         side: Side | None = None
         partner: int | None = None
-        for way, other in found:
+        for way, other in others:
             own = {_SIDES[name[mark.start : mark.end].lower()] for mark in way}
             if len(own) == 1 and (sure or other is not None):
                 (side,), partner = own, other
@@ -112,10 +112,10 @@ def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]
         sides.append(side)
         partners.append(partner)
     _pair_the_rest(names, split, sides, partners)
-    said = [
+    parsed = [
         _read(name, words, side) for name, (words, _), side in zip(names, split, sides, strict=True)
     ]
-    return said, partners
+    return parsed, partners
 
 
 def _pair_the_rest(
@@ -124,7 +124,7 @@ def _pair_the_rest(
     sides: Sequence[Side | None],
     partners: list[int | None],
 ) -> None:
-    """Pair what is written in two ways, ``LeftHand`` and ``right_hand``."""
+    """Pair names that are written in different ways, ``LeftHand`` and ``right_hand``."""
 
     def key(at: int) -> tuple[object, ...]:
         return (*split[at][0], *re.findall(r"\d+", names[at]))
@@ -150,7 +150,7 @@ def _swapped(name: str, marks: Sequence[_Mark]) -> str:
 
 
 def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
-    """The words of a name, in lower case and without its side, and where it says a side."""
+    """The words of a name, in lower case and without its side, and its side, if any."""
     words: list[str] = []
     marks: list[_Mark] = []
     for match in _TOKEN.finditer(name):
@@ -170,7 +170,7 @@ def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
 
 @lru_cache(maxsize=4096)
 def _pieces(token: str) -> tuple[str, ...]:
-    """Known words that a token is made of, with one side at either end, or the token itself."""
+    """The known words that form a token, with one side at either end, or the token itself."""
     if len(token) > _LONGEST:
         return (token,)
     if whole := _known(token):
@@ -184,7 +184,7 @@ def _pieces(token: str) -> tuple[str, ...]:
 
 
 def _known(token: str) -> tuple[str, ...]:
-    """The known words that a token is made of, the longest first; empty where it is not."""
+    """The known words that form a token, preferring long ones, empty if none do."""
     if _singular(token) in _WORDS:
         return (token,)
     for end in range(len(token) - 2, 1, -1):
@@ -219,5 +219,5 @@ def _finger(name: str, words: Sequence[str]) -> str | None:
     if match := _NUMBERED.search(name):
         return f"finger{match.group(1)}"
     tokens = [match.group() for match in _TOKEN.finditer(name)]
-    found = [match for token in tokens if (match := _FINGER_JOINT.fullmatch(token))]
-    return _INITIALS[found[0].group(1).lower()] if found else None
+    joints = [match for token in tokens if (match := _FINGER_JOINT.fullmatch(token))]
+    return _INITIALS[joints[0].group(1).lower()] if joints else None

@@ -7,8 +7,7 @@ from pcm3.viz.animation import animate
 from pcm3.viz.curves import loss_curves
 from pcm3.viz.embeddings import features_figure, queue_figure
 from pcm3.viz.examples import motion_figure, retrieval_figure
-from pcm3.viz.figures import save
-from pcm3.viz.movies import Animation
+from pcm3.viz.figures import Animation, save
 from pcm3.viz.rerun import show_in_rerun
 from pcm3.viz.results import (
     Bars,

@@ -1,4 +1,4 @@
-"""A skeleton sequence as a moving picture."""
+"""``animate``: a skeleton sequence as an animation in three dimensions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pcm3.viz.clips import (
     present,
     space,
 )
-from pcm3.viz.movies import Animation
+from pcm3.viz.figures import Animation
 from pcm3.viz.results import short_text
 
 __all__ = ["animate"]
@@ -55,31 +55,31 @@ def animate(
     max_frames: int = 300,
     note: str = "",
 ) -> Animation:
-    """One clip in three dimensions, in the speed of the recording.
+    """Animate one clip in three dimensions, at the speed of the recording.
 
-    Bones have the colour of their body part, all directions the same scale, and the camera
+    Bones have the colour of their body part, all directions have the same scale, and the camera
     stands still. Missing joints are left out as in ``film_strip``.
 
     Args:
         clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3.
         skeleton: The layout of the joint axis.
         fps: Frames per second of the clip.
-        mask: ``(T, V, M)``, True where hidden; those joints become hollow and grey.
-        prediction: ``(C, T, V, M)``, drawn dashed and green over the clip: where hidden, if there
-            is a mask; otherwise where it is finite.
-        before: ``(C, T, V, M)``, the clip before a mix or a transform; joints that are elsewhere
-            now lie on pale pink, as in ``film_strip``.
-        title: Above it.
-        axes: The coordinate channels that point right and up, as of ``film_strip``.
-        max_frames: Of a longer clip, or one of more than 50 frames a second, only every n-th frame
-            is shown, which takes as long.
-        note: Beside the time.
+        mask: ``(T, V, M)``, True for hidden joints, which are drawn hollow and grey.
+        prediction: ``(C, T, V, M)``, drawn dashed and green over the clip: at hidden joints if
+            there is a mask, otherwise wherever it is finite.
+        before: ``(C, T, V, M)``, the clip before a mix or a transform. Joints that have moved
+            since lie on pale pink, as in ``film_strip``.
+        title: Title above the clip.
+        axes: The coordinate channels that point right and up, as in ``film_strip``.
+        max_frames: Longer clips, and clips of more than 50 frames per second, show only every n-th
+            frame, at the same speed.
+        note: Text beside the time.
 
     Returns:
-        What ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.
+        An animation, which ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.
 
     Raises:
-        ValueError: If shapes do not fit, or a number is not positive.
+        ValueError: If the shapes do not fit, or a number is not positive.
 
     Example:
         >>> from pcm3 import NTU25
@@ -92,11 +92,11 @@ def animate(
     masks = None if mask is None else as_one("mask", mask, "(T, V, M)")
     hidden = as_mask(masks, clips)[0]
     differs = changed(clips, None if before is None else as_one("before", before), skeleton)[0]
-    there = present(clips[0], skeleton)
-    points, guess = np.where(there, clips[0], np.nan), np.full_like(clips[0], np.nan)
+    seen = present(clips[0], skeleton)
+    points, guess = np.where(seen, clips[0], np.nan), np.full_like(clips[0], np.nan)
     if prediction is not None:
         guess = as_twin("prediction", as_one("prediction", prediction), clips, skeleton)[0]
-        guess = np.where(there, guess if mask is None else np.where(hidden, guess, points), np.nan)
+        guess = np.where(seen, guess if mask is None else np.where(hidden, guess, points), np.nan)
     length = clips.shape[2]
     step = max(-(-length // max_frames), ceil(fps / _FASTEST))
 
@@ -110,8 +110,8 @@ def animate(
     layers = _layers(axis, skeleton, points, guess, hidden, differs)
 
     def draw(frame: int) -> None:
-        said = f"; {short_text(note, 60)}" if note else ""
-        clock.set_text(f"frame {frame} of {length}, {frame / fps:.2f} s{said}")
+        remark = f"; {short_text(note, 60)}" if note else ""
+        clock.set_text(f"frame {frame} of {length}, {frame / fps:.2f} s{remark}")
         for line, shown, bones in layers:
             line.set_data_3d(*_trace(shown[:, frame], bones))
 
@@ -121,13 +121,13 @@ def animate(
 
 
 Layer = tuple[Line3D, Array, Array | None]
-"""A line, its points ``(3, T, V, M)``, NaN where there is none, and the pairs to join, if any."""
+"""A line, its points ``(3, T, V, M)``, NaN for missing ones, and the pairs to join, if any."""
 
 
 def _layers(
     axis: Axes3D, skeleton: Skeleton, points: Array, guess: Array, hidden: Array, differs: Array
 ) -> list[Layer]:
-    """Everything that moves, from the bottom up."""
+    """All layers that move, from the bottom up."""
     pairs, by_part = np.array(skeleton.bones), part_bones(skeleton)
     layers: list[Layer] = []
 
@@ -152,7 +152,7 @@ def _layers(
 
 
 def _trace(points: Array, bones: Array | None) -> Array:
-    """Joints ``(3, V, M)``, or lines between pairs of them with gaps of NaN: ``(3, points)``."""
+    """Joints ``(3, V, M)``, or lines between pairs of them separated by NaN, as ``(3, points)``."""
     if bones is None:
         return points.reshape(3, -1)
     ends = points[:, bones].transpose(0, 1, 3, 2)  # (3, bones, M, 2)
@@ -168,7 +168,7 @@ def _stage(points: Array, axes: tuple[int, int]) -> tuple[Figure, Axes3D]:
     if every.size == 0:
         every = np.array([[-1.0, 1.0]] * 3)
     low, high = every.min(axis=1), every.max(axis=1)
-    # room for what hardly moves, too
+    # some room even for clips that hardly move
     size = np.maximum(high - low, 0.25 * (high - low).max() + 1e-6)
     low, high = (low + high - 1.06 * size) / 2, (low + high + 1.06 * size) / 2
     figure = Figure(figsize=_INCHES)
@@ -190,7 +190,7 @@ def _stage(points: Array, axes: tuple[int, int]) -> tuple[Figure, Axes3D]:
 
 
 def _floor(axis: Axes3D, low: Array, high: Array, up: int) -> None:
-    """A grid below the feet; without it depth is hard to see."""
+    """Draw a grid below the feet, without which depth is hard to see."""
     across = [channel for channel in range(3) if channel != up]
     cell = (high - low)[across].max() / 6
     for along, other in (across, across[::-1]):

@@ -1,4 +1,4 @@
-"""How a training run went."""
+"""``loss_curves``: the course of a training run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NOT_TERMS = ("epoch", "step", "lr", "samples_per_second")
 
 
 def loss_curves(records: Sequence[Mapping[str, Any]], terms: Sequence[str] | None = None) -> Figure:
-    """Every term against the epoch, one small panel each; kNN accuracy comes last.
+    """Plot every term against the epoch in a panel of its own; kNN accuracy comes last.
 
     Args:
-        records: What the run wrote: ``"epoch"`` and scalars. A record may lack a term.
-        terms: The terms to show, in this order. By default every scalar but epoch, step, learning
-            rate and speed in order of appearance, then those with ``knn`` in their name, as
-            percentages of 1.
+        records: The records of the run: ``"epoch"`` and scalars. A record may lack a term.
+        terms: The terms to show, in this order. By default every scalar except epoch, step,
+            learning rate and speed in order of appearance, then terms with ``knn`` in their name,
+            as percentages.
 
     Returns:
-        A figure with one axes a term, titled with its name.
+        A figure with one axes per term, titled with its name.
 
     Raises:
         ValueError: If there is nothing to draw, a term is in no record, or a record lacks its
@@ -37,7 +37,7 @@ def loss_curves(records: Sequence[Mapping[str, Any]], terms: Sequence[str] | Non
     for place, record in enumerate(records):
         if "epoch" not in record:
             raise ValueError(f"expected an 'epoch' in every record, record {place} has {[*record]}")
-    found = list(
+    known = list(
         dict.fromkeys(
             key
             for record in records
@@ -46,9 +46,9 @@ def loss_curves(records: Sequence[Mapping[str, Any]], terms: Sequence[str] | Non
         )
     )
     if terms is None:
-        terms = sorted((key for key in found if key not in NOT_TERMS), key=_is_accuracy)
-    if not terms or not set(terms) <= set(found):
-        raise ValueError(f"expected terms to draw among {found}, got {list(terms)}")
+        terms = sorted((key for key in known if key not in NOT_TERMS), key=_is_accuracy)
+    if not terms or not set(terms) <= set(known):
+        raise ValueError(f"expected terms to draw among {known}, got {list(terms)}")
     columns = min(COLUMNS, len(terms))
     rows = ceil(len(terms) / columns)
     figure = Figure(figsize=(2.6 * columns, 1.9 * rows + 0.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""What contrastive learning makes of sequences: maps of features, queries against a queue."""
+"""Pictures of embeddings: maps of features, and similarities of queries to a queue."""
 
 from __future__ import annotations
 
@@ -28,72 +28,72 @@ def features_figure(
     limit: int = 1000,
     seed: int = 0,
 ) -> Figure:
-    """Features as points in the plane, by PCA and by t-SNE: do classes lie apart?
+    """Plot features as points in the plane, by PCA and by t-SNE, coloured by class.
 
-    ``pcm3.viz.maps.embedding_map`` drawn by ``embedding_figure``, as reports do.
+    This draws ``pcm3.viz.maps.embedding_map`` with ``embedding_figure``, as reports do.
 
     Args:
         features: ``(N, D)``, N at least 4, D at least 2.
-        labels: Class of each ``(N,)``.
-        class_names: Of all classes, for the legend.
-        limit: Most points that are shown; of more, as many are drawn at random.
-        seed: Of that draw, and of t-SNE.
+        labels: Class of each feature ``(N,)``.
+        class_names: Names of all classes, for the legend.
+        limit: Largest number of points to show; of more, this many are drawn at random.
+        seed: Seed of that draw and of t-SNE.
 
     Returns:
         A figure with two axes, titled PCA and t-SNE.
 
     Raises:
-        ValueError: If shapes do not fit, or there are too few features.
+        ValueError: If the shapes do not fit, or there are too few features.
     """
     from pcm3.viz.maps import embedding_map  # noqa: PLC0415 - scikit-learn is slow
 
     values = torch.as_tensor(features).detach().cpu().float().numpy()
-    found = embedding_map(values, torch.as_tensor(labels).cpu().numpy(), limit, seed)
-    if found is None:
+    layout = embedding_map(values, torch.as_tensor(labels).cpu().numpy(), limit, seed)
+    if layout is None:
         raise ValueError(f"expected features (N >= 4, D >= 2), got {values.shape}")
-    maps = {"PCA": found["pca"], "t-SNE": found["tsne"]}
-    return embedding_figure(maps, found["labels"], class_names)
+    maps = {"PCA": layout["pca"], "t-SNE": layout["tsne"]}
+    return embedding_figure(maps, layout["labels"], class_names)
 
 
 def queue_figure(query: Tensor, key: Tensor, anchors: Tensor) -> Figure:
-    """How similar queries are to their own keys, and to the queue's anchors.
+    """Plot the similarities of queries to their own keys and to the anchors of the queue.
 
-    Learning moves the first to the right, away from the second. Positives on top of the negatives
-    mean that nothing is learnt yet; all at 1, that the embeddings have collapsed.
+    Learning moves the similarities to keys to the right, away from those to anchors. If the two
+    coincide, nothing has been learnt yet; if all are 1, the embeddings have collapsed.
 
     Args:
         query: Embeddings ``(N, D)``.
-        key: Of another view of each ``(N, D)``.
+        key: Embeddings of another view of each ``(N, D)``.
         anchors: ``MemoryQueue.anchors`` ``(K, D)``.
 
     Returns:
-        A figure with one axes: the distribution of the N and of the N * K cosine similarities.
-        Its title says how many queries are closer to their own key than to every anchor: the
-        accuracy of the pretext task.
+        A figure with one axes: the distributions of N and of N * K cosine similarities. Its title
+        gives the accuracy of the pretext task: the share of queries that are closer to their own
+        key than to every anchor.
 
     Raises:
-        ValueError: If shapes do not fit.
+        ValueError: If the shapes do not fit.
 
     Source:
-        MoCo (He et al., CVPR 2020), which logs that accuracy.
+        MoCo (He et al., CVPR 2020), which logs this accuracy.
     """
-    shapes = [tuple(each.shape) for each in (query, key, anchors)]
+    shapes = [tuple(part.shape) for part in (query, key, anchors)]
     if query.ndim != 2 or shapes[1] != shapes[0] or anchors.ndim != 2:
         raise ValueError(f"expected query (N, D), key (N, D) and anchors (K, D), got {shapes}")
     if anchors.shape[1] != query.shape[1] or not query.numel() or not anchors.numel():
         raise ValueError(f"expected embeddings of one width, and at least one, got {shapes}")
     query, key, anchors = (
-        F.normalize(each.detach().cpu().float(), dim=1) for each in (query, key, anchors)
+        F.normalize(part.detach().cpu().float(), dim=1) for part in (query, key, anchors)
     )
     positive, negative = (query * key).sum(dim=1), query @ anchors.T
     nearest = (positive > negative.max(dim=1).values).float().mean()
     figure = Figure(figsize=(PANEL, 2.4), layout="constrained")
     axis = figure.add_subplot()
-    for name, found, color, fill in (
+    for name, similarities, color, fill in (
         ("anchors of the queue", negative, PALETTE[0], "#CCCCCC"),
         ("own key", positive, PALETTE[1], "none"),
     ):
-        values = found.flatten().clamp(-1, 1).numpy()
+        values = similarities.flatten().clamp(-1, 1).numpy()
         share = np.full(len(values), 1 / len(values))
         label = f"{name}, mean {values.mean().round(2) + 0:.2f}"  # never -0.00
         style: dict[str, Any] = {"edgecolor": color, "facecolor": fill, "label": label}

@@ -1,4 +1,4 @@
-"""Single sequences of a result: what was retrieved, what was predicted."""
+"""Pictures of single sequences in results: retrieved neighbours and predicted motion."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def retrieval_figure(
     """A query above its nearest neighbours, each as a row of frames; hits blue, misses orange.
 
     Args:
-        example: One of ``examples`` under ``details`` of ``evaluate_knn``: ``labels`` and
+        example: One of ``examples`` in ``details`` of ``evaluate_knn``: ``labels`` and
             ``frames`` (frames, M, V, C) of the query and its neighbours, ``names``,
             ``similarity`` and ``hits``.
         bones: Pairs of joints to draw.
         center: The joint that may be at 0 without being missing.
-        class_names: Of all classes.
+        class_names: Names of all classes.
 
     Returns:
-        A figure with one axes a sequence, titled with its class.
+        A figure with one axes per sequence, titled with its class.
     """
     rows = [np.asarray(frames, float) for frames in example["frames"]]
     titles = [short_text(class_names[label]) for label in example["labels"]]
@@ -59,18 +59,18 @@ def retrieval_figure(
 def motion_figure(
     example: Mapping[str, Any], bones: Sequence[Sequence[int]], center: int, frames: int = 5
 ) -> Figure:
-    """A predicted motion in colour over the true one in grey, after the last frames seen.
+    """A predicted motion in colour over the true one in grey, after the last observed frames.
 
     Args:
-        example: One of ``examples`` under ``details`` of ``evaluate_prediction``: ``observed``,
+        example: One of ``examples`` in ``details`` of ``evaluate_prediction``: ``observed``,
             ``true`` and ``predicted`` (frames, V, C), ``sequence``, ``mpjpe_mm`` and
-            ``zero_velocity_mm``, which are in the title.
+            ``zero_velocity_mm``, which the title gives.
         bones: Pairs of joints to draw.
         center: The joint that may be at 0 without being missing.
-        frames: How many predicted frames to show; of the observed ones, the last two.
+        frames: Number of predicted frames to show, after the last two observed ones.
 
     Returns:
-        A figure with one axes: the frames from left to right, 0 the last one seen.
+        A figure with one axes: the frames from left to right, with 0 as the last observed one.
     """
     observed, true, predicted = (
         np.asarray(example[name], float)[:, None] for name in ("observed", "true", "predicted")
@@ -79,9 +79,9 @@ def motion_figure(
     last = np.arange(max(len(observed) - 2, 0), len(observed))
     figure = Figure(figsize=(PANEL, 1.6), layout="constrained")
     axis = figure.add_subplot()
-    behind = np.concatenate([observed[last], true[chosen]])
+    truth = np.concatenate([observed[last], true[chosen]])
     before = np.concatenate([np.full_like(observed[last], np.nan), predicted[chosen]])
-    centres = _strip(axis, [(behind, TRUE, 2.6), (before, PALETTE[2], 1.2)], bones, center)
+    centres = _strip(axis, [(truth, TRUE, 2.6), (before, PALETTE[2], 1.2)], bones, center)
     times = [at - len(observed) + 1 for at in last] + [at + 1 for at in chosen]
     axis.set_xticks(centres, [f"{time:+d}" if time else "0" for time in times])
     axis.tick_params(labelsize=7.5, length=0)
@@ -100,15 +100,15 @@ def _strip(
     bones: Sequence[Sequence[int]],
     center: int,
 ) -> Array:
-    """Frames (F, M, V, C) side by side, layers on top of each other; where the frames are (F,)."""
+    """Draw layers of frames (F, M, V, C) side by side; return the positions of frames (F,)."""
     flat = [layer[..., :2] for layer, _, _ in layers]
-    there = [_present(layer, center) for layer, _, _ in layers]
-    points = np.concatenate([xy[seen] for xy, seen in zip(flat, there, strict=True)])
+    visible = [_present(layer, center) for layer, _, _ in layers]
+    points = np.concatenate([xy[seen] for xy, seen in zip(flat, visible, strict=True)])
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (-np.ones(2),) * 2
     width = max(float(high[0] - low[0]), 0.4 * float(high[1] - low[1]), 1e-6) * 1.08
     middle = float(low[0] + high[0]) / 2
     centres: Array = width * np.arange(len(flat[0]))
-    for (_, color, thick), xy, seen in zip(layers, flat, there, strict=True):
+    for (_, color, thick), xy, seen in zip(layers, flat, visible, strict=True):
         moved = xy + np.stack([centres - middle, np.zeros_like(centres)], axis=1)[:, None, None]
         lines = [
             moved[frame, person, list(bone)]
@@ -116,7 +116,7 @@ def _strip(
             for bone in bones
             if seen[frame, person, list(bone)].all()
         ]
-        # one line with gaps: a page of many such pictures stays small
+        # one line with gaps keeps a page with many such pictures small
         x, y = np.concatenate(
             [
                 np.pad(b, ((0, 1), (0, 0)), constant_values=np.nan)
@@ -134,7 +134,7 @@ def _strip(
 
 
 def _present(frames: Array, center: int) -> Array:
-    """Which joints (F, M, V) are there: not 0, but for the centre of a person who is."""
-    there: Array = np.isfinite(frames).all(axis=3) & (frames != 0).any(axis=3)
-    there[:, :, center] |= there.any(axis=2)
-    return there
+    """Which joints (F, M, V) are present: not at 0, except the centre of a person who is."""
+    visible: Array = np.isfinite(frames).all(axis=3) & (frames != 0).any(axis=3)
+    visible[:, :, center] |= visible.any(axis=2)
+    return visible

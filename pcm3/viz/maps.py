@@ -1,4 +1,4 @@
-"""Maps of features: two coordinates for every sequence, to be drawn."""
+"""Maps of features: two coordinates for each sequence, by PCA and by t-SNE."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ def embedding_map(
 
     Args:
         features: ``(N, D)``.
-        labels: Class of each (N,).
-        limit: Most that are laid out, at least 4; of more, as many are drawn.
-        seed: Which, and of t-SNE.
+        labels: Class of each feature (N,).
+        limit: Largest number of features to lay out, at least 4; of more, this many are drawn at
+            random.
+        seed: Seed of that draw and of t-SNE.
 
     Returns:
-        ``rows`` (which of the N, in order), their ``labels``, and ``pca`` and ``tsne``, ``[x, y]``
-        of each; None of fewer than 4 features, or of fewer than two numbers each.
+        ``rows`` (indices of the features, sorted), their ``labels``, and ``pca`` and ``tsne``, each
+        a list of ``[x, y]``. None if N < 4 or D < 2.
 
     Raises:
-        ValueError: If shapes do not fit, a feature is not finite (the message names its row), or
-            the seed is out of range.
+        ValueError: If the shapes do not fit, a feature is not finite (the message names its row),
+            or the seed is out of range.
 
     Source:
-        van der Maaten and Hinton, JMLR 2008, as scikit-learn has it: perplexity 30, or a third of
-        N where that is less; started from the PCA.
+        van der Maaten and Hinton, JMLR 2008, as in scikit-learn, with perplexity 30 or N / 3,
+        whichever is less, and initialised by PCA.
     """
     values, labels = np.asarray(features, np.float64), np.asarray(labels)
     if values.ndim != 2 or labels.shape != values.shape[:1]:
@@ -55,7 +56,7 @@ def embedding_map(
     norms = np.linalg.norm(values[rows], axis=1, keepdims=True)
     chosen = values[rows] / np.maximum(norms, 1e-12)
     pca, tsne = np.zeros((len(rows), 2)), np.zeros((len(rows), 2))
-    if np.ptp(chosen, axis=0).max() > 1e-9:  # else all features are one, and so are their places
+    if np.ptp(chosen, axis=0).max() > 1e-9:  # otherwise all features are equal
         pca = PCA(2, svd_solver="full").fit_transform(chosen)
         model = TSNE(2, init=pca / pca[:, 0].std() * 1e-4, random_state=seed, n_jobs=1)
         tsne = model.set_params(perplexity=min(30, (len(rows) - 1) / 3)).fit_transform(chosen)

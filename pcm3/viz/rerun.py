@@ -1,4 +1,4 @@
-"""Skeleton sequences in rerun, a viewer that turns, zooms and plays them."""
+"""``show_in_rerun``: skeleton sequences in rerun, an interactive 3D viewer."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def show_in_rerun(
 ) -> None:
     """Open one clip in the rerun viewer, or write it to a file that the viewer opens.
 
-    Joints are points with their names, bones line strips; both have the colour of their body
+    Joints are points with their names, bones are line strips; both have the colour of their body
     part. Missing joints are left out, as in ``film_strip``. Needs ``pip install "pcm3[rerun]"``.
 
     Args:
         clip: Joint coordinates ``(C, T, V, M)``, C is 2 or 3.
         skeleton: The layout of the joint axis.
         fps: Frames per second of the clip.
-        path: Where to write an ``.rrd`` file, whole or not at all, instead of opening the viewer.
-        name: What to call it in the viewer.
-        axes: The coordinate channels that point right and up, as of ``film_strip``.
+        path: An ``.rrd`` file to write, whole or not at all, instead of opening the viewer.
+        name: Name of the clip in the viewer.
+        axes: The coordinate channels that point right and up, as in ``film_strip``.
 
     Raises:
         ImportError: If rerun is not installed.
-        ValueError: If shapes do not fit, or ``fps`` is not positive.
+        ValueError: If the shapes do not fit, or ``fps`` is not positive.
     """
     check_positive("fps", fps)
     array = as_clip(clip, skeleton)
@@ -61,11 +61,11 @@ def show_in_rerun(
     with replacing(Path(path)) as file:
         recording.save(file)
         _log(rerun, recording, array, skeleton, fps, name)
-        recording.disconnect()  # what is still on its way is written
+        recording.disconnect()  # writes pending data
 
 
 def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, name: str) -> None:
-    there, points = present(clip, skeleton), space(clip)
+    seen, points = present(clip, skeleton), space(clip)
     palette = part_colors(skeleton)
     colors = np.zeros((len(skeleton), 3))
     for part, color in palette.items():
@@ -75,7 +75,7 @@ def _log(rerun: Any, recording: Any, clip: Any, skeleton: Skeleton, fps: float, 
         recording.set_time("frame", sequence=frame)
         recording.set_time("time", duration=frame / fps)
         for person in range(clip.shape[3]):
-            xyz, here = points[:, frame, :, person].T, there[frame, :, person]
+            xyz, here = points[:, frame, :, person].T, seen[frame, :, person]
             bones = [(bone, palette[part]) for bone, part in drawn if here[bone].all()]
             body = [name, f"person_{person}"]
             recording.log(

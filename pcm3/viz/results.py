@@ -1,4 +1,4 @@
-"""Pictures of what evaluations find: confusions, curves, bars, maps, time lines."""
+"""Pictures of results: confusion matrices, curves, bars, maps, time lines."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
     "time_line_figure",
 ]
 
-PANEL = 3.4  # inches: what a telephone shows without scrolling
+PANEL = 3.4  # inches: fits a phone without scrolling
 WIDE = 7.2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
 COLORS = len(PALETTE) - 1
-"""Colours of series: black is left to what all have in common."""
+"""Number of colours of series, without black, which is kept for what all have in common."""
 _MAP = 4.8  # inches, either way
 _PLATE = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "boxstyle": "square,pad=0.1"}
 _OUTLINE = withStroke(linewidth=2.5, foreground="white")
@@ -41,18 +41,18 @@ _SERIES = 44  # letters of a series' name
 
 
 def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
-    """Confusion matrix: shades are shares of the true class.
+    """Plot a confusion matrix; shades are shares of the true class.
 
     Args:
-        counts: Sequences by true (row) and predicted (column) class ``(K, K)``. Up to 30 classes
-            are given in numbers, too.
-        class_names: Of the K classes.
+        counts: Number of sequences by true (row) and predicted (column) class ``(K, K)``. Up to
+            30 classes, cells show the counts too.
+        class_names: Names of the K classes.
 
     Returns:
         A figure whose first axes holds the matrix and the second its scale.
 
     Raises:
-        ValueError: If there is not one row, column and name a class.
+        ValueError: If the number of rows, columns or names differs.
     """
     counts = np.asarray(counts)
     size = len(class_names)
@@ -75,7 +75,7 @@ def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
             color = "white" if shares[row, column] > 0.5 else "black"
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": color}
             axis.text(column, row, str(counts[row, column]), **style)
-    else:  # lines that lead the eye to the names
+    else:  # lines that guide the eye to the names
         axis.set_xticks(np.arange(4.5, size - 1, 5), minor=True)
         axis.set_yticks(np.arange(4.5, size - 1, 5), minor=True)
         axis.grid(which="minor", color="#BBBBBB", linewidth=0.5)
@@ -87,13 +87,13 @@ def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
 
 
 class Bars(NamedTuple):
-    """One colour of bars.
+    """A series of bars of one look.
 
     Attributes:
-        values: A value for every name; None where there is none.
-        spread: What to draw to both sides of each, or None.
-        place: Decides on the look, from 0; by default the place among the series. Places
-            ``COLORS`` apart share a colour.
+        values: A value for every name, None if it is missing.
+        spread: Half lengths of the error bars, or None.
+        place: Number that determines the look, from 0; by default the place among the series.
+            Numbers that differ by a multiple of ``COLORS`` share a colour.
     """
 
     values: Sequence[float | None]
@@ -104,23 +104,23 @@ class Bars(NamedTuple):
 def bar_figure(
     bars: Mapping[str, Bars], names: Sequence[str], x_label: str, percent: bool = True
 ) -> Figure:
-    """Horizontal bars: one group a name, which is above it, one look a series.
+    """Plot horizontal bars in groups, each below its name.
 
     Args:
-        bars: Series by their names.
-        names: Of the groups, from top to bottom.
-        x_label: What the values are.
-        percent: Values are fractions: the axis is from 0 to 100 %.
+        bars: Series by name.
+        names: Names of the groups, from top to bottom.
+        x_label: Label of the values.
+        percent: Whether values are fractions, shown on an axis from 0 to 100 %.
 
     Raises:
         ValueError: If there is nothing to draw, or a series has another number of values.
     """
     if not bars or not names:
         raise ValueError(f"expected series and names, got {len(bars)} and {len(names)}")
-    for label, each in bars.items():
-        if len(each.values) != len(names):
-            raise ValueError(f"{label}: expected {len(names)} values, got {len(each.values)}")
-    thick = max(0.12, 0.09 * len(bars))  # inches of a group, below its name
+    for label, series in bars.items():
+        if len(series.values) != len(names):
+            raise ValueError(f"{label}: expected {len(names)} values, got {len(series.values)}")
+    thick = max(0.12, 0.09 * len(bars))  # height of a group below its name, inches
     group = thick + 0.2
     legend = 0.2 * len(bars) if len(bars) > 1 else 0.0
     figure = Figure(figsize=(PANEL, group * len(names) + 0.6 + legend), layout="constrained")
@@ -128,13 +128,13 @@ def bar_figure(
     height = thick / group / len(bars)
     middles = np.arange(len(names))
     for number, (label, (values, spread, place)) in enumerate(bars.items()):
-        there = [at for at, value in enumerate(values) if value is not None]
+        known = [at for at, value in enumerate(values) if value is not None]
         look = number if place is None else place
         axis.barh(
-            middles[there] + height * (number - (len(bars) - 1) / 2),
+            middles[known] + height * (number - (len(bars) - 1) / 2),
             [value for value in values if value is not None],
             height,
-            xerr=None if spread is None else [spread[at] for at in there],
+            xerr=None if spread is None else [spread[at] for at in known],
             error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": "#333333"},
             color=_color(look),
             hatch=HATCHES[look // COLORS % len(HATCHES)],
@@ -142,7 +142,7 @@ def bar_figure(
             linewidth=0,
             label=short_text(label, _SERIES),
         )
-    # above the bars, which so have the whole width, however long names are
+    # above the bars, which get the whole width, however long names are
     top = thick / group / 2
     style: dict[str, Any] = {"ha": "left", "va": "center_baseline"}
     axis.set_yticks(middles - top - 0.08 / group, [short_text(name) for name in names], **style)
@@ -164,10 +164,10 @@ class Curve(NamedTuple):
     """A line through points.
 
     Attributes:
-        x: Where.
-        y: What was found there.
-        spread: What to draw to both sides of each, or None.
-        place: Decides on the look, as of ``Bars``.
+        x: Positions of the points.
+        y: Values of the points.
+        spread: Half lengths of the error bars, or None.
+        place: Number that determines the look, as in ``Bars``.
     """
 
     x: Sequence[float]
@@ -185,16 +185,16 @@ def curve_figure(
     logarithmic: bool = False,
     baselines: Mapping[str, Curve] | None = None,
 ) -> Figure:
-    """Lines with a marker at every point, and bars for the spread.
+    """Plot lines with a marker at every point, and error bars for the spread.
 
     Args:
-        curves: Lines by their names.
-        x_label: What changes.
-        y_label: What was measured.
-        percent: y are fractions: the axis is from 0 to 100 %, otherwise from 0.
-        x_percent: x are fractions, written as percentages.
-        logarithmic: x, all positive, on a logarithmic scale.
-        baselines: More lines, black, dashed and without markers.
+        curves: Lines by name.
+        x_label: Label of x.
+        y_label: Label of y.
+        percent: Whether y are fractions, shown on an axis from 0 to 100 %; otherwise from 0.
+        x_percent: Whether x are fractions, shown as percentages.
+        logarithmic: Show x, which must be positive, on a logarithmic scale.
+        baselines: Further lines, black, dashed and without markers.
 
     Raises:
         ValueError: If there is nothing to draw, or a curve's lengths differ.
@@ -205,7 +205,7 @@ def curve_figure(
     figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(every)), layout="constrained")
     axis = figure.add_subplot()
     for number, (label, curve) in enumerate(every.items()):
-        lengths = {len(each) for each in (curve.x, curve.y, curve.spread) if each is not None}
+        lengths = {len(part) for part in (curve.x, curve.y, curve.spread) if part is not None}
         if len(lengths) != 1:
             raise ValueError(f"{label}: expected as many x as y and spread, got {sorted(lengths)}")
         base = number >= len(curves)
@@ -248,35 +248,35 @@ def curve_figure(
 def embedding_figure(
     maps: Mapping[str, ArrayLike], labels: Sequence[int], class_names: Sequence[str]
 ) -> Figure:
-    """Points in the plane by class, with the class's number where its middle is.
+    """Plot points in the plane by class, with the number of each class at its median.
 
     Colours repeat after eight classes, with another marker.
 
     Args:
-        maps: Title to points ``(N, 2)``, an axes each.
+        maps: Title to points ``(N, 2)``, one axes each.
         labels: Class of each point (N,).
-        class_names: Of all classes; the legend has those that are there.
+        class_names: Names of all classes; the legend lists those that occur.
 
     Raises:
         ValueError: If there is no map, or points and labels do not fit.
     """
     if not maps:
         raise ValueError("expected at least one map, got none")
-    wanted = np.asarray(labels, np.int64)
-    there = np.unique(wanted).tolist()
-    columns = 4 if len(there) > 8 else 2
-    rows = -(-len(there) // columns)
+    classes = np.asarray(labels, np.int64)
+    present = np.unique(classes).tolist()
+    columns = 4 if len(present) > 8 else 2
+    rows = -(-len(present) // columns)
     figure = Figure(figsize=(_MAP * len(maps), _MAP + 0.1 + 0.19 * rows), layout="constrained")
     for axis, (title, given) in zip(
         np.ravel(figure.subplots(1, len(maps), squeeze=False)), maps.items(), strict=True
     ):
         points = np.asarray(given, float)
-        if points.shape != (len(wanted), 2):
-            raise ValueError(f"{title}: expected points ({len(wanted)}, 2), got {points.shape}")
-        for label in there:
-            axis.plot(*points[wanted == label].T, linestyle="", alpha=0.8, **_look(label))
-        for label in there:  # above all points
-            x, y = np.median(points[wanted == label], axis=0)
+        if points.shape != (len(classes), 2):
+            raise ValueError(f"{title}: expected points ({len(classes)}, 2), got {points.shape}")
+        for label in present:
+            axis.plot(*points[classes == label].T, linestyle="", alpha=0.8, **_look(label))
+        for label in present:  # above all points
+            x, y = np.median(points[classes == label], axis=0)
             style = {"fontsize": 8, "fontweight": "bold", "ha": "center", "va": "center"}
             axis.text(x, y, str(label), path_effects=[_OUTLINE], **style)
         axis.set_title(short_text(title), fontsize=9, loc="left")
@@ -285,30 +285,30 @@ def embedding_figure(
         axis.spines[:].set_color("#BBBBBB")
     handles = [
         Line2D([], [], linestyle="", label=f"{label} {_name(class_names, label)}", **_look(label))
-        for label in there
+        for label in present
     ]
     _legend(figure, handles, columns)
     return figure
 
 
 def time_line_figure(videos: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Figure:
-    """Actions over time: the truth above, what was found below, each class in its colour.
+    """Plot actions over time: the truth above, proposals below, each class in its colour.
 
-    Proposals are the paler the less sure they are. Intervals carry the number of their class.
+    Proposals of lower confidence are paler. Intervals carry the number of their class.
 
     Args:
-        videos: As under ``details`` of ``evaluate_detection``: ``name``, ``frames``, ``truth`` as
+        videos: As in ``details`` of ``evaluate_detection``: ``name``, ``frames``, ``truth`` as
             ``[class, start, end]``, ``proposals`` as ``[class, start, end, confidence]``.
-        class_names: Of all classes; the legend has those that are there.
+        class_names: Names of all classes; the legend lists those that occur.
 
     Raises:
         ValueError: If there is no recording.
     """
     if not videos:
         raise ValueError("expected at least one recording, got none")
-    there = sorted({row[0] for video in videos for row in (*video["truth"], *video["proposals"])})
-    columns = 3 if len(there) > 8 else 2
-    rows = -(-len(there) // columns)
+    present = sorted({row[0] for video in videos for row in (*video["truth"], *video["proposals"])})
+    columns = 3 if len(present) > 8 else 2
+    rows = -(-len(present) // columns)
     height = 0.85 * len(videos) + 0.3 + 0.19 * rows
     figure = Figure(figsize=(WIDE, height), layout="constrained")
     for axis, video in zip(
@@ -330,7 +330,7 @@ def time_line_figure(videos: Sequence[Mapping[str, Any]], class_names: Sequence[
             linewidth=0,
             label=f"{label} {_name(class_names, label)}",
         )
-        for label in there
+        for label in present
     ]
     _legend(figure, handles, columns)
     return figure
@@ -378,7 +378,7 @@ def _name(class_names: Sequence[str], label: int) -> str:
 
 
 def short_text(name: str, longest: int = 28) -> str:
-    """A name as it is written, not as a formula, and cut off where there is no more room."""
+    """A name, shortened to fit, with signs escaped that matplotlib would read as a formula."""
     line = "".join(letter for letter in " ".join(str(name).split()) if letter.isprintable())
     short = line if len(line) <= longest else line[: longest - 1] + "…"
     return short.replace("$", r"\$")

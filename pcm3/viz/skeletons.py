@@ -1,4 +1,4 @@
-"""Skeleton sequences as rows of stick figures."""
+"""Film strips: skeleton sequences as rows of stick figures."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ def film_strip(
     axes: tuple[int, int] = (0, 1),
     before: Tensor | ArrayLike | None = None,
 ) -> Figure:
-    """One row of evenly spaced frames a clip, seen from the front.
+    """Draw each clip as a row of evenly spaced frames, seen from the front.
 
-    Bones have the colour of their body part. Missing joints, all 0 or not finite, are left out;
-    a centre joint that is 0 in every frame is not missing but what the clip was centred on.
+    Bones have the colour of their body part. Missing joints, all 0 or not finite, are left out.
+    A centre joint that is 0 in every frame is not missing, as the clip was centred on it.
 
     Args:
         clips: Joint coordinates ``(N, C, T, V, M)``.
         skeleton: The layout of the joint axis.
-        mask: ``(N, T, V, M)``, True where hidden; those joints become hollow and grey.
-        frames: How many frames a row shows, T at most.
-        titles: A name for every row.
-        axes: The coordinate channels that point right and up. Of images, whose second one points
-            down, give ``clips * torch.tensor([1, -1])[:, None, None, None]``.
-        before: The clips before a mix or a transform, of the same shape. Joints that are
-            elsewhere now lie on pale pink: of ``CutMix`` and ``ResizeMix``, the partner's.
+        mask: ``(N, T, V, M)``, True for hidden joints, which are drawn hollow and grey.
+        frames: Number of frames in a row, T at most.
+        titles: A title for every row.
+        axes: The coordinate channels that point right and up. For image coordinates, which point
+            down, pass ``clips * torch.tensor([1, -1])[:, None, None, None]``.
+        before: The clips before a mix or a transform, of the same shape. Joints that have moved
+            since lie on pale pink, such as the partner's after ``CutMix`` and ``ResizeMix``.
 
     Returns:
         A figure with ``N * frames`` axes, row by row, and a legend of the parts.
 
     Raises:
-        ValueError: If shapes do not fit, or there is not one title a clip.
+        ValueError: If the shapes do not fit, or the number of titles is not that of the clips.
     """
     clips = as_clips(clips, skeleton)
     hidden, differs = as_mask(mask, clips), changed(clips, before, skeleton)
     if titles is not None and len(titles) != len(clips):
-        raise ValueError(f"expected {len(clips)} titles, one a clip, got {len(titles)}")
+        raise ValueError(f"expected {len(clips)} titles, one per clip, got {len(titles)}")
     figure, grid, shown = _grid(clips, len(clips), frames)
     for row, (clip, hide, differ) in enumerate(zip(clips, hidden, differs, strict=True)):
-        there = present(clip, skeleton)
-        limits = _limits([clip], there, axes)
-        _row(grid[row], clip, there, hide, skeleton, shown, axes, limits, differ)
+        seen = present(clip, skeleton)
+        limits = _limits([clip], seen, axes)
+        _row(grid[row], clip, seen, hide, skeleton, shown, axes, limits, differ)
         grid[row][0].set_ylabel(titles[row] if titles else "")
     _legend(figure, legend_handles(skeleton, mask is not None, before is not None))
     return figure
@@ -88,19 +88,19 @@ def reconstruction_figure(
     frames: int = 8,
     axes: tuple[int, int] = (0, 1),
 ) -> Figure:
-    """What a model saw, what it made of it and what was there: three rows a sample.
+    """Draw masked input, reconstruction and source of each sample, in three rows.
 
     The rows are the input without its hidden joints, the input with the hidden joints as
     predicted (hollow), and the source. The three share their scale.
 
     Args:
         source: True coordinates ``(N, C, T, V, M)``.
-        masked_input: What the encoder saw, of that shape.
-        predicted: What the decoder put out, of that shape; read at hidden joints only.
-        mask: ``(N, T, V, M)``, True where hidden.
+        masked_input: Input of the encoder, of the same shape.
+        predicted: Output of the decoder, of the same shape; used at hidden joints only.
+        mask: ``(N, T, V, M)``, True for hidden joints.
         skeleton: The layout of the joint axis.
-        samples: How many samples to show, the first ones, N at most.
-        frames: How many frames a row shows, T at most.
+        samples: Number of samples to show, N at most.
+        frames: Number of frames in a row, T at most.
         axes: The coordinate channels that point right and up.
 
     Returns:
@@ -125,16 +125,16 @@ def reconstruction_figure(
             ("predicted", composite[sample], here, hide),
             ("truth", truth, here, nothing),
         )
-        for row, (title, clip, there, hollow) in enumerate(rows, start=3 * sample):
-            _row(grid[row], clip, there, hollow, skeleton, shown, axes, limits)
+        for row, (title, clip, seen, hollow) in enumerate(rows, start=3 * sample):
+            _row(grid[row], clip, seen, hollow, skeleton, shown, axes, limits)
             grid[row][0].set_ylabel(title)
     _legend(figure, legend_handles(skeleton, hidden=True))
     return figure
 
 
-def _limits(clips: Sequence[Array], there: Array, axes: tuple[int, int]) -> Array:
-    """Lower and upper bound of both shown coordinates, ``(2, 2)``, with a margin."""
-    points = np.concatenate([clip[list(axes)][:, there] for clip in clips], axis=1)
+def _limits(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
+    """Lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
+    points = np.concatenate([clip[list(axes)][:, seen] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:
         return np.array([[-1.0, 1.0], [-1.0, 1.0]])
@@ -161,7 +161,7 @@ def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
 def _row(
     row: Array,
     clip: Array,
-    there: Array,
+    seen: Array,
     hidden: Array,
     skeleton: Skeleton,
     shown: Array,
@@ -175,19 +175,19 @@ def _row(
             _figure(
                 axis,
                 flat[:, frame, :, person].T,
-                there[frame, :, person],
+                seen[frame, :, person],
                 hidden[frame, :, person],
                 skeleton,
             )
             if differs is not None:
-                lit = there[frame, :, person] & differs[frame, :, person]
+                lit = seen[frame, :, person] & differs[frame, :, person]
                 _highlight(axis, flat[:, frame, :, person].T, lit, skeleton)
         axis.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)
 
 
-def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Skeleton) -> None:
-    """One stick figure: points ``(V, 2)``, there and hidden ``(V,)``."""
+def _figure(axis: Axes, points: Array, seen: Array, hidden: Array, skeleton: Skeleton) -> None:
+    """Draw a stick figure of points ``(V, 2)``, of which some are present and hidden ``(V,)``."""
     palette = part_colors(skeleton)
     colors = np.empty(len(skeleton), dtype=object)
     for part, color in palette.items():
@@ -196,7 +196,7 @@ def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Sk
         (bone, palette[part])
         for part, own in part_bones(skeleton).items()
         for bone in own
-        if there[bone].all()
+        if seen[bone].all()
     ]
     axis.add_collection(
         LineCollection(
@@ -209,16 +209,16 @@ def _figure(axis: Axes, points: Array, there: Array, hidden: Array, skeleton: Sk
         ),
         autolim=False,
     )
-    seen, hollow = points[there & ~hidden], points[there & hidden]
-    colors = colors[there & ~hidden]
-    axis.scatter(seen[:, 0], seen[:, 1], s=7, c=list(colors), linewidths=0, zorder=2, gid="joints")
+    full, hollow = points[seen & ~hidden], points[seen & hidden]
+    colors = colors[seen & ~hidden]
+    axis.scatter(full[:, 0], full[:, 1], s=7, c=list(colors), linewidths=0, zorder=2, gid="joints")
     axis.scatter(
         hollow[:, 0], hollow[:, 1], s=10, c="white", edgecolors=HIDDEN, zorder=2, gid="hidden"
     )
 
 
 def _highlight(axis: Axes, points: Array, lit: Array, skeleton: Skeleton) -> None:
-    """A pale ground below joints ``(V, 2)`` and the bones between two of them."""
+    """Draw a pale background of joints ``(V, 2)`` and of the bones between two of them."""
     bones = [points[list(bone)] for bone in skeleton.bones if lit[list(bone)].all()]
     axis.add_collection(
         LineCollection(bones, colors=CHANGED, linewidths=6, capstyle="round", zorder=0),

@@ -1,4 +1,4 @@
-"""Pictures of the sequences of a store."""
+"""``picture_sequence``: a picture of a sequence of a store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
 
 
 def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
-    """Write a picture of a sequence of a store, standing upright.
+    """Write a picture of a sequence of a store, with bodies upright.
 
     Args:
         store: The store.
-        index: Which sequence, from 0.
+        index: Index of the sequence, from 0.
         out: ``.png``, ``.pdf`` or ``.svg`` for a film strip, ``.gif``, ``.mp4`` or ``.html`` for an
             animation, ``.rrd`` for the rerun viewer.
 
@@ -34,7 +34,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: If the suffix is another one, or there is no such sequence.
+        ValueError: If the suffix is unknown, or the index is out of range.
     """
     out = Path(out)
     suffix = out.suffix.lower()
@@ -46,7 +46,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
     fps = store.meta["fps"] or 30.0
     name, label = store.names[index], int(store.labels[index])
     title = f"{store.class_names[label]}: {name}" if label >= 0 else name
-    # why people float
+    # explains why people float
     note = "" if store.origin is None else f"each frame relative to {store.origin}"
     if suffix == ".rrd":
         show_in_rerun(clip, store.skeleton, fps, out, name)

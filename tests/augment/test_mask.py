@@ -212,7 +212,7 @@ def test_motion_aware_ratio_out_of_range(ratio):
 
 
 def test_motion_aware_mask_errors():
-    with pytest.raises(ValueError, match="expected patch > 0, got 0"):
+    with pytest.raises(ValueError, match=r"patch > 0.*0"):
         MotionAwareMask(patch=0)
     for frames in (3, 6):
         with pytest.raises(ValueError, match=f"T a multiple of patch=4, got T={frames}"):
@@ -220,7 +220,7 @@ def test_motion_aware_mask_errors():
     with pytest.raises(ValueError, match=r"leaves one of 5 patches visible, got 0.9"):
         MotionAwareMask()(torch.zeros(2, 3, 4, 5, 1))
     clips, uniform = torch.zeros(2, 3, 8, 5, 1), torch.zeros(2, 2, 5, 1)
-    with pytest.raises(ValueError, match=r"expected uniform \(2, 2, 5, 1\) for clips"):
+    with pytest.raises(ValueError, match=r"uniform \(2, 2, 5, 1\)"):
         motion_aware_mask(clips, uniform[:, :1], visible=3)
     for visible in (0, 11):
         with pytest.raises(ValueError, match=rf"visible in \[1, 10\] patches, got {visible}"):
@@ -228,7 +228,7 @@ def test_motion_aware_mask_errors():
 
 
 def test_motion_aware_mask_refuses_what_is_no_number() -> None:
-    with pytest.raises(ValueError, match=r"expected ratio in \(0, 1\), got nan"):
+    with pytest.raises(ValueError, match=r"in \(0, 1\).*nan"):
         MotionAwareMask(ratio=float("nan"))
     with pytest.raises(ValueError, match="expected temperature to be a number, got nan"):
         MotionAwareMask(temperature=float("nan"))

@@ -93,14 +93,14 @@ def test_one_clip_takes_its_length_in_any_form(lengths, generator):
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (torch.tensor([1, 65]), r"lengths in \[1, T=64\], got 65 in sample 1"),
-        (torch.tensor([0, 5]), r"lengths in \[1, T=64\], got 0 in sample 0"),
+        (torch.tensor([1, 65]), r"lengths in \[1, T=64\].*65 in sample 1"),
+        (torch.tensor([0, 5]), r"lengths in \[1, T=64\].*0 in sample 0"),
         (0, "lengths in"),
-        (torch.tensor([5.0, 5.0]), "integer lengths, got torch.float32"),
-        (torch.tensor([True, True]), "integer lengths, got torch.bool"),
-        ([5, 5], "lengths: expected a torch tensor, got list"),
-        (torch.Generator(), "lengths: expected a torch tensor, got .*Generator"),
-        (torch.tensor([5, 5, 5]), r"lengths \(N=2,\), got \(3,\)"),
+        (torch.tensor([5.0, 5.0]), r"torch.float32"),
+        (torch.tensor([True, True]), r"torch.bool"),
+        ([5, 5], r"lengths.*list"),
+        (torch.Generator(), r"lengths.*Generator"),
+        (torch.tensor([5, 5, 5]), r"lengths \(N=2,\).*\(3,\)"),
     ],
 )
 def test_bad_lengths_are_refused(lengths, message):

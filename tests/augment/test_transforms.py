@@ -127,9 +127,9 @@ def test_one_clip_gets_the_mask_of_a_batch_of_one(mask_transform, clips, generat
 
 
 def test_mixing_one_clip_is_refused(mix_transform, clips):
-    with pytest.raises(ValueError, match=r"expected clips .* got \(3, 64, 25, 2\)"):
+    with pytest.raises(ValueError, match=r"\(3, 64, 25, 2\)"):
         mix_transform(clips[0])
-    with pytest.raises(ValueError, match=r"at least 2 samples to mix, got \(1, 3, 64, 25, 2\)"):
+    with pytest.raises(ValueError, match=r"2.*\(1, 3, 64, 25, 2\)"):
         mix_transform(clips[:1])
 
 
@@ -192,13 +192,13 @@ def test_a_batch_without_its_person_axis_is_refused(coordinate_transform, mask_t
 
 
 def test_the_shape_that_was_given_is_named():
-    with pytest.raises(ValueError, match=r"V=25, M\) with C at most 3, got \(3, 30, 11, 1\)"):
+    with pytest.raises(ValueError, match=r"V=25, M\).*C.*3.*\(3, 30, 11, 1\)"):
         TopologyMask(NTU25)(torch.zeros(3, 30, 11, 1))
 
 
 @pytest.mark.parametrize("transform", [*SAME, Mixup()], ids=repr)
 def test_numpy_clips_are_refused(transform, clips):
-    with pytest.raises(ValueError, match=r"expected a torch tensor, got numpy\.ndarray"):
+    with pytest.raises(ValueError, match=r"numpy\.ndarray"):
         transform(clips.numpy())
 
 
@@ -214,16 +214,16 @@ def test_lengths_that_do_not_matter_are_refused(transform, clips):
 
 @pytest.mark.parametrize("transform", [*TIMELESS, *TIMED], ids=repr)
 def test_what_is_no_generator(transform, clips):
-    with pytest.raises(ValueError, match=r"generator to be a torch\.Generator, got int"):
+    with pytest.raises(ValueError, match=r"torch\.Generator.*int"):
         transform(clips, generator=7)
-    with pytest.raises(ValueError, match=r"lengths.* got torch\._C\.Generator"):
+    with pytest.raises(ValueError, match=r"torch\._C\.Generator"):
         transform(clips, torch.Generator())
 
 
 @pytest.mark.parametrize("transform", [*TIMELESS, *TIMED], ids=repr)
 def test_a_generator_of_another_device(transform, clips):
     """A device without values stands for one that has its own generators."""
-    with pytest.raises(ValueError, match=r"torch\.Generator\('meta'\), got one of 'cpu'"):
+    with pytest.raises(ValueError, match=r"torch\.Generator\('meta'\).*one of 'cpu'"):
         transform(clips.to("meta"), generator=torch.Generator())
 
 
@@ -231,13 +231,13 @@ def test_a_generator_of_another_device(transform, clips):
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (torch.full((5,), 30), r"lengths \(N=6,\), got \(5,\)"),
-        (torch.full((6, 1), 30), r"lengths \(N=6,\), got \(6, 1\)"),
-        (torch.full((6,), 30.0), r"integer lengths, got torch\.float32"),
-        (torch.tensor([3, 4, 0, 1, 2, 3]), r"lengths in \[1, T=64\], got 0 in sample 2"),
-        (torch.tensor([3, 4, 5, 65, 2, 3]), r"lengths in \[1, T=64\], got 65 in sample 3"),
-        (65, r"lengths in \[1, T=64\], got 65 in sample 0"),
-        (np.full(6, 30), r"lengths: expected a torch tensor, got numpy\.ndarray"),
+        (torch.full((5,), 30), r"lengths \(N=6,\).*\(5,\)"),
+        (torch.full((6, 1), 30), r"lengths \(N=6,\).*\(6, 1\)"),
+        (torch.full((6,), 30.0), r"torch\.float32"),
+        (torch.tensor([3, 4, 0, 1, 2, 3]), r"lengths in \[1, T=64\].*0 in sample 2"),
+        (torch.tensor([3, 4, 5, 65, 2, 3]), r"lengths in \[1, T=64\].*65 in sample 3"),
+        (65, r"lengths in \[1, T=64\].*65 in sample 0"),
+        (np.full(6, 30), r"lengths.*numpy\.ndarray"),
     ],
 )
 def test_bad_lengths(transform, lengths, message, clips):

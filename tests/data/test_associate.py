@@ -125,7 +125,7 @@ def test_one_person_under_three_ids(prepared):
     assert report["others_there"] == {"sequences": 1, "frames": 60}
     said = describe(store)
     assert "person 1, kept in 1 sequence, is missing in 60 of 90 frames" in said
-    assert "60 frames of 1 sequence without anybody, where the files have somebody" in said
+    assert "60 frames of 1 sequence have nobody" in said
     store, report = prepared(frames, persons=1, associate=True)
     assert report["persons"] == [{"sequences": 1, "frames": 90, "empty": 0}]
     np.testing.assert_allclose(store.sequence(0)[:, 0], walk(90), atol=1e-6)

@@ -166,15 +166,15 @@ def test_whom_xsub_trains_on(store):
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ("subjects:ann", "expected subjects among anna, ben, cleo, dora, got 'ann'; .* anna"),
+        ("subjects:ann", r"'ann'.*anna"),
         ("subjects:0", "expected subjects among anna, ben, .* got '0'"),
         ("subjects:", "expected subjects among .* got ''"),
         ("take:anna", "expected integers or ranges after the colon, got 'anna'"),
         ("take:\uff11", "expected integers or ranges after the colon"),
         ("take:1_1", "expected integers or ranges after the colon"),
-        ("take:0-999999999999999999", "has no take 0-999999999999999999, but 0, 1, 2"),
+        ("take:0-999999999999999999", "take 0-999999999999999999, but 0, 1, 2"),
         ("labels:jump", "expected labels among wave, bow, 7, got 'jump'"),
-        ("labels:7", "has no labels 7, but 0, 1, 2"),  # numbers are indices, also of a class "7"
+        ("labels:7", "labels 7, but 0, 1, 2"),  # numbers are indices, also of a class "7"
         ('view:"left', "cannot be read, unexpected end"),
         ("view:left", None),
     ],
@@ -188,7 +188,7 @@ def test_names_that_are_not_there(store, protocol, message):
 
 
 def test_a_word_that_no_sequence_of_a_subject_has(store):
-    with pytest.raises(ValueError, match=r"1 of 6 sequences .* of the views .*: views:left say"):
+    with pytest.raises(ValueError, match=r"views.* 1 of 6 sequences.* views:left"):
         split(_with_columns(store, views="view"), "xview")
 
 
@@ -210,7 +210,7 @@ def test_plain_protocols_stay_as_they_are():
     assert join_protocols(["xsub", "labels:0-19,25", "subjects:j\u00f6rg"]) == (
         "xsub labels:0-19,25 subjects:j\u00f6rg"
     )
-    with pytest.raises(ValueError, match="expected protocols, quotes closed"):
+    with pytest.raises(ValueError, match="subjects:'anna"):
         part_protocols("subjects:'anna")
 
 
@@ -232,7 +232,7 @@ def test_words_of_several_shards(tmp_path):
 @pytest.mark.parametrize(
     ("first", "then", "message"),
     [
-        (3, "anna", "column subjects: expected integers alone or words alone, got 3 and 'anna'"),
+        (3, "anna", "subjects: .* 3 and 'anna'"),
         ("anna", 3, "got 'anna' and 3"),
         ("anna", "4", "got 'anna' and 4"),
         (3, 1.5, "column subjects: expected an integer or a word, got 1.5"),
@@ -252,7 +252,7 @@ def test_the_writer_takes_no_mixture(tmp_path, first, then, message):
 def test_the_writer_takes_whole_labels_and_names(tmp_path):
     for label in (0.5, "0", 1.0):
         with (
-            pytest.raises(ValueError, match=r"sequence 0: expected a label in \[-1, 2\), got "),
+            pytest.raises(ValueError, match=r"sequence 0.*label in \[-1, 2\).*"),
             StoreWriter(tmp_path / "s", SBU15, class_names=["a", "b"]) as writer,
         ):
             writer.add(np.ones((2, 1, 15, 3)), label)

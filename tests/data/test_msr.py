@@ -65,16 +65,16 @@ def test_tree():
     ("text", "message"),
     [
         ("", "expected a multiple of 20 lines, got 0"),
-        (LINE * 39, "expected a multiple of 20 lines, got 39"),
+        (LINE * 39, r"of 20.*39"),
         (
             LINE * 3 + "\n1 2 3\n" + LINE * 16,
-            "line 5: expected x, y, z and confidence, got '1 2 3'",
+            r"line 5.*'1 2 3'",
         ),
         (LINE * 3 + "1 2 3 4 5\n", "line 4: expected x, y, z and confidence"),
-        ("1 b 3 4\n", "line 1: expected x, y, z and confidence, got '1 b 3 4'"),
+        ("1 b 3 4\n", r"line 1.*'1 b 3 4'"),
         (
             LINE * 22 + "nan 1 2 3\n" + LINE * 17,
-            "coordinates: NaN or infinity in frame 1, person 0, joint 2",
+            r"coordinates: NaN.*frame 1, person 0, joint 2",
         ),
         ("\u00e9", "not a readable text file"),
     ],
@@ -88,10 +88,10 @@ def test_says_what_is_wrong(tmp_path, text, message):
 
 
 def test_names(tmp_path):
-    with pytest.raises(SkeletonFormatError, match=r"files named aAA_sSS_eEE_skeleton3D.txt, found"):
+    with pytest.raises(SkeletonFormatError, match=r"aAA_sSS_eEE_skeleton3D.txt"):
         read_msr(tmp_path)
     assert not detect(tmp_path)
     (tmp_path / "a21_s01_e01_skeleton3D.txt").write_text(LINE * 20)
     assert detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match=r"expected an action among 1, .* 20, got 21"):
+    with pytest.raises(SkeletonFormatError, match=r"among 1.*20.*21"):
         list(read_msr(tmp_path))

@@ -90,9 +90,9 @@ def test_nobody(recipe):
 
 
 def test_wrong_shapes(frames):
-    with pytest.raises(ValueError, match=r"expected frames \(T, B, V=25, C\) of skeleton 'ntu25'"):
+    with pytest.raises(ValueError, match=r"frames \(T, B, V=25, C\).*'ntu25'"):
         normalize(frames, NTU25, "isc")
-    with pytest.raises(ValueError, match="'isc' rotates 3D coordinates, got C=2"):
+    with pytest.raises(ValueError, match=r"'isc' rotates 3D.*C=2"):
         normalize(frames[..., :2], SBU15, "isc")
 
 
@@ -238,7 +238,7 @@ def test_isc_needs_limbs():
     hand = Skeleton("hand", ("wrist", "thumb", "index"), (-1, 0, 0), parts, (0, 1, 2), 0)
     frames = np.zeros((4, 1, 3, 3), np.float32)
     frames[:, :, 1:] = 1
-    with pytest.raises(ValueError, match="expected the parts left_arm"):
+    with pytest.raises(ValueError, match="left_arm"):
         normalize(frames, hand, "isc")
     assert not is_isc(frames, hand)
 

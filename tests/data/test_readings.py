@@ -123,7 +123,7 @@ def test_bodies_by_place_or_by_id(tmp_path):
     np.testing.assert_array_equal(tracked.frames, frames)
     np.testing.assert_array_equal(by_place.frames[:15], frames[:15])
     np.testing.assert_array_equal(by_place.frames[15:], frames[15:, ::-1])
-    with pytest.raises(ValueError, match="expected bodies 'place' or 'tracked', got 'id'"):
+    with pytest.raises(ValueError, match=r"'place'.*'tracked'.*'id'"):
         read_ntu(raw, bodies="id")
 
 
@@ -131,7 +131,7 @@ def test_place_needs_no_ids(tmp_path):
     raw = write_ntu(tmp_path / "raw", format_ntu(people(), ids=(7, 7)))
     (recording,) = read_ntu(raw, bodies="place")
     np.testing.assert_array_equal(recording.frames, people())
-    with pytest.raises(SkeletonFormatError, match="body 7 is twice in frame 0"):
+    with pytest.raises(SkeletonFormatError, match=r"body 7.*frame 0"):
         list(read_ntu(raw))
 
 
@@ -161,7 +161,7 @@ def test_the_recipe_decides_unless_told(tmp_path, options, bodies, capsys):
 
 def test_sgn_needs_tracked_bodies(tmp_path):
     raw = write_ntu(tmp_path / "raw", swapped(people()))
-    with pytest.raises(ValueError, match="give --bodies tracked"):
+    with pytest.raises(ValueError, match="--bodies tracked"):
         prepare(raw, tmp_path / "s", normalization="sgn", bodies="place")
     assert not (tmp_path / "s").exists()
     prepare(raw, tmp_path / "s", normalization="sgn", bodies="tracked", workers=1)
@@ -207,7 +207,7 @@ def test_agcn_files_of_pku(tmp_path):
     assert store.lengths.tolist() == [20, 300]
     np.testing.assert_array_equal(store.sequence(1), sequences[1][:300])
     write_agcn(tmp_path / "half", sequences, [3.0, 7.5])
-    with pytest.raises(SkeletonFormatError, match=r"sequence 1: .* from 0, got 7\.5"):
+    with pytest.raises(SkeletonFormatError, match=r"sequence 1.*0.*7\.5"):
         prepare(tmp_path / "half", tmp_path / "h", workers=1)
 
 
@@ -227,7 +227,7 @@ def test_isc_is_not_applied_to_agcn_files(tmp_path, asked):
 @pytest.mark.parametrize("asked", ["center", "sgn"])
 def test_nothing_follows_isc(tmp_path, asked):
     write_agcn(tmp_path / "raw", [people()], [0])
-    with pytest.raises(ValueError, match="give --normalization isc, which leaves them as they are"):
+    with pytest.raises(ValueError, match="--normalization isc"):
         prepare(tmp_path / "raw", tmp_path / "s", normalization=asked)
     assert not (tmp_path / "s").exists()
 
@@ -297,7 +297,7 @@ def test_packed_files_may_say_it(tmp_path):
     assert store.meta["normalization"] == "sgn"
     np.testing.assert_array_equal(store.sequence(0), frames)
     file = write_packed(tmp_path / "p.npz", [frames], normalization="mine")
-    with pytest.raises(SkeletonFormatError, match=r"normalization: .* none, .*'mine'"):
+    with pytest.raises(SkeletonFormatError, match=r"normalization.*'mine'"):
         prepare(file, tmp_path / "t")
 
 
@@ -338,7 +338,7 @@ def test_untrimmed_recordings_keep_their_frames(tmp_path, length, capsys):
     for recipe in ("isc", "sgn"):
         arguments = ["prepare", "pku", raw, tmp_path / recipe, "--untrimmed"]
         assert main([*map(str, arguments), "--normalization", recipe]) != 0
-        assert "give --normalization none" in " ".join(capsys.readouterr().err.split())
+        assert "--normalization none" in " ".join(capsys.readouterr().err.split())
         assert not (tmp_path / recipe).exists()
 
 

@@ -92,7 +92,7 @@ def test_no_blend_with_nobody():
 
 
 def test_a_limit():
-    with pytest.raises(ValueError, match=r"x: expected at most 100 times as many frames, got 0.2"):
+    with pytest.raises(ValueError, match=r"x.*100.*0.2"):
         resample(Recording(clip(3), name="x"), 0.2, 30)
 
 
@@ -108,7 +108,7 @@ def mixed(tmp_path):
 
 
 def test_files_of_several_rates_are_refused_or_resampled(mixed, tmp_path):
-    message = r"one frame rate, got 30 \(a.bvh\), 120 \(b.bvh\); .* --fps 30 say"
+    message = r"30 \(a.bvh\), 120 \(b.bvh\).* --fps 30"
     with pytest.raises(ValueError, match=message):
         prepare(mixed, tmp_path / "store", workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
@@ -154,7 +154,7 @@ def test_rates_that_files_do_not_say(tmp_path):
     (folder / "labels.csv").write_text("file,fps\na.npy,60\n")
     assert lengths() == (60, [60], [])
     assert lengths(fps=20) == (20, [20], [])
-    with pytest.raises(ValueError, match=r"source_fps is for files .*; these say 60"):
+    with pytest.raises(ValueError, match=r"source_fps.*60"):
         lengths(source_fps=30)
 
 

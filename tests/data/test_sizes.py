@@ -326,5 +326,5 @@ def test_matlab_files_of_other_versions(tmp_path: Path, version: str) -> None:
         savemat(file, {"d_skel": np.ones((20, 3))}, format="4")
     else:
         file.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n")
-    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, expected the hea"):
+    with pytest.raises(SkeletonFormatError, match="MATLAB 5"):
         list(open_source(tmp_path))

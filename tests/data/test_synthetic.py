@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from pcm3.data import generate, split
 from pcm3.data.synthetic.actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data.synthetic.puppet import make_puppet, pose, rotations
-from pcm3.data.synthetic.synthetic import _roles_of, synthetic_sequences
+from pcm3.data.synthetic.synthetic import synthetic_sequences
 from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15, SKELETONS, Skeleton
 
 CLEAN = {"noise": 0.0, "missing": 0.0}
@@ -88,7 +88,7 @@ def test_kicks_mirror_each_other():
 def test_two_sided_terms_are_symmetric(axis):
     puppet = make_puppet(NTU25)
     angles = np.zeros((1, len(ROLES), len(AXES)))
-    for role, sign in _roles_of(Term("shoulder", axis, 0.0)):
+    for role, sign in Term("shoulder", axis, 0.0).moved:
         angles[:, role, AXES.index(axis)] = sign * 0.7
     joints = pose(puppet, puppet.offsets, angles)
     np.testing.assert_allclose(joints[:, list(NTU25.mirror)] * (-1, 1, 1), joints, atol=1e-12)
@@ -188,17 +188,17 @@ def test_neither_trivial_nor_hopeless(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sequences": 0}, "expected sequences >= 1, got 0"),
-        ({"subjects": 0}, "expected subjects >= 1, got 0"),
+        ({"sequences": 0}, r"sequences >= 1.*0"),
+        ({"subjects": 0}, r"subjects >= 1.*0"),
         ({"classes": len(ACTIONS) + 1}, f"expected at most {len(ACTIONS)} classes"),
         ({"classes": 40, "persons": 2}, f"at most {len(ACTIONS) + len(INTERACTIONS)} classes"),
         ({"persons": 3}, "expected 1 or 2 persons, got 3"),
-        ({"frames": (9, 3)}, r"expected frames \(shortest, longest\), got \(9, 3\)"),
-        ({"missing": 1.0}, r"missing in \[0, 1\), got .* 1.0"),
-        ({"noise": -1.0}, "expected noise >= 0"),
+        ({"frames": (9, 3)}, r"frames \(shortest, longest\).*\(9, 3\)"),
+        ({"missing": 1.0}, r"missing in \[0, 1\).*1.0"),
+        ({"noise": -1.0}, "noise >= 0"),
         (
             {"skeleton": Skeleton("hand", ("a", "b"), (-1, 0), {"trunk": (0, 1)}, (0, 1), 0)},
-            "skeleton 'hand' lacks the parts left_arm, right_arm",
+            r"'hand'.*left_arm, right_arm",
         ),
     ],
 )

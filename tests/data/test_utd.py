@@ -59,14 +59,14 @@ def _with_nan():
         ({"skel": clip(2)}, "d_skel: missing"),
         (
             {"d_skel": clip(2)[:19]},
-            r"d_skel: expected numbers \(20, 3, T\), got float64 \(19, 3, 2\)",
+            r"d_skel.*numbers \(20, 3, T\).*float64 \(19, 3, 2\)",
         ),
         (
             {"d_skel": "text"},
-            "not a readable MATLAB 5 file, expected d_skel to be an array of real",
+            r"MATLAB 5.*d_skel",
         ),
-        ({"d_skel": clip(0)}, r"d_skel: expected \(T, 20, 3\), got \(0, 20, 3\)"),
-        ({"d_skel": _with_nan()}, "d_skel: NaN or infinity in frame 2, person 0, joint 5"),
+        ({"d_skel": clip(0)}, r"d_skel.*\(T, 20, 3\).*\(0, 20, 3\)"),
+        ({"d_skel": _with_nan()}, r"d_skel: NaN.*frame 2, person 0, joint 5"),
     ],
 )
 def test_says_what_is_wrong(tmp_path, variables, message):
@@ -82,7 +82,7 @@ def test_damaged_file(tmp_path, size):
     file = tmp_path / "a1_s1_t1_skeleton.mat"
     savemat(file, {"d_skel": clip(9)})
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file"):
+    with pytest.raises(SkeletonFormatError, match="MATLAB 5"):
         list(read_utd(tmp_path))
 
 
@@ -93,7 +93,7 @@ def test_head_of_an_array_cut_short(tmp_path):
     at = content.index(struct.pack("<2I", 6, 8))  # the flags' tag
     content[at : at + 8] = struct.pack("<2I", 6, 2)  # fills up to 8 bytes: the rest stays readable
     file.write_bytes(content)
-    with pytest.raises(SkeletonFormatError, match="not a readable MATLAB 5 file, unpack_from"):
+    with pytest.raises(SkeletonFormatError, match=r"MATLAB 5.*unpack_from"):
         list(read_utd(tmp_path))
 
 
@@ -114,17 +114,17 @@ def test_damaged_compression(tmp_path):
     content = bytearray(file.read_bytes())
     content[140] ^= 255
     file.write_bytes(content)
-    with pytest.raises(SkeletonFormatError, match=r"not a readable MATLAB 5 file, .*decompress"):
+    with pytest.raises(SkeletonFormatError, match="MATLAB 5"):
         list(read_utd(tmp_path))
 
 
 def test_names(tmp_path):
-    with pytest.raises(SkeletonFormatError, match=r"expected files named aA_sS_tT_skeleton.mat"):
+    with pytest.raises(SkeletonFormatError, match=r"aA_sS_tT_skeleton.mat"):
         read_utd(tmp_path)
     assert not detect(tmp_path)
     savemat(tmp_path / "a28_s1_t1_skeleton.mat", {"d_skel": clip(2)})
     assert detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match=r"expected an action among 1, .* 27, got 28"):
+    with pytest.raises(SkeletonFormatError, match=r"among 1.*27.*28"):
         list(read_utd(tmp_path))
 
 

@@ -264,19 +264,19 @@ def test_pcm3_takes_a_step(stride: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"skeleton": 25}, "expected a Skeleton .*the graph needs its joint tree; got 25"),
-        ({"skeleton": {"name": "half"}}, "skeleton description lacks the key 'joints'"),
-        ({"in_channels": 0}, "in_channels >= 1, got 0"),
-        ({"persons": 0}, "persons >= 1, got 0"),
-        ({"channels": 0}, "channels >= 1, got 0"),
-        ({"stride": 0}, "stride >= 1, got 0"),
-        ({"out_features": 0}, "out_features >= 1, got 0"),
+        ({"skeleton": 25}, r"Skeleton.*25"),
+        ({"skeleton": {"name": "half"}}, "'joints'"),
+        ({"in_channels": 0}, r"in_channels >= 1.*0"),
+        ({"persons": 0}, r"persons >= 1.*0"),
+        ({"channels": 0}, r"channels >= 1.*0"),
+        ({"stride": 0}, r"stride >= 1.*0"),
+        ({"out_features": 0}, r"out_features >= 1.*0"),
         ({"layers": ()}, r"one or more stages, got \(\)"),
-        ({"layers": (2, 0)}, r"layers >= 1 in each .*got \(2, 0\)"),
-        ({"temporal_kernel": 4}, "odd temporal_kernel >= 1, got 4"),
-        ({"temporal_kernel": -1}, "odd temporal_kernel >= 1, got -1"),
-        ({"dropout": 1.0}, r"dropout in \[0, 1\), got 1.0"),
-        ({"dropout": -0.1}, r"dropout in \[0, 1\), got -0.1"),
+        ({"layers": (2, 0)}, r"layers >= 1.*\(2, 0\)"),
+        ({"temporal_kernel": 4}, r"temporal_kernel >= 1.*4"),
+        ({"temporal_kernel": -1}, r"temporal_kernel >= 1.*-1"),
+        ({"dropout": 1.0}, r"dropout in \[0, 1\).*1.0"),
+        ({"dropout": -0.1}, r"dropout in \[0, 1\).*-0.1"),
         ({"pool": "max"}, "expected pool among .*got 'max'"),
     ],
 )
@@ -297,5 +297,5 @@ def test_clips_that_do_not_fit(shape: tuple[int, ...]) -> None:
 
 def test_prompt_that_does_not_fit() -> None:
     encoder = STGCNEncoder(NTU25, channels=2, layers=(1,))
-    with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\).* got \(4,\)"):
+    with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\).*\(4,\)"):
         encoder(torch.zeros(2, 3, 8, 25, 2), torch.zeros(4))

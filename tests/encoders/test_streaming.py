@@ -167,7 +167,7 @@ def test_encoders_that_cannot(encoder: Any, message: str) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 1, 5, 2, 1), (3, 4, 2), (2, 5, 2), (0, 3, 5, 2)])
 def test_frames_that_do_not_fit(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"a frame \(C=3, V=5, M=2\), or .*\(N, C=3") as raised:
+    with pytest.raises(ValueError, match=r"frame \(C=3, V=5, M=2\).*\(N, C=3") as raised:
         StreamingEncoder(gru()).push(torch.zeros(shape))
     assert f"got {shape}" in str(raised.value)
 
@@ -181,11 +181,11 @@ def test_refused_frames_leave_the_state() -> None:
         stream.push(clips[0, :, t])
     broken = clips[0, :, 3].clone()
     broken[0, 2, 1] = float("nan")
-    with pytest.raises(ValueError, match=r"NaN or infinity in .*joint 2, person 1"):
+    with pytest.raises(ValueError, match=r"NaN.*2, person 1"):
         stream.push(broken)
-    with pytest.raises(ValueError, match=r"N=1 recordings, as before, got 2; reset\(\)"):
+    with pytest.raises(ValueError, match=r"N=1.*2; reset\(\)"):
         stream.push(recording(2, 1)[:, :, 0])
-    with pytest.raises(ValueError, match=r"frame: expected a torch tensor, got numpy\.ndarray"):
+    with pytest.raises(ValueError, match=r"frame.*numpy\.ndarray"):
         stream.push(np.zeros((3, 5, 2)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="floating-point"):
         stream.push(torch.zeros(3, 5, 2, dtype=torch.int64))
@@ -199,7 +199,7 @@ def test_refused_frames_leave_the_state() -> None:
 
 def test_frames_of_another_dtype_are_named() -> None:
     stream, frame = StreamingEncoder(gru()), recording(1, 1)[0, :, 0]
-    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+    with pytest.raises(ValueError, match=r"torch\.float32.*.*torch\.float64"):
         stream.push(frame.double())
     assert stream.state is None
     stream.push(frame)
@@ -210,9 +210,9 @@ def test_every_encoder_names_another_dtype(kind: Any) -> None:
     sizes = {"hidden": 8} if kind is GRUEncoder else {"width": 8, "heads": 2, "depth": 1}
     encoder = STGCNEncoder(NTU25) if kind is STGCNEncoder else kind(NTU25, **sizes)
     clips = torch.randn(2, 3, 8, 25, 2)
-    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+    with pytest.raises(ValueError, match=r"torch\.float32.*.*torch\.float64"):
         encoder(clips.double())
-    with pytest.raises(ValueError, match=r"clips of torch\.float64.*, got torch\.float32"):
+    with pytest.raises(ValueError, match=r"torch\.float64.*.*torch\.float32"):
         encoder.double()(clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # casts by itself
         encoder.float()(clips)

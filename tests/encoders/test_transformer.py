@@ -356,19 +356,19 @@ def test_gradients_with_absent_persons() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": 18}, "frames a multiple of patch, got 18 and 4"),
+        ({"frames": 18}, "18 and 4"),
         ({"frames": 0}, "frames a multiple of patch, got 0 and 4"),
-        ({"patch": 0}, "frames a multiple of patch, got 16 and 0"),
-        ({"depth": 0}, "depth >= 1, got 0"),
-        ({"heads": 3}, "heads that divide width, got 3 and 16"),
-        ({"heads": 0}, "heads that divide width, got 0 and 16"),
+        ({"patch": 0}, "16 and 0"),
+        ({"depth": 0}, r"depth >= 1.*0"),
+        ({"heads": 3}, "3 and 16"),
+        ({"heads": 0}, "0 and 16"),
         ({"width": 0}, "heads that divide width, got 2 and 0"),
-        ({"mlp_ratio": 0}, "mlp_ratio >= 1 / width, got 0"),
-        ({"drop_path": 1.0}, r"drop_path in \[0, 1\), got 1.0"),
-        ({"drop_path": -0.1}, r"drop_path in \[0, 1\), got -0.1"),
-        ({"persons": 0}, "persons >= 1, got 0"),
-        ({"skeleton": 0}, "joints >= 1, got 0"),
-        ({"skeleton": "ntu25"}, "a Skeleton .* or its number of joints, got 'ntu25'"),
+        ({"mlp_ratio": 0}, r"mlp_ratio >= 1 /.*0"),
+        ({"drop_path": 1.0}, r"drop_path in \[0, 1\).*1.0"),
+        ({"drop_path": -0.1}, r"drop_path in \[0, 1\).*-0.1"),
+        ({"persons": 0}, r"persons >= 1.*0"),
+        ({"skeleton": 0}, r"joints >= 1.*0"),
+        ({"skeleton": "ntu25"}, r"Skeleton.*'ntu25'"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
@@ -382,10 +382,10 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     [
         ((2, 3, 16, 20, 2), r"V=25.*got \(2, 3, 16, 20, 2\)"),
         ((2, 2, 16, 25, 2), r"C=3.*got \(2, 2, 16, 25, 2\)"),
-        ((2, 3, 16, 25, 1), r"M=2\), got \(2, 3, 16, 25, 1\)"),
-        ((3, 16, 25, 2), r"got \(3, 16, 25, 2\)"),
-        ((2, 3, 15, 25, 2), "T a multiple of patch=4, got T=15"),
-        ((2, 3, 2, 25, 2), "T a multiple of patch=4, got T=2"),
+        ((2, 3, 16, 25, 1), r"M=2\).*\(2, 3, 16, 25, 1\)"),
+        ((3, 16, 25, 2), r"\(3, 16, 25, 2\)"),
+        ((2, 3, 15, 25, 2), r"T.*patch=4.*T=15"),
+        ((2, 3, 2, 25, 2), r"T.*patch=4.*T=2"),
     ],
 )
 def test_clips_that_do_not_fit(entry: str, shape: tuple[int, ...], message: str) -> None:
@@ -395,7 +395,7 @@ def test_clips_that_do_not_fit(entry: str, shape: tuple[int, ...], message: str)
 
 @pytest.mark.parametrize("prompt", [DomainPrompt(), torch.zeros(4)], ids=["module", "shape"])
 def test_prompts_that_do_not_fit(prompt: Any) -> None:
-    with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\), the offset of a Domain"):
+    with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\).*Domain"):
         tiny()(torch.zeros(2, 3, 16, 25, 2), prompt)
 
 

@@ -232,7 +232,7 @@ def test_features_without_a_gradient() -> None:
 @pytest.mark.parametrize("skeleton", [25, "ntu25", None])
 def test_what_is_no_skeleton(skeleton: Any) -> None:
     for build in (lambda: pcm3(Own(), skeleton), lambda: mamp(skeleton)):
-        with pytest.raises(ValueError, match=r"expected a Skeleton \(pcm3\.NTU25, say\), got"):
+        with pytest.raises(ValueError, match=r"Skeleton.*pcm3\.NTU25.* got"):
             build()
 
 
@@ -398,10 +398,10 @@ def test_modules_that_give_no_features(module: Any, given: Tensor, message: str)
 )
 def test_what_is_no_transform(name: str) -> None:
     for value in (5, Shear, NTU25):
-        with pytest.raises(ValueError, match=f"expected {name} to be a transform to call on clips"):
+        with pytest.raises(ValueError, match=f"expected {name} .*transform"):
             pcm3(Own(), **{name: value})
     if name == "crop":
-        with pytest.raises(ValueError, match="expected rotate to be a transform"):
+        with pytest.raises(ValueError, match=r"rotate .*transform"):
             mamp(rotate=Shear)
 
 
@@ -460,7 +460,7 @@ def test_clips_that_do_not_fit(name: str, given: Any, message: str) -> None:
         (torch.full((4,), 20) > 3, r"integer lengths, got torch\.bool"),
         (torch.tensor([20, 0, 3, 1]), r"lengths in \[1, T=20\], got 0 in sample 1"),
         (torch.tensor([20, 3, 3, 21]), r"lengths in \[1, T=20\], got 21 in sample 3"),
-        (torch.full((4,), 20).to("meta"), "lengths on cpu, where the clips are, got them on meta"),
+        (torch.full((4,), 20).to("meta"), "lengths on cpu.*meta"),
         ([20] * 4, "lengths: expected a torch tensor, got list"),
         (np.full(4, 20), r"lengths: expected a torch tensor, got numpy\.ndarray"),
     ],
@@ -535,17 +535,17 @@ def arrays(count: int) -> Batch:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (TensorDataset(clips(), torch.zeros(4)), r"a SkeletonDataset, or .* got .*TensorDataset$"),
-        (DataLoader(OwnData(), 4), r"got .*DataLoader; batches are drawn here, so give its data"),
+        (TensorDataset(clips(), torch.zeros(4)), r"ClipDataset.*TensorDataset$"),
+        (DataLoader(OwnData(), 4), r"DataLoader.*its data"),
         (
             Subset(OwnData(), [0, 1]),
             r"got .*Subset; SkeletonDataset\(store, indices\) takes a part",
         ),
-        (clips().numpy(), r"or another ClipDataset .* got numpy\.ndarray"),
-        ([clips()[0]] * 4, "or another ClipDataset .* got list"),
-        ("store", "or another ClipDataset .* got str"),
-        (None, "or another ClipDataset .* got NoneType"),
-        (Nameless(), r"expected .*Nameless\.skeleton, as a ClipDataset has it"),
+        (clips().numpy(), r"ClipDataset.* numpy\.ndarray"),
+        ([clips()[0]] * 4, "ClipDataset.* list"),
+        ("store", "ClipDataset.* str"),
+        (None, "ClipDataset.* NoneType"),
+        (Nameless(), r"'skeleton'.*Nameless"),
         (OwnData(arrays), r"clips of .*OwnData\.batch: expected a torch tensor, got numpy\.ndarr"),
         (OwnData(clips), r"OwnData\.batch to return a Batch, got torch\.Tensor"),
     ],
@@ -563,7 +563,7 @@ def test_a_data_set_of_nothing() -> None:
 
 
 def test_a_store_is_no_data_set(store: Store) -> None:
-    message = r"got pcm3\.data\.store\.\S*Store; SkeletonDataset\(store\) is one"
+    message = r"pcm3\.data\.store\..*Store.*SkeletonDataset\(store\)"
     with pytest.raises(ValueError, match=message):
         pcm3(Own()).fit(store, **SHORT)  # type: ignore[arg-type]
 

@@ -507,7 +507,7 @@ def test_a_signal_to_the_whole_group_stops_after_a_step(
     os.killpg(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert said.count("run the same command to go on") == 1
+    assert said.count("run the same command to continue") == 1
     state = run.load_checkpoint()
     assert state is not None
     assert f"{state['position']['step']} steps" in said

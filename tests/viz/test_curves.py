@@ -59,8 +59,8 @@ def test_a_single_epoch_is_visible() -> None:
     ("records", "terms", "message"),
     [
         ([], None, r"terms to draw among \[\], got \[\]"),
-        ([{"epoch": 1, "note": "x"}], None, r"among \['epoch'\], got \[\]"),
-        (RECORDS, ["kl"], r"among \['epoch', 'knn/top1', 'total', .* got \['kl'\]"),
+        ([{"epoch": 1, "note": "x"}], None, r"among \['epoch'\].*\[\]"),
+        (RECORDS, ["kl"], r"among \['epoch', 'knn/top1', 'total'.*\['kl'\]"),
         ([{"epoch": 1, "a": 1.0}, {"a": 1.0}], None, r"record 1 has \['a'\]"),
     ],
 )

@@ -32,9 +32,9 @@ class TestFeaturesFigure:
         assert len(figure.axes[0].lines[0].get_xdata()) == 10  # type: ignore[arg-type]
 
     def test_says_what_is_wrong(self) -> None:
-        with pytest.raises(ValueError, match=r"\(N >= 4, D >= 2\), got \(3, 5\)"):
+        with pytest.raises(ValueError, match=r"\(N >= 4, D >= 2\).*\(3, 5\)"):
             features_figure(torch.randn(3, 5), torch.zeros(3))
-        with pytest.raises(ValueError, match=r"got \(5, 5\) and \(4,\)"):
+        with pytest.raises(ValueError, match=r"\(5, 5\) and \(4,\)"):
             features_figure(torch.randn(5, 5), torch.zeros(4))
 
 
@@ -72,7 +72,7 @@ class TestQueueFigure:
 
     def test_says_what_is_wrong(self) -> None:
         x = torch.randn(4, 3)
-        with pytest.raises(ValueError, match=r"key \(N, D\) .* got \[\(4, 3\), \(3, 3\), \(4, 3\)"):
+        with pytest.raises(ValueError, match=r"key \(N, D\).*\[\(4, 3\), \(3, 3\), \(4, 3\)"):
             queue_figure(x, x[:3], x)
         with pytest.raises(ValueError, match=r"one width, .* \(4, 2\)\]"):
             queue_figure(x, x, x[:, :2])

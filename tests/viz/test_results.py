@@ -55,7 +55,7 @@ class TestConfusion:
         assert all(box.x0 >= 0 for box in boxes)
 
     def test_says_what_does_not_fit(self) -> None:
-        with pytest.raises(ValueError, match=r"\(K, K\) of 2 named classes, got \(2, 3\)"):
+        with pytest.raises(ValueError, match=r"\(K, K\) of 2.*\(2, 3\)"):
             confusion_figure(np.zeros((2, 3)), ["a", "b"])
 
 
@@ -195,7 +195,7 @@ class TestEmbedding:
     def test_says_what_does_not_fit(self) -> None:
         with pytest.raises(ValueError, match="at least one map, got none"):
             embedding_figure({}, [0], ["a"])
-        with pytest.raises(ValueError, match=r"t: expected points \(1, 2\), got \(2, 2\)"):
+        with pytest.raises(ValueError, match=r"t.*points \(1, 2\).*\(2, 2\)"):
             embedding_figure({"t": np.zeros((2, 2))}, [0], ["a"])
 
 

@@ -185,15 +185,15 @@ class TestFilmStrip:
 
     def test_says_what_is_wrong(self) -> None:
         clips = make_clips(2)
-        with pytest.raises(ValueError, match=r"before of shape \(2, .*, got \(1, 3, 10"):
+        with pytest.raises(ValueError, match=r"shape \(2.*\(1, 3, 10"):
             film_strip(clips, SBU15, before=clips[:1])
-        with pytest.raises(ValueError, match=r"V=25, M\), got \(2, 3, 10, 15, 1\)"):
+        with pytest.raises(ValueError, match=r"V=25, M\).*\(2, 3, 10, 15, 1\)"):
             film_strip(clips, NTU25)
-        with pytest.raises(ValueError, match="expected 2 titles, one a clip, got 1"):
+        with pytest.raises(ValueError, match=r"2 titles.* 1"):
             film_strip(clips, SBU15, titles=["one"])
-        with pytest.raises(ValueError, match=r"= \(2, 10, 15, 1\), got bool \(2, 10, 15\)"):
+        with pytest.raises(ValueError, match=r"= \(2, 10, 15, 1\).*bool \(2, 10, 15\)"):
             film_strip(clips, SBU15, mask=no_mask(clips)[..., 0])
-        with pytest.raises(ValueError, match=r"boolean mask .* got float32"):
+        with pytest.raises(ValueError, match="float32"):
             film_strip(clips, SBU15, mask=no_mask(clips).float())
         with pytest.raises(ValueError, match="at least one frame, got 0"):
             film_strip(clips, SBU15, frames=0)
@@ -257,7 +257,7 @@ class TestReconstructionFigure:
 
     def test_says_which_shape_is_wrong(self) -> None:
         source = make_clips(2)
-        with pytest.raises(ValueError, match=r"predicted of shape \(2, 3, 10, 15, 1\), got \(1,"):
+        with pytest.raises(ValueError, match=r"shape \(2, 3, 10, 15, 1\).*\(1"):
             reconstruction_figure(source, source, source[:1], no_mask(source), SBU15)
 
 
@@ -268,6 +268,6 @@ def test_save_makes_the_folder_and_writes_the_format(tmp_path: Any) -> None:
     assert save(figure, str(tmp_path / "strip.svg")).read_text().startswith("<?xml")
     with pytest.raises(ValueError, match="not supported"):
         save(figure, tmp_path / "strip.docx")
-    with pytest.raises(ValueError, match=r"to end in \.png, say, got strip"):
+    with pytest.raises(ValueError, match=r"\.png.* strip"):
         save(figure, tmp_path / "strip")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "strip.svg"]

@@ -1,29 +1,15 @@
-"""Readers: one file per format, each gives a ``Source`` of recordings."""
+"""Readers of recordings, one file per format; ``open_source`` chooses and calls one."""
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
-from pcm3.data.readers import (
-    agcn,
-    bvh,
-    ctrgcn,
-    folder,
-    msr,
-    ntu,
-    packed,
-    pku,
-    pyskl,
-    ucla,
-    utd,
-)
-from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.base import Reader, Recording, Source
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.io.files import regular
 from pcm3.io.npz import npz_keys, why_unreadable
@@ -31,25 +17,17 @@ from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import fail, files_below, is_file, is_store
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Format", "Recording", "Source", "open_source"]
+__all__ = ["READERS", "Format", "Reader", "Recording", "Source", "open_source"]
 
 Format = Literal[
     "ntu", "pku", "pyskl", "ctrgcn", "agcn", "ucla", "utd", "msr", "bvh", "packed", "folder"
 ]
+"""Names of the formats. Each is that of a module here with ``detect`` and ``read_NAME``."""
 
-_MODULES: dict[str, ModuleType] = {
-    "ntu": ntu,
-    "pku": pku,
-    "pyskl": pyskl,
-    "ctrgcn": ctrgcn,
-    "agcn": agcn,
-    "ucla": ucla,
-    "utd": utd,
-    "msr": msr,
-    "bvh": bvh,
-    "packed": packed,
-    "folder": folder,
+READERS: dict[str, Reader] = {
+    name: Reader.of(name, import_module(f"pcm3.data.readers.{name}")) for name in get_args(Format)
 }
+"""The readers by the names of their formats."""
 
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
 
@@ -62,36 +40,34 @@ def open_source(
     defaults: Mapping[str, Any] = {},
     **options: Any,
 ) -> Source:
-    """Open files of a format, or of the one that the path looks like.
+    """Open recordings of a format, by default of the one that the path looks like.
 
     Args:
-        path: A file or a folder, as the format has it.
-        format: Name of the format; found out by default.
-        skeleton: What to use in place of the format's own skeleton, or the one that is derived from
-            the names of the joints: a ``skeleton.json``, the name of a built-in skeleton, or a
-            skeleton. It must have the recordings' joints, see ``choose_layout``.
-        defaults: Options for the readers that have them, where ``options`` do not say otherwise.
-        options: Of the format's reader, ``untrimmed=True`` for PKU-MMD say.
+        path: A file or a folder, depending on the format.
+        format: Name of the format, by default detected from the path.
+        skeleton: A skeleton, the name of a built-in one, or a ``skeleton.json``, to use instead of
+            the format's own skeleton or the one derived from the names of the joints. It must have
+            the joints of the recordings, see ``choose_layout``.
+        defaults: Options that are used if the reader has them and ``options`` does not set them.
+        options: Options of the format's reader, such as ``untrimmed=True`` for PKU-MMD.
 
     Raises:
-        SkeletonFormatError: If no format fits the path, or the files are not what it promises.
+        SkeletonFormatError: If the path looks like no format, or the files do not follow it.
         ValueError: If the format or an option is unknown, or the skeleton has other joints.
     """
     path = Path(path)
     _check_path(path)
     name = format or detect_format(path)
-    if name not in _MODULES:
-        raise ValueError(f"expected a format among {', '.join(get_args(Format))}, got {name!r}")
-    read: Callable[..., Source] = getattr(_MODULES[name], f"read_{name}")
-    known = list(inspect.signature(read).parameters)[1:]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        there = ", ".join(dict.fromkeys([*known, "skeleton"]))
-        raise ValueError(f"format {name!r} has the options {there}; got {', '.join(unknown)}")
-    options = {key: defaults[key] for key in known if key in defaults} | options
-    if "skeleton" in known:
-        return read(path, skeleton=skeleton, **options)
-    source = read(path, **options)
+    if name not in READERS:
+        raise ValueError(f"expected a format among {', '.join(READERS)}, got {name!r}")
+    reader = READERS[name]
+    if unknown := sorted(options.keys() - reader.options):
+        known = ", ".join(dict.fromkeys([*reader.options, "skeleton"]))
+        raise ValueError(f"format {name!r} has the options {known}; got {', '.join(unknown)}")
+    options = {key: defaults[key] for key in reader.options if key in defaults} | options
+    if "skeleton" in reader.options:
+        return reader.read(path, skeleton=skeleton, **options)
+    source = reader.read(path, **options)
     if skeleton is None:
         return source
     own = source.skeleton
@@ -106,22 +82,22 @@ def _check_path(path: Path) -> None:
     if not path.is_dir():
         regular(path)
     if is_store(path):
-        fail(path, "is a store already, which pcm3.Store opens")
+        fail(path, "is already a store, which pcm3.Store opens")
     if path.suffix.lower() in _ARCHIVES and path.is_file():
-        fail(path, "expected an unpacked folder, got an archive; unpack it first")
+        fail(path, "expected a folder, got an archive; unpack it first")
 
 
 def detect_format(path: Path) -> str:
     """The format that a path looks like.
 
     Raises:
-        SkeletonFormatError: If it looks like none, or like several.
+        SkeletonFormatError: If it looks like no format, or like several.
     """
-    names = [name for name, module in _MODULES.items() if module.detect(path)]
+    names = [name for name, reader in READERS.items() if reader.detect(path)]
     if not names:
         fail(path, _why_none(path))
     if len(names) > 1:
-        fail(path, f"holds files of several formats, {', '.join(names)}; name the format")
+        fail(path, f"holds files of several formats, {', '.join(names)}; give the format")
     return names[0]
 
 
@@ -130,15 +106,15 @@ def _why_none(path: Path) -> str:
     if is_file(path) and path.suffix == ".npz":
         if not (keys := npz_keys(path)):
             return why_unreadable(path)
-        wanted = (
+        expected = (
             "x_train, y_train, x_test, y_test (ctrgcn) or joints, lengths, joint_names, parents"
         )
-        return f"an .npz with {', '.join(keys)}; expected {wanted} (packed)"
+        return f"an .npz with {', '.join(keys)}; expected {expected} (packed)"
     if is_file(path) and path.suffix in (".pkl", ".pickle"):
-        load_plain_pickle(path)  # says what is wrong
+        load_plain_pickle(path)  # raises if it cannot be read
         return "a pickle without annotations and split; expected those of PYSKL"
     if is_file(path) and path.suffix == ".npy":
-        return "a .npy file; name the folder that it is in, the format folder and a skeleton"
+        return "a .npy file; give the folder that it is in, with the format folder and a skeleton"
     if any(file.suffix == ".npy" for file in files_below(path)):
-        return "a folder of .npy files: name the format folder and a skeleton, or add skeleton.json"
-    return f"looks like none of {', '.join(_MODULES)}; name the format if it is one of them"
+        return "a folder of .npy files: give the format folder and a skeleton, or add skeleton.json"
+    return f"looks like none of {', '.join(READERS)}; give the format if it is one of them"

@@ -32,7 +32,7 @@ _DATA_FILES = ("train_data_joint.npy", "val_data_joint.npy")
 
 
 class _Part(NamedTuple):
-    """What belongs to one of the data files; ``bad`` says what is wrong with some sequences."""
+    """A data file with its labels and lengths; ``bad`` maps bad sequences to what is wrong."""
 
     shape: tuple[int, ...]
     lengths: NDArray[np.int64] | None
@@ -48,21 +48,20 @@ def detect(path: Path) -> bool:
 
 
 def read_agcn(path: str | Path) -> Source:
-    """Read ``{train,val}_data_joint.npy``; they are memory-mapped.
+    """Read ``{train,val}_data_joint.npy``, memory-mapped.
 
-    The arrays are (N, 3, T, 25, M); ``{train,val}_label.pkl`` is the pair of sample names and
-    labels from 0, read by an unpickler that runs nothing; ``{train,val}_num_frame.npy`` (N,), if
-    there, gives the lengths, T where a recording was longer, otherwise frames after the last
-    that is not zero are cut. The programs that write such files apply ``"isc"``. One of
-    the two parts may be absent. The column ``train`` is 1 for train and 0 for val, the protocol
-    ``split`` goes by it; where all samples are named like NTU RGB+D's, there are also
-    ``subjects``, ``views``, ``setups`` and ``replications`` and the data set's protocols. A
-    sequence without any coordinate keeps one frame. Where at least half of the labels are
-    the actions of NTU RGB+D's names, all have to be.
+    The arrays are (N, 3, T, 25, M). ``{train,val}_label.pkl`` is a pair of sample names and labels
+    from 0, read by an unpickler that runs no code. ``{train,val}_num_frame.npy`` (N,) gives the
+    lengths, limited to T; without it zero frames at the end are cut. The programs that write such
+    files apply ``"isc"``. One of the two parts may be absent. The column ``train`` is 1 for train
+    and 0 for val, and the protocol ``split`` uses it. If all samples are named like those of NTU
+    RGB+D, there are also ``subjects``, ``views``, ``setups`` and ``replications`` and the data
+    set's protocols. A sequence without any coordinate keeps one frame. If at least half of the
+    labels are the actions in NTU RGB+D names, all labels must be.
 
     Raises:
-        SkeletonFormatError: Naming the file and the sequence that is wrong; a single sequence
-            only when it is read.
+        SkeletonFormatError: If a file is wrong; the message names it and the sequence. A single
+            bad sequence raises only when it is read.
     """
     folder = Path(path)
     refuse_table(folder, "agcn")
@@ -102,14 +101,14 @@ def read_agcn(path: str | Path) -> Source:
 
 
 def _read_part(file: Path) -> _Part:
-    """All but the coordinates."""
+    """Everything but the coordinates."""
     data = open_npy(file)
     wrong_shape = data.ndim != 5 or (data.shape[1], data.shape[3]) != (3, 25) or 0 in data.shape
     if wrong_shape or data.dtype.kind != "f":
         fail(file, f"expected floats (N, 3, T, 25, M), got {data.dtype} {data.shape}")
     if data.shape[4] > data.shape[2]:
         what = f"{data.shape[4]} persons in {data.shape[2]} frames"
-        fail(file, f"expected (N, 3, T, 25, M), read as that {data.shape} has {what}")
+        fail(file, f"expected (N, 3, T, 25, M), but {data.shape} would have {what}")
     part = file.name.partition("_")[0]
     names, labels, bad = _read_labels(_labels_file(file), len(data))
     lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None
@@ -129,7 +128,7 @@ def _error(file: Path, sequence: int, what: str) -> SkeletonFormatError:
 def _read_lengths(
     file: Path, shape: tuple[int, ...], bad: dict[int, SkeletonFormatError]
 ) -> NDArray[np.int64]:
-    """Lengths; those that cannot be are added to ``bad``."""
+    """The lengths; impossible ones are added to ``bad``."""
     lengths = open_npy(file)
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
@@ -142,14 +141,14 @@ def _read_lengths(
 def _read_labels(
     file: Path, count: int
 ) -> tuple[list[str], list[int], dict[int, SkeletonFormatError]]:
-    """Names, labels, and what is wrong with some of them."""
+    """Names and labels, and an error for each bad one."""
     pair = load_plain_pickle(file)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         fail(file, f"expected a pair of names and labels, got {type(pair).__name__}")
     names, labels = (_as_list(column) for column in pair)
     for what, values in (("names", names), ("labels", labels)):
         if len(values) != count:
-            fail(file, f"expected {count} {what}, one a sequence, got {len(values)}")
+            fail(file, f"expected {count} {what}, one per sequence, got {len(values)}")
     bad: dict[int, SkeletonFormatError] = {}
     for index, (name, label) in enumerate(zip(names, labels, strict=True)):
         if not isinstance(name, str):
@@ -164,7 +163,7 @@ def _read_labels(
 
 
 def _is_whole(label: Any) -> bool:
-    """Whether this is an integer, or a float as large as one: so PKU-MMD's are published."""
+    """Whether this is an integer or a float with an integer value, as published for PKU-MMD."""
     whole = isinstance(label, (float, np.floating)) and float(label).is_integer()
     return whole or isinstance(label, (int, np.integer))
 

@@ -1,11 +1,13 @@
-"""What every reader returns."""
+"""The contract of readers, what they return, and helpers that several use."""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Recording", "Source"]
+__all__ = ["Reader", "Recording", "Source"]
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,16 @@ class Recording:
     """One sequence as a file holds it.
 
     Args:
-        frames: (T, B, V, C) float32, one slot for each of the B bodies, in the order in which
-            the file names them; 0 where a body or joint is not seen.
-        label: Class index, -1 where there is none.
-        columns: Further integers or words that describe it: subjects, views, ... The same names
-            in all recordings of a source; -1 or ``""`` where there is none.
+        frames: (T, B, V, C) float32, one slot for each of the B bodies, in the order of the file;
+            0 where a body or joint is not seen.
+        label: Class index, -1 if there is none.
+        columns: Further integers or words that describe the recording: subjects, views, ... The
+            names are the same in all recordings of a source; missing values are -1 or ``""``.
         frame_labels: Class per frame (T,), -1 is background; untrimmed recordings only.
         segments: (S, 3) start, end (exclusive), class; untrimmed recordings only.
-        name: What the files call it, for reports.
-        fps: Frames per second, where this recording says so itself.
-        notes: What people should know of how it was read; equal ones are counted in reports.
+        name: Name of the recording, for reports.
+        fps: Frames per second, if the recording itself gives it.
+        notes: Remarks on how the recording was read; reports count equal ones.
     """
 
     frames: NDArray[np.float32]
@@ -55,32 +57,32 @@ class Source:
     can be pickled.
 
     Args:
-        format: Name of the format, ``"ntu"`` say.
+        format: Name of the format, such as ``"ntu"``.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes; labels index them.
-        units: What ``read`` takes: a file, or a file and a range of its sequences. Sorted, so
-            that the same files give the same store.
-        read: Gives the recordings of a unit, one at a time. In place of a sequence that is bad
-            it gives its ``SkeletonFormatError``, which names file and place, and goes on; what
-            makes the whole unit unreadable is raised.
-        persons: M of the store to be; recordings may hold more or fewer bodies.
-        bodies: Where the reader has a choice, what a slot of its recordings holds: the body with
-            one id (``"tracked"``) or in one ``"place"`` of each frame's list.
+        units: Arguments of ``read``: a file each, or a file and a range of its sequences. Sorted,
+            so that the same files give the same store.
+        read: Yields the recordings of a unit. In place of a bad sequence it yields a
+            ``SkeletonFormatError`` that names file and place, and continues. It raises if the
+            whole unit is unreadable.
+        persons: M of the future store; recordings may hold more or fewer bodies.
+        bodies: What a slot of the recordings holds, if the reader has a choice: the body with one
+            id (``"tracked"``) or at one ``"place"`` of each frame's list.
         keep_order: Whether published data keep the persons of these recordings in their order,
             see ``normalize``.
-        normalization: The recipe that the files' coordinates went through already, where the
-            format or the file says so.
+        normalization: The recipe that the coordinates of the files went through already,
+            according to the format or the file.
         untrimmed: Whether recordings have ``frame_labels``.
         protocols: The divisions that the data set is published with, by name.
-        fps: Frames per second of all recordings, where known.
-        rates: Where recordings say their frames per second themselves, in ``Recording.fps``: the
-            different ones, and a file that has each.
+        fps: Frames per second of all recordings, if known.
+        rates: If recordings give their frames per second themselves, in ``Recording.fps``: the
+            different rates, each with a file that has it.
         unit: Unit of the coordinates.
         about: Where the recordings come from.
-        licence: Under which terms.
-        left_out: How many files were there but are not among the units, by a list or a table.
+        licence: The licence of the recordings.
+        left_out: Number of files that a list or a table excludes from the units.
         left_out_why: Which list or table.
-        notes: What people should know of how the files were read.
+        notes: Remarks on how the files were read.
     """
 
     format: str
@@ -107,7 +109,7 @@ class Source:
         """All recordings, unit by unit.
 
         Raises:
-            SkeletonFormatError: At the first sequence that is bad.
+            SkeletonFormatError: At the first bad sequence.
         """
         for unit in self.units:
             for recording in self.read(unit):
@@ -116,12 +118,39 @@ class Source:
                 yield recording
 
 
+class Reader(NamedTuple):
+    """The two functions that the module of a format has.
+
+    Attributes:
+        detect: ``detect(path)``, whether a path looks like files of the format. It takes any
+            path, reads little and raises nothing.
+        read: ``read_NAME(path, *, ...)``, which returns a ``Source``. Its keyword arguments are
+            the options of the format, for ``open_source`` and ``pcm3 prepare`` alike: the command
+            takes their types and defaults from the signature, and as help the first sentence that
+            the docstring has on each.
+    """
+
+    detect: Callable[[Path], bool]
+    read: Callable[..., Source]
+
+    @classmethod
+    def of(cls, name: str, module: ModuleType) -> Reader:
+        """The reader in the module of the format ``name``."""
+        return cls(module.detect, getattr(module, f"read_{name}"))
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """The options by name."""
+        _, *options = inspect.signature(self.read).parameters.values()
+        return {option.name: option for option in options}
+
+
 MOST_CLASSES = 10_000
-"""Labels from here on are taken for codes."""
+"""Labels of at least this are taken for codes, not class indices."""
 
 
 def or_error(read: Callable[..., Recording], *args: Any) -> Recording | SkeletonFormatError:
-    """The recording that ``read(*args)`` gives, or the error that it raises."""
+    """The recording that ``read(*args)`` returns, or the format error that it raises."""
     try:
         return read(*args)
     except SkeletonFormatError as error:
@@ -129,11 +158,11 @@ def or_error(read: Callable[..., Recording], *args: Any) -> Recording | Skeleton
 
 
 class NumberedFiles(NamedTuple):
-    """The files of a folder, not of those below it, whose names are numbers of a recording.
+    """The files directly in a folder whose names give the numbers of a recording.
 
     Attributes:
-        pattern: Such names for errors, ``aAA_sSS.json`` say.
-        name: The same as an expression, a group for every number, the action first.
+        pattern: The pattern of the names in messages, such as ``aAA_sSS.json``.
+        name: The pattern as an expression with a group for every number, the action first.
         actions: Numbers of the actions.
     """
 
@@ -142,16 +171,16 @@ class NumberedFiles(NamedTuple):
     actions: Sequence[int]
 
     def numbers(self, file: Path) -> list[int]:
-        """The numbers in the name of a file; none where it is another name."""
+        """The numbers in the name of a file, empty if the name does not match."""
         match = self.name.fullmatch(file.name)
         return [int(number) for number in match.groups()] if match else []
 
     def any_in(self, folder: Path) -> bool:
-        """Whether there are any."""
+        """Whether the folder holds such a file."""
         return any(self.numbers(file) for file in files_below(folder, recursive=False))
 
     def find(self, folder: Path) -> list[Path]:
-        """All of them, by their numbers.
+        """All such files of a folder, sorted by their numbers.
 
         Raises:
             SkeletonFormatError: If there are none.
@@ -159,13 +188,13 @@ class NumberedFiles(NamedTuple):
         if not folder.is_dir():
             fail(folder, "no such folder")
         numbered = [(self.numbers(f), f) for f in files_below(folder, recursive=False)]
-        found = sorted((numbers, file) for numbers, file in numbered if numbers)
-        if not found:
+        files = [file for numbers, file in sorted(numbered) if numbers]
+        if not files:
             fail(folder, f"expected files named {self.pattern}, found none")
-        return [file for _, file in found]
+        return files
 
     def checked(self, file: Path) -> list[int]:
-        """The numbers in the name of one of them.
+        """The numbers in the name of such a file.
 
         Raises:
             SkeletonFormatError: If the action is unknown.
@@ -178,7 +207,7 @@ class NumberedFiles(NamedTuple):
 
 
 def not_finite(frames: NDArray[np.floating]) -> str | None:
-    """Where the first NaN or infinity of (T, M, V, C) is, None where there is none."""
+    """Where the first NaN or infinity in (T, M, V, C) is, None if there is none."""
     finite = np.isfinite(frames)
     if finite.all():
         return None
@@ -187,7 +216,7 @@ def not_finite(frames: NDArray[np.floating]) -> str | None:
 
 
 def unpadded(frames: NDArray[Any]) -> NDArray[Any]:
-    """Without the zeros after the last frame; one frame is kept."""
+    """The frames without zero padding at the end; at least one frame is kept."""
     used = np.flatnonzero(frames.any(axis=tuple(range(1, frames.ndim))))
     return frames[: int(used[-1]) + 1 if len(used) else 1]
 
@@ -196,7 +225,7 @@ def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
     """Coordinates (T, 20, 3) of one person as (T, 1, 20, 3) float32.
 
     Raises:
-        SkeletonFormatError: If they are of another shape or not finite.
+        SkeletonFormatError: If the values have another shape or are not finite.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore"):

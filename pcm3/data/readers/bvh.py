@@ -58,14 +58,14 @@ class _Header(NamedTuple):
 
 
 class _First(NamedTuple):
-    """The first file that can be read, whose joints all must have."""
+    """The first readable file, whose joints all files must have."""
 
     file: Path
     layout: list[tuple[str, int]]
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a ``.bvh`` file or a folder with some."""
+    """Whether this is a ``.bvh`` file or a folder that holds any."""
     return next(iter(_files(path)), None) is not None
 
 
@@ -79,22 +79,22 @@ def read_bvh(
 ) -> Source:
     """Read BVH files of one hierarchy: joint positions by forward kinematics, in metres.
 
-    Files are read word by word, however the words are put in lines; upper and lower case do not
-    matter but in names. Rotations are applied in the order of a joint's channels, relative to its
-    parent. Position channels replace the offset on their axis. Every ``End Site`` is a joint,
-    ``PARENT_end``, further ones of the same joint ``PARENT_end2``, ... Recordings are named after
+    Files are read word by word, regardless of line breaks, and regardless of case except in
+    names. Rotations are applied in the order of a joint's channels, relative to its parent.
+    Position channels replace the offset on their axis. Every ``End Site`` is a joint named
+    ``PARENT_end``, or ``PARENT_end2``, ... if the parent has several. Recordings are named after
     their files; labels and columns come from ``labels.csv`` in the folder, see ``with_table``.
 
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
-        unit_scale: Metres per unit of the file; most use centimetres, some inches (0.0254).
-        count_rows: Read the frames that are there, where the header says another number.
-        skeleton: What to use in place of parts, mirror and centre by the names: a
-            ``skeleton.json``, say, as ``choose_layout`` reads it.
+        unit_scale: Metres per unit of the file. Most files use centimetres, some inches (0.0254).
+        count_rows: Read all frames of the file, whatever number the header gives.
+        skeleton: Parts, mirror and centre to use instead of those derived from the names of the
+            joints, see ``choose_layout``.
 
     Raises:
-        SkeletonFormatError: If the first hierarchy is no human's; naming file and line, and only
-            when it is read, if a file is wrong or has another hierarchy.
+        SkeletonFormatError: If the first hierarchy is not that of a human. If a file is wrong or
+            has another hierarchy, only when it is read; the message names file and line.
         ValueError: If ``unit_scale`` is not positive.
     """
     if not unit_scale > 0:
@@ -158,7 +158,7 @@ def _opened(file: Path) -> Iterator[TextIO]:
 
 
 class _Words:
-    """The words of a text and the row that they are in; braces are words of their own."""
+    """The words of a text and the row of each; braces are words of their own."""
 
     def __init__(self, file: Path, stream: TextIO) -> None:
         self.file, self.row, self._stream = file, 0, stream
@@ -168,7 +168,7 @@ class _Words:
         _fail(self.file, self.row, what)
 
     def next(self) -> str:
-        """The next word; "" at the end."""
+        """The next word, "" at the end."""
         while not self._left:
             if not (line := self._stream.readline()):
                 return ""
@@ -178,14 +178,14 @@ class _Words:
         return self._left.popleft()
 
     def rest(self) -> list[str]:
-        """The words up to the end of the row or to a brace."""
+        """The words up to the end of the row or the next brace."""
         words = []
         while self._left and self._left[0] not in ("{", "}"):
             words.append(self._left.popleft())
         return words
 
     def numbers(self, count: int) -> list[float]:
-        """So many finite numbers."""
+        """The next ``count`` words as finite numbers."""
         words = [self.next() for _ in range(count)]
         try:
             values = [parse_float(word) for word in words]
@@ -198,7 +198,7 @@ class _Words:
     def drop_colons(self) -> None:
         """From here on they stand for nothing; in names they do."""
         self._blanks = ":"
-        self._left = deque(word for each in self._left for word in self._split(each))
+        self._left = deque(word for text in self._left for word in self._split(text))
 
     def _split(self, text: str) -> list[str]:
         for brace in "{}":
@@ -207,29 +207,29 @@ class _Words:
 
 
 def _read_header(file: Path, stream: TextIO) -> _Header:
-    """The hierarchy, and what comes before the first row of motion; the stream is behind that."""
+    """Read the hierarchy and the header of the motion, up to the first row of numbers."""
     words = _Words(file, stream)
     joints = _read_hierarchy(words)
     words.drop_colons()
     values: list[float] = []
     for name in (["frames"], ["frame", "time"]):
-        found = [words.next() for _ in name]
-        if [word.lower() for word in found] != name:
-            words.fail(f"expected {' '.join(name)}:, got {' '.join(found)[:60] or 'the end'!r}")
+        read = [words.next() for _ in name]
+        if [word.lower() for word in read] != name:
+            words.fail(f"expected {' '.join(name)}:, got {' '.join(read)[:60] or 'the end'!r}")
         values += words.numbers(1)
     frames, frame_time = values
     if frames < 1 or frames != int(frames) or not 1 / MOST_FPS <= frame_time <= _LONGEST:
         words.fail(f"expected frames and a frame time, got {frames} and {frame_time}")
     if extra := words.rest():
-        words.fail(f"expected the first frame in a line of its own, got {' '.join(extra)[:60]!r}")
+        words.fail(f"expected the first frame on a new line, got {' '.join(extra)[:60]!r}")
     rate = 1 / frame_time
-    whole = round(rate)  # which a rounded frame time is near
+    whole = round(rate)  # the rate, if the frame time is rounded
     rate = whole if abs(rate - whole) < 5e-4 * rate else round(rate, 3)
     return _Header(joints, int(frames), float(rate), words.row + 1)
 
 
 def _read_hierarchy(words: _Words) -> list[_Joint]:
-    """All joints; the next word is behind MOTION."""
+    """Read all joints, up to and including the word MOTION."""
     joints: list[_Joint] = []
     ends: Counter[str] = Counter()
     inside: list[int] = []  # joints that are open
@@ -259,12 +259,12 @@ def _read_hierarchy(words: _Words) -> list[_Joint]:
 def _open_joint(
     words: _Words, key: str, joints: list[_Joint], parent: int, ends: Counter[str]
 ) -> _Joint:
-    """A joint up to its brace; ``ends`` counts the end sites of each parent."""
+    """Read a joint up to its brace; ``ends`` counts the end sites of each parent."""
     name = " ".join(words.rest())
     if (key == "ROOT") != (not joints) or (key != "ROOT" and parent < 0) or not name:
         words.fail(f"{key} is out of place; expected one ROOT, JOINT and End inside it")
     if words.next() != "{":
-        words.fail(f"expected a brace behind {key} {name[:60]}")
+        words.fail(f"expected a brace after {key} {name[:60]}")
     if len(joints) == _MOST_JOINTS:
         words.fail(f"expected at most {_MOST_JOINTS:,} joints")
     if key == "END":
@@ -278,11 +278,11 @@ def _read_channels(words: _Words) -> list[str]:
     count = words.next()
     if not re.fullmatch(r"[0-9]{1,2}", count):
         words.fail(f"expected the number of channels, got {count[:60]!r}")
-    found = [words.next() for _ in range(int(count))]
-    names = [name.capitalize() for name in found]
+    channels = [words.next() for _ in range(int(count))]
+    names = [name.capitalize() for name in channels]
     if not _CHANNELS.issuperset(names):
         what = "expected as many of Xposition, Xrotation, ..."
-        words.fail(f"{what} as CHANNELS says, {count}, got {' '.join(found)[:60]!r}")
+        words.fail(f"{what} as CHANNELS says, {count}, got {' '.join(channels)[:60]!r}")
     return names
 
 
@@ -301,7 +301,7 @@ def _read_unit(
     if rest:
         _fail(file, last, f"expected frames of {width} numbers, got {rest} after {rows} frames")
     if rows == 0 or (rows != header.frames and not count_rows):
-        advice = "; --count-rows reads those that are there" if rows else ""
+        advice = "; --count-rows reads those in the file" if rows else ""
         _fail(file, last, f"expected {header.frames} frames, got {rows}{advice}")
     check_proportion(file, (rows, 1, len(header.joints), 3))
     with parsing(file), np.errstate(over="ignore", invalid="ignore"):
@@ -314,7 +314,7 @@ def _read_unit(
 
 
 def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:
-    """The numbers of all frames."""
+    """The numbers of all frames of the file."""
     try:
         if not text.isascii() or "_" in text:
             raise ValueError
@@ -327,7 +327,7 @@ def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:
 
 
 def _explain(file: Path, first_row: int, text: str) -> NoReturn:
-    """Find the word that is no number."""
+    """Raise an error that names the first word that is not a number."""
     for row, line in enumerate(text.split("\n"), first_row):
         for word in line.split():
             try:

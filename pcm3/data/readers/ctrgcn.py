@@ -30,10 +30,10 @@ _PROTOCOLS = {"s": "xsub", "sub": "xsub", "v": "xview", "view": "xview", "set": 
 
 
 class _Part(NamedTuple):
-    """``x_train`` or ``x_test``, and what belongs to it."""
+    """``x_train`` or ``x_test`` with its labels."""
 
     array: NpzArray
-    labels: NDArray[np.int64]  # -1 where the row is not one-hot
+    labels: NDArray[np.int64]  # -1 if the row is not one-hot
     classes: int
     trains: int
 
@@ -44,21 +44,21 @@ def detect(path: Path) -> bool:
 
 
 def read_ctrgcn(path: str | Path) -> Source:
-    """Read ``NTU60_CS.npz``, ``NTU60_XSub.npz`` and their like, one sequence at a time.
+    """Read ``NTU60_CS.npz``, ``NTU60_XSub.npz`` and similar files, one sequence at a time.
 
     ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
-    frame, which are cut; ``y_train`` and ``y_test`` (N, classes) are one-hot. The column
-    ``train`` is 1 or 0, the protocol ``split`` goes by it, and so does the one that the file is
-    named after: ``xsub`` for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for
-    ``NTU120_CSet`` and ``NTU120_XSet``. 60 or 120 classes are NTU RGB+D's actions, normalised by
-    ``"sgn"``; 51 are PKU-MMD's, as recorded; others have the codes A001, A002, ... Files of NTU
-    RGB+D 120 hold a copy of the person where there is one, not zeros, as the second. A sequence
-    without any coordinate keeps one frame. A file written by ``np.savez`` can be read by several
-    processes; a compressed one only from its beginning.
+    frame, which are cut. ``y_train`` and ``y_test`` (N, classes) are one-hot. The column ``train``
+    is 1 or 0. The protocol ``split`` uses it, and so does the protocol in the file's name: ``xsub``
+    for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for ``NTU120_CSet`` and
+    ``NTU120_XSet``. 60 or 120 classes are the actions of NTU RGB+D, normalised by ``"sgn"``; 51
+    are those of PKU-MMD, as recorded; others are named A001, A002, ... In files of NTU RGB+D 120
+    the second person of a recording with one person is a copy of the first, not zeros. A sequence
+    without any coordinate keeps one frame. Files written by ``np.savez`` can be read by several
+    processes, compressed ones only from the beginning.
 
     Raises:
-        SkeletonFormatError: Naming the array that is wrong; a sequence with NaN coordinates or
-            without a class only when it is read.
+        SkeletonFormatError: If an array is wrong; the message names it. A sequence with NaN
+            coordinates or without a class raises only when it is read.
     """
     file = Path(path)
     arrays, heads = load_npz(file, _KEYS, ("x_train", "x_test"))

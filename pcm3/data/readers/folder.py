@@ -1,4 +1,4 @@
-"""A folder of plain ``.npy`` files: what a pose estimator and ten lines of Python give."""
+"""A folder of plain ``.npy`` files, one recording each, such as the output of pose estimators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LAYOUT = "skeleton.json"
 
 
 class _First(NamedTuple):
-    """The first file, whose number of coordinates all must have."""
+    """The first file, whose number of coordinates all files must have."""
 
     file: Path
     channels: int
@@ -49,27 +49,24 @@ def read_folder(
 ) -> Source:
     """Read a folder of ``.npy`` files, one recording each.
 
-    A file holds numbers (T, M, V, C), or (T, V, C) of one person, with C of 2 or 3; 0 where a
-    person or joint is not seen. ``labels.csv``, if there
-    is one, gives labels and columns, see ``with_table``; without it every file is read, without
-    labels. ``skeleton.json`` names the joints, in the order of the files, as ``choose_layout``
-    reads it.
+    A file holds numbers (T, M, V, C), or (T, V, C) for one person, with C of 2 or 3; 0 where a
+    person or joint is not seen. ``labels.csv`` gives labels and columns, see ``with_table``;
+    without it every file is read, without labels. ``skeleton.json`` names the joints in the order
+    of the files, see ``choose_layout``.
 
     Args:
         path: The folder.
-        skeleton: Instead of the folder's ``skeleton.json``, another one, a skeleton, or the name of
-            a built-in one: ``"coco17"``, ``"blazepose33"``, ``"ntu25"``, ...
-        unit: Unit of the coordinates; by default metres, or pixels of 2D.
-        axes: Order of the axes, ``"MTVC"`` or ``"CTVM"`` say; without M in files of three axes.
-            By default (T, M, V, C), where a file with more persons than frames is refused.
-        coordinates: Of C = 3, 2 takes x and y alone, 3 the third number as z. By default
-            recordings whose third numbers are all 0 are 2D, and those where they look like scores
-            are refused.
+        skeleton: A skeleton, the name of a built-in one (``"coco17"``, ``"blazepose33"``,
+            ``"ntu25"``, ...), or another ``skeleton.json`` than the folder's.
+        unit: Unit of the coordinates, by default metres, or pixels for 2D.
+        axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
+            In the default order, a file with more persons than frames is refused.
+        coordinates: As in ``read_packed``.
 
     Raises:
         ValueError: If no skeleton has the name, or ``axes`` are not those letters.
-        SkeletonFormatError: Naming the file and the line, key or shape that is wrong; in ``.npy``
-            files, and where one is missing, only when they are read.
+        SkeletonFormatError: If a file is wrong; the message names it and the line, key or shape.
+            A bad or missing ``.npy`` file raises only when it is read.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -77,15 +74,15 @@ def read_folder(
     if axes is not None and sorted(axes) not in (sorted("TMVC"), sorted("TVC")):
         raise ValueError(f"expected axes T, V, C and maybe M in any order, got {axes!r}")
     layout = _find_layout(folder, skeleton)
-    found = (file for file in files_below(folder) if file.suffix == ".npy")
-    files = sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+    arrays = (file for file in files_below(folder) if file.suffix == ".npy")
+    files = sorted(arrays, key=lambda file: file.relative_to(folder).as_posix())
     if not files:
         fail(folder, "expected .npy files, found none")
     units = named_files(folder, files)
     persons, first = _survey(units, layout, axes)
     third = _third(units, layout, axes, coordinates) if first and first.channels == 3 else None
     if coordinates == 3 and third is None:
-        raise ValueError("expected recordings of 3 numbers a joint for 3 coordinates, got 2")
+        raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = first is not None and (third.coordinates if third else first.channels) == 2
     return Source(
         format="folder",
@@ -102,13 +99,13 @@ def read_folder(
 
 def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
     if given is None and not (folder / _LAYOUT).is_file():
-        what = f"expected a {_LAYOUT} with joints and parents, or as --skeleton such a file or one "
-        fail(folder, f"{what}of {', '.join(SKELETONS)}")
+        what = f"expected a {_LAYOUT} with joints and parents; --skeleton gives another one, or one"
+        fail(folder, f"{what} of {', '.join(SKELETONS)}")
     return choose_layout(folder / _LAYOUT if given is None else given)
 
 
 def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
-    """The array (T, M, V, C), still on disk."""
+    """The array (T, M, V, C), memory-mapped."""
     array = open_npy(file)
     letters = [letter for letter in axes or "TMVC" if letter != "M" or array.ndim == 4]
     if array.ndim not in (3, 4) or len(letters) != array.ndim or array.dtype.kind not in "fiu":
@@ -138,7 +135,7 @@ _EXPECTED = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
 
 
 def _advice(shape: tuple[int, ...], joints: int) -> str:
-    """Which orders of the axes the shape would suit, if any."""
+    """Advice on the orders of the axes that the shape would fit, if any."""
     fitting = []
     for letters in itertools.permutations("TMVC" if len(shape) == 4 else "TVC"):
         size = dict(zip(letters, shape, strict=True))
@@ -146,13 +143,13 @@ def _advice(shape: tuple[int, ...], joints: int) -> str:
         order = "".join(letters)
         if fits and (size.get("M", 1) <= size["T"] or order == "TMVC"):
             fitting.append(order)
-    return f"; --axes says which order it has: {' or '.join(fitting)}" if fitting else ""
+    return f"; --axes gives the order, {' or '.join(fitting)}" if fitting else ""
 
 
 def _survey(
     files: Sequence[Path], skeleton: Skeleton, axes: str | None
 ) -> tuple[int, _First | None]:
-    """The most persons of any file, and the first file; what is wrong shows when it is read."""
+    """The most persons of any file, and the first file; bad files raise when they are read."""
     persons, first = 1, None
     for file in files:
         with suppress(SkeletonFormatError):
@@ -188,7 +185,7 @@ def _read_unit(
 ) -> Iterator[Recording]:
     frames = _frames(file, skeleton, axes)
     if first and frames.shape[3] != first.channels:
-        what = f"expected {first.channels} coordinates a joint, as in {first.file.name}"
+        what = f"expected {first.channels} coordinates per joint, as in {first.file.name}"
         fail(file, f"{what}, got {frames.shape[3]}")
     if where := not_finite(frames):
         fail(file, where, "NaN or infinity; write 0 where a joint is not seen")

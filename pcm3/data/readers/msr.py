@@ -35,8 +35,8 @@ _ORDER = (
     "ankle_right foot_left foot_right head"
 )
 MSR20 = KINECT20.reordered(_ORDER.split())
-"""``KINECT20`` in the order of MSR-Action3D. The data set does not name its joints: the tree
-follows from the bones its authors draw, which side comes first is this library's choice."""
+"""``KINECT20`` in the order of MSR-Action3D. The data set does not name its joints. The tree
+follows the bones that its authors draw; which side comes first is this library's choice."""
 
 
 def detect(path: Path) -> bool:
@@ -46,7 +46,7 @@ def detect(path: Path) -> bool:
 
 @with_table
 def read_msr(path: str | Path) -> Source:
-    """Read MSR-Action3D: 20 lines a frame of x, y, z in metres and confidence.
+    """Read MSR-Action3D: 20 lines per frame of x, y, z in metres and confidence.
 
     The confidence is not kept. Names give the action (1 to 20, here labels 0 to 19) and the
     columns ``subjects`` and ``trials``, from 1. Protocol ``xsub``: odd subjects train.
@@ -55,8 +55,8 @@ def read_msr(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
-            unknown or, naming the line, it does not hold what it should.
+        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
+            not follow the format, only when it is read; the message names the line.
     """
     return Source(
         format="msr",

@@ -53,29 +53,30 @@ def read_ntu(
 ) -> Source:
     """Read NTU RGB+D 60 or 120: ``SsssCcccPpppRrrrAaaa.skeleton`` files, also in sub-folders.
 
-    A file without any body gives frames (T, 0, 25, 3). The label is the action, counted from 0;
-    columns are ``subjects`` (P), ``views`` (camera, C), ``setups`` (S) and ``replications`` (R),
-    as the names count them, from 1. Only positions are read, in metres; of the nine other values
-    of a joint only that they are there.
+    A file without any body gives frames (T, 0, 25, 3). The label is the action, counted from 0.
+    Columns are ``subjects`` (P), ``views`` (camera, C), ``setups`` (S) and ``replications`` (R),
+    counted from 1 as in the names. Only positions are read, in metres; the nine other values of a
+    joint must be there but are ignored.
 
     Args:
         path: A folder, or one file.
-        ignore: Text file that names, one a line, the samples to leave out: the list of missing
-            or incomplete skeletons that comes with the data set; it has to name one that is
-            there. Lines that do not begin like a name are comments.
-        edition: 60 reads only what belongs to NTU RGB+D 60, actions up to A060 and setups up to
-            S017, from files of both; 120 says that they are NTU RGB+D 120 even if no action is
-            above A060. By default that is how one is told from the other. The edition decides
-            the classes and the protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
-        bodies: What a slot of a recording holds. ``"tracked"``: the body with one id, in the
-            order in which the ids appear. ``"place"``: what stands in one place of each frame's
-            list, whatever its id, as the published ``"isc"`` data read it; where ids change or
-            bodies leave, a slot then mixes persons.
+        ignore: Text file that names the samples to leave out, one a line. The data set comes with
+            such a list of missing or incomplete skeletons. It must name at least one file that is
+            read. Lines that do not begin like a name are comments.
+        edition: 60 reads only the samples of NTU RGB+D 60, 120 those of both editions. NTU RGB+D
+            60 has actions up to A060 and setups up to S017. By default files are taken for NTU
+            RGB+D 120 if an action is above A060. The edition decides the classes and the
+            protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+        bodies: Bodies by id (tracked) or by place in each frame's list (place, default for isc).
+            With ``"tracked"`` a slot holds the body with one id, in the order in which the ids
+            appear. With ``"place"`` it holds the body at one place of each frame's list, whatever
+            its id, as the published ``"isc"`` data read it; where ids change or bodies leave, a
+            slot then mixes persons.
 
     Raises:
-        SkeletonFormatError: If there is no file; only when it is read, if the name of a file is
-            not of the pattern or, naming the line, the file does not follow the format.
-        ValueError: If the edition or ``bodies`` is none of these.
+        SkeletonFormatError: If there is no file. If a file has another name or does not follow
+            the format, only when it is read; the message names the line.
+        ValueError: If ``edition`` or ``bodies`` is unknown.
     """
     if edition not in (None, 60, 120):
         raise ValueError(f"expected edition 60 or 120, got {edition!r}")
@@ -83,8 +84,8 @@ def read_ntu(
         raise ValueError(f"expected bodies 'place' or 'tracked', got {bodies!r}")
     root = Path(path)
     ignored = frozenset[str]() if ignore is None else _ignored_names(Path(ignore))
-    found = [file for file in file_or_files(root) if file.suffix == ".skeleton"]
-    files = [file for file in found if file.stem not in ignored]
+    listed = [file for file in file_or_files(root) if file.suffix == ".skeleton"]
+    files = [file for file in listed if file.stem not in ignored]
     why = [f"named in {Path(str(ignore)).name}"] if ignored else []
     names = {file: name for file in files if (name := _known_name(file))}  # others fail when read
     if edition == 60:
@@ -95,9 +96,9 @@ def read_ntu(
     if files and not names:
         _parse_name(files[0])
     if not names:
-        wanted = " of NTU RGB+D 60 (up to A060 and S017)" if edition == 60 else ""
+        which = " of NTU RGB+D 60 (up to A060 and S017)" if edition == 60 else ""
         left = f" besides those that {ignore} names" if ignored else ""
-        fail(root, f"expected .skeleton files{wanted}, found none{left}")
+        fail(root, f"expected .skeleton files{which}, found none{left}")
     edition = edition or ntu_edition(names.values())
     return Source(
         format="ntu",
@@ -111,7 +112,7 @@ def read_ntu(
         fps=30.0,
         about=f"NTU RGB+D {edition}",
         licence="academic research only, no redistribution; see the data set's release agreement",
-        left_out=len(found) - len(files),
+        left_out=len(listed) - len(files),
         left_out_why=" or ".join(why),
     )
 
@@ -181,7 +182,7 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
 
 
 def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
-    """The number of frames; and frame, id or place and first joint line of every body seen."""
+    """The number of frames, and frame, id or place, and first joint line of every body."""
     length = text.integer(0, 1, "the number of frames")
     bodies: list[tuple[int, int, int]] = []
     line = 1
@@ -208,10 +209,10 @@ def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
 
 
 class _Text:
-    """A text file of lines of numbers with single spaces between them.
+    """A text file of lines of numbers, separated by single spaces.
 
-    It is parsed no further than needed: ``starts`` and ``ends`` bound the lines and ``counts``
-    says how many values each has; ``integer`` and ``positions`` read some of them.
+    Only the numbers that are needed are parsed, by ``integer`` and ``positions``: ``starts`` and
+    ``ends`` bound the lines, and ``counts`` holds the number of values of each.
     """
 
     def __init__(self, file: Path, data: bytes) -> None:
@@ -238,7 +239,7 @@ class _Text:
         fail(self.file, f"line {line + 1}", what)
 
     def expect_rows(self, line: int, rows: int, values: int, what: str) -> None:
-        """Check that these lines are there and have so many values."""
+        """Require that these lines exist and have this number of values."""
         counts = self.counts[line : line + rows]
         if counts == [values] * rows:
             return
@@ -249,11 +250,11 @@ class _Text:
         self.fail(len(self.counts), f"{what}, but the file ends")
 
     def has_joints(self, line: int) -> bool:
-        """Whether a line says in so many letters how many joints there are."""
+        """Whether a line is exactly the number of joints, ``25``."""
         return self.data[self.starts[line] : self.ends[line]].rstrip() == _JOINT_COUNT
 
     def integer(self, line: int, values: int, what: str, frame: int | None = None) -> int:
-        """The first value of a line of so many values, an integer >= 0 of any size."""
+        """The first value of a line with this number of values, an integer >= 0 of any size."""
         if line >= len(self.counts) or self.counts[line] != values:
             self.expect_rows(line, 1, values, _of(what, frame))
         value = self.data[self.starts[line] : self.ends[line]].partition(b" ")[0].rstrip()
@@ -262,7 +263,7 @@ class _Text:
         return int(value)
 
     def positions(self, lines: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The first three values of lines that have more, (lines, 3)."""
+        """The first three values (lines, 3) of lines with more values."""
         first = self.first[lines]
         windows = np.lib.stride_tricks.sliding_window_view(self.raw, _WINDOW)[first]
         spaces = windows == ord(" ")
@@ -305,12 +306,12 @@ def _decimals(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Decimal numbers such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
 
-    All at once: the bytes of a number are digits of one integer, which is then divided by a power
-    of ten; both are exact in float64, so the quotient is the nearest one. Whatever else is there
-    (exponents, more than 15 characters, words) is left to the caller.
+    They are parsed all at once: the digits of a number form one integer, which is divided by a
+    power of ten. Both are exact in float64, so the quotient is rounded correctly. Other notations
+    (exponents, more than 15 characters) and words are left to the caller.
 
     Returns:
-        The numbers, and which of them are not decimal numbers of that kind.
+        The numbers, and a mask of the places that hold something else.
     """
     windows = np.lib.stride_tricks.sliding_window_view(raw, _WIDTH)[ends - _WIDTH]
     columns = np.ascontiguousarray(windows.T)  # (15, numbers), right-aligned

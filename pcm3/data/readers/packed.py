@@ -30,11 +30,11 @@ _REQUIRED = ("joints", "lengths", "joint_names", "parents")
 _OPTIONAL = "labels class_names frame_labels segments fps unit source licence normalization"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
 _COLUMNS = "subjects views setups replications trial trials videos fold"
-"""What protocols and readers know by name: never ignored."""
+"""Names that protocols and readers use; arrays of these names are never ignored."""
 
 
 class _Data(NamedTuple):
-    """All arrays but the coordinates."""
+    """All arrays except the coordinates."""
 
     joints: NpzArray
     lengths: NDArray[np.int64]
@@ -43,7 +43,7 @@ class _Data(NamedTuple):
     columns: Mapping[str, list[int | str]]
     frame_labels: NDArray[np.int64] | None
     segments: NDArray[np.int64] | None  # by sequence
-    third: Third | None  # of three numbers a joint
+    third: Third | None  # None if joints have two numbers
 
 
 def detect(path: Path) -> bool:
@@ -59,28 +59,34 @@ def read_packed(
 ) -> Source:
     """Read a packed ``.npz``, one sequence in memory at a time.
 
-    Keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths`` (N,);
-    ``joint_names`` (V,); ``parents`` (V,), -1 at the root; optionally ``labels`` (N,), -1 for none;
-    ``class_names``; ``fps``, ``unit`` (by default metres, or pixels of 2D), ``source``,
-    ``licence``; ``normalization``, the recipe that the coordinates went through already, ``"isc"``
-    say; for untrimmed recordings
-    ``frame_labels`` (sum of T,), -1 is background, or ``segments`` (S, 4) of sequence, start,
-    end (exclusive), class, or both: segments are the runs of equal labels where they are missing,
-    frame labels the class of the last segment that holds the frame; where both are there they
-    have to agree. Every other array (N,) of integers or words is kept as a column: ``subjects``,
-    ``views``, ``fold``, ...; 1.0 counts as an integer, and so does text that is one. Other arrays
-    are ignored, and ``Source.notes`` lists them, unless protocols know them by name. A file written
-    by ``np.savez`` can be read by several processes; a compressed one only from its beginning.
+    Required keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths``
+    (N,); ``joint_names`` (V,); ``parents`` (V,), -1 at the root. Optional keys: ``labels`` (N,), -1
+    for none; ``class_names``; ``fps``; ``unit``, by default metres, or pixels for 2D; ``source``;
+    ``licence``; ``normalization``, the recipe that the coordinates went through already, such as
+    ``"isc"``.
+
+    Untrimmed recordings have ``frame_labels`` (sum of T,), -1 is background, or ``segments``
+    (S, 4) of sequence, start, end (exclusive), class, or both, which must then agree. Without
+    segments, they are the runs of equal frame labels; without frame labels, the label of a frame
+    is the class of the last segment that holds it.
+
+    Every other array (N,) of integers or words becomes a column: ``subjects``, ``views``,
+    ``fold``, ...; 1.0 and text such as ``"1"`` count as integers. Other arrays are ignored and
+    listed in ``Source.notes``, or refused if a protocol uses their name. Files written by
+    ``np.savez`` can be read by several processes, compressed ones only from the beginning.
 
     Args:
         path: The file.
-        skeleton: What to use in place of parts, mirror and centre by the names: a
-            ``skeleton.json``, say, as ``choose_layout`` reads it.
-        coordinates: Of C = 3, as of ``read_folder``.
+        skeleton: Parts, mirror and centre to use instead of those derived from the names of the
+            joints, see ``choose_layout``.
+        coordinates: Of three numbers per joint, read x and y only (2) or z too (3). By default
+            recordings whose third numbers are all 0 are 2D, and recordings whose third numbers
+            look like scores are refused.
 
     Raises:
         ValueError: If ``coordinates`` is 3 and C is 2.
-        SkeletonFormatError: Naming file, key and place; NaN coordinates only when they are read.
+        SkeletonFormatError: If an array is wrong; the message names file, key and place. NaN
+            coordinates raise only when they are read.
     """
     file = Path(path)
     arrays, large = load_npz(file, _REQUIRED, ("joints",), _OPTIONAL.split())
@@ -89,7 +95,7 @@ def read_packed(
     _check_joints(joints, len(joint_names))
     parents = _row(file, arrays, "parents")
     if len(parents) != len(joint_names) or parents.dtype.kind not in "iu":
-        what = f"expected integers ({len(joint_names)},), one a joint"
+        what = f"expected integers ({len(joint_names)},), one per joint"
         fail(file, "parents", f"{what}, got {parents.dtype} {parents.shape}")
     lengths = _lengths(file, arrays, joints.shape[0])
     labels = _integers(file, arrays, "labels", lengths.shape)
@@ -101,7 +107,7 @@ def read_packed(
     columns, ignored = _columns(file, len(lengths))
     third = _third(joints, lengths, coordinates) if joints.shape[3] == 3 else None
     if coordinates == 3 and third is None:
-        raise ValueError("expected recordings of 3 numbers a joint for 3 coordinates, got 2")
+        raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = third is None or third.coordinates == 2
     notes = [f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else []
     data = _Data(
@@ -160,11 +166,11 @@ def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) 
 
 
 def _normalization(file: Path, arrays: dict[str, Any]) -> Normalization:
-    said = str(arrays.get("normalization", "none"))
+    recipe = str(arrays.get("normalization", "none"))
     known: dict[str, Normalization] = {recipe: recipe for recipe in get_args(Normalization)}
-    if said not in known:
-        fail(file, "normalization", f"expected one of {', '.join(known)}, got {shown(said)}")
-    return known[said]
+    if recipe not in known:
+        fail(file, "normalization", f"expected one of {', '.join(known)}, got {shown(recipe)}")
+    return known[recipe]
 
 
 def _fps(file: Path, arrays: dict[str, Any]) -> float | None:
@@ -198,7 +204,7 @@ def _check_joints(joints: NpzArray, names: int) -> None:
 
 
 def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> Third:
-    """What the third numbers are; what cannot be read shows when it is."""
+    """What the third numbers are; unreadable recordings are passed over until they are read."""
 
     def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
         with suppress(SkeletonFormatError):
@@ -217,7 +223,7 @@ def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:
 def _integers(
     file: Path, arrays: dict[str, Any], key: str, shape: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """An array of this shape, of -1 where it is missing."""
+    """An integer array of this shape, filled with -1 if the key is missing."""
     array = arrays.get(key, np.full(shape, -1))
     if array.shape != shape or array.dtype.kind not in "iu":
         fail(file, key, f"expected integers {shape}, got {array.dtype} {array.shape}")
@@ -237,7 +243,7 @@ def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int6
 
 
 def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[str]]:
-    """All columns, and the arrays that are none."""
+    """All columns, and the arrays that are not columns."""
     columns, ignored = {}, []
     others = other_arrays(file, _KNOWN)
     fitting = [
@@ -247,17 +253,17 @@ def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[s
     ]
     arrays, _ = load_npz(file, fitting, ())
     for key, head in others.items():
-        said = f"{head.dtype} {head.shape}"
+        kind = f"{head.dtype} {head.shape}"
         if key not in arrays:
             if key in _COLUMNS.split():
-                what = f"expected integers or words ({count},), one a sequence"
-                fail(file, key, f"{what}, got {said}")
-            ignored.append(f"{shown(key)} {said}")
+                what = f"expected integers or words ({count},), one per sequence"
+                fail(file, key, f"{what}, got {kind}")
+            ignored.append(f"{shown(key)} {kind}")
             continue
         if key not in _COLUMNS.split() and head.dtype.kind == "f" and not _are_whole(arrays[key]):
-            ignored.append(f"{shown(key)} {said}")
+            ignored.append(f"{shown(key)} {kind}")
         elif not is_column(key):
-            fail(file, shown(key), "expected the name of a column, a plain word of its own")
+            fail(file, shown(key), "expected an identifier as a column, not a reserved one")
         else:
             columns[key] = _column(file, key, arrays[key])
     return columns, ignored
@@ -279,7 +285,7 @@ def _column(file: Path, key: str, array: NDArray[Any]) -> list[int | str]:
     column = [values[place] for place in places.tolist()]
     if mixture := find_mixture(column):
         number, word = (f"{shown(column[at])} of sequence {at}" for at in mixture)
-        fail(file, key, f"expected numbers alone or words alone, got {number} and {word}")
+        fail(file, key, f"expected only numbers or only words, got {number} and {word}")
     return column
 
 
@@ -299,7 +305,7 @@ def _frame_labels(
 def _segments(
     file: Path, arrays: dict[str, Any], lengths: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64] | None:
-    """(S, 4), those of a sequence together."""
+    """The segments (S, 4), grouped by sequence."""
     if "segments" not in arrays:
         return None
     segments = arrays["segments"]

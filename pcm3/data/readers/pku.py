@@ -48,7 +48,7 @@ Kind = Literal["skeletons", "labels"]
 
 
 class _Video(NamedTuple):
-    """A unit: one video, its files, one of which may be missing, and what is known of it."""
+    """A unit: one video with its columns and its two files, one of which may be missing."""
 
     skeletons: Path | None
     labels: Path | None
@@ -87,28 +87,29 @@ def read_pku(
 ) -> Source:
     """Read PKU-MMD: action instances, or whole videos with a class for every frame.
 
-    The files are found by name and content, in whatever folders: skeletons ``0002-L.txt`` (Phase
-    I) or ``A01N01-L.txt`` (Phase II), 150 numbers a line; labels of the same names, lines of
+    Files are found by name and content, in any folders: skeletons ``0002-L.txt`` (Phase I) or
+    ``A01N01-L.txt`` (Phase II) with 150 numbers per line; labels of the same names with lines of
     ``class,start,end,confidence`` (the confidence may be missing, a comma may follow, and blanks
-    may take the place of commas); and, if there, ``cross-subject*.txt`` and ``cross-view*.txt``,
-    whose lines 2 and 4 name the training and the validation videos.
+    may replace commas); and optionally ``cross-subject*.txt`` and ``cross-view*.txt``, whose lines
+    2 and 4 name the training and the validation videos.
 
-    An instance is the rows ``start:end``, counted from 0, end exclusive, of a label line; its
-    label is the class - 1. All frames are (T, 2, 25, 3), as the files have two slots. An end
-    behind the last frame is moved to it. Columns: ``videos`` (number of the video in order of
-    their names), ``views`` (1 for L, 2 for M, 3 for R), in Phase II ``subjects`` (N), and with
-    split files ``xsub``, ``xview``: 1 for training, 0 for validation; the protocols of these
-    names go by them, and without them by the published subjects (Phase II) and cameras.
+    An instance is the rows ``start:end`` of a label line, counted from 0, end exclusive; its label
+    is the class - 1. All frames are (T, 2, 25, 3), as the files have two slots. An end after the
+    last frame is moved to it. Columns: ``videos`` (number of the video in the order of names),
+    ``views`` (1 for L, 2 for M, 3 for R), ``subjects`` (N) in Phase II, and with split files
+    ``xsub`` and ``xview``, 1 for training and 0 for validation. The protocols ``xsub`` and
+    ``xview`` use these, or else the published subjects (Phase II) and cameras.
 
     Args:
         path: Folder that holds all these files.
-        untrimmed: Whole videos instead of instances, with ``frame_labels`` (-1 is background;
-            where instances overlap, the one listed last) and ``segments``.
-        phase: 1 or 2; needed only where ``path`` holds both.
+        untrimmed: Whole videos with a class for every frame, instead of action instances.
+            ``frame_labels`` holds -1 for background and, where instances overlap, the class of
+            the one listed last; ``segments`` holds the instances.
+        phase: The phase to read, needed only if the folder holds both.
 
     Raises:
-        SkeletonFormatError: Naming file and line, if the files do not fit together; only when it
-            is read, if a video lacks a file or a file does not follow the format.
+        SkeletonFormatError: If the files do not fit together; the message names file and line. If
+            a video lacks a file or a file does not follow the format, only when it is read.
     """
     root = Path(path)
     if phase not in (None, 1, 2):
@@ -144,7 +145,7 @@ def read_pku(
 
 
 def _kind(file: Path) -> Kind | None:
-    """What a file is, by its name and its first line that is not blank; None if it is neither."""
+    """Whether a file holds skeletons or labels, by its name and first line that is not blank."""
     if _NAME.fullmatch(file.stem) is None:
         return None
     try:
@@ -158,7 +159,7 @@ def _kind(file: Path) -> Kind | None:
 
 
 def _label_values(line: str) -> list[str]:
-    """What is in a line of a label file."""
+    """The values in a line of a label file."""
     line = line.strip().removesuffix(",")
     return [value.strip() for value in line.split(",")] if "," in line else line.split()
 
@@ -172,36 +173,36 @@ def _find_files(
         match = _NAME.fullmatch(file.stem)
         if match and phase in (None, 1 if match["one"] else 2):
             folders[file.parent].append(file)
-    found: dict[Kind, dict[str, Path]] = {"skeletons": {}, "labels": {}}
+    by_kind: dict[Kind, dict[str, Path]] = {"skeletons": {}, "labels": {}}
     for folder, files in folders.items():
         kind = next((kind for file in files if (kind := _kind(file))), None)
         if kind is None:
             continue
         for file in files:
-            if file.stem in found[kind]:
-                also = found[kind][file.stem].parent
+            if file.stem in by_kind[kind]:
+                also = by_kind[kind][file.stem].parent
                 fail(folder, f"{kind} of {file.stem} are also in {also}")
-            found[kind][file.stem] = file
-    skeletons, labels = found["skeletons"], found["labels"]
+            by_kind[kind][file.stem] = file
+    skeletons, labels = by_kind["skeletons"], by_kind["labels"]
     if not skeletons or not labels:
         neither = next(
             (file for files in folders.values() for file in files if not _kind(file)), ""
         )
         fail(
             root,
-            "expected skeleton files (150 numbers a line) and label files (class,start,"
+            "expected skeleton files (150 numbers per line) and label files (class,start,"
             f"end,confidence) called 0002-L.txt or A01N01-L.txt{f', phase {phase}' * bool(phase)}; "
             f"found {len(skeletons)} and {len(labels)}{f'; {neither} is neither' * bool(neither)}",
         )
     if len({name.startswith("A") for name in (*skeletons, *labels)}) > 1:
-        fail(root, "holds both phases; say phase=1 or phase=2")
+        fail(root, "holds both phases; give phase=1 or phase=2")
     if skeletons.keys().isdisjoint(labels):
         fail(root, "no skeleton file has the name of a label file")
     return skeletons, labels
 
 
 def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str, int]]:
-    """``xsub`` and ``xview``, where there is a file that is about these videos."""
+    """``xsub`` and ``xview``, if there is a split file of these videos."""
     splits: dict[str, dict[str, int]] = {}
     for file in texts:
         match = _SPLIT.fullmatch(file.name)
@@ -212,10 +213,10 @@ def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str,
             continue
         column = {"subject": "xsub", "view": "xview"}[match[1].lower()]
         if column in splits:
-            fail(file, f"a second file that says {column} of these videos")
+            fail(file, f"a second file that gives {column} for these videos")
         if missing := [name for name in names if name not in parts]:
             some = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
-            fail(file, f"lists neither for training nor for validation: {some}")
+            fail(file, f"some videos are neither for training nor for validation: {some}")
         splits[column] = parts
     return splits
 
@@ -247,8 +248,8 @@ def _may_have_actions(video: _Video) -> bool:
 
 def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonFormatError]:
     if video.skeletons is None or video.labels is None:
-        there = video.skeletons or video.labels or Path()
-        fail(there, f"found no {'skeletons' if video.labels else 'labels'} of this video")
+        given = video.skeletons or video.labels or Path()
+        fail(given, f"found no {'skeletons' if video.labels else 'labels'} of this video")
     frames = _read_frames(video.skeletons)
     name = video.skeletons.stem
     if untrimmed:
@@ -299,7 +300,7 @@ def _read_frames(file: Path) -> NDArray[np.float32]:
 
 
 def _explain(file: Path) -> NoReturn:
-    """Find the line that is no frame."""
+    """Raise an error that names the first line that is not a frame."""
     with file.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             values = line.split()
@@ -319,7 +320,7 @@ def _is_number(value: str) -> bool:
 
 
 def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatError]:
-    """The actions of a video of this length, and what is wrong with a line in its place."""
+    """The actions of a video of this length, with an error in place of each bad line."""
     for number, line in enumerate(read_lines(file), 1):
         if line.strip():
             try:
@@ -338,7 +339,7 @@ def _parse_action(file: Path, number: int, line: str, length: int) -> _Action:
     if not 1 <= action <= len(PKU_ACTIONS):
         _fail(file, number, f"expected a class from 1 to {len(PKU_ACTIONS)}, got {action}")
     if end <= start:
-        _fail(file, number, f"expected an end behind the start, got {start} to {end}")
+        _fail(file, number, f"expected an end after the start, got {start} to {end}")
     if start >= length:
         _fail(file, number, f"frames {start} to {end} lie outside the {length} of the video")
     return _Action(number, start, min(end, length), action - 1, end > length)

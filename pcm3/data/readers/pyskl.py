@@ -39,7 +39,7 @@ OPENPOSE18 = Skeleton.from_parents(
     name="openpose18",
     center="neck",
 )
-"""OpenPose's 18 key points; hips hang from the shoulders, as PYSKL has it."""
+"""OpenPose's 18 key points, with the shoulders as parents of the hips, as in PYSKL."""
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 HAND21 = Skeleton(
@@ -57,7 +57,7 @@ _LAYOUTS = {17: COCO17, 18: OPENPOSE18, 21: HAND21, 25: NTU25}
 
 
 class _Sample(NamedTuple):
-    """What one annotation says."""
+    """The content of one annotation."""
 
     name: str
     label: int
@@ -66,10 +66,10 @@ class _Sample(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """What the file says; what is wrong with an annotation stands in its place.
+    """The content of the file, with an error in place of each bad annotation.
 
     Attributes:
-        channels: Coordinates of a joint, without a score.
+        channels: Number of coordinates of a joint, without a score.
     """
 
     samples: list[_Sample | SkeletonFormatError]
@@ -96,26 +96,26 @@ def read_pyskl(path: str | Path) -> Source:
     """Read a PYSKL or MMAction2 pickle of 2D or 3D skeletons.
 
     It is a dict of ``split`` (name to sample names; may be missing) and ``annotations``, or the
-    annotations alone: a list of dicts with ``frame_dir`` (sample name, also a number), ``label``
-    (from 0), ``total_frames`` T and ``keypoint`` (M, T, V, C), C of 2 in pixels or 3 in metres.
-    The number of joints says which layout they have, as in PYSKL: 17 are COCO's, 18 OpenPose's,
-    21 those of a hand, 25 NTU RGB+D's. Where the third coordinate of all joints is from 0 to 1 and
-    the others are not small, it is a score. Scores are not kept.
+    annotations alone: a list of dicts with ``frame_dir`` (sample name, may be a number), ``label``
+    (from 0), ``total_frames`` T and ``keypoint`` (M, T, V, C), with C of 2 in pixels or 3 in
+    metres. The number of joints determines the layout, as in PYSKL: 17 are COCO's, 18 OpenPose's,
+    21 those of a hand, 25 NTU RGB+D's. If the third coordinate of all joints is from 0 to 1 and
+    the others are not small, it is taken for a score. Scores are not kept.
 
     Every pair of splits ``NAME_train`` and ``NAME_val`` becomes the column ``NAME``: 1 trains,
-    0 validates, -1 is in neither; a pair without name, ``train`` and ``val``, the column
-    ``split``; ``train1`` and ``test1``, ``split1``. The protocol of the column's name goes by it.
-    Where all samples are named like NTU RGB+D's, there are also the columns ``subjects``,
-    ``views``, ``setups`` and ``replications`` and, unless the file has its own of these names,
-    the data set's protocols.
+    0 validates, -1 is in neither. The pair ``train`` and ``val`` becomes the column ``split``,
+    ``train1`` and ``test1`` become ``split1``. The protocol of the same name uses the column. If
+    all samples are named like those of NTU RGB+D, there are also the columns ``subjects``,
+    ``views``, ``setups`` and ``replications`` and the data set's protocols, except those that the
+    file itself has.
 
-    The pickle is read by an unpickler that runs nothing. It has to be in memory whole, once here
-    and once more while the recordings are read, so it is a single unit. Where at least
-    half of the labels are the actions of NTU RGB+D's names, all have to be.
+    The pickle is read by an unpickler that runs no code. It is loaded as a whole, once here and
+    once more when the recordings are read, so it is a single unit. If at least half of the labels
+    are the actions in NTU RGB+D names, all labels must be.
 
     Raises:
-        SkeletonFormatError: Naming the key and the sample that is wrong; a single sample only
-            when it is read.
+        SkeletonFormatError: If the file is wrong; the message names key and sample. A single bad
+            sample raises only when it is read.
     """
     file = Path(path)
     contents = _load(file)
@@ -146,8 +146,8 @@ def _load(file: Path) -> _Contents:
     if isinstance(loaded, list) and loaded and isinstance(loaded[0], Mapping):
         loaded = {"annotations": loaded}
     if not isinstance(loaded, Mapping) or "annotations" not in loaded:
-        found = shown(list(loaded) if isinstance(loaded, Mapping) else loaded)
-        fail(file, f"expected a dict of annotations and split, or annotations, got {found}")
+        got = shown(list(loaded) if isinstance(loaded, Mapping) else loaded)
+        fail(file, f"expected a dict of annotations and split, or annotations, got {got}")
     annotations = loaded["annotations"]
     if not isinstance(annotations, list) or not annotations:
         fail(file, "annotations", "expected a list with at least one sample")
@@ -193,20 +193,20 @@ def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
     if any(np.abs(sample.points[..., :2]).max() > 2 for sample in samples if sample.points.size):
         return True
     if joints != len(NTU25):
-        fail(file, "keypoint: x, y and score, or x, y and z? write x and y alone if it is a score")
+        fail(file, "keypoint: x, y and score, or x, y and z? keep only x and y if it is a score")
     return False
 
 
 def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | None) -> _Sample:
-    """An annotation of this layout of joints and axes; of any that is known if there is none."""
+    """Check an annotation against this layout of joints and axes, None allows any known one."""
     place = f"annotation {index}"
     if not isinstance(annotation, Mapping):
         fail(file, place, f"expected a dict, got {type(annotation).__name__}")
-    wanted = ("frame_dir", "label", "keypoint")
-    if missing := [key for key in wanted if key not in annotation]:
-        there = shown(list(annotation))
-        fail(file, place, f"{', '.join(missing)} missing; there are {there}")
-    name, label, points = (annotation[key] for key in wanted)
+    required = ("frame_dir", "label", "keypoint")
+    if missing := [key for key in required if key not in annotation]:
+        keys = shown(list(annotation))
+        fail(file, place, f"{', '.join(missing)} missing; got {keys}")
+    name, label, points = (annotation[key] for key in required)
     if (name := _name(name)) is None:
         fail(file, place, f"frame_dir: expected a name, got {shown(annotation['frame_dir'])}")
     place = f"{place} ({name:.60})"
@@ -217,8 +217,8 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         fail(file, place, f"label: {what}")
     if not isinstance(points, np.ndarray) or points.ndim != 4 or points.dtype.kind != "f":
         array = isinstance(points, np.ndarray)
-        found = f"{points.dtype} {points.shape}" if array else type(points).__name__
-        fail(file, place, f"keypoint: expected floats (M, T, V, C), got {found}")
+        got = f"{points.dtype} {points.shape}" if array else type(points).__name__
+        fail(file, place, f"keypoint: expected floats (M, T, V, C), got {got}")
     frames = annotation.get("total_frames", points.shape[1])
     if frames != points.shape[1]:
         what = f"expected {shown(frames)} frames, as total_frames, got {points.shape}"
@@ -229,7 +229,7 @@ def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | No
         expected = f"(M, T, {layout[0]}, {layout[1]})" if layout else _KNOWN
         fail(file, place, f"keypoint: expected {expected}, got {points.shape}")
     if len(points) > points.shape[1] and "total_frames" not in annotation:
-        what = f"got {len(points)} bodies in {points.shape[1]} frames; total_frames says if so"
+        what = f"got {len(points)} bodies in {points.shape[1]} frames; add total_frames if correct"
         fail(file, place, f"keypoint: expected (M, T, V, C), {what}")
     return _Sample(name, int(label), points, {})
 
@@ -238,7 +238,7 @@ _KNOWN = f"(M, T, V of {', '.join(map(str, _LAYOUTS))}, C of 2 or 3)"
 
 
 def _name(value: Any) -> str | None:
-    """The name of a sample, which may be a number; None of anything else."""
+    """The name of a sample, which may be a number; None if it is neither."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
@@ -250,7 +250,7 @@ def _name(value: Any) -> str | None:
 
 
 def _add_splits(file: Path, splits: Any, samples: list[_Sample]) -> list[str]:
-    """Add a column for every pair of splits; their names."""
+    """Add a column for every pair of splits; return the names of the columns."""
     added = []
     if not isinstance(splits, Mapping):
         fail(file, "split", f"expected a dict of lists of names, got {type(splits).__name__}")
@@ -282,10 +282,10 @@ def _name_set(file: Path, splits: Mapping[str, Any], key: str) -> frozenset[str]
     names = splits[key]
     if isinstance(names, np.ndarray):
         names = names.tolist()
-    found = {_name(name) for name in names} if isinstance(names, (list, tuple, set)) else {None}
-    if None in found:
+    texts = {_name(name) for name in names} if isinstance(names, (list, tuple, set)) else {None}
+    if None in texts:
         fail(file, f"split {key}", "expected a list of sample names")
-    return frozenset(name for name in found if name is not None)
+    return frozenset(name for name in texts if name is not None)
 
 
 def _read_unit(file: Path) -> Iterator[Recording | SkeletonFormatError]:

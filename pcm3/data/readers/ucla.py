@@ -49,16 +49,15 @@ def read_ucla(path: str | Path) -> Source:
     """Read NW-UCLA in the JSON files of CTR-GCN: key ``skeletons``, (T, 20, 3) in metres.
 
     Joints are in the order of ``KINECT20``. Names give the action (1 to 6, 8, 9, 11 and 12, here
-    labels 0 to 9) and the columns ``subjects``, ``trials`` and ``views``, from 1 as a rule. 95
-    recordings of the data set are in it twice, under two views. Protocol ``xview``: views 1 and 2
-    train.
+    labels 0 to 9) and the columns ``subjects``, ``trials`` and ``views``, usually from 1. The data
+    set has 95 recordings twice, under two views. Protocol ``xview``: views 1 and 2 train.
 
     Args:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
-            unknown or it does not hold what it should.
+        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
+            not follow the format, only when it is read.
     """
     return Source(
         format="ucla",
@@ -81,8 +80,8 @@ def _read_unit(file: Path) -> Iterator[Recording]:
     except Exception as error:  # a broken file may raise anything
         fail(file, f"not a readable JSON file, {error}")
     if not isinstance(content, dict) or "skeletons" not in content:
-        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        fail(file, "skeletons", f"missing; the file has {found}")
+        got = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        fail(file, "skeletons", f"missing; got {got}")
     columns = {"subjects": subject, "trials": trial, "views": view}
     frames = one_person(file, "skeletons", content["skeletons"])
     values = np.asarray(content["skeletons"], dtype=object)

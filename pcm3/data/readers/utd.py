@@ -37,7 +37,7 @@ _ORDER = (
     "hip_right knee_right ankle_right foot_right"
 )
 UTD20 = KINECT20.reordered(_ORDER.split())
-"""``KINECT20`` in the order of UTD-MHAD, which begins at the head."""
+"""``KINECT20`` in the order of UTD-MHAD, which begins with the head."""
 
 
 def detect(path: Path) -> bool:
@@ -56,8 +56,8 @@ def read_utd(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name, or, when it is read, a file's action is
-            unknown or it does not hold what it should.
+        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
+            not follow the format, only when it is read.
     """
     return Source(
         format="utd",

@@ -1,4 +1,4 @@
-"""``meta.json``: what a store says about itself."""
+"""``meta.json``, the description in a store: its names, its checks, its reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcm3.io.json import read_json
 from pcm3.skeleton import MOST_PERSONS
 
 STORE_VERSION = 2
-"""Version of the folder's layout; a reader refuses any other."""
+"""Version of the folder's layout; stores of other versions are refused."""
 
 FORMAT = "pcm3-store"
 _TAKEN = (
@@ -23,20 +23,20 @@ _TAKEN = (
     "file allow_pickle"
 )
 RESERVED = frozenset(_TAKEN.split())
-"""What a column cannot be called: the store's own, and what functions that take columns take."""
+"""Names that no column can have: the store's own, and arguments of functions with ``**columns``."""
 _FILES = (
     "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy checksums.npy "
     "report.json"
 )
 FILES = frozenset(_FILES.split())
-"""What a store's folder holds."""
+"""Names of the files in a store's folder."""
 COUNTS = ("sequences", "frames", "rows", "persons", "joints", "channels")
 
 StoreDtype = Literal["float32", "float16"]
 
 
 def is_column(name: str) -> bool:
-    """Whether a further column may be called so."""
+    """Whether a further column may have this name."""
     return name.isidentifier() and len(name) <= 100 and name not in RESERVED
 
 
@@ -98,13 +98,13 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def checksum_of(content: dict[str, Any]) -> int:
-    """CRC-32 of what ``meta.json`` says beside its own ``checksum``."""
+    """CRC-32 of the content of ``meta.json`` without its own ``checksum``."""
     rest = {key: value for key, value in content.items() if key != "checksum"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
 
 def _check_whole(file: Path, meta: dict[str, Any]) -> None:
-    """Require the checksum of a description that has one; stores once had none.
+    """Verify the checksum of a description; old stores have none.
 
     Raises:
         SkeletonFormatError: If the description was changed after it was written.
@@ -116,26 +116,26 @@ def _check_whole(file: Path, meta: dict[str, Any]) -> None:
         raise SkeletonFormatError(f"{file}: damaged, expected checksum and checksums, got {known}")
     if meta["checksum"] != checksum_of(meta):
         raise SkeletonFormatError(
-            f"{file}: the checksum is wrong: it was damaged or changed after it was written; "
-            "prepare the store again, or undo the change"
+            f"{file}: the checksum is wrong: the file was damaged or changed after it was "
+            "written; prepare the store again, or undo the change"
         )
 
 
 def replaced(store: Path) -> Path:
-    """Where a store is while another one takes its place."""
+    """Where a store is kept while another one replaces it."""
     return store.with_name(f".{store.name}.replaced")
 
 
 def _remedy(missing: Path) -> str:
     if replaced(missing).is_dir():
-        return f"one that was being replaced is in {replaced(missing)}: rename that"
+        return f"the one that was being replaced is {replaced(missing)}; rename it"
     return "make one with `pcm3 prepare`"
 
 
 def json_text(content: dict[str, Any]) -> bytes:
     """The bytes of a JSON file."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", errors="backslashreplace")  # halves of letters
+    return text.encode("utf-8", errors="backslashreplace")  # lone surrogates
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
-    """What a store's ``meta.json`` says, checked.
+    """Read and check the ``meta.json`` of a store.
 
     Raises:
         SkeletonFormatError: If there is no store, or the file is damaged or of another version.
@@ -153,7 +153,7 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if path.exists() and not path.is_dir():
         raise SkeletonFormatError(
             f"{path}: expected a store, which is a folder, got a file; `pcm3 prepare` makes a "
-            "store of recordings"
+            "store from recordings"
         )
     if not path.is_dir():
         raise SkeletonFormatError(f"{path}: no such store; {_remedy(path)}")
@@ -175,12 +175,12 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if missing := sorted(needed - meta.keys()):
         raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
     _check_whole(file, meta)
-    meta.setdefault("bodies", None)  # which older stores do not say
+    meta.setdefault("bodies", None)  # which old stores lack
     meta.setdefault("words", {})
-    for key, (wanted, fits) in _KINDS.items():
+    for key, (kind, fits) in _KINDS.items():
         if not fits(meta[key]):
             got = reprlib.repr(meta[key])
-            raise SkeletonFormatError(f"{file}: expected {key} to be {wanted}, got {got}")
+            raise SkeletonFormatError(f"{file}: expected {key} to be {kind}, got {got}")
     for column in ("lengths", "labels", "slots", "duplicate_of"):
         if column not in meta["columns"]:
             raise SkeletonFormatError(f"{file}: expected a column {column}")

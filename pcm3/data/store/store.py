@@ -28,41 +28,41 @@ _SOME = 32  # sequences that tell which way is up
 class Store:
     """Read a store folder; the coordinates stay on disk until they are used.
 
-    The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without the persons
-    at the end who are never there; ``table.npz`` with one integer column (N,) per property of a
-    sequence and ``names.npy`` (N,) with what to call it; ``meta.json``; for untrimmed
-    recordings ``frame_labels.npy`` (sum of T,) and ``segments.npy`` (S, 4); ``checksums.npy`` (N,)
-    with the CRC-32 of each sequence; and ``report.json`` where ``prepare`` wrote one. Nothing in
-    it is pickled.
+    The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without empty persons
+    at the end; ``table.npz`` with one integer column (N,) per property of a sequence; ``names.npy``
+    (N,); ``meta.json``; for untrimmed recordings ``frame_labels.npy`` (sum of T,) and
+    ``segments.npy`` (S, 4); ``checksums.npy`` (N,) with the CRC-32 of each sequence; and
+    ``report.json`` if ``prepare`` wrote the store. Nothing in it is pickled.
 
-    Damage is noticed when it is read: that of ``meta.json``, the table, frame labels and segments
-    when the store is opened, that of a sequence or the names when they are first used. Stores
-    that were written without checksums are read without these checks.
+    Checksums are verified when something is read: those of ``meta.json``, the table, frame labels
+    and segments when the store is opened, those of the names and of each sequence on first use.
+    Stores without checksums, which old versions wrote, are read without these checks.
 
     Attributes:
         path: The folder.
-        meta: What ``meta.json`` says.
+        meta: The content of ``meta.json``.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes.
         protocols: The divisions that the data set is published with, by name.
         persons: Number of persons M that every frame has room for.
-        bodies: Everybody in every frame (R, V, C), read-only, float32 or float16; R is the sum of
-            ``lengths`` times ``slots``.
+        bodies: The persons of all frames (R, V, C), read-only, float32 or float16; R is the sum
+            of ``lengths`` times ``slots``.
         lengths: Frames per sequence (N,), int64.
-        slots: Persons of each sequence that ``bodies`` holds (N,), 1 to M; the rest is empty.
-        starts: First frame of each sequence, counted through all of them (N,), int64: where its
+        slots: Number of persons of each sequence that ``bodies`` holds (N,), 1 to M; the others
+            are empty.
+        starts: First frame of each sequence, counted through all sequences (N,), int64: where its
             ``frame_labels`` begin.
-        labels: Class per sequence (N,), int64, -1 where there is none.
+        labels: Class per sequence (N,), int64; -1 if there is none.
         columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
             ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
-            their places in ``words``, -1 where there is none.
-        words: The words of each column that is of words, in alphabetical order.
+            positions in ``words``, -1 if there is none.
+        words: The words of each column of words, in alphabetical order.
         frame_labels: Class per frame (sum of T,), -1 is background; None for trimmed data.
         segments: (S, 4) sequence, start, end (exclusive), class; None for trimmed data.
 
     Raises:
         SkeletonFormatError: If the folder or a file in it is missing, truncated, of another
-            version, or at odds with ``meta.json``.
+            version, or inconsistent with ``meta.json``.
 
     Example:
         >>> store = Store("data/ntu60")                                      # doctest: +SKIP
@@ -104,7 +104,7 @@ class Store:
         self._opened = self._file_state()
 
     def check_unchanged(self) -> None:
-        """Require that the coordinates are still those that were opened.
+        """Require that the file of the coordinates is the one that was opened.
 
         Raises:
             SkeletonFormatError: If the file was removed, replaced or written to.
@@ -120,7 +120,7 @@ class Store:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _load(self, name: str) -> NDArray[Any]:
-        """An array, still on disk; all but the coordinates are compared with their checksum."""
+        """A memory-mapped array; the checksum of all but the coordinates is verified."""
         values = np.asarray(open_npy(self.path / name))
         known = self.meta.get("checksums", {})
         if name in known and zlib.crc32(values.data) != known[name]:
@@ -130,22 +130,22 @@ class Store:
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
         shape = (rows, int(self.meta["joints"]), int(self.meta["channels"]))
-        wanted: dict[str, tuple[int, ...]] = {"bodies": shape}
-        found = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
-        found |= {"slots": self.slots, **self.columns}
-        wanted |= dict.fromkeys(list(found)[1:], (sequences,))
+        sizes: dict[str, tuple[int, ...]] = {"bodies": shape}
+        arrays = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
+        arrays |= {"slots": self.slots, **self.columns}
+        sizes |= dict.fromkeys(list(arrays)[1:], (sequences,))
         if self.frame_labels is not None and self.segments is not None:
-            wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
-            wanted["segments"], found["segments"] = (len(self.segments), 4), self.segments
-        for name, size in wanted.items():
-            if name != "bodies" and found[name].dtype != np.int64:
+            sizes["frame_labels"], arrays["frame_labels"] = (frames,), self.frame_labels
+            sizes["segments"], arrays["segments"] = (len(self.segments), 4), self.segments
+        for name, size in sizes.items():
+            if name != "bodies" and arrays[name].dtype != np.int64:
                 raise SkeletonFormatError(
-                    f"{self.path}: expected {name} of int64, found {found[name].dtype}"
+                    f"{self.path}: expected {name} of int64, found {arrays[name].dtype}"
                 )
-            if found[name].shape != size:
+            if arrays[name].shape != size:
                 raise SkeletonFormatError(
                     f"{self.path}: expected {name} {size}, as meta.json says, "
-                    f"found {found[name].shape}"
+                    f"found {arrays[name].shape}"
                 )
         if shape[1] != len(self.skeleton):
             raise SkeletonFormatError(
@@ -179,7 +179,7 @@ class Store:
             values = self.columns.get(name)
             if values is None or ((values < -1) | (values >= len(words))).any():
                 raise SkeletonFormatError(
-                    f"{self.path}: expected a column {name} in [-1, {len(words)}), as it has words"
+                    f"{self.path}: expected a column {name} of words in [-1, {len(words)})"
                 )
         if self.segments is not None and len(self.segments):
             index, start, end, label = self.segments.T
@@ -191,12 +191,12 @@ class Store:
                 )
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        # A data loader's worker opens the files again instead of receiving a copy of them.
+        # Workers of a data loader open the files again instead of receiving a copy.
         return Store, (self.path,)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What to call each sequence: its file, as a rule (N,)."""
+        """The name of each sequence (N,), usually that of its file."""
         names = self._load("names.npy")
         if names.shape != (len(self),) or names.dtype.kind != "U":
             raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
@@ -205,7 +205,7 @@ class Store:
 
     @cached_property
     def checksums(self) -> NDArray[np.uint32] | None:
-        """CRC-32 of the coordinates of each sequence (N,); None where they were not kept."""
+        """CRC-32 of the coordinates of each sequence (N,), None if the store has none."""
         if "checksums" not in self.meta:
             return None
         checksums = np.array(self._load("checksums.npy"))
@@ -218,9 +218,9 @@ class Store:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What stands for all of the content: other coordinates, labels or names give another.
+        """A digest of the content: coordinates, labels, columns and names.
 
-        Of a store without checksums it covers the coordinates of 16 sequences alone.
+        If the store has no checksums, it covers the coordinates of 16 sequences only.
         """
         digest = hashlib.blake2b(digest_size=8)
         about = {k: v for k, v in self.meta.items() if k not in ("source", "licence", "checksum")}
@@ -236,7 +236,7 @@ class Store:
         return digest.hexdigest()
 
     def values(self, column: str) -> NDArray[Any]:
-        """A column as people know it (N,): words, ``""`` where there is none, or else integers.
+        """A column (N,) of integers, or of words, with ``""`` for missing ones.
 
         Raises:
             KeyError: If there is no such column.
@@ -260,11 +260,11 @@ class Store:
         return int(self.bodies.shape[-1])
 
     def stored(self, index: int) -> NDArray[Any]:
-        """The persons of one sequence that the file holds (T, M', V, C), a read-only view.
+        """The stored persons of one sequence (T, M', V, C), a read-only view of the file.
 
         Raises:
-            IndexError: If there is no such sequence.
-            SkeletonFormatError: If its checksum is wrong.
+            IndexError: If the index is out of range.
+            SkeletonFormatError: If the checksum of the sequence is wrong.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a sequence in [0, {len(self)}), got {index}")
@@ -286,7 +286,7 @@ class Store:
         """One sequence (T, M, V, C); 0 where nobody is.
 
         Raises:
-            IndexError: If there is no such sequence.
+            IndexError: If the index is out of range.
         """
         stored = self.stored(index)
         empty = self.persons - stored.shape[1]
@@ -294,16 +294,16 @@ class Store:
 
     @property
     def origin(self) -> str | None:
-        """The joint of the first person that is the origin in every frame; None where none is."""
+        """The joint of the first person that is the origin of every frame, or None."""
         centred = self.meta["normalization"] in ("center", "isc")
         return self.skeleton.joints[self.skeleton.center] if centred else None
 
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Coordinates as they are stored (..., C), turned so that the second one points up.
+        """Stored coordinates (..., C), turned so that the second one points up.
 
-        Bodies that ``isc`` turned stand along the third axis. Where trunks are below legs in the
-        recordings, of image coordinates say, and in flat recordings without trunk or legs, the
-        second coordinate pointed down.
+        Bodies that ``isc`` turned stand along the third axis. The second coordinate is taken to
+        point down if trunks are below legs, as in image coordinates, and in 2D recordings without
+        trunk or legs.
         """
         if self.meta["normalization"] == "isc":
             points = np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
@@ -312,17 +312,17 @@ class Store:
 
     @cached_property
     def _standing(self) -> NDArray[np.int64]:
-        """Signs (C,) that turn bodies over who are upside down: half a turn, or its image."""
+        """Signs (C,) of the coordinates that turn bodies upright: half a turn in 3D."""
         parts, upside_down = self.skeleton.parts, self.channels == 2
         if {"trunk", "left_leg", "right_leg"} <= parts.keys():
             up = 2 if self.meta["normalization"] == "isc" else 1
-            # of several sequences: in one of them people may lie down
+            # of several sequences, as people may lie down in one
             some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
             heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
-            there = heights != 0
+            seen = heights != 0
 
             def mean(joints: Sequence[int]) -> float:
-                count = there[:, joints].sum()
+                count = seen[:, joints].sum()
                 return float(heights[:, joints].sum(dtype=np.float64)) / max(int(count), 1)
 
             legs = mean((*parts["left_leg"], *parts["right_leg"]))
@@ -330,7 +330,7 @@ class Store:
         return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
 
     def summary(self) -> dict[str, Any]:
-        """Counts, and quantiles and a histogram of the lengths; JSON-able."""
+        """Counts of the content, and quantiles and a histogram of lengths; JSON-able."""
         counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
         names = ("min", "q25", "median", "q75", "max")
@@ -383,7 +383,7 @@ def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _histogram(lengths: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """Counts in at most 8 bins of whole frames, and the bins' edges (the last one exclusive)."""
+    """Counts in at most 8 bins of whole frames, and the edges of the bins (the last exclusive)."""
     low, high = int(lengths.min()), int(lengths.max()) + 1
     step = -(-(high - low) // 8)
     edges = np.arange(low, high + step, step)

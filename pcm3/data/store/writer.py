@@ -1,4 +1,4 @@
-"""Writing a store, sequence by sequence and all or nothing."""
+"""``StoreWriter``, which writes a store sequence by sequence, whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ __all__ = ["StoreWriter"]
 class StoreWriter:
     """Write a store sequence by sequence, in constant memory; use it as a context manager.
 
-    Everything goes to a hidden folder beside the target, which gets the target's name when the
-    ``with`` block ends well. After an exception nothing is left. Where the path is a link, the
-    folder that it leads to is written.
+    Sequences go to a hidden folder beside the target, which is renamed to the target when the
+    ``with`` block ends without an exception, and removed otherwise. If the path is a link, the
+    folder that it points to is written.
 
     Args:
-        path: The folder to make.
+        path: The folder to write.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes; labels index them.
-        dtype: ``"float32"``, or ``"float16"`` for half the size, rounded to about 0.05 % of a
-            coordinate. What is not 0 stays so: a joint that is seen has to.
-        fps: Frames per second, where known.
+        dtype: ``"float32"``, or ``"float16"`` for half the size, which rounds coordinates by up
+            to about 0.05 %. No coordinate is rounded to 0, as a 0 means that a joint is not seen.
+        fps: Frames per second, if known.
         unit: Unit of the coordinates.
         source: Where the recordings come from.
-        licence: Under which terms.
+        licence: The licence of the recordings.
         normalization: The recipe that was applied to the coordinates.
-        bodies: How the bodies of a frame were told apart, ``"place"`` or ``"tracked"``, where
-            there was a choice.
+        bodies: How the bodies of a frame were told apart, ``"place"`` or ``"tracked"``, or None
+            if the format leaves no choice.
         protocols: Published divisions into training and test part, by name; each needs its column.
-        overwrite: Replace a store that is already there. Any other folder is left alone, and a
-            store that holds more than its own files.
+        overwrite: Replace an existing store. Folders that are not a store, or hold other files
+            too, are never replaced.
 
     Attributes:
-        report: A JSON-able dict to keep as ``report.json``, or None.
-        rounding: The largest difference that the dtype has made to a coordinate so far.
+        report: A JSON-able dict to write as ``report.json``, or None.
+        rounding: The largest rounding error of a coordinate so far.
 
     Raises:
         ValueError: If the path exists, the dtype is unknown, or no sequence was added.
@@ -164,17 +164,18 @@ class StoreWriter:
             sequence: (T, M, V, C) finite coordinates, C of 2 or 3; 0 where nobody is. M and C
                 are those of the first sequence.
             label: Class in [0, classes), or -1.
-            name: What to call the sequence.
-            frame_labels: Class of every frame (T,), -1 is background; all sequences or none.
-            segments: (S, 3) start, end (exclusive), class, where ``frame_labels`` are given; by
-                default their runs of equal labels. They may overlap, but every frame has to have
-                the class of a segment that holds it, and -1 outside.
-            **columns: Integers or words that describe the sequence (``subjects=3``, or
-                ``subjects="anna"``), the same names in every call; -1 or ``""`` for nothing. A
-                column is of integers or of words. Text that is a number counts as that number.
+            name: Name of the sequence.
+            frame_labels: Class of every frame (T,), -1 is background; for all sequences or none.
+            segments: (S, 3) start, end (exclusive), class; only with ``frame_labels``, and by
+                default their runs of equal labels. Segments may overlap, but the label of every
+                frame must be the class of a segment that holds it, or -1 outside segments.
+            **columns: Integers or words that describe the sequence (``subjects=3`` or
+                ``subjects="anna"``), the same names in every call; -1 or ``""`` for a missing
+                value. A column holds integers or words, not both. Text that is a number counts as
+                that number.
 
         Raises:
-            ValueError: Naming the sequence and what does not fit.
+            ValueError: If something does not fit; the message names the sequence.
         """
         if self._file is None:
             raise ValueError("expected `with StoreWriter(...) as writer:` around add()")
@@ -200,13 +201,13 @@ class StoreWriter:
 
     def _read_column(self, name: str, value: Any) -> int | str:
         if not is_column(name):
-            self._fail(f"expected names of columns, plain words of its own, got {name!r:.60}")
+            self._fail(f"expected identifiers as names of columns, not reserved, got {name!r:.60}")
         try:
             read = read_value(value)
         except ValueError as error:
             self._fail(f"column {name}: {error}")
         if find_mixture([self._telling.setdefault(name, read), read]):
-            what = "expected integers alone or words alone, got"
+            what = "expected only integers or only words, got"
             self._fail(f"column {name}: {what} {shown(self._telling[name])} and {shown(read)}")
         if self._telling[name] == -1:
             self._telling[name] = read
@@ -216,7 +217,7 @@ class StoreWriter:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
 
     def _rounded(self, frames: NDArray[np.float32]) -> NDArray[Any]:
-        """Coordinates of the store's dtype; none becomes 0."""
+        """Coordinates in the store's dtype; only 0 becomes 0."""
         if self._dtype == frames.dtype:
             return frames
         rounded = frames.astype(self._dtype)
@@ -227,32 +228,32 @@ class StoreWriter:
 
     def _check_target(self) -> None:
         old = replaced(self._target)
-        if old.exists() and not self._target.exists():  # a process was killed as it replaced it
+        if old.exists() and not self._target.exists():  # a process was killed while replacing it
             old.rename(self._target)
         if not self._target.exists():
             return
         if not self._overwrite:
             raise ValueError(
-                f"{self.path}: exists already; choose another name, or overwrite it (--overwrite)"
+                f"{self.path}: already exists; choose another name, or overwrite it (--overwrite)"
             )
         read_meta(self._target, any_version=True)  # never delete a folder that is not a store
         others = sorted({file.name for file in self._target.iterdir()} - FILES)
         if others:
             raise ValueError(
-                f"{self.path}: expected nothing beside the store's own files, which are to be "
-                f"overwritten, got {', '.join(others[:5])}; move it elsewhere"
+                f"{self.path}: expected only the files of a store to overwrite, got "
+                f"{', '.join(others[:5])} too; move them elsewhere"
             )
 
     def _check_sequence(self, frames: NDArray[np.float32], label: int) -> None:
         joints = len(self.skeleton)
-        wanted = f"(T, M, V={joints}, C of 2 or 3)"
+        expected = f"(T, M, V={joints}, C of 2 or 3)"
         fits = frames.ndim == 4 and frames.shape[2] == joints and frames.shape[3] in (2, 3)
         if self._shape is not None:
-            wanted = f"(T, {', '.join(map(str, self._shape))})"
+            expected = f"(T, {', '.join(map(str, self._shape))})"
             fits = frames.shape[1:] == self._shape
         fits = fits and frames.shape[1] <= MOST_PERSONS
         if not fits or 0 in frames.shape:
-            self._fail(f"expected coordinates {wanted}, got {frames.shape}")
+            self._fail(f"expected coordinates {expected}, got {frames.shape}")
         if not np.isfinite(frames).all():
             frame, person, joint, _ = np.argwhere(~np.isfinite(frames))[0].tolist()
             self._fail(f"NaN or infinity in frame {frame}, person {person}, joint {joint}")
@@ -301,7 +302,7 @@ class StoreWriter:
         return array.astype(np.int64)
 
     def _write_header(self, rows: int) -> None:
-        """The .npy header; NumPy pads it so that the first axis may grow in place."""
+        """Write the .npy header, which NumPy pads so that the first axis can grow in place."""
         assert self._file is not None
         assert self._shape is not None
         np.lib.format.write_array_header_1_0(
@@ -315,7 +316,7 @@ class StoreWriter:
 
     def _finish(self) -> None:
         if not self._rows or self._shape is None or self._file is None:
-            raise ValueError(f"{self.path}: no sequences were added, so there is no store to write")
+            raise ValueError(f"{self.path}: no sequences were added, so no store was written")
         columns: dict[str, Any] = {}
         words: dict[str, tuple[str, ...]] = {}
         for name in self._rows[0]:
@@ -353,7 +354,7 @@ class StoreWriter:
             "checksums": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
         }
         meta["checksum"] = checksum_of(json.loads(json_text(meta)))
-        write_json(self._folder / "meta.json", meta)  # last: without it the folder is no store
+        write_json(self._folder / "meta.json", meta)  # last, as it makes the folder a store
         self._move_into_place()
 
     def _move_into_place(self) -> None:
@@ -362,7 +363,7 @@ class StoreWriter:
             self._folder.rename(self._target)
             return
         old = replaced(self._target)
-        if old.exists():  # of a process that was killed before it removed it
+        if old.exists():  # left by a process that was killed before it removed it
             shutil.rmtree(old)
         self._target.rename(old)
         try:
@@ -374,6 +375,6 @@ class StoreWriter:
 
 
 def _slots(frames: NDArray[np.float32]) -> int:
-    """Persons up to the last who is ever there, at least 1."""
-    there = np.flatnonzero(frames.any(axis=(0, 2, 3)))
-    return int(there[-1]) + 1 if len(there) else 1
+    """Number of persons up to the last one who is ever seen, at least 1."""
+    seen = np.flatnonzero(frames.any(axis=(0, 2, 3)))
+    return int(seen[-1]) + 1 if len(seen) else 1

@@ -14,7 +14,7 @@ ROLES = (
     "left_hip", "left_knee", "right_hip", "right_knee",
     "body",
 )  # fmt: skip
-"""What can move. The body's three "angles" are height and forward step in metres, and turn."""
+"""What can move. The three "angles" of the body are height and forward step in metres, and turn."""
 
 AXES: tuple[Axis, ...] = ("flex", "abduct", "twist")
 """Forward about x, away from the body about z, inward about y; radians."""
@@ -23,7 +23,7 @@ AXES: tuple[Axis, ...] = ("flex", "abduct", "twist")
 class Term(NamedTuple):
     """One moving angle: ``offset + amplitude * sin(2 pi (cycles * time + phase))``, time 0 to 1.
 
-    A role without side (``"shoulder"``) stands for both sides, mirrored.
+    A role without a side (``"shoulder"``) stands for both sides, mirrored.
     """
 
     role: str
@@ -32,6 +32,17 @@ class Term(NamedTuple):
     amplitude: float = 0.0
     cycles: float = 0.0
     phase: float = 0.0
+
+    @property
+    def moved(self) -> list[tuple[int, float]]:
+        """The roles that move, by index, each with its sign: the left side mirrors the right."""
+        sides = ("left", "right")
+        names = [self.role] if self.role in ROLES else [f"{side}_{self.role}" for side in sides]
+        mirrored = self.axis != "flex"
+        return [
+            (ROLES.index(name), -1.0 if mirrored and name.startswith("left") else 1.0)
+            for name in names
+        ]
 
 
 _WALK = (

@@ -19,7 +19,7 @@ _SPINE, _HEAD = 0.5, 0.13
 
 @dataclass(frozen=True)
 class Puppet:
-    """A skeleton hung up at the hips: parents before children, rest pose, what moves what."""
+    """A skeleton rooted at the hips: order of the joints, rest pose, and which role moves which."""
 
     order: list[int]
     parents: list[int]
@@ -44,7 +44,7 @@ def make_puppet(skeleton: Skeleton) -> Puppet:
     spine = [shoulders]
     while spine[-1] != hips:
         spine.append(parents[spine[-1]])
-    spine = spine[-2::-1]  # from above the hips to the shoulders; empty where they are one
+    spine = spine[-2::-1]  # from above the hips to the shoulders; empty if they coincide
     depth: dict[int, int] = {}
     offsets = np.zeros((len(skeleton), 3))
     roles = dict.fromkeys(spine[:1], ROLES.index("trunk"))
@@ -83,7 +83,7 @@ def _limb_offset(limb: str, depth: int, sign: float) -> tuple[float, float, floa
 
 
 def _walk(skeleton: Skeleton, root: int) -> tuple[list[int], list[int]]:
-    """Breadth-first order and parents of the tree hung up at another joint."""
+    """Breadth-first order and parents of the tree with another root."""
     neighbours: dict[int, list[int]] = {joint: [] for joint in range(len(skeleton))}
     for joint, parent in enumerate(skeleton.parents):
         if parent >= 0:
@@ -91,10 +91,10 @@ def _walk(skeleton: Skeleton, root: int) -> tuple[list[int], list[int]]:
             neighbours[parent].append(joint)
     order, parents = [root], [-1] * len(skeleton)
     for joint in order:
-        for other in neighbours[joint]:
-            if other != parents[joint]:
-                parents[other] = joint
-                order.append(other)
+        for neighbour in neighbours[joint]:
+            if neighbour != parents[joint]:
+                parents[neighbour] = joint
+                order.append(neighbour)
     return order, parents
 
 

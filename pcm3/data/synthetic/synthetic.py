@@ -92,7 +92,7 @@ def synthetic_sequences(
     missing: float = 0.05,
     seed: int = 0,
 ) -> Source:
-    """Recordings of a puppet, made one by one; the same seed gives the same ones.
+    """Recordings of a puppet, generated one by one; equal seeds give equal recordings.
 
     Each subject has its own bone lengths, posture and style, each sequence its own speed,
     amplitude, timing and facing, each view its own camera. Classes are taken in the order of a
@@ -100,16 +100,17 @@ def synthetic_sequences(
     subject).
 
     Args:
-        sequences: How many; classes, subjects and views are spread evenly over them.
-        classes: How many, up to 16; with two persons the last third are interactions, up to 22.
-        subjects: How many.
-        views: How many cameras, from -45 to 45 degrees.
-        persons: 1 or 2. The second one is there, facing the first, in interactions only.
+        sequences: Number of sequences; classes, subjects and views are spread evenly over them.
+        classes: Number of classes, up to 16, or up to 22 with two persons, when the last third
+            are interactions.
+        subjects: Number of subjects.
+        views: Number of cameras, from -45 to 45 degrees.
+        persons: 1 or 2. The second person appears, facing the first, in interactions only.
         skeleton: Any human skeleton with the five parts.
         frames: Range of the lengths, both included, at 30 frames per second.
         noise: Standard deviation of every coordinate, metres.
         missing: Share of the joints that are lost (set to 0) in any frame, in [0, 1).
-        seed: Seed of everything.
+        seed: Seed of all randomness.
 
     Raises:
         ValueError: If an argument is out of range or the skeleton lacks a part.
@@ -165,7 +166,7 @@ Script = tuple[tuple[Term, ...], ...]
 
 
 def _scripts(classes: int, persons: int) -> dict[str, Script]:
-    """Class name to one tuple of terms for each person on the scene."""
+    """For each class one tuple of terms for each person in the scene."""
     if persons not in (1, 2):
         raise ValueError(f"expected 1 or 2 persons, got {persons}")
     together = min(-(-classes // 3), len(INTERACTIONS)) if persons == 2 else 0
@@ -212,7 +213,7 @@ def _play(
 def _angles(
     terms: tuple[Term, ...], person: _Person, length: int, rng: np.random.Generator
 ) -> Floats:
-    """Angles (T, roles, axes) of one performance: the script, done by this person, this time."""
+    """Angles (T, roles, axes) of one performance of a script by a person."""
     time = np.linspace(0.0, 1.0, length)
     time = time + rng.uniform(-0.1, 0.1) * np.sin(2 * np.pi * time)  # uneven pace
     begin, end = rng.uniform(0.0, 0.25), rng.uniform(0.75, 1.0)
@@ -224,7 +225,7 @@ def _angles(
         turn = 2 * np.pi * (term.cycles * speed * (time - begin) + term.phase + shift)
         overtone = rng.uniform(-0.25, 0.25) * np.sin(2 * turn + rng.uniform(0, 2 * np.pi))
         curve = doing * (term.offset + term.amplitude * (np.sin(turn) + overtone))
-        for role, sign in _roles_of(term):
+        for role, sign in term.moved:
             moves[:, role, AXES.index(term.axis)] += sign * curve
     waves = rng.uniform(0.3, 1.5, moves.shape[1:])
     sway = np.sin(2 * np.pi * (waves * time[:, None, None] + rng.uniform(size=waves.shape)))
@@ -233,21 +234,10 @@ def _angles(
     return person.posture + sway + moves * person.style * strength
 
 
-def _roles_of(term: Term) -> list[tuple[int, float]]:
-    """The roles that a term moves, and the sign: the left side is the mirror image."""
-    names = (
-        [term.role] if term.role in ROLES else [f"{side}_{term.role}" for side in ("left", "right")]
-    )
-    mirrored = term.axis != "flex"
-    return [
-        (ROLES.index(name), -1.0 if mirrored and name.startswith("left") else 1.0) for name in names
-    ]
-
-
 def _film(
     scene: Floats, yaw: float, noise: float, missing: float, rng: np.random.Generator
 ) -> Floats:
-    """What a camera at this angle records: its coordinates, noise, lost joints."""
+    """The scene in the coordinates of a camera at this angle, with noise and lost joints."""
     tilt = np.array([rng.normal(0.0, 0.05), rng.normal(0.0, 0.02), yaw + rng.normal(0.0, 0.05)])
     seen = (scene - (0.0, _CAMERA_HEIGHT, 0.0)) @ rotations(tilt).T
     seen += (rng.normal(0.0, 0.2), 0.0, _DISTANCE + rng.normal(0.0, 0.2))

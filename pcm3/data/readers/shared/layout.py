@@ -1,4 +1,4 @@
-"""The joint layout of recordings: of their files, or given beside them."""
+"""The joint layout of recordings that a user gives: a built-in skeleton or a ``skeleton.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcm3.io.reading import MOST_BYTES, fail
 from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
 
 _JOINTS = ("parts", "mirror", "center")
-"""Keys of a description that name joints."""
+"""Keys of a description whose values name joints."""
 
 
 def choose_layout(
@@ -22,20 +22,20 @@ def choose_layout(
     joints: Sequence[str] | None = None,
     parents: Sequence[int] | None = None,
 ) -> Skeleton:
-    """The layout that was given, fitted to the joints of the recordings.
+    """The layout that a user gives, in the order of the joints of the recordings.
 
     Args:
         given: A skeleton, the name of a built-in one, or a ``skeleton.json``: an object with
             ``joints``, ``parents`` and any of ``name``, ``parts``, ``mirror`` and ``center``, in
-            which a joint is an index or a name. What it does not give is derived. Where the
-            recordings name their joints, it may leave out ``joints`` and ``parents`` too.
-        joints: Names that the recordings give their joints, if they do. The layout must have the
-            same, in any order, and is put into theirs.
+            which a joint is an index or a name. Missing keys are derived. If the recordings name
+            their joints, ``joints`` and ``parents`` may be missing too.
+        joints: Names of the joints in the recordings, if they have names. The layout must have
+            the same joints, in any order.
         parents: The tree of the recordings, if they have one.
 
     Raises:
-        SkeletonFormatError: If there is no such skeleton, or the file is no description of one.
-        ValueError: If it has other joints.
+        SkeletonFormatError: If there is no such skeleton, or the file does not describe one.
+        ValueError: If the layout has other joints.
     """
     if isinstance(given, Skeleton):
         skeleton = given
@@ -77,34 +77,34 @@ def _complete(
         tree = own.reordered(names).parents
     given = {key: description[key] for key in ("name", *_JOINTS) if key in description}
     if not given or tree is None:
-        found = find_skeleton(names, tree)
+        known = find_skeleton(names, tree)
         if not given:
-            return found
-        tree = found.parents
+            return known
+        tree = known.parents
     return Skeleton.from_parents(names, tree, **given)
 
 
 def _check(description: dict[str, Any]) -> None:
-    """Require known keys and values of the right kind."""
+    """Require known keys with values of the right kind."""
     for key, value in description.items():
         if key == "name":
-            good, wanted = isinstance(value, str), "a word"
+            good, kind = isinstance(value, str), "a word"
         elif key == "joints":
-            good, wanted = _are(value, str), "a list of names"
+            good, kind = _are(value, str), "a list of names"
         elif key == "parents":
-            good, wanted = _are(value, int), "a list of indices"
+            good, kind = _are(value, int), "a list of indices"
         elif key == "parts":
             good = isinstance(value, dict) and all(_are(own, int, str) for own in value.values())
-            wanted = "lists of joints, indices or names, by part"
+            kind = "lists of joints, indices or names, by part"
         elif key == "mirror":
-            good, wanted = _are(value, int, str), "a list of joints, indices or names"
+            good, kind = _are(value, int, str), "a list of joints, indices or names"
         elif key == "center":
-            good, wanted = _are([value], int, str), "a joint, its index or its name"
+            good, kind = _are([value], int, str), "a joint, its index or its name"
         else:
             expected = f"expected keys among name, joints, parents, {', '.join(_JOINTS)}"
             raise ValueError(f"{expected}, got {reprlib.repr(key)}")
         if not good:
-            raise ValueError(f"expected {key} to be {wanted}, got {reprlib.repr(value)}")
+            raise ValueError(f"expected {key} to be {kind}, got {reprlib.repr(value)}")
 
 
 def _are(values: Any, *kinds: type) -> bool:

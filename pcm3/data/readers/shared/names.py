@@ -1,4 +1,4 @@
-"""NTU RGB+D's actions and the names of its samples, which several formats share."""
+"""NTU RGB+D's actions, the names of its samples and its protocols, for several formats."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?:\.skeleton)?", r
 
 
 class NtuName(NamedTuple):
-    """What a name like ``S001C002P003R002A013`` tells, counted from 1 as it does."""
+    """The numbers in a name like ``S001C002P003R002A013``, counted from 1."""
 
     setups: int
     views: int
@@ -48,27 +48,27 @@ class NtuName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> NtuName | None:
-        """The numbers of a name, with or without ``.skeleton``; None of any other name."""
+        """The numbers in a name, with or without ``.skeleton``, None if the name is another."""
         match = _NAME.fullmatch(name)
         return cls(*map(int, match.groups())) if match else None
 
     @property
     def columns(self) -> dict[str, int]:
-        """All but the action."""
+        """All numbers except the action."""
         return dict(zip(self._fields[:-1], self, strict=False))
 
 
 def ntu_names(names: Iterable[str]) -> list[NtuName] | None:
-    """What all these names tell, or None where any name is not of that kind."""
+    """The numbers in all these names, None if any name is not of that kind."""
     parsed = [NtuName.parse(name) for name in names]
     known = [name for name in parsed if name is not None]
     return known if len(known) == len(parsed) else None
 
 
 def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset[int]:
-    """Which labels are not the actions of their names, where at least half of them are.
+    """Positions of the labels that are not the actions in their names, if at least half are.
 
-    Where fewer are, the labels are others than NTU RGB+D's, so that none is wrong.
+    If fewer are, the labels are taken for those of another data set, and none is wrong.
     """
     pairs = enumerate(zip(labels, names or (), strict=False))
     wrong = frozenset(at for at, (label, name) in pairs if label != name.action - 1)
@@ -76,7 +76,7 @@ def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset
 
 
 def ntu_class_names(labels: Sequence[int], names: Sequence[NtuName] | None) -> tuple[str, ...]:
-    """NTU RGB+D's action names where labels are the actions of the names, else numbers."""
+    """NTU RGB+D's action names if labels are the actions in the sample names, else numbers."""
     count = max(labels, default=-1) + 1
     actions = [name.action - 1 for name in names or ()]
     if actions != labels or count > len(NTU_ACTIONS):
@@ -85,10 +85,10 @@ def ntu_class_names(labels: Sequence[int], names: Sequence[NtuName] | None) -> t
 
 
 def ntu_edition(names: Iterable[NtuName]) -> Literal[60, 120]:
-    """NTU RGB+D 60 where no action is above 60, else 120."""
+    """The edition of NTU RGB+D: 60 if no action is above 60, else 120."""
     return 60 if all(name.action <= 60 for name in names) else 120
 
 
 def ntu_protocols(edition: Literal[60, 120]) -> dict[str, Protocol]:
-    """What the edition is published with, as a dict, which can be pickled."""
+    """The protocols that the edition is published with, as a dict that can be pickled."""
     return dict(NTU60_PROTOCOLS if edition == 60 else NTU120_PROTOCOLS)

@@ -23,7 +23,7 @@ __all__ = ["TABLE", "named_files", "refuse_table", "with_table"]
 
 TABLE = "labels.csv"
 _KEYS = ("file", "label", "fps")
-_SHOWN = 5  # files that are left out, by name
+_SHOWN = 5  # number of files to name
 
 P = ParamSpec("P")
 
@@ -42,7 +42,7 @@ class _Table(NamedTuple):
     class_names: tuple[str, ...] | None  # None without labels
 
     def rows_of(self, files: Sequence[Path]) -> list[_Row | None]:
-        """The row that names each file, by whatever link."""
+        """The row that names each file, directly or through a link."""
         folder = self.file.parent
         by_name = {row.name: row for row in self.rows if _is_inside(row.name)}
         names = [file.relative_to(folder).as_posix() for file in files]
@@ -55,7 +55,7 @@ class _Table(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """A unit: one of the source, and its row; or a row of a file that is not there."""
+    """A unit: one of the source with its row, or None with the row of a missing file."""
 
     unit: Any
     row: _Row
@@ -64,14 +64,14 @@ class _Named(NamedTuple):
 def with_table(
     read: Callable[Concatenate[str | Path, P], Source],
 ) -> Callable[Concatenate[str | Path, P], Source]:
-    """Let a reader of a folder of files, each a unit, take the ``labels.csv`` in the folder.
+    """Make a reader of a folder of files, each a unit, use the ``labels.csv`` in the folder.
 
-    The table has the columns ``file`` (path inside the folder; of several files of a recording
-    the one with the coordinates), ``label`` (class indices or names; empty for none), unless files
-    of the format say it themselves, ``fps`` (frames per second), likewise, and any others, which
-    become columns. Each is of integers or of words, see ``read_value``; empty cells are -1. Cells
-    are parted by commas, or by semicolons as some spreadsheets write them. Files that the table
-    does not name are left out.
+    The table has the column ``file``, a path inside the folder (if a recording has several files,
+    that of the coordinates). It may have ``label`` (class indices or names, empty for none) and
+    ``fps`` (frames per second), unless files of the format have these themselves. All others
+    become columns of integers or of words, see ``read_value``; empty cells are -1. Cells are
+    separated by commas, or by semicolons, as some spreadsheets write. Files that the table does
+    not name are left out.
     """
 
     @wraps(read)
@@ -87,7 +87,7 @@ def with_table(
 
 
 def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """Those that the table in the folder names, or all where there is none."""
+    """The files that the table in the folder names, or all if there is no table."""
     table = _read_table(folder)
     if table is None:
         return list(files)
@@ -96,19 +96,19 @@ def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
 
 
 def refuse_table(folder: Path, format: str) -> None:
-    """For readers that take none.
+    """Refuse a table, for readers that use none.
 
     Raises:
-        SkeletonFormatError: If there is one.
+        SkeletonFormatError: If the folder holds one.
     """
     if os.path.lexists(folder / TABLE):
-        fail(folder / TABLE, f"format {format} takes labels from files of its own; move it away")
+        fail(folder / TABLE, f"format {format} has its own label files; move the table away")
 
 
 def _join(source: Source, table: _Table) -> Source:
     labels, class_names = table.class_names, source.class_names
     if labels is not None and class_names:
-        what = f"files of format {source.format} say their labels themselves"
+        what = f"files of format {source.format} have labels of their own"
         fail(table.file, "line 1", f"column label: {what}; give it another name to keep it")
     files = [unit if isinstance(unit, Path) else unit.file for unit in source.units]
     rows = table.rows_of(files)
@@ -119,14 +119,14 @@ def _join(source: Source, table: _Table) -> Source:
         for file, row in zip(files, rows, strict=True)
         if row is None
     ]
-    found = {unit.row.line for unit in units}
-    units += [_Named(None, row) for row in table.rows if row.line not in found]
+    matched = {unit.row.line for unit in units}
+    units += [_Named(None, row) for row in table.rows if row.line not in matched]
     some = ", ".join([*sorted(others)[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
     why = [source.left_out_why] * bool(source.left_out_why)
     why += [f"not in {TABLE}: {some}"] * bool(others)
     rates = group_rates((row.fps, row.name) for row in table.rows if row.fps is not None)
     if rates and (source.fps is not None or source.rates):
-        fail(table.file, "line 1", f"column fps: files of format {source.format} say it themselves")
+        fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
     return replace(
         source,
         class_names=class_names if labels is None else labels,
@@ -145,23 +145,23 @@ def _read_unit(
     if named.unit is None:
         what = f"expected a file of format {source.format} in {file.parent}, got {row.name!r:.200}"
         fail(file, f"line {row.line}", what)
-    for found in source.read(named.unit):
-        if isinstance(found, SkeletonFormatError):
-            yield found
+    for recording in source.read(named.unit):
+        if isinstance(recording, SkeletonFormatError):
+            yield recording
             continue
-        if both := sorted(row.columns.keys() & found.columns.keys()):
-            what = f"files of format {source.format} say it themselves"
+        if both := sorted(row.columns.keys() & recording.columns.keys()):
+            what = f"files of format {source.format} give it already"
             fail(file, "line 1", f"column {both[0]}: {what}; give it another name to keep it")
         yield replace(
-            found,
-            label=found.label if source.class_names else row.label,
-            columns={**found.columns, **row.columns},
-            fps=row.fps or found.fps,
+            recording,
+            label=recording.label if source.class_names else row.label,
+            columns={**recording.columns, **row.columns},
+            fps=row.fps or recording.fps,
         )
 
 
 def _tables_below(folder: Path) -> list[str]:
-    """Tables in sub-folders, which say nothing of the recordings beside them."""
+    """Tables in sub-folders, which are not used."""
     files = files_below(folder) if folder.is_dir() else ()
     return sorted(
         file.relative_to(folder).as_posix()
@@ -171,7 +171,7 @@ def _tables_below(folder: Path) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """The path without links, or as it is where they run in circles."""
+    """The path with links resolved, or as it is if they form a loop."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):
@@ -207,13 +207,13 @@ def _read_table(folder: Path) -> _Table | None:
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number; cells without blanks around them."""
+    """The header, and each row with its line number; cells are stripped of blanks."""
     rows, last = [], 0
     try:
         with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
-            parted = ";" if ";" in stream.readline() else ","
+            delimiter = ";" if ";" in stream.readline() else ","
             stream.seek(0)
-            reader = csv.reader(stream, delimiter=parted, strict=True)
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
                 if any("\n" in cell or "\r" in cell for cell in row):
                     fail(file, f"line {last + 1}", _OPEN_QUOTE)
@@ -226,37 +226,37 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except (OSError, UnicodeDecodeError) as error:
         fail(file, f"cannot be read, {error}")
     if len(rows) < 2 or "file" not in rows[0][1]:
-        found = ", ".join(rows[0][1]) if rows else "nothing"
-        what = "expected a column file, others as you like, and rows below"
-        fail(file, "line 1", f"{what}, got {found}")
+        header = rows[0][1] if rows else ["nothing"]
+        what = "expected a header with a column file, and rows below it"
+        fail(file, "line 1", f"{what}, got {', '.join(header)}")
     header = rows[0][1]
     for key, count in Counter(header).items():
         known = key in _KEYS or is_column(key)
         if not known or count > 1:
-            fail(file, "line 1", f"expected unique column names, plain words, got {shown(key)}")
+            fail(file, "line 1", f"expected unique identifiers as columns, got {shown(key)}")
     for line, row in rows[1:]:
         if len(row) != len(header):
             fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
     return header, rows[1:]
 
 
-_OPEN_QUOTE = "a quote is opened here and not closed in the same line"
+_OPEN_QUOTE = "a quote is opened but not closed in this line"
 
 
 def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) -> list[int | str]:
-    """The integers or the words of a column."""
+    """The integers or words of a column."""
     values: list[int | str] = []
     for line, cell in zip(lines, cells, strict=True):
         try:
             values.append(read_value(cell))
         except ValueError as error:
-            what = "a column is of integers or of words; leave it out, or write words"
+            what = "a column holds integers or words; leave it out, or write words"
             fail(file, f"line {line}", f"column {key}: {error}; {what}")
     if mixture := find_mixture(values):
         number, word = mixture
         what = f"column {key}: expected a number, as {shown(cells[number])} in line "
         what += f"{lines[number]} is, got {shown(cells[word])}"
-        fail(file, f"line {lines[word]}", f"{what}; a column is of integers or of words")
+        fail(file, f"line {lines[word]}", f"{what}; a column holds integers or words, not both")
     return values
 
 
@@ -269,18 +269,18 @@ def _labels(
     labels = _column(file, lines, "label", cells["label"])
     names = sorted({label for label in labels if isinstance(label, str)})
     places = {name: place for place, name in enumerate(names)}
-    found = [places[label] if isinstance(label, str) else label for label in labels]
-    for line, label in zip(lines, found, strict=True):
+    indices = [places[label] if isinstance(label, str) else label for label in labels]
+    for line, label in zip(lines, indices, strict=True):
         if label < -1:
             fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
         if label >= MOST_CLASSES and not names:
             what = f"expected class indices from 0, got {label}; write names if they are codes"
             fail(file, f"line {line}", what)
-    return found, tuple(names or (str(label) for label in range(max(found) + 1)))
+    return indices, tuple(names or (str(label) for label in range(max(indices) + 1)))
 
 
 def _rates(file: Path, lines: Sequence[int], cells: Sequence[str]) -> list[float | None]:
-    """Frames per second of all rows, or of none."""
+    """Frames per second of each row, or None in all rows."""
     rates: list[float | None] = []
     for line, cell in zip(lines, cells, strict=True):
         try:

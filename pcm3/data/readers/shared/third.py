@@ -1,4 +1,4 @@
-"""The third number of a joint: a coordinate, or what pose estimators put in its place."""
+"""The third number of a joint: a coordinate, or the score of a pose estimator."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pcm3.io.reading import fail
 __all__ = ["Coordinates", "Third", "find_third"]
 
 Coordinates = Literal[2, 3] | None
-"""How many numbers of a joint are coordinates; None has it found out."""
+"""How many numbers of a joint are coordinates; None finds out."""
 
-_IMAGE = 2  # coordinates beyond are neither shares of an image nor of half of it
-_LIKELY = 0.5  # what most scores are above
+_IMAGE = 2  # larger coordinates are pixels, not shares of an image or of half an image
+_LIKELY = 0.5  # most scores are above this
 
 
 class Third(NamedTuple):
     """What the third numbers of all recordings are.
 
     Attributes:
-        coordinates: Numbers of each joint that are coordinates.
-        why: Recording that says so; None where the user does.
+        coordinates: How many numbers of each joint are coordinates.
+        why: The recording that this follows from, None if the user says so.
     """
 
     coordinates: int
@@ -33,7 +33,7 @@ class Third(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What people should know of it."""
+        """Remarks for the report."""
         flat = self.coordinates == 2 and self.why is not None
         return ["the third coordinate is 0 in all recordings: read as 2D"] if flat else []
 
@@ -41,8 +41,8 @@ class Third(NamedTuple):
         """The coordinates of one recording (T, B, V, 3).
 
         Raises:
-            SkeletonFormatError: If its third numbers look like scores, or are another thing than
-                those of the recording before.
+            SkeletonFormatError: If its third numbers look like scores, or differ in kind from
+                those of the recording ``why``.
         """
         if self.why is not None and frames.any():
             flat = not frames[..., 2].any()
@@ -54,17 +54,17 @@ class Third(NamedTuple):
         return np.ascontiguousarray(frames[..., : self.coordinates])
 
 
-_REMEDY = "--coordinates 2 takes x and y alone, --coordinates 3 takes the third as z"
+_REMEDY = "--coordinates 2 reads x and y only, --coordinates 3 reads the third as z"
 
 
 def find_third(
     recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]], asked: Coordinates
 ) -> Third:
-    """What the third numbers are: what was asked for, or what the first recording with a body says.
+    """What the third numbers are, by ``asked`` or else by the first recording with a body.
 
     Args:
-        recordings: Names, and what reads their frames (T, B, V, 3).
-        asked: How many numbers of a joint are coordinates.
+        recordings: Names, and functions that read frames (T, B, V, 3).
+        asked: How many numbers of a joint are coordinates, None finds out.
     """
     if asked is not None:
         return Third(asked, None)
@@ -77,16 +77,16 @@ def find_third(
 
 
 def _looks_like_score(frames: NDArray[np.float32]) -> bool:
-    """Whether the third values may be what pose estimators add to x and y.
+    """Whether the third values may be scores that pose estimators add to x and y.
 
-    They are from 0 to 1. So may heights be: it is told by x and y that are pixels, or shares of an
-    image, or by values that are mostly high.
+    Scores are from 0 to 1, as heights may be. They are told apart by x and y, which are pixels or
+    shares of an image, or by being mostly high.
     """
     seen = frames[frames.any(-1)]
     third = seen[:, 2]
     if third.min() < 0 or not 0 < third.max() <= 1:
         return False
-    if not np.ptp(seen[:, :2], axis=0).any():  # a single point is no body
+    if not np.ptp(seen[:, :2], axis=0).any():  # a single point, not a body
         return False
     low, high = float(seen[:, :2].min()), float(seen[:, :2].max())
     pixels, shares = max(-low, high) > _IMAGE, low >= 0 and high <= 1
