@@ -1,4 +1,4 @@
-"""Settings: those of training, of encoders by name, and what the settings of methods share."""
+"""Settings of training, and what the settings of all methods share."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
 FORMER_NAMES = {"key_momentum": "momentum"}
-"""What earlier versions, whose run folders are read, called settings, to their names."""
+"""Name of a setting in earlier versions, as in old run folders, to its present name."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Fields with a type, a default, and below each a docstring that is its help.
+    """A frozen set of settings. Each field has a type, a default and a docstring, which is its help.
 
     Raises:
         ValueError: If a number is not finite, or a word is not one of those that the type lists.
@@ -112,10 +112,10 @@ def _choices(kind: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class MethodSettings(Settings):
-    """What the settings of all methods share.
+    """Settings that all methods have.
 
     Attributes:
-        method: The method that they are of.
+        method: The method that the settings belong to.
     """
 
     method: ClassVar[Any]
@@ -230,62 +230,61 @@ class EncoderSettings(MethodSettings):
 
 @dataclass(frozen=True)
 class TrainSettings(Settings):
-    """How it is trained."""
+    """How the method is trained."""
 
     epochs: int = 451
     """Passes over the training part; 0 writes the untrained encoder."""
     batch_size: int = 128
-    """Sequences a step on each device; an incomplete last batch is dropped."""
+    """Sequences in a batch on each device; an incomplete last batch is dropped."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     lr: float = 0.02
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW."""
+    """Decay rates of AdamW's two moving averages."""
     weight_decay: float = 1e-4
-    """On every parameter, see decay_vectors."""
+    """Weight decay of the parameters, see decay_vectors."""
     decay_vectors: bool = True
-    """Whether biases and other parameters of one axis decay too."""
+    """Whether weight decay applies to biases and other parameters of one axis too."""
     schedule: Literal["step", "cosine"] = "step"
-    """One tenfold drop, or a half cosine to min_lr."""
+    """Schedule of the rate: one tenfold drop, or a half cosine down to min_lr."""
     drop_epoch: int = 351
-    """First epoch, counted from 0, of the dropped rate; scaled where epochs alone change."""
+    """First epoch, counted from 0, at the dropped rate; scales with epochs unless it is given."""
     min_lr: float = 0.0
-    """Where the cosine ends."""
+    """Learning rate at the end of the cosine."""
     warmup_epochs: float = 0.0
-    """Epochs over which the rate rises linearly from 0; scaled like drop_epoch."""
+    """Epochs over which the rate rises linearly from 0; scales like drop_epoch."""
     clip_norm: float = 0.0
-    """Largest norm of the whole gradient; 0 does not clip."""
+    """Largest norm of the gradient; 0 does not clip."""
     nonfinite: Literal["stop", "skip"] = "stop"
-    """What follows a loss or gradient that is not finite: the run ends, or that step is left out
-    and counted."""
+    """What to do when a loss or gradient is not finite: stop the run, or skip the step and count
+    it."""
     accumulate: int = 1
-    """Batches whose gradients make one optimiser step."""
+    """Batches whose gradients are added up for one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of the forward pass, with losses in float32. tf32 is of products on GPUs alone,
-    and fp16 of GPUs too."""
+    """Precision of the forward pass; losses are always float32. tf32 and fp16 need a GPU."""
     compile: bool = False
-    """Compile the blocks of transformer and graph encoders: slow to start, faster afterwards."""
+    """Compile the blocks of transformer and graph encoders: slow to start, then faster."""
     deterministic: bool = False
-    """Repeat bit for bit on GPUs too; on a CPU with the same number of threads it does anyway."""
+    """Make runs on GPUs repeat bit for bit, as those on CPUs with as many threads always do."""
     accelerator: str = "auto"
-    """cpu, cuda, mps or auto."""
+    """Where to train: cpu, cuda, mps or auto."""
     devices: int = 1
-    """Devices of each machine, or processes on a CPU; torchrun says it itself."""
+    """Devices on each machine, or processes on a CPU; torchrun sets it itself."""
     nodes: int = 1
-    """Machines, which torchrun or SLURM starts."""
+    """Number of machines, whose processes torchrun or SLURM starts."""
     sync_norm: bool = False
-    """Whether batch statistics are those of all devices."""
+    """Whether batch statistics are computed over all devices."""
     workers: int = 0
-    """Processes that read batches; 0 reads in the main process."""
+    """Processes that read batches; 0 reads them in the main process."""
     seed: int = 0
-    """Of weights, data order and augmentation."""
+    """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
-    """Epochs between nearest-neighbour checks on held-out training subjects; 0 never."""
+    """Epochs between nearest-neighbour checks on held-out training subjects; 0 checks never."""
     checkpoint_every: int = 10
-    """Epochs between checkpoints; one is always written at the end and on Ctrl-C."""
+    """Epochs between checkpoints; one is also written at the end and on Ctrl-C."""
     keep_epochs: tuple[int, ...] | tuple[()] = ()
-    """Epochs after which the encoder is kept, in a file of its own; scaled like drop_epoch."""
+    """Epochs after which the encoder is kept in a file of its own; scaled like drop_epoch."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -334,4 +333,4 @@ NO_EFFECT = (
     *("accelerator", "checkpoint_every", "deterministic", "keep_epochs", "knn_every"),
     *("tensorboard", "workers"),
 )
-"""Settings of training that change nothing but how it is computed, watched and kept."""
+"""Settings of training that do not change its result."""
