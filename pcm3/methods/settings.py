@@ -40,7 +40,7 @@ FORMER_NAMES = {"key_momentum": "momentum"}
 
 @dataclass(frozen=True)
 class Settings:
-    """A frozen set of settings. Each field has a type, a default and a docstring, which is its help.
+    """A frozen set of settings: each field has a type, a default, and a docstring as its help.
 
     Raises:
         ValueError: If a number is not finite, or a word is not one of those that the type lists.
