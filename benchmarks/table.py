@@ -24,6 +24,7 @@ DATASETS = {
     "nw_ucla": "NW-UCLA, cross-view",
     "sbu_interaction": "SBU, five folds",
 }
+DETECTION = {"precog2016": "PRECOG-2016, by subject", "msrc12_untrimmed": "MSRC-12, by subject"}
 ROWS = {
     "recognition": {"random": "random encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
     "methods": {
@@ -141,6 +142,22 @@ def downstream() -> list[str]:
     return rows
 
 
+def detection() -> list[str]:
+    """One row for each recipe: a random encoder and PCM3, at two overlaps and as published."""
+    rows = ["| Recordings | Recipe | Encoder | tIoU 0.1 | tIoU 0.5 | tIoU 0.5, published |"]
+    rows += ["| --- | --- | --- | --- | --- | --- |"]
+    figures = ("map_action_voc_0.1", "map_action_voc_0.5", "map_action_published_0.5")
+    for dataset, title in DETECTION.items():
+        file = RESULTS / f"detection_{dataset}.json"
+        if not file.exists():
+            continue
+        for recipe, methods in json.loads(file.read_text())["summary"].items():
+            for method, name in (("random", "random encoder"), ("pcm3", "PCM3")):
+                cells = " | ".join(percent(methods[method][figure]) for figure in figures)
+                rows.append(f"| {title} | `{recipe}` | {name} | {cells} |")
+    return rows
+
+
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A figure of a random encoder and of PCM3."""
     file = RESULTS / f"downstream_{dataset}.json"
@@ -236,6 +253,7 @@ def filled(page: str) -> str:
         special = {
             "gradients": gradients,
             "downstream": downstream,
+            "detection": detection,
             "steps": steps,
             "kills": kills,
             "fuzz": fuzz,
