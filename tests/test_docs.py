@@ -4,23 +4,28 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
 from pcm3.data import generate
-from pcm3.encoders import TransformerEncoder
+from pcm3.encoders import Encoder, TransformerEncoder
 from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
+from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
 
 ROOT = Path(__file__).parents[1]
@@ -160,6 +165,24 @@ def commands() -> list[str]:
     return [line for line in dict.fromkeys(found) if line]
 
 
+class Mean(Encoder):
+    """Stands for an encoder of the reader's own."""
+
+    def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class StillSettings(EncoderSettings):
+    weight: float = 1.0
+
+
+class Still(Method):
+    """Stands for a method of the reader's own."""
+
+    Settings = StillSettings
+
+
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("pcm3 ")])
 def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(*_: object, **__: object) -> None:
@@ -176,6 +199,10 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     ):
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
+    nets, still = ModuleType("mypackage.nets"), ModuleType("mypackage.still")
+    nets.MyNet, still.Still = Mean, Still  # type: ignore[attr-defined]
+    for module_of_ones_own in (nets, still):
+        monkeypatch.setitem(sys.modules, module_of_ones_own.__name__, module_of_ones_own)
     for source in ("recordings.npz", "nturgbd_skeletons", "SOURCE"):
         (here / source).touch()
     words = shlex.split(line)[1:]

@@ -19,7 +19,7 @@ from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
 from pcm3.evaluation.tasks.linear import LinearSettings, evaluate_linear
 from pcm3.evaluation.tasks.occlusion import OcclusionSettings, evaluate_occlusion
 from pcm3.hub import Pretrained
-from pcm3.methods.catalog import PRESETS, RunSettings
+from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.features import sequence_features
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.settings import TrainSettings
@@ -148,7 +148,7 @@ def test_presets_of_papers_cut() -> None:
         True: None,
         False: 300,
     }
-    config = PRESETS["pku2-xsub-mamp"]
+    config = get_preset("pku2-xsub-mamp")
     assert RunSettings.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match="max_frames"):
         RunSettings(max_frames=0)

@@ -182,7 +182,7 @@ def test_an_encoder_of_ones_own_learns() -> None:
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (nn.Linear(75, 8), r"expected an encoder, .*got .*LinearSettings.*EncoderAdapter"),
+        (nn.Linear(75, 8), r"expected an encoder, .*got .*Linear.*EncoderAdapter"),
         (WithoutWidth(), r"WithoutWidth\.out_features .*, got None"),
         (WithoutPrompt(), r"WithoutPrompt\.forward\(clips, prompt=None\), got forward\(clips"),
         (Own, r"expected an encoder, a pcm3\.encoders\.Encoder, got"),
