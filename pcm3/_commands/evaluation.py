@@ -47,14 +47,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     if task in ("-h", "--help"):
         lines = [f"  {name:<12}{each.about}" for name, each in TASKS.items()]
         tell(
-            "\n".join(
-                [
-                    "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
-                    *lines,
-                    f"  {'all':<12}Every task that the store supports, with its default settings.",
-                    "\npcm3 evaluate TASK --help lists the options of a task.",
-                ]
-            )
+            "usage: pcm3 evaluate TASK --run RUN --data STORE [options]",
+            "",
+            *lines,
+            f"  {'all':<12}Every task that the store supports, with its default settings.",
+            "",
+            "pcm3 evaluate TASK --help lists the options of a task.",
         )
         return
     if task not in (*TASKS, "all"):
@@ -164,12 +162,12 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         tell(f"pcm3: note: {note}", file=sys.stderr)
     file = result_file(task, runs, result, options.settings, weights)
     say += f"  ({file})" if file else ""
+    lines = []
     if len(runs) > 1:
         each = zip(runs, result["runs"], result["weights"], strict=True)
         lines = [f"  {path}: top1 {its['top1']:.1%}, weight {w:.3g}" for path, its, w in each]
-        say = "\n".join([*lines, say])
     rest = {key: result[key] for key in _ALSO_PRINTED}
-    finish(f"evaluate {task}", result["metrics"], options.json, say, **rest)
+    finish(f"evaluate {task}", result["metrics"], options.json, *lines, say, **rest)
     write_result(file, result)  # what is printed is not lost where it cannot be written
 
 
@@ -296,9 +294,10 @@ def report_command(arguments: Sequence[str]) -> None:
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
-        say = f"{headlines}\n{report.page}"
+        say = str(report.page)
         count = len(report.left_out)
         say += f"; {count} of the runs and files left out" if count else ""
-        finish("report", metrics, json, say, out=str(out), left_out=report.left_out)
+        rest = {"out": str(out), "left_out": report.left_out}
+        finish("report", metrics, json, *headlines.split("\n"), say, **rest)
 
     parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

@@ -112,11 +112,9 @@ def _value_or_none(info: Any) -> Any:
     )
 
 
-def finish(
-    command: str, metrics: dict[str, Any], as_json: bool, say: str = "", **rest: Any
-) -> None:
-    """The end of a command: a line for people, and with ``--json`` one for programs."""
-    if say:
-        tell(say)
+def finish(command: str, metrics: dict[str, Any], as_json: bool, *lines: str, **rest: Any) -> None:
+    """The end of a command: lines for people, and with ``--json`` one for programs."""
+    if lines:
+        tell(*lines)
     if as_json:
         tell(json.dumps({"command": command, "metrics": metrics, **rest}))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from pcm3._terminal import printable
 from pcm3.evaluation.report_legend import explain
 from pcm3.evaluation.report_results import Result, Results, column_titles
 from pcm3.evaluation.tasks import TASKS
@@ -247,9 +248,10 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _escape(cell: str) -> str:
-    """Text that Markdown leaves as it is."""
+    """Text that Markdown leaves as it is, on one line."""
+    cell = printable(cell)
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)
     for letter in "|*`[]":
         cell = cell.replace(letter, f"\\{letter}")
-    return " ".join(cell.split())
+    return cell
