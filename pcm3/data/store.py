@@ -35,9 +35,9 @@ class Store:
     with the CRC-32 of each sequence; and ``report.json`` where ``prepare`` wrote one. Nothing in
     it is pickled.
 
-    Damage is noticed when it is read: that of ``meta.json``, the table, frame labels and segments
-    when the store is opened, that of a sequence or the names when they are first used. Stores
-    that were written without checksums are read without these checks.
+    Damage is noticed when it is read: that of ``meta.json`` and the table when the store is
+    opened, that of a sequence, the names, frame labels or segments when they are first used.
+    Stores that were written without checksums are read without these checks.
 
     Attributes:
         path: The folder.
@@ -57,8 +57,6 @@ class Store:
             ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
             their places in ``words``, -1 where there is none.
         words: The words of each column that is of words, in alphabetical order.
-        frame_labels: Class per frame (sum of T,), -1 is background; None for trimmed data.
-        segments: (S, 4) sequence, start, end (exclusive), class; None for trimmed data.
 
     Raises:
         SkeletonFormatError: If the folder or a file in it is missing, truncated, of another
@@ -94,8 +92,8 @@ class Store:
         self.columns = table
         self.words = {name: tuple(words) for name, words in self.meta["words"].items()}
         untrimmed = self.meta["untrimmed"]
-        self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
-        self.segments = np.array(self._load("segments.npy")) if untrimmed else None
+        names = ("frame_labels.npy", "segments.npy") if untrimmed else ()
+        self._unverified = {name: np.array(open_npy(self.path / name)) for name in names}
         self._check_sizes()
         self._check_values()
         self._verified = np.full(len(self), "checksums" not in self.meta)
@@ -121,11 +119,27 @@ class Store:
 
     def _load(self, name: str) -> NDArray[Any]:
         """An array, still on disk; all but the coordinates are compared with their checksum."""
-        values = np.asarray(open_npy(self.path / name))
+        return self._verify(name, np.asarray(open_npy(self.path / name)))
+
+    def _verify(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         known = self.meta.get("checksums", {})
-        if name in known and zlib.crc32(values.data) != known[name]:
+        if name in known and zlib.crc32(np.ascontiguousarray(values).data) != known[name]:
             raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
         return values
+
+    @cached_property
+    def frame_labels(self) -> NDArray[np.int64] | None:
+        """Class per frame (sum of T,), -1 is background; None for trimmed data."""
+        return self._annotation("frame_labels.npy")
+
+    @cached_property
+    def segments(self) -> NDArray[np.int64] | None:
+        """(S, 4) sequence, start, end (exclusive), class; None for trimmed data."""
+        return self._annotation("segments.npy")
+
+    def _annotation(self, name: str) -> NDArray[np.int64] | None:
+        # not when the store is opened: that takes as long as opening it
+        return self._verify(name, self._unverified[name]) if self._unverified else None
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
@@ -134,9 +148,10 @@ class Store:
         found = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
         found |= {"slots": self.slots, **self.columns}
         wanted |= dict.fromkeys(list(found)[1:], (sequences,))
-        if self.frame_labels is not None and self.segments is not None:
-            wanted["frame_labels"], found["frame_labels"] = (frames,), self.frame_labels
-            wanted["segments"], found["segments"] = (len(self.segments), 4), self.segments
+        if self._unverified:
+            frame_labels, segments = self._unverified.values()
+            wanted["frame_labels"], found["frame_labels"] = (frames,), frame_labels
+            wanted["segments"], found["segments"] = (len(segments), 4), segments
         for name, size in wanted.items():
             if name != "bodies" and found[name].dtype != np.int64:
                 raise SkeletonFormatError(
@@ -172,7 +187,8 @@ class Store:
                 f"found {sums[0]} and {sums[1]}"
             )
         classes = len(self.class_names)
-        for name, labels in (("labels", self.labels), ("frame_labels", self.frame_labels)):
+        frame_labels = self._unverified.get("frame_labels.npy")
+        for name, labels in (("labels", self.labels), ("frame_labels", frame_labels)):
             if labels is not None and ((labels < -1) | (labels >= classes)).any():
                 raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
         for name, words in self.words.items():
@@ -181,8 +197,9 @@ class Store:
                 raise SkeletonFormatError(
                     f"{self.path}: expected a column {name} in [-1, {len(words)}), as it has words"
                 )
-        if self.segments is not None and len(self.segments):
-            index, start, end, label = self.segments.T
+        segments = self._unverified.get("segments.npy")
+        if segments is not None and len(segments):
+            index, start, end, label = segments.T
             inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
             inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
             if not (inside & (label >= 0) & (label < classes)).all():
