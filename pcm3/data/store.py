@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data._meta import StoreDtype, read_meta
+from pcm3.data._meta import StoreDtype, read_meta, too_empty
 from pcm3.data.protocols import Protocol
 from pcm3.data.readers._files import check_text, open_npy
 from pcm3.data.readers._npz import load_npz
@@ -186,6 +187,9 @@ class Store:
                 f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
                 f"found {sums[0]} and {sums[1]}"
             )
+        row_bytes = math.prod(self.bodies.shape[1:]) * self.bodies.itemsize
+        if wrong := too_empty(frames, rows, self.persons, row_bytes):
+            raise SkeletonFormatError(f"{self.path}: {wrong}")
         classes = len(self.class_names)
         frame_labels = self._unverified.get("frame_labels.npy")
         for name, labels in (("labels", self.labels), ("frame_labels", frame_labels)):
@@ -348,6 +352,7 @@ class Store:
 
     def summary(self) -> dict[str, Any]:
         """Counts, and quantiles and a histogram of the lengths; JSON-able."""
+        labelled = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
         counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
         names = ("min", "q25", "median", "q75", "max")
@@ -364,10 +369,7 @@ class Store:
             "joints": len(self.skeleton),
             "channels": self.channels,
             "classes": len(self.class_names),
-            "labelled": {
-                name: int((self.labels == label).sum())
-                for label, name in enumerate(self.class_names)
-            },
+            "labelled": dict(zip(self.class_names, labelled.tolist(), strict=True)),
             "unlabelled": int((self.labels < 0).sum()) if self.frame_labels is None else 0,
             "subjects": distinct("subjects"),
             "views": distinct("views"),

@@ -132,15 +132,39 @@ def read_lines(file: Path) -> list[str]:
 
 
 def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
-    """Require that a text is not much smaller than the float32 coordinates that it asks room for.
+    """``check_room`` for float32 coordinates of this shape.
 
     Raises:
-        SkeletonFormatError: If it is 16 times smaller or more, and they take above 64 MiB.
+        SkeletonFormatError: If they take too much.
     """
-    size, text = 4 * math.prod(shape), file.stat().st_size
-    if size > max(1 << 26, 16 * text):
-        what = f"asks for {size:,} bytes, frames, persons, joints and coordinates {shape}"
-        fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
+    check_room(file, 4 * math.prod(shape), f"frames, persons, joints and coordinates {shape}")
+
+
+def check_room(file: Path, size: int, *place: str) -> None:
+    """Require that what is made of a file is in proportion to what it takes on the disk.
+
+    Args:
+        file: Holes in it take nothing.
+        size: Bytes that are to be taken, at once or one after the other.
+        place: What takes them, for the error.
+
+    Raises:
+        SkeletonFormatError: If they are above 64 MiB, and above 16 times those of the file.
+    """
+    most = most_bytes(file)
+    if size > most:
+        fail(file, *place, f"expected at most {most:,} bytes of such a file, got {size:,}")
+
+
+def most_bytes(file: Path) -> int:
+    """What ``check_room`` allows."""
+    status = file.stat()
+    blocks: int = getattr(status, "st_blocks", 0)  # some file systems do not say it
+    return max(1 << 26, 16 * min(status.st_size, 512 * blocks or status.st_size))
+
+
+SEQUENCE_BYTES = 512
+"""What preparing keeps of a sequence, whatever its length, for ``check_room``."""
 
 
 def parse_float(word: str) -> float:

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3._files import regular
-from pcm3.data.readers._files import MOST_BYTES, Range, check_text, fail, ranges
+from pcm3.data.readers._files import (
+    MOST_BYTES,
+    Range,
+    check_text,
+    fail,
+    most_bytes,
+    ranges,
+)
 from pcm3.errors import SkeletonFormatError
 
 # What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
@@ -58,14 +65,14 @@ class NpzArray(NamedTuple):
             SkeletonFormatError: Naming the sequence, if it cannot be read.
         """
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
-        index = unit.start
+        index, most = unit.start, min(MOST_BYTES, most_bytes(self.file))
         try:
             with self._open() as stream:
                 stream.seek(self.begin + int(lengths[: unit.start].sum()) * row)
                 for index in range(unit.start, unit.end):
                     size = int(lengths[index]) * row
-                    if size > MOST_BYTES:
-                        what = f"expected at most {MOST_BYTES:,} bytes, got {size:,}"
+                    if size > most:
+                        what = f"expected at most {most:,} bytes of such a file, got {size:,}"
                         fail(self.file, self.key, f"sequence {index}", what)
                     raw = stream.read(size)
                     if len(raw) != size:
@@ -115,7 +122,8 @@ def load_npz(
 
     Raises:
         SkeletonFormatError: If it is none, lacks an array, or an array cannot be read, is damaged
-            or of Python objects; or a large one is not in C order, or another larger than 1 GiB.
+            or of Python objects; or a large one is not in C order; or another larger than 1 GiB,
+            or all others together out of proportion, see ``check_room``.
     """
     if not regular(file).exists():
         fail(file, "no such file")
@@ -131,9 +139,11 @@ def load_npz(
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
+            left = most_bytes(file)  # for all of them together
             for key in keys:
                 if key in wanted:
-                    arrays[key] = _read_array(archive, file, key)
+                    arrays[key] = _read_array(archive, file, key, left)
+                    left -= arrays[key].nbytes
                     check_text(file, key, arrays[key])
         for key in large:
             heads[key] = _read_head(file, key)
@@ -151,6 +161,11 @@ class Head(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
@@ -179,11 +194,12 @@ def _compare_checksum(file: Path, key: str) -> None:
             pass
 
 
-def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
+def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> NDArray[Any]:
     """The member ``key.npy``; NumPy would take one called ``key`` alone before it."""
     head = _check_size(archive, file, key)
-    if (size := math.prod(head.shape) * head.dtype.itemsize) > MOST_BYTES:
-        fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
+    if head.size > (most := min(most, MOST_BYTES)):
+        what = f"expected at most {most:,} bytes more of such a file, got {head.size:,}"
+        fail(file, key, what)
     with archive.open(f"{key}.npy") as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
 from pcm3.data.readers._files import (
+    MOST_BYTES,
     MOST_CLASSES,
     Range,
+    check_room,
     fail,
     format_error,
     is_there,
@@ -122,6 +125,9 @@ def _read_part(file: Path) -> _Part:
     if data.shape[4] > data.shape[2]:
         what = f"{data.shape[4]} persons in {data.shape[2]} frames"
         fail(file, f"expected (N, 3, T, 25, M), read as that {data.shape} has {what}")
+    check_room(file, data.nbytes, f"{data.dtype} {data.shape}")
+    if (size := 4 * math.prod(data.shape[1:])) > MOST_BYTES:
+        fail(file, f"expected sequences of at most {MOST_BYTES:,} bytes, got {size:,}")
     part = file.name.partition("_")[0]
     names, labels, bad = _read_labels(_labels_file(file), len(data))
     lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None

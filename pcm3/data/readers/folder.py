@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers._files import (
     MOST_BYTES,
+    check_room,
     fail,
     files_below,
     is_there,
@@ -137,6 +138,7 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
     room = 4 * array.size  # as float32
     if room > MOST_BYTES:
         fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {room:,}")
+    check_room(file, room, f"{array.dtype} {array.shape}")
     ordered = array.transpose([letters.index(letter) for letter in "TMVC" if letter in letters])
     return np.asarray(ordered if array.ndim == 4 else ordered[:, None])
 

@@ -17,8 +17,10 @@ from pcm3.data.normalize import Normalization
 from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
     MOST_CLASSES,
+    SEQUENCE_BYTES,
     Range,
     check_rate,
+    check_room,
     fail,
     not_finite,
     or_error,
@@ -158,7 +160,9 @@ def _row(file: Path, arrays: dict[str, Any], key: str) -> NDArray[Any]:
 
 def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) -> tuple[str, ...]:
     if "class_names" in arrays:
-        return tuple(read_words(file, "class_names", _row(file, arrays, "class_names")))
+        names = _row(file, arrays, "class_names")
+        check_room(file, SEQUENCE_BYTES * len(names), "class_names", f"{len(names):,} classes")
+        return tuple(read_words(file, "class_names", names))
     if (labels >= MOST_CLASSES).any():
         at = int(np.argmax(labels >= MOST_CLASSES))
         what = f"expected class indices from 0, got {int(labels[at])} for sequence {at}"
@@ -235,6 +239,7 @@ def _integers(
 
 def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int64]:
     lengths = _integers(file, arrays, "lengths", (len(_row(file, arrays, "lengths")),))
+    check_room(file, SEQUENCE_BYTES * len(lengths), "lengths", f"{len(lengths):,} sequences")
     if (lengths < 1).any():
         fail(file, "lengths", f"sequence {int(np.argmax(lengths < 1))} has no frames")
     total = sum(lengths.tolist())

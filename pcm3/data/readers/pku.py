@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pcm3._files import regular
 from pcm3.data._intervals import paint
 from pcm3.data.protocols import PKU1_PROTOCOLS, PKU2_PROTOCOLS, published_split
-from pcm3.data.readers._files import MOST_BYTES, fail, files_below, read_lines
+from pcm3.data.readers._files import MOST_BYTES, check_room, fail, files_below, read_lines
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
 from pcm3.errors import SkeletonFormatError
@@ -258,7 +258,11 @@ def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonF
                 raise error
         yield _whole(frames, [row for row in rows if isinstance(row, _Action)], video, name)
         return
-    for row in _read_labels(video.labels, len(frames)):
+    rows = list(_read_labels(video.labels, len(frames)))
+    together = sum(row.end - row.start for row in rows if isinstance(row, _Action))
+    size = together * frames[0].nbytes
+    check_room(video.skeletons, size, f"{together:,} frames of {video.labels.name}")
+    for row in rows:
         if isinstance(row, SkeletonFormatError):
             yield row
         else:

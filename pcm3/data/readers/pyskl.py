@@ -15,6 +15,7 @@ from pcm3.data._meta import is_column
 from pcm3.data.protocols import published_split
 from pcm3.data.readers._files import (
     MOST_CLASSES,
+    check_room,
     fail,
     format_error,
     not_finite,
@@ -170,7 +171,7 @@ def _load(file: Path) -> _Contents:
                 place = f"annotation {index} ({sample.name:.60})"
                 fail(file, place, f"frame_dir: is already that of annotation {seen[sample.name]}")
         except SkeletonFormatError as error:
-            samples.append(error)
+            samples.append(error.with_traceback(None))  # which takes more than the file
         else:
             samples.append(sample)
             seen[sample.name] = index
@@ -178,6 +179,8 @@ def _load(file: Path) -> _Contents:
     if layout is None:
         raise next(sample for sample in samples if isinstance(sample, SkeletonFormatError))
     good = [sample for sample in samples if isinstance(sample, _Sample)]
+    size = sum(4 * sample.points.size for sample in good)  # one array may be that of many
+    check_room(file, size, f"keypoints of {len(good):,} annotations")
     parsed = ntu_names(seen)
     for sample, name in zip(good, parsed or [], strict=bool(parsed)):
         sample.columns.update(name.columns)

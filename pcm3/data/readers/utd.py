@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.readers._files import NumberedFiles, fail, one_person
+from pcm3.data.readers._files import NumberedFiles, check_proportion, fail, one_person
 from pcm3.data.readers._mat import load_mat_array
 from pcm3.data.readers._table import with_table
 from pcm3.data.readers.base import Recording, Source
@@ -85,5 +85,6 @@ def _read_unit(file: Path) -> Iterator[Recording]:
         values = values[..., None]
     if values.ndim != 3 or values.shape[:2] != (20, 3):
         fail(file, "d_skel", f"expected numbers (20, 3, T), got {values.dtype} {values.shape}")
+    check_proportion(file, (values.shape[2], 1, 20, 3))
     frames = one_person(file, "d_skel", np.transpose(values, (2, 0, 1)))
     yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)
