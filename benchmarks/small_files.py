@@ -2,9 +2,9 @@
 
 For every reader, files of at most a few megabytes are written that ask for much: very many of
 something, the same thing over and over, or numbers that pack tightly. ``pcm3 prepare`` reads
-each in a process of its own. Writes its peak memory and seconds, beyond those of a process which
-only imports what ``prepare`` does, what the files take on the disk and what became of them to
-results/small_files.json.
+each in a process of its own. Writes its peak memory and its seconds of a processor, beyond those
+of a process which only imports what ``prepare`` does, what the files take on the disk and what
+became of them to results/small_files.json.
 
     python benchmarks/small_files.py
 """
@@ -17,7 +17,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -34,11 +33,12 @@ IMPORTS = (
     "code = 0; import pcm3.cli, pcm3.training.progress, pcm3.data.prepare, scipy.spatial.transform"
 )
 MEASURED = """
-import re, sys
+import re, resource, sys
 from pathlib import Path
 {what}
-status = Path("/proc/self/status").read_text()
-Path(sys.argv[1]).write_text(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+used = resource.getrusage(resource.RUSAGE_SELF)
+Path(sys.argv[1]).write_text(f"{{peak}} {{used.ru_utime + used.ru_stime}}")
 sys.exit(code)
 """
 PREPARE = "from pcm3.cli import main; code = main(sys.argv[2:])"
@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         megabytes: Peak of its resident memory.
-        seconds: How long it took.
+        seconds: Of a processor.
         code: Its exit code.
         said: The last line on its standard error.
     """
@@ -63,16 +63,15 @@ class Outcome(NamedTuple):
 def run(what: str, *arguments: str) -> Outcome:
     """Run Python in a process of its own, which says what it took; Linux alone tells."""
     with tempfile.TemporaryDirectory() as folder:
-        took, start = Path(folder) / "took", time.perf_counter()
+        took = Path(folder) / "took"
         code = MEASURED.format(what=what)
         command = [sys.executable, "-c", code, str(took), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - start
         if not took.is_file():
             raise RuntimeError(f"{arguments} did not end well: {done.stderr[-2000:]}")
-        megabytes = int(took.read_text()) / 1024
+        kilobytes, seconds = map(float, took.read_text().split())
     said = [line for line in done.stderr.splitlines() if line.strip()]
-    return Outcome(megabytes, seconds, done.returncode, said[-1] if said else "")
+    return Outcome(kilobytes * 1024 / 1e6, seconds, done.returncode, said[-1] if said else "")
 
 
 # --- the files --------------------------------------------------------------------------------
