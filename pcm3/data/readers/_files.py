@@ -151,13 +151,20 @@ def check_room(file: Path, size: int, *place: str) -> None:
     Raises:
         SkeletonFormatError: If they are above 64 MiB, and above 16 times those of the file.
     """
-    most = most_bytes(file)
+    try:
+        most = most_bytes(file)
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
     if size > most:
         fail(file, *place, f"expected at most {most:,} bytes of such a file, got {size:,}")
 
 
 def most_bytes(file: Path) -> int:
-    """What ``check_room`` allows."""
+    """What ``check_room`` allows.
+
+    Raises:
+        OSError: If there is no such file any more.
+    """
     status = file.stat()
     blocks: int = getattr(status, "st_blocks", 0)  # some file systems do not say it
     return max(1 << 26, 16 * min(status.st_size, 512 * blocks or status.st_size))

@@ -65,8 +65,9 @@ class NpzArray(NamedTuple):
             SkeletonFormatError: Naming the sequence, if it cannot be read.
         """
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
-        index, most = unit.start, min(MOST_BYTES, most_bytes(self.file))
+        index = unit.start
         try:
+            most = min(MOST_BYTES, most_bytes(self.file))
             with self._open() as stream:
                 stream.seek(self.begin + int(lengths[: unit.start].sum()) * row)
                 for index in range(unit.start, unit.end):
