@@ -101,7 +101,7 @@ def ntu_new_ids(folder: Path, size: float) -> Path:
 
 
 def ntu_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """Another body in every frame, as many as just fit."""
     return ntu_new_ids(folder, 0.23 * size)
 
 
@@ -124,7 +124,7 @@ def pku_overlapping(folder: Path, size: float) -> Path:
 
 
 def pku_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """Actions that are the whole video, as many as just fit."""
     pku_overlapping(folder, size)
     (folder / "label" / "0002-L.txt").write_text(f"1,0,{int(5000 * size)},1\n" * 22)
     return folder
@@ -144,7 +144,7 @@ def pyskl_one_array(folder: Path, size: float) -> Path:
 
 
 def pyskl_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """The same array in annotations, as many as just fit."""
     points = bodies((1, int(5000 * size), 17, 2), np.float16)
     return pickled(folder, [{"frame_dir": n, "label": 0, "keypoint": points} for n in range(98)])
 
@@ -186,7 +186,7 @@ def ctrgcn_long(folder: Path, size: float) -> Path:
 
 
 def ctrgcn_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """One sequence of frames that are alike, as many as just fit."""
     return ctrgcn(folder, x_train=bodies((1, int(110_000 * size), 150)))
 
 
@@ -214,7 +214,7 @@ def agcn_long(folder: Path, size: float) -> Path:
 
 
 def agcn_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """One sequence of holes, as many as just fit."""
     return agcn(folder, (1, 3, int(220_000 * size), 25, 1))
 
 
@@ -251,7 +251,7 @@ def utd_packed(folder: Path, size: float) -> Path:
 
 
 def utd_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """Frames that are alike, as many as just fit."""
     return utd(folder, bodies((int(270_000 * size), 20, 3), np.int8).transpose(1, 2, 0))
 
 
@@ -328,7 +328,7 @@ def packed_long(folder: Path, size: float) -> Path:
 
 
 def packed_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """One sequence of frames that are alike, as many as just fit."""
     return packed_long(folder, 0.09 * size)
 
 
@@ -387,7 +387,7 @@ def folder_holes(folder: Path, size: float) -> Path:
 
 
 def folder_fitting(folder: Path, size: float) -> Path:
-    """As many as just fit."""
+    """A recording of holes, as many as just fit."""
     return folder_holes(folder, 0.065 * size)
 
 
