@@ -94,7 +94,7 @@ class Store:
         self.words = {name: tuple(words) for name, words in self.meta["words"].items()}
         untrimmed = self.meta["untrimmed"]
         names = ("frame_labels.npy", "segments.npy") if untrimmed else ()
-        self._unverified = {name: np.array(open_npy(self.path / name)) for name in names}
+        self._unverified = {name: np.asarray(open_npy(self.path / name)) for name in names}
         self._check_sizes()
         self._check_values()
         self._verified = np.full(len(self), "checksums" not in self.meta)
@@ -140,7 +140,7 @@ class Store:
 
     def _annotation(self, name: str) -> NDArray[np.int64] | None:
         # not when the store is opened: that takes as long as opening it
-        return self._verify(name, self._unverified[name]) if self._unverified else None
+        return self._verify(name, np.array(self._unverified[name])) if self._unverified else None
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
