@@ -44,9 +44,7 @@ def start_others(environment: ClusterEnvironment, devices: int, nodes: int) -> N
 
 
 def _own_command() -> list[str]:
-    import __main__  # noqa: PLC0415 - what is run
-
-    spec = __main__.__spec__
+    spec = sys.modules["__main__"].__spec__
     program = [str(Path(sys.argv[0]).absolute())] if spec is None else ["-m", spec.name]
     return [sys.executable, *program, *sys.argv[1:]]
 

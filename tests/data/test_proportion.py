@@ -127,6 +127,23 @@ def test_one_hot_rows_have_not_very_many_classes(tmp_path: Path) -> None:
             open_source(file)
 
 
+def test_tables_have_not_very_many_columns(tmp_path: Path) -> None:
+    count = len(test_packed.packed()["lengths"])
+    some = dict.fromkeys((f"c{number}" for number in range(1001)), np.zeros(count, int))
+    with pytest.raises(SkeletonFormatError, match="at most 1,000 columns"):
+        open_source(packed(tmp_path, **some))
+    folder = npy(tmp_path, 204_000)
+    for columns, right in ((999, True), (1000, False)):
+        header = ",".join(["file", *(f"c{number}" for number in range(columns))])
+        (folder / "labels.csv").write_text(f"{header}\na.npy{',1' * columns}\n")
+        if right:
+            (recording,) = open_source(folder, "folder")
+            assert len(recording.columns) == columns
+            continue
+        with pytest.raises(SkeletonFormatError, match="at most 1,000 columns"):
+            open_source(folder, "folder")
+
+
 def test_large_files_may_ask_for_much_and_holes_for_little(tmp_path: Path) -> None:
     large, hollow = tmp_path / "large", tmp_path / "hollow"
     large.write_bytes(bytes(10_000_000))

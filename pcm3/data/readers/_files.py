@@ -27,6 +27,9 @@ MOST_BYTES = 1 << 30
 """What is in memory at once, an array, a sequence or a text, may be as large, whatever the size of
 its file: that of one that is packed tightly, or has holes, says nothing."""
 
+MOST_COLUMNS = 1000
+"""Columns of a table; each is an array of its own in every part of a store."""
+
 MOST_FPS = 100_000
 """Frames per second, far above any camera's."""
 

@@ -17,6 +17,7 @@ from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
     MOST_BYTES,
     MOST_CLASSES,
+    MOST_COLUMNS,
     check_rate,
     fail,
     files_below,
@@ -238,6 +239,8 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         what = "expected a column file, others as you like, and rows below"
         fail(file, "line 1", f"{what}, got {found}")
     header = rows[0][1]
+    if len(header) > MOST_COLUMNS:
+        fail(file, "line 1", f"expected at most {MOST_COLUMNS:,} columns, got {len(header):,}")
     for key, count in Counter(header).items():
         known = key in _KEYS or is_column(key)
         if not known or count > 1:

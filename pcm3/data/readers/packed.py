@@ -17,6 +17,7 @@ from pcm3.data.normalize import Normalization
 from pcm3.data.readers._columns import find_mixture, read_value
 from pcm3.data.readers._files import (
     MOST_CLASSES,
+    MOST_COLUMNS,
     SEQUENCE_BYTES,
     Range,
     check_rate,
@@ -257,6 +258,8 @@ def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[s
         for key, head in others.items()
         if head.shape == (count,) and head.dtype.kind in "iubfUS"
     ]
+    if len(fitting) > MOST_COLUMNS:
+        fail(file, f"expected at most {MOST_COLUMNS:,} columns, got {len(fitting):,}")
     arrays, _ = load_npz(file, fitting, ())
     for key, head in others.items():
         said = f"{head.dtype} {head.shape}"
