@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -38,8 +39,11 @@ def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
         workers = getattr(batches, "_workers", [])  # not those that are active: some may not be
         yield batches
     except Exception as error:
+        if not _is_of_worker(error):
+            raise
+        wait([worker.sentinel for worker in workers], timeout=1)  # its end may be seen later
         killed = [worker for worker in workers if not worker.is_alive()]
-        if not killed or not _is_of_worker(error):
+        if not killed:
             raise
         raise ChildProcessError(
             f"a process that reads batches {how_it_ended(killed[0].exitcode)}, as the system does "
@@ -69,9 +73,11 @@ def _no_handler() -> Iterator[None]:
 
 
 def _is_of_worker(error: BaseException | None) -> bool:
-    """Whether torch raised it for a worker, or in its course something else was raised."""
+    """Whether torch raised it for a worker, or a connection broke off, or in its course."""
     while error is not None:
         if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            return True
+        if isinstance(error, (EOFError, ConnectionError)):  # a worker that was sending a batch
             return True
         error = error.__context__
     return False
