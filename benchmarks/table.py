@@ -235,6 +235,28 @@ def fuzz() -> list[str]:
     return [*rows, f"| all | {' | '.join(f'{number:,}' for number in sums)} |"]
 
 
+def small_files() -> list[str]:
+    """The file of each reader that takes most memory, and the one that takes longest."""
+    rows = ["| Reader | Most memory | | Most time | | Files, refused |"]
+    rows += ["| --- | --- | ---: | --- | ---: | ---: |"]
+    for name, files in json.loads((RESULTS / "small_files.json").read_text())["readers"].items():
+        cells = []
+        for key, unit in (("peak_megabytes", "MB"), ("seconds", "s")):
+            worst = max(files, key=lambda each: each[key])
+            cells += [
+                f"{_said(worst)}, {worst['megabytes_on_disk']:.2f} MB",
+                f"{worst[key]} {unit}",
+            ]
+        refused = sum(each["exit_code"] != 0 for each in files)
+        rows.append(f"| {name} | {' | '.join(cells)} | {len(files)}, {refused} |")
+    return rows
+
+
+def _said(file: dict[str, Any]) -> str:
+    about: str = file["about"]
+    return about[0].lower() + about[1:]
+
+
 def mutation() -> list[str]:
     """Small changes to the code, and how many of them the tests noticed."""
     modules = json.loads((RESULTS / "mutation.json").read_text())["modules"]
@@ -257,6 +279,7 @@ def filled(page: str) -> str:
             "steps": steps,
             "kills": kills,
             "fuzz": fuzz,
+            "small_files": small_files,
             "mutation": mutation,
         }
         rows = special[name]() if name in special else table(name)

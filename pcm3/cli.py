@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        tell(_overview())
+        tell(*_overview())
     elif arguments[0] == "--version":
         tell(f"pcm3 {__version__}")
     elif arguments[0] in COMMANDS:
@@ -107,13 +107,14 @@ def _completion_command(arguments: Sequence[str]) -> None:
     completion_command(arguments, COMMANDS)
 
 
-def _overview() -> str:
+def _overview() -> list[str]:
     lines = ["usage: pcm3 COMMAND [options]", ""]
     lines += [
         f"  {name:<12}{(command.__doc__ or '').partition(chr(10))[0]}"  # none under python -OO
         for name, command in COMMANDS.items()
     ]
-    lines += [
+    return [
+        *lines,
         "",
         "pcm3 COMMAND --help shows a command's options. --debug shows where an error came from.",
         "--allow-import MODULE imports the module of an encoder or a method of your own.",
@@ -123,7 +124,6 @@ def _overview() -> str:
         "  pcm3 pretrain --preset small --data store --out run",
         "  pcm3 evaluate linear --run run --data store",
     ]
-    return "\n".join(lines)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -260,6 +260,31 @@ def test_fuzz(script: Callable[[str], Any], tmp_path: Path) -> None:
     assert (result["total"]["files"], result["total"]["wrong"]) == (4, 0)
 
 
+def test_small_files(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("small_files")
+    for reader, writers in module.FILES.items():  # each of them is written
+        for write in writers:
+            folder = tmp_path / write.__name__
+            folder.mkdir()
+            assert write(folder, 0.002).exists(), reader
+    monkeypatch.setitem(module.FILES, "msr", module.FILES["msr"][:1])
+    start(module, "--size", 0.01, "--readers", "msr", "--out", tmp_path)
+    result = read(tmp_path, "small_files")
+    (found,) = result["readers"]["msr"]
+    assert (found["outcome"], found["exit_code"]) == ("read", 0)
+    assert result["idle"]["peak_megabytes"] > 50
+
+
+def test_opening(script: Callable[[str], Any], tmp_path: Path) -> None:
+    numbers = ["--sequences", 3, "--openings", 1, "--rounds", 1]
+    start(script("opening"), *numbers, "--before", "none", "--out", tmp_path)
+    found = read(tmp_path, "opening")["milliseconds"]
+    assert found.keys() == {"trimmed", "untrimmed"}
+    assert all(times["now"] > 0 for times in found.values())
+
+
 def test_fidelity(script: Callable[[str], Any], tmp_path: Path) -> None:
     module = script("fidelity")
     start(module, "--out", tmp_path)

@@ -112,7 +112,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 bar[0].__exit__(None, None, None)
         counts = {key: report[key] for key in ("units", "read", "kept")}
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
-        finish("prepare", counts, json, describe(Store(store)), report=report)
+        finish("prepare", counts, json, *describe(Store(store)).split("\n"), report=report)
 
     defaults = {name: option.default for name, option in signature(options).parameters.items()}
     defaults |= vars(nothing)
@@ -213,17 +213,18 @@ def show_command(arguments: Sequence[str]) -> None:
         """
         opened = Store(store)
         if index is None and out is None:
-            say = describe(opened)
-            finish("show", opened.summary(), json, say, report=read_report(opened))
+            lines = describe(opened).split("\n")
+            finish("show", opened.summary(), json, *lines, report=read_report(opened))
             return
         which = 0 if index is None else find_sequence(opened, index)
-        say, summary = describe_sequence(opened, which), sequence_summary(opened, which)
+        lines = describe_sequence(opened, which).split("\n")
+        summary = sequence_summary(opened, which)
         if out is not None:
             from pcm3.viz import picture_sequence  # noqa: PLC0415
 
             picture_sequence(opened, which, out)
-            say += f"\n{out}"
-        finish("show", summary, json, say, out=None if out is None else str(out))
+            lines.append(str(out))
+        finish("show", summary, json, *lines, out=None if out is None else str(out))
 
     parse(
         options,

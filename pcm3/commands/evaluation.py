@@ -29,13 +29,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
     task = arguments[0] if arguments else "--help"
     if task in ("-h", "--help"):
-        lines = [
-            "usage: pcm3 evaluate TASK --run RUN --data STORE [options]\n",
+        tell(
+            "usage: pcm3 evaluate TASK --run RUN --data STORE [options]",
+            "",
             *(f"  {name:<12}{each.about}" for name, each in TASKS.items()),
             f"  {'all':<12}Every task that the store supports, with its default settings.",
-            "\npcm3 evaluate TASK --help lists the options of a task.",
-        ]
-        tell("\n".join(lines))
+            "",
+            "pcm3 evaluate TASK --help lists the options of a task.",
+        )
     elif task == "all":
         _evaluate_all(arguments[1:])
     elif task in TASKS:
@@ -74,9 +75,9 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     from pcm3.runs.results import write_result  # noqa: PLC0415
 
     task = TASKS[name]
-    examples = ("--run run --data store", *task.examples)
-    lines = (f"pcm3 evaluate {name} {example}" for example in examples)
-    options = parse(_task_options(task), f"evaluate {name}", arguments, *lines)
+    shown = ("--run run --data store", *task.examples)
+    examples = [f"pcm3 evaluate {name} {example}" for example in shown]
+    options = parse(_task_options(task), f"evaluate {name}", arguments, *examples)
     runs = options.run if task.fusion else (options.run,)
     result = evaluate_runs(
         name,
@@ -96,13 +97,13 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     file = result_file(result, runs)
     say = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
     say += f"  ({file})" if file else ""
+    lines: list[str] = []
     if len(runs) > 1:
-        each = zip(runs, result.runs, result.weights, strict=True)
-        own = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in each]
-        say = "\n".join([*own, say])
+        parts = zip(runs, result.runs, result.weights, strict=True)
+        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in parts]
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
-    finish(f"evaluate {name}", result.metrics, options.json, say, **rest)
+    finish(f"evaluate {name}", result.metrics, options.json, *lines, say, **rest)
     if file is not None:  # after printing: a write may fail
         write_result(file, result)
 
@@ -301,9 +302,10 @@ def report_command(arguments: Sequence[str]) -> None:
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
-        say = f"{headlines}\n{report.page}"
+        say = str(report.page)
         count = len(report.left_out)
         say += f"; {count} of the runs and files left out" if count else ""
-        finish("report", metrics, json, say, out=str(out), left_out=report.left_out)
+        rest = {"out": str(out), "left_out": report.left_out}
+        finish("report", metrics, json, *headlines.split("\n"), say, **rest)
 
     parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

@@ -112,11 +112,9 @@ def _value_or_none(info: Any) -> Any:
     )
 
 
-def finish(
-    command: str, metrics: dict[str, Any], as_json: bool, say: str = "", **rest: Any
-) -> None:
-    """Print the result of a command, and with ``--json`` a line for programs."""
-    if say:
-        tell(say)
+def finish(command: str, metrics: dict[str, Any], as_json: bool, *lines: str, **rest: Any) -> None:
+    """Print the result of a command as lines, and with ``--json`` one more for programs."""
+    if lines:
+        tell(*lines)
     if as_json:
         tell(json.dumps({"command": command, "metrics": metrics, **rest}))

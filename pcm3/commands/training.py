@@ -137,9 +137,9 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         _say_normalization(early.preset, stores)
     if options.dry_run:
         planned = plan(config, stores, options.out, start=options.start)
-        tell(config.to_json())
+        tell(*config.to_json().split("\n"))
         settings = json.loads(config.to_json())
-        finish("pretrain", planned, options.json, _describe_plan(planned), settings=settings)
+        finish("pretrain", planned, options.json, *_describe_plan(planned), settings=settings)
         return
     before = len(Run(options.out).read_metrics())
     try:
@@ -272,7 +272,7 @@ def presets_command(arguments: Sequence[str]) -> None:
                 name: {field: getattr(preset, field) for field in told}
                 for name, preset in PRESETS.items()
             }
-            finish("presets", metrics, json, _list_presets())
+            finish("presets", metrics, json, *_list_presets())
             return
         rows = TABLES[table].rows
         commands = {name: command(table, name) for name in rows}
@@ -280,12 +280,12 @@ def presets_command(arguments: Sequence[str]) -> None:
             name: {"published": row.published, "command": commands[name]}
             for name, row in rows.items()
         }
-        finish("presets", metrics, json, _list_rows(table, commands), table=table)
+        finish("presets", metrics, json, *_list_rows(table, commands), table=table)
 
     parse(options, "presets", arguments, "pcm3 presets", "pcm3 presets --table 8")
 
 
-def _list_presets() -> str:
+def _list_presets() -> list[str]:
     from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
     from pcm3.methods.pcm3.tables import TABLES  # noqa: PLC0415
     from pcm3.methods.recordings import DATA  # noqa: PLC0415
@@ -304,7 +304,7 @@ def _list_presets() -> str:
         "Post-distilled: after PCM3 or PCM3++, pcm3 pretrain --phase post-distill --from RUN.",
         f"Ablations: pcm3 presets --table {', '.join(TABLES)}.",
     )
-    return "\n".join([*lines, "", *more])
+    return [*lines, "", *more]
 
 
 def _wrapped(note: str) -> list[str]:
@@ -312,7 +312,7 @@ def _wrapped(note: str) -> list[str]:
     return textwrap.wrap(note, 100, initial_indent="  ", subsequent_indent="  ")
 
 
-def _list_rows(table: str, commands: dict[str, list[str]]) -> str:
+def _list_rows(table: str, commands: dict[str, list[str]]) -> list[str]:
     from pcm3.methods.pcm3.tables import TABLES  # noqa: PLC0415
 
     title, notes, rows = TABLES[table]
@@ -321,20 +321,20 @@ def _list_rows(table: str, commands: dict[str, list[str]]) -> str:
         figures = ", ".join(f"{task} {value}" for task, value in row.published.items())
         lines += [f"{name}: {figures}", f"  {' '.join(commands[name])}"]
     evaluate = "pcm3 evaluate linear --solver pcm3 --run RUN --data STORE"
-    return "\n".join([*lines, "", f"All figures are the paper's. Then, say: {evaluate}"])
+    return [*lines, "", f"All figures are the paper's. Then, say: {evaluate}"]
 
 
-def _describe_plan(planned: dict[str, float]) -> str:
+def _describe_plan(planned: dict[str, float]) -> list[str]:
     total = planned["step"] * planned["batch"] * planned["steps"]
-    return (
+    return [
         f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
-        f"{planned['steps']:,} steps of {planned['batch']:,}\n"
-        f"{planned['parameters'] / 1e6:.2f} M parameters\n"
+        f"{planned['steps']:,} steps of {planned['batch']:,}",
+        f"{planned['parameters'] / 1e6:.2f} M parameters",
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
-        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all\n"
+        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all",
         f"about {_duration(planned['seconds'])} here, if nothing else runs, and "
-        f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data"
-    )
+        f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data",
+    ]
 
 
 def _epochs(count: int) -> str:

@@ -299,9 +299,9 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(waiting))
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
-        with _no_interrupts():  # inherited by the workers, as Ctrl-C reaches the whole group
-            futures = {pool.submit(read_shard, shard): shard for shard in waiting}
         try:
+            with _no_interrupts():  # which goes to the whole group; the workers start deaf to it
+                futures = {pool.submit(read_shard, shard): shard for shard in waiting}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]

@@ -14,6 +14,7 @@ from pcm3.data.tally import Dropped, Jumps, Presence, Spans
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.json import read_json
+from pcm3.terminal import printable
 
 __all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
 
@@ -73,10 +74,11 @@ def read_report(store: Store) -> dict[str, Any] | None:
 
 
 def describe(store: Store) -> str:
-    """A store and the report of its preparation, as lines of text."""
+    """A store and the report of its preparation, as lines of ``printable`` text."""
     summary, report = store.summary(), read_report(store)
     lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
-    return "\n".join(lines + (_preparation(report, summary["unit"]) if report else []))
+    lines += _preparation(report, summary["unit"]) if report else []
+    return "\n".join(map(printable, lines))
 
 
 def find_sequence(store: Store, which: str) -> int:
@@ -151,7 +153,7 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
 
 
 def describe_sequence(store: Store, index: int) -> str:
-    """``sequence_summary`` as lines of text."""
+    """``sequence_summary`` as lines of printable text."""
     summary = sequence_summary(store, index)
     counts = [_count(summary["frames"], "frame")]
     counts += [f"{summary['seconds']:.2f} s"] if summary["seconds"] else []
@@ -167,9 +169,8 @@ def describe_sequence(store: Store, index: int) -> str:
     lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in summary["segments"] or ()]
     if store.origin is not None:
         lines.append(f"each frame is relative to {store.origin}: in pictures the body floats")
-    return "\n".join(
-        [f"{store.path}, sequence {index}: {summary['name']}", *(f"  {x}" for x in lines)]
-    )
+    lines = [f"{store.path}, sequence {index}: {summary['name']}", *(f"  {x}" for x in lines)]
+    return "\n".join(map(printable, lines))
 
 
 def _contents(summary: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.io.files import regular
+from pcm3.io.reading import most_bytes
 
 _MOST_BYTES = 1 << 28
 _HEADER, _ORDERS = 128, {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
@@ -32,6 +33,7 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
         OSError: If the file cannot be read.
     """
     data = memoryview(regular(file, _MOST_BYTES).read_bytes())
+    most = min(_MOST_BYTES, most_bytes(file))
     order = _ORDERS.get(bytes(data[_HEADER - 4 : _HEADER]))
     if order is None:
         raise ValueError("expected the header of version 5")
@@ -40,7 +42,7 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
         while at < len(data):
             kind, content, at = _element(data, at, order)
             if kind == _COMPRESSED:
-                kind, content, _ = _element(memoryview(_unpack(content, order)), 0, order)
+                kind, content, _ = _element(memoryview(_unpack(content, order, most)), 0, order)
             if kind == _MATRIX and (array := _array(content, order, name)) is not None:
                 return array
     except (struct.error, zlib.error) as error:
@@ -63,13 +65,13 @@ def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, in
     return kind, data[begin : begin + size], end
 
 
-def _unpack(packed: memoryview, order: str) -> bytes:
+def _unpack(packed: memoryview, order: str, most: int) -> bytes:
     """The single element in compressed data, with its checksum verified."""
     unpacker = zlib.decompressobj()
     start = unpacker.decompress(packed, 8)
     size = 8 + (struct.unpack_from(f"{order}2I", start)[1] if len(start) == 8 else 0)
-    if size > _MOST_BYTES:
-        raise ValueError(f"expected at most {_MOST_BYTES:,} bytes, got {size:,}")
+    if size > most:
+        raise ValueError(f"expected at most {most:,} bytes in what is packed, got {size:,}")
     start += unpacker.decompress(unpacker.unconsumed_tail, max(size - 8, 1))
     more = unpacker.decompress(unpacker.unconsumed_tail, 1)
     if len(start) != size or more or not unpacker.eof:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, Range, check_text, fail, ranges
+from pcm3.io.reading import MOST_BYTES, Range, check_text, fail, most_bytes, ranges
 
 # What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -60,12 +60,13 @@ class NpzArray(NamedTuple):
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
         index = unit.start
         try:
+            most = min(MOST_BYTES, most_bytes(self.file))
             with self._open() as stream:
                 stream.seek(self.begin + int(lengths[: unit.start].sum()) * row)
                 for index in range(unit.start, unit.end):
                     size = int(lengths[index]) * row
-                    if size > MOST_BYTES:
-                        what = f"expected at most {MOST_BYTES:,} bytes, got {size:,}"
+                    if size > most:
+                        what = f"expected at most {most:,} bytes of such a file, got {size:,}"
                         fail(self.file, self.key, f"sequence {index}", what)
                     raw = stream.read(size)
                     if len(raw) != size:
@@ -115,8 +116,8 @@ def load_npz(
 
     Raises:
         SkeletonFormatError: If the file is no ``.npz`` or lacks an array; if an array cannot be
-            read, is damaged or holds Python objects; if a large one is not in C order, or another
-            one is larger than 1 GiB.
+            read, is damaged or holds Python objects; if a large one is not in C order, another one
+            is larger than 1 GiB, or all others together are out of proportion, see ``check_room``.
     """
     if not regular(file).exists():
         fail(file, "no such file")
@@ -132,9 +133,11 @@ def load_npz(
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
+            left = most_bytes(file)  # for all of them together
             for key in keys:
                 if key in whole:
-                    arrays[key] = _read_array(archive, file, key)
+                    arrays[key] = _read_array(archive, file, key, left)
+                    left -= arrays[key].nbytes
                     check_text(file, key, arrays[key])
         for key in large:
             heads[key] = _read_head(file, key)
@@ -152,6 +155,11 @@ class Head(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
@@ -180,11 +188,12 @@ def _compare_checksum(file: Path, key: str) -> None:
             pass
 
 
-def _read_array(archive: zipfile.ZipFile, file: Path, key: str) -> NDArray[Any]:
+def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> NDArray[Any]:
     """The member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
     head = _check_size(archive, file, key)
-    if (size := math.prod(head.shape) * head.dtype.itemsize) > MOST_BYTES:
-        fail(file, key, f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
+    if head.size > (most := min(most, MOST_BYTES)):
+        what = f"expected at most {most:,} bytes more of such a file, got {head.size:,}"
+        fail(file, key, what)
     with archive.open(f"{key}.npy") as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 
+MOST_COLUMNS = 1000
+"""Largest number of columns of a table; each is an array in each part of a store."""
+
 MOST_BYTES = 1 << 30
 """Largest size in memory of an array, a sequence or a text. The size of a file is no limit, as it
 may be compressed or sparse."""
@@ -116,15 +119,46 @@ def read_lines(file: Path) -> list[str]:
 
 
 def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
-    """Require that a text is not much smaller than the float32 coordinates that it announces.
+    """Require room for float32 coordinates of this shape, see ``check_room``.
 
     Raises:
-        SkeletonFormatError: If it is 16 times smaller or more, and they take over 64 MiB.
+        SkeletonFormatError: If they take too much.
     """
-    size, text = 4 * math.prod(shape), file.stat().st_size
-    if size > max(1 << 26, 16 * text):
-        what = f"announces {size:,} bytes of frames, persons, joints and coordinates {shape}"
-        fail(file, f"expected a text in proportion, got {text:,} bytes, which {what}")
+    check_room(file, 4 * math.prod(shape), f"frames, persons, joints and coordinates {shape}")
+
+
+def check_room(file: Path, size: int, *place: str) -> None:
+    """Require that what is made of a file is in proportion to its size on disk.
+
+    Args:
+        file: The file; holes in it count nothing.
+        size: Bytes that are needed, at once or one after the other.
+        place: What needs them, for the error.
+
+    Raises:
+        SkeletonFormatError: If they are more than 64 MiB and more than 16 times the file's.
+    """
+    try:
+        most = most_bytes(file)
+    except OSError as error:
+        fail(file, f"cannot be read, {error}")
+    if size > most:
+        fail(file, *place, f"expected at most {most:,} bytes of such a file, got {size:,}")
+
+
+def most_bytes(file: Path) -> int:
+    """The bytes that ``check_room`` allows.
+
+    Raises:
+        OSError: If the file is gone.
+    """
+    status = file.stat()
+    blocks: int = getattr(status, "st_blocks", 0)  # some file systems do not give it
+    return max(1 << 26, 16 * min(status.st_size, 512 * blocks or status.st_size))
+
+
+SEQUENCE_BYTES = 512
+"""Bytes that preparing keeps for each sequence, whatever its length, for ``check_room``."""
 
 
 def parse_float(word: str) -> float:

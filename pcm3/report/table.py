@@ -13,6 +13,7 @@ from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.report.entries import Entries, column_titles
 from pcm3.runs.results import Result, is_in_millimetres
 from pcm3.runs.series import Entry
+from pcm3.terminal import printable
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
 """Explains a column of ``run_table``."""
@@ -278,9 +279,10 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _escape(cell: str) -> str:
-    """Text escaped for Markdown."""
+    """Text escaped for Markdown, on one line."""
+    cell = printable(cell)
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)
     for letter in "|*`[]":
         cell = cell.replace(letter, f"\\{letter}")
-    return " ".join(cell.split())
+    return cell

@@ -83,7 +83,7 @@ class ProgressReport:
         if self.plain:
             tell(text, file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(printable(text), highlight=False)
+            self._bar.console.print(printable(text), highlight=False, markup=False)
 
 
 def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]:

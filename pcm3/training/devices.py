@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pcm3._torch import allow_tf32, find_device
 from pcm3.data.dataset import Batch
 from pcm3.methods.settings import TrainSettings
+from pcm3.training.launcher import start_others
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -61,6 +62,10 @@ def launch(config: TrainSettings) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"accelerator {config.accelerator!r}: {error}") from None
+    if isinstance(strategy, DDPStrategy):
+        environment = strategy.cluster_environment
+        if environment and not environment.creates_processes_externally:
+            start_others(environment, devices, nodes)
     fabric.launch()
     allow_tf32(config.precision != "fp32")
     return fabric

@@ -6,9 +6,12 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from pcm3.data.dataset import Batch
 from pcm3.training.interrupts import STOPS
@@ -28,11 +31,17 @@ def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
         ChildProcessError: If a worker was killed.
     """
     before = set(multiprocessing.active_children())
-    batches = iter(loader)
-    workers = set(multiprocessing.active_children()) - before
+    batches: Any = None
+    workers: list[BaseProcess] = []
     try:
+        with _no_handler():
+            batches = iter(loader)
+        workers = getattr(batches, "_workers", [])  # not those that are active: some may not be
         yield batches
-    except RuntimeError as error:
+    except Exception as error:
+        if not _is_of_worker(error):
+            raise
+        wait([worker.sentinel for worker in workers], timeout=1)  # its end may be seen later
         killed = [worker for worker in workers if not worker.is_alive()]
         if not killed:
             raise
@@ -43,9 +52,35 @@ def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
     finally:
         if workers:
             # Python would wait at its exit for workers that ignore its termination signal
-            batches._shutdown_workers()  # type: ignore[attr-defined]
-            for worker in workers:
-                worker.kill()
+            batches._shutdown_workers()
+        for worker in workers or set(multiprocessing.active_children()) - before:
+            worker.kill()
+
+
+@contextmanager
+def _no_handler() -> Iterator[None]:
+    """Keep torch from raising an error wherever the run is, as soon as a worker has ended.
+
+    Other libraries may catch it, or be left in a bad state. Torch also looks after the workers
+    while it waits for a batch, every few seconds.
+    """
+    before = getattr(signal_handling, "_SIGCHLD_handler_set", False)
+    signal_handling._SIGCHLD_handler_set = True
+    try:
+        yield
+    finally:
+        signal_handling._SIGCHLD_handler_set = before
+
+
+def _is_of_worker(error: BaseException | None) -> bool:
+    """Whether torch raised it for a worker, or a connection broke off, or in its course."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            return True
+        if isinstance(error, (EOFError, ConnectionError)):  # a worker that was sending a batch
+            return True
+        error = error.__context__
+    return False
 
 
 def how_it_ended(exitcode: int | None) -> str:

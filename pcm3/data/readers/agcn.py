@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,17 @@ from pcm3.data.readers.shared.names import (
 from pcm3.data.readers.shared.table import refuse_table
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.pickles import load_plain_pickle
-from pcm3.io.reading import Range, fail, format_error, is_there, open_npy, ranges, shown
+from pcm3.io.reading import (
+    MOST_BYTES,
+    Range,
+    check_room,
+    fail,
+    format_error,
+    is_there,
+    open_npy,
+    ranges,
+    shown,
+)
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_agcn"]
@@ -109,6 +120,9 @@ def _read_part(file: Path) -> _Part:
     if data.shape[4] > data.shape[2]:
         what = f"{data.shape[4]} persons in {data.shape[2]} frames"
         fail(file, f"expected (N, 3, T, 25, M), but {data.shape} would have {what}")
+    check_room(file, data.nbytes, f"{data.dtype} {data.shape}")
+    if (size := 4 * math.prod(data.shape[1:])) > MOST_BYTES:
+        fail(file, f"expected sequences of at most {MOST_BYTES:,} bytes, got {size:,}")
     part = file.name.partition("_")[0]
     names, labels, bad = _read_labels(_labels_file(file), len(data))
     lengths_file, lengths = file.with_name(f"{part}_num_frame.npy"), None

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import published_split
-from pcm3.data.readers.base import Recording, Source, not_finite, or_error, unpadded
+from pcm3.data.readers.base import MOST_CLASSES, Recording, Source, not_finite, or_error, unpadded
 from pcm3.data.readers.pku import PKU_ACTIONS
 from pcm3.data.readers.shared.names import NTU_ACTIONS
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import NpzArray, load_npz, npz_keys
-from pcm3.io.reading import Range, fail, parsing
+from pcm3.io.reading import SEQUENCE_BYTES, Range, check_room, fail, parsing
 from pcm3.skeleton import NTU25
 
 __all__ = ["detect", "read_ctrgcn"]
@@ -90,13 +90,15 @@ def _part(one_hot: NDArray[Any], array: NpzArray) -> _Part:
     file, shape, dtype, key = array.file, array.shape, array.dtype, f"y{array.key[1:]}"
     if len(shape) != 3 or shape[2] != _VALUES or shape[1] == 0 or dtype.kind != "f":
         fail(file, array.key, f"expected floats (N, T, {_VALUES}), got {dtype} {shape}")
+    check_room(file, SEQUENCE_BYTES * shape[0], array.key, f"{shape[0]:,} sequences")
     if one_hot.ndim != 2 or one_hot.dtype.kind not in "fiub":
         fail(file, key, f"expected one-hot (N, classes), got {one_hot.dtype} {one_hot.shape}")
     if len(one_hot) != shape[0]:
         fail(file, key, f"expected {shape[0]} rows, as {array.key} has, got {len(one_hot)}")
+    if not 0 < one_hot.shape[1] <= MOST_CLASSES:
+        what = f"expected one-hot (N, classes), 1 to {MOST_CLASSES:,} classes"
+        fail(file, key, f"{what}, got {one_hot.shape}")
     wrong = ((one_hot != 0) & (one_hot != 1)).any(1) | ((one_hot != 0).sum(1) != 1)
-    if one_hot.shape[1] == 0:
-        fail(file, key, "expected one-hot (N, classes), got no classes")
     labels = np.where(wrong, -1, one_hot.argmax(1)).astype(np.int64)
     return _Part(array, labels, one_hot.shape[1], int(key == "y_train"))
 

@@ -17,7 +17,7 @@ from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.reading import MOST_BYTES, fail, files_below, is_there, open_npy
+from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
 
 __all__ = ["detect", "read_folder"]
@@ -127,6 +127,7 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
     room = 4 * array.size  # as float32
     if room > MOST_BYTES:
         fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {room:,}")
+    check_room(file, room, f"{array.dtype} {array.shape}")
     ordered = array.transpose([letters.index(letter) for letter in "TMVC" if letter in letters])
     return np.asarray(ordered if array.ndim == 4 else ordered[:, None])
 

@@ -21,7 +21,7 @@ from pcm3.data.store.intervals import contradiction, find_segments, paint
 from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
-from pcm3.io.reading import Range, fail, shown
+from pcm3.io.reading import MOST_COLUMNS, SEQUENCE_BYTES, Range, check_room, fail, shown
 from pcm3.skeleton import Skeleton, find_skeleton
 
 __all__ = ["detect", "read_packed"]
@@ -157,7 +157,9 @@ def _row(file: Path, arrays: dict[str, Any], key: str) -> NDArray[Any]:
 
 def _class_names(file: Path, arrays: dict[str, Any], labels: NDArray[np.int64]) -> tuple[str, ...]:
     if "class_names" in arrays:
-        return tuple(read_words(file, "class_names", _row(file, arrays, "class_names")))
+        names = _row(file, arrays, "class_names")
+        check_room(file, SEQUENCE_BYTES * len(names), "class_names", f"{len(names):,} classes")
+        return tuple(read_words(file, "class_names", names))
     if (labels >= MOST_CLASSES).any():
         at = int(np.argmax(labels >= MOST_CLASSES))
         what = f"expected class indices from 0, got {int(labels[at])} for sequence {at}"
@@ -234,6 +236,7 @@ def _integers(
 
 def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int64]:
     lengths = _integers(file, arrays, "lengths", (len(_row(file, arrays, "lengths")),))
+    check_room(file, SEQUENCE_BYTES * len(lengths), "lengths", f"{len(lengths):,} sequences")
     if (lengths < 1).any():
         fail(file, "lengths", f"sequence {int(np.argmax(lengths < 1))} has no frames")
     total = sum(lengths.tolist())
@@ -251,6 +254,8 @@ def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[s
         for key, head in others.items()
         if head.shape == (count,) and head.dtype.kind in "iubfUS"
     ]
+    if len(fitting) > MOST_COLUMNS:
+        fail(file, f"expected at most {MOST_COLUMNS:,} columns, got {len(fitting):,}")
     arrays, _ = load_npz(file, fitting, ())
     for key, head in others.items():
         kind = f"{head.dtype} {head.shape}"

@@ -19,7 +19,7 @@ from pcm3.data.readers.shared.table import with_table
 from pcm3.data.store.intervals import paint
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, fail, files_below, read_lines
+from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, read_lines
 from pcm3.skeleton import NTU25
 
 __all__ = ["PKU_ACTIONS", "detect", "read_pku"]
@@ -259,7 +259,11 @@ def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonF
                 raise error
         yield _whole(frames, [row for row in rows if isinstance(row, _Action)], video, name)
         return
-    for row in _read_labels(video.labels, len(frames)):
+    rows = list(_read_labels(video.labels, len(frames)))
+    together = sum(row.end - row.start for row in rows if isinstance(row, _Action))
+    size = together * frames[0].nbytes
+    check_room(video.skeletons, size, f"{together:,} frames of {video.labels.name}")
+    for row in rows:
         if isinstance(row, SkeletonFormatError):
             yield row
         else:

@@ -24,7 +24,7 @@ from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.pickles import load_plain_pickle
-from pcm3.io.reading import fail, format_error, parsing, shown
+from pcm3.io.reading import check_room, fail, format_error, parsing, shown
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
 __all__ = ["HAND21", "OPENPOSE18", "detect", "read_pyskl"]
@@ -162,7 +162,7 @@ def _load(file: Path) -> _Contents:
                 place = f"annotation {index} ({sample.name:.60})"
                 fail(file, place, f"frame_dir: is already that of annotation {seen[sample.name]}")
         except SkeletonFormatError as error:
-            samples.append(error)
+            samples.append(error.with_traceback(None))  # which takes more than the file
         else:
             samples.append(sample)
             seen[sample.name] = index
@@ -170,6 +170,8 @@ def _load(file: Path) -> _Contents:
     if layout is None:
         raise next(sample for sample in samples if isinstance(sample, SkeletonFormatError))
     good = [sample for sample in samples if isinstance(sample, _Sample)]
+    size = sum(4 * sample.points.size for sample in good)  # one array may be that of many
+    check_room(file, size, f"keypoints of {len(good):,} annotations")
     parsed = ntu_names(seen)
     for sample, name in zip(good, parsed or [], strict=bool(parsed)):
         sample.columns.update(name.columns)

@@ -13,7 +13,7 @@ from pcm3.data.readers.base import NumberedFiles, Recording, Source, one_person
 from pcm3.data.readers.shared.table import with_table
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.mat import load_mat_array
-from pcm3.io.reading import fail
+from pcm3.io.reading import check_proportion, fail
 from pcm3.skeleton import KINECT20
 
 __all__ = ["UTD20", "detect", "read_utd"]
@@ -85,5 +85,6 @@ def _read_unit(file: Path) -> Iterator[Recording]:
         values = values[..., None]
     if values.ndim != 3 or values.shape[:2] != (20, 3):
         fail(file, "d_skel", f"expected numbers (20, 3, T), got {values.dtype} {values.shape}")
+    check_proportion(file, (values.shape[2], 1, 20, 3))
     frames = one_person(file, "d_skel", np.transpose(values, (2, 0, 1)))
     yield Recording(frames, action - 1, {"subjects": subject, "trials": trial}, name=file.stem)

@@ -121,6 +121,22 @@ def _check_whole(file: Path, meta: dict[str, Any]) -> None:
         )
 
 
+def too_empty(frames: int, rows: int, persons: int, row_bytes: int) -> str | None:
+    """What is wrong where a store has room for very many more persons than are in it; else None.
+
+    Args:
+        frames: Of all sequences.
+        rows: Persons of all frames that are stored.
+        persons: Room for them in each frame.
+        row_bytes: Of a person in a frame.
+    """
+    room = frames * persons * row_bytes
+    if room <= max(1 << 26, 16 * rows * row_bytes):
+        return None
+    what = f"expected persons in proportion to the {rows / frames:.3g} of a frame that are stored"
+    return f"{what}, at most 16 times as many, got {persons}"
+
+
 def replaced(store: Path) -> Path:
     """Where a store is kept while another one replaces it."""
     return store.with_name(f".{store.name}.replaced")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.store.meta import StoreDtype, read_meta
+from pcm3.data.store.meta import StoreDtype, read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import load_npz
 from pcm3.io.reading import check_text, open_npy
@@ -34,8 +35,8 @@ class Store:
     ``segments.npy`` (S, 4); ``checksums.npy`` (N,) with the CRC-32 of each sequence; and
     ``report.json`` if ``prepare`` wrote the store. Nothing in it is pickled.
 
-    Checksums are verified when something is read: those of ``meta.json``, the table, frame labels
-    and segments when the store is opened, those of the names and of each sequence on first use.
+    Checksums are verified when something is read: those of ``meta.json`` and the table when the
+    store is opened, those of the names, frame labels, segments and each sequence on first use.
     Stores without checksums, which old versions wrote, are read without these checks.
 
     Attributes:
@@ -57,8 +58,6 @@ class Store:
             ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
             positions in ``words``, -1 if there is none.
         words: The words of each column of words, in alphabetical order.
-        frame_labels: Class per frame (sum of T,), -1 is background; None for trimmed data.
-        segments: (S, 4) sequence, start, end (exclusive), class; None for trimmed data.
 
     Raises:
         SkeletonFormatError: If the folder or a file in it is missing, truncated, of another
@@ -94,8 +93,8 @@ class Store:
         self.columns = table
         self.words = {name: tuple(words) for name, words in self.meta["words"].items()}
         untrimmed = self.meta["untrimmed"]
-        self.frame_labels = np.array(self._load("frame_labels.npy")) if untrimmed else None
-        self.segments = np.array(self._load("segments.npy")) if untrimmed else None
+        names = ("frame_labels.npy", "segments.npy") if untrimmed else ()
+        self._unverified = {name: np.asarray(open_npy(self.path / name)) for name in names}
         self._check_sizes()
         self._check_values()
         self._verified = np.full(len(self), "checksums" not in self.meta)
@@ -121,11 +120,27 @@ class Store:
 
     def _load(self, name: str) -> NDArray[Any]:
         """A memory-mapped array; the checksum of all but the coordinates is verified."""
-        values = np.asarray(open_npy(self.path / name))
+        return self._verify(name, np.asarray(open_npy(self.path / name)))
+
+    def _verify(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         known = self.meta.get("checksums", {})
-        if name in known and zlib.crc32(values.data) != known[name]:
+        if name in known and zlib.crc32(np.ascontiguousarray(values).data) != known[name]:
             raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
         return values
+
+    @cached_property
+    def frame_labels(self) -> NDArray[np.int64] | None:
+        """Class per frame (sum of T,), -1 is background; None for trimmed data."""
+        return self._annotation("frame_labels.npy")
+
+    @cached_property
+    def segments(self) -> NDArray[np.int64] | None:
+        """(S, 4) sequence, start, end (exclusive), class; None for trimmed data."""
+        return self._annotation("segments.npy")
+
+    def _annotation(self, name: str) -> NDArray[np.int64] | None:
+        # not when the store is opened: that takes as long as opening it
+        return self._verify(name, np.array(self._unverified[name])) if self._unverified else None
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
@@ -134,9 +149,10 @@ class Store:
         arrays = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
         arrays |= {"slots": self.slots, **self.columns}
         sizes |= dict.fromkeys(list(arrays)[1:], (sequences,))
-        if self.frame_labels is not None and self.segments is not None:
-            sizes["frame_labels"], arrays["frame_labels"] = (frames,), self.frame_labels
-            sizes["segments"], arrays["segments"] = (len(self.segments), 4), self.segments
+        if self._unverified:
+            frame_labels, segments = self._unverified.values()
+            sizes["frame_labels"], arrays["frame_labels"] = (frames,), frame_labels
+            sizes["segments"], arrays["segments"] = (len(segments), 4), segments
         for name, size in sizes.items():
             if name != "bodies" and arrays[name].dtype != np.int64:
                 raise SkeletonFormatError(
@@ -171,8 +187,12 @@ class Store:
                 f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
                 f"found {sums[0]} and {sums[1]}"
             )
+        row_bytes = math.prod(self.bodies.shape[1:]) * self.bodies.itemsize
+        if wrong := too_empty(frames, rows, self.persons, row_bytes):
+            raise SkeletonFormatError(f"{self.path}: {wrong}")
         classes = len(self.class_names)
-        for name, labels in (("labels", self.labels), ("frame_labels", self.frame_labels)):
+        frame_labels = self._unverified.get("frame_labels.npy")
+        for name, labels in (("labels", self.labels), ("frame_labels", frame_labels)):
             if labels is not None and ((labels < -1) | (labels >= classes)).any():
                 raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
         for name, words in self.words.items():
@@ -181,8 +201,9 @@ class Store:
                 raise SkeletonFormatError(
                     f"{self.path}: expected a column {name} of words in [-1, {len(words)})"
                 )
-        if self.segments is not None and len(self.segments):
-            index, start, end, label = self.segments.T
+        segments = self._unverified.get("segments.npy")
+        if segments is not None and len(segments):
+            index, start, end, label = segments.T
             inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
             inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
             if not (inside & (label >= 0) & (label < classes)).all():
@@ -331,6 +352,7 @@ class Store:
 
     def summary(self) -> dict[str, Any]:
         """Counts of the content, and quantiles and a histogram of lengths; JSON-able."""
+        labelled = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
         counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
         names = ("min", "q25", "median", "q75", "max")
@@ -347,10 +369,7 @@ class Store:
             "joints": len(self.skeleton),
             "channels": self.channels,
             "classes": len(self.class_names),
-            "labelled": {
-                name: int((self.labels == label).sum())
-                for label, name in enumerate(self.class_names)
-            },
+            "labelled": dict(zip(self.class_names, labelled.tolist(), strict=True)),
             "unlabelled": int((self.labels < 0).sum()) if self.frame_labels is None else 0,
             "subjects": distinct("subjects"),
             "views": distinct("views"),

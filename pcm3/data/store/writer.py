@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -30,6 +31,7 @@ from pcm3.data.store.meta import (
     json_text,
     read_meta,
     replaced,
+    too_empty,
     write_json,
 )
 from pcm3.io.reading import shown
@@ -324,6 +326,9 @@ class StoreWriter:
             words |= {name: its} if its else {}
         frames = int(columns["lengths"].sum())
         rows = int((columns["lengths"] * columns["slots"]).sum())
+        row_bytes = math.prod(self._shape[1:]) * self._dtype.itemsize
+        if wrong := too_empty(frames, rows, self._shape[0], row_bytes):
+            raise ValueError(f"{self.path}: {wrong}")
         self._file.seek(0)
         self._write_header(rows)
         self._file.close()

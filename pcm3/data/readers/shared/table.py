@@ -17,7 +17,7 @@ from pcm3.data.resample import check_rate, group_rates
 from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, fail, files_below, parse_float, shown
+from pcm3.io.reading import MOST_BYTES, MOST_COLUMNS, fail, files_below, parse_float, shown
 
 __all__ = ["TABLE", "named_files", "refuse_table", "with_table"]
 
@@ -230,6 +230,8 @@ def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         what = "expected a header with a column file, and rows below it"
         fail(file, "line 1", f"{what}, got {', '.join(header)}")
     header = rows[0][1]
+    if len(header) > MOST_COLUMNS:
+        fail(file, "line 1", f"expected at most {MOST_COLUMNS:,} columns, got {len(header):,}")
     for key, count in Counter(header).items():
         known = key in _KEYS or is_column(key)
         if not known or count > 1:
