@@ -18,7 +18,7 @@ from test_damaged_json import PRETRAIN
 from pcm3.cli import main
 from pcm3.data import StoreWriter
 from pcm3.data.protocols import Protocol
-from pcm3.evaluation.tasks import TASKS
+from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.skeleton import SBU15
 from pcm3.terminal import printable, tell
 
