@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from pcm3.encoders.files import fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.methods.settings import NO_EFFECT
-from pcm3.runs.folder import Run
+from pcm3.runs.folder import Run, comparable
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.series import Entry
 
@@ -227,11 +226,9 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
 
 def _key(config: dict[str, Any]) -> str:
     """The settings that results follow from, but for the seed."""
-    train = {name: each for name, each in config["train"].items() if name not in NO_EFFECT}
-    train |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "nodes": 1, "seed": None}
-    # what was seen follows from the rest; each seed goes on from a run of its own
-    kept = config | {"train": train, "seen": None}
-    kept["start"] = config.get("start", "").rstrip("0123456789")
+    kept, train = comparable(config), config["train"]
+    kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
+    kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own
     return json.dumps(kept, sort_keys=True)
 
 

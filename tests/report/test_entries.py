@@ -103,6 +103,20 @@ def test_settings_that_change_no_result_do_not_part_seeds(tmp_path: Path, name: 
     assert table_of(markdown(read_entries(paths)))[0][4:] == ["a (2 seeds)", "a-2"]
 
 
+def test_runs_of_an_earlier_version_are_seeds_of_the_same(tmp_path: Path) -> None:
+    models = ({"key_momentum": 0.9}, {"momentum": 0.9, "encoder_arguments": []}, {"momentum": 0.8})
+    paths = [
+        write_run(
+            tmp_path / f"a-{seed}",
+            result("linear", {"top1": 0.5}, f"a-{seed}"),
+            seed=seed,
+            model=model,
+        )
+        for seed, model in enumerate(models)
+    ]
+    assert table_of(markdown(read_entries(paths)))[0][4:] == ["a (2 seeds)", "a-2"]
+
+
 def test_devices_are_counted_together(tmp_path: Path) -> None:
     """Batch and sequences of a step are those of all."""
     paths = [
