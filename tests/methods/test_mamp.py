@@ -140,7 +140,7 @@ def test_what_is_hidden_is_not_seen_and_what_is_visible_is_not_scored() -> None:
     prediction = model.loss(views).prediction
     torch.testing.assert_close(model.loss(changed).prediction, prediction)
     prediction.retain_grad()
-    model.masked_mse(prediction, model._target(views.clips), views.mask).backward()
+    model.masked_mse(prediction, model.make_target(views.clips), views.mask).backward()
     assert prediction.grad is not None
     assert torch.equal(prediction.grad != 0, hidden)
 

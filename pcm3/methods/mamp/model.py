@@ -176,7 +176,7 @@ class MAMP(Method):
         else:
             tokens = self._predict(patches, visible)
         prediction = unpatchify(tokens, encoder.patch, encoder.joints, encoder.persons)
-        loss: Tensor = self.masked_mse(prediction, self._target(clips), mask)
+        loss: Tensor = self.masked_mse(prediction, self.make_target(clips), mask)
         return Output(loss, {"masked_mse": loss.detach()}, prediction)
 
     def _predict(self, patches: Tensor, visible: Tensor) -> Tensor:
@@ -186,7 +186,8 @@ class MAMP(Method):
         return predicted
 
     @torch.no_grad()
-    def _target(self, clips: Tensor) -> Tensor:
+    def make_target(self, clips: Tensor) -> Tensor:
+        """What is predicted of clips ``(N, C, T, V, M)``: their motion, or themselves; float32."""
         target = clips.float()
         if self.target == "motion":
             target = frame_motion(target, self.motion_stride)

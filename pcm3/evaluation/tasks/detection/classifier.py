@@ -159,7 +159,7 @@ def train_window_classifier(
     model.set_training(recipe.finetune, recipe.adapt_norm)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD(weights, recipe.lr, momentum=0.9, nesterov=True)
-    epochs = _epochs(model, training, recipe, generator)
+    epochs = draw_epochs(model, training, recipe, generator)
 
     def draw() -> Epoch[Tensor]:
         inputs, labels = next(epochs)
@@ -183,7 +183,7 @@ def train_window_classifier(
     return model.eval()
 
 
-def _epochs(
+def draw_epochs(
     model: WindowClassifier,
     training: SkeletonDataset,
     recipe: DetectionRecipe,
@@ -195,7 +195,7 @@ def _epochs(
     """
     strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
     items = range(len(training))
-    cached = not _changes(recipe) and _cache_pays(training, recipe)
+    cached = not _changes(recipe) and cache_pays(training, recipe)
     table = [_all_features(model, _clip(training, k), recipe) for k in items if cached]
     columns = [_columns(training, item) for item in items]
     for _ in range(recipe.start_epoch, recipe.epochs):
@@ -224,7 +224,7 @@ def _changes(recipe: DetectionRecipe) -> bool:
     return recipe.finetune or recipe.adapt_norm
 
 
-def _cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
+def cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
     """Whether there are fewer windows than training would draw."""
     windows = int(training.lengths.sum()) * len(_TRAINING_STRIDES[recipe.windows])
     return windows <= recipe.epochs * _PER_EPOCH * len(training)

@@ -203,8 +203,8 @@ def frame_probabilities(
         check_data(pretrained, part)
     check_annotation(training, test)
     recipe = settings.resolve()
-    model = train_window_classifier(pretrained, _whole(training), recipe, settings.seed)
-    whole = _whole(test)
+    model = train_window_classifier(pretrained, uncut(training), recipe, settings.seed)
+    whole = uncut(test)
     return [
         model.probabilities(whole[item][0], recipe, settings.every) for item in range(len(whole))
     ]
@@ -257,7 +257,7 @@ def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> 
     return proposals
 
 
-def _whole(dataset: SkeletonDataset) -> SkeletonDataset:
+def uncut(dataset: SkeletonDataset) -> SkeletonDataset:
     """The same recordings, not cut off after a number of frames."""
     return SkeletonDataset(
         dataset.store,

@@ -290,7 +290,7 @@ def test_windows(
     finetune: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(classifier, "_cache_pays", lambda *_: False)
+    monkeypatch.setattr(classifier, "cache_pays", lambda *_: False)
     recipe = DetectionSettings(windows=windows, borders=borders, epochs=3, finetune=finetune)
     frame_probabilities(pretrained, *parts, recipe)
     lengths = parts[0].store.lengths
@@ -330,12 +330,12 @@ def test_a_window_has_the_class_of_its_middle(
 ) -> None:
     """The loss sees the label of frame 16 of the window, background as the last column."""
     monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
-    training = detection._whole(parts[0])
+    training = detection.uncut(parts[0])
     recipe = DetectionSettings(finetune=True, epochs=2, borders="inside").resolve()
     model = classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
     assert store.frame_labels is not None
-    epochs = classifier._epochs(model, training, recipe, torch.Generator())
+    epochs = classifier.draw_epochs(model, training, recipe, torch.Generator())
     for windows, columns in epochs:
         for window, column in zip(windows, columns.tolist(), strict=True):
             item, frame = divmod(int(window[0, 16, 0, 0]), 1000)
@@ -351,18 +351,18 @@ def test_cached_features_change_nothing(
 ) -> None:
     found = []
     for pays in (False, True):
-        monkeypatch.setattr(classifier, "_cache_pays", lambda *_, pays=pays: pays)
+        monkeypatch.setattr(classifier, "cache_pays", lambda *_, pays=pays: pays)
         found.append(frame_probabilities(pretrained, *parts, replace(SHORT, windows=windows)))
     for with_cache, without in zip(*found, strict=True):
         np.testing.assert_allclose(with_cache, without, atol=1e-4)
 
 
 def test_the_cache_is_for_few_frames(parts: Parts) -> None:
-    training = detection._whole(parts[0])  # 870 frames, 64 windows an epoch
+    training = detection.uncut(parts[0])  # 870 frames, 64 windows an epoch
     for windows, epochs in (("consecutive", 14), ("strided", 41)):
         for fewer in (0, 1):
             recipe = DetectionSettings(windows=windows, epochs=epochs - fewer).resolve()
-            assert classifier._cache_pays(training, recipe) == (not fewer)
+            assert classifier.cache_pays(training, recipe) == (not fewer)
 
 
 @pytest.mark.parametrize("every", [2, 5, 400])
@@ -461,13 +461,13 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     recipe = DetectionSettings(
         normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24
     ).resolve()
-    training = detection._whole(parts[0])
+    training = detection.uncut(parts[0])
     torch.manual_seed(4)
     model = classifier.WindowClassifier(pretrained, 3, False)
     weights = [model.head.weight.detach().clone(), model.head.bias.detach().clone()]
     speed = [torch.zeros_like(each) for each in weights]
     generator = torch.Generator().manual_seed(4)
-    epochs = classifier._epochs(model, training, recipe, generator)
+    epochs = classifier.draw_epochs(model, training, recipe, generator)
     rates = (0.5, 0.05, 0.05, 0.005)
     for rate, (features, columns) in zip(rates, epochs, strict=True):
         order = torch.randperm(len(features), generator=generator)
@@ -491,7 +491,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
 def test_what_is_trained(pretrained: Pretrained, parts: Parts, finetune: bool) -> None:
     """Everything in fine-tuning; else nothing of the encoder, its statistics included."""
     recipe = replace(SHORT, finetune=finetune).resolve()
-    training = detection._whole(parts[0])
+    training = detection.uncut(parts[0])
     model = classifier.train_window_classifier(pretrained, training, recipe, 0)
     assert not any(module.training for module in model.modules())
     trained = model.encoder.state_dict()
