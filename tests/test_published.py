@@ -23,7 +23,7 @@ from pcm3.data.protocols import (
 from pcm3.data.readers import open_source
 from pcm3.evaluation.classification import STREAM_WEIGHTS
 from pcm3.evaluation.tasks.fewshot import NTU120_UNSEEN_CLASSES
-from pcm3.evaluation.tasks.finetune import RECIPES
+from pcm3.evaluation.tasks.finetune_recipes import RECIPES
 from pcm3.methods.catalog import PRESETS
 from pcm3.skeleton import NTU25
 

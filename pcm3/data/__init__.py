@@ -10,7 +10,8 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
 
 if TYPE_CHECKING:
-    from pcm3.data.dataset import Batch, HybridDataset, SkeletonDataset, collate
+    from pcm3.data.dataset import Batch, SkeletonDataset, collate
+    from pcm3.data.hybrid import HybridDataset
 
 __all__ = [
     "Batch",
@@ -29,5 +30,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The processes that read files need no torch, so they start without it.
     if name in __all__:
-        return getattr(import_module("pcm3.data.dataset"), name)
+        home = "hybrid" if name == "HybridDataset" else "dataset"
+        return getattr(import_module(f"pcm3.data.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

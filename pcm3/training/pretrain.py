@@ -14,13 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3.checks import check_not_empty
-from pcm3.data.dataset import (
-    LONGEST,
-    HybridDataset,
-    SkeletonDataset,
-    describe_left_out,
-    describe_windows,
-)
+from pcm3.data.dataset import LONGEST, SkeletonDataset, describe_left_out, describe_windows
+from pcm3.data.hybrid import HybridDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained

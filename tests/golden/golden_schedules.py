@@ -11,7 +11,8 @@ from golden_rows import Recorded, Row, absolute, relative
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.evaluation.probes import ProbeSettings
 from pcm3.evaluation.tasks.detection.detection import DetectionSettings
-from pcm3.evaluation.tasks.finetune import FinetuneRecipe, FinetuneSettings, rate_factor, resolve
+from pcm3.evaluation.tasks.finetune import FinetuneSettings
+from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, rate_factor, resolve
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import TrainSettings

@@ -27,7 +27,8 @@ from pcm3.encoders import (
 )
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
-from pcm3.evaluation.tasks.finetune import FinetuneSettings, Recognizer, describe, finetune
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, Recognizer, finetune
+from pcm3.evaluation.tasks.finetune_recipes import describe
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.prediction.model import MotionPredictor
 from pcm3.heads import Classifier, FinetuneHead

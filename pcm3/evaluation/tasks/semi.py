@@ -14,15 +14,13 @@ from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.details import require
 from pcm3.evaluation.tasks.base import Draws, Task
 from pcm3.evaluation.tasks.finetune import (
-    FinetuneRecipe,
     FinetuneSettings,
     check_fraction,
     check_parts,
-    describe,
     draw_rows,
     evaluate_finetune,
-    resolve,
 )
+from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, describe, resolve
 from pcm3.runs.results import Result
 from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.results import curve_figure

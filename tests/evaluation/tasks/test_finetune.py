@@ -24,12 +24,12 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.evaluation.tasks.finetune import (
     FinetuneSettings,
-    describe,
     draw_labelled,
     evaluate_finetune,
     finetune,
     recognition_scores,
 )
+from pcm3.evaluation.tasks.finetune_recipes import describe
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25

@@ -1,0 +1,141 @@
+"""Recipes of fine-tuning: CMD's and MAMP's, and how settings change them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pcm3.checks import check_positive, check_seed
+from pcm3.encoders import Encoder
+from pcm3.schedules import schedule
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """How to fine-tune. Settings that are None take the value of the recipe, see ``RECIPES``.
+
+    cmd: SGD, a tenth of the rate after 5/8 and 7/8 of the epochs, a linear head on the sequence
+    feature. mamp: AdamW, a warm-up and a cosine to a thirtieth of the rate, lower rates for lower
+    layers, a hidden layer on the mean token of every joint.
+    """
+
+    recipe: Literal["auto", "cmd", "mamp"] = "auto"
+    """cmd is that of CMD and PCM3, mamp that of MAMP; auto is mamp for encoders with tokens."""
+    epochs: int | None = None
+    """Passes over the labelled sequences."""
+    batch_size: int | None = None
+    """Largest number of sequences in a batch; batches are as equal as possible."""
+    lr: float | None = None
+    """Learning rate of the head; for cmd 0.01 as published, 0.1 for features narrower than 512."""
+    weight_decay: float | None = None
+    """Weight decay of all parameters but vectors: biases and weights of normalisations."""
+    warmup_epochs: float | None = None
+    """Epochs over which the rate rises linearly from 0; for mamp a twentieth of all epochs."""
+    label_smoothing: float | None = None
+    """Share of the target that is spread over all classes, in [0, 1)."""
+    rotation: float | None = None
+    """Largest random rotation about each axis, in degrees."""
+    layer_decay: float | None = None
+    """Factor of the rate from a layer to the one below, in (0, 1]; encoders with layers."""
+    drop_path: float | None = None
+    """Probability of leaving out a branch of the last block; encoders that can."""
+    scratch: bool = False
+    """Start from random weights: the supervised baseline."""
+    balanced: bool = False
+    """Draw the same share of every class, at least one sequence."""
+    seed: int = 0
+    """Random seed of the labelled sequences, weights, data order and augmentation."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "lr", "layer_decay"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        for name in ("weight_decay", "warmup_epochs", "rotation", "label_smoothing", "drop_path"):
+            if not (getattr(self, name) or 0) >= 0:
+                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
+        for name in ("label_smoothing", "drop_path"):
+            if not (getattr(self, name) or 0) < 1:
+                raise ValueError(f"expected {name} < 1, got {getattr(self, name)}")
+        if not (self.layer_decay or 1) <= 1:
+            raise ValueError(f"expected layer_decay <= 1, got {self.layer_decay}")
+        check_seed(self.seed)
+
+
+class Defaults(NamedTuple):
+    """What a recipe takes where the settings say nothing."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    warmup_epochs: float
+    label_smoothing: float
+    rotation: float
+    layer_decay: float
+    drop_path: float
+
+
+RECIPES = {
+    "cmd": Defaults(80, 64, 0.01, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    "mamp": Defaults(100, 48, 3e-4, 0.05, 5.0, 0.1, math.degrees(0.3), 0.8, 0.3),
+}
+"""The published recipes by name. From random weights, MAMP has no layer-wise decay."""
+
+
+_NARROW = 512
+"""Features narrower than this are not those of the papers' models."""
+
+
+def resolve(settings: FinetuneRecipe, encoder: Encoder) -> tuple[str, Defaults]:
+    """The recipe's name and what is to be done: the settings, and where they say nothing, it.
+
+    Raises:
+        ValueError: If there is no such recipe, or it or a setting is not for this encoder.
+    """
+    name: str = settings.recipe
+    if name == "auto":
+        name = "mamp" if encoder.has_tokens else "cmd"
+    if name not in RECIPES:
+        raise ValueError(f"expected a recipe among auto, {', '.join(RECIPES)}, got {name!r}")
+    given = {field: getattr(settings, field) for field in Defaults._fields}
+    given = {field: value for field, value in given.items() if value is not None}
+    lacks = {
+        "recipe mamp, which needs tokens": name == "mamp" and not encoder.has_tokens,
+        "layer_decay": "layer_decay" in given and not encoder.stack(),
+        "drop_path": "drop_path" in given and encoder.drop_path is None,
+    }
+    if any(lacks.values()):
+        raise ValueError(
+            f"expected an encoder with {' and '.join(each for each in lacks if lacks[each])}, such "
+            f"as a TransformerEncoder, got a {type(encoder).__name__}"
+        )
+    recipe = RECIPES[name]
+    if name == "cmd" and encoder.out_features < _NARROW:
+        recipe = recipe._replace(lr=0.1)
+    if settings.scratch or not encoder.stack():
+        recipe = recipe._replace(layer_decay=1.0)
+    if encoder.drop_path is None:
+        recipe = recipe._replace(drop_path=0.0)
+    if settings.epochs is not None:  # the schedule keeps its shape
+        warmup = recipe.warmup_epochs * settings.epochs / recipe.epochs
+        recipe = recipe._replace(warmup_epochs=warmup)
+    return name, recipe._replace(**given)
+
+
+def describe(settings: FinetuneRecipe, encoder: Encoder) -> dict[str, Any]:
+    """What ``resolve`` finds, by name."""
+    name, recipe = resolve(settings, encoder)
+    return {"recipe": name, **recipe._asdict()}
+
+
+def rate_factor(epoch: float, name: str, recipe: Defaults) -> float:
+    """What the learning rate of a recipe of this name is multiplied by at a fractional epoch."""
+    cmd = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
+    return schedule(
+        epoch,
+        recipe.epochs,
+        low=1 / 30,
+        warmup=recipe.warmup_epochs,
+        drops=cmd if name == "cmd" else None,
+    )
