@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pcm3.checks import check_count, check_tensor, shorten, type_name
-from pcm3.data.hybrid import HybridDataset
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, to_stream
 
-__all__ = ["LONGEST", "Batch", "ClipDataset", "HybridDataset", "SkeletonDataset", "collate"]
+__all__ = ["LONGEST", "Batch", "ClipDataset", "SkeletonDataset", "collate"]
 
 LONGEST = 300
 """Frames after which the published code cuts recordings; the length of windows of longer ones."""
