@@ -1,4 +1,4 @@
-"""Settings of training, and what the settings of all methods share."""
+"""Settings of training, and the base classes of the settings of methods."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
 FORMER_NAMES = {"key_momentum": "momentum"}
-"""Name of a setting in earlier versions, as in old run folders, to its present name."""
+"""Present names of settings by their names in earlier versions, as in old run folders."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A frozen set of settings. Each field has a type, a default and a docstring, which is its help.
+    """Frozen settings. Each field has a type, a default and a docstring, which is its help text.
 
     Raises:
-        ValueError: If a number is not finite, or a word is not one of those that the type lists.
+        ValueError: If a number is not finite, or a word is not among the choices of its type.
     """
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
-        """Read what a run folder holds, in which tuples are lists.
+        """Read settings from the JSON of a run folder, in which tuples are lists.
 
         Raises:
-            ValueError: If a setting is unknown, or its value is of another type.
+            ValueError: If a setting is unknown, or its value has another type.
         """
         values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
         cls.check_names(values)
@@ -74,26 +74,26 @@ class Settings:
         return cls(**_with_tuples(values))
 
     def changed(self: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
-        """The same with some settings changed.
+        """Return a copy with some settings changed.
 
         Raises:
-            ValueError: If a setting is unknown; the message names one that is like it.
+            ValueError: If a setting is unknown; the message suggests similar ones.
         """
         self.check_names(changes)
         return replace(self, **_with_tuples(changes))
 
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
-        """Require names of settings.
+        """Require that all names are settings.
 
         Raises:
-            ValueError: If one is unknown; the message names one that is like it.
+            ValueError: If a name is unknown; the message suggests similar ones.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(names) - set(known))
         near = [match for name in unknown for match in get_close_matches(name, known)]
         if unknown:
-            hint = f"; there is {', '.join(near)}" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"unknown {cls.__name__}: {', '.join(unknown)}{hint}")
 
 
@@ -102,12 +102,12 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """The words that a literal type, or a tuple of such, allows; none of another type."""
+    """Choices of a literal type or a tuple of literals; empty for another type."""
     if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
         return get_args(kind)
     inner = get_args(kind) if get_origin(kind) in (tuple, Union, UnionType) else ()
-    found = [_choices(part) for part in inner if part not in (..., tuple[()])]
-    return found[0] if len(found) == 1 else ()
+    choices = [_choices(part) for part in inner if part not in (..., tuple[()])]
+    return choices[0] if len(choices) == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class MethodSettings(Settings):
 
     def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Encoder:
         """Build the encoder alone."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to build an encoder")
+        raise NotImplementedError(f"{type(self).__name__} does not define build_encoder")
 
     def build(
         self,
@@ -144,13 +144,13 @@ class MethodSettings(Settings):
         in_channels: int = 3,
         kind: type[Method] | None = None,
     ) -> Any:
-        """Build the method for data of a skeleton, a number of persons and of coordinates.
+        """Build the method with a new encoder.
 
         Args:
             skeleton: Joint layout of the data.
-            persons: M of the data.
-            in_channels: C of the data.
-            kind: A subclass of the method to build instead.
+            persons: Number of persons M of the data.
+            in_channels: Number of coordinates C of the data.
+            kind: Subclass of the method to build instead.
         """
         encoder = self.build_encoder(skeleton, persons, in_channels)
         return (kind or self.method)(encoder, skeleton, self)
@@ -161,8 +161,8 @@ class EncoderSettings(MethodSettings):
     """Settings of a method that trains any encoder."""
 
     encoder: str = "gru"
-    """What encodes: gru (the paper), stgcn (graph convolution), transformer (MAMP's), or
-    MODULE:CLASS for one of your own."""
+    """Encoder: gru (the paper), stgcn (graph convolution), transformer (MAMP's), or MODULE:CLASS
+    for a custom one."""
     hidden: int = 1024
     """Width of one GRU, of the transformer, or of the graph convolution's features."""
     layers: int = 3
@@ -172,7 +172,7 @@ class EncoderSettings(MethodSettings):
     pool: Pool = "last"
     """How frame features become a sequence feature; the transformer always takes the mean."""
     encoder_arguments: tuple[str, ...] | tuple[()] = ()
-    """Further arguments of an encoder of your own, NAME=VALUE each."""
+    """Further arguments of a custom encoder, each as NAME=VALUE."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,7 +183,7 @@ class EncoderSettings(MethodSettings):
                 raise ValueError(
                     f"expected encoder among {names} or MODULE:CLASS, got {self.encoder!r}"
                 )
-            self._own_arguments()
+            self._custom_arguments()
             return
         takes = signature(kind.from_sizes).parameters
         unused = [name for name in ("layers", "direction") if name not in takes]
@@ -205,17 +205,17 @@ class EncoderSettings(MethodSettings):
         """Build the encoder alone.
 
         Raises:
-            SkeletonFormatError: If the module of an encoder of one's own is not imported.
+            SkeletonFormatError: If the module of a custom encoder is not imported.
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
         names = ("frames", "hidden", "layers", "direction", "pool")
-        sizes = {name: getattr(self, name) for name in names} | self._own_arguments()
+        sizes = {name: getattr(self, name) for name in names} | self._custom_arguments()
         takes = signature(kind.from_sizes).parameters
-        if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
             sizes = {name: value for name, value in sizes.items() if name in takes}
         return kind.from_sizes(skeleton, in_channels, persons, **sizes)
 
-    def _own_arguments(self) -> dict[str, Any]:
+    def _custom_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for text in self.encoder_arguments:
             name, equals, value = text.partition("=")
@@ -314,9 +314,9 @@ class TrainSettings(Settings):
         check_seed(self.seed)
 
     def scaled_to(self, epochs: int) -> TrainSettings:
-        """The same schedule over another number of epochs: drop, warm-up, kept ones in proportion.
+        """Scale the schedule to another number of epochs: drop, warm-up and kept epochs.
 
-        Over 0 epochs there is no schedule: none is kept, and nothing else changes.
+        With 0 epochs, no encoders are kept and nothing else changes.
         """
         share = epochs / self.epochs if epochs > 0 and self.epochs else 1.0
         kept = [max(1, round(epoch * share)) for epoch in self.keep_epochs if epochs > 0]
