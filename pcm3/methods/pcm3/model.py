@@ -89,9 +89,9 @@ class PCM3(Method):
     clip of the key view goes to the query encoder, so both sides share their spatial transform and
     differ only in time. Its second phase, post-distillation, starts from trained weights, trains
     with the distillation terms alone (``info_nce_weight=0, mask_weight=0``) and has the key encoder
-    as its result. The survey leaves open how long clips are (here a quarter to a half of the frames,
-    see ``TemporalClip``), whether post-distillation uses masked prediction (here it does not) and
-    where prompts are added (here an argument, as for PCM3).
+    as its result. The survey does not say how long clips are (here a quarter to a half of the
+    frames, see ``TemporalClip``), whether post-distillation uses masked prediction (here it does
+    not) and where prompts are added (here an argument, as for PCM3).
 
     Args:
         encoder: The query encoder f.
@@ -285,7 +285,7 @@ class PCM3(Method):
 
     @property
     def _prompted_views(self) -> tuple[Positive, ...]:
-        """Views with prompts: all those of PCM3, so that its ablations have equally many weights."""
+        """Views with prompts: all of PCM3's, so that its ablations have equally many weights."""
         return (*PCM3_POSITIVES, "clip") if "clip" in self.positives else PCM3_POSITIVES
 
     def _inputs(self, views: Views) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
