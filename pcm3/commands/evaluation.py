@@ -100,8 +100,10 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     say += f"  ({file})" if file else ""
     if len(runs) > 1:
         scored = zip(runs, result.runs, result.weights, strict=True)
-        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored]
-        say = "\n".join([*lines, say])
+        accuracies = [
+            f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored
+        ]
+        say = "\n".join([*accuracies, say])
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
     finish(f"evaluate {name}", result.metrics, options.json, say, **rest)

@@ -93,8 +93,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         protocol: Annotated[
             tuple[str, ...],
             tyro.conf.arg(
-                help="Training part: xsub, xview, fold:K, COLUMN:values or all; one for all stores, "
-                "or one for each."
+                help="Training part: xsub, xview, fold:K, COLUMN:values or all; one for all "
+                "stores, or one for each."
             ),
         ] = tuple(part_protocols(chosen.protocol))
         max_frames: Annotated[
