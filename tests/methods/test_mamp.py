@@ -137,10 +137,11 @@ def test_what_is_hidden_is_not_seen_and_what_is_visible_is_not_scored() -> None:
     views = views_of(model)
     hidden = views.mask[:, None].expand_as(views.clips)
     changed = replace(views, clips=views.clips.masked_fill(hidden, 3.0))
-    prediction = model.loss(views).prediction
+    output = model.loss(views)
+    prediction = output.prediction
     torch.testing.assert_close(model.loss(changed).prediction, prediction)
     prediction.retain_grad()
-    PLACEHOLDER
+    output.total.backward()
     assert prediction.grad is not None
     assert torch.equal(prediction.grad != 0, hidden)
 

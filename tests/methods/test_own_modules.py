@@ -34,7 +34,7 @@ from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.methods import Method
 from pcm3.methods.base import Output
-from pcm3.methods.settings import MethodSettings, TrainSettings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import Stream, to_stream
 from pcm3.training.devices import compile_blocks
 from pcm3.training.trainer import fit
@@ -182,10 +182,10 @@ def test_an_encoder_of_ones_own_learns() -> None:
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (nn.Linear(75, 8), r"Encoder.*LinearSettings.*EncoderAdapter"),
+        (nn.Linear(75, 8), r"Encoder.*Linear.*EncoderAdapter"),
         (WithoutWidth(), r"WithoutWidth\.out_features.*None"),
         (WithoutPrompt(), r"WithoutPrompt\.forward\(clips, prompt=None\).*forward\(clips"),
-        (Own, r"pcm3\.encoders\.Encoder.*Own"),
+        (Own, r"pcm3\.encoders\.Encoder.*ABCMeta"),
         ("gru", r"pcm3\.encoders\.Encoder.*'gru'"),
     ],
 )
@@ -378,7 +378,7 @@ def test_any_module_becomes_an_encoder(labelled: SkeletonDataset, sequence: bool
 @pytest.mark.parametrize(
     ("module", "given", "message"),
     [
-        (Frames, clips(), "module.*Frames"),
+        (Frames, clips(), "module.*type"),
         (nn.Identity(), clips(), r"D=8\), got \(4, 3, 20, 25, 1\)"),
         (nn.Flatten(), clips(), r"D=8\), got \(4, 1, 1500\)"),
         (Frames(), clips()[:, :, :, :9], r"V=25, M=1\), got \(4, 3, 20, 9, 1\)"),
@@ -590,7 +590,7 @@ class InHalf(Method):
     """A method whose loss is 1, in half precision."""
 
     def __init__(self) -> None:
-        super().__init__(Own(), NTU25, MethodSettings(frames=FRAMES))
+        super().__init__(Own(), NTU25, changes={"frames": FRAMES})
 
     def make_views(self, clips: Tensor, lengths: Any = None, generator: Any = None) -> Tensor:
         return clips
@@ -608,7 +608,7 @@ class TwoStreams(Method):
     """A method that trains an encoder of joints and one of bones together."""
 
     def __init__(self) -> None:
-        super().__init__(small(), NTU25, MethodSettings(frames=FRAMES))
+        super().__init__(small(), NTU25, changes={"frames": FRAMES})
         self.bones = small()
 
     @property
