@@ -1626,7 +1626,7 @@ def test_every_task_explains_its_options(task: str, capsys: Capture) -> None:
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: pcm3 evaluate {task}" in shown
-    assert (TASKS[task].about if task in TASKS else "Every task") in shown
+    assert (TASKS[task].about if task in TASKS else "every task") in shown
     assert main(["evaluate"]) == 0
     assert f"  {task} " in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Recordings that a run was trained on, and how many of them are test recordings now."""
+"""The recordings that a run was trained on, and the test recordings among them."""
 
 from __future__ import annotations
 
