@@ -96,17 +96,17 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     for note in result.notes:
         tell(f"pcm3: note: {note}", file=sys.stderr)
     file = result_file(result, runs)
-    say = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
-    say += f"  ({file})" if file else ""
+    text = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
+    text += f"  ({file})" if file else ""
     if len(runs) > 1:
         scored = zip(runs, result.runs, result.weights, strict=True)
         accuracies = [
             f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored
         ]
-        say = "\n".join([*accuracies, say])
+        text = "\n".join([*accuracies, text])
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
-    finish(f"evaluate {name}", result.metrics, options.json, say, **rest)
+    finish(f"evaluate {name}", result.metrics, options.json, text, **rest)
     if file is not None:  # after printing, because writing may fail
         write_result(file, result)
 
@@ -272,8 +272,10 @@ def export_command(arguments: Sequence[str]) -> None:
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         deviation = writers[out.suffix](pretrained, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
-        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
-        finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
+        text = (
+            f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
+        )
+        finish("export", {"clips": clips, "deviation": deviation}, json, text, out=str(out))
 
     parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")
 
@@ -305,9 +307,9 @@ def report_command(arguments: Sequence[str]) -> None:
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
-        say = f"{headlines}\n{report.page}"
+        text = f"{headlines}\n{report.page}"
         count = len(report.left_out)
-        say += f"; {count} of the runs and files left out" if count else ""
-        finish("report", metrics, json, say, out=str(out), left_out=report.left_out)
+        text += f"; {count} of the runs and files left out" if count else ""
+        finish("report", metrics, json, text, out=str(out), left_out=report.left_out)
 
     parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

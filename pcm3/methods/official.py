@@ -53,9 +53,9 @@ _PCM3_NAMES = [
 _LAYERS = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2"}
 _MAMP_NAMES = [
     *(
-        (f"{prefix}blocks.<block>.{layer}.<end>", f"{owner}.blocks.<block>.{ours}.<end>")
+        (f"{prefix}blocks.<block>.{layer}.<end>", f"{owner}.blocks.<block>.{name}.<end>")
         for prefix, owner in (("", "encoder"), ("decoder_", "decoder"))
-        for layer, ours in _LAYERS.items()
+        for layer, name in _LAYERS.items()
     ),
     ("blocks.<rest>", "encoder.blocks.<rest>"),
     ("decoder_blocks.<rest>", "decoder.blocks.<rest>"),
@@ -77,8 +77,8 @@ class Checkpoint(NamedTuple):
 
     weights: Weights
     source: str
-    theirs: Callable[[str], str]
-    """The name in the checkpoint of one of this library's names."""
+    published: Callable[[str], str]
+    """Maps a name of this library to the name in the checkpoint."""
 
     def error(self, what: str) -> SkeletonFormatError:
         """Error that names the source."""
@@ -86,8 +86,8 @@ class Checkpoint(NamedTuple):
 
     def lacks(self, *names: str) -> SkeletonFormatError:
         """Error for a checkpoint without the weights that identify its method."""
-        wanted = " and ".join(self.theirs(name) for name in names)
-        some = ", ".join(self.theirs(name) for name in list(self.weights)[:3])
+        wanted = " and ".join(self.published(name) for name in names)
+        some = ", ".join(self.published(name) for name in list(self.weights)[:3])
         return self.error(f"expected the encoder's {wanted}, got {some}, ...")
 
 
@@ -185,11 +185,11 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[s
     Raises:
         SkeletonFormatError: If a weight is missing, has another shape or is not finite.
     """
-    weights, theirs = checkpoint.weights, checkpoint.theirs
+    weights, published = checkpoint.weights, checkpoint.published
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     here = {key: weights[key] for key in wanted if key in weights}
     wrong = _misfits(module, checkpoint, prefix) or [
-        f"{theirs(key)} holds NaN or infinity"
+        f"{published(key)} holds NaN or infinity"
         for key, value in here.items()
         if not bool(torch.isfinite(value).all())
     ]
@@ -198,19 +198,19 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[s
     module.load_state_dict(
         {key.removeprefix(prefix): value for key, value in here.items()}, strict=False
     )
-    return tuple(theirs(key) for key in weights if key not in wanted)
+    return tuple(published(key) for key in weights if key not in wanted)
 
 
 def _misfits(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> list[str]:
     """Describe weights that are missing or have another shape."""
-    weights, theirs = checkpoint.weights, checkpoint.theirs
+    weights, published = checkpoint.weights, checkpoint.published
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     return [
-        f"expected {theirs(key)} of shape {_their_shape(key, value)}, "
-        f"got {_their_shape(key, weights[key])}"
+        f"expected {published(key)} of shape {_published_shape(key, value)}, "
+        f"got {_published_shape(key, weights[key])}"
         if key in weights
-        else f"{theirs(key)} is missing"
+        else f"{published(key)} is missing"
         for key, value in wanted.items()
         if key not in counters - weights.keys()
         and (key not in weights or weights[key].shape != value.shape)
@@ -222,7 +222,7 @@ def _some(wrong: Sequence[str]) -> str:
     return f"{'; '.join(wrong[:3])}{more}"
 
 
-def _their_shape(name: str, value: Tensor) -> tuple[int, ...]:
+def _published_shape(name: str, value: Tensor) -> tuple[int, ...]:
     return tuple(value.shape[::-1] if name == "queue.anchors" else value.shape)
 
 
@@ -233,7 +233,7 @@ def rename_pcm3(weights: Weights, source: str) -> Checkpoint:
     for key, value in weights.items():
         name = _rename(f"{encoder}{key}", _PCM3_NAMES)
         renamed[name] = _reshape_pcm3(name, value)
-    back = [(ours, theirs) for theirs, ours in _PCM3_NAMES]
+    back = [(name, published) for published, name in _PCM3_NAMES]
     return Checkpoint(renamed, source, lambda name: _rename(name, back).removeprefix(encoder))
 
 
@@ -243,7 +243,7 @@ def rename_mamp(weights: Weights, source: str) -> Checkpoint:
     kernel = renamed.get("encoder.tokenizer.weight")
     if kernel is not None and kernel.ndim == 4:  # of a convolution (D, C, patch, 1)
         renamed["encoder.tokenizer.weight"] = kernel[..., 0].transpose(1, 2).flatten(1)
-    back = [(ours, theirs) for theirs, ours in _MAMP_NAMES]
+    back = [(name, published) for published, name in _MAMP_NAMES]
     return Checkpoint(renamed, source, lambda name: _rename(name, back))
 
 
@@ -315,7 +315,7 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PC
             decoder_hidden=len(weights["decoder.adapter.0.bias"]),
         )
     except KeyError as error:
-        raise checkpoint.error(f"{checkpoint.theirs(error.args[0])} is missing") from None
+        raise checkpoint.error(f"{checkpoint.published(error.args[0])} is missing") from None
     recorded = model.state_dict()
     for kind in ("domain_prompts", "task_prompts"):
         keys = [key for key in recorded if key.startswith(kind)]
