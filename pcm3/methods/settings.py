@@ -168,9 +168,9 @@ class EncoderSettings(MethodSettings):
     layers: int = 3
     """Layers of the GRU, blocks of the transformer; the graph convolution has ten blocks."""
     direction: Direction = "causal_pair"
-    """What the second GRU of a layer sees."""
+    """Direction of the second GRU of a layer."""
     pool: Pool = "last"
-    """How frame features become a sequence feature; the transformer always takes the mean."""
+    """Pooling of frame features to a sequence feature; the transformer always takes the mean."""
     encoder_arguments: tuple[str, ...] | tuple[()] = ()
     """Further arguments of a custom encoder, each as NAME=VALUE."""
 
@@ -230,7 +230,7 @@ class EncoderSettings(MethodSettings):
 
 @dataclass(frozen=True)
 class TrainSettings(Settings):
-    """How the method is trained."""
+    """Settings of training."""
 
     epochs: int = 451
     """Passes over the training part; 0 writes the untrained encoder."""
@@ -257,8 +257,7 @@ class TrainSettings(Settings):
     clip_norm: float = 0.0
     """Largest norm of the gradient; 0 does not clip."""
     nonfinite: Literal["stop", "skip"] = "stop"
-    """What to do when a loss or gradient is not finite: stop the run, or skip the step and count
-    it."""
+    """Action if a loss or gradient is not finite: stop the run, or skip the step and count it."""
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
@@ -266,11 +265,11 @@ class TrainSettings(Settings):
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, then faster."""
     deterministic: bool = False
-    """Make runs on GPUs repeat bit for bit, as those on CPUs with as many threads always do."""
+    """Whether GPU runs repeat bit for bit; CPU runs with the same number of threads always do."""
     accelerator: str = "auto"
-    """Where to train: cpu, cuda, mps or auto."""
+    """Device to train on: cpu, cuda, mps or auto."""
     devices: int = 1
-    """Devices on each machine, or processes on a CPU; torchrun sets it itself."""
+    """Devices on each machine, or processes on a CPU; torchrun overrides it."""
     nodes: int = 1
     """Number of machines, whose processes torchrun or SLURM starts."""
     sync_norm: bool = False
@@ -280,11 +279,11 @@ class TrainSettings(Settings):
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
-    """Epochs between nearest-neighbour checks on held-out training subjects; 0 checks never."""
+    """Epochs between nearest-neighbour checks on held-out training subjects; 0 for none."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is also written at the end and on Ctrl-C."""
     keep_epochs: tuple[int, ...] | tuple[()] = ()
-    """Epochs after which the encoder is kept in a file of its own; scaled like drop_epoch."""
+    """Epochs after which the encoder is kept in a separate file; scaled like drop_epoch."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
