@@ -1,4 +1,4 @@
-"""The ``pcm3 demo`` command: the whole library on synthetic skeletons, in minutes."""
+"""The demo: pretraining and evaluation on synthetic skeletons in minutes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     """Pretrain on synthetic skeletons and compare with weaker encoders.
 
     Args:
-        out: Folder for store, runs and pictures; the runs in it are continued.
+        out: Folder for store, runs and pictures. Existing runs in it are continued.
         epochs: Pretraining epochs of each method.
-        seed: Of data and training.
+        seed: Random seed of data and training.
 
     Returns:
-        Method name to ``linear`` and ``knn`` accuracy on unseen subjects.
+        For each method, its ``linear`` and ``knn`` accuracy on unseen subjects.
     """
     check_seed(seed)
     check_at_least("epochs", epochs, 1)
@@ -73,8 +73,8 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     _print_table(results, len(store.class_names))
     if epochs < _FEW:
         tell(
-            f"After {epochs} epochs an untrained encoder may still be as good; the default is "
-            "more. Losses rise at first, while the queue fills with keys of other sequences."
+            f"After {epochs} epochs, fewer than the default, an untrained encoder may still be as "
+            "good. Losses rise at first, while the queue fills with keys of other sequences."
         )
     pictures = [
         save(loss_curves(Run(out / "pcm3").read_metrics()), out / "loss-curves.png"),
@@ -96,7 +96,7 @@ def _print_table(results: dict[str, Any], classes: int) -> None:
 
 @torch.no_grad()
 def _draw_prediction(config: PCM3Settings, store: Store, run: Path, file: Path) -> Path:
-    """What the trained model sees and predicts of three test sequences."""
+    """Draw the input and the prediction of the trained model for test sequences."""
     model = config.build(store.skeleton, store.persons)
     checkpoint = Run(run).load_checkpoint()
     assert checkpoint is not None

@@ -1,4 +1,4 @@
-"""Encoders in and out of files, and published checkpoints."""
+"""Save and load encoders, and load published checkpoints."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Official(NamedTuple):
 
     Attributes:
         encoder: In evaluation mode.
-        model: The whole method, where the checkpoint holds more than the encoder.
-        unused: Names in the checkpoint that nothing was made of.
+        model: The whole method; None if the checkpoint holds only the encoder.
+        unused: Names of weights in the checkpoint that were not loaded.
     """
 
     encoder: Encoder
@@ -61,23 +61,23 @@ def load_official(
     hidden: int | None = None,
     heads: int = 8,
 ) -> Official:
-    """Load a checkpoint of the authors' code, the whole model or the encoder alone.
+    """Load a checkpoint of the authors' code, of the whole model or of the encoder alone.
 
-    What wrappers leave (``module.``, ``state_dict``) is taken off; nothing in the file is executed.
+    Wrappers such as ``module.`` and ``state_dict`` are removed. No code in the file is executed.
 
     Args:
         source: The file, or the state dict itself.
-        method: Whose checkpoint it is.
-        skeleton: Joint layout it was trained on.
-        persons: Persons it was trained on.
-        in_channels: Coordinates it was trained on.
-        hidden: Of PCM3: width of one GRU to insist on; by default what the checkpoint has.
-        heads: Of MAMP: attention heads, which its weights do not tell.
+        method: Method of the checkpoint.
+        skeleton: Joint layout that it was trained on.
+        persons: Number of persons M that it was trained on.
+        in_channels: Number of coordinates C that it was trained on.
+        hidden: PCM3 only: required width of one GRU; by default that of the checkpoint.
+        heads: MAMP only: number of attention heads, which cannot be read from the weights.
 
     Raises:
-        ValueError: If there is no such method.
-        SkeletonFormatError: If the file is no checkpoint, or naming the weights that are missing,
-            of another shape or not finite.
+        ValueError: If the method is unknown.
+        SkeletonFormatError: If the file is not a checkpoint, or a weight is missing, has another
+            shape or is not finite.
 
     Example:
         >>> encoder = load_official("xsub_joint.pth.tar").encoder            # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Learning rates over training, and which parameters share one."""
+"""Learning-rate schedules, parameter groups and the optimiser of pretraining."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def schedule(
     warmup: float = 0.0,
     drops: Sequence[float] | None = None,
 ) -> float:
-    """The learning rate at a fractional epoch.
+    """Learning rate at a fractional epoch.
 
     Args:
-        epoch: In [0, epochs).
-        epochs: Where training ends.
-        high: The rate after the warm-up.
-        low: Where the cosine ends.
+        epoch: Fractional epoch in [0, epochs).
+        epochs: Total number of epochs.
+        high: Rate after the warm-up.
+        low: Rate at the end of the cosine.
         warmup: Epochs over which the rate rises linearly from 0.
-        drops: Epochs at which the rate falls tenfold; None lets it fall along a half cosine.
+        drops: Epochs at which the rate falls tenfold; None for a half cosine instead.
     """
     if epoch < warmup:
         return high * epoch / warmup
@@ -40,13 +40,13 @@ def schedule(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to a multiple of its first one."""
+    """Multiply the initial learning rate of every parameter group by a factor."""
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
@@ -59,39 +59,40 @@ def parameter_groups(
     decay_vectors: bool = False,
     scales: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """The trained parameters, those of one learning rate and weight decay together.
+    """Group the trainable parameters by learning rate and weight decay.
 
     Args:
         model: The model.
         lr: Learning rate.
-        weight_decay: Of parameters of two axes or more.
-        decay_vectors: Whether others, biases and weights of normalisations, decay as well.
-        scales: Factors of the learning rate by parameter name; 1 for names that are not in it.
+        weight_decay: Weight decay of parameters with two or more axes.
+        decay_vectors: Whether weight decay also applies to parameters with one axis, such as
+            biases and weights of normalisations.
+        scales: Learning-rate factor by parameter name; 1 for names that are missing.
 
     Returns:
-        Groups for an optimiser of torch, those that decay first.
+        Parameter groups for a torch optimiser, those with weight decay first.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            still = parameter.ndim <= 1 and not decay_vectors
-            groups.setdefault((still, (scales or {}).get(name, 1.0)), []).append(parameter)
+            exempt = parameter.ndim <= 1 and not decay_vectors
+            groups.setdefault((exempt, (scales or {}).get(name, 1.0)), []).append(parameter)
     return [
         {
-            "params": groups[still, scale],
+            "params": groups[exempt, scale],
             "lr": lr * scale,
-            "weight_decay": 0.0 if still else weight_decay,
+            "weight_decay": 0.0 if exempt else weight_decay,
         }
-        for still, scale in sorted(groups, key=lambda key: key[0])
+        for exempt, scale in sorted(groups, key=lambda key: key[0])
     ]
 
 
 def make_optimizer(model: nn.Module, config: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser of pretraining."""
+    """Build the optimiser of pretraining."""
     groups = parameter_groups(
         model, config.lr, config.weight_decay, decay_vectors=config.decay_vectors
     )
-    # fused ones unscale gradients themselves, after they would have been clipped
+    # a fused optimiser unscales gradients itself, which is too late for clipping
     fused = not (config.precision == "fp16" and config.clip_norm > 0)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=config.betas, fused=fused)
@@ -99,10 +100,10 @@ def make_optimizer(model: nn.Module, config: TrainSettings) -> torch.optim.Optim
 
 
 def learning_rate(config: TrainSettings, epoch: float) -> float:
-    """The rate of pretraining at a fractional epoch."""
+    """Learning rate of pretraining at a fractional epoch."""
     return schedule(
         epoch,
-        max(config.epochs, config.warmup_epochs + 1),  # a cosine takes an epoch at least
+        max(config.epochs, config.warmup_epochs + 1),  # a cosine takes at least one epoch
         high=config.lr,
         low=config.min_lr,
         warmup=config.warmup_epochs,

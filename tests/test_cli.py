@@ -547,7 +547,7 @@ def test_pretrain_again_changes_nothing(folder: Path, tmp_path: Path, capsys: Ca
     assert result["metrics"] == before[-1]
     assert result["run"] == str(folder / "run")
     assert main(pretrain(folder / "store", folder / "run", "--train.epochs", "2")) == 0
-    assert "run: 2 epochs trained, 2 of them before" in capsys.readouterr().out
+    assert "run: 2 epochs trained, 2 of them" in capsys.readouterr().out
     assert Run(folder / "run").read_metrics() == before
     moved = tmp_path / "moved"
     shutil.copytree(folder / "store", moved)
@@ -982,7 +982,7 @@ def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> N
         ),
     ):
         line = one_error(capsys, [*go_on, f"{tmp_path}/other", *more])
-        assert f"{run} is of another model: {message}" in line
+        assert f"{run} holds another model: {message}" in line
     turned = packed(tmp_path / "turned.npz", NTU25.reordered(NTU25.joints[::-1]))
     for source, options, message in (
         (folder / "packed.npz", ["--normalization", "isc"], "normalization is 'center' there"),
@@ -1001,7 +1001,7 @@ def test_help_has_a_heading_for_the_model(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         main(["pretrain", "--help-all"])
     shown = capsys.readouterr().out
-    assert "What is trained." in shown
+    assert "model options" in shown
     assert "type: ignore" not in shown
 
 
@@ -1032,9 +1032,9 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
         moved, trained["key_encoder.module.layers.0.0.weight_ih_l0"], rtol=0, atol=0.01
     )
     missing = ["pretrain", "--phase", "post-distill", *data]
-    assert "give it as --from RUN" in one_error(capsys, missing)
+    assert "--from RUN" in one_error(capsys, missing)
     both = [*missing, "--from", str(first), "--preset", "small-pp"]
-    assert "leave out --preset" in one_error(capsys, both)
+    assert "--preset small-pp" in one_error(capsys, both)
     other = ["--from", str(tmp_path), *data]
     line = one_error(capsys, ["pretrain", "--phase", "post-distill", *other])
     assert "expected a run folder with a config.json" in line
@@ -1042,7 +1042,7 @@ def test_post_distillation(folder: Path, tmp_path: Path, capsys: Capture) -> Non
     line = one_error(
         capsys, ["pretrain", "--phase", "post-distill", *wide, "--out", f"{tmp_path}/wide"]
     )
-    assert "first is of another model: " in line
+    assert "first holds another model: " in line
 
 
 @pytest.mark.parametrize(
@@ -1078,7 +1078,8 @@ def test_small_mamp_on_recordings_that_are_turned(tmp_path: Path, capsys: Captur
     more = ["--train.epochs=0", "--train.batch-size=2", "--model.width=8"]
     assert main(["pretrain", *arguments, *more]) == 0
     said = capsys.readouterr().err
-    assert "MAMP was published on recordings that are moved but not turned" in said
+    assert "note: MAMP" in said
+    assert f"{tmp_path}/store are rotated (isc)" in said
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -1099,7 +1100,7 @@ def test_names_that_a_terminal_cannot_show(
 def test_stores_and_runs_are_told_apart(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     store, run = f"{folder}/store", f"{folder}/run"
     line = one_error(capsys, ["evaluate", "knn", "--run", store, "--data", store])
-    assert f"expected a run or an encoder's file, got the store {store}" in line
+    assert f"got the store {store}" in line
     assert f"{run}: a run, not a store" in one_error(capsys, ["show", run])
     line = one_error(capsys, ["show", f"{folder}/packed.npz"])
     assert "expected a store, which is a folder, got a file; `pcm3 prepare` makes" in line
@@ -1292,7 +1293,7 @@ def test_store_of_another_skeleton(folder: Path, tmp_path: Path, capsys: Capture
 def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     store, run = folder / "store", tmp_path / "run"
     for more, message in (
-        (["--preset", "huge"], "expected one of the presets that pcm3 presets lists, got 'huge'"),
+        (["--preset", "huge"], "got 'huge'"),
         (["--protocol", "alphabetical"], "unknown protocol 'alphabetical'"),
         (["--model.temperature", "0"], "expected temperature > 0"),
         (["--train.batch-size", "500"], "at least 500 training sequences"),
@@ -1625,7 +1626,7 @@ def test_every_task_explains_its_options(task: str, capsys: Capture) -> None:
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: pcm3 evaluate {task}" in shown
-    assert (TASKS[task].about if task in TASKS else "Every task") in shown
+    assert (TASKS[task].about if task in TASKS else "every task") in shown
     assert main(["evaluate"]) == 0
     assert f"  {task} " in capsys.readouterr().out
 
@@ -1815,14 +1816,14 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert line
     config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 7)
-    assert f", {steps * batch * planned['step'] / 1e15:.3g} P in all\nabout " in rest
-    assert f" here, if nothing else runs, and {planned['bytes'] / 1e9:.2g} GB of memory" in rest
+    assert f", {steps * batch * planned['step'] / 1e15:.3g} P " in rest
+    assert f" {planned['bytes'] / 1e9:.2g} GB of memory" in rest
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]
     assert not (tmp_path / "run").exists()
     one_error(capsys, [*command, "--protocol", "xnone"])  # and no settings
     for more, said in (  # what the run itself would refuse
         (["--from", f"{tmp_path}/none"], "expected a run folder with a config.json"),
-        (["--from", f"{folder}/run", "--model.hidden", "4"], "is of another model: model.hidden"),
+        (["--from", f"{folder}/run", "--model.hidden", "4"], "holds another model: model.hidden"),
         (["--out", f"{folder}/run", "--train.lr", "9"], "holds a run with other settings"),
         (["--out", f"{folder}/store"], "expected a run folder, got the store"),
     ):

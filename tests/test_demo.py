@@ -40,7 +40,7 @@ def test_demo(
     for scores in result.values():
         assert set(scores) == {"linear", "knn"}
         assert all(0 <= score <= 1 for score in scores.values())
-    assert any(line.startswith("After 1 epochs an untrained encoder may") for line in shown)
+    assert any(line.startswith("After 1 epochs") for line in shown)
     table = next(line for line in shown if "contrastive only" in line)
     assert f"{result['contrastive only']['linear']:.1%}" in table
     for name in ("loss-curves.png", "masked-prediction.png"):

@@ -146,10 +146,10 @@ def test_features_that_are_not_finite_are_no_success(tmp_path: Path) -> None:
 
 def test_what_is_no_encoder(tmp_path: Path) -> None:
     model = PCM3(make_gru(), SBU15, queue_size=8, decoder_hidden=4)
-    for thing, name in ((model, "pcm3.methods.pcm3.PCM3"), ("run", "str")):
-        with pytest.raises(ValueError, match=f"load_encoder, got {name}; "):
+    for thing, name in ((model, "PCM3"), ("run", "str")):
+        with pytest.raises(ValueError, match=rf"load_encoder.*{name}; "):
             export_program(thing, tmp_path / "encoder.pt2")
-        with pytest.raises(ValueError, match=f"load_encoder, got {name}; "):
+        with pytest.raises(ValueError, match=rf"load_encoder.*{name}; "):
             export_onnx(thing, tmp_path / "encoder.onnx")
 
 

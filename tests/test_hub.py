@@ -52,17 +52,17 @@ def test_other_encoders_round_trip(tmp_path: Path, kind: type[Encoder]) -> None:
         assert type(loaded) is kind
         assert torch.equal(loaded(clips), encoder(clips))
     assert isinstance(kind.from_pretrained(tmp_path), kind)
-    with pytest.raises(ValueError, match=f"expected a GRUEncoder in .*, got {kind.__name__}"):
+    with pytest.raises(ValueError, match=f"GRUEncoder.*{kind.__name__}"):
         GRUEncoder.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stream": "colour"}, "expected a stream among .*, got 'colour'"),
-        ({"skeleton": SBU15}, "the 15 joints of skeleton 'sbu15', got one for 25"),
-        ({"frames": 0}, "expected frames >= 1, got 0"),
-        ({"encoder": torch.nn.Linear(2, 2)}, "expected an encoder among GRUEncoder, .*Linear"),
+        ({"stream": "colour"}, "stream.*joint.*'colour'"),
+        ({"skeleton": SBU15}, "15 joints.*'sbu15'.*25"),
+        ({"frames": 0}, "frames >= 1.* 0"),
+        ({"encoder": torch.nn.Linear(2, 2)}, "Encoder.*Linear"),
     ],
 )
 def test_only_what_can_be_read_back_is_written(
@@ -88,9 +88,9 @@ def good(tmp_path: Path) -> Path:
 
 
 def test_absent_file(tmp_path: Path) -> None:
-    with pytest.raises(SkeletonFormatError, match=r"found no file .*nowhere\.safetensors"):
+    with pytest.raises(SkeletonFormatError, match=r"nowhere\.safetensors"):
         load_encoder(tmp_path / "nowhere.safetensors")
-    with pytest.raises(SkeletonFormatError, match="found no file"):
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors"):
         load_encoder(tmp_path)
 
 
@@ -98,10 +98,10 @@ def test_absent_file(tmp_path: Path) -> None:
 def test_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "encoder.safetensors"
     file.write_bytes(content)
-    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: not a safetensors file"):
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: "):
         load_encoder(file)
     published = file.rename(tmp_path / "epoch.pth.tar")
-    with pytest.raises(SkeletonFormatError, match="published checkpoints are for load_official"):
+    with pytest.raises(SkeletonFormatError, match=r"epoch\.pth\.tar.*load_official"):
         load_encoder(published)
 
 
@@ -109,7 +109,7 @@ def test_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
 def test_truncated_file(good: Path, share: float) -> None:
     content = good.read_bytes()
     good.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SkeletonFormatError, match="not a safetensors file"):
+    with pytest.raises(SkeletonFormatError, match=r"encoder\.safetensors: "):
         load_encoder(good)
 
 
@@ -118,9 +118,7 @@ def test_safetensors_of_something_else(tmp_path: Path, header: dict[str, str] | 
     file = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, file, metadata=header)
     name = (header or {}).get("encoder")
-    with pytest.raises(
-        SkeletonFormatError, match=f"among GRUEncoder, .* in the header, got {name!r}"
-    ):
+    with pytest.raises(SkeletonFormatError, match=f"other.safetensors.*GRUEncoder.*{name or ''}"):
         load_encoder(file)
 
 
@@ -187,12 +185,12 @@ def test_weights_that_are_not_finite_are_refused(good: Path) -> None:
     name = next(name for name, weight in weights.items() if weight.is_floating_point())
     weights[name].view(-1)[0] = torch.nan
     save_file(weights, good, metadata=header)
-    with pytest.raises(SkeletonFormatError, match=f"NaN or infinity in {name}"):
+    with pytest.raises(SkeletonFormatError, match=f"NaN.*{name}"):
         load_encoder(good)
     before = good.read_bytes()
     with torch.no_grad():
         next(found.encoder.parameters()).view(-1)[0] = torch.inf
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(ValueError, match="NaN"):
         save_encoder(good, found)
     assert good.read_bytes() == before
 

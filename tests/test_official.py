@@ -124,30 +124,30 @@ def test_prompts_of_another_size_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder_q.encoder.gru.bias_hh_l1": None}, "encoder_q.encoder.gru.bias_hh_l1 is missing"),
+        ({"encoder_q.encoder.gru.bias_hh_l1": None}, "gru.bias_hh_l1 is missing"),
         ({"linear.0.bias": None}, "linear.0.bias is missing"),
-        ({"queue": torch.zeros(9, 16)}, "queue is (9, 16), expected (8, 16)"),
-        ({"encoder_q.input_norm.bias": torch.zeros(7)}, "input_norm.bias is (7,), expected (150,)"),
+        ({"queue": torch.zeros(9, 16)}, r"queue.*\(8, 16\).*\(9, 16\)"),
+        ({"encoder_q.input_norm.bias": torch.zeros(7)}, r"input_norm\.bias.*\(150,\).*\(7,\)"),
         (
             {"encoder_q.encoder.gru.weight_hh_l0": None},
-            "expected the encoder's encoder_q.encoder.gru.weight_hh_l0, found encoder_q.",
+            r"encoder_q\.encoder\.gru\.weight_hh_l0\b.*encoder_q\.",
         ),
     ],
 )
 def test_what_is_missing_is_named(change: dict[str, Tensor | None], message: str) -> None:
     weights = {k: v for k, v in {**published(model()), **change}.items() if v is not None}
-    with pytest.raises(SkeletonFormatError, match=re.escape(message)):
+    with pytest.raises(SkeletonFormatError, match=message):
         load_official(weights)
 
 
 def test_wrong_hidden_size_is_named() -> None:
-    message = re.escape("encoder_q.encoder.gru.weight_ih_l0 is (384, 150), expected (96, 150)")
+    message = r"encoder_q\.encoder\.gru\.weight_ih_l0\b.*\(96, 150\).*\(384, 150\)"
     with pytest.raises(SkeletonFormatError, match=message):
         load_official(published(model()), hidden=32)
 
 
 def test_weights_of_no_model() -> None:
-    with pytest.raises(SkeletonFormatError, match=r"of no such model, expected heads that divide"):
+    with pytest.raises(SkeletonFormatError, match=r"state_dict: .*heads.* 7 and"):
         load_official(published_mamp(mamp()), "mamp", heads=7)
 
 
@@ -180,40 +180,37 @@ class Gadget:
 def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "evil.pth"
     torch.save({"state_dict": published(model()), "extra": Gadget()}, file)
-    with pytest.raises(SkeletonFormatError, match=r"evil\.pth: .* holds print, which"):
+    with pytest.raises(SkeletonFormatError, match=r"evil\.pth: .*print"):
         load_official(file)
     assert "executed" not in capsys.readouterr().out
 
 
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(SkeletonFormatError, match=r"nowhere\.pth: no such file"):
+    with pytest.raises(SkeletonFormatError, match=r"nowhere\.pth"):
         load_official(tmp_path / "nowhere.pth")
     torch.save({"encoder.gru.weight_hh_l0": torch.zeros(300, 100)}, tmp_path / "good.pth")
     content = (tmp_path / "good.pth").read_bytes()
     page = b"<!DOCTYPE html>\n<html><body>Not found</body></html>"
     for part in (b"hello", page, content[:1000], content[:-100], b"PK\x03\x04" * 50):
         (tmp_path / "text.pth").write_bytes(part)
-        with pytest.raises(SkeletonFormatError) as raised:
+        with pytest.raises(SkeletonFormatError, match=r"text\.pth: ") as raised:
             load_official(tmp_path / "text.pth")
-        assert str(raised.value) == (
-            f"{tmp_path}/text.pth: expected a checkpoint of plain tensors, but it is not one, or "
-            "truncated or damaged"
-        )
+        assert len(str(raised.value)) < 300  # nothing of the content
     (tmp_path / "empty.pth").touch()
-    with pytest.raises(SkeletonFormatError, match=r"empty\.pth: .*, got an empty file"):
+    with pytest.raises(SkeletonFormatError, match=r"empty\.pth: .*empty"):
         load_official(tmp_path / "empty.pth")
-    with pytest.raises(SkeletonFormatError, match="expected a file, got a folder"):
+    with pytest.raises(SkeletonFormatError, match="folder"):
         load_official(tmp_path)
     ours = Pretrained(GRUEncoder(25, hidden=2, layers=1), NTU25, "joint", 64)
     save_encoder(tmp_path / "ours.pth", ours)
-    with pytest.raises(SkeletonFormatError, match=r"pcm3 wrote loads with Encoder\.from_pret"):
+    with pytest.raises(SkeletonFormatError, match=r"safetensors.*Encoder\.from_pretrained"):
         load_official(tmp_path / "ours.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(SkeletonFormatError, match="expected named weights, got list"):
+    with pytest.raises(SkeletonFormatError, match=r"list\.pth: .*list"):
         load_official(tmp_path / "list.pth")
-    with pytest.raises(SkeletonFormatError, match="found no tensor"):
+    with pytest.raises(SkeletonFormatError, match=r"state_dict: .*no tensor"):
         load_official({"epoch": 3})
-    with pytest.raises(ValueError, match="expected method 'pcm3' or 'mamp', got 'moco'"):
+    with pytest.raises(ValueError, match=r"'pcm3'.*'mamp'.*'moco'"):
         load_official({}, "moco")  # type: ignore[arg-type]
 
 
@@ -288,7 +285,7 @@ def test_what_mamp_lacks_is_named() -> None:
         SkeletonFormatError, match=r"state_dict: blocks\.1\.mlp\.fc2\.bias is missing"
     ):
         load_official(weights, "mamp", heads=2)
-    wanted = r"expected the encoder's joints_embed\.proj\.weight and temp_embed, found encoder_q\."
+    wanted = r"joints_embed\.proj\.weight and temp_embed.*encoder_q\."
     with pytest.raises(SkeletonFormatError, match=wanted):
         load_official(published(model()), "mamp")
 
@@ -301,7 +298,7 @@ def test_weights_that_are_no_numbers(method: Any) -> None:
     )
     weights[name] = weights[name].clone()
     weights[name].view(-1)[3] = float("nan")
-    with pytest.raises(SkeletonFormatError, match=f"{re.escape(name)} holds NaN or infinity"):
+    with pytest.raises(SkeletonFormatError, match=f"{re.escape(name)}.*NaN"):
         load_official(weights, method, heads=2)
 
 
@@ -316,7 +313,7 @@ def test_weights_without_values_are_not_what_was_in_memory(tmp_path: Path) -> No
     other = name.group()[:-1] + (b"7" if name.group()[-1:] != b"7" else b"8")
     file.write_bytes(data.replace(name.group(), other, 1))
     assert torch.load(file, weights_only=True)["b"].tolist() == [1] * 6  # and "a" is anything
-    with pytest.raises(SkeletonFormatError, match=r"old\.pth: expected a checkpoint of plain tens"):
+    with pytest.raises(SkeletonFormatError, match=r"old\.pth: "):
         load_official(file)
 
 
@@ -324,5 +321,5 @@ def test_weights_without_values_are_not_what_was_in_memory(tmp_path: Path) -> No
 @pytest.mark.parametrize("method", ["pcm3", "mamp"])
 def test_weights_that_are_complex_or_true(method: Any, dtype: torch.dtype) -> None:
     weights = {"encoder_q.odd": torch.zeros(2), "odd": torch.zeros(2).to(dtype)}
-    with pytest.raises(SkeletonFormatError, match=f"expected odd of numbers, got {dtype}"):
+    with pytest.raises(SkeletonFormatError, match=f"odd.*{dtype}"):
         load_official(weights, method)

@@ -44,7 +44,7 @@ def test_protocols_by_names(folder: Path, capsys: Capture) -> None:
 def test_the_run_goes_on_under_its_protocol(folder: Path, capsys: Capture) -> None:
     arguments = pretrain(folder / "store", folder / "run", "--train.epochs", "1")
     assert main([*arguments, "--protocol", "subjects:anna,Cleo D."]) == 0
-    assert "1 epoch trained, 1 of them before" in capsys.readouterr().out
+    assert "1 epoch trained, 1 of them" in capsys.readouterr().out
 
 
 def test_whom_xsub_trains_on_is_said_and_kept(folder: Path, capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""The command that prints a script by which a shell completes command lines."""
+"""The command ``completion``, which prints a shell completion script."""
 
 import io
 import os
@@ -19,13 +19,13 @@ _CHOICES = re.compile(r"\{([\w.-]+(?:,[\w.-]+)*)\}")
 
 
 def completion_command(arguments: Sequence[str], commands: Mapping[str, Command]) -> None:
-    """Print a script by which a shell completes commands, tasks and options."""
+    """Print a script that completes commands, tasks and options in a shell."""
     from tyro.conf import Positional  # noqa: PLC0415
 
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
 
     def options(shell: Annotated[Literal["bash", "zsh", "tcsh"], Positional] = "bash") -> None:
-        """Print a completion script; the example writes it to where bash looks for it.
+        """Print a completion script; the example installs it for bash.
 
         Args:
             shell: The shell.
@@ -56,7 +56,7 @@ def completion_command(arguments: Sequence[str], commands: Mapping[str, Command]
 
 @contextmanager
 def _wide_pages() -> Iterator[None]:
-    """Help pages on which an option fits a line, in a single column whatever the terminal."""
+    """Format help pages in a single wide column, with one line per option."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "100"
     try:
@@ -68,7 +68,7 @@ def _wide_pages() -> Iterator[None]:
 
 
 def _add_options(parser: ArgumentParser, command: Command, words: Sequence[str]) -> None:
-    """Add the options that the help of a command lists; all other words are taken for files."""
+    """Add the options in the help of a command; other words are completed as files."""
     from shtab import FILE  # noqa: PLC0415
 
     from pcm3.methods.catalog import PRESETS  # noqa: PLC0415

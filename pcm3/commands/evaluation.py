@@ -1,4 +1,4 @@
-"""Commands on runs."""
+"""The commands ``evaluate``, ``features``, ``export`` and ``report``."""
 
 import sys
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pcm3.evaluation.tasks.base import Task
 
 _FRAMES = {
-    "windows": "all count, in windows of 300 whose features are averaged",
-    "first": "the first 300 count, as in the published code",
-    "all": "all count; nothing else is possible",
+    "windows": "all frames are used, in windows of 300 whose features are averaged",
+    "first": "the first 300 frames are used, as in the published code",
+    "all": "all frames are used, which this task requires",
 }
 
 _ALSO_PRINTED = (
@@ -32,7 +32,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
         tell(
             "usage: pcm3 evaluate TASK --run RUN --data STORE [options]",
             "",
-            *(f"  {name:<12}{each.about}" for name, each in TASKS.items()),
+            *(f"  {name:<12}{known.about}" for name, known in TASKS.items()),
             f"  {'all':<12}Every task that the store supports, with its default settings.",
             "",
             "pcm3 evaluate TASK --help lists the options of a task.",
@@ -42,7 +42,9 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     elif task in TASKS:
         _evaluate_task(task, arguments[1:])
     else:
-        also = {name: said for each in TASKS.values() for name, said in each.also_called.items()}
+        also = {
+            name: meaning for known in TASKS.values() for name, meaning in known.also_called.items()
+        }
         raise ValueError(
             f"expected a task among {', '.join(TASKS)}, all; got {task!r}"
             + meant(task, (*TASKS, "all"), also)
@@ -54,7 +56,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
     from pcm3.evaluation.evaluate import evaluate_all  # noqa: PLC0415
 
     kind = _options()
-    kind.__doc__ = "Every task that the store supports; what was evaluated before is kept."
+    kind.__doc__ = "Run every task that the store supports; existing results are kept."
     options = parse(kind, "evaluate all", arguments, "pcm3 evaluate all --run run --data store")
     results = evaluate_all(
         [options.run],
@@ -63,7 +65,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
         options.accelerator,
         options.allow_normalization,
     )
-    metrics = {name: each.metrics for name, each in results.items()}
+    metrics = {name: result.metrics for name, result in results.items()}
     finish("evaluate all", metrics, options.json)
 
 
@@ -95,21 +97,21 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     for note in result.notes:
         tell(f"pcm3: note: {note}", file=sys.stderr)
     file = result_file(result, runs)
-    say = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
-    say += f"  ({file})" if file else ""
+    text = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
+    text += f"  ({file})" if file else ""
     lines: list[str] = []
     if len(runs) > 1:
-        parts = zip(runs, result.runs, result.weights, strict=True)
-        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in parts]
+        scored = zip(runs, result.runs, result.weights, strict=True)
+        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored]
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
-    finish(f"evaluate {name}", result.metrics, options.json, *lines, say, **rest)
-    if file is not None:  # after printing: a write may fail
+    finish(f"evaluate {name}", result.metrics, options.json, *lines, text, **rest)
+    if file is not None:  # after printing, because writing may fail
         write_result(file, result)
 
 
 def _options(task: "Task | None" = None) -> Any:
-    """The class of the options that all tasks have, with the words of a task."""
+    """Class of the options that all tasks share, with the help texts of a task."""
     from tyro.conf import FlagCreatePairsOff, arg  # noqa: PLC0415
 
     several = task is not None and task.fusion is not None
@@ -120,8 +122,8 @@ def _options(task: "Task | None" = None) -> Any:
         run: Annotated[
             run_type,
             arg(
-                help="The run folder, where the result is kept, or an encoder's file in it or "
-                "elsewhere." + (" Several: their classifiers' scores are added." if several else "")
+                help="The run folder, in which the result is kept, or the file of an encoder."
+                + (" The classifier scores of several runs are added." if several else "")
             ),
         ]
         data: Annotated[Path, arg(help="The store.")]
@@ -129,16 +131,16 @@ def _options(task: "Task | None" = None) -> Any:
             str | None,
             arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
-                f"one that the run was trained under{task.protocol_help if task else ''}."
+                f"protocol that the run was trained under{task.protocol_help if task else ''}."
             ),
         ] = None
-        accelerator: Annotated[
-            str, arg(help="Where the encoder computes: cpu, cuda, mps or auto.")
-        ] = "auto"
+        accelerator: Annotated[str, arg(help="Device of the encoder: cpu, cuda, mps or auto.")] = (
+            "auto"
+        )
         allow_normalization: Annotated[
             bool,
             FlagCreatePairsOff,
-            arg(help="Take a store of another normalization than the encoder's."),
+            arg(help="Allow a store with another normalization than the encoder's."),
         ] = False
         json: Annotated[
             bool, FlagCreatePairsOff, arg(help="Print the result as JSON on the last line.")
@@ -148,7 +150,7 @@ def _options(task: "Task | None" = None) -> Any:
 
 
 def _task_options(task: "Task") -> Any:
-    """The class of the options of a task."""
+    """Class of the options of a task."""
     from tyro.conf import arg  # noqa: PLC0415
 
     base, settings_type = _options(task), task.settings
@@ -162,7 +164,7 @@ def _task_options(task: "Task") -> Any:
         max_frames: Annotated[
             int | None,
             arg(
-                help="Frames after which longer recordings are cut off; by default "
+                help="Number of frames at which longer recordings are truncated; by default "
                 f"{frames}{task.frames_help}."
             ),
         ] = None
@@ -171,7 +173,7 @@ def _task_options(task: "Task") -> Any:
     class FusionOptions(Options):
         weights: Annotated[
             tuple[float, ...] | None,
-            arg(help="Of several runs' scores; equal by default."),
+            arg(help="Weights of the scores of several runs; equal by default."),
         ] = None
 
     kind = FusionOptions if task.fusion else Options
@@ -180,7 +182,7 @@ def _task_options(task: "Task") -> Any:
 
 
 def features_command(arguments: Sequence[str]) -> None:
-    """Write a run's features of every sequence of a store to one .npz file."""
+    """Write the features of every sequence of a store to an .npz file."""
     import numpy as np  # noqa: PLC0415
 
     from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
@@ -206,13 +208,13 @@ def features_command(arguments: Sequence[str]) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
 
         Args:
-            run: The run folder, or a file that save_encoder wrote.
+            run: The run folder, or the file of an encoder.
             data: The store.
             out: The .npz file to write.
-            accelerator: Where the encoder computes: cpu, cuda, mps or auto.
-            allow_normalization: Take a store of another normalization than the encoder's.
-            max_frames: Frames after which longer recordings are cut off; by default all count, in
-                windows of 300 whose features are averaged.
+            accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            allow_normalization: Allow a store with another normalization than the encoder's.
+            max_frames: Number of frames at which longer recordings are truncated; by default all
+                frames are used, in windows of 300 whose features are averaged.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
@@ -245,22 +247,22 @@ def features_command(arguments: Sequence[str]) -> None:
 
 
 def export_command(arguments: Sequence[str]) -> None:
-    """Write a run's encoder as a file that runs without pcm3."""
+    """Export the encoder of a run to a file that runs without pcm3."""
     from pcm3.encoders.files import load_encoder  # noqa: PLC0415
     from pcm3.export import export_onnx, export_program  # noqa: PLC0415
 
     writers = {".pt2": export_program, ".onnx": export_onnx}
 
     def options(run: Path, out: Path, frames: int | None = None, json: bool = False) -> None:
-        """Write the encoder as FILE.pt2 for PyTorch or FILE.onnx for other runtimes, and check it.
+        """Export the encoder as .pt2 for PyTorch or .onnx for other runtimes, and verify it.
 
-        Its input is clips (N, C, T, V, M), normalised and of the encoder's stream; its outputs are
+        The input is clips (N, C, T, V, M), normalised and of the encoder's stream. The outputs are
         frame features (N, T', D) and sequence features (N, D).
 
         Args:
-            run: The run folder, or a file that save_encoder wrote.
+            run: The run folder, or the file of an encoder.
             out: The .pt2 or .onnx file to write.
-            frames: T, fixed in the file; by default what the run was trained on.
+            frames: Number of frames T, fixed in the file; by default that of training.
             json: Print the result as JSON on the last line.
         """
         if out.suffix not in writers:
@@ -269,14 +271,16 @@ def export_command(arguments: Sequence[str]) -> None:
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         deviation = writers[out.suffix](pretrained, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
-        say = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
-        finish("export", {"clips": clips, "deviation": deviation}, json, say, out=str(out))
+        text = (
+            f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
+        )
+        finish("export", {"clips": clips, "deviation": deviation}, json, text, out=str(out))
 
     parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")
 
 
 def report_command(arguments: Sequence[str]) -> None:
-    """One table and one page with pictures of the results of many runs."""
+    """Compare the results of several runs in a table and a page with pictures."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
     from pcm3.report.page import write_report  # noqa: PLC0415
@@ -286,7 +290,7 @@ def report_command(arguments: Sequence[str]) -> None:
         out: Path = Path("report"),
         json: bool = False,
     ) -> None:
-        """Put results side by side; runs that differ in the seed alone share a column.
+        """Compare results side by side; runs that differ only in the seed share a column.
 
         Args:
             runs: Run folders with results of pcm3 evaluate.
@@ -302,10 +306,10 @@ def report_command(arguments: Sequence[str]) -> None:
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
-        say = str(report.page)
+        text = str(report.page)
         count = len(report.left_out)
-        say += f"; {count} of the runs and files left out" if count else ""
+        text += f"; {count} of the runs and files left out" if count else ""
         rest = {"out": str(out), "left_out": report.left_out}
-        finish("report", metrics, json, *headlines.split("\n"), say, **rest)
+        finish("report", metrics, json, *headlines.split("\n"), text, **rest)
 
     parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")

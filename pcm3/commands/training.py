@@ -1,4 +1,4 @@
-"""Commands that train."""
+"""The commands ``demo``, ``pretrain`` and ``presets``."""
 
 import argparse
 import json
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def demo_command(arguments: Sequence[str]) -> None:
-    """Synthetic skeletons, pretraining, evaluation: a table and pictures in minutes."""
+    """Pretrain and evaluate on synthetic skeletons: a table and pictures in minutes."""
     import torch  # noqa: PLC0415
 
     from pcm3.demo import demo  # noqa: PLC0415
 
-    # On tensors this small a second thread gains little, and loses much on a busy machine.
+    # on such small tensors a second thread gains little, and costs much on a busy machine
     torch.set_num_threads(1)
 
     def options(
@@ -34,7 +34,7 @@ def demo_command(arguments: Sequence[str]) -> None:
         Args:
             out: Folder for data, runs and pictures.
             epochs: Pretraining epochs of each method.
-            seed: Of data and training.
+            seed: Random seed of data and training.
             json: Print the result as JSON on the last line.
         """
         finish("demo", demo(out, epochs=epochs, seed=seed), json)
@@ -43,7 +43,7 @@ def demo_command(arguments: Sequence[str]) -> None:
 
 
 def pretrain_command(arguments: Sequence[str]) -> None:
-    """Pretrain an encoder on a store; the same command again continues a stopped run."""
+    """Pretrain an encoder on a store; repeat the command to continue a stopped run."""
     import tyro  # noqa: PLC0415
 
     from pcm3.data.splits import join_protocols, part_protocols  # noqa: PLC0415
@@ -62,14 +62,15 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
     @dataclass
     class Options:
-        """Pretrain on the training part of a store; the same command goes on after a stop.
+        """Pretrain on the training part of a store; repeat the command to continue after a stop.
 
-        The settings of model and training, with the chosen preset's values (with --from and
-        without --preset those of the run that it goes on from), are shown by --help-all.
+        --help-all also lists the settings of model and training, with the values of the chosen
+        preset; with --from and without --preset, with those of that run.
         """
 
         data: Annotated[
-            tuple[Path, ...], tyro.conf.arg(help="The store, or several to train on as one.")
+            tuple[Path, ...],
+            tyro.conf.arg(help="The store, or several stores to train on together."),
         ] = tyro.MISSING
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
@@ -78,35 +79,35 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         method: Annotated[
             str | None,
             tyro.conf.arg(
-                help="Train by a method with its own defaults: its name, or MODULE:CLASS."
+                help="Method to train with its default settings: a name, or MODULE:CLASS."
             ),
         ] = None
         phase: Annotated[
             Literal["pretrain", "post-distill"],
-            tyro.conf.arg(help="post-distill is the second phase of PCM3++."),
+            tyro.conf.arg(help="Training phase; post-distill is the second phase of PCM3++."),
         ] = "pretrain"
         start: Annotated[
             Path | None,
-            tyro.conf.arg(name="from", help="Run whose weights to start from."),
+            tyro.conf.arg(name="from", help="Run whose weights training starts from."),
         ] = None
         protocol: Annotated[
             tuple[str, ...],
             tyro.conf.arg(
-                help="Training part: xsub, xview, fold:K, COLUMN:values or all; of all stores, or "
-                "one for each."
+                help="Training part: xsub, xview, fold:K, COLUMN:values or all; one for all "
+                "stores, or one for each."
             ),
         ] = tuple(part_protocols(chosen.protocol))
         max_frames: Annotated[
             int | None,
             tyro.conf.arg(
-                help="Frames after which longer recordings are cut off; None takes all of them, in "
-                "windows."
+                help="Number of frames at which longer recordings are truncated; None trains on "
+                "all frames, in windows."
             ),
         ] = chosen.max_frames
         dry_run: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
-            tyro.conf.arg(help="Say what would be trained and what it costs; write nothing."),
+            tyro.conf.arg(help="Print what would be trained and its cost; write nothing."),
         ] = False
         json: Annotated[
             bool,
@@ -116,7 +117,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
     @dataclass
     class AllOptions(Options):
-        model: Annotated[model_type, tyro.conf.arg(help="What is trained.")] = chosen.model
+        model: Annotated[model_type, tyro.conf.arg(help="Settings of the method.")] = chosen.model
         train: TrainSettings = field(default_factory=lambda: chosen.train)
 
     AllOptions.__doc__ = Options.__doc__
@@ -147,8 +148,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         if is_first():
             raise
-        raise SystemExit(130) from None  # the first process says it for all
-    kept = f", {before} of them before" if before else ""
+        raise SystemExit(130) from None  # the first process prints the message for all
+    kept = f", {before} of them earlier" if before else ""
     last = records[-1] if records else {"epoch": options.train.epochs}
     if not is_first():
         return
@@ -162,28 +163,28 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
 
 def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
-    """A note where a paper's settings meet recordings that are normalised in another way."""
+    """Print a note if the recordings have another normalization than in the preset's paper."""
     from pcm3.methods.base import find_preset  # noqa: PLC0415
 
     published = find_preset(preset).normalization
     for store in stores:
-        here = store.meta["normalization"]
-        if published not in (None, here):
+        actual = store.meta["normalization"]
+        if published not in (None, actual):
             tell(
                 f"pcm3: note: {preset} was published on recordings with --normalization "
-                f"{published}, and {store.path} has {here}",
+                f"{published}, but {store.path} has {actual}",
                 file=sys.stderr,
             )
-        elif preset in ("small-mamp", "small-mae") and here == "isc":
+        elif preset in ("small-mamp", "small-mae") and actual == "isc":
             tell(
-                "pcm3: note: MAMP was published on recordings that are moved but not turned; isc "
-                f"turned those of {store.path}, and how {preset} does on such is not measured",
+                "pcm3: note: MAMP was published on recordings that are centred but not rotated; "
+                f"those of {store.path} are rotated (isc), for which {preset} is not measured",
                 file=sys.stderr,
             )
 
 
 def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSettings]":
-    """What the other options' defaults depend on: preset, phase, run to go on from, epochs."""
+    """Parse the options that set defaults of others: preset, method, phase, start, epochs."""
     from pcm3.io.imports import import_named  # noqa: PLC0415
     from pcm3.methods.catalog import (  # noqa: PLC0415
         RunSettings,
@@ -206,11 +207,14 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
     early = peek.parse_known_args(list(arguments))[0]
     distil = early.phase == "post-distill"
     if distil and early.start is None:
-        raise ValueError("phase post-distill goes on from a run: give it as --from RUN")
+        raise ValueError("expected --from RUN with --phase post-distill, got no run")
     if distil and early.preset is not None:
-        raise ValueError("phase post-distill has the settings of its run: leave out --preset")
+        raise ValueError(
+            "expected --phase post-distill without --preset, whose settings are those of the run, "
+            f"got --preset {early.preset}"
+        )
     if early.method is not None and early.preset is not None:
-        raise ValueError("expected --preset or --method, got both; a preset has its method")
+        raise ValueError("expected --preset or --method, got both; a preset names its method")
     named = [
         name.partition(":")[0] for name in (early.method, early.encoder) if ":" in (name or "")
     ]
@@ -224,13 +228,13 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
         chosen = get_preset(early.preset or "small")
     if distil:
         chosen = post_distillation(chosen)
-    if early.epochs.isdecimal() and not early.schedule:  # what is no number is refused below
+    if early.epochs.isdecimal() and not early.schedule:  # anything but a number is refused below
         chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
     return early, chosen
 
 
 def _present_name(argument: str) -> str:
-    """An option as it is called now."""
+    """Replace the name of an option in earlier versions by its present name."""
     from pcm3.methods.settings import FORMER_NAMES  # noqa: PLC0415
 
     option, equals, value = argument.partition("=")
@@ -242,14 +246,14 @@ def _present_name(argument: str) -> str:
 
 
 def _no_preset(early: argparse.Namespace) -> str:
-    """What stands for a preset where none was named."""
+    """Text shown as the preset if no preset was given."""
     if early.method:
         return f"that of {early.method}"
     return f"that of {early.start}" if early.start else "small"
 
 
 def presets_command(arguments: Sequence[str]) -> None:
-    """The named settings: what each reproduces, and what it costs."""
+    """List the presets: the settings of the papers, and what each costs."""
     from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
     from pcm3.methods.pcm3.tables import TABLES, command  # noqa: PLC0415
 
@@ -258,18 +262,18 @@ def presets_command(arguments: Sequence[str]) -> None:
     def options(table: tables | None = None, json: bool = False) -> None:
         """List the presets, or with --table the commands that train the rows of a paper's table.
 
-        Published is the accuracy of the linear evaluation. M is millions of parameters, G is 10^9
-        multiply-accumulates of a sequence; both are of encoder and heads for 25 joints and two
-        persons. pcm3 pretrain --dry-run tells those of a store.
+        The column published is the accuracy of the linear evaluation. M is the number of parameters
+        in millions and G is 10^9 multiply-accumulates per sequence, both for encoder and heads with
+        25 joints and two persons. pcm3 pretrain --dry-run prints them for a store.
 
         Args:
-            table: A table of ablations: of PCM3, or of PCM3++'s survey.
+            table: An ablation table of PCM3 or of the survey of PCM3++.
             json: Print the list as JSON on the last line.
         """
         if table is None:
-            told = ("data", "text", "published", "parameters", "forward")
+            shown = ("data", "text", "published", "parameters", "forward")
             metrics: dict[str, Any] = {
-                name: {field: getattr(preset, field) for field in told}
+                name: {field: getattr(preset, field) for field in shown}
                 for name, preset in PRESETS.items()
             }
             finish("presets", metrics, json, *_list_presets())
@@ -300,15 +304,15 @@ def _list_presets() -> list[str]:
                 cost += f"{preset.parameters:>7.3g}{preset.forward:>8.3g}"
                 lines.append(f"  {name:<21}{cost}  {preset.text:<27}{preset.published}".rstrip())
     more = (
-        "Published: pcm3 evaluate linear --solver pcm3, for MAMP mamp, mamp-pku1 or mamp-pku2.",
-        "Post-distilled: after PCM3 or PCM3++, pcm3 pretrain --phase post-distill --from RUN.",
+        "Published: pcm3 evaluate linear --solver pcm3; for MAMP, mamp, mamp-pku1 or mamp-pku2.",
+        "Post-distilled: pcm3 pretrain --phase post-distill --from RUN, after PCM3 or PCM3++.",
         f"Ablations: pcm3 presets --table {', '.join(TABLES)}.",
     )
     return [*lines, "", *more]
 
 
 def _wrapped(note: str) -> list[str]:
-    """A note as lines below what it is about."""
+    """Wrap and indent a note."""
     return textwrap.wrap(note, 100, initial_indent="  ", subsequent_indent="  ")
 
 
@@ -321,7 +325,7 @@ def _list_rows(table: str, commands: dict[str, list[str]]) -> list[str]:
         figures = ", ".join(f"{task} {value}" for task, value in row.published.items())
         lines += [f"{name}: {figures}", f"  {' '.join(commands[name])}"]
     evaluate = "pcm3 evaluate linear --solver pcm3 --run RUN --data STORE"
-    return [*lines, "", f"All figures are the paper's. Then, say: {evaluate}"]
+    return [*lines, "", f"All figures are those of the paper. To evaluate a run: {evaluate}"]
 
 
 def _describe_plan(planned: dict[str, float]) -> list[str]:
@@ -330,10 +334,10 @@ def _describe_plan(planned: dict[str, float]) -> list[str]:
         f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
         f"{planned['steps']:,} steps of {planned['batch']:,}",
         f"{planned['parameters'] / 1e6:.2f} M parameters",
-        f"{planned['forward'] / 1e9:.3g} G multiply-accumulates a sequence forward, "
-        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in all",
-        f"about {_duration(planned['seconds'])} here, if nothing else runs, and "
-        f"{planned['bytes'] / 1e9:.2g} GB of memory beside the data",
+        f"{planned['forward'] / 1e9:.3g} G multiply-accumulates per sequence forward, "
+        f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in total",
+        f"about {_duration(planned['seconds'])} on this machine, if nothing else runs, and "
+        f"{planned['bytes'] / 1e9:.2g} GB of memory besides the data",
     ]
 
 
@@ -342,7 +346,7 @@ def _epochs(count: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Format a time in a suitable unit."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"

@@ -11,7 +11,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "stgcn": STGCNEncoder,
     "transformer": TransformerEncoder,
 }
-"""The built-in encoders by the name that settings give them."""
+"""Built-in encoders by their name in settings."""
 
 __all__ = [
     "ENCODERS",

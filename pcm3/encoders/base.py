@@ -1,4 +1,4 @@
-"""What every encoder of this package offers."""
+"""The contract of an encoder, and an adapter that turns any module into one."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from pcm3.skeleton import Skeleton
 Pool = Literal["last", "mean"]
 
 SIZES = ("frames", "hidden", "layers", "direction", "pool")
-"""What the settings of methods say of an encoder, whichever it is."""
+"""Settings of methods that apply to any encoder."""
 
 
 class Encoder(nn.Module, ABC):
-    """Clips in, frame features out; ``pool`` turns those into one feature a sequence.
+    """Maps clips to frame features, and by ``pool`` to one feature per sequence.
 
-    A subclass sets ``out_features`` and defines ``forward``. Everything else has a default with
-    which it works in PCM3 and in every task. What an encoder can do beyond that, it says by the
-    attributes and methods below: ``TransformerEncoder`` and ``GRUEncoder`` are examples.
+    A subclass sets ``out_features`` and defines ``forward``. Everything else has a default that
+    works in PCM3 and in every task. A subclass declares further abilities with the attributes and
+    methods below, as ``TransformerEncoder`` and ``GRUEncoder`` do.
 
     Args:
-        joints: V of the clips.
-        in_channels: C of the clips.
-        persons: M of the clips.
-        pool: Sequence feature: the ``"last"`` frame's or the ``"mean"`` over frames.
+        joints: Number of joints V of the clips.
+        in_channels: Number of coordinates C of the clips.
+        persons: Number of persons M of the clips.
+        pool: Sequence feature: that of the ``"last"`` frame or the ``"mean"`` over frames.
 
     Attributes:
-        out_features: D, the width of its features.
-        feature_blocks: Number of equal parts that a feature consists of: two for an encoder that
+        out_features: Width D of the features.
+        feature_blocks: Number of equal parts of a feature, for example 2 if the encoder
             concatenates two directions.
-        fixed_frames: Whether its weights belong to a number of frames, as temporal embeddings do.
-            Tasks then resize clips of other lengths to the number that it was trained on.
-        has_tokens: Whether it offers ``tokens``, which MAMP's fine-tuning needs.
-        drop_path: Probability of leaving out its last block's branches in training; None for an
-            encoder that leaves none out.
-        causal: Whether it offers ``step``, which ``StreamingEncoder`` needs.
+        fixed_frames: Whether the weights depend on the number of frames, as temporal embeddings do.
+            Tasks then resize clips to the number of frames that the encoder was trained on.
+        has_tokens: Whether the encoder defines ``tokens``, which MAMP's fine-tuning needs.
+        drop_path: Probability of dropping the branches of the last block in training; None if the
+            encoder has no drop-path.
+        causal: Whether the encoder defines ``step``, which ``StreamingEncoder`` needs.
 
-    A module inside it whose class has a true attribute ``compiles``, such as a block that is
-    repeated, is compiled on its own where training is told to compile.
+    With ``TrainSettings.compile``, every submodule whose class has a true attribute ``compiles``
+    is compiled on its own.
 
     Raises:
-        ValueError: If a size is below 1 or there is no such pool.
+        ValueError: If a size is below 1 or ``pool`` is unknown.
     """
 
     joints: int
@@ -74,7 +74,7 @@ class Encoder(nn.Module, ABC):
         self.pooling = pool
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Encoder:
-        """Note what the encoder is built with, for ``arguments``."""
+        """Record the constructor arguments for ``arguments``."""
         encoder = super().__new__(cls)
         object.__setattr__(encoder, "_given", (args, kwargs))
         return encoder
@@ -83,20 +83,20 @@ class Encoder(nn.Module, ABC):
     def from_sizes(
         cls, skeleton: Skeleton, in_channels: int, persons: int, **sizes: Any
     ) -> Encoder:
-        """Build an encoder of the sizes that the settings of a method name.
+        """Build an encoder with the sizes in the settings of a method.
 
-        The constructor gets skeleton, channels and persons in this order. A subclass whose
-        constructor has other arguments overrides this.
+        The constructor is called with skeleton, channels and persons in this order. A subclass
+        whose constructor takes other arguments overrides this method.
 
         Args:
             skeleton: Joint layout of the clips.
-            in_channels: C of the clips.
-            persons: M of the clips.
-            sizes: ``frames``, ``hidden``, ``layers``, ``direction`` and ``pool``, of which the
-                constructor gets those that it has; and its further arguments by name.
+            in_channels: Number of coordinates C of the clips.
+            persons: Number of persons M of the clips.
+            sizes: ``frames``, ``hidden``, ``layers``, ``direction`` and ``pool``, which are ignored
+                if the constructor does not take them, and further arguments of the constructor.
 
         Raises:
-            ValueError: If the constructor has no such further argument.
+            ValueError: If the constructor does not take a further argument.
         """
         known = signature(cls).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
@@ -118,8 +118,8 @@ class Encoder(nn.Module, ABC):
             path: The ``encoder.safetensors`` of a run, or the run folder.
 
         Raises:
-            SkeletonFormatError: If there is no such file, or it holds something else.
-            ValueError: If it is an encoder of another class.
+            SkeletonFormatError: If the file is missing or does not hold an encoder.
+            ValueError: If the file holds an encoder of another class.
         """
         from pcm3.encoders.files import load_encoder  # noqa: PLC0415
 
@@ -130,9 +130,9 @@ class Encoder(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments, JSON-able, that build an encoder of this shape again.
+        """Constructor arguments that rebuild the encoder, as values for JSON.
 
-        By default those that it was built with. A skeleton is its ``to_dict()``.
+        By default the arguments that it was built with, and for a skeleton its ``to_dict()``.
         """
         args, kwargs = self._given
         given = signature(type(self)).bind(*args, **kwargs).arguments
@@ -146,23 +146,23 @@ class Encoder(nn.Module, ABC):
         """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
 
         Args:
-            clips: The batch.
-            prompt: ``(C, V, M)``, added to every frame after the input normalisation; the
+            clips: The clips.
+            prompt: ``(C, V, M)``, added to every frame after the input normalisation, such as the
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
 
     def check_clips(
         self, clips: Tensor, prompt: Tensor | None = None, *, finite: bool = False
     ) -> None:
-        """Require clips of this encoder's sizes, dtype and device, and a prompt of its sizes.
+        """Require clips with the sizes, dtype and device of the encoder, and a prompt of its size.
 
         Args:
-            clips: The batch.
-            prompt: What is to be added to every frame.
-            finite: Also refuse NaN and infinity, where values can be read.
+            clips: The clips.
+            prompt: The prompt to add to every frame.
+            finite: Also refuse NaN and infinity, on devices where values can be checked.
 
         Raises:
-            ValueError: Naming what was expected and what came.
+            ValueError: If clips or prompt do not fit.
         """
         check_clips(
             clips,
@@ -174,22 +174,22 @@ class Encoder(nn.Module, ABC):
         weights = [weight for weight in self.parameters() if weight.is_floating_point()]
         if weights and clips.device != weights[0].device:
             raise ValueError(
-                f"expected clips on {weights[0].device}, where the encoder is, got them on "
+                f"expected clips on {weights[0].device}, the device of the encoder, got clips on "
                 f"{clips.device}"
             )
         mixed = clips.device.type != "meta" and torch.is_autocast_enabled(clips.device.type)
         if weights and not mixed and all(weight.dtype != clips.dtype for weight in weights):
             raise ValueError(
-                f"expected clips of {weights[0].dtype}, as the encoder's weights are, got "
-                f"{clips.dtype}; convert them, clips.to({weights[0].dtype})"
+                f"expected clips of {weights[0].dtype}, the dtype of the encoder's weights, got "
+                f"{clips.dtype}; convert them with clips.to({weights[0].dtype})"
             )
         if prompt is None:
             return
         size = (self.in_channels, self.joints, self.persons)
         if not isinstance(prompt, Tensor) or prompt.shape != size:
             raise ValueError(
-                f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), "
-                f"the offset of a DomainPrompt, got {shape_or_type(prompt)}"
+                f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), the "
+                f"offset of a DomainPrompt, got {shape_or_type(prompt)}"
             )
 
     def pool(self, frames: Tensor) -> Tensor:
@@ -199,10 +199,10 @@ class Encoder(nn.Module, ABC):
     def encode_views(
         self, views: Sequence[Tensor], prompts: Sequence[Tensor | None]
     ) -> list[Tensor]:
-        """Encode several views of one batch; each is normalised by its own statistics.
+        """Encode several views of a batch, each normalised with its own statistics.
 
-        Equal to calling the encoder on each view in turn. An encoder that can run them together
-        overrides this.
+        The result equals that of calling the encoder on each view. An encoder that can run the
+        views together overrides this method.
         """
         return [self(view, prompt) for view, prompt in zip(views, prompts, strict=True)]
 
@@ -211,7 +211,7 @@ class Encoder(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
 
     def present(self, clips: Tensor) -> Tensor:
-        """Which persons of clips ``(N, C, T, V, M)`` count: boolean ``(N, M)``; all by default."""
+        """Boolean ``(N, M)``: persons of clips ``(N, C, T, V, M)`` that count; by default all."""
         return torch.ones(len(clips), self.persons, dtype=torch.bool, device=clips.device)
 
     def step(
@@ -220,39 +220,39 @@ class Encoder(nn.Module, ABC):
         """Encode the next frame of every sequence; see ``causal``.
 
         Args:
-            frames: ``(N, C, V, M)``.
-            hidden: What the step before returned; None in the first.
+            frames: The frames ``(N, C, V, M)``.
+            hidden: State that the previous step returned; None in the first step.
 
         Returns:
-            The features ``(N, D)`` of the frames, and the state to hand to the next step. It must
-            not be written to: a caller may keep it.
+            Features ``(N, D)`` of the frames, and the state for the next step. Later steps must not
+            write to the state, because callers may keep it.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not go frame by frame")
+        raise NotImplementedError(f"{type(self).__name__} cannot encode frame by frame")
 
     def set_drop_path(self, rate: float) -> None:
-        """Set ``drop_path``; an encoder that has none takes 0 only.
+        """Set ``drop_path``; an encoder without drop-path accepts only 0.
 
         Raises:
-            ValueError: If the rate is not in [0, 1), or the encoder has none.
+            ValueError: If the rate is not in [0, 1), or is not 0 for an encoder without drop-path.
         """
         if rate:
             raise ValueError(f"expected drop_path 0 for a {type(self).__name__}, got {rate}")
 
     def stack(self) -> Sequence[nn.Module]:
-        """Its layers from the bottom to the top, for layer-wise learning rates; none by default.
+        """Layers from bottom to top, for layer-wise learning rates; empty by default.
 
-        Parameters outside of them, such as an input embedding, are taken to lie below.
+        Other parameters, such as an input embedding, count as below the bottom layer.
         """
         return ()
 
     def learning_rate_scales(self, decay: float = 0.8) -> dict[str, float]:
         """Layer-wise learning-rate decay: a factor for each parameter name.
 
-        With the L layers of ``stack``, layer i = 1 ... L gets ``decay ** (L - i)``, what lies
-        below ``decay ** L``. So the top layer gets 1, as a head on top should.
+        With the L layers of ``stack``, parameters of layer i = 1 ... L get ``decay ** (L - i)``,
+        and parameters below get ``decay ** L``. The top layer gets 1, as a head on top should.
 
         Args:
-            decay: In (0, 1].
+            decay: Decay from one layer to the next, in (0, 1].
 
         Raises:
             ValueError: If the decay is out of range.
@@ -272,20 +272,20 @@ class Encoder(nn.Module, ABC):
 
 
 class EncoderAdapter(Encoder):
-    """Any module that maps clips to features, as an encoder.
+    """Encoder around any module that maps clips to features.
 
     Args:
-        module: From clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``, or to sequence
-            features ``(N, D)``, which count as those of one frame. A prompt is added to its clips.
-        out_features: D.
-        joints: V of the clips.
-        in_channels: C of the clips.
-        persons: M of the clips.
-        pool: Sequence feature: the ``"last"`` frame's or the ``"mean"`` over frames.
-        fixed_frames: Whether the module takes clips of one length only.
+        module: Maps clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``, or to sequence
+            features ``(N, D)``, which are treated as one frame. A prompt is added to the clips.
+        out_features: Width D of the features.
+        joints: Number of joints V of the clips.
+        in_channels: Number of coordinates C of the clips.
+        persons: Number of persons M of the clips.
+        pool: Sequence feature: that of the ``"last"`` frame or the ``"mean"`` over frames.
+        fixed_frames: Whether the module only takes clips of one length.
 
     Raises:
-        ValueError: If a size is below 1, or the module returns something else.
+        ValueError: If a size is below 1, or the module does not return such features.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 25 * 2, 8))
@@ -316,8 +316,8 @@ class EncoderAdapter(Encoder):
         """Encode clips ``(N, C, T, V, M)``, plus the prompt, to features ``(N, T', D)``.
 
         Raises:
-            ValueError: If clips or prompt do not have these sizes, or the module returns
-                something else than features.
+            ValueError: If clips or prompt do not have the encoder's sizes, or the module does not
+                return such features.
         """
         self.check_clips(clips, prompt)
         features: Tensor = self.module(clips if prompt is None else clips + prompt[:, None])
@@ -328,24 +328,21 @@ class EncoderAdapter(Encoder):
 
 
 def check_encoder(encoder: Encoder) -> None:
-    """Require an encoder, or a compiled one, of which all sizes are known.
+    """Require an encoder, compiled or not, with all its sizes.
 
     Raises:
-        ValueError: Naming what it lacks.
+        ValueError: If it is not an encoder, or a size is missing.
     """
-    if not isinstance(getattr(encoder, "_orig_mod", encoder), Encoder):  # of torch.compile
+    if not isinstance(getattr(encoder, "_orig_mod", encoder), Encoder):  # set by torch.compile
         raise ValueError(
-            f"expected an encoder, a pcm3.encoders.Encoder, got {shorten(encoder)}; "
-            "EncoderAdapter makes one of any module"
+            f"expected a pcm3.encoders.Encoder, got {shorten(encoder)}; EncoderAdapter turns any "
+            "module into one"
         )
     name = type(encoder).__name__
     for size in ("joints", "in_channels", "persons", "out_features", "feature_blocks"):
         value = getattr(encoder, size, None)
         if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"expected {name}.{size} to be a number >= 1, as of a pcm3.encoders.Encoder, got "
-                f"{shorten(value)}"
-            )
+            raise ValueError(f"expected {name}.{size} to be an integer >= 1, got {shorten(value)}")
     forward = signature(encoder.forward)
     try:
         forward.bind("clips", "prompt")
@@ -356,19 +353,19 @@ def check_encoder(encoder: Encoder) -> None:
 
 
 def check_frames(encoder: Encoder, frames: Tensor, samples: int) -> None:
-    """Require frame features ``(N, T', D)`` of what an encoder returned.
+    """Require that an encoder returned frame features ``(N, T', D)``.
 
     Raises:
-        ValueError: Naming the encoder and what it returned.
+        ValueError: If it returned another shape or type.
     """
     _check_result(encoder, "", "T', ", frames, samples)
 
 
 def pool_features(encoder: Encoder, frames: Tensor) -> Tensor:
-    """Sequence features ``(N, D)`` of frame features ``(N, T', D)``.
+    """Pool frame features ``(N, T', D)`` to sequence features ``(N, D)``.
 
     Raises:
-        ValueError: If the encoder pools to something else.
+        ValueError: If the encoder pools to another shape.
     """
     pooled = encoder.pool(frames)
     _check_result(encoder, ".pool", "", pooled, len(frames))

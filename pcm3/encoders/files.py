@@ -1,4 +1,4 @@
-"""Trained encoders in and out of files."""
+"""Save trained encoders as safetensors, and load them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from pcm3.skeleton import MOST_PERSONS, Skeleton, Stream
 
 _MOST_FRAMES = 100_000
 MOST_LAYERS = 200
-"""Far more than encoders have; building them takes much longer than reading their weights."""
+"""Limit far above real encoders: building layers takes much longer than reading their weights."""
 _ENCODERS = {kind.__name__: kind for kind in ENCODERS.values()}
 
 
 class Pretrained(NamedTuple):
-    """An encoder and how it wants its clips.
+    """A trained encoder and the input that it was trained on.
 
     Attributes:
-        encoder: In evaluation mode.
-        skeleton: Joint layout it was trained on.
-        stream: Stream it was trained on.
-        frames: Frames that clips are resized to.
-        normalization: Recipe of the recordings that it was trained on; None if unknown.
+        encoder: The encoder; in evaluation mode when loaded from a file.
+        skeleton: Joint layout of the clips.
+        stream: Stream of the clips.
+        frames: Number of frames that clips are resized to.
+        normalization: Normalization of the recordings; None if unknown.
     """
 
     encoder: Encoder
@@ -45,11 +45,11 @@ class Pretrained(NamedTuple):
 
 
 def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
-    """Write an encoder as safetensors, with all that is needed to rebuild it in the header.
+    """Write an encoder as safetensors; the header holds what ``load_encoder`` needs to rebuild it.
 
     Raises:
-        ValueError: If it is no ``Encoder`` that can be built again, its joints, stream or frames
-            are not what ``load_encoder`` takes, or a weight is not finite.
+        ValueError: If the encoder is not an ``Encoder`` or cannot be rebuilt, its joints, stream or
+            frames do not fit, or a weight is not finite.
     """
     from safetensors.torch import save  # noqa: PLC0415
 
@@ -68,14 +68,14 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
 
 
 _HEADER = {"encoder", "arguments", "skeleton", "stream", "frames", "normalization", "checksum"}
-"""What the header of an encoder's file holds."""
+"""Keys in the header of an encoder's file."""
 
 
 def _checksum(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
-    """What stands for all of a file beside itself: its other header and the bits of its weights."""
+    """Checksum of the weights and of the header without its own checksum."""
     digest = hashlib.blake2b(digest_size=16)
-    about = {key: value for key, value in header.items() if key != "checksum"}
-    digest.update(json.dumps(about, sort_keys=True).encode())
+    content = {key: value for key, value in header.items() if key != "checksum"}
+    digest.update(json.dumps(content, sort_keys=True).encode())
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -90,58 +90,61 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """What stands for an encoder's file: other weights or another input give another.
+    """Hash of an encoder's file, which changes with its weights or its input.
 
     Args:
-        path: The file, or the run folder that it is in.
+        path: The file, or its run folder.
 
     Raises:
-        SkeletonFormatError: If there is no such file.
+        SkeletonFormatError: If the file is missing.
     """
     return hashlib.blake2b(encoder_file(path).read_bytes(), digest_size=8).hexdigest()
 
 
 def describe_input(pretrained: Pretrained) -> dict[str, str]:
-    """What clips an encoder wants, as files say it: ``skeleton`` (JSON), ``stream``, ``frames``.
+    """Describe the input of an encoder in the header of a file.
 
-    And ``normalization``, where that is known.
+    The keys are ``skeleton`` (JSON), ``stream``, ``frames`` and, if known, ``normalization``.
     """
-    said = {
+    entries = {
         "skeleton": json.dumps(pretrained.skeleton.to_dict()),
         "stream": pretrained.stream,
         "frames": str(pretrained.frames),
     }
     if pretrained.normalization is not None:
-        said["normalization"] = pretrained.normalization
-    return said
+        entries["normalization"] = pretrained.normalization
+    return entries
 
 
 def _ordered(content: bytes) -> bytes:
-    """The same safetensors file with its metadata in order, which safetensors draws anew."""
+    """Sort the metadata of a safetensors file, which safetensors writes in random order."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
     return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def encoder_file(path: str | Path) -> Path:
-    """The encoder's file of a run folder, or the file itself.
+    """Path of the encoder in a run folder, or of the file itself.
 
     Raises:
-        SkeletonFormatError: If it is not there.
+        SkeletonFormatError: If the file is missing.
     """
     path = Path(path)
     if not path.exists():
-        what = f"found no file or folder {path}"
-        raise SkeletonFormatError(f"expected a run or an encoder's file, {what}")
+        raise SkeletonFormatError(
+            f"expected a run folder or an encoder's file, found no file or folder {path}"
+        )
     file = path / "encoder.safetensors" if path.is_dir() else path
     if (path / "meta.json").is_file():
-        raise SkeletonFormatError(f"expected a run or an encoder's file, got the store {path}")
+        raise SkeletonFormatError(
+            f"expected a run folder or an encoder's file, got the store {path}"
+        )
     if not regular(file).is_file():
         raise SkeletonFormatError(
-            f"expected a trained encoder, found no file {file}; a run has one when it is finished"
+            f"expected a trained encoder, found no file {file}; a run writes it when it is finished"
         )
     return file
 
@@ -150,12 +153,12 @@ def load_encoder(path: str | Path) -> Pretrained:
     """Rebuild the encoder that ``save_encoder`` wrote, on the CPU.
 
     Args:
-        path: The file, or the run folder that it is in.
+        path: The file, or its run folder.
 
     Raises:
-        SkeletonFormatError: If the file is missing, is not such an encoder, or is damaged: its
-            checksum is wrong, or a weight is not finite. Files were once written without
-            checksums; of those only the weights are checked.
+        SkeletonFormatError: If the file is missing, does not hold an encoder, or is damaged: its
+            checksum is wrong or a weight is not finite. Files of earlier versions have no checksum;
+            only their weights are checked.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
@@ -166,34 +169,34 @@ def load_encoder(path: str | Path) -> Pretrained:
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         other = file.suffix != ".safetensors"
-        hint = "; published checkpoints are for load_official, then save_encoder" if other else ""
+        hint = "; published checkpoints need load_official, then save_encoder" if other else ""
         raise SkeletonFormatError(f"{file}: not a safetensors file ({error}){hint}") from None
     kind = _find(header.get("encoder", ""), file)
     unknown = sorted(header.keys() - _HEADER)
     if unknown or header.get("checksum") not in (None, _checksum(header, weights)):
-        what = f"unknown in the header: {unknown[0]!r:.60}" if unknown else "the checksum is wrong"
-        raise SkeletonFormatError(f"{file}: damaged, {what}")
+        damage = f"{unknown[0]!r:.60} in the header" if unknown else "the checksum is wrong"
+        raise SkeletonFormatError(f"{file}: damaged, {damage}")
     try:
         _check_finite(weights)
         return _rebuild(kind, header, weights)
-    except Exception as error:  # what arguments of any kind may end in is anyone's guess
-        what = " ".join(str(error).split())  # torch names each weight on a line of its own
+    except Exception as error:  # invalid arguments may raise any error
+        reason = " ".join(str(error).split())  # torch names each weight on its own line
         raise SkeletonFormatError(
             f"{file}: the header does not describe the weights "
-            f"({type(error).__name__}: {what:.1000})"
+            f"({type(error).__name__}: {reason:.1000})"
         ) from None
 
 
 def _name_of(kind: type[Encoder]) -> str:
-    """What a file calls a class of encoders: built-in ones by name, others by import path."""
+    """Name of an encoder class in files: the class name if built-in, else the import path."""
     return kind.__name__ if _ENCODERS.get(kind.__name__) is kind else import_path(kind)
 
 
 def _find(name: str, file: Path) -> type[Encoder]:
-    """The class that a file names.
+    """Find the encoder class that a file names.
 
     Raises:
-        SkeletonFormatError: If there is no such class, or its module is not imported.
+        SkeletonFormatError: If the class does not exist, or its module is not imported.
     """
     if name in _ENCODERS:
         return _ENCODERS[name]
@@ -210,23 +213,23 @@ def _find(name: str, file: Path) -> type[Encoder]:
 
 
 def _check_rebuildable(encoder: object) -> None:
-    """Require an encoder whose class can be found again and whose arguments JSON can hold."""
+    """Require an encoder that a file can name by its class and describe by arguments in JSON."""
     if not isinstance(encoder, Encoder):
         raise ValueError(
-            f"expected a pcm3.encoders.Encoder, got {type_name(encoder)}, which a file could not "
-            "rebuild; train without a run folder, and keep its state_dict"
+            f"expected a pcm3.encoders.Encoder, got {type_name(encoder)}, which cannot be rebuilt "
+            "from a file; train without a run folder, and save its state_dict"
         )
     name = _name_of(type(encoder))
     if "<locals>" in name:
         raise ValueError(
             f"expected an encoder whose class is at the top level of a module, got {name}, which "
-            "a file could not find again"
+            "cannot be imported"
         )
     try:
         json.dumps(encoder.arguments)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
-            f"expected {type(encoder).__name__}.arguments that JSON can hold: {error}"
+            f"expected {type(encoder).__name__}.arguments that can be written as JSON: {error}"
         ) from None
 
 
@@ -239,29 +242,29 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
         value = arguments.get(name, parameter.default)
         if type(parameter.default) is int and name != "skeleton" and type(value) is not int:
             raise ValueError(f"expected {name} to be an integer, got {value!r:.60}")
-    layers = min(len(weights), MOST_LAYERS)  # each has weights
+    layers = min(len(weights), MOST_LAYERS)  # each layer has weights
     for name in ("layers", "depth"):
         if np.sum(arguments.get(name, 0)) > layers:
-            raise ValueError(f"expected {name} of at most {layers}, got {arguments[name]!r:.60}")
-    with torch.device("meta"):  # nothing but shapes, as large as they may be
+            raise ValueError(f"expected {name} <= {layers}, got {arguments[name]!r:.60}")
+    with torch.device("meta"):  # checks the shapes without allocating memory
         kind(**arguments).load_state_dict(weights, assign=True)
     encoder = kind(**arguments)
     encoder.load_state_dict(weights)
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
-    found = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
-    check_savable(found)
-    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # no weights tell
+    pretrained = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
+    check_savable(pretrained)
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # weights do not bound them
         most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
         raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
-    return found
+    return pretrained
 
 
 def check_savable(pretrained: Pretrained) -> None:
-    """Require what ``save_encoder`` can write and ``load_encoder`` rebuild.
+    """Require an encoder that ``save_encoder`` can write and ``load_encoder`` can rebuild.
 
     Raises:
-        ValueError: If it is no ``Encoder`` that can be built again, or its joints, stream or frames
-            do not fit.
+        ValueError: If the encoder is not an ``Encoder`` or cannot be rebuilt, or its joints, stream
+            or frames do not fit.
     """
     if not isinstance(pretrained, Pretrained):
         raise ValueError(

@@ -18,32 +18,32 @@ Direction = Literal["causal_pair", "bidirectional", "forward"]
 
 
 class GRUEncoder(Encoder):
-    """Batch-normalised joints through stacked GRUs.
+    """Batch normalisation of the joints, followed by stacked GRUs.
 
-    Every layer is a pair of GRUs whose outputs are concatenated. What the second of them sees
-    is set by ``direction``:
+    Every layer is a pair of GRUs whose outputs are concatenated. ``direction`` sets the direction
+    of the second one:
 
-    * ``"causal_pair"``: both run forward in time. This is what the published PCM3 code computes
-      (it feeds a bidirectional GRU one frame at a time), and no feature looks ahead.
+    * ``"causal_pair"``: both run forward in time, and no feature depends on later frames. This is
+      what the published PCM3 code computes, which feeds a bidirectional GRU one frame at a time.
     * ``"bidirectional"``: the second runs backward, as the PCM3 paper says.
-    * ``"forward"``: there is no second.
+    * ``"forward"``: each layer has only one GRU.
 
     Args:
         skeleton_or_joints: A skeleton, or its number of joints V.
-        in_channels: Coordinates C of a joint.
-        persons: Persons M of a clip.
+        in_channels: Number of coordinates C of a joint.
+        persons: Number of persons M of a clip.
         hidden: Width of one GRU. The published model has 1024.
         layers: Number of layers.
-        direction: What the second GRU of a layer sees.
-        pool: Sequence feature: the ``"last"`` frame's (published) or the ``"mean"`` over frames
-            (far better on small data).
+        direction: Direction of the second GRU of a layer.
+        pool: Sequence feature: that of the ``"last"`` frame (published) or the ``"mean"`` over
+            frames (far better on small data).
 
     Shapes:
         ``(N, C, T, V, M)`` to frame features ``(N, T, D)`` with D = 2 x hidden, or hidden with
         ``direction="forward"``.
 
     Raises:
-        ValueError: For an unknown direction or pool, a size below 1, or clips or a prompt of
+        ValueError: If direction or pool is unknown, a size is below 1, or clips or prompt have
             other sizes.
 
     Source:
@@ -101,12 +101,12 @@ class GRUEncoder(Encoder):
         direction: Direction,
         pool: Pool,
     ) -> GRUEncoder:
-        """Build an encoder of the sizes that the settings of a method name."""
+        """Build an encoder with the sizes in the settings of a method."""
         return cls(skeleton, in_channels, persons, hidden, layers, direction, pool)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments that build an encoder of this shape again."""
+        """Constructor arguments that rebuild the encoder."""
         return {
             "skeleton_or_joints": self.joints,
             "in_channels": self.in_channels,
@@ -121,7 +121,7 @@ class GRUEncoder(Encoder):
         """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T, D)``.
 
         Args:
-            clips: The batch.
+            clips: The clips.
             prompt: ``(C, V, M)``, added to every frame after the input normalisation.
 
         Raises:
@@ -133,7 +133,7 @@ class GRUEncoder(Encoder):
     def encode_views(
         self, views: Sequence[Tensor], prompts: Sequence[Tensor | None]
     ) -> list[Tensor]:
-        """Encode several views in one pass of the GRUs; each has its own normalisation."""
+        """Encode several views in one pass of the GRUs, each with its own normalisation."""
         inputs = [self._normalize(*pair) for pair in zip(views, prompts, strict=True)]
         return list(self._recur(torch.cat(inputs)).split([len(view) for view in views]))
 
@@ -162,15 +162,15 @@ class GRUEncoder(Encoder):
         """Encode the next frames ``(N, C, V, M)`` to features ``(N, D)``.
 
         Args:
-            frames: One of every sequence.
-            hidden: The hidden state ``(N, hidden)`` of every GRU, layer by layer; None in the
-                first step.
+            frames: One frame of every sequence.
+            hidden: Hidden states ``(N, hidden)`` of all GRUs, layer by layer; None in the first
+                step.
 
         Returns:
-            The features and the hidden states after the frames.
+            The features, and the hidden states after the frames.
 
         Raises:
-            ValueError: As in calling the encoder.
+            ValueError: For the same reasons as calling the encoder.
         """
         features = self._normalize(frames.unsqueeze(2), None)[:, 0]
         if hidden is None:
@@ -183,7 +183,7 @@ class GRUEncoder(Encoder):
             for gru in layer:
                 assert isinstance(gru, nn.GRU)
                 before = hidden[len(after) + len(states)]
-                # Half the overhead of calling the module, which is made for whole sequences.
+                # half the overhead of calling the module, which is made for whole sequences
                 states.append(torch.gru_cell(features, before, *gru.all_weights[0]))
             features = torch.cat(states, dim=-1)
             after += states

@@ -15,23 +15,23 @@ from pcm3.skeleton import Skeleton
 
 
 def spatial_partitions(skeleton: Skeleton) -> Tensor:
-    r"""The neighbours of every joint, in three kinds, each kind averaged.
+    r"""Normalised adjacency matrices of the joint tree in three spatial partitions.
 
-    Distance is counted in bones from the skeleton's centre. Partition 0 (root) holds the joint
-    itself, 1 (centripetal) its neighbour that is nearer to the centre, 2 (centrifugal) those
-    that are farther. :math:`\Lambda_k^{-1} A_k` for each partition k, with
-    :math:`\Lambda_k^{ii} = \sum_j A_k^{ij}`: a row sums to 1, or to 0 where there is no such
+    Distance from the centre is counted in bones. Partition 0 (root) has the joint itself, 1
+    (centripetal) its neighbour that is nearer to the centre, and 2 (centrifugal) its neighbours
+    that are farther away. The matrix of partition k is :math:`\Lambda_k^{-1} A_k` with
+    :math:`\Lambda_k^{ii} = \sum_j A_k^{ij}`: each row sums to 1, or to 0 if the joint has no such
     neighbour (centripetal at the centre, centrifugal at the tips).
 
     Args:
         skeleton: Any joint tree.
 
     Returns:
-        ``(3, V, V)`` float32; row i says which joints j joint i gathers from.
+        ``(3, V, V)`` float32; row i holds the weights of the joints j that joint i gathers from.
 
     Source:
         Yan et al., AAAI 2018, Sec. 3.4 (spatial configuration partitioning) and Eq. 10. The
-        inverse degree stands on one side, as in their code.
+        inverse degree is applied on one side, as in their code.
 
     Example:
         >>> from pcm3.skeleton import NTU25
@@ -47,7 +47,7 @@ def spatial_partitions(skeleton: Skeleton) -> Tensor:
     partitions = torch.zeros(3, len(skeleton), len(skeleton))
     partitions[0] = torch.eye(len(skeleton))
     reached = [skeleton.center]
-    for near in reached:  # grows while it is walked: breadth first, away from the centre
+    for near in reached:  # grows during the loop: breadth first from the centre
         for far in neighbours[near]:
             if far not in reached:
                 partitions[1, far, near] = partitions[2, near, far] = 1
@@ -56,7 +56,7 @@ def spatial_partitions(skeleton: Skeleton) -> Tensor:
 
 
 class _GraphConvolution(nn.Module):
-    """A 1 x 1 convolution for each partition, gathered over its neighbours and summed."""
+    """A 1 x 1 convolution for each partition, averaged over the neighbours and summed."""
 
     adjacency: Tensor
 
@@ -69,7 +69,7 @@ class _GraphConvolution(nn.Module):
         self.importance = nn.Parameter(torch.ones_like(adjacency)) if edge_importance else None
 
     def forward(self, joints: Tensor) -> Tensor:
-        """``(B, C, T, V)`` to ``(B, C', T, V)``."""
+        """Map ``(B, C, T, V)`` to ``(B, C', T, V)``."""
         edges = self.adjacency if self.importance is None else self.adjacency * self.importance
         mixed = rearrange(self.mix(joints), "b (k c) t v -> b c t (k v)", k=len(edges))
         gathered: Tensor = mixed @ rearrange(edges, "k w v -> (k v) w")
@@ -77,7 +77,7 @@ class _GraphConvolution(nn.Module):
 
 
 class GraphBlock(nn.Module):
-    """Over the graph, then over time, with a shortcut around both."""
+    """Convolution over the graph, then over time, with a shortcut around both."""
 
     compiles = True
 
@@ -110,7 +110,7 @@ class GraphBlock(nn.Module):
             )
 
     def forward(self, joints: Tensor) -> Tensor:
-        """``(B, C, T, V)`` to ``(B, C', ceil(T / stride), V)``."""
+        """Map ``(B, C, T, V)`` to ``(B, C', ceil(T / stride), V)``."""
         out: Tensor = self.body(joints)
         return torch.relu(out if self.shortcut is None else out + self.shortcut(joints))
 
@@ -118,22 +118,23 @@ class GraphBlock(nn.Module):
 class STGCNEncoder(Encoder):
     """Convolutions over the joint tree and over time, in residual blocks.
 
-    Joints, batch-normalised alike for all persons, go through stages of blocks; every stage after
-    the first doubles the channels and divides the frames by ``stride``. Each person passes on its
-    own. The mean over joints and persons, through a linear map, is the feature of a frame.
+    The joints are batch-normalised with the same statistics for all persons, then go through stages
+    of blocks, one person at a time. Every stage after the first doubles the channels and divides
+    the number of frames by ``stride``. A frame feature is a linear map of the mean over joints and
+    persons.
 
     Args:
         skeleton: The joint tree, or what its ``to_dict`` returned.
-        in_channels: Coordinates C of a joint.
-        persons: Persons M of a clip.
+        in_channels: Number of coordinates C of a joint.
+        persons: Number of persons M of a clip.
         channels: Width of the first stage. 16 is AimCLR's and HiCLR's, 64 ST-GCN's.
-        layers: Blocks of each stage.
-        stride: Of the first block of each later stage: T' is T divided by it twice with three
-            stages, rounded up. 1 keeps every frame, at more than twice the cost.
-        out_features: D.
-        temporal_kernel: Frames that a temporal convolution sees; odd.
+        layers: Number of blocks of each stage.
+        stride: Temporal stride of the first block of each later stage. With three stages, T' is T
+            divided by it twice, rounded up. 1 keeps every frame, at more than twice the cost.
+        out_features: Width D of the features.
+        temporal_kernel: Number of frames of a temporal convolution; odd.
         dropout: Share of the activations that every block drops in training.
-        pool: Sequence feature: the ``"mean"`` over frames or the ``"last"`` one.
+        pool: Sequence feature: the ``"mean"`` over frames or that of the ``"last"`` frame.
         edge_importance: Whether every block learns a weight for each edge.
 
     Shapes:
@@ -173,8 +174,8 @@ class STGCNEncoder(Encoder):
             skeleton = Skeleton.from_dict(skeleton)
         if not isinstance(skeleton, Skeleton):
             raise ValueError(
-                f"expected a Skeleton such as pcm3.NTU25: the graph needs its joint tree; "
-                f"got {skeleton!r}"
+                f"expected a Skeleton such as pcm3.NTU25, whose joint tree is the graph, got "
+                f"{skeleton!r}"
             )
         super().__init__(len(skeleton), in_channels, persons, pool)
         sizes = {"channels": channels, "stride": stride, "out_features": out_features}
@@ -218,19 +219,19 @@ class STGCNEncoder(Encoder):
     def from_sizes(  # type: ignore[override]
         cls, skeleton: Skeleton, in_channels: int, persons: int, *, hidden: int, pool: Pool
     ) -> STGCNEncoder:
-        """Build an encoder of the sizes that the settings of a method name."""
+        """Build an encoder with the sizes in the settings of a method."""
         return cls(skeleton, in_channels, persons, out_features=hidden, pool=pool)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments that build an encoder of this shape again."""
+        """Constructor arguments that rebuild the encoder."""
         return dict(self._arguments)
 
     def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
 
         Args:
-            clips: The batch.
+            clips: The clips.
             prompt: ``(C, V, M)``, added to every frame after the input normalisation.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Features of a live recording, frame by frame."""
+"""Features of a live recording, one frame at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pcm3.encoders.base import Encoder
 
 
 class StreamState(NamedTuple):
-    """All that a stream remembers. Pushing never writes into it, so it may be kept.
+    """State of a stream. ``push`` never changes it in place, so it may be kept.
 
     Attributes:
-        hidden: State of the encoder; of a ``GRUEncoder`` that of every GRU, layer by layer.
+        hidden: State of the encoder; for a ``GRUEncoder``, the states of all GRUs, layer by layer.
         last: Feature of the latest frame ``(N, D)``.
         mean: Mean feature of all frames so far ``(N, D)``.
-        frames: How many those are.
-        batched: Whether the latest frame came with an axis N, and features go out with it.
+        frames: Number of frames so far.
+        batched: Whether the latest frame had an axis N; features then have it too.
     """
 
     hidden: tuple[Tensor, ...]
@@ -30,24 +30,24 @@ class StreamState(NamedTuple):
 
 
 class StreamingEncoder:
-    """A causal encoder that is handed one frame at a time, as from a camera.
+    """Run a causal encoder one frame at a time, as on a camera.
 
-    The features are those of the whole sequence so far, at the cost of one frame: the encoder's
-    state is carried along. Frames are what the encoder was trained on: normalised, and
-    of its stream; bones of a frame are ``to_stream`` of it, motion needs the next frame too.
-    The encoder's weights are used where they are, not copied.
+    The state of the encoder is carried from frame to frame, so each feature equals that of the
+    whole sequence so far at the cost of a single frame. Frames must be normalised and of the stream
+    that the encoder was trained on: ``to_stream`` gives the bones of a frame, but motion also needs
+    the next frame. The encoder's weights are not copied.
 
-    Features are those of frames; ``pooled`` is the sequence's so far. Evaluations resize sequences
-    to a fixed number of frames, a stream does not: compare its features with others that were made
-    frame by frame.
+    ``push`` returns features of frames; ``pooled`` is the feature of the sequence so far.
+    Evaluations resize sequences to a fixed number of frames, but a stream does not: compare its
+    features only with features of other streams.
 
     Args:
-        encoder: One that does not look ahead (``encoder.causal``), such as a ``GRUEncoder`` with
-            ``direction="causal_pair"`` or ``"forward"``, in evaluation mode.
+        encoder: A causal encoder (``encoder.causal``) in evaluation mode, such as a ``GRUEncoder``
+            with ``direction="causal_pair"`` or ``"forward"``.
 
     Attributes:
-        state: What has been seen; None before the first frame. Setting it to an earlier one
-            goes back there, and one encoder can so serve several cameras.
+        state: State of the stream; None before the first frame. Setting it to an earlier state
+            goes back to that frame, so one encoder can serve several cameras.
 
     Raises:
         ValueError: If the encoder is not causal or is in training mode.
@@ -66,30 +66,30 @@ class StreamingEncoder:
         if not isinstance(encoder, Encoder) or not encoder.causal:
             raise ValueError(
                 "expected a causal encoder, such as a GRUEncoder of direction 'causal_pair' or "
-                f"'forward', got {type_name(encoder)}, whose features depend on frames to come"
+                f"'forward', got {type_name(encoder)}, whose features depend on later frames"
             )
         self.encoder = encoder
         self.state: StreamState | None = None
         self._check_mode()
 
     def reset(self) -> None:
-        """Forget all frames: the next one is the first of a new sequence."""
+        """Forget all frames; the next one starts a new sequence."""
         self.state = None
 
     @torch.no_grad()
     def push(self, frame: Tensor) -> Tensor:
-        """Take the next frame and return its feature, without gradient.
+        """Encode the next frame, without gradient.
 
         Args:
-            frame: ``(C, V, M)`` of one recording, or ``(N, C, V, M)`` of N at once.
+            frame: Frame ``(C, V, M)`` of one recording, or frames ``(N, C, V, M)`` of N recordings.
 
         Returns:
-            ``(D,)``, or ``(N, D)``: what the encoder gives for this frame in the whole sequence.
+            Feature ``(D,)`` or features ``(N, D)``, equal to the encoder's for this frame in the
+            whole sequence.
 
         Raises:
-            ValueError: If the frame does not have the encoder's sizes and dtype or the N of the
-                frames before, is not finite (it would stay in the state; looked at on the CPU
-                only), or the encoder is in training mode.
+            ValueError: If the frame does not have the encoder's sizes and dtype or the N of earlier
+                frames, is not finite (checked on the CPU only), or the encoder is in training mode.
         """
         self._check_mode()
         self._check_frame(frame)
@@ -100,24 +100,26 @@ class StreamingEncoder:
         if before is not None and len(before.last) != len(frames):
             raise ValueError(
                 f"expected frames of N={len(before.last)} recordings, as before, got {len(frames)};"
-                " reset() starts anew"
+                " reset() starts new sequences"
             )
         last, hidden = self.encoder.step(frames, before and before.hidden)
         seen, mean = (before.frames, before.mean) if before else (0, torch.zeros_like(last))
-        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))  # or it would stop moving
+        mean = mean.to(
+            torch.promote_types(mean.dtype, torch.float32)
+        )  # bfloat16 would stop changing
         mean = mean + (last - mean) / (seen + 1)
         self.state = StreamState(hidden, last, mean, seen + 1, batched)
         return last if batched else last[0]
 
     @property
     def pooled(self) -> Tensor:
-        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``: what ``encoder.pool`` gives.
+        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``, as of ``encoder.pool``.
 
         Raises:
             ValueError: Before the first frame.
         """
         if self.state is None:
-            raise ValueError("expected at least one frame, got none since the start or reset()")
+            raise ValueError("expected at least one frame since the start or reset(), got none")
         last = self.state.last
         pooled = last if self.encoder.pooling == "last" else self.state.mean.to(last.dtype)
         return pooled if self.state.batched else pooled[0]

@@ -17,33 +17,34 @@ from pcm3.skeleton import Skeleton, joint_count
 class TransformerEncoder(Encoder):
     """Self-attention between all joints at all times of one person.
 
-    A token is one joint during ``patch`` consecutive frames. Persons never see each other; a
-    frame feature is the mean over persons and joints. Nothing normalises the input.
+    A token is one joint during ``patch`` consecutive frames. Each person is encoded separately; a
+    frame feature is the mean over persons and joints. The input is not normalised.
 
     Args:
         skeleton: A skeleton, or its number of joints V.
-        in_channels: Coordinates C of a joint.
-        persons: Persons M of a clip.
-        frames: T of the temporal embeddings; clips of another length get resized ones.
-        patch: Frames of a token.
+        in_channels: Number of coordinates C of a joint.
+        persons: Number of persons M of a clip.
+        frames: Number of frames T of the temporal embeddings, which are resized for clips of
+            another length.
+        patch: Number of frames of a token.
         width: Width D of the tokens.
         depth: Number of blocks.
-        heads: Attention heads of a block.
-        mlp_ratio: Width of a block's hidden layer, in D.
-        drop_path: Probability of leaving out the last block's branches in training; it grows
-            linearly from 0 in the first. 0.3 for MAMP's fine-tuning.
-        skip_absent: Neither encode nor average persons that are all zero. The published code
-            does both. A sample without anybody keeps its first person. Finding the persons makes
-            the host wait for the device once.
+        heads: Number of attention heads of a block.
+        mlp_ratio: Width of the hidden layer of a block, as a multiple of D.
+        drop_path: Probability of dropping the branches of the last block in training. It grows
+            linearly from 0 in the first block. MAMP's fine-tuning uses 0.3.
+        skip_absent: Whether to leave out persons who are all zero, whom the published code encodes
+            and averages. A sample in which everybody is absent keeps its first person. Finding the
+            persons makes the host wait for the device once.
 
     Attributes:
-        out_features: D.
+        out_features: Width D of the features.
 
     Shapes:
         ``(N, C, T, V, M)`` to frame features ``(N, T', D)`` with T' = T / patch.
 
     Raises:
-        ValueError: For a size out of range, or clips or a prompt that do not fit.
+        ValueError: If a size is out of range, or clips or prompt do not fit.
 
     Source:
         MAMP (Mao et al., ICCV 2023).
@@ -101,16 +102,16 @@ class TransformerEncoder(Encoder):
         hidden: int,
         layers: int,
     ) -> TransformerEncoder:
-        """Build an encoder of the sizes that the settings of a method name.
+        """Build an encoder with the sizes in the settings of a method.
 
-        Attention heads are as wide as MAMP's, 32.
+        Attention heads have the width of MAMP's, 32.
         """
         heads = max(1, hidden // 32)
         return cls(skeleton, in_channels, persons, frames, width=hidden, depth=layers, heads=heads)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments that build an encoder of this shape again."""
+        """Constructor arguments that rebuild the encoder."""
         return {
             "skeleton": self.joints,
             "in_channels": self.in_channels,
@@ -126,7 +127,7 @@ class TransformerEncoder(Encoder):
         }
 
     def set_drop_path(self, rate: float) -> None:
-        """Set the drop-path probability of the last block, and in proportion of all others.
+        """Set the drop-path probability of the last block, and those of the others in proportion.
 
         Raises:
             ValueError: If the rate is not in [0, 1).
@@ -142,7 +143,7 @@ class TransformerEncoder(Encoder):
         """Encode clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
 
         Args:
-            clips: The batch.
+            clips: The clips.
             prompt: ``(C, V, M)``, added to every frame.
 
         Raises:
@@ -158,19 +159,19 @@ class TransformerEncoder(Encoder):
     def tokens(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Encode clips ``(N, C, T, V, M)`` to tokens ``(N, M, T', V, D)``.
 
-        The tokens of a person that is skipped are zero.
+        Tokens of persons who are left out are zero.
 
         Raises:
-            ValueError: As in calling the encoder.
+            ValueError: For the same reasons as calling the encoder.
         """
         tokens, rows = self._encode(clips, prompt)
         return self._place(tokens, rows, len(clips))
 
     def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
-        """Encode some patches of every person as if there were no others.
+        """Encode only the visible patches of every person.
 
         Args:
-            patches: All patches of B persons ``(B, T' V, patch C)``, as ``patchify`` orders them.
+            patches: All patches of B persons ``(B, T' V, patch C)``, in the order of ``patchify``.
             visible: Indices of the K patches to encode ``(B, K)``.
 
         Returns:
@@ -182,18 +183,18 @@ class TransformerEncoder(Encoder):
         return self._attend(self.tokenizer(picked) + places)
 
     def present(self, clips: Tensor) -> Tensor:
-        """Which persons of clips ``(N, C, T, V, M)`` are encoded: boolean ``(N, M)``.
+        """Boolean ``(N, M)``: persons of clips ``(N, C, T, V, M)`` that are encoded.
 
-        All of them without ``skip_absent``.
+        Without ``skip_absent``, all persons are.
         """
         return present_persons(clips) if self.skip_absent else super().present(clips)
 
     def stack(self) -> Sequence[nn.Module]:
-        """The blocks and the final norm; tokeniser and embeddings lie below."""
+        """The blocks and the final norm, above tokeniser and embeddings."""
         return (*self.blocks, self.norm)
 
     def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Tokens ``(B, T', V, D)`` of the encoded persons and, where some are not, which are."""
+        """Tokens ``(B, T', V, D)`` of the encoded persons, and their rows if some are left out."""
         self.check_clips(clips, prompt)
         prompted = clips if prompt is None else clips + prompt[:, None]
         patches = patchify(prompted, self.patch)
@@ -210,7 +211,7 @@ class TransformerEncoder(Encoder):
         return normalized
 
     def _place(self, encoded: Tensor, rows: Tensor | None, samples: int) -> Tensor:
-        """``(B, ...)`` of the encoded persons to ``(N, M, ...)``, zero for the others."""
+        """Arrange ``(B, ...)`` of the encoded persons as ``(N, M, ...)``, zero for the others."""
         if rows is not None:
             everybody = encoded.new_zeros(samples * self.persons, *encoded.shape[1:])
             encoded = everybody.index_copy(0, rows, encoded)
@@ -226,16 +227,16 @@ class TransformerEncoder(Encoder):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then a two-layer network, each with a shortcut.
+    """Pre-norm transformer block: attention, then a two-layer network, each with a shortcut.
 
     Args:
         width: Width D of the tokens.
-        heads: Attention heads; a divisor of D.
-        mlp_ratio: Width of the hidden layer, in D.
-        drop_path: Probability of leaving out a branch, for each row, in training.
+        heads: Number of attention heads; must divide D.
+        mlp_ratio: Width of the hidden layer, as a multiple of D.
+        drop_path: Probability of dropping a branch in training, for each row.
 
     Shapes:
-        ``(B, L, D)`` to the same.
+        ``(B, L, D)`` to ``(B, L, D)``.
 
     Raises:
         ValueError: If the heads do not divide the width, or the hidden layer is empty.
@@ -282,21 +283,21 @@ class Block(nn.Module):
 
 
 class SeparableEmbedding(nn.Module):
-    """A learnt vector for every time plus one for every joint.
+    """Learnt embeddings: the sum of a vector for each time step and one for each joint.
 
     Args:
-        steps: Times T'.
-        joints: V.
-        width: D.
+        steps: Number of time steps T'.
+        joints: Number of joints V.
+        width: Width D.
 
     Shapes:
-        A number of times T'' to ``(T'' V, D)``, time-major. Where T'' is not T', the vectors of the
-        times are resized by bicubic interpolation.
+        A number of time steps T'' to ``(T'' V, D)``, time-major. If T'' differs from T', the
+        vectors of the time steps are resized by bicubic interpolation.
     """
 
     def __init__(self, steps: int, joints: int, width: int) -> None:
         super().__init__()
-        # leading axes as in the published checkpoints; they also make weight decay apply
+        # axes of size 1 as in the published checkpoints; they also make weight decay apply
         self.time = nn.Parameter(torch.empty(1, steps, 1, width))
         self.joint = nn.Parameter(torch.empty(1, 1, joints, width))
         for embedding in (self.time, self.joint):
@@ -313,16 +314,16 @@ class SeparableEmbedding(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases for a linear layer; leaves other modules alone."""
+    """Set Xavier-uniform weights and zero biases if the module is a linear layer."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
 
 
 def patchify(clips: Tensor, patch: int) -> Tensor:
-    """Cut clips ``(N, C, T, V, M)`` into the patches ``(N M, T' V, patch C)`` of all persons.
+    """Cut clips ``(N, C, T, V, M)`` into patches ``(N M, T' V, patch C)`` of all persons.
 
-    Patches are time-major, and so are the coordinates of a patch.
+    Patches and the coordinates within a patch are time-major.
 
     Raises:
         ValueError: If T is not a multiple of ``patch``.
@@ -336,9 +337,9 @@ def patchify(clips: Tensor, patch: int) -> Tensor:
 
 
 def present_persons(clips: Tensor) -> Tensor:
-    """Boolean ``(N, M)``: who is not all zero in clips ``(N, C, T, V, M)``.
+    """Boolean ``(N, M)``: persons who are not all zero in clips ``(N, C, T, V, M)``.
 
-    In a sample without anybody that is the first person.
+    In a sample in which everybody is all zero, the first person counts as present.
     """
     present = (clips != 0).any(dim=3).any(dim=2).any(dim=1)
     nobody = ~present.any(dim=1, keepdim=True)

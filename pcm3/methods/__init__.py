@@ -1,4 +1,4 @@
-"""The methods: thin wrappers over the parts."""
+"""The pretraining methods, each a thin wrapper around the parts."""
 
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews

@@ -1,4 +1,4 @@
-"""What a method is: it makes views of clips, and a loss of views, and ends with encoders."""
+"""The contract of a method: views of clips, a loss of views, and the trained encoders."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Output(NamedTuple):
 
     Attributes:
         total: The loss to minimise.
-        terms: Each of its unweighted terms as a detached scalar, by name.
-        prediction: What a masked prediction gave for the hidden joints, ``(N, C, T, V, M)``; None
-            of a method, or a step, that predicts nothing.
+        terms: Unweighted loss terms by name, as detached scalars.
+        prediction: Predicted clips ``(N, C, T, V, M)`` of masked prediction; None if nothing is
+            predicted.
     """
 
     total: Tensor
@@ -42,20 +42,20 @@ class Output(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """A named set of settings: what is trained and how, what for, and what it costs.
+    """A named set of settings, with the data that it is for and what it costs.
 
     Attributes:
         model: Settings of the method.
         train: Settings of training.
-        protocol: Which sequences are the training part.
-        data: The recordings, one of :data:`pcm3.methods.catalog.DATA`.
-        text: The method in a few words.
-        parameters: Millions of them, for 25 joints and two persons.
-        forward: 10^9 multiply-accumulates of a sequence, forward, all views and losses.
+        protocol: Protocol that selects the training sequences.
+        data: The recordings, a key of :data:`pcm3.methods.catalog.DATA`.
+        text: Short description of the method.
+        parameters: Number of parameters in millions, for 25 joints and two persons.
+        forward: 10^9 multiply-accumulates of the forward pass of a sequence, all views and losses.
         published: Accuracy of the linear evaluation in papers and of published checkpoints, not of
-            runs with this library; empty if none is known.
-        normalization: Recipe of the recordings that the paper trains on; None if there is no paper.
-        max_frames: Frames after which longer recordings are cut off; None if all count.
+            runs with this library; empty if unknown.
+        normalization: Normalization of the recordings in the paper; None without a paper.
+        max_frames: Number of frames at which longer recordings are truncated; None for no limit.
     """
 
     model: MethodSettings
@@ -71,30 +71,30 @@ class Preset(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """A pretraining method: called on clips it returns a loss, and it ends with an encoder.
+    """A pretraining method: a module that maps clips to a loss and holds the trained encoder.
 
-    A method of your own is a subclass with ``make_views`` and ``loss``. With ``Settings`` of its
-    own it can be trained from the command line; presets are optional.
-    :class:`pcm3.methods.simclr.SimCLR` is a short one.
+    A custom method subclasses it and defines ``make_views`` and ``loss``. With a ``Settings`` class
+    it can be trained from the command line; presets are optional.
+    :class:`pcm3.methods.simclr.SimCLR` is a short example.
 
     Args:
-        encoder: What is trained; one that ``encoder_type`` allows.
+        encoder: The encoder to train, an instance of ``encoder_type``.
         skeleton: Joint layout of the clips.
         settings: Settings of the method; its defaults if None.
-        changes: Settings to change, by name; not those that only a new encoder needs.
+        changes: Settings to change, by name, except those that only a new encoder needs.
 
     Attributes:
         encoder: The encoder that is trained.
         skeleton: Joint layout of the clips.
         settings: All settings.
-        stream: Derived from the augmented joints.
-        frames: T that each clip is resized to.
+        stream: Input stream, derived from the augmented joints.
+        frames: Number of frames T that each clip is resized to.
         Settings: Class of the method's settings.
         encoder_type: Class of the encoders that the method can train.
         streams: Input streams that the method can train on.
-        recipe: How a model trains that was built without a preset.
-        presets: Name to preset.
-        name: What commands and run folders call the method; of your own its import path.
+        recipe: Training settings of a model that was built without a preset.
+        presets: Presets by name.
+        name: Name of the method in commands and run folders; the import path of a custom method.
 
     Raises:
         ValueError: If encoder, skeleton and stream do not fit each other or the method, or a
@@ -114,7 +114,7 @@ class Method(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = import_path(cls)
-        if "Settings" not in cls.__dict__:  # settings know whose they are
+        if "Settings" not in cls.__dict__:  # each settings class belongs to one method
             cls.Settings = type(f"{cls.__name__}Settings", (cls.Settings,), {})
         cls.Settings.method = cls
         if "__init__" in cls.__dict__:
@@ -150,7 +150,7 @@ class Method(nn.Module, ABC):
         changes: Mapping[str, Any],
     ) -> None:
         if self.encoder_type is Encoder:
-            check_encoder(encoder)  # anything that behaves like one
+            check_encoder(encoder)  # any encoder, also a compiled one
         elif not isinstance(encoder, self.encoder_type):
             wanted = self.encoder_type.__name__
             raise ValueError(f"expected a {wanted}, got {type(encoder).__name__}")
@@ -172,61 +172,60 @@ class Method(nn.Module, ABC):
     def make_views(
         self, clips: Tensor, lengths: Tensor | None = None, generator: Generator | None = None
     ) -> Any:
-        """Draw everything random of a step.
+        """Draw the random views of a training step.
 
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-            generator: Source of randomness on the clips' device.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
+            generator: Random generator on the clips' device.
 
         Returns:
-            What ``loss`` takes.
+            The views, for ``loss``.
         """
 
     @abstractmethod
     def loss(self, views: Any) -> Output:
-        """The loss of views, from ``make_views`` or of your own."""
+        """Compute the loss of views, which need not come from ``make_views``."""
 
     def forward(
         self, clips: Tensor, lengths: Tensor | None = None, generator: Generator | None = None
     ) -> Output:
-        """Draw the views of clips ``(N, C, T, V, M)`` and return their loss."""
+        """Draw views of clips ``(N, C, T, V, M)`` and compute their loss."""
         return self.loss(self.make_views(clips, lengths, generator))
 
     def accumulate(self, batches: int) -> None:
-        """Let so many batches make one optimiser step from now on.
+        """Set the number of batches whose gradients make one optimiser step.
 
-        What moves once a step then waits for the last of them: the outcome for the momentum
-        encoder and the queue is that of one large batch.
+        Momentum encoder and queue are then updated once per step, as with one large batch.
 
         Raises:
-            ValueError: If it is below 1.
+            ValueError: If the number is below 1.
         """
         check_at_least("batches", batches, 1)
         self._batches_a_step = batches
 
     @property
     def trained_encoder(self) -> Encoder:
-        """The encoder that pretraining is for."""
+        """The encoder that pretraining produces."""
         return self.encoder
 
     @property
     def trained_encoders(self) -> dict[Stream, Encoder]:
-        """The encoders that pretraining is for, by their stream.
+        """The encoders that pretraining produces, by stream.
 
-        There is one, ``trained_encoder``, unless a method trains several streams together. The
-        first one is what evaluations take if they are not told otherwise.
+        Only ``trained_encoder`` by default; a method that trains several streams together returns
+        several. Evaluations use the first one by default.
         """
         return {self.stream: self.trained_encoder}
 
     def features(self, clips: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Sequence features ``(N, D)`` of clips ``(N, C, T, V, M)`` for downstream use.
 
-        Evaluation mode, centre crop of 95 %, nothing hidden, no prompts.
+        The encoder runs in evaluation mode on a centre crop of 95 %, without masks or prompts.
 
         Args:
-            clips: Joint coordinates; the stream is derived here.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
+            clips: Joint coordinates, from which the stream is derived.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
         """
         return sequence_features(
             self.trained_encoder, clips, lengths, self.skeleton, self.stream, self.frames
@@ -243,18 +242,17 @@ class Method(nn.Module, ABC):
         """Pretrain on a dataset; needs the ``train`` extra.
 
         Args:
-            dataset: The training sequences: joint coordinates in the order of ``skeleton``; the
-                stream is derived here.
-            out: Run folder; a run that is there already is continued. Nothing is written
-                without it.
+            dataset: The training sequences: joint coordinates in the order of ``skeleton``, from
+                which the stream is derived.
+            out: Run folder. A run in it is continued. Nothing is written without it.
             quiet: Show no progress.
-            options: Fields of :class:`pcm3.methods.settings.TrainSettings`, ``epochs=100`` say;
-                the others are the preset's, or the method's published ones for a model built
-                without one. Where ``epochs`` comes without ``drop_epoch`` and
-                ``warmup_epochs``, these keep their proportion to it.
+            options: Fields of :class:`pcm3.methods.settings.TrainSettings`, for example
+                ``epochs=100``. Other fields keep the values of the preset, or of the method's
+                ``recipe`` for a model built without one. If ``epochs`` is given without
+                ``drop_epoch`` and ``warmup_epochs``, both are scaled in proportion.
 
         Raises:
-            ValueError: If there is no such option, or the dataset or the run folder do not fit.
+            ValueError: If an option is unknown, or the dataset or the run folder does not fit.
         """
         from pcm3.training.trainer import fit  # noqa: PLC0415
 
@@ -274,26 +272,26 @@ class Method(nn.Module, ABC):
         in_channels: int = 3,
         **changes: Any,
     ) -> Self:
-        """Build the model of a named preset; ``fit`` then trains by the preset's recipe.
+        """Build the model of a preset, which ``fit`` then trains with the preset's settings.
 
         Args:
-            name: ``"ntu60-xsub"`` for example; ``pcm3 presets`` lists all.
+            name: Name of the preset, for example ``"ntu60-xsub"``; ``pcm3 presets`` lists all.
             skeleton: Joint layout of the data.
-            persons: M of the data.
-            in_channels: C of the data.
-            changes: Settings of the model to change.
+            persons: Number of persons M of the data.
+            in_channels: Number of coordinates C of the data.
+            changes: Settings of the model to change, by name.
 
         Raises:
-            ValueError: If there is no such preset or setting, the preset is of another method, or
-                it is no skeleton.
+            ValueError: If the preset or a setting is unknown, the preset belongs to another method,
+                or ``skeleton`` is not a skeleton.
         """
         check_skeleton(skeleton)
         preset = find_preset(name)
         known = preset.model.method
-        kind = cls if issubclass(cls, known) else known  # with a loss of its own, say
+        kind = cls if issubclass(cls, known) else known  # a subclass may define another loss
         if not issubclass(kind, cls):
             raise ValueError(
-                f"expected a preset of {cls.__name__}, but {name!r} is one of {known.__name__}"
+                f"expected a preset of {cls.__name__}, got {name!r}, a preset of {known.__name__}"
             )
         model = preset.model.changed(changes).build(skeleton, persons, in_channels, kind)
         model._recipe = preset.train
@@ -301,17 +299,17 @@ class Method(nn.Module, ABC):
 
 
 def methods(kind: type[Method] = Method) -> Iterator[type[Method]]:
-    """All methods that were imported, those of this package first."""
+    """Iterate over all imported methods, those of this package first."""
     for method in kind.__subclasses__():
         yield method
         yield from methods(method)
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name, of any method.
+    """Find a preset of any method by its name.
 
     Raises:
-        ValueError: If there is none of that name; the message says which are like it.
+        ValueError: If the name is unknown; the message suggests similar names.
     """
     presets: dict[str, Preset] = {}
     for method in methods():
@@ -319,20 +317,20 @@ def find_preset(name: str) -> Preset:
     if name not in presets:
         near = get_close_matches(str(name), presets, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"expected one of the presets that pcm3 presets lists, got {name!r}{hint}")
+        raise ValueError(f"expected a preset that pcm3 presets lists, got {name!r}{hint}")
     return presets[name]
 
 
 def _signature(method: type[Method]) -> Any:
-    """That of the constructor, with each setting in the place of ``**changes``."""
-    own = signature(method.__init__)
-    parameters = [each for each in own.parameters.values() if each.name != "self"]
+    """Signature of the constructor, with the single settings in place of ``**changes``."""
+    constructor = signature(method.__init__)
+    _, *parameters = constructor.parameters.values()  # without self
     if not parameters or parameters[-1].kind is not Parameter.VAR_KEYWORD:
-        return own.replace(parameters=parameters)
-    hidden = {*method.Settings.of_encoder(), *own.parameters}
+        return constructor.replace(parameters=parameters)
+    hidden = {*method.Settings.of_encoder(), *constructor.parameters}
     settings = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
         for field in fields(method.Settings)
         if field.name not in hidden
     ]
-    return own.replace(parameters=[*parameters[:-1], *settings])
+    return constructor.replace(parameters=[*parameters[:-1], *settings])

@@ -1,4 +1,4 @@
-"""All methods and presets by name, and the settings of a whole run."""
+"""Methods and presets by name, and the settings of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (PCM3, MAMP, SimCLR)}
-"""Name to method."""
+"""Methods by name."""
 
 PRESETS: dict[str, Preset] = {
     name: preset
@@ -26,11 +26,11 @@ PRESETS: dict[str, Preset] = {
     for name, preset in method.presets.items()
     if preset.data == data
 }
-"""Name to preset.
+"""Presets by name.
 
-``DATA-PROTOCOL-METHOD`` are the papers', at full size; recordings are cut after 300 frames. METHOD
-is nothing for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for PCM3++, ``mamp``
-for MAMP and ``mae`` for its baseline.
+Presets ``DATA-PROTOCOL-METHOD`` have the full size of the papers and truncate recordings at 300
+frames. METHOD is empty for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for
+PCM3++, ``mamp`` for MAMP and ``mae`` for its baseline.
 
 :meta hide-value:
 """
@@ -49,14 +49,15 @@ class _Parts(_Known):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """All settings of a run: those of the method and of training, and the training part."""
+    """All settings of a run: of the method, of training, and of the training data."""
 
     model: MethodSettings = field(default_factory=PCM3Settings)
     train: TrainSettings = field(default_factory=TrainSettings)
     protocol: str = "xsub"
-    """Which sequences are the training part: of all stores, or one for each, space between."""
+    """Protocol that selects the training sequences: one for all stores, or one for each, separated
+    by spaces."""
     max_frames: int | None = None
-    """Where longer sequences are cut off; by default they are trained on in windows."""
+    """Number of frames at which longer sequences are truncated; None trains on them in windows."""
 
     def __post_init__(self) -> None:
         if self.max_frames is not None:
@@ -64,20 +65,20 @@ class RunSettings:
 
     @property
     def method(self) -> str:
-        """Name of the method, or the import path of one's own."""
+        """Name of the method, or its import path if it is a custom one."""
         return str(self.model.method.name)
 
     def to_json(self) -> str:
-        """Text that ``from_json`` reads back."""
+        """JSON text that ``from_json`` reads."""
         return json.dumps({"method": self.method, **asdict(self)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> RunSettings:
-        """Read settings of a run; lists become tuples.
+        """Read the settings of a run from JSON text; lists become tuples.
 
         Raises:
-            ValueError: If the text is not JSON, lacks a part, names unknown settings or a method
-                whose module is not imported, or a value is of another type.
+            ValueError: If the text is not JSON or lacks a part, a setting is unknown, the method's
+                module is not imported, or a value has another type.
         """
         raw = parse_json(text.encode(), "settings", _Parts)
         return cls(
@@ -89,10 +90,10 @@ class RunSettings:
 
 
 def find_method(name: str) -> type[Method]:
-    """The method of a name, one of ``METHODS``, or of an import path, ``package.module:Class``.
+    """Find a method by its name in ``METHODS`` or its import path ``package.module:Class``.
 
     Raises:
-        ValueError: If there is no such method, or its module is not imported.
+        ValueError: If the method does not exist, or its module is not imported.
     """
     if name in METHODS:
         return METHODS[name]
@@ -103,21 +104,22 @@ def find_method(name: str) -> type[Method]:
 
 
 def get_preset(name: str) -> RunSettings:
-    """The settings of a preset.
+    """Settings of a run with a preset.
 
     Raises:
-        ValueError: If there is none of that name; the message says which are like it.
+        ValueError: If the name is unknown; the message suggests similar names.
     """
     preset = find_preset(name)
     return RunSettings(preset.model, preset.train, preset.protocol, preset.max_frames)
 
 
 def post_distillation(settings: RunSettings) -> RunSettings:
-    """The second phase of PCM3++, after a run of PCM3 or PCM3++ with these settings.
+    """Settings of the second phase of PCM3++, after a run of PCM3 or PCM3++ with ``settings``.
 
-    The distillation terms alone, a third as many epochs at a tenth of the rate, and the key
-    encoder as the result. The survey gives neither rate nor epochs; its file names say 150, after
-    451. A run without distillation, of bones or motion say, gets it with weight 1.
+    It trains with the distillation terms alone, for a third of the epochs at a tenth of the
+    learning rate, and its result is the key encoder. The survey gives neither rate nor epochs; its
+    file names say 150 epochs after 451. If the first run has no distillation, as for bones and
+    motion, its weight becomes 1.
 
     Raises:
         ValueError: If the run is of another method.

@@ -1,4 +1,4 @@
-"""From raw clips to the features that downstream tasks use."""
+"""Sequence features of raw clips for downstream tasks."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def sequence_features(
     """Features ``(N, D)`` of a frozen encoder in evaluation mode.
 
     Args:
-        encoder: The encoder; left in the mode it was in.
+        encoder: The encoder, whose mode is restored afterwards.
         clips: Joint coordinates ``(N, C, T, V, M)``.
-        lengths: Valid frames of each clip ``(N,)``; T by default.
+        lengths: Number of valid frames of each clip ``(N,)``; T by default.
         skeleton: Joint layout of the clips.
-        stream: Derived from the resized clips.
-        frames: Frames that every clip is resized to.
-        crop: Central share of the frames that is used, 0.95 in the papers' protocols.
+        stream: Input stream, derived from the resized clips.
+        frames: Number of frames that every clip is resized to.
+        crop: Share of the frames that the centre crop keeps; 0.95 in the papers.
 
     Raises:
-        ValueError: If the clips do not fit the skeleton or the encoder, or are not finite, the
-            lengths are no tensor ``(N,)`` of integers in [1, T], or what the encoder returns is of
-            another shape than it says.
+        ValueError: If the clips do not fit the skeleton or the encoder or are not finite, the
+            lengths are not a tensor ``(N,)`` of integers in [1, T], or the encoder returns another
+            shape than it declares.
     """
     encoder.check_clips(clips, finite=True)
     resized = center_crop_resize(clips, lengths, frames, crop)

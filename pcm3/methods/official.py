@@ -1,4 +1,4 @@
-"""Names of the published checkpoints, and the names of the same weights here."""
+"""Published checkpoints: reading their weights and renaming them to the names used here."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _PCM3_NAMES = [
     ("cl_prompt", "task_prompts.contrast.vector"),
     ("mp_prompt", "task_prompts.predict.vector"),
 ]
-"""PCM3's names, and what stands for them here; the first pair that fits counts."""
+"""Names in PCM3's code and the names here; the first pattern that matches applies."""
 
 _LAYERS = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2"}
 _MAMP_NAMES = [
     *(
-        (f"{prefix}blocks.<block>.{layer}.<end>", f"{owner}.blocks.<block>.{ours}.<end>")
+        (f"{prefix}blocks.<block>.{layer}.<end>", f"{owner}.blocks.<block>.{name}.<end>")
         for prefix, owner in (("", "encoder"), ("decoder_", "decoder"))
-        for layer, ours in _LAYERS.items()
+        for layer, name in _LAYERS.items()
     ),
     ("blocks.<rest>", "encoder.blocks.<rest>"),
     ("decoder_blocks.<rest>", "decoder.blocks.<rest>"),
@@ -73,29 +73,29 @@ _MAMP_NAMES = [
 
 
 class Checkpoint(NamedTuple):
-    """Weights under this library's names, and what messages say of them."""
+    """Weights under this library's names, with the names of the checkpoint for messages."""
 
     weights: Weights
     source: str
-    theirs: Callable[[str], str]
-    """The name in the checkpoint of one of this library's names."""
+    published: Callable[[str], str]
+    """Maps a name of this library to the name in the checkpoint."""
 
     def error(self, what: str) -> SkeletonFormatError:
-        """An error that names the source."""
+        """Error that names the source."""
         return SkeletonFormatError(f"{self.source}: {what}")
 
     def lacks(self, *names: str) -> SkeletonFormatError:
-        """That it has none of the weights that show whose it is."""
-        wanted = " and ".join(self.theirs(name) for name in names)
-        some = ", ".join(self.theirs(name) for name in list(self.weights)[:3])
-        return self.error(f"expected the encoder's {wanted}, found {some}, ...")
+        """Error for a checkpoint without the weights that identify its method."""
+        wanted = " and ".join(self.published(name) for name in names)
+        some = ", ".join(self.published(name) for name in list(self.weights)[:3])
+        return self.error(f"expected the encoder's {wanted}, got {some}, ...")
 
 
 def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
-    """The tensors of a checkpoint without wrappers, and what to call it in errors.
+    """Read the tensors of a checkpoint without wrappers, and its name for error messages.
 
     Raises:
-        SkeletonFormatError: If it is not there, or holds anything but plain data.
+        SkeletonFormatError: If the file is missing or holds anything but plain data.
     """
     name = "state_dict" if isinstance(source, Mapping) else str(source)
     content: Any = source if isinstance(source, Mapping) else _load(Path(source))
@@ -114,7 +114,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
         if isinstance(value, Tensor)
     }
     if not weights:
-        raise SkeletonFormatError(f"{name}: expected named weights, found no tensor")
+        raise SkeletonFormatError(f"{name}: expected named weights, got no tensor")
     for key, value in weights.items():
         if len(key) > _LONGEST_NAME:
             raise SkeletonFormatError(f"{name}: expected names of weights, got {key:.60}...")
@@ -126,7 +126,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Weights, str]:
 
 
 def _is_whole(value: Tensor) -> bool:
-    """Whether every value is in memory, so that the shape says no more than was read."""
+    """Whether every value of the shape was read, rather than repeated by strides."""
     if value.layout != torch.strided:
         return False
     return value.is_meta or value.numel() * value.element_size() <= value.untyped_storage().nbytes()
@@ -145,26 +145,26 @@ def _load(file: Path) -> Any:
             "pcm3 wrote loads with Encoder.from_pretrained"
         )
     try:
-        # Published checkpoints keep their command line beside the weights.
+        # Published checkpoints also hold the command line of their training.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return load_plain(file)
-    except Exception as error:  # a broken or unsafe file may raise anything
+    except Exception as error:  # a damaged or unsafe file may raise any error
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         reason = (
-            f"it holds {unsafe[1]}, which might be code and is not loaded"
+            f"{unsafe[1]}, which may be code and is not loaded"
             if unsafe
-            else "it is not one, or truncated or damaged"
+            else "another or a damaged file"
         )
         raise SkeletonFormatError(
-            f"{file}: expected a checkpoint of plain tensors, but {reason}"
+            f"{file}: expected a checkpoint of plain tensors, got {reason}"
         ) from None
 
 
 def plan(make: Callable[[Checkpoint], nn.Module], checkpoint: Checkpoint, prefix: str = "") -> None:
-    """Compare the weights with a module of which nothing but the shapes is in memory.
+    """Compare the weights with a module on the meta device, without allocating it.
 
     Raises:
-        SkeletonFormatError: Naming what is missing or of another shape.
+        SkeletonFormatError: If a weight is missing or has another shape.
     """
     draft = checkpoint._replace(weights=dict(checkpoint.weights))
     try:
@@ -172,24 +172,24 @@ def plan(make: Callable[[Checkpoint], nn.Module], checkpoint: Checkpoint, prefix
             module = make(draft)
     except SkeletonFormatError:
         raise
-    except Exception as error:  # sizes that weights say may make no sense
-        what = " ".join(str(error).split())
-        raise checkpoint.error(f"these are the weights of no such model, {what:.200}") from None
+    except Exception as error:  # impossible sizes may raise any error
+        reason = " ".join(str(error).split())
+        raise checkpoint.error(f"the weights fit no such model: {reason:.200}") from None
     if wrong := _misfits(module, draft, prefix):
         raise checkpoint.error(_some(wrong))
 
 
 def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[str, ...]:
-    """Load weights into a module; the checkpoint's names of those it has no place for.
+    """Load weights into a module; return the checkpoint's names of unused weights.
 
     Raises:
-        SkeletonFormatError: Naming what is missing, of another shape or not finite.
+        SkeletonFormatError: If a weight is missing, has another shape or is not finite.
     """
-    weights, theirs = checkpoint.weights, checkpoint.theirs
+    weights, published = checkpoint.weights, checkpoint.published
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     here = {key: weights[key] for key in wanted if key in weights}
     wrong = _misfits(module, checkpoint, prefix) or [
-        f"{theirs(key)} holds NaN or infinity"
+        f"{published(key)} holds NaN or infinity"
         for key, value in here.items()
         if not bool(torch.isfinite(value).all())
     ]
@@ -198,18 +198,19 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> tuple[s
     module.load_state_dict(
         {key.removeprefix(prefix): value for key, value in here.items()}, strict=False
     )
-    return tuple(theirs(key) for key in weights if key not in wanted)
+    return tuple(published(key) for key in weights if key not in wanted)
 
 
 def _misfits(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> list[str]:
-    """What is missing or of another shape."""
-    weights, theirs = checkpoint.weights, checkpoint.theirs
+    """Describe weights that are missing or have another shape."""
+    weights, published = checkpoint.weights, checkpoint.published
     wanted = {f"{prefix}{key}": value for key, value in module.state_dict().items()}
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     return [
-        f"{theirs(key)} is {_their_shape(key, weights[key])}, expected {_their_shape(key, value)}"
+        f"expected {published(key)} of shape {_published_shape(key, value)}, "
+        f"got {_published_shape(key, weights[key])}"
         if key in weights
-        else f"{theirs(key)} is missing"
+        else f"{published(key)} is missing"
         for key, value in wanted.items()
         if key not in counters - weights.keys()
         and (key not in weights or weights[key].shape != value.shape)
@@ -221,28 +222,28 @@ def _some(wrong: Sequence[str]) -> str:
     return f"{'; '.join(wrong[:3])}{more}"
 
 
-def _their_shape(name: str, value: Tensor) -> tuple[int, ...]:
+def _published_shape(name: str, value: Tensor) -> tuple[int, ...]:
     return tuple(value.shape[::-1] if name == "queue.anchors" else value.shape)
 
 
 def rename_pcm3(weights: Weights, source: str) -> Checkpoint:
-    """Weights of the reference PCM3, whole model or encoder alone, under this library's names."""
+    """Rename weights of the reference PCM3, of the whole model or of the encoder alone."""
     encoder = "" if any(key.startswith("encoder_q.") for key in weights) else "encoder_q."
     renamed: Weights = {}
     for key, value in weights.items():
         name = _rename(f"{encoder}{key}", _PCM3_NAMES)
         renamed[name] = _reshape_pcm3(name, value)
-    back = [(ours, theirs) for theirs, ours in _PCM3_NAMES]
+    back = [(name, published) for published, name in _PCM3_NAMES]
     return Checkpoint(renamed, source, lambda name: _rename(name, back).removeprefix(encoder))
 
 
 def rename_mamp(weights: Weights, source: str) -> Checkpoint:
-    """Weights of the reference MAMP, whole model or encoder alone, under this library's names."""
+    """Rename weights of the reference MAMP, of the whole model or of the encoder alone."""
     renamed = {_rename(key, _MAMP_NAMES): value for key, value in weights.items()}
     kernel = renamed.get("encoder.tokenizer.weight")
     if kernel is not None and kernel.ndim == 4:  # of a convolution (D, C, patch, 1)
         renamed["encoder.tokenizer.weight"] = kernel[..., 0].transpose(1, 2).flatten(1)
-    back = [(ours, theirs) for theirs, ours in _MAMP_NAMES]
+    back = [(name, published) for published, name in _MAMP_NAMES]
     return Checkpoint(renamed, source, lambda name: _rename(name, back))
 
 
@@ -252,24 +253,24 @@ def depth(weights: Weights, owner: str) -> int:
 
 
 def count_layers(weights: Weights, prefix: str) -> int:
-    """Number of layers whose weights have names that begin so.
+    """Count the layers whose weights have names with a prefix.
 
     Raises:
-        SkeletonFormatError: If there are more than encoders have.
+        SkeletonFormatError: If there are more than ``MOST_LAYERS``.
     """
-    found = len({key.split(".")[2] for key in weights if key.startswith(prefix)})
-    if found > MOST_LAYERS:
-        raise SkeletonFormatError(f"expected at most {MOST_LAYERS} layers, got {found:,}")
-    return found
+    count = len({key.split(".")[2] for key in weights if key.startswith(prefix)})
+    if count > MOST_LAYERS:
+        raise SkeletonFormatError(f"expected at most {MOST_LAYERS} layers, got {count:,}")
+    return count
 
 
 def transformer_for(
     checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, heads: int
 ) -> TransformerEncoder:
-    """An encoder of the sizes that the weights have.
+    """Build a transformer with the sizes of the weights.
 
     Raises:
-        SkeletonFormatError: If these are not the weights of such an encoder.
+        SkeletonFormatError: If these are not the weights of a transformer encoder.
     """
     weights = checkpoint.weights
     names = [f"encoder.{key}" for key in ("tokenizer.weight", "positions.time")]
@@ -290,10 +291,10 @@ def transformer_for(
 
 
 def gru_width(checkpoint: Checkpoint) -> int:
-    """Hidden units of one GRU of the encoder.
+    """Number of hidden units of one GRU of the encoder.
 
     Raises:
-        SkeletonFormatError: If these are not the weights of such an encoder.
+        SkeletonFormatError: If these are not the weights of a GRU encoder.
     """
     first = "encoder.layers.0.0.weight_hh_l0"
     if first not in checkpoint.weights:
@@ -303,7 +304,7 @@ def gru_width(checkpoint: Checkpoint) -> int:
 
 
 def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PCM3:
-    """A model of the sizes that the weights have; domain prompts are brought into its shape."""
+    """Build a PCM3 with the sizes of the weights, and reshape domain prompts to fit it."""
     weights = checkpoint.weights
     try:
         model = PCM3(
@@ -314,12 +315,12 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PC
             decoder_hidden=len(weights["decoder.adapter.0.bias"]),
         )
     except KeyError as error:
-        raise checkpoint.error(f"{checkpoint.theirs(error.args[0])} is missing") from None
+        raise checkpoint.error(f"{checkpoint.published(error.args[0])} is missing") from None
     recorded = model.state_dict()
     for kind in ("domain_prompts", "task_prompts"):
         keys = [key for key in recorded if key.startswith(kind)]
         if any(key not in weights or weights[key].numel() != recorded[key].numel() for key in keys):
-            setattr(model, kind, nn.ModuleDict())  # none, or not of this encoder's size
+            setattr(model, kind, nn.ModuleDict())  # absent, or of another encoder's size
     size = (len(skeleton), encoder.in_channels, encoder.persons)
     for key in [key for key in weights if key.startswith("domain_prompts.")]:
         if weights[key].numel() == math.prod(size):  # flat in the checkpoint, joint by joint
@@ -328,7 +329,7 @@ def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PC
 
 
 def _rename(key: str, names: Sequence[tuple[str, str]]) -> str:
-    """What stands for a name in the first pair that fits; <...> is whatever stands there."""
+    """Rename by the first pattern that matches; ``<...>`` matches any text."""
     for pattern, other in names:
         regex = re.sub(r"<(\w+)>", r"(?P<\1>.+?)", re.escape(pattern))
         fit = re.fullmatch(regex, key)

@@ -1,4 +1,4 @@
-"""Settings of training, and what the settings of all methods share."""
+"""Settings of training, and the base classes of the settings of methods."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
 FORMER_NAMES = {"key_momentum": "momentum"}
-"""Name of a setting in earlier versions, as in old run folders, to its present name."""
+"""Present names of settings by their names in earlier versions, as in old run folders."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A frozen set of settings: each field has a type, a default, and a docstring as its help.
+    """Frozen settings. Each field has a type, a default and a docstring, which is its help text.
 
     Raises:
-        ValueError: If a number is not finite, or a word is not one of those that the type lists.
+        ValueError: If a number is not finite, or a word is not among the choices of its type.
     """
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[AnySettings], values: Mapping[str, Any]) -> AnySettings:
-        """Read what a run folder holds, in which tuples are lists.
+        """Read settings from the JSON of a run folder, in which tuples are lists.
 
         Raises:
-            ValueError: If a setting is unknown, or its value is of another type.
+            ValueError: If a setting is unknown, or its value has another type.
         """
         values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
         cls.check_names(values)
@@ -74,26 +74,26 @@ class Settings:
         return cls(**_with_tuples(values))
 
     def changed(self: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
-        """The same with some settings changed.
+        """Return a copy with some settings changed.
 
         Raises:
-            ValueError: If a setting is unknown; the message names one that is like it.
+            ValueError: If a setting is unknown; the message suggests similar ones.
         """
         self.check_names(changes)
         return replace(self, **_with_tuples(changes))
 
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
-        """Require names of settings.
+        """Require that all names are settings.
 
         Raises:
-            ValueError: If one is unknown; the message names one that is like it.
+            ValueError: If a name is unknown; the message suggests similar ones.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(names) - set(known))
         near = [match for name in unknown for match in get_close_matches(name, known)]
         if unknown:
-            hint = f"; there is {', '.join(near)}" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"unknown {cls.__name__}: {', '.join(unknown)}{hint}")
 
 
@@ -102,12 +102,12 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """The words that a literal type, or a tuple of such, allows; none of another type."""
+    """Choices of a literal type or a tuple of literals; empty for another type."""
     if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
         return get_args(kind)
     inner = get_args(kind) if get_origin(kind) in (tuple, Union, UnionType) else ()
-    found = [_choices(part) for part in inner if part not in (..., tuple[()])]
-    return found[0] if len(found) == 1 else ()
+    choices = [_choices(part) for part in inner if part not in (..., tuple[()])]
+    return choices[0] if len(choices) == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class MethodSettings(Settings):
 
     def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Encoder:
         """Build the encoder alone."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to build an encoder")
+        raise NotImplementedError(f"{type(self).__name__} does not define build_encoder")
 
     def build(
         self,
@@ -144,13 +144,13 @@ class MethodSettings(Settings):
         in_channels: int = 3,
         kind: type[Method] | None = None,
     ) -> Any:
-        """Build the method for data of a skeleton, a number of persons and of coordinates.
+        """Build the method with a new encoder.
 
         Args:
             skeleton: Joint layout of the data.
-            persons: M of the data.
-            in_channels: C of the data.
-            kind: A subclass of the method to build instead.
+            persons: Number of persons M of the data.
+            in_channels: Number of coordinates C of the data.
+            kind: Subclass of the method to build instead.
         """
         encoder = self.build_encoder(skeleton, persons, in_channels)
         return (kind or self.method)(encoder, skeleton, self)
@@ -161,18 +161,18 @@ class EncoderSettings(MethodSettings):
     """Settings of a method that trains any encoder."""
 
     encoder: str = "gru"
-    """What encodes: gru (the paper), stgcn (graph convolution), transformer (MAMP's), or
-    MODULE:CLASS for one of your own."""
+    """Encoder: gru (the paper), stgcn (graph convolution), transformer (MAMP's), or MODULE:CLASS
+    for a custom one."""
     hidden: int = 1024
     """Width of one GRU, of the transformer, or of the graph convolution's features."""
     layers: int = 3
     """Layers of the GRU, blocks of the transformer; the graph convolution has ten blocks."""
     direction: Direction = "causal_pair"
-    """What the second GRU of a layer sees."""
+    """Direction of the second GRU of a layer."""
     pool: Pool = "last"
-    """How frame features become a sequence feature; the transformer always takes the mean."""
+    """Pooling of frame features to a sequence feature; the transformer always takes the mean."""
     encoder_arguments: tuple[str, ...] | tuple[()] = ()
-    """Further arguments of an encoder of your own, NAME=VALUE each."""
+    """Further arguments of a custom encoder, each as NAME=VALUE."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,7 +183,7 @@ class EncoderSettings(MethodSettings):
                 raise ValueError(
                     f"expected encoder among {names} or MODULE:CLASS, got {self.encoder!r}"
                 )
-            self._own_arguments()
+            self._custom_arguments()
             return
         takes = signature(kind.from_sizes).parameters
         unused = [name for name in ("layers", "direction") if name not in takes]
@@ -205,17 +205,17 @@ class EncoderSettings(MethodSettings):
         """Build the encoder alone.
 
         Raises:
-            SkeletonFormatError: If the module of an encoder of one's own is not imported.
+            SkeletonFormatError: If the module of a custom encoder is not imported.
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
         names = ("frames", "hidden", "layers", "direction", "pool")
-        sizes = {name: getattr(self, name) for name in names} | self._own_arguments()
+        sizes = {name: getattr(self, name) for name in names} | self._custom_arguments()
         takes = signature(kind.from_sizes).parameters
-        if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
             sizes = {name: value for name, value in sizes.items() if name in takes}
         return kind.from_sizes(skeleton, in_channels, persons, **sizes)
 
-    def _own_arguments(self) -> dict[str, Any]:
+    def _custom_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for text in self.encoder_arguments:
             name, equals, value = text.partition("=")
@@ -230,7 +230,7 @@ class EncoderSettings(MethodSettings):
 
 @dataclass(frozen=True)
 class TrainSettings(Settings):
-    """How the method is trained."""
+    """Settings of training."""
 
     epochs: int = 451
     """Passes over the training part; 0 writes the untrained encoder."""
@@ -257,8 +257,7 @@ class TrainSettings(Settings):
     clip_norm: float = 0.0
     """Largest norm of the gradient; 0 does not clip."""
     nonfinite: Literal["stop", "skip"] = "stop"
-    """What to do when a loss or gradient is not finite: stop the run, or skip the step and count
-    it."""
+    """Action if a loss or gradient is not finite: stop the run, or skip the step and count it."""
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
@@ -266,11 +265,11 @@ class TrainSettings(Settings):
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, then faster."""
     deterministic: bool = False
-    """Make runs on GPUs repeat bit for bit, as those on CPUs with as many threads always do."""
+    """Whether GPU runs repeat bit for bit; CPU runs with the same number of threads always do."""
     accelerator: str = "auto"
-    """Where to train: cpu, cuda, mps or auto."""
+    """Device to train on: cpu, cuda, mps or auto."""
     devices: int = 1
-    """Devices on each machine, or processes on a CPU; torchrun sets it itself."""
+    """Devices on each machine, or processes on a CPU; torchrun overrides it."""
     nodes: int = 1
     """Number of machines, whose processes torchrun or SLURM starts."""
     sync_norm: bool = False
@@ -280,11 +279,11 @@ class TrainSettings(Settings):
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
-    """Epochs between nearest-neighbour checks on held-out training subjects; 0 checks never."""
+    """Epochs between nearest-neighbour checks on held-out training subjects; 0 for none."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is also written at the end and on Ctrl-C."""
     keep_epochs: tuple[int, ...] | tuple[()] = ()
-    """Epochs after which the encoder is kept in a file of its own; scaled like drop_epoch."""
+    """Epochs after which the encoder is kept in a separate file; scaled like drop_epoch."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -314,9 +313,9 @@ class TrainSettings(Settings):
         check_seed(self.seed)
 
     def scaled_to(self, epochs: int) -> TrainSettings:
-        """The same schedule over another number of epochs: drop, warm-up, kept ones in proportion.
+        """Scale the schedule to another number of epochs: drop, warm-up and kept epochs.
 
-        Over 0 epochs there is no schedule: none is kept, and nothing else changes.
+        With 0 epochs, no encoders are kept and nothing else changes.
         """
         share = epochs / self.epochs if epochs > 0 and self.epochs else 1.0
         kept = [max(1, round(epoch * share)) for epoch in self.keep_epochs if epochs > 0]

@@ -23,7 +23,7 @@ from pcm3.skeleton import NTU25, Skeleton, to_stream
 
 @dataclass(frozen=True)
 class SimCLRSettings(EncoderSettings):
-    """What SimCLR trains."""
+    """Settings of SimCLR."""
 
     embedding: int = 128
     """Width of the contrastive embedding."""
@@ -40,27 +40,27 @@ class SimCLRSettings(EncoderSettings):
 
 
 class TwoViews(NamedTuple):
-    """What one training step sees of a batch: each clip twice, ``(N, C, T, V, M)`` each."""
+    """Two views ``(N, C, T, V, M)`` of the clips of a batch."""
 
     first: Tensor
     second: Tensor
 
 
 class SimCLR(Method):
-    r"""Contrastive learning without a queue and a second encoder.
+    r"""Contrastive learning without a queue and without a second encoder.
 
     Both views of a clip go through the same encoder and projector. The loss is NT-Xent, see
-    :func:`pcm3.losses.nt_xent`: the other clips of the batch are the negatives, so that batches
-    should be large. With several devices each compares its own clips alone.
+    :func:`pcm3.losses.nt_xent`: the other clips of the batch are the negatives, so batches should
+    be large. With several devices, each device compares only its own clips.
 
     Args:
-        encoder: The encoder; the trained result.
+        encoder: The encoder to train.
         skeleton: Joint layout of the clips.
-        settings: All settings together; the defaults if None.
-        crop: Temporal transform of both views, called with ``lengths``, in the place of a
+        settings: Settings of the method; the defaults if None.
+        crop: Temporal transform of both views, called with ``lengths``; by default a
             ``TemporalCropResize``.
-        spatial: Spatial transform of both views, in the place of jitter or shear, never both.
-        changes: Single settings by name, see ``SimCLRSettings``.
+        spatial: Spatial transform of both views; by default either jitter or shear, at random.
+        changes: Settings to change, by name, see ``SimCLRSettings``.
 
     Raises:
         ValueError: If skeleton and encoder disagree, a setting is out of range, or clips do not
@@ -106,12 +106,12 @@ class SimCLR(Method):
     def make_views(
         self, clips: Tensor, lengths: Tensor | None = None, generator: Generator | None = None
     ) -> TwoViews:
-        """Draw everything random of a step: two crops and spatial transforms of each clip.
+        """Draw two crops of each clip, with a spatial transform each.
 
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-            generator: Source of randomness on the clips' device.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
+            generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
 
@@ -123,7 +123,7 @@ class SimCLR(Method):
         return TwoViews(view(), view())
 
     def loss(self, views: TwoViews) -> Output:
-        """The loss of given views.
+        """Compute the loss of views.
 
         Raises:
             ValueError: If the views do not fit the encoder, or there are fewer than two clips.

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, checkpoints, results, and what it was trained on."""
+"""Run folders: checkpoints, results, and the recordings that a run was trained on."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, verified before they are read, and the one before kept."""
+"""Checkpoints: atomic writes, checksums verified on reading, and the previous one as backup."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pcm3.terminal import tell
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the one that was there becomes the one before.
+    """Write a checkpoint and rename the existing one to the previous one.
 
-    However the process ends, one of the two is there, whole.
+    At least one of the two is intact, no matter when the process ends.
     """
     with replacing(file) as temporary:
         with temporary.open("wb") as out:
@@ -37,7 +37,7 @@ def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
 
 
 class _Sink(io.RawIOBase):
-    """Passes on what is written; remembers why it could not be, of which torch says nothing."""
+    """Pass written data on, and keep the error of a failed write, which torch hides."""
 
     def __init__(self, out: BinaryIO) -> None:
         super().__init__()
@@ -56,38 +56,38 @@ class _Sink(io.RawIOBase):
 
 
 def load_checkpoint(file: Path) -> dict[str, Any] | None:
-    """The last checkpoint that is whole, on the CPU; None where none was written.
+    """Load the last intact checkpoint on the CPU; None if no checkpoint was written.
 
-    A damaged one is named on standard error, and the one before is read.
+    If the last one is damaged, a warning on standard error says so and the previous one is read.
 
     Raises:
-        ValueError: If all that were written are damaged.
+        ValueError: If all checkpoints are damaged.
     """
-    there = [each for each in (file, previous(file)) if each.exists()]
-    for each in there:
+    candidates = [path for path in (file, previous(file)) if path.exists()]
+    for candidate in candidates:
         try:
-            return _read(each)
-        except Exception as error:  # what reading damaged bytes may end in is anyone's guess
-            # a place in the file that cannot be is damage; a disk that fails is another matter
+            return _read(candidate)
+        except Exception as error:  # damaged bytes may raise any error
+            # EINVAL comes from an impossible offset in a damaged file, others from the disk
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
-            # torch's own words may say how to read it all the same, code and all
+            # torch's own message may recommend loading the file with the code in it
             reason = (
                 str(error)
                 if isinstance(error, (_DamagedError, SkeletonFormatError))
                 else type(error).__name__
             )
-            tell(f"warning: the checkpoint {each} is damaged: {reason}", file=sys.stderr)
-    if there:
+            tell(f"warning: the checkpoint {candidate} is damaged: {reason}", file=sys.stderr)
+    if candidates:
         raise ValueError(
-            f"expected a checkpoint, but {' and '.join(map(str, there))} "
-            f"{'is' if len(there) == 1 else 'are'} damaged; delete the folder to begin anew"
+            f"expected a checkpoint, but {' and '.join(map(str, candidates))} "
+            f"{'is' if len(candidates) == 1 else 'are'} damaged; delete the folder to start again"
         )
     return None
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Read, and verify the checksums, which torch writes and does not look at."""
+    """Read a checkpoint and verify its checksums, which torch writes but does not check."""
     state = load_plain(file)
     with zipfile.ZipFile(file) as archive:
         member = archive.testzip()
@@ -99,9 +99,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 class _DamagedError(Exception):
-    """Readable, but not what was written."""
+    """The file can be read, but its content has changed."""
 
 
 def previous(file: Path) -> Path:
-    """Where the checkpoint before is kept."""
+    """Path of the previous checkpoint."""
     return file.with_stem(f"{file.stem}-previous")

@@ -1,12 +1,13 @@
-"""The run folder: what a pretraining run leaves behind, and how to read it.
+"""The run folder: the files of a pretraining run.
 
 ========================  ====================================================
-``config.json``           every setting
-``metrics.jsonl``         one JSON object for each epoch
-``checkpoint.pt``         all that is needed to go on; ``checkpoint-previous.pt`` the one before
-``encoder.safetensors``   the trained encoder, self-describing; ``encoder-epoch300.safetensors``
-                          that of an epoch, where it was to be kept
-``results/*.json``        what evaluations wrote
+``config.json``           all settings
+``metrics.jsonl``         one JSON object per epoch
+``checkpoint.pt``         state from which training continues; ``checkpoint-previous.pt`` is the
+                          checkpoint before it
+``encoder.safetensors``   the trained encoder and how to build it;
+                          ``encoder-epoch300.safetensors`` is one kept after epoch 300
+``results/*.json``        results of evaluations
 ========================  ====================================================
 """
 
@@ -77,7 +78,7 @@ class Run:
     """Paths and files of one run folder.
 
     Args:
-        path: The folder; made when something is written.
+        path: The folder. It is created when the first file is written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -89,11 +90,11 @@ class Run:
         self.results = self.path / "results"
 
     def kept_encoder(self, epoch: int) -> Path:
-        """The file of the encoder after so many epochs."""
+        """Path of the encoder that is kept after an epoch."""
         return self.encoder.with_stem(f"{self.encoder.stem}-epoch{epoch}")
 
     def settings(self) -> dict[str, Any]:
-        """What ``config.json`` says: settings, ``data``, and where known the recordings ``seen``.
+        """Content of ``config.json``: settings, ``data`` and, if known, the recordings ``seen``.
 
         Raises:
             ValueError: If the folder holds no run.
@@ -105,16 +106,16 @@ class Run:
         return settings
 
     def load_config(self) -> RunSettings:
-        """The settings that the run was trained with.
+        """Settings that the run was trained with.
 
         Raises:
-            ValueError: If the folder holds no run, or one whose model was built in Python.
+            ValueError: If the folder holds no run, or a run whose model was built in Python.
             SkeletonFormatError: If ``config.json`` is damaged.
         """
         if "method" not in self.settings():
             raise ValueError(
-                f"{self.config} does not hold the settings of its model, for it was built in "
-                "Python; expected a run of pcm3 pretrain"
+                f"expected a run of pcm3 pretrain, got {self.path}, whose model was built in "
+                "Python and has no settings in config.json"
             )
         try:
             return RunSettings.from_json(regular(self.config).read_text(encoding="utf-8"))
@@ -123,14 +124,14 @@ class Run:
 
     @contextmanager
     def claimed(self, settings: dict[str, Any]) -> Iterator[None]:
-        """Keep other processes from training into the folder, with these settings.
+        """Lock the folder against other processes while a run with these settings trains.
 
-        Writes the settings of a new run, and refuses to continue one that has others. A folder in
-        which nothing was trained yet, because the first attempt failed, is a new run.
+        The settings of a new run are written; a run with other settings is refused. A folder
+        without a checkpoint or encoder, for example after a failed first attempt, counts as new.
 
         Raises:
-            ValueError: If the folder holds a run with other settings, or is no run folder, or
-                another process trains into it.
+            ValueError: If the folder holds a run with other settings, is not a run folder, or is
+                in use by another process.
         """
         self._check_folder()
         self.path.mkdir(parents=True, exist_ok=True)
@@ -143,31 +144,30 @@ class Run:
             yield
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Require that training with these settings may begin here, or go on.
+        """Require that training with these settings can begin or continue in the folder.
 
         Raises:
-            ValueError: If the folder holds a run with other settings, or is no run folder.
+            ValueError: If the folder holds a run with other settings, or is not a run folder.
         """
         self._check_folder()
         if not self._is_trained():
             return
-        there, here = self.settings(), json.loads(json.dumps(settings))
-        in_python = [name for name, each in (("it", there), ("this", here)) if "method" not in each]
-        if in_python == ["it"]:
+        old, new = self.settings(), json.loads(json.dumps(settings))
+        if "method" not in old and "method" in new:
             raise ValueError(
-                f"{self.config} is of a run that fit made in Python: go on there, with the same "
-                "model and data, or give another folder"
+                f"{self.path} holds a run that fit made in Python: continue it there, with the "
+                "same model and data, or choose another folder"
             )
-        if in_python == ["this"]:
+        if "method" in old and "method" not in new:
             raise ValueError(
-                f"{self.config} is of a run of pcm3 pretrain: go on with that command, or give fit "
-                "another folder"
+                f"{self.path} holds a run of pcm3 pretrain: continue it with that command, or give "
+                "fit another folder"
             )
-        differences = find_differences(comparable(there), comparable(here))
+        differences = find_differences(comparable(old), comparable(new))
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
-                "give the same, or another folder"
+                "use the same settings, or another folder"
             )
 
     def _check_folder(self) -> None:
@@ -178,40 +178,40 @@ class Run:
 
     def _is_trained(self) -> bool:
         weights = (self.checkpoint, previous(self.checkpoint), self.encoder)
-        return self.config.exists() and any(each.exists() for each in weights)
+        return self.config.exists() and any(file.exists() for file in weights)
 
     def write_text(self, file: Path, text: str) -> None:
-        """Write a file whole or not at all."""
+        """Write a file completely or not at all."""
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, and keep the one before; it says which settings it is of."""
+        """Write a checkpoint with the settings of the run; keep the one before as well."""
         settings = json.dumps(comparable(self.settings()))
         save_checkpoint(self.checkpoint, state | {"settings": settings})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint that is not damaged, on the CPU, or None where there is none.
+        """Load the last intact checkpoint on the CPU; None if the run has no checkpoint.
 
         Raises:
-            ValueError: If all are damaged, or it is one of a run with other settings.
+            ValueError: If all checkpoints are damaged, or belong to a run with other settings.
         """
         state = load_checkpoint(self.checkpoint)
         if state is not None:
-            theirs = comparable(json.loads(state.pop("settings")))
-            differences = find_differences(theirs, comparable(self.settings()))
+            old = comparable(json.loads(state.pop("settings")))
+            differences = find_differences(old, comparable(self.settings()))
             if differences:
                 raise ValueError(
-                    f"{self.checkpoint} is of another run than {self.config} "
+                    f"{self.checkpoint} belongs to another run than {self.config} "
                     f"({'; '.join(differences)})"
                 )
         return state
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All epochs' records; a last line that was not written to its end is none.
+        """Read the metrics of all epochs; an unfinished last line is left out.
 
         Raises:
-            SkeletonFormatError: If another line is no record.
+            SkeletonFormatError: If another line does not hold the metrics of an epoch.
         """
         if not self.metrics.exists():
             return []
@@ -223,24 +223,25 @@ class Run:
         return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
-        """Replace the record of all epochs."""
+        """Replace the metrics of all epochs."""
         self.write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one epoch's record."""
+        """Add the metrics of one epoch."""
         self.path.mkdir(parents=True, exist_ok=True)
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
 
 def find_run(path: str | Path) -> tuple[Run | None, int | None]:
-    """The run that an encoder belongs to, and of a kept one the epoch.
+    """Find the run that an encoder belongs to, and the epoch after which it was kept.
 
     Args:
-        path: A folder, or the file of an encoder.
+        path: A run folder, or the file of an encoder.
 
     Returns:
-        The run of a folder, or that of a kept encoder and its epoch; None for what there is not.
+        The run, or None for a file outside a run; and the epoch, or None for the encoder of a
+        whole run.
     """
     path = Path(path)
     if path.is_dir():
@@ -252,27 +253,29 @@ def find_run(path: str | Path) -> tuple[Run | None, int | None]:
 
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that may change when a run goes on.
+    """Settings that must stay the same when a run continues.
 
-    What was seen follows from the rest, and the stores may have moved; devices come and go; and
-    which encoders are kept changes none of them.
+    The recordings seen are left out: they follow from the rest, and stores may have moved. So are
+    the number of devices and settings that do not affect the result, such as ``keep_epochs``.
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
-    kept.setdefault("max_frames", LONGEST)  # runs once said nothing, and cut there
+    kept.setdefault("max_frames", LONGEST)  # earlier versions did not store it and cut there
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
-    model = settings.get("model", {}).items()  # earlier versions lack settings that are empty now
+    model = settings.get("model", {}).items()  # earlier versions lack settings that are now empty
     kept["model"] = {FORMER_NAMES.get(name, name): value for name, value in model if value != []}
     return kept
 
 
-def find_differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
-    """What settings in a run and settings at hand differ in, a phrase each."""
-    found = []
-    for key in sorted(set(there) | set(here)):
-        old, new = there.get(key), here.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += find_differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key} is {reprlib.repr(old)} there and {reprlib.repr(new)} here")
-    return found
+def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Describe each difference between the settings of a run and new settings."""
+    differences = []
+    for key in sorted(set(old) | set(new)):
+        there, here = old.get(key), new.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            differences += find_differences(there, here, f"{prefix}{key}.")
+        elif there != here:
+            differences.append(
+                f"{prefix}{key} is {reprlib.repr(there)} there and {reprlib.repr(here)} here"
+            )
+    return differences

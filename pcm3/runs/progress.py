@@ -1,4 +1,4 @@
-"""What a long run shows while it works: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of long operations: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ProgressReport:
     """Progress on standard error; standard output stays free for results.
 
     Args:
-        description: What is going on, in a word or two.
-        total: Units of work in all.
-        done: Units that are done already.
+        description: The operation in a word or two.
+        total: Total number of units of work.
+        done: Number of units that are already done.
         quiet: Show nothing.
-        transient: Leave no bar behind.
+        transient: Remove the bar at the end.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class ProgressReport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._bar.disable:  # rich before 15 ends the line that it did not begin
+        if not self._bar.disable:  # rich before 15 ends a line that it has not begun
             self._bar.stop()
 
     def advance(self, units: int = 1, figures: str = "") -> None:
-        """So many more units are done; ``figures`` stand beside the bar."""
+        """Advance by a number of units; ``figures`` are shown next to the bar."""
         self._bar.update(self._task, advance=units, figures=figures)
 
     def advance_to(self, done: int) -> None:
-        """So many units are done."""
+        """Set the number of units that are done."""
         self._bar.update(self._task, completed=done)
 
     def line(self, text: str) -> None:
-        """Say something that stays."""
+        """Print a line that stays above the bar."""
         if self.plain:
             tell(text, file=sys.stderr, flush=True)
         else:
@@ -87,19 +87,19 @@ class ProgressReport:
 
 
 def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]:
-    """The numbers from 0 to below ``count``, with a bar; elsewhere a line every so many seconds."""
+    """Iterate over ``range(count)`` with a bar, or a line every ``seconds`` without a terminal."""
     with ProgressReport(description, count, transient=True) as report:
-        said = time.monotonic()
+        printed = time.monotonic()
         for number in range(count):
             yield number
             report.advance()
-            if report.plain and time.monotonic() - said >= seconds:
+            if report.plain and time.monotonic() - printed >= seconds:
                 report.line(f"{description}: {number + 1} of {count}")
-                said = time.monotonic()
+                printed = time.monotonic()
 
 
 def format_figures(figures: Mapping[str, Any]) -> str:
-    """Names and numbers on one line."""
+    """Format names and numbers on one line."""
     return "  ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in figures.items()
@@ -108,7 +108,7 @@ def format_figures(figures: Mapping[str, Any]) -> str:
 
 @contextmanager
 def event_files(run: Run | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Write records as TensorBoard event files to a run folder; nothing without one."""
+    """Write metrics as TensorBoard event files to a run folder, or nowhere without one."""
     if run is None:
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""What a run was trained on: its data known again, and tests on them not unnoticed."""
+"""The recordings that a run was trained on, and the test recordings among them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pcm3.runs.folder import Run
 
 
 def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
-    """What a run's ``config.json`` says about a store that it is trained on."""
+    """Describe a training store for the ``config.json`` of a run."""
     return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
 
 
 def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
-    """How many of these sequences of a store a run was trained on; None if that is not known.
+    """Count the given sequences of a store that a run was trained on; None if unknown.
 
-    A store is known again by its number of sequences and frames, wherever it lies. It is not known
-    where the store was prepared anew and no longer has the protocol.
+    A store is recognised by its number of sequences and frames, even after it has moved. The
+    count is unknown if the store was prepared again and no longer has the protocol.
     """
     seen = run.settings().get("seen")
     if seen is None:
         return None
     trained = np.zeros(len(store), dtype=bool)
     try:
-        for each in _of_store(seen, store):
-            trained[split(store, each["protocol"])[0]] = True
+        for entry in _of_store(seen, store):
+            trained[split(store, entry["protocol"])[0]] = True
     except ValueError:
         return None
     return int(trained[np.asarray(indices)].sum())
 
 
 def own_protocol(run: Run, store: Store) -> tuple[list[str], bool]:
-    """The protocols that a run was trained under, and whether it was trained on this store.
+    """Find the protocols that a run was trained under, and whether it was trained on this store.
 
-    One of a run that was trained on this store or on a single other one, several of a run on
-    several others, none if unknown.
+    The list has one protocol if the run was trained on this store or on a single other one, several
+    if it was trained on several others, and is empty if the protocol is unknown.
     """
     settings = run.settings()
     if known := _of_store(settings.get("seen") or [], store):
@@ -53,18 +53,18 @@ def own_protocol(run: Run, store: Store) -> tuple[list[str], bool]:
 
 def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
     identity = identify(store)
-    return [each for each in seen if {name: each[name] for name in identity} == identity]
+    return [entry for entry in seen if {name: entry[name] for name in identity} == identity]
 
 
 def identify(store: Store) -> dict[str, int]:
-    """What a store is known again by."""
+    """Numbers by which a store is recognised."""
     return {"sequences": len(store), "frames": int(store.lengths.sum())}
 
 
 def describe_data(dataset: ClipDataset) -> dict[str, Any]:
-    """What a data set is known again by: a checksum of all lengths and clips among it.
+    """Describe a data set so that it is recognised, with a checksum of all lengths and clips.
 
-    Where the stores have no checksums of their own, it covers a few of the clips.
+    If the stores have no checksums of their own, it covers only some of the clips.
     """
     checksum = zlib.crc32(np.ascontiguousarray(dataset.lengths).tobytes())
     known = dataset.checksums

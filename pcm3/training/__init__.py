@@ -1,1 +1,1 @@
-"""Pretraining: settings, presets, the loop and the run folder. Needs the ``train`` extra."""
+"""Pretraining: the loop, its devices and workers, and its costs. Needs the ``train`` extra."""

@@ -1,4 +1,4 @@
-"""What training costs: counted, and measured on a step or two."""
+"""Costs of training: operations counted, time and memory measured on a few steps."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Costs(NamedTuple):
     """Costs of a model.
 
     Attributes:
-        parameters: Numbers in its parameters, those of a momentum twin among them.
-        forward: Multiply-accumulates of a sample's forward pass, all views and losses.
-        step: Of its forward and backward pass.
+        parameters: Number of parameters, including those of a momentum twin.
+        forward: Multiply-accumulates of the forward pass of one sample, all views and losses.
+        step: Multiply-accumulates of the forward and backward pass of one sample.
     """
 
     parameters: int
@@ -38,19 +38,19 @@ class Costs(NamedTuple):
 def count(model: Method, frames: int | None = None) -> Costs:
     """Count the multiply-accumulates of matrix products and convolutions in a real step.
 
-    Element-wise operations are left out, as usual. The step runs on a copy of the model, on two
-    random clips.
+    Element-wise operations are not counted, as usual. The step runs on a copy of the model with
+    two random clips.
 
     Args:
         model: The model.
-        frames: Length of the clips before they are cropped; its own by default. Nothing depends
-            on it but the augmentation.
+        frames: Length of the clips before they are cropped; the model's ``frames`` by default. It
+            affects only the augmentation.
     """
-    own = copy.deepcopy(model).cpu().train()
-    clips = _clips(own, _SAMPLES, frames)
-    # of attention, the unfused form alone is counted
+    duplicate = copy.deepcopy(model).cpu().train()
+    clips = _clips(duplicate, _SAMPLES, frames)
+    # the counter knows only the unfused form of attention
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        total = own(clips).total
+        total = duplicate(clips).total
         forward = counter.get_total_flops()
         total.backward()
     step = counter.get_total_flops()
@@ -59,11 +59,12 @@ def count(model: Method, frames: int | None = None) -> Costs:
 
 
 class Estimate(NamedTuple):
-    """What a step of training takes on one device, about.
+    """Estimated time and memory of a training step on one device.
 
     Attributes:
-        seconds: Of a batch.
-        bytes: Of parameters, gradients, optimiser, queue and what the backward pass needs.
+        seconds: Time of one batch.
+        bytes: Memory of parameters, gradients, optimiser, queue and tensors that are kept for the
+            backward pass.
     """
 
     seconds: float
@@ -71,24 +72,25 @@ class Estimate(NamedTuple):
 
 
 def estimate(model: Method, config: TrainSettings) -> Estimate:
-    """Run some steps, on a copy of the model and random clips.
+    """Measure a few steps on a copy of the model with random clips.
 
-    On a CPU, of 2 and of 8 samples, from which the whole batch follows; elsewhere, where small
-    batches say little, of the whole batch.
+    On a CPU, steps of 2 and of 8 samples are measured and extrapolated to the whole batch.
+    Elsewhere, where small batches say little, steps of the whole batch are measured.
 
     Raises:
-        ValueError: If there is no such accelerator.
+        ValueError: If the accelerator is not available.
     """
     fabric = launch(replace(config, devices=1, nodes=1))
-    own = copy.deepcopy(model)
-    wrapped, optimizer = fabric.setup(own, make_optimizer(own, config))
+    duplicate = copy.deepcopy(model)
+    wrapped, optimizer = fabric.setup(duplicate, make_optimizer(duplicate, config))
     wrapped.train()
-    state = {id(each): each for each in (*own.parameters(), *own.buffers())}
-    stored = {each.untyped_storage().data_ptr() for each in state.values()}
+    tensors = (*duplicate.parameters(), *duplicate.buffers())
+    state = {id(tensor): tensor for tensor in tensors}
+    stored = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
 
     def run(samples: int) -> tuple[float, float]:
-        """Seconds, and bytes kept for the backward pass."""
-        clips = _clips(own, samples).to(fabric.device)
+        """Seconds of a step and bytes that it keeps for the backward pass."""
+        clips = _clips(duplicate, samples).to(fabric.device)
         kept: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
@@ -115,10 +117,11 @@ def estimate(model: Method, config: TrainSettings) -> Estimate:
         share = (batch - most) / (most - least)
         seconds, many = seconds + share * max(0, seconds - less), many + share * (many - few)
     moments = 2 if config.optimizer == "adamw" else 1
-    trained = sum(each.nbytes for each in own.parameters() if each.requires_grad)
-    return Estimate(
-        seconds, many + sum(each.nbytes for each in state.values()) + (1 + moments) * trained
+    trained = sum(
+        parameter.nbytes for parameter in duplicate.parameters() if parameter.requires_grad
     )
+    held = sum(tensor.nbytes for tensor in state.values())
+    return Estimate(seconds, many + held + (1 + moments) * trained)
 
 
 def _clips(model: Method, samples: int, frames: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Devices: how processes start, agree and normalise as one; compiled blocks."""
+"""Devices: start of the processes, synchronised batch normalisation and compiled blocks."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 
 
 def launch(config: TrainSettings) -> Fabric:
-    """Start a process for each device, or join those that ``torchrun`` or SLURM started.
+    """Start one process per device, or join those that ``torchrun`` or SLURM started.
 
     Raises:
-        ValueError: If there is no such accelerator, there are fewer devices, or it is a CPU and
-            the precision fp16.
+        ValueError: If the accelerator is not available, has fewer devices, or is a CPU while the
+            precision is fp16.
     """
     if config.deterministic:
         _be_deterministic()
     device = find_device(config.accelerator)
     if config.precision == "fp16" and device.type == "cpu":  # Fabric would take bf16
-        raise ValueError("precision fp16 is of GPUs, got a CPU; give bf16 or fp32")
+        raise ValueError("precision fp16 needs a GPU, got a CPU; use bf16 or fp32")
     devices, nodes = config.devices, config.nodes
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun was told how many there are
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun sets the numbers
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     strategy: DDPStrategy | Literal["auto"] = "auto"
     if devices * nodes > 1:
-        # A loss may leave parameters out, but always the same ones; yet a graph that is declared
-        # static cannot leave out synchronising either, as accumulating batches do.
+        # A loss may leave out parameters, but always the same ones, so the graph is static. A
+        # static graph cannot skip synchronisation, though, which accumulating batches need.
         several = config.accumulate > 1
         strategy = DDPStrategy(
             static_graph=not several, find_unused_parameters=several, broadcast_buffers=False
@@ -72,22 +72,22 @@ def launch(config: TrainSettings) -> Fabric:
 
 
 def _be_deterministic() -> None:
-    # products need their workspace fixed before the GPU is first used
+    # matrix products need a fixed workspace before the GPU is first used
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Clips and lengths on a GPU, copied there while it computes on the batch before."""
-    beside = torch.cuda.Stream(device)
+    """Copy clips and lengths of the next batch to a GPU while it computes on this one."""
+    copying = torch.cuda.Stream(device)
 
     def copied() -> Iterator[tuple[Batch, torch.cuda.Event]]:
         for batch in batches:
-            with torch.cuda.stream(beside):
+            with torch.cuda.stream(copying):
                 clips = batch.clips.to(device, non_blocking=True)
                 lengths = batch.lengths.to(device, non_blocking=True)
-            yield batch._replace(clips=clips, lengths=lengths), beside.record_event()
+            yield batch._replace(clips=clips, lengths=lengths), copying.record_event()
 
     ahead = copied()
     waiting = next(ahead, None)
@@ -96,13 +96,13 @@ def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Bat
         present = torch.cuda.current_stream(device)
         present.wait_event(arrived)
         for tensor in (batch.clips, batch.lengths):
-            tensor.record_stream(present)  # so that its memory is not given away too early
+            tensor.record_stream(present)  # keeps its memory from being reused too early
         yield batch
 
 
 @contextmanager
 def naming_lost_processes(fabric: Fabric) -> Iterator[None]:
-    """Say that another process of the run was lost, where waiting for it fails.
+    """Name a lost process of the run as the cause when communication fails.
 
     Raises:
         ChildProcessError: If another process was killed, ended or cannot be reached.
@@ -114,26 +114,26 @@ def naming_lost_processes(fabric: Fabric) -> Iterator[None]:
         if fabric.world_size == 1 or not lost:
             raise
         raise ChildProcessError(
-            f"process {fabric.global_rank} of {fabric.world_size} has lost another one, which "
-            "failed or was killed, as the system does when memory runs out; "
-            "the same command goes on from the last checkpoint"
+            f"process {fabric.global_rank} of {fabric.world_size} lost the connection to another "
+            "process, which failed or was killed (the system does so when memory runs out); the "
+            "same command continues from the last checkpoint"
         ) from error
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Return whether this process is the one that writes files and messages."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def mean_over_processes(fabric: Fabric, value: Tensor | float) -> float:
-    """The mean over processes."""
+    """Mean of a value over all processes."""
     reduced = fabric.all_reduce(torch.as_tensor(value, device=fabric.device))
     assert isinstance(reduced, Tensor)
     return float(reduced)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes; every process gets the gradients of all."""
+    """Sum over all processes; its gradient is summed over them too."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
@@ -154,9 +154,9 @@ def _total(value: Tensor) -> Tensor:
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation by the statistics of all processes' batches; on any device.
+    """Batch normalisation with the statistics of all processes, on any device.
 
-    Every process must hold as many samples. ``torch.nn.SyncBatchNorm`` needs a GPU.
+    All processes must have equally many samples. ``torch.nn.SyncBatchNorm`` needs a GPU.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -191,7 +191,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronize_norms(model: nn.Module) -> None:
-    """Let every batch normalisation of a model see all processes' batches, in place."""
+    """Replace every batch normalisation of a model by a ``SyncBatchNorm``, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, _BatchNorm):
@@ -208,18 +208,19 @@ def synchronize_norms(model: nn.Module) -> None:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile every module of a model whose class says that it ``compiles``, in place.
+    """Compile every module of a model whose class sets ``compiles``, in place.
 
-    Blocks are alike, so the compiled code of one serves the others; nothing around them changes.
+    The blocks are alike, so they share one compiled code. Modules around them stay as they are.
 
     Raises:
-        ValueError: If there is none: recurrent layers are compiled code already.
+        ValueError: If the model has no such module, as with recurrent layers, which already run
+            as compiled code.
     """
     blocks = [module for module in model.modules() if getattr(module, "compiles", False)]
     if not blocks:
         raise ValueError(
-            "expected a model with blocks to compile, as transformer and graph encoders have, got "
-            f"none in the {type(model).__name__}"
+            "expected a model with blocks to compile, as in transformer and graph encoders, got a "
+            f"{type(model).__name__} without blocks"
         )
     for block in blocks:
         block.compile()

@@ -1,4 +1,4 @@
-"""Ctrl-C, termination signals and closed terminals: how a run stops between two steps."""
+"""Stop a run between two steps after Ctrl-C, a termination signal or a closed terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if ha
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was stopped between two steps; with a run folder, after saving a checkpoint."""
+    """The run was stopped between two steps, after a checkpoint was saved to its run folder."""
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first of these signals into a flag; a second one acts at once.
+    """Turn the first signal of ``STOPS`` into a flag; a second one stops the process at once.
 
-    One that is ignored, as ``nohup`` has it, stays so.
+    Signals that are ignored, for example under ``nohup``, stay ignored.
+
+    Yields:
+        A function that returns whether a signal has arrived.
     """
     caught: list[int] = []
     handlers: dict[int, Any] = {}
@@ -35,7 +38,7 @@ def deferred_signals() -> Iterator[Callable[[], bool]]:
         for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 handlers[number] = signal.signal(number, catch)
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # only the main thread can handle signals
         pass
     try:
         yield lambda: bool(caught)

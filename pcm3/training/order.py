@@ -1,4 +1,4 @@
-"""Which sequences each step of a run sees, and where its randomness comes from."""
+"""Order of the sequences in a run, and the seeds of its random numbers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pcm3.methods.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
-        step: Batches of each process so far.
-        epoch: Epochs that are complete.
-        done: Sequences of the present epoch, of all processes.
-        skipped: Those of them whose steps were left out.
-        sums: Of this epoch's loss terms, over sequences.
+        step: Number of batches that each process has seen.
+        epoch: Number of complete epochs.
+        done: Number of sequences of the current epoch that all processes have seen.
+        skipped: Number of those sequences whose steps were skipped.
+        sums: Loss terms of the current epoch, summed over sequences.
     """
 
     step: int = 0
@@ -32,13 +32,17 @@ class Position:
 
 
 def used_sequences(sequences: int, config: TrainSettings, processes: int) -> int:
-    """Sequences of an epoch: whole optimiser steps."""
+    """Number of sequences in an epoch of whole optimiser steps.
+
+    Raises:
+        ValueError: If there are too few sequences for one step.
+    """
     update = config.batch_size * processes * config.accumulate
     if sequences < update and config.epochs:
         raise ValueError(
             f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}; lower batch_size (--train.batch-size), or, if it is a part of "
-            "the store that trains, take all of it (--protocol all)"
+            f"got {sequences}; lower batch_size (--train.batch-size), or, if the protocol leaves "
+            "out sequences of the store, train on all of it (--protocol all)"
         )
     return sequences // update * update
 
@@ -46,9 +50,9 @@ def used_sequences(sequences: int, config: TrainSettings, processes: int) -> int
 def remaining_batches(
     at: Position, sequences: int, config: TrainSettings, processes: int
 ) -> NDArray[np.int64]:
-    """The batches of an epoch that are still to do ``(steps, processes, batch_size)``.
+    """Remaining batches of an epoch as indices ``(steps, processes, batch_size)``.
 
-    Their order is set by seed and epoch alone.
+    Their order depends only on the seed and the epoch.
     """
     order = np.random.default_rng((config.seed, at.epoch)).permutation(sequences)
     left = order[at.done : used_sequences(sequences, config, processes)]
@@ -58,5 +62,5 @@ def remaining_batches(
 
 
 def seed_of(*parts: int) -> int:
-    """One seed from several numbers; equal parts give equal randomness after a resume."""
+    """Combine several numbers into one seed, so that a resumed run draws the same numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

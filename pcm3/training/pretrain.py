@@ -1,4 +1,4 @@
-"""One pretraining run: a store and a configuration in, a run folder out."""
+"""Pretraining on stores with the settings of a run."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def pretrain(
 
     Args:
         config: All settings.
-        stores: The data; only the protocol's training part of each is seen. Untrimmed recordings
-            are cut into windows of twice the views' frames, others of more than 300 frames into
-            windows of 300 unless ``config.max_frames`` cuts them off. The nearest-neighbour checks
-            during training are made on the first.
+        stores: The data. Only the training part of each store is used. Untrimmed recordings are
+            cut into windows of twice the frames of a view. Other recordings of more than 300
+            frames are cut into windows of 300, unless ``config.max_frames`` truncates them.
+            Nearest-neighbour checks during training use the first store.
         out: The run folder.
-        start: A run folder whose last checkpoint gives the weights to start from; the optimiser
-            starts afresh. That it has seen test sequences of these stores is said on standard
-            error.
+        start: A run folder whose last checkpoint gives the initial weights; the optimiser starts
+            afresh. If that run was trained on test sequences of these stores, a warning is printed
+            on standard error.
         quiet: Show no progress.
 
     Returns:
@@ -62,8 +62,8 @@ def pretrain(
 
     Raises:
         ValueError: If the folder holds a run with other settings or other data, the stores do
-            not fit together, or the weights to start from are of another model, stream, joint
-            order or normalization.
+            not fit together, or the initial weights belong to another model, stream, joint order
+            or normalization.
     """
     quiet = quiet or not is_first()
     stores = [stores] if isinstance(stores, Store) else list(stores)
@@ -83,8 +83,8 @@ def pretrain(
     settings = _settings(config, stores, protocols)
     if start is not None:
         _check_start(start, out)
-        there = _load(model, Run(start), config, data)
-        settings |= _origin(start, there, settings["seen"])
+        earlier = _load(model, Run(start), config, data)
+        settings |= _origin(start, earlier, settings["seen"])
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
             seen = count_seen(Run(start), store, test) if protocol != "all" else 0
             if seen and not quiet:
@@ -103,22 +103,22 @@ def plan(
     *,
     start: str | Path | None = None,
 ) -> dict[str, float]:
-    """What ``pretrain`` would do, without doing it.
+    """Describe what ``pretrain`` would do, and estimate its cost, without training.
 
     Args:
         config: All settings.
         stores: The data.
-        out: The run folder; with None it is not asked whether the run may be written there.
-        start: A run folder that gives the weights to start from.
+        out: The run folder, which is checked but not written; None skips the check.
+        start: A run folder that gives the initial weights.
 
     Returns:
-        ``sequences`` of the training part, ``epochs``, optimiser ``steps`` in all of ``batch``
-        sequences each, ``parameters``, the multiply-accumulates of a sequence ``forward`` and
-        in a whole ``step``, and, about, the ``seconds`` of the run and the ``bytes`` that it
-        takes on each device, from steps on small batches here and now.
+        The number of ``sequences`` in the training part, ``epochs``, optimiser ``steps`` in total,
+        sequences in a ``batch`` and ``parameters``; the multiply-accumulates of one sequence in
+        the ``forward`` pass and in a whole ``step``; and estimates, from a few measured steps, of
+        the ``seconds`` of the run and the ``bytes`` of memory on each device.
 
     Raises:
-        ValueError: As ``pretrain``.
+        ValueError: For the same reasons as ``pretrain``.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
     data, protocols, _ = _training_data(config, stores)
@@ -129,27 +129,27 @@ def plan(
     settings = _settings(config, stores, protocols)
     if start is not None:
         _check_start(start, out)
-        there = _load(model, Run(start), config, data)
-        settings |= _origin(start, there, settings["seen"])
+        earlier = _load(model, Run(start), config, data)
+        settings |= _origin(start, earlier, settings["seen"])
     if out is not None:
         Run(out).check(settings | {"data": describe_data(data)})
     steps = train.epochs * used // batch
-    about = estimate(model, train)
+    costs = estimate(model, train)
     return {
         "sequences": len(data),
         "epochs": train.epochs,
         "steps": steps,
         "batch": batch,
         **count(model)._asdict(),
-        "seconds": steps * train.accumulate * about.seconds,
-        "bytes": about.bytes,
+        "seconds": steps * train.accumulate * costs.seconds,
+        "bytes": costs.bytes,
     }
 
 
 def _training_data(
     config: RunSettings, stores: Sequence[Store]
 ) -> tuple[HybridDataset, list[str], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """The training parts as one data set; protocol and parts of each store."""
+    """The training parts as one data set, and the protocol and the parts of each store."""
     check_not_empty("stores", stores)
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
@@ -158,7 +158,7 @@ def _training_data(
     if len(protocols) not in (1, len(stores)):
         raise ValueError(
             f"expected one protocol, or one for each of {len(stores)} stores, got "
-            f"{config.protocol!r}; one with blanks in it needs quotes"
+            f"{config.protocol!r}; a protocol with spaces needs quotes"
         )
     protocols *= len(stores) // len(protocols)
     parts = [split(store, protocol) for store, protocol in zip(stores, protocols, strict=True)]
@@ -166,7 +166,7 @@ def _training_data(
         SkeletonDataset(
             store,
             training,
-            persons=max(each.persons for each in stores),
+            persons=max(other.persons for other in stores),
             max_frames=config.max_frames if store.frame_labels is None else None,
             skeleton=stores[0].skeleton,
             window=_window(store, config),
@@ -177,17 +177,17 @@ def _training_data(
 
 
 def _window(store: Store, config: RunSettings) -> int | None:
-    """Frames of the windows that recordings are cut into."""
+    """Number of frames in the windows that recordings are cut into; None if they are not."""
     if store.frame_labels is not None:
         return 2 * config.model.frames
     return LONGEST if config.max_frames is None else None
 
 
 def _note_on_frames(store: Store, config: RunSettings, data: HybridDataset) -> list[str]:
-    own = next(each for each in data.datasets if each.store is store)
-    notes = describe_left_out(own.left_out, config.max_frames)
+    part = next(dataset for dataset in data.datasets if dataset.store is store)
+    notes = describe_left_out(part.left_out, config.max_frames)
     if store.frame_labels is None:
-        notes += describe_windows(own, f"trained on in windows of {LONGEST}")
+        notes += describe_windows(part, f"trained on in windows of {LONGEST}")
     return notes
 
 
@@ -196,21 +196,23 @@ _ARCHITECTURE = (
     *("decoder_hidden", "queue_size", "domain_prompts", "task_prompts"),
     *("patch", "width", "depth", "heads", "decoder_depth"),
 )
-"""Settings that weights go with. Frames do where ``Encoder.fixed_frames`` is true."""
+"""Settings that determine the weights; ``frames`` does only if ``Encoder.fixed_frames`` is true."""
 
 
 def _settings(
     config: RunSettings, stores: Sequence[Store], protocols: Sequence[str]
 ) -> dict[str, Any]:
-    """What ``config.json`` says of a run that starts from nothing."""
+    """Content of ``config.json`` for a run that does not start from another one."""
     settings: dict[str, Any] = json.loads(config.to_json())
-    settings["seen"] = [describe_seen(*each) for each in zip(stores, protocols, strict=True)]
+    settings["seen"] = [describe_seen(*pair) for pair in zip(stores, protocols, strict=True)]
     return settings
 
 
-def _origin(start: str | Path, there: dict[str, Any], seen: list[dict[str, Any]]) -> dict[str, Any]:
-    """What it says otherwise of one that starts from a run with these settings."""
-    before = there.get("seen")
+def _origin(
+    start: str | Path, earlier: dict[str, Any], seen: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Entries of ``config.json`` that differ for a run that starts from an earlier one."""
+    before = earlier.get("seen")
     return {
         "seen": None if before is None else [*before, *seen],
         "start": Path(start).resolve().name,
@@ -220,63 +222,63 @@ def _origin(start: str | Path, there: dict[str, Any], seen: list[dict[str, Any]]
 def _check_start(start: str | Path, out: str | Path | None) -> None:
     if out is not None and Path(start).resolve() == Path(out).resolve():
         raise ValueError(
-            f"expected --out to be another folder than --from, got {out}; the command that began "
-            "a run goes on with it"
+            f"expected --out to be another folder than --from, got {out}; to continue a run, "
+            "repeat the command that began it"
         )
 
 
 def _load(model: Method, run: Run, config: RunSettings, data: HybridDataset) -> dict[str, Any]:
-    """Take the weights of a run over; its settings."""
-    there, here = run.settings(), json.loads(config.to_json())
-    if not there.keys() >= {"data", "model"}:
-        raise SkeletonFormatError(f"{run.config}: expected data and model, got {', '.join(there)}")
+    """Load the weights of a run into a model and return the settings of the run."""
+    old, new = run.settings(), json.loads(config.to_json())
+    if not old.keys() >= {"data", "model"}:
+        raise SkeletonFormatError(f"{run.config}: expected data and model, got {', '.join(old)}")
     state = run.load_checkpoint()
     if state is None:
         raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
     for what, differences in (
-        ("was trained on other data", _data_differences(there["data"], data)),
-        ("is of another model", _model_differences(there, here, model)),
-        ("is of another model", _weight_differences(state["model"], model.state_dict())[:3]),
+        ("was trained on other data", _data_differences(old["data"], data)),
+        ("holds another model", _model_differences(old, new, model)),
+        ("holds another model", _weight_differences(state["model"], model.state_dict())[:3]),
     ):
         if differences:
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
     model.load_state_dict(state["model"])
-    return there
+    return old
 
 
-def _data_differences(there: dict[str, Any], data: HybridDataset) -> list[str]:
-    joints, skeleton = there["skeleton"]["joints"], data.skeleton
-    found = find_differences(
-        {"normalization": there["normalization"]}, {"normalization": data.normalization}
+def _data_differences(old: dict[str, Any], data: HybridDataset) -> list[str]:
+    joints, skeleton = old["skeleton"]["joints"], data.skeleton
+    differences = find_differences(
+        {"normalization": old["normalization"]}, {"normalization": data.normalization}
     )
     if joints != list(skeleton.joints):
-        found.append(
-            f"{len(joints)} joints of {there['skeleton']['name']!r} there and {len(skeleton)} of "
+        differences.append(
+            f"{len(joints)} joints of {old['skeleton']['name']!r} there and {len(skeleton)} of "
             f"{skeleton.name!r} here, or in another order"
         )
-    return found
+    return differences
 
 
-def _model_differences(there: dict[str, Any], here: dict[str, Any], model: Method) -> list[str]:
-    in_python = "method" not in there  # then less is known
-    method = str(there["model"].get("method")).lower() if in_python else there["method"]
-    if method != here["method"]:
-        return [f"method is {method} there and {here['method']} here"]
+def _model_differences(old: dict[str, Any], new: dict[str, Any], model: Method) -> list[str]:
+    in_python = "method" not in old  # then fewer settings are known
+    method = str(old["model"].get("method")).lower() if in_python else old["method"]
+    if method != new["method"]:
+        return [f"method is {method} there and {new['method']} here"]
     names = {"stream"} if in_python else set(_ARCHITECTURE)
     if not model.encoder.fixed_frames:
         names -= {"frames"}
-    old, new = ({name: each["model"].get(name) for name in names} for each in (there, here))
+    old, new = ({name: settings["model"].get(name) for name in names} for settings in (old, new))
     return find_differences(old, new, "model.")
 
 
-def _weight_differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> list[str]:
+def _weight_differences(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
     def shape(weights: dict[str, Tensor], name: str) -> str:
         return str(tuple(weights[name].shape)) if name in weights else "absent"
 
     return [
-        f"{name} is {shape(there, name)} there and {shape(here, name)} here"
-        for name in sorted(there.keys() | here.keys())
-        if shape(there, name) != shape(here, name)
+        f"{name} is {shape(old, name)} there and {shape(new, name)} here"
+        for name in sorted(old.keys() | new.keys())
+        if shape(old, name) != shape(new, name)
     ]
 
 
@@ -288,9 +290,9 @@ def _knn_monitor(
     protocol: str,
     quiet: bool,
 ) -> Callable[[Method], dict[str, float]] | None:
-    """Nearest neighbours of a held-out part of the training data, where it can be held out.
+    """Nearest-neighbour check on a held-out part of the training data.
 
-    Pretraining itself needs neither labels nor several subjects.
+    None if no part can be held out: pretraining needs neither labels nor several subjects.
     """
     try:
         parts = validation_split(store, train, protocol)
@@ -308,8 +310,8 @@ def _knn_monitor(
 
     def monitor(model: Method) -> dict[str, float]:
         view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
-        known, asked = (extract_features(view, part) for part in (gallery, queries))
-        nearest = nearest_labels(known.values, known.labels, asked.values)
-        return {"knn": accuracy(nearest, asked.labels)}
+        known, queried = (extract_features(view, part) for part in (gallery, queries))
+        nearest = nearest_labels(known.values, known.labels, queried.values)
+        return {"knn": accuracy(nearest, queried.labels)}
 
     return monitor

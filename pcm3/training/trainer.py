@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The pretraining loop."""
 
 from __future__ import annotations
 
@@ -51,16 +51,17 @@ def fit(
     monitor: Callable[[Method], dict[str, float]] | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
-    """Train a model in place; continue where the run folder's checkpoint stands.
+    """Train a model in place, continuing from the run folder's checkpoint if it has one.
 
     Args:
         model: The model.
         dataset: The training sequences.
         config: All settings.
         out: Run folder. Nothing is written without it.
-        settings: What the run folder's ``config.json`` says beside the data; ``config`` and a
-            description of the model by default. A run of other settings is not continued.
-        monitor: Called every ``config.knn_every`` epochs; its figures join the metrics.
+        settings: Content of the run folder's ``config.json`` besides the data; by default
+            ``config`` and a description of the model. A run with other settings is refused.
+        monitor: Called every ``config.knn_every`` epochs; the values that it returns are added to
+            the metrics.
         quiet: Show no progress, and do not warn of a loss term that dwarfs the others.
 
     Returns:
@@ -68,14 +69,15 @@ def fit(
         ``samples_per_second``.
 
     Raises:
-        ValueError: If the data set has other joints than the model or another order of them, a
-            stream other than "joint" (the model derives its own) or fewer sequences than one
-            batch, the run folder holds a run of other settings or data, the encoder is none that
-            a run folder can keep, or there is no such accelerator.
-            Also where a loss or gradient is not finite; the message says which, when, and in
-            which sequences. The run folder then holds the state before that step.
-        MemoryError: If a step needs more memory than there is.
-        ChildProcessError: If a process that reads batches, or another of the run, is killed.
+        ValueError: If the data set has other joints than the model or has them in another order,
+            has a stream other than "joint" (the model derives its own) or has fewer sequences than
+            one batch; if the run folder holds a run with other settings or data, or cannot keep
+            the encoder; or if the accelerator is not available.
+            Also if a loss or gradient is not finite: the message names it, the step and the
+            sequences, and the run folder holds the state before that step.
+        MemoryError: If a step runs out of memory.
+        ChildProcessError: If a process that reads batches, or another process of the run, is
+            killed.
         Interrupted: After Ctrl-C or a termination signal, between two steps.
     """
     if not isinstance(model, Method):
@@ -86,7 +88,7 @@ def fit(
             check_savable(trained)
     reuse_memory()
     fabric = launch(config)
-    first = fabric.is_global_zero  # it alone writes and speaks
+    first = fabric.is_global_zero  # only this process writes files and messages
     run = Run(out) if out is not None else None
     settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
@@ -118,7 +120,7 @@ def fit(
 
 
 _LARGE = 100.0
-"""Times all others a loss term is that dwarfs them; losses that fit their data are of order 1."""
+"""Factor by which a loss term exceeds the sum of the others before it counts as dwarfing them."""
 _FIRST_STEPS = 10
 
 
@@ -126,10 +128,10 @@ class _Training:
     """A model that is being trained, on this process's share of the data.
 
     Attributes:
-        at: Where it stands.
-        records: One for each epoch so far.
-        used: Sequences of an epoch, of all processes.
-        warns: Whether it still has to look for a loss term that dwarfs the others.
+        at: Progress of the run.
+        records: Metrics of each epoch so far.
+        used: Number of sequences of an epoch that all processes use.
+        warns: Whether to check the next step for a loss term that dwarfs the others.
     """
 
     def __init__(
@@ -162,7 +164,7 @@ class _Training:
     def epoch(
         self, batches: Iterator[Batch], bar: ProgressReport, stopped: Callable[[], bool]
     ) -> dict[str, Any]:
-        """Go on to the end of the epoch; its record."""
+        """Train to the end of the epoch and return the metrics of it."""
         begun, started = self.at.done, time.perf_counter()
         rows = self._rows(self.at)
         for index in range(0, len(rows), self.config.accumulate):
@@ -178,7 +180,7 @@ class _Training:
         record: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "lr": rate}
         counted = at.done - at.skipped
         means = {name: total / counted for name, total in at.sums.items()}
-        record |= {name: mean_over_processes(self.fabric, each) for name, each in means.items()}
+        record |= {name: mean_over_processes(self.fabric, mean) for name, mean in means.items()}
         if self.config.nonfinite == "skip":
             record["skipped"] = at.skipped
         record["samples_per_second"] = (at.done - begun) / (time.perf_counter() - started)
@@ -186,7 +188,7 @@ class _Training:
         return record
 
     def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
-        """Keep the record of an epoch, its encoder if asked to and, every few, a checkpoint."""
+        """Store the metrics of an epoch and, if due, a checkpoint and the encoder."""
         self.records.append(record)
         if self.run and self.fabric.is_global_zero:
             self.run.append_metrics(record)
@@ -202,12 +204,12 @@ class _Training:
     def _update(
         self, rows: Sequence[list[int]], batches: Iterator[Batch], stopped: Callable[[], bool]
     ) -> bool:
-        """One step of the optimiser, if all is finite; whether the run is to stop.
+        """Take one optimiser step if all losses are finite; return whether the run must stop.
 
         Args:
-            rows: Items of each batch that it accumulates.
-            batches: Gives them.
-            stopped: Whether this process was told to stop.
+            rows: Indices of the sequences in each batch to accumulate.
+            batches: The batches.
+            stopped: Returns whether this process was told to stop.
         """
         before = self.at
         kept = {name: value.clone() for name, value in _untrained(self.model)}
@@ -216,7 +218,7 @@ class _Training:
             for row in rows:
                 terms.append(self._backward(next(batches), last=row is rows[-1]))
         except Exception as error:
-            # that a worker was killed is raised anywhere, after the last batch too
+            # a killed worker may raise anywhere, even after the last batch
             where = self._where(before, rows[min(len(terms), len(rows) - 1)])
             self._undo(before, kept)
             self._save()
@@ -238,7 +240,7 @@ class _Training:
                 raise ValueError(reason)
             self.at = replace(done, skipped=before.skipped + len(rows) * self._together)
             if self.at.skipped == self.used:
-                raise ValueError(f"{reason}; so it was in every step of this epoch")
+                raise ValueError(f"{reason}; the same happened in every step of this epoch")
             return stop
         if self.config.clip_norm > 0:
             self.fabric.clip_gradients(
@@ -252,12 +254,12 @@ class _Training:
         return stop
 
     def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
-        """The gradients of a batch; its losses."""
+        """Compute the gradients of a batch and return its losses."""
         at, config = self.at, self.config
         set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
         seed = seed_of(config.seed, at.step, self.fabric.global_rank)
         self._generator.manual_seed(seed)
-        torch.manual_seed(seed)  # dropout knows of no generator
+        torch.manual_seed(seed)  # dropout takes no generator
         with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
             output = self._wrapped(batch.clips, batch.lengths, self._generator)
             self.fabric.backward(output.total / config.accumulate)
@@ -267,35 +269,37 @@ class _Training:
         return terms
 
     def _warn_of_scale(self, terms: dict[str, Tensor]) -> None:
-        """Warn once, in the first steps, where a term leaves the others no say."""
+        """Warn once, in the first steps, if one loss term dwarfs all others."""
         values = {name: float(term) for name, term in terms.items() if name != "total"}
         name = max(values, key=values.__getitem__, default="")
         others = sum(values.values()) - values.get(name, 0)
         dwarfs = values.get(name, 0) > _LARGE * max(1, others) and len(values) > 1
         if dwarfs:
             print(
-                f"warning: the loss {name} is {values[name]:.3g} in step {self.at.step}, all "
-                f"others together {others:.3g}, so that they hardly count: the coordinates may be "
-                "in a unit such as pixels or millimetres, see pcm3 show",
+                f"warning: the loss {name} is {values[name]:.3g} in step {self.at.step}, the sum "
+                f"of all others only {others:.3g}: the coordinates may be in a unit such as pixels "
+                "or millimetres, see pcm3 show",
                 file=sys.stderr,
             )
         self.warns = not dwarfs and self.at.step < _FIRST_STEPS
 
     def _is_finite(self, terms: Sequence[dict[str, Tensor]]) -> bool:
-        """Whether losses and gradients are; here the host waits for the device."""
-        sums = [each["total"] for each in terms]
-        if self.config.precision != "fp16":  # whose gradients overflow now and then, see GradScaler
-            # a sum is finite only if all are
+        """Whether losses and gradients are finite; the host waits for the device here."""
+        sums = [losses["total"] for losses in terms]
+        if self.config.precision != "fp16":  # GradScaler handles the overflows of fp16
+            # a sum is finite only if all its terms are
             sums += [p.grad.sum() for p in self._trained if p.grad is not None]
-        return bool(torch.stack([each.float() for each in sums]).isfinite().all())
+        return bool(torch.stack([value.float() for value in sums]).isfinite().all())
 
     def _explain(
         self, terms: Sequence[dict[str, Tensor]], rows: Sequence[list[int]], before: Position
     ) -> str:
-        found = [
-            [name for name, value in each.items() if not bool(value.isfinite())] for each in terms
+        """Error message for a step in which a loss or gradient is not finite."""
+        infinite = [
+            [name for name, value in losses.items() if not bool(value.isfinite())]
+            for losses in terms
         ]
-        row, names = next(((r, n) for r, n in zip(rows, found, strict=True) if n), (rows[0], []))
+        row, names = next(((r, n) for r, n in zip(rows, infinite, strict=True) if n), (rows[0], []))
         if not names:
             names = [
                 f"the gradient of {name}"
@@ -306,7 +310,7 @@ class _Training:
         return (
             f"expected finite losses and gradients, got NaN or infinity in "
             f"{', '.join(names[:4]) or 'another process'}, in {where}; lower the learning rate "
-            "(--train.lr), or leave such steps out (--train.nonfinite skip)"
+            "(--train.lr), or skip such steps (--train.nonfinite skip)"
         )
 
     def _where(self, at: Position, row: Sequence[int]) -> str:
@@ -314,7 +318,7 @@ class _Training:
 
     @torch.no_grad()
     def _undo(self, before: Position, kept: dict[str, Tensor]) -> None:
-        """Go back to where a step began."""
+        """Restore the state before a step."""
         for name, value in _untrained(self.model):
             value.copy_(kept[name])
         self._optimizer.zero_grad()
@@ -322,23 +326,23 @@ class _Training:
         self.at = before
 
     def _agree(self, *flags: bool) -> list[bool]:
-        """Whether any process says so."""
+        """Whether any process raises each flag."""
         if self.fabric.world_size == 1:
             return list(flags)
-        said = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
-        counts = self.fabric.all_reduce(said, reduce_op="sum")
+        raised = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
+        counts = self.fabric.all_reduce(raised, reduce_op="sum")
         assert isinstance(counts, Tensor)
         return [count > 0 for count in counts.tolist()]
 
     def _stop(self, where: str) -> None:
         self._save()
-        self.fabric.barrier()  # whoever ends early makes the launcher end the others
+        self.fabric.barrier()  # the launcher ends all processes as soon as one ends
         raise Interrupted(f"stopped {where}")
 
     def _save(self) -> None:
-        """Write a checkpoint, if there is something new."""
+        """Write a checkpoint if a step was taken since the last one."""
         if self.run and self.fabric.is_global_zero and self.at.step > self._saved:
-            position = {each.name: getattr(self.at, each.name) for each in fields(self.at)}
+            position = {field.name: getattr(self.at, field.name) for field in fields(self.at)}
             self.run.save_checkpoint(
                 {
                     "model": self.model.state_dict(),
@@ -350,16 +354,17 @@ class _Training:
         self._saved = self.at.step
 
     def resume(self) -> None:
-        """Go on from the run folder's checkpoint, if there is one.
+        """Continue from the run folder's checkpoint, if it has one.
 
         Raises:
-            ValueError: If processes do not see the same one, or it was deleted.
+            ValueError: If the processes see different checkpoints, or that of a finished run was
+                deleted.
         """
         state = self.run.load_checkpoint() if self.run else None
         if state is None and self.run and self.run.encoder.exists() and self.run.read_metrics():
             raise ValueError(
-                f"expected a checkpoint in {self.run.path}, which was trained to its end; "
-                "delete the folder to begin anew"
+                f"expected a checkpoint in {self.run.path}, which holds a finished run; delete the "
+                "folder to start again"
             )
         if state is not None:
             self.model.load_state_dict(state["model"])
@@ -370,8 +375,8 @@ class _Training:
         if self.fabric.broadcast(self.at.step) != self.at.step:
             assert self.run
             raise ValueError(
-                f"expected one run folder {self.run.path} that all machines share; process "
-                f"{self.fabric.global_rank} sees another step, {self.at.step}, in it"
+                f"expected all machines to share the run folder {self.run.path}; process "
+                f"{self.fabric.global_rank} found a checkpoint of another step, {self.at.step}"
             )
         if self.run and self.fabric.is_global_zero:
             records = self.run.read_metrics()
@@ -379,7 +384,7 @@ class _Training:
             if len(self.records) < self.at.epoch:
                 tell(
                     f"warning: {self.run.metrics} holds {len(self.records)} of the "
-                    f"{self.at.epoch} epochs trained",
+                    f"{self.at.epoch} trained epochs",
                     file=sys.stderr,
                 )
             self.run.write_metrics(self.records)
@@ -387,18 +392,18 @@ class _Training:
         self._find_kept()
 
     def _find_kept(self) -> None:
-        """Require that the encoders to keep are there, or can still be.
+        """Require that every encoder to keep is in the run folder or of an epoch to come.
 
         Raises:
-            ValueError: If the run is past the epoch of one.
+            ValueError: If the run is past the epoch of an encoder that was not kept.
         """
         for epoch in self.config.keep_epochs:
             if self.run is None or epoch > self.at.epoch or self.run.kept_encoder(epoch).exists():
                 continue
             if (epoch, 0) != (self.at.epoch, self.at.done):
                 raise ValueError(
-                    f"expected keep_epochs that {self.run.path}, with {self.at.epoch} epochs "
-                    f"trained, has yet to reach; got {epoch}, whose encoder was not kept"
+                    f"expected keep_epochs after epoch {self.at.epoch}, up to which "
+                    f"{self.run.path} is trained; got {epoch}, whose encoder was not kept"
                 )
             self._keep_encoder(epoch)
 
@@ -407,20 +412,20 @@ class _Training:
             self._save_encoders(self.run.kept_encoder(epoch))
 
     def finish(self) -> None:
-        """Write the trained encoder; all processes wait for that."""
+        """Write the trained encoder while all processes wait."""
         if self.run and self.fabric.is_global_zero:
             self._save_encoders(self.run.encoder)
         self.fabric.barrier()
 
     def _save_encoders(self, file: Path) -> None:
-        """Write the first trained encoder to a file, and those of further streams beside it."""
+        """Write the first trained encoder to a file, and encoders of other streams next to it."""
         for number, trained in enumerate(_results(self.model, self.dataset)):
             stem = f"{file.stem}-{trained.stream}" if number else file.stem
             save_encoder(file.with_stem(stem), trained)
 
     @contextmanager
     def batches(self) -> Iterator[Iterator[Batch]]:
-        """The batches of this process for all epochs that are left, read ahead by workers."""
+        """Iterate over this process's batches of all remaining epochs, read ahead by workers."""
         later = range(self.at.epoch + 1, self.config.epochs)
         starts = [self.at, *(Position(epoch=epoch) for epoch in later)]
 
@@ -443,7 +448,7 @@ class _Training:
                 yield (self.fabric.to_device(batch) for batch in read)
 
     def _rows(self, at: Position) -> list[list[int]]:
-        """The batches of this process that are left of an epoch."""
+        """Remaining batches of this process in an epoch."""
         sequences, processes = len(self.dataset), self.fabric.world_size
         left = remaining_batches(at, sequences, self.config, processes)
         rows: list[list[int]] = left[:, self.fabric.global_rank].tolist()
@@ -451,7 +456,7 @@ class _Training:
 
 
 def _reason(error: ValueError) -> str:
-    """What an error says, without the traceback that data loaders' workers add."""
+    """Message of an error, without the traceback that workers of data loaders add."""
     text = str(error)
     inner = re.search(
         r"^[\w.]+Error: (.*)", text[text.rfind("Traceback") :], re.DOTALL | re.MULTILINE
@@ -460,7 +465,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a forward pass may change: statistics, queues and momentum twins."""
+    """Tensors that a forward pass may change: statistics, queues and momentum twins."""
     yield from model.named_buffers()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -476,7 +481,7 @@ def _adapt(model: Method, config: TrainSettings) -> None:
 
 
 def _results(model: Method, dataset: ClipDataset) -> list[Pretrained]:
-    """What a run is for."""
+    """Trained encoders of a run."""
     rest = model.frames, dataset.normalization
     return [
         Pretrained(encoder, model.skeleton, stream, *rest)
@@ -485,20 +490,20 @@ def _results(model: Method, dataset: ClipDataset) -> list[Pretrained]:
 
 
 def _describe(model: Method, config: TrainSettings) -> dict[str, Any]:
-    """For a run that was not started from a preset's model settings."""
-    about = {
+    """Settings of a run whose model was built in Python."""
+    description = {
         "method": type(model).__name__,
         "encoder": type(model.encoder).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "stream": model.stream,
         "frames": model.frames,
     }
-    return {"model": about, "train": asdict(config), "protocol": None}
+    return {"model": description, "train": asdict(config), "protocol": None}
 
 
 @contextmanager
 def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Iterator[None]:
-    """Hold the run folder; what the first process is refused ends all of them."""
+    """Hold the run folder; if the first process is refused, all processes end."""
     with ExitStack() as held:
         refusal: Exception | None = None
         if run and fabric.is_global_zero:
@@ -513,5 +518,5 @@ def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Itera
 
 
 def _own_randomness(fabric: Fabric) -> AbstractContextManager[None]:
-    """Leave the global generators as they are for whoever called."""
+    """Restore the global random generators afterwards."""
     return torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else [])

@@ -1,4 +1,4 @@
-"""Processes that read batches: they end when the reading ends, however it ends."""
+"""Worker processes that read batches, and that never outlive the reading."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pcm3.training.interrupts import STOPS
 
 
 def leave_signals(_worker: int) -> None:
-    """Let a worker ignore the signals that go to the whole group: they are for the main process."""
+    """Make a worker ignore stop signals, which are handled by the main process."""
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
-    """Iterate over a loader once; at the end of the block none of its workers is left.
+    """Iterate over a loader once; its workers have ended when the block ends.
 
     Raises:
         ChildProcessError: If a worker was killed.
@@ -46,8 +46,8 @@ def reading(loader: DataLoader[Any]) -> Iterator[Iterator[Batch]]:
         if not killed:
             raise
         raise ChildProcessError(
-            f"a process that reads batches {how_it_ended(killed[0].exitcode)}, as the system does "
-            "when memory runs out; lower --train.workers or --train.batch-size"
+            f"a process that reads batches {how_it_ended(killed[0].exitcode)}, possibly because "
+            "memory ran out; lower --train.workers or --train.batch-size"
         ) from error
     finally:
         if workers:
@@ -84,7 +84,7 @@ def _is_of_worker(error: BaseException | None) -> bool:
 
 
 def how_it_ended(exitcode: int | None) -> str:
-    """Words for the exit code of a child process: "was killed by SIGKILL"."""
+    """Describe the exit code of a child process, for example "was killed by SIGKILL"."""
     if exitcode is None or exitcode >= 0:
         return f"ended with exit code {exitcode}"
     return f"was killed by {signal.Signals(-exitcode).name}"

@@ -271,13 +271,13 @@ def test_pcm3_takes_a_step(stride: int) -> None:
         ({"channels": 0}, r"channels >= 1.*0"),
         ({"stride": 0}, r"stride >= 1.*0"),
         ({"out_features": 0}, r"out_features >= 1.*0"),
-        ({"layers": ()}, r"one or more stages, got \(\)"),
+        ({"layers": ()}, r"layers.*\(\)"),
         ({"layers": (2, 0)}, r"layers >= 1.*\(2, 0\)"),
         ({"temporal_kernel": 4}, r"temporal_kernel >= 1.*4"),
         ({"temporal_kernel": -1}, r"temporal_kernel >= 1.*-1"),
         ({"dropout": 1.0}, r"dropout in \[0, 1\).*1.0"),
         ({"dropout": -0.1}, r"dropout in \[0, 1\).*-0.1"),
-        ({"pool": "max"}, "expected pool among .*got 'max'"),
+        ({"pool": "max"}, "pool.*last.*mean.*'max'"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

@@ -149,14 +149,14 @@ def test_bones_are_made_frame_by_frame() -> None:
     [
         (
             GRUEncoder(5, hidden=2, direction="bidirectional").eval(),
-            "direction .*, got .*GRUEncoder.*to come",
+            "GRUEncoder.*causal_pair.*forward.*GRUEncoder",
         ),
         (
             STGCNEncoder(NTU25, channels=2, layers=(1,)).eval(),
-            r"a causal encoder, .*, got .*STGCNEncoder",
+            "causal.*STGCNEncoder",
         ),
-        (GRUEncoder(5, hidden=2), r"evaluation mode; call encoder\.eval\(\)"),
-        (nn.GRU(3, 3), r"a causal encoder, .*, got torch\..*GRU"),
+        (GRUEncoder(5, hidden=2), r"encoder\.eval\(\)"),
+        (nn.GRU(3, 3), r"causal.*torch\..*GRU"),
     ],
     ids=["looks ahead", "graph", "training", "no encoder"],
 )
@@ -169,13 +169,13 @@ def test_encoders_that_cannot(encoder: Any, message: str) -> None:
 def test_frames_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"frame \(C=3, V=5, M=2\).*\(N, C=3") as raised:
         StreamingEncoder(gru()).push(torch.zeros(shape))
-    assert f"got {shape}" in str(raised.value)
+    assert str(shape) in str(raised.value)
 
 
 def test_refused_frames_leave_the_state() -> None:
     encoder, clips = gru(), recording(1, 4)
     stream = StreamingEncoder(encoder)
-    with pytest.raises(ValueError, match="expected at least one frame, got none"):
+    with pytest.raises(ValueError, match=r"frame.*reset\(\)"):
         _ = stream.pooled
     for t in range(3):
         stream.push(clips[0, :, t])

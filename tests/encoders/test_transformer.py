@@ -262,7 +262,7 @@ def test_learning_rates_fall_layer_by_layer() -> None:
     assert scales["tokenizer.weight"] == pytest.approx(0.134, abs=3e-4)
     assert set(encoder.learning_rate_scales(1.0).values()) == {1.0}
     for decay in (0.0, -0.5, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"expected decay in \(0, 1\], got"):
+        with pytest.raises(ValueError, match=r"decay.*\(0, 1\]"):
             encoder.learning_rate_scales(decay)
 
 
@@ -357,12 +357,12 @@ def test_gradients_with_absent_persons() -> None:
     ("options", "message"),
     [
         ({"frames": 18}, "18 and 4"),
-        ({"frames": 0}, "frames a multiple of patch, got 0 and 4"),
+        ({"frames": 0}, "frames.*patch.* 0 and 4"),
         ({"patch": 0}, "16 and 0"),
         ({"depth": 0}, r"depth >= 1.*0"),
         ({"heads": 3}, "3 and 16"),
         ({"heads": 0}, "0 and 16"),
-        ({"width": 0}, "heads that divide width, got 2 and 0"),
+        ({"width": 0}, "heads.*width.* 2 and 0"),
         ({"mlp_ratio": 0}, r"mlp_ratio >= 1 /.*0"),
         ({"drop_path": 1.0}, r"drop_path in \[0, 1\).*1.0"),
         ({"drop_path": -0.1}, r"drop_path in \[0, 1\).*-0.1"),

@@ -54,9 +54,9 @@ def _train(model: MAMP, recorded: Recorded, method: str) -> Iterator[Row]:
     preset = get_preset("ntu60-xsub-mamp").train
     betas, decay = tuple(recorded["betas"].tolist()), float(recorded["weight_decay"])
     optimizer = make_optimizer(model, replace(preset, betas=betas, weight_decay=decay))
-    theirs = rename_mamp(part(recorded, "state/"), "state").theirs
+    published = rename_mamp(part(recorded, "state/"), "state").published
     still = {id(each) for group in optimizer.param_groups[1:] for each in group["params"]}
-    names = {theirs(name) for name, each in model.named_parameters() if id(each) in still}
+    names = {published(name) for name, each in model.named_parameters() if id(each) in still}
     yield absolute(
         "no_decay, names that differ", len(names ^ {*recorded["no_decay"].tolist()}), 0, 0, method
     )
@@ -115,7 +115,7 @@ def _gradients(model: nn.Module, recorded: Recorded, at: str) -> Iterator[Row]:
         if at + name in recorded:
             yield relative(name, total, recorded[at + name], 1e-4, at.removesuffix("/"))
     if f"{at}grad_norms" in recorded:
-        found = _theirs(norms, recorded)
+        found = _as_published(norms, recorded)
         for name, wanted in zip(
             recorded["parameter_names"].tolist(), recorded[f"{at}grad_norms"], strict=True
         ):
@@ -124,7 +124,7 @@ def _gradients(model: nn.Module, recorded: Recorded, at: str) -> Iterator[Row]:
 
 def _norms_after(model: MAMP, recorded: Recorded, at: str) -> Iterator[Row]:
     """Root mean square of every parameter but those with key biases."""
-    found = _theirs(dict(model.named_parameters()), recorded)
+    found = _as_published(dict(model.named_parameters()), recorded)
     names = recorded["parameter_names"].tolist()
     yield absolute("parameters that differ in name", len({*names} ^ found.keys()), 0, 0, at)
     for name, wanted in zip(names, recorded[f"{at}norms_after"], strict=True):
@@ -134,10 +134,10 @@ def _norms_after(model: MAMP, recorded: Recorded, at: str) -> Iterator[Row]:
             yield absolute("norms_after", value.norm() / root, wanted / root, 2e-5, f"{at}{name}")
 
 
-def _theirs(ours: dict[str, Tensor], recorded: Recorded) -> dict[str, Tensor]:
+def _as_published(ours: dict[str, Tensor], recorded: Recorded) -> dict[str, Tensor]:
     """The same tensors under the names of the reference."""
-    theirs = rename_mamp(part(recorded, "state/"), "state").theirs
-    return {theirs(name): value for name, value in ours.items()}
+    published = rename_mamp(part(recorded, "state/"), "state").published
+    return {published(name): value for name, value in ours.items()}
 
 
 def _without_key_bias(name: str, value: Tensor) -> Tensor:

@@ -227,8 +227,8 @@ def _gradients(model: PCM3, recorded: Recorded, at: str, allowed: Tolerances) ->
 def _state(model: PCM3, recorded: Recorded, step: str) -> Iterator[Row]:
     """Root mean square and mean of every tensor; one entry may be off as a final weight may."""
     ours = model.state_dict()
-    theirs = rename_pcm3(part(recorded, "state/"), "state").theirs
-    found = {theirs(name): value.double() for name, value in ours.items()}
+    published = rename_pcm3(part(recorded, "state/"), "state").published
+    found = {published(name): value.double() for name, value in ours.items()}
     names = recorded["names"].tolist()
     yield absolute("tensors that differ in name", len({*names} ^ found.keys()), 0, 0, step)
     both = zip(names, recorded[f"{step}/norms_after"], recorded[f"{step}/sums_after"], strict=True)

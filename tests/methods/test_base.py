@@ -30,7 +30,7 @@ def test_presets_build_their_method() -> None:
 
 
 def test_a_preset_of_another_method() -> None:
-    with pytest.raises(ValueError, match="expected a preset of MAMP, but 'small' is one of PCM3"):
+    with pytest.raises(ValueError, match=r"MAMP.*'small'.*PCM3"):
         MAMP.from_preset("small")
     model = MAMP.from_preset("small-mamp", width=8, heads=2)
     assert model.encoder.out_features == 8
@@ -116,7 +116,7 @@ def test_fewer_epochs_keep_the_shape_of_the_schedule(monkeypatch: pytest.MonkeyP
     short = get_preset("small-mamp").train.scaled_to(10)
     assert short.warmup_epochs == 0.25
     assert learning_rate(short, 0.25) == pytest.approx(short.lr)
-    with pytest.raises(ValueError, match="expected epochs >= 0, got -1"):
+    with pytest.raises(ValueError, match=r"epochs >= 0.*-1"):
         model.fit(None, epochs=-1)
 
 
@@ -139,12 +139,12 @@ def test_the_second_phase_of_pcm3pp() -> None:
 
 def test_options_that_fit_does_not_know() -> None:
     model = PCM3.from_preset("small", **SMALL)
-    with pytest.raises(ValueError, match="epoch; there is epochs"):
+    with pytest.raises(ValueError, match=r"epoch;.* epochs"):
         model.fit(None, epoch=3)  # type: ignore[arg-type]
 
 
 def test_settings_that_a_preset_does_not_know() -> None:
-    with pytest.raises(ValueError, match="unknown PCM3Settings: hiden, nope; there is hidden"):
+    with pytest.raises(ValueError, match=r"PCM3Settings: hiden, nope.*hidden"):
         PCM3.from_preset("small", hiden=4, nope=3)
-    with pytest.raises(ValueError, match=r"unknown MAMPSettings: nope$"):
+    with pytest.raises(ValueError, match=r"MAMPSettings: nope$"):
         MAMP.from_preset("small-mamp", nope=3)

@@ -137,10 +137,11 @@ def test_what_is_hidden_is_not_seen_and_what_is_visible_is_not_scored() -> None:
     views = views_of(model)
     hidden = views.mask[:, None].expand_as(views.clips)
     changed = replace(views, clips=views.clips.masked_fill(hidden, 3.0))
-    prediction = model.loss(views).prediction
+    output = model.loss(views)
+    prediction = output.prediction
     torch.testing.assert_close(model.loss(changed).prediction, prediction)
     prediction.retain_grad()
-    model.masked_mse(prediction, model.make_target(views.clips), views.mask).backward()
+    output.total.backward()
     assert prediction.grad is not None
     assert torch.equal(prediction.grad != 0, hidden)
 
@@ -360,7 +361,7 @@ def test_half_precision_regions_keep_the_loss_in_float32() -> None:
         ((4, 3, 20, 20, 2), r"V=25.*got \(4, 3, 20, 20, 2\)"),
         ((4, 3, 20, 25, 1), r"M=2\), got \(4, 3, 20, 25, 1\)"),
         ((4, 2, 20, 25, 2), r"C=3.*got \(4, 2, 20, 25, 2\)"),
-        ((3, 20, 25, 2), r"expected clips \(N, C.*got \(3, 20, 25, 2\)"),
+        ((3, 20, 25, 2), r"\(N, C.*\(3, 20, 25, 2\)"),
     ],
 )
 def test_clips_that_do_not_fit(entry: str, shape: tuple[int, ...], message: str) -> None:
@@ -373,9 +374,9 @@ def test_coordinates_that_are_no_numbers(entry: str) -> None:
     model = tiny()
     clips = clips_for(model)
     clips[2, 1, 3, 4, 1] = float("nan")
-    with pytest.raises(ValueError, match="NaN or infinity in sample 2, frame 3, joint 4, person 1"):
+    with pytest.raises(ValueError, match="sample 2, frame 3, joint 4, person 1"):
         getattr(model, entry)(clips)
-    with pytest.raises(ValueError, match=r"lengths \(N=4,\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"lengths \(N=4,\).*\(2,\)"):
         getattr(model, entry)(clips_for(model), torch.tensor([9, 9]))
 
 
@@ -386,15 +387,15 @@ def test_views_that_do_not_fit() -> None:
     broken[0, 1, 2, 1] ^= True
     fewer[0, :4, :, 1] = True
     for mask, message in (
-        (views.mask[:, ::4], r"boolean mask .* = \(4, 16, 25, 2\), got torch.bool \(4, 4, 25, 2\)"),
-        (views.mask.float(), r"boolean mask .* got torch.float32 \(4, 16, 25, 2\)"),
-        (broken, "constant within patches of 4 frames"),
-        (torch.ones_like(fewer), r"9 visible patches of every person, got \[0\]"),
-        (fewer, "9 visible patches of every person, got"),
+        (views.mask[:, ::4], r"mask.*\(4, 16, 25, 2\).*torch.bool \(4, 4, 25, 2\)"),
+        (views.mask.float(), r"boolean mask.*torch.float32 \(4, 16, 25, 2\)"),
+        (broken, "patches of 4 frames"),
+        (torch.ones_like(fewer), r"9 visible.*\[0\]"),
+        (fewer, "9 visible"),
     ):
         with pytest.raises(ValueError, match=message):
             model.loss(replace(views, mask=mask))
-    with pytest.raises(ValueError, match="multiple of patch=4, got T=15"):
+    with pytest.raises(ValueError, match=r"patch=4.*T=15"):
         model.loss(MAMPViews(views.clips[:, :, :15], views.mask[:, :15]))
     with pytest.raises(ValueError, match=r"V=25, M=2\), got \(4, 3, 16, 24, 2\)"):
         model.loss(replace(views, clips=views.clips[:, :, :, :24]))
@@ -405,11 +406,11 @@ def test_views_that_do_not_fit() -> None:
     [
         ({"decoder_depth": 0}, "decoder_depth >= 1, got 0"),
         ({"mask_ratio": 1.0}, r"ratio in \(0, 1\), got 1.0"),
-        ({"mask_ratio": 0.999}, "leaves one of 100 patches visible, got 0.999"),
-        ({"target": "joints"}, "target among .*motion.*got 'joints'"),
+        ({"mask_ratio": 0.999}, "100 patches.*0.999"),
+        ({"target": "joints"}, "target.*motion.*'joints'"),
         ({"motion_stride": 0}, r"motion_stride in \[1, 16\), got 0"),
         ({"motion_stride": 16}, r"motion_stride in \[1, 16\), got 16"),
-        ({"channels": 1, "encoder": {"patch": 1}}, "patches of 2 or more numbers"),
+        ({"channels": 1, "encoder": {"patch": 1}}, "patch.*C = 1"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
@@ -418,10 +419,10 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
 
 
 def test_encoders_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="20 joints of skeleton 'kinect20', got one for 25"):
+    with pytest.raises(ValueError, match=r"20 joints.*'kinect20'.*25"):
         MAMP(TransformerEncoder(25, width=8, depth=1), KINECT20)
     other: Any = GRUEncoder(25, hidden=4)
-    with pytest.raises(ValueError, match="expected a TransformerEncoder, got GRUEncoder"):
+    with pytest.raises(ValueError, match=r"TransformerEncoder.*GRUEncoder"):
         MAMP(other)
 
 
@@ -465,5 +466,5 @@ def test_pcm3_trains_the_same_encoder(patch: int, options: dict[str, Any]) -> No
 def test_clips_of_another_dtype_are_named() -> None:
     encoder = TransformerEncoder(NTU25, frames=16, width=8, depth=1, heads=2)
     model = MAMP(encoder, NTU25, decoder_depth=1)
-    with pytest.raises(ValueError, match=r"clips of torch\.float32.*, got torch\.float64"):
+    with pytest.raises(ValueError, match=r"torch\.float32.*torch\.float64"):
         model(torch.randn(2, 3, 16, 25, 2).double())

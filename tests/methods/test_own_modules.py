@@ -35,7 +35,7 @@ from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.methods import Method
 from pcm3.methods.base import Output
-from pcm3.methods.settings import MethodSettings, TrainSettings
+from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import Stream, to_stream
 from pcm3.training.devices import compile_blocks
 from pcm3.training.trainer import fit
@@ -183,11 +183,11 @@ def test_an_encoder_of_ones_own_learns() -> None:
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        (nn.Linear(75, 8), r"expected an encoder, .*got .*Linear.*EncoderAdapter"),
-        (WithoutWidth(), r"WithoutWidth\.out_features .*, got None"),
-        (WithoutPrompt(), r"WithoutPrompt\.forward\(clips, prompt=None\), got forward\(clips"),
-        (Own, r"expected an encoder, a pcm3\.encoders\.Encoder, got"),
-        ("gru", r"expected an encoder, a pcm3\.encoders\.Encoder, got 'gru'"),
+        (nn.Linear(75, 8), r"Encoder.*Linear.*EncoderAdapter"),
+        (WithoutWidth(), r"WithoutWidth\.out_features.*None"),
+        (WithoutPrompt(), r"WithoutPrompt\.forward\(clips, prompt=None\).*forward\(clips"),
+        (Own, r"pcm3\.encoders\.Encoder.*ABCMeta"),
+        ("gru", r"pcm3\.encoders\.Encoder.*'gru'"),
     ],
 )
 def test_what_is_no_encoder(encoder: Any, message: str) -> None:
@@ -198,12 +198,12 @@ def test_what_is_no_encoder(encoder: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("encoder", "got"),
     [
-        (OfSequences(), r"OfSequences to return features \(N=4, T', D=8\), got \(4, 8\)"),
-        (OfFewer(), r"OfFewer to return .*, got \(2, 16, 8\)"),
-        (OfPairs(), "OfPairs to return .*, got tuple"),
-        (OfArrays(), r"OfArrays to return .*, got numpy\.ndarray"),
-        (Own(9), r"Own to return .* D=9\), got \(4, 16, 8\)"),
-        (Unpooled(), r"Unpooled\.pool to return features \(N=4, D=8\), got \(4, 16, 8\)"),
+        (OfSequences(), r"OfSequences.*\(N=4, T', D=8\).*\(4, 8\)"),
+        (OfFewer(), r"OfFewer.*\(2, 16, 8\)"),
+        (OfPairs(), "OfPairs.*tuple"),
+        (OfArrays(), r"OfArrays.*numpy\.ndarray"),
+        (Own(9), r"Own.*D=9\).*\(4, 16, 8\)"),
+        (Unpooled(), r"Unpooled\.pool.*\(N=4, D=8\).*\(4, 16, 8\)"),
     ],
 )
 def test_what_an_encoder_returns(encoder: Encoder, got: str, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_what_an_encoder_returns(encoder: Encoder, got: str, tmp_path: Path) -> 
 
 def test_features_without_a_gradient() -> None:
     model = pcm3(Detached())
-    with pytest.raises(ValueError, match="features of Detached that carry a gradient, got detach"):
+    with pytest.raises(ValueError, match=r"Detached.*encoder\.requires_grad_\(False\)"):
         model(clips())
     with torch.no_grad():
         model(clips())
@@ -233,7 +233,7 @@ def test_features_without_a_gradient() -> None:
 @pytest.mark.parametrize("skeleton", [25, "ntu25", None])
 def test_what_is_no_skeleton(skeleton: Any) -> None:
     for build in (lambda: pcm3(Own(), skeleton), lambda: mamp(skeleton)):
-        with pytest.raises(ValueError, match=r"Skeleton.*pcm3\.NTU25.* got"):
+        with pytest.raises(ValueError, match=r"Skeleton.*pcm3\.NTU25"):
             build()
 
 
@@ -340,7 +340,7 @@ def test_an_own_causal_encoder_goes_frame_by_frame() -> None:
     features = torch.stack([stream.push(frame) for frame in given.unbind(2)], dim=1)
     torch.testing.assert_close(features, encoder(given).detach())
     torch.testing.assert_close(stream.pooled, encoder.pool(encoder(given)).detach())
-    with pytest.raises(ValueError, match=r"causal encoder, .* got .*Own"):
+    with pytest.raises(ValueError, match=r"causal.*Own"):
         StreamingEncoder(Own().eval())
 
 
@@ -379,7 +379,7 @@ def test_any_module_becomes_an_encoder(labelled: SkeletonDataset, sequence: bool
 @pytest.mark.parametrize(
     ("module", "given", "message"),
     [
-        (Frames, clips(), "expected a torch module, got"),
+        (Frames, clips(), "module.*type"),
         (nn.Identity(), clips(), r"D=8\), got \(4, 3, 20, 25, 1\)"),
         (nn.Flatten(), clips(), r"D=8\), got \(4, 1, 1500\)"),
         (Frames(), clips()[:, :, :, :9], r"V=25, M=1\), got \(4, 3, 20, 9, 1\)"),
@@ -399,31 +399,31 @@ def test_modules_that_give_no_features(module: Any, given: Tensor, message: str)
 )
 def test_what_is_no_transform(name: str) -> None:
     for value in (5, Shear, NTU25):
-        with pytest.raises(ValueError, match=f"expected {name} .*transform"):
+        with pytest.raises(ValueError, match=f"{name}.*transform"):
             pcm3(Own(), **{name: value})
     if name == "crop":
-        with pytest.raises(ValueError, match=r"rotate .*transform"):
+        with pytest.raises(ValueError, match=r"rotate.*transform"):
             mamp(rotate=Shear)
 
 
 def test_what_transforms_return() -> None:
-    with pytest.raises(ValueError, match=r"mixing to return MixedClips, got torch\.Tensor"):
+    with pytest.raises(ValueError, match=r"mixing.*MixedClips.*torch\.Tensor"):
         pcm3(Own(), mixing=Shear())(clips())
-    with pytest.raises(ValueError, match=r"expected a torch tensor, got .*MixedClips"):
+    with pytest.raises(ValueError, match=r"tensor.*MixedClips"):
         pcm3(Own(), crop=Mixup())(clips())
-    with pytest.raises(ValueError, match="no lengths, for Shear treats all frames alike"):
+    with pytest.raises(ValueError, match=r"lengths.*Shear"):
         pcm3(Own(), crop=Shear())(clips(), torch.full((4,), 9))
 
 
 @pytest.mark.parametrize("name", ["own", "mamp"])
 def test_what_are_no_views(name: str) -> None:
-    with pytest.raises(ValueError, match=r"Views, as make_views gives them, got torch\.Tensor"):
+    with pytest.raises(ValueError, match=r"Views.*torch\.Tensor"):
         METHODS[name]().loss(clips())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["mask_weight", "kl_weight", "info_nce_weight"])
 def test_weights_are_numbers(name: str) -> None:
-    with pytest.raises(ValueError, match=f"expected {name} to be a number, got '1'"):
+    with pytest.raises(ValueError, match=f"{name}.*number.*'1'"):
         pcm3(Own(), **{name: "1"})
 
 
@@ -434,14 +434,14 @@ def test_weights_are_numbers(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (clips().double(), r"torch\.float32, .* got torch\.float64; convert them, clips\.to"),
-        (clips().half(), r"torch\.float32, .* got torch\.float16; convert them, clips\.to"),
-        (clips().to("meta"), "expected clips on cpu, where the encoder is, got them on meta"),
-        (clips().numpy(), r"expected a torch tensor, got numpy\.ndarray"),
-        (clips()[0], r"expected clips \(N, C=3, T, V=25, M=1\), got \(3, 20, 25, 1\)"),
+        (clips().double(), r"torch\.float32.*torch\.float64.*clips\.to\(torch\.float32\)"),
+        (clips().half(), r"torch\.float32.*torch\.float16.*clips\.to\(torch\.float32\)"),
+        (clips().to("meta"), "cpu.*meta"),
+        (clips().numpy(), r"tensor.*numpy\.ndarray"),
+        (clips()[0], r"\(N, C=3, T, V=25, M=1\).*\(3, 20, 25, 1\)"),
         (torch.randn(4, 3, 20, 17, 1), r"V=25, M=1\), got \(4, 3, 20, 17, 1\)"),
         (torch.randn(4, 3, 20, 25, 2), r"V=25, M=1\), got \(4, 3, 20, 25, 2\)"),
-        (clips() * torch.nan, "NaN or infinity in sample 0, frame 0"),
+        (clips() * torch.nan, "NaN.*sample 0, frame 0"),
     ],
 )
 def test_clips_that_do_not_fit(name: str, given: Any, message: str) -> None:
@@ -455,15 +455,15 @@ def test_clips_that_do_not_fit(name: str, given: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (torch.full((3,), 20), r"expected lengths \(N=4,\), got \(3,\)"),
-        (torch.full((4, 1), 20), r"expected lengths \(N=4,\), got \(4, 1\)"),
-        (torch.full((4,), 20.0), r"integer lengths, got torch\.float32"),
-        (torch.full((4,), 20) > 3, r"integer lengths, got torch\.bool"),
-        (torch.tensor([20, 0, 3, 1]), r"lengths in \[1, T=20\], got 0 in sample 1"),
-        (torch.tensor([20, 3, 3, 21]), r"lengths in \[1, T=20\], got 21 in sample 3"),
+        (torch.full((3,), 20), r"lengths \(N=4,\).*\(3,\)"),
+        (torch.full((4, 1), 20), r"lengths \(N=4,\).*\(4, 1\)"),
+        (torch.full((4,), 20.0), r"integer.*torch\.float32"),
+        (torch.full((4,), 20) > 3, r"integer.*torch\.bool"),
+        (torch.tensor([20, 0, 3, 1]), r"lengths.*\[1, T=20\].* 0 in sample 1"),
+        (torch.tensor([20, 3, 3, 21]), r"lengths.*\[1, T=20\].* 21 in sample 3"),
         (torch.full((4,), 20).to("meta"), "lengths on cpu.*meta"),
-        ([20] * 4, "lengths: expected a torch tensor, got list"),
-        (np.full(4, 20), r"lengths: expected a torch tensor, got numpy\.ndarray"),
+        ([20] * 4, "lengths.*tensor.*list"),
+        (np.full(4, 20), r"lengths.*tensor.*numpy\.ndarray"),
     ],
 )
 def test_lengths_that_do_not_fit(name: str, lengths: Any, message: str) -> None:
@@ -475,7 +475,7 @@ def test_lengths_that_do_not_fit(name: str, lengths: Any, message: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_no_generator(name: str) -> None:
-    with pytest.raises(ValueError, match=r"generator to be a torch\.Generator, got int"):
+    with pytest.raises(ValueError, match=r"torch\.Generator.*int"):
         METHODS[name]()(clips(), None, 7)
 
 
@@ -537,18 +537,18 @@ def arrays(count: int) -> Batch:
     ("dataset", "message"),
     [
         (TensorDataset(clips(), torch.zeros(4)), r"ClipDataset.*TensorDataset$"),
-        (DataLoader(OwnData(), 4), r"DataLoader.*its data"),
+        (DataLoader(OwnData(), 4), "ClipDataset.*DataLoader"),
         (
             Subset(OwnData(), [0, 1]),
-            r"got .*Subset; SkeletonDataset\(store, indices\) takes a part",
+            r"Subset.*SkeletonDataset\(store, indices\)",
         ),
         (clips().numpy(), r"ClipDataset.* numpy\.ndarray"),
         ([clips()[0]] * 4, "ClipDataset.* list"),
         ("store", "ClipDataset.* str"),
         (None, "ClipDataset.* NoneType"),
         (Nameless(), r"'skeleton'.*Nameless"),
-        (OwnData(arrays), r"clips of .*OwnData\.batch: expected a torch tensor, got numpy\.ndarr"),
-        (OwnData(clips), r"OwnData\.batch to return a Batch, got torch\.Tensor"),
+        (OwnData(arrays), r"OwnData\.batch.*tensor.*numpy\.ndarray"),
+        (OwnData(clips), r"OwnData\.batch.*Batch.*torch\.Tensor"),
     ],
 )
 def test_what_is_no_data_set(dataset: Any, message: str) -> None:
@@ -559,7 +559,7 @@ def test_what_is_no_data_set(dataset: Any, message: str) -> None:
 
 
 def test_a_data_set_of_nothing() -> None:
-    with pytest.raises(ValueError, match=r"at least 4 training sequences .* got 0"):
+    with pytest.raises(ValueError, match=r" 4 training sequences.* 0"):
         pcm3(Own()).fit(OwnData(items=0), **SHORT)
 
 
@@ -571,19 +571,19 @@ def test_a_store_is_no_data_set(store: Store) -> None:
 
 def test_faults_of_a_step_say_where() -> None:
     double = OwnData(lambda n: ready(n)._replace(clips=clips(n).double()))
-    with pytest.raises(ValueError, match=r"got torch\.float64; .*, in epoch 1, step 1, items"):
+    with pytest.raises(ValueError, match=r"torch\.float64.*epoch 1, step 1, items"):
         pcm3(Own()).fit(double, **SHORT)
     labels = OwnData(lambda n: ready(n)._replace(lengths=torch.zeros(n, dtype=torch.int64)))
-    with pytest.raises(ValueError, match=r"lengths in \[1, T=20\], got 0 in sample 0, in epoch 1"):
+    with pytest.raises(ValueError, match=r"\[1, T=20\].* 0 in sample 0, in epoch 1"):
         pcm3(Own()).fit(labels, **SHORT)
 
 
 def test_nothing_to_train() -> None:
-    with pytest.raises(ValueError, match="a PCM3 to train, got one without a parameter that req"):
+    with pytest.raises(ValueError, match=r"PCM3.*parameter.*gradient"):
         pcm3(Own()).requires_grad_(False).fit(OwnData(), **SHORT)
-    with pytest.raises(ValueError, match=r"a PCM3, a MAMP or another Method, got .*Own"):
+    with pytest.raises(ValueError, match=r"Method.*Own"):
         fit(Own(), OwnData(), TrainSettings(epochs=1))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected epochs to be a number, got '3'"):
+    with pytest.raises(ValueError, match=r"epochs.*number.*'3'"):
         pcm3(Own()).fit(OwnData(), **{**SHORT, "epochs": "3"})
 
 
@@ -591,7 +591,7 @@ class InHalf(Method):
     """A method whose loss is 1, in half precision."""
 
     def __init__(self) -> None:
-        super().__init__(Own(), NTU25, MethodSettings(frames=FRAMES))
+        super().__init__(Own(), NTU25, changes={"frames": FRAMES})
 
     def make_views(self, clips: Tensor, lengths: Any = None, generator: Any = None) -> Tensor:
         return clips
@@ -609,7 +609,7 @@ class TwoStreams(Method):
     """A method that trains an encoder of joints and one of bones together."""
 
     def __init__(self) -> None:
-        super().__init__(small(), NTU25, MethodSettings(frames=FRAMES))
+        super().__init__(small(), NTU25, changes={"frames": FRAMES})
         self.bones = small()
 
     @property
@@ -656,7 +656,7 @@ def test_an_encoder_alone_is_no_pretrained_one(store: Store, tmp_path: Path) -> 
             lambda wrong=wrong: evaluate_knn(wrong, data, data),
             lambda wrong=wrong: save_encoder(tmp_path / "encoder.safetensors", wrong),
         ):
-            with pytest.raises(ValueError, match=r"Pretrained\(encoder, skeleton, .*, got "):
+            with pytest.raises(ValueError, match=r"Pretrained\(encoder, skeleton"):
                 use()
 
 

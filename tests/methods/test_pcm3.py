@@ -178,7 +178,7 @@ def test_clip_is_astretch_frames_of_the_key_view(mode: str) -> None:
         assert int(at[-1] - at[0]) + 1 == len(at)
         assert torch.equal(clip[:, kept], key[:, kept])
     assert tiny().make_views(clips_for(model)).clip is None
-    with pytest.raises(ValueError, match="expected views with a clip"):
+    with pytest.raises(ValueError, match=r"clip.*None"):
         model.loss(replace(views, clip=None))
 
 
@@ -595,7 +595,7 @@ def test_features_are_the_encoders_on_the_centre_of_the_stream() -> None:
         ((4, 3, 20, 20, 2), r"V=25.*got \(4, 3, 20, 20, 2\)"),
         ((4, 3, 20, 25, 1), r"M=2\), got \(4, 3, 20, 25, 1\)"),
         ((4, 2, 20, 25, 2), r"C=3.*got \(4, 2, 20, 25, 2\)"),
-        ((3, 20, 25, 2), r"expected clips \(N, C.*got \(3, 20, 25, 2\)"),
+        ((3, 20, 25, 2), r"\(N, C.*\(3, 20, 25, 2\)"),
         ((0, 3, 20, 25, 2), r"got \(0, 3, 20, 25, 2\)"),
     ],
 )
@@ -610,7 +610,7 @@ def test_coordinates_that_are_no_numbers(entry: str, value: float) -> None:
     model = tiny()
     clips = clips_for(model)
     clips[2, 1, 3, 4, 1] = value
-    with pytest.raises(ValueError, match="NaN or infinity in sample 2, frame 3, joint 4, person 1"):
+    with pytest.raises(ValueError, match="sample 2, frame 3, joint 4, person 1"):
         getattr(model, entry)(clips)
 
 
@@ -618,9 +618,9 @@ def test_coordinates_that_are_no_numbers(entry: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (torch.tensor([9, 9]), r"lengths \(N=4,\), got \(2,\)"),
-        (torch.tensor([9, 9, 670, 9]), r"lengths in \[1, T=20\], got 670 in sample 2"),
-        ([9, 9, 9, 9], "lengths: expected a torch tensor, got list"),
+        (torch.tensor([9, 9]), r"lengths \(N=4,\).*\(2,\)"),
+        (torch.tensor([9, 9, 670, 9]), r"lengths.*\[1, T=20\].* 670 in sample 2"),
+        ([9, 9, 9, 9], "lengths.*tensor.*list"),
     ],
     ids=["shape", "range", "list"],
 )
@@ -631,7 +631,7 @@ def test_lengths_that_do_not_fit(entry: str, lengths: Any, message: str) -> None
 
 
 def test_integer_clips() -> None:
-    with pytest.raises(ValueError, match=r"floating-point clips, got torch\.int64"):
+    with pytest.raises(ValueError, match=r"clips.*torch\.int64"):
         tiny()(torch.zeros(4, 3, 20, 25, 2, dtype=torch.long))
 
 
@@ -647,14 +647,17 @@ def test_views_that_do_not_fit() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"positives": ("intra", "clips")}, "expected positives among .*got"),
+        ({"positives": ("intra", "clips")}, "positives.*intra.*clips"),
         ({"positives": ("intra", "intra")}, "positives.*intra"),
-        ({"positives": (), "mask_weight": 0}, "nothing is left to learn"),
-        ({"mask_weight": -1}, "weights >= 0, got info_nce 1.0, mask -1"),
-        ({"kl_weight": -2}, "weights >= 0, got .*mask 40.0, kl -2"),
-        ({"info_nce_weight": 0, "kl_weight": 0, "mask_weight": 0}, "nothing is left to learn"),
-        ({"result": "best"}, "expected result among .*got 'best'"),
-        ({"prompt_position": "behind"}, "expected prompt_position among .*got 'behind'"),
+        ({"positives": (), "mask_weight": 0}, "positives.*mask_weight > 0"),
+        ({"mask_weight": -1}, "weights >= 0.*info_nce 1.0, mask -1"),
+        ({"kl_weight": -2}, "weights >= 0.*mask 40.0, kl -2"),
+        (
+            {"info_nce_weight": 0, "kl_weight": 0, "mask_weight": 0},
+            "info_nce_weight.*mask_weight > 0",
+        ),
+        ({"result": "best"}, "result.*query.*key.*'best'"),
+        ({"prompt_position": "behind"}, "prompt_position.*pre_norm.*'behind'"),
         ({"temperature": 0}, "temperature > 0, got 0"),
         ({"teacher_temperature": 0}, "teacher_temperature > 0, got 0"),
         ({"momentum": 2}, r"momentum in \[0, 1\], got 2"),
@@ -667,7 +670,7 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
 
 
 def test_an_encoder_for_another_skeleton() -> None:
-    with pytest.raises(ValueError, match="20 joints of skeleton 'kinect20', got one for 25"):
+    with pytest.raises(ValueError, match=r"20 joints.*'kinect20'.*25"):
         PCM3(GRUEncoder(25, hidden=4), KINECT20)
 
 

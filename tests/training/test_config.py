@@ -54,7 +54,7 @@ def test_settings_of_mamp_survive() -> None:
     again = RunSettings.from_json(config.to_json())
     assert again == config
     assert (again.method, RunSettings().method) == ("mamp", "pcm3")
-    with pytest.raises(ValueError, match=r"unknown MAMPSettings: .*hidden"):
+    with pytest.raises(ValueError, match=r"MAMPSettings: .*hidden"):
         RunSettings.from_json(RunSettings(protocol="xsub").to_json().replace('"pcm3"', '"mamp"'))
 
 
@@ -69,7 +69,7 @@ def test_settings_of_mamp_survive() -> None:
 def test_settings_of_another_type(part: str, name: str, value: object) -> None:
     raw = {"method": "pcm3", **asdict(RunSettings())}
     raw[part][name] = value
-    with pytest.raises(ValueError, match=f"expected {name} to be"):
+    with pytest.raises(ValueError, match=name):
         RunSettings.from_json(json.dumps(raw))
 
 
@@ -88,9 +88,9 @@ def test_settings_are_finite(value: float) -> None:
         (PCM3Settings, "jitter"),
         (MAMPSettings, "rotation"),
     ):
-        with pytest.raises(ValueError, match=f"expected a finite {name}, got"):
+        with pytest.raises(ValueError, match=f"finite {name}"):
             build(**{name: value})
-    with pytest.raises(ValueError, match="expected a finite betas"):
+    with pytest.raises(ValueError, match="finite betas"):
         TrainSettings(betas=(0.9, value))
 
 
@@ -98,7 +98,7 @@ def test_settings_are_finite(value: float) -> None:
 def test_unknown_settings(part: str) -> None:
     raw = {"method": "pcm3", **asdict(RunSettings())}
     raw[part]["colour"] = "red"
-    with pytest.raises(ValueError, match=r"unknown .*Settings: colour"):
+    with pytest.raises(ValueError, match="Settings: colour"):
         RunSettings.from_json(json.dumps(raw))
 
 
@@ -109,9 +109,9 @@ def test_text_that_is_no_configuration(text: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(ValueError, match=r"got 'ntu60-xsubb'; did you mean ntu60-xsub or "):
+    with pytest.raises(ValueError, match=r"'ntu60-xsubb'.* ntu60-xsub "):
         get_preset("ntu60-xsubb")
-    with pytest.raises(ValueError, match="got 'ntu61'"):
+    with pytest.raises(ValueError, match="'ntu61'"):
         PCM3.from_preset("ntu61")
 
 
@@ -128,7 +128,7 @@ def test_unknown_preset() -> None:
     }.items(),
 )
 def test_settings_out_of_range(setting: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"expected {setting} >=? ?\d, got {value}"):
+    with pytest.raises(ValueError, match=rf"{setting} >=? ?\d.*{value}"):
         replace(TrainSettings(), **{setting: value})
 
 
@@ -277,7 +277,7 @@ def test_settings_that_an_encoder_does_not_have() -> None:
         ("stgcn", "direction", "bidirectional"),
         ("stgcn", "layers", 7),
     ):
-        with pytest.raises(ValueError, match=f"{name} has no effect on the encoder {encoder}: "):
+        with pytest.raises(ValueError, match=f"{name}.* {encoder}: "):
             PCM3Settings(encoder=encoder, **{name: value})
         PCM3Settings(**{name: value})
     assert (

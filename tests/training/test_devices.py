@@ -239,7 +239,7 @@ def test_accumulated_batches_move_key_encoder_and_queue_once(store: Store) -> No
     assert int(model.queue.position) == 12
     moved = model.key_projector.module[0].weight
     torch.testing.assert_close(moved, before + 0.1 * (model.projector[0].weight - before))
-    with pytest.raises(ValueError, match="batches >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"batches >= 1.* 0"):
         model.accumulate(0)
 
 

@@ -136,7 +136,7 @@ def test_damage_of_any_kind_is_noticed_and_named(
     assert noticed > 450
     file.write_bytes(b"")
     previous(file).write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match=r"but .*checkpoint.pt and .*-previous.pt are damaged"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt and .*-previous.pt are damaged"):
         load_checkpoint(file)
 
 
@@ -165,9 +165,7 @@ def test_a_checkpoint_of_another_run_is_refused(store: Store, tmp_path: Path) ->
     fit(new_model(), SkeletonDataset(store), replace(TRAIN, seed=1), other.path, quiet=True)
     shutil.copy(other.checkpoint, ours.checkpoint)
     encoder = ours.encoder.read_bytes()
-    message = (
-        r"ours/checkpoint.pt is of another run than .*ours/config.json \(train.seed is 1 there"
-    )
+    message = r"ours/checkpoint\.pt .*ours/config\.json \(train\.seed is 1 there and 0 here"
     with pytest.raises(ValueError, match=message):
         fit(new_model(), SkeletonDataset(store), TRAIN, ours.path, quiet=True)
     assert ours.encoder.read_bytes() == encoder
@@ -179,7 +177,7 @@ def test_a_finished_run_without_its_checkpoint_is_kept(store: Store, tmp_path: P
     for each in tmp_path.glob("checkpoint*.pt"):
         each.unlink()
     encoder = run.encoder.read_bytes()
-    with pytest.raises(ValueError, match=r"expected a checkpoint in .*trained to its end; delete"):
+    with pytest.raises(ValueError, match=f"checkpoint in {tmp_path}"):
         fit(new_model(seed=3), SkeletonDataset(store), TRAIN, run.path, quiet=True)
     assert run.encoder.read_bytes() == encoder
 
@@ -191,7 +189,7 @@ def test_metrics_that_are_lost_are_told_of(
     records = fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
     run.write_metrics(records[:1])
     assert fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True) == records[:1]
-    assert f"warning: {run.metrics} holds 1 of the 3 epochs trained" in capsys.readouterr().err
+    assert f"warning: {run.metrics} holds 1 of the 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", '{"method": "pc', "[1, 2]"])
@@ -199,7 +197,7 @@ def test_settings_that_are_damaged_are_named(store: Store, tmp_path: Path, text:
     run = Run(tmp_path)
     fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
     run.config.write_text(text)
-    with pytest.raises(ValueError, match=r"config.json: expected "):
+    with pytest.raises(ValueError, match=r"config\.json: "):
         fit(new_model(), SkeletonDataset(store), TRAIN, run.path, quiet=True)
 
 
@@ -225,7 +223,7 @@ def test_metrics_that_are_none_are_named(store: Store, tmp_path: Path) -> None:
     fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
     lines = Run(tmp_path).metrics.read_text().splitlines(keepends=True)
     Run(tmp_path).metrics.write_text(lines[0] + "{\n" + lines[2])
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected JSON"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: "):
         fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
 
 
@@ -243,7 +241,9 @@ def test_a_step_that_is_not_finite_ends_the_run_before_it(store: Store, tmp_path
     with pytest.raises(Interrupted):
         fit(until_then, stop, config, tmp_path / "stopped", quiet=True)
     sequences = r"sequences (\d+, ){2}\d+ of .*store"
-    message = rf"infinity in .*masked_mse.*, in epoch 1, step 3, {sequences}; lower .*--train.non"
+    message = (
+        rf"NaN.*masked_mse.*, in epoch 1, step 3, {sequences}.*--train\.lr.*--train\.nonfinite"
+    )
     broken = new_model()
     with pytest.raises(ValueError, match=message):
         fit(broken, Disturbed(store, 3, poison), config, tmp_path / "run", quiet=True)
@@ -269,7 +269,7 @@ def test_such_steps_can_be_left_out(store: Store, tmp_path: Path, optimizer: Any
 def test_a_gradient_that_is_not_finite_is_named(store: Store, tmp_path: Path) -> None:
     model = new_model()
     model.decoder.output.bias.register_hook(lambda gradient: gradient / 0)
-    with pytest.raises(ValueError, match=r"in the gradient of decoder.output.bias, in epoch 1, st"):
+    with pytest.raises(ValueError, match=r"decoder\.output\.bias, in epoch 1, step 1"):
         fit(model, SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
     assert not Run(tmp_path).checkpoint.exists()  # no step was made
 
@@ -286,7 +286,7 @@ def test_accumulated_batches_are_undone_together(store: Store) -> None:
 def test_when_no_step_is_finite_there_is_nothing_to_go_on_with(store: Store) -> None:
     model = new_model()
     model.decoder.output.bias.register_hook(lambda gradient: gradient / 0)
-    with pytest.raises(ValueError, match="so it was in every step of this epoch"):
+    with pytest.raises(ValueError, match=r"every step.*epoch"):
         fit(model, SkeletonDataset(store), replace(TRAIN, nonfinite="skip"), quiet=True)
 
 
@@ -294,7 +294,7 @@ def test_data_that_are_not_numbers_are_named(store: Store, tmp_path: Path) -> No
     def spoil(batch: Batch) -> None:
         batch.clips[1, 2, 3, 4, 0] = float("nan")
 
-    with pytest.raises(ValueError, match=r"in sample 1, .*joint 4.*, in epoch 1, step 2, seq"):
+    with pytest.raises(ValueError, match=r"sample 1, .*joint 4.*epoch 1, step 2, seq"):
         fit(new_model(), Disturbed(store, 2, spoil), TRAIN, tmp_path, quiet=True)
     assert Run(tmp_path).load_checkpoint()["position"]["step"] == 1
 
@@ -316,7 +316,7 @@ def test_memory_that_runs_out_costs_one_step(
     def run_out(_: Batch) -> None:
         raise error
 
-    with pytest.raises(MemoryError, match=r"out of memory in epoch 2, step 5, .*lower --train.bat"):
+    with pytest.raises(MemoryError, match=r"epoch 2, step 5, .*--train\.batch-size"):
         fit(new_model(), Disturbed(store, 5, run_out), TRAIN, tmp_path, quiet=True)
     assert Run(tmp_path).load_checkpoint()["position"]["step"] == 4
     whole, again = new_model(), new_model(seed=3)

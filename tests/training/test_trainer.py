@@ -140,7 +140,7 @@ def test_what_is_kept_may_change_while_a_run_is_stopped(store: Store, tmp_path: 
     later = replace(TRAIN, keep_epochs=(2, 3))
     run.kept_encoder(2).unlink(missing_ok=True)
     past = replace(TRAIN, keep_epochs=(1,))
-    with pytest.raises(ValueError, match=r"with 2 epochs trained, has yet to reach; got 1"):
+    with pytest.raises(ValueError, match=r"keep_epochs.* epoch 2.* 1, "):
         fit(new_model(), SkeletonDataset(store), past, tmp_path, quiet=True)
     assert not run.kept_encoder(1).exists()
     fit(new_model(), SkeletonDataset(store), later, tmp_path, quiet=True)
@@ -148,7 +148,7 @@ def test_what_is_kept_may_change_while_a_run_is_stopped(store: Store, tmp_path: 
     assert run.kept_encoder(3).exists()
     fit(new_model(), SkeletonDataset(store), TRAIN, tmp_path, quiet=True)
     fit(new_model(), SkeletonDataset(store), later, tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="got 1"):
+    with pytest.raises(ValueError, match=r"keep_epochs.* epoch 3.* 1, "):
         fit(new_model(), SkeletonDataset(store), past, tmp_path, quiet=True)
 
 
@@ -174,7 +174,7 @@ def test_an_encoder_is_kept_with_a_checkpoint(store: Store, tmp_path: Path) -> N
     assert checkpoint is not None
     assert checkpoint["position"]["epoch"] == 1
     assert Run(tmp_path).kept_encoder(1).exists()
-    with pytest.raises(ValueError, match="holds a run with other settings"):
+    with pytest.raises(ValueError, match=r"train\.lr is 0\.\d+ there and 0\.5 here"):
         fit(new_model(), SkeletonDataset(store), replace(config, lr=0.5), tmp_path, quiet=True)
 
 
@@ -398,17 +398,17 @@ def test_nothing_is_written_without_a_folder(
 @pytest.mark.parametrize(("batch_size", "accumulate", "needed"), [(13, 1, 13), (5, 3, 15)])
 def test_too_few_sequences(store: Store, batch_size: int, accumulate: int, needed: int) -> None:
     config = replace(TRAIN, batch_size=batch_size, accumulate=accumulate)
-    with pytest.raises(ValueError, match=f"at least {needed} training sequences.*got 12"):
+    with pytest.raises(ValueError, match=f" {needed} training sequences.* 12"):
         fit(new_model(), SkeletonDataset(store), config, quiet=True)
 
 
 def test_data_of_another_order_or_stream_are_refused(store: Store) -> None:
     turned = NTU25.reordered(NTU25.joints[::-1])
     last = NTU25.joints[-1]
-    message = rf"'ntu25' \(25 joints\) in its order, got .*: joint 0 is '{last}', not 'spine_base'"
+    message = rf"'ntu25' \(25 joints\).*joint 0 is '{last}', not 'spine_base'"
     with pytest.raises(ValueError, match=message):
         fit(new_model(), SkeletonDataset(store, skeleton=turned), TRAIN, quiet=True)
-    with pytest.raises(ValueError, match="expected a data set of stream 'joint', got 'bone'"):
+    with pytest.raises(ValueError, match=r"'joint'.*'bone'"):
         fit(new_model(stream="bone"), SkeletonDataset(store, stream="bone"), TRAIN, quiet=True)
     renamed = replace(NTU25, joints=tuple(f"marker_{joint}" for joint in NTU25.joints))
     with pytest.raises(ValueError, match=r"joint 0 is 'spine_base', not 'marker_spine_base'"):
@@ -547,7 +547,7 @@ def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: P
     wider = replace(MODEL, hidden=5).build(store.skeleton, 1)
     with pytest.raises(ValueError, match=r"model\.parameters is \d+ there and \d+ here"):
         fit(wider, data, SMALL.train, tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="does not hold the settings of its model"):
+    with pytest.raises(ValueError, match=str(tmp_path)):
         Run(tmp_path).load_config()
 
 
@@ -578,31 +578,31 @@ def test_settings_without_effect_have_none(
 def test_runs_of_python_and_of_the_command_are_told_apart(store: Store, tmp_path: Path) -> None:
     data, model = SkeletonDataset(store), MODEL.build(store.skeleton, 1)
     fit(model, data, SMALL.train, tmp_path / "python", quiet=True)
-    with pytest.raises(ValueError, match=r"python/config\.json is of a run that fit made") as told:
+    with pytest.raises(ValueError, match=f"{tmp_path}/python .*fit") as told:
         pretrain(SMALL, store, tmp_path / "python", quiet=True)
     assert len(str(told.value)) < 300
     pretrain(SMALL, store, tmp_path / "command", quiet=True)
-    with pytest.raises(ValueError, match=r"command/config\.json is of a run of pcm3 pretrain"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/command .*pcm3 pretrain"):
         fit(model, data, SMALL.train, tmp_path / "command", quiet=True)
 
 
 def test_a_run_does_not_start_from_itself(store: Store, tmp_path: Path) -> None:
     pretrain(SMALL, store, tmp_path / "run", quiet=True)
-    with pytest.raises(ValueError, match="another folder than --from"):
+    with pytest.raises(ValueError, match=r"--out.*--from"):
         pretrain(SMALL, store, tmp_path / "run", start=tmp_path / "." / "run", quiet=True)
 
 
 def test_a_run_needs_a_folder_of_its_own(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a run folder, got the store"):
+    with pytest.raises(ValueError, match=f"run folder.*{store.path}"):
         pretrain(SMALL, store, store.path, quiet=True)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="expected a run folder, got the file"):
+    with pytest.raises(ValueError, match=f"run folder.*{tmp_path}/file"):
         pretrain(SMALL, store, tmp_path / "file", quiet=True)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_settings_may_be_mended_where_no_run_came_about(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 50 training sequences"):
+    with pytest.raises(ValueError, match=" 50 training sequences"):
         pretrain(
             replace(SMALL, train=replace(SMALL.train, batch_size=50)), store, tmp_path, quiet=True
         )

@@ -32,12 +32,12 @@ Transform = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class MAMPViews:
-    """What one training step sees of a batch.
+    """Views of a batch in a training step.
 
     Attributes:
         clips: Augmented clips ``(N, C, T, V, M)``.
-        mask: ``(N, T, V, M)``, True where hidden; constant within each patch, and every person
-            has the same number of visible patches.
+        mask: Boolean ``(N, T, V, M)``, True where hidden. It is constant within each patch and
+            leaves every person the same number of visible patches.
     """
 
     clips: Tensor
@@ -47,28 +47,27 @@ class MAMPViews:
 class MAMP(Method):
     r"""Predict the motion of hidden joints from the few that are visible.
 
-    A tenth of the patches of every person goes through the encoder. A shallow decoder sees these
-    features and a mask token in the place of every other patch, and predicts
+    The encoder sees a tenth of the patches of every person. A shallow decoder takes their features,
+    and a mask token for every hidden patch, and predicts
 
     .. math::
         m_t = x_{t + s} - x_t
 
-    normalised within each patch; the loss is the mean squared error over hidden patches. The MAE
+    normalised within each patch. The loss is the mean squared error over hidden patches. The MAE
     baseline is ``target="coordinates", motion_temperature=0``.
 
     Args:
-        encoder: The encoder; the trained result.
+        encoder: The encoder to train.
         skeleton: Joint layout of the clips.
-        settings: All settings together; the paper's for NTU RGB+D 60 if None.
-        crop: Temporal transform, called with ``lengths``, in the place of a
-            ``TemporalCropResize``.
-        rotate: Spatial transform, in the place of ``Rotate``. ``pcm3.augment.Compose()`` does
-            nothing.
-        changes: Single settings by name, see :class:`~pcm3.methods.mamp.settings.MAMPSettings`.
+        settings: Settings of the method; those of the paper for NTU RGB+D 60 if None.
+        crop: Temporal transform, called with ``lengths``; by default a ``TemporalCropResize``.
+        rotate: Spatial transform; by default ``Rotate``. ``pcm3.augment.Compose()`` does nothing.
+        changes: Settings to change, by name, see :class:`~pcm3.methods.mamp.settings.MAMPSettings`.
 
     Attributes:
-        frames: T that clips are resized to, the encoder's.
-        skip_absent: Whether absent persons are left out: if the settings or the encoder say so.
+        frames: Number of frames T that clips are resized to, that of the encoder.
+        skip_absent: Whether absent persons are left out; true if set in the settings or the
+            encoder.
 
     Raises:
         ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
@@ -120,7 +119,9 @@ class MAMP(Method):
         turn = Rotate(math.degrees(chosen.rotation)) if chosen.rotation else Compose()
         self.rotate = rotate or turn
         self.masking = MotionAwareMask(chosen.mask_ratio, chosen.motion_temperature, encoder.patch)
-        self.masking.visible(encoder.joints * encoder.frames // encoder.patch)  # any at all?
+        self.masking.visible(
+            encoder.joints * encoder.frames // encoder.patch
+        )  # raises if no patch is visible
         self.decoder = PatchDecoder(encoder, chosen.decoder_depth)
         self.masked_mse = MaskedMSE()
 
@@ -131,12 +132,12 @@ class MAMP(Method):
         lengths: Tensor | None = None,
         generator: Generator | None = None,
     ) -> MAMPViews:
-        """Draw everything random of a step: crop, rotation and mask.
+        """Draw crop, rotation and mask of a training step.
 
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-            generator: Source of randomness on the clips' device.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
+            generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
         cropped = self.crop(clips, lengths, generator=generator)
@@ -145,18 +146,18 @@ class MAMP(Method):
         return MAMPViews(view, self.masking(view, generator=generator))
 
     def loss(self, views: MAMPViews) -> Output:
-        """Loss of given views.
+        """Compute the loss of views.
 
         Args:
-            views: What ``make_views`` returned, or views of your own with as many visible patches.
+            views: Views of ``make_views``, or custom ones with equally many visible patches.
 
         Raises:
-            ValueError: If the views do not fit the encoder or each other. What the mask holds is
-                looked at on the CPU only.
+            ValueError: If the views do not fit the encoder or each other. The values of the mask
+                are checked on the CPU only.
         """
         if not isinstance(views, MAMPViews):
             raise ValueError(
-                f"expected MAMPViews, as make_views gives them, got {type_name(views)}"
+                f"expected MAMPViews, as make_views returns them, got {type_name(views)}"
             )
         encoder, clips = self.encoder, views.clips
         encoder.check_clips(clips)
@@ -176,18 +177,17 @@ class MAMP(Method):
         else:
             tokens = self._predict(patches, visible)
         prediction = unpatchify(tokens, encoder.patch, encoder.joints, encoder.persons)
-        loss: Tensor = self.masked_mse(prediction, self.make_target(clips), mask)
+        loss: Tensor = self.masked_mse(prediction, self._target(clips), mask)
         return Output(loss, {"masked_mse": loss.detach()}, prediction)
 
     def _predict(self, patches: Tensor, visible: Tensor) -> Tensor:
-        """All patches ``(B, T' V, patch C)`` from the visible ones ``(B, K)``."""
+        """Predict all patches ``(B, T' V, patch C)`` from the visible ones ``(B, K)``."""
         latent = self.encoder.encode_visible(patches, visible)
         predicted: Tensor = self.decoder(latent, visible, patches.shape[1])
         return predicted
 
     @torch.no_grad()
-    def make_target(self, clips: Tensor) -> Tensor:
-        """What is predicted of clips ``(N, C, T, V, M)``: their motion, or themselves; float32."""
+    def _target(self, clips: Tensor) -> Tensor:
         target = clips.float()
         if self.target == "motion":
             target = frame_motion(target, self.motion_stride)
@@ -195,10 +195,10 @@ class MAMP(Method):
 
 
 class PatchDecoder(nn.Module):
-    """The features of the visible patches to a prediction of all patches.
+    """Decoder that predicts all patches from the features of the visible ones.
 
     Args:
-        encoder: Gives the sizes of tokens and patches.
+        encoder: Encoder whose sizes of tokens and patches the decoder has.
         depth: Number of blocks.
 
     Raises:
@@ -228,11 +228,11 @@ class PatchDecoder(nn.Module):
 
         Args:
             latent: Features of the visible patches ``(B, K, D)``.
-            visible: Their indices ``(B, K)``.
-            patches: How many there are in all: L = T' V.
+            visible: Indices of the visible patches ``(B, K)``.
+            patches: Total number of patches L = T' V of a person.
 
         Returns:
-            ``(B, L, patch C)``.
+            Predicted patches ``(B, L, patch C)``.
         """
         known = self.embed(latent)
         index = visible[..., None].expand_as(known)
@@ -243,16 +243,16 @@ class PatchDecoder(nn.Module):
 
 
 def frame_motion(clips: Tensor, stride: int = 1) -> Tensor:
-    """``x[t + stride] - x[t]`` of clips ``(N, C, T, V, M)``; 0 in the last ``stride`` frames."""
+    """Compute ``x[t + stride] - x[t]`` of clips ``(N, C, T, V, M)``, 0 in the last frames."""
     motion = torch.zeros_like(clips)
     motion[:, :, :-stride] = clips[:, :, stride:] - clips[:, :, :-stride]
     return motion
 
 
 def normalize_patches(clips: Tensor, patch: int) -> Tensor:
-    """Give every patch of clips ``(N, C, T, V, M)`` mean 0 and variance 1; zeros stay zeros.
+    """Normalise every patch of clips ``(N, C, T, V, M)`` to mean 0 and variance 1.
 
-    The variance is the unbiased one, plus 1e-6.
+    The unbiased variance plus 1e-6 is used, so patches of zeros stay zero.
     """
     patches = clips.unflatten(2, (-1, patch))
     var, mean = torch.var_mean(patches, dim=(1, 3), keepdim=True)
@@ -261,7 +261,7 @@ def normalize_patches(clips: Tensor, patch: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch: int, joints: int, persons: int) -> Tensor:
-    """Clips ``(N, C, T, V, M)`` from patches ``(N M, T' V, patch C)``."""
+    """Assemble clips ``(N, C, T, V, M)`` from patches ``(N M, T' V, patch C)``."""
     return rearrange(patches, "(n m) (t v) (p c) -> n c (t p) v m", p=patch, v=joints, m=persons)
 
 
@@ -270,7 +270,7 @@ def _check_sizes(encoder: TransformerEncoder, settings: MAMPSettings) -> None:
     if not 1 <= stride < encoder.frames:
         raise ValueError(f"expected motion_stride in [1, {encoder.frames}), got {stride}")
     if settings.normalize_target and encoder.patch * encoder.in_channels == 1:
-        raise ValueError("expected patches of 2 or more numbers to normalise, got patch * C = 1")
+        raise ValueError("expected patches of at least 2 numbers to normalise, got patch * C = 1")
 
 
 def _check_mask(mask: Tensor, clips: Tensor, patch: int, visible: int) -> None:
@@ -287,5 +287,5 @@ def _check_mask(mask: Tensor, clips: Tensor, patch: int, visible: int) -> None:
     counts = (~patches[:, :, 0]).sum(dim=(1, 2))
     if bool((counts != visible).any()):
         raise ValueError(
-            f"expected {visible} visible patches of every person, got {counts.unique().tolist()}"
+            f"expected {visible} visible patches per person, got {counts.unique().tolist()}"
         )

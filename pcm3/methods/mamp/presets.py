@@ -29,13 +29,13 @@ _ACCURACY = {
     "ntu120-xsub": "78.1 %",
     "ntu120-xset": "79.5 %",
 }
-"""Of the released checkpoints of MAMP."""
+"""Accuracy of the released checkpoints of MAMP."""
 
 _SMALL = MAMPSettings(
     frames=32, width=64, depth=3, heads=4, decoder_depth=1, mask_ratio=0.6, crop_min_frames=32
 )
-"""Chosen on held-out training subjects of UTD-MHAD: more visible patches at a higher rate, for
-2,400 steps. ``small-mae`` takes these settings over."""
+"""Chosen on held-out training subjects of UTD-MHAD: more visible patches and a higher learning rate
+for 2,400 steps. ``small-mae`` uses the same settings."""
 
 _SMALL_TRAIN = replace(
     PUBLISHED, batch_size=64, lr=3e-3, min_lr=0.0, warmup_epochs=10, knn_every=20
@@ -43,7 +43,7 @@ _SMALL_TRAIN = replace(
 
 
 def _baseline(model: MAMPSettings) -> MAMPSettings:
-    """MAE: coordinates, hidden uniformly."""
+    """MAE: predict coordinates; hide patches uniformly."""
     return replace(model, target="coordinates", motion_temperature=0.0)
 
 

@@ -14,32 +14,32 @@ Target = Literal["motion", "coordinates"]
 
 @dataclass(frozen=True)
 class MAMPSettings(MethodSettings):
-    """What MAMP trains; the defaults are its paper's for NTU RGB+D 60."""
+    """Settings of MAMP; the defaults are those of its paper for NTU RGB+D 60."""
 
     frames: int = 120
     """Frames that each clip is resized to."""
     patch: int = 4
-    """Frames of one joint that make a token."""
+    """Number of frames of one joint in a token."""
     width: int = 256
     """Width of the tokens."""
     depth: int = 8
-    """Blocks of the encoder."""
+    """Number of blocks of the encoder."""
     heads: int = 8
-    """Attention heads."""
+    """Number of attention heads."""
     decoder_depth: int = 3
-    """Blocks of the decoder."""
+    """Number of blocks of the decoder."""
     mask_ratio: float = 0.9
     """Share of the tokens to hide."""
     motion_temperature: float = 0.8
     """Temperature tau of the motion-aware mask; 0 hides uniformly."""
     target: Target = "motion"
-    """What is predicted; coordinates, with motion_temperature 0, is the MAE baseline."""
+    """Target of the prediction; coordinates with motion_temperature 0 is the MAE baseline."""
     motion_stride: int = 1
     """Frames s between the two positions whose difference is the motion, 0 in the last s frames."""
     normalize_target: bool = True
     """Whether each patch of the target gets mean 0 and variance 1."""
     skip_absent: bool = False
-    """Leave persons out who are all zero; the published code trains on them."""
+    """Leave out persons who are all zero; the published code trains on them."""
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Range of the cropped share of a sequence."""
     crop_min_frames: int = 64

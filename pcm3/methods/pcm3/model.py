@@ -43,16 +43,16 @@ Transform = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Views:
-    """What one training step sees of a batch.
+    """Views of a batch in a training step.
 
     Attributes:
-        intra: Query view s_intra ``(N, C, T, V, M)``; both mixing partners too.
+        intra: Query view s_intra ``(N, C, T, V, M)``, also the source of the mixed clips.
         key: Key view s' ``(N, C, T, V, M)``.
         source: Clips to be masked, and the target of the prediction ``(N, C, T, V, M)``.
         inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``.
-        mask: ``(N, T, V, M)``, True where ``source`` is hidden.
+        mask: Boolean ``(N, T, V, M)``, True where ``source`` is hidden.
         offsets: Channel offset of the task prompt for each use, by name; empty without prompts.
-        clip: Short clip of ``key``, for the query alone ``(N, C, T, V, M)``; None without it.
+        clip: Short clip of ``key`` for the query ``(N, C, T, V, M)``; None without the clip view.
     """
 
     intra: Tensor
@@ -70,14 +70,14 @@ class Views:
 
 
 class PCM3(Method):
-    r"""Contrastive learning and masked prediction that serve each other.
+    r"""Contrastive learning and masked prediction that support each other.
 
     .. math::
         L = \lambda_c \sum_v L^v_{Info} + \lambda_{kl} \sum_v L^v_{KL} + \lambda_m L_{Mask}
 
     over the positive pairs v: intra, inter, mask and predict, and in PCM3++ clip. Calling the model
-    on a batch draws the views, updates the key encoder and returns the losses; in training mode
-    the keys then enter the queue; where batches accumulate, both once for all of them.
+    on a batch draws the views and returns the losses. In training mode it also updates the key
+    encoder and adds the keys to the queue, once per optimiser step when batches accumulate.
 
     The ablations of the paper are arguments. Table 7: ``positives=()`` (masked prediction),
     ``positives=("intra", "inter"), mask_weight=0`` (contrastive learning) and
@@ -87,24 +87,25 @@ class PCM3(Method):
 
     PCM3++ adds the clip view (``positives=("intra", "inter", "mask", "predict", "clip")``): a short
     clip of the key view goes to the query encoder, so both sides share their spatial transform and
-    differ in time alone. Its second phase, post-distillation, goes on from trained weights with the
-    distillation terms alone (``info_nce_weight=0, mask_weight=0``) and takes the key encoder as the
-    result. The survey leaves open how long clips are (here a quarter to a half of the frames, see
-    ``TemporalClip``), whether masked prediction stays on in post-distillation (here it does not)
-    and where prompts are added (here an argument, as for PCM3).
+    differ only in time. Its second phase, post-distillation, starts from trained weights, trains
+    with the distillation terms alone (``info_nce_weight=0, mask_weight=0``) and has the key encoder
+    as its result. The survey does not say how long clips are (here a quarter to a half of the
+    frames, see ``TemporalClip``), whether post-distillation uses masked prediction (here it does
+    not) and where prompts are added (here an argument, as for PCM3).
 
     Args:
-        encoder: The query encoder f; the trained result.
+        encoder: The query encoder f.
         skeleton: Joint layout of the clips.
-        settings: All settings together; the paper's if None.
-        crop: Temporal transform of every view, called with ``lengths``, in the place of a
+        settings: Settings of the method; those of the paper if None.
+        crop: Temporal transform of every view, called with ``lengths``; by default a
             ``TemporalCropResize``.
-        spatial: Transform of query and key view, in the place of jitter or shear, never both.
-        source_spatial: Transform of the clips to be masked, in the place of shear.
-        mixing: Gives the inter view, in the place of ``RandomMix``.
-        masking: Gives the mask; ``"topology"`` or ``"random"`` is the setting of that name.
-        clipping: Gives the clip view from the key view, in the place of ``TemporalClip``.
-        changes: Single settings by name, see :class:`~pcm3.methods.pcm3.settings.PCM3Settings`.
+        spatial: Transform of query and key view; by default either jitter or shear, at random.
+        source_spatial: Transform of the clips to be masked; by default shear.
+        mixing: Transform that returns the inter view; by default ``RandomMix``.
+        masking: Transform that returns the mask, or the setting ``"topology"`` or ``"random"``.
+        clipping: Transform of the key view that returns the clip view; by default
+            ``TemporalClip``.
+        changes: Settings to change, by name, see :class:`~pcm3.methods.pcm3.settings.PCM3Settings`.
 
     Raises:
         ValueError: If skeleton and encoder disagree, an argument is out of range, or clips do
@@ -142,7 +143,7 @@ class PCM3(Method):
         clipping: Transform | None = None,
         **changes: Any,
     ) -> None:
-        if isinstance(masking, str):  # the name of a built-in one
+        if isinstance(masking, str):  # name of a built-in masking
             changes["masking"], masking = masking, None
         super().__init__(encoder, skeleton, settings, changes)
         check_transforms(
@@ -208,12 +209,12 @@ class PCM3(Method):
         lengths: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Views:
-        """Draw everything random of a step: crops, transforms, mix, mask, prompt offsets.
+        """Draw crops, transforms, mix, mask and prompt offsets of a training step.
 
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
-            lengths: Valid frames of each clip ``(N,)``; T by default.
-            generator: Source of randomness on the clips' device.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
+            generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
 
@@ -241,17 +242,17 @@ class PCM3(Method):
         return dict(zip(uses, drawn, strict=True))
 
     def loss(self, views: Views) -> Output:
-        """Losses of given views; in training mode moves key encoder and queue one step on.
+        """Compute the losses of views; in training mode, also update key encoder and queue.
 
         Args:
-            views: What ``make_views`` returned, or views of your own.
+            views: Views of ``make_views``, or custom ones.
 
         Raises:
-            ValueError: If the views do not fit the encoder, or what it returns is of another shape
-                than it says or carries no gradient.
+            ValueError: If the views do not fit the encoder, or the encoder returns another shape
+                than it declares or features without a gradient.
         """
         if not isinstance(views, Views):
-            raise ValueError(f"expected Views, as make_views gives them, got {type_name(views)}")
+            raise ValueError(f"expected Views, as make_views returns them, got {type_name(views)}")
         first, last = self._inputs(views)
         frames = self._encode(first)
         prediction = None
@@ -273,7 +274,7 @@ class PCM3(Method):
         return Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
 
     def accumulate(self, batches: int) -> None:
-        """Let so many batches make one step of optimiser, key encoder and queue from now on."""
+        """Set the number of batches that make one step of optimiser, key encoder and queue."""
         super().accumulate(batches)
         self._waiting.clear()
 
@@ -284,21 +285,23 @@ class PCM3(Method):
 
     @property
     def _prompted_views(self) -> tuple[Positive, ...]:
-        """Views that may carry prompts: PCM3's always, so that its ablations are of one size."""
+        """Views with prompts: all of PCM3's, so that its ablations have equally many weights."""
         return (*PCM3_POSITIVES, "clip") if "clip" in self.positives else PCM3_POSITIVES
 
     def _inputs(self, views: Views) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The views to encode at once, and those that come after the predicted one.
+        """Split the views into those encoded first and those encoded after the predicted one.
 
         The input normalisation updates its statistics in the order of the published code: intra,
-        mask, predict, inter. PCM3++'s clip comes before them, so that the frames it zeroes weigh
+        mask, predict, inter. The clip view of PCM3++ comes first, so that its zeroed frames weigh
         least in the statistics that evaluation uses.
         """
         first: dict[str, Tensor] = {}
         last: dict[str, Tensor] = {}
         if "clip" in self.positives:
             if views.clip is None:
-                raise ValueError("expected views with a clip, as positives has one, got none")
+                raise ValueError(
+                    "expected views with a clip, because positives include clip, got None"
+                )
             first["clip"] = views.clip
         if "intra" in self.positives:
             first["intra"] = views.intra
@@ -311,23 +314,23 @@ class PCM3(Method):
     def _encode(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         prompted, offsets = zip(*(self._prompt_view(n, v) for n, v in views.items()), strict=True)
         frames = self.encoder.encode_views(prompted, offsets)
-        for each, clips in zip(frames, prompted, strict=True):
-            check_frames(self.encoder, each, len(clips))
+        for features, clips in zip(frames, prompted, strict=True):
+            check_frames(self.encoder, features, len(clips))
         self._check_gradient(frames)
         return dict(zip(views, frames, strict=True))
 
     def _check_gradient(self, frames: Sequence[Tensor]) -> None:
-        """Require that an encoder that is to learn does."""
+        """Require that the features of an encoder in training have a gradient."""
         learns = self.training and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
         weights = any(weight.requires_grad for weight in self.encoder.parameters())
-        if learns and weights and not any(each.requires_grad for each in frames):
+        if learns and weights and not any(features.requires_grad for features in frames):
             raise ValueError(
-                f"expected features of {type(self.encoder).__name__} that carry a gradient, got "
-                "detached ones; encoder.requires_grad_(False) says that it is not to learn"
+                f"expected features of {type(self.encoder).__name__} with a gradient, got detached "
+                "ones; call encoder.requires_grad_(False) to train without updating the encoder"
             )
 
     def _prompt_view(self, name: str, clips: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The clips with their prompt, or the prompt for the encoder to add."""
+        """Add the prompt to the clips, or return it for the encoder to add."""
         if not self.domain_prompts:
             return clips, None
         prompt = self.domain_prompts[name]
@@ -348,10 +351,10 @@ class PCM3(Method):
         return prompted
 
     def _composite(self, prediction: Tensor, prompted: Tensor, views: Views) -> Tensor:
-        """The predicted view: prediction where hidden, the input elsewhere.
+        """Compose the predicted view: the prediction where hidden, the input elsewhere.
 
-        With semantic guidance the decoder runs again on detached features, so that the
-        contrastive gradient updates the decoder but not, through it, the encoder.
+        With semantic guidance, the decoder runs again on detached features, so that the contrastive
+        gradient updates the decoder but does not reach the encoder through it.
         """
         if self.semantic_guidance:
             prediction = self.decoder(prompted.detach())
@@ -372,7 +375,7 @@ class PCM3(Method):
         query = torch.cat([embed(name) for name in self.positives])
         target = torch.cat([mixed_key if name == "inter" else key for name in self.positives])
         anchors = self.queue.anchors
-        similarity = similarities(query, anchors)  # once for both losses
+        similarity = similarities(query, anchors)  # shared by both losses
 
         def per_view(prefix: str, losses: Tensor) -> dict[str, Tensor]:
             means = losses.view(len(self.positives), -1).mean(dim=1)
@@ -404,17 +407,18 @@ class PCM3(Method):
 
     @property
     def trained_encoder(self) -> Encoder:
-        """The encoder that pretraining is for: ``encoder``, or its momentum twin."""
+        """The encoder that pretraining produces: ``encoder`` or its momentum twin."""
         if self.result == "query":
             return self.encoder
         return cast("Encoder", self.key_encoder.module)
 
 
 def stretch_frames(features: Tensor, frames: int) -> Tensor:
-    """Frame features ``(N, T', D)`` of an encoder with temporal strides as ``(N, T, D)``."""
+    """Interpolate frame features ``(N, T', D)`` linearly to ``(N, T, D)``."""
     if features.shape[1] == frames:
         return features
-    # The unit matrix resized gives the weights; a product's gradient is deterministic on GPUs too.
+    # Resizing the unit matrix gives the weights; unlike that of interpolate, the gradient of the
+    # matrix product is deterministic on GPUs.
     unit = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)[None]
     weights = F.interpolate(unit, frames, mode="linear", align_corners=False)[0]
     stretched: Tensor = weights.T @ features

@@ -22,11 +22,11 @@ _PUBLISHED = {
     "ntu60-xview-pp": "90.8 %, post-distilled 91.0 %",
     "ntu120-xsub-pp": "76.7 %",
 }
-"""PCM3: its Table 1. PCM3++: Tables 2 and 4 of the survey."""
+"""Accuracy of PCM3 in Table 1 of its paper, and of PCM3++ in Tables 2 and 4 of the survey."""
 
 
 def plus_plus(model: PCM3Settings) -> PCM3Settings:
-    """PCM3++: the clip view, and domain prompts alone, where they can learn."""
+    """PCM3++: with the clip view, without task prompts, and with domain prompts that can learn."""
     return replace(
         model,
         positives=(*PCM3_POSITIVES, "clip"),
@@ -56,10 +56,10 @@ _FULL_SIZE = {
     "-pp-bone": (_of_stream(_PLUS, "bone"), "PCM3++, bones", 17.6),
     "-pp-motion": (_of_stream(_PLUS, "motion"), "PCM3++, motion", 17.6),
 }
-"""End of the name to settings, method in words, and operations.
+"""Settings, description and operations of the presets, by the end of their names.
 
-No recipe of PCM3++ for bones and motion is published: theirs is PCM3's of the stream, with the clip
-view.
+PCM3++'s settings for bones and motion are not published; here they are PCM3's for the stream, with
+the clip view.
 """
 
 _SMALL = PCM3Settings(
@@ -78,7 +78,7 @@ _SMALL = PCM3Settings(
     mask_weight=10.0,
 )
 """Chosen on held-out training subjects of UTD-MHAD: half the frames, weaker distortions and prompts
-that can learn, for 1,200 steps. ``small-pp`` takes these settings over."""
+that can learn, for 1,200 steps. ``small-pp`` uses the same settings."""
 
 SMALL_TRAIN = TrainSettings(
     epochs=200, batch_size=64, optimizer="adamw", lr=2e-3, drop_epoch=160, knn_every=10

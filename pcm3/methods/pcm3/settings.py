@@ -16,14 +16,14 @@ PromptPosition = Literal["pre_norm", "post_norm"]
 
 @dataclass(frozen=True)
 class PCM3Settings(EncoderSettings):
-    """What PCM3 trains; the defaults are its paper's for NTU RGB+D."""
+    """Settings of PCM3; the defaults are those of its paper for NTU RGB+D."""
 
     embedding: int = 128
     """Width of the contrastive embedding."""
     decoder_hidden: int = 512
     """Width of the masked-motion decoder."""
     queue_size: int = 16384
-    """Keys in the memory queue."""
+    """Number of keys in the memory queue."""
     momentum: float = 0.999
     """Momentum of the key encoder."""
     temperature: float = 0.07
@@ -33,7 +33,7 @@ class PCM3Settings(EncoderSettings):
     teacher_temperature: float = 0.05
     """Temperature tau_k of the teacher of the relational distillation."""
     positives: tuple[Positive, ...] | tuple[()] = PCM3_POSITIVES
-    """Positive pairs of contrastive learning, or none of them; clip is PCM3++'s."""
+    """Positive pairs of contrastive learning; may be empty. clip belongs to PCM3++."""
     info_nce_weight: float = 1.0
     """Weight of InfoNCE; 0 leaves it out, for post-distillation."""
     mask_weight: float = 40.0
@@ -43,9 +43,9 @@ class PCM3Settings(EncoderSettings):
     semantic_guidance: bool = True
     """Whether the contrastive gradient reaches the decoder."""
     domain_prompts: bool = True
-    """A prompt for each kind of view."""
+    """Whether each kind of view has a prompt."""
     task_prompts: bool = True
-    """A prompt for each task."""
+    """Whether each task has a prompt."""
     prompt_position: PromptPosition = "pre_norm"
     """Domain prompts before the input normalisation (published code, inert) or after it."""
     crop_scale: tuple[float, float] = (0.1, 1.0)
@@ -57,19 +57,19 @@ class PCM3Settings(EncoderSettings):
     jitter: float = 1.0
     """Amplitude of joint jitter."""
     masking: Literal["topology", "random"] = "topology"
-    """Hide body parts, or single joints."""
+    """Whether to hide body parts (topology) or single joints (random)."""
     mask_ratio: float = 0.6
     """Share of the body parts, or joints, to hide."""
     mask_clip_length: int | None = None
-    """Frames that share one draw of what is hidden; by default 8 if body parts, 1 if joints."""
+    """Number of frames that share one mask; by default 8 for body parts, 1 for joints."""
     same_on_batch: bool = True
-    """Draw mix and mask once for a batch (published code), not for each sample."""
+    """Whether to draw mix and mask once per batch (published code) or for each sample."""
     clip_ratio: tuple[float, float] = (0.25, 0.5)
-    """Range of the share of the key view's frames that the clip view keeps."""
+    """Range of the share of frames that the clip view keeps of the key view."""
     clip_mode: ClipMode = "mask"
-    """Zero the frames outside the clip, or resize those inside."""
+    """Whether to zero the frames outside the clip (mask) or to resize those inside (resize)."""
     result: Result = "query"
-    """Which encoder is the result."""
+    """Encoder that is the result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +84,6 @@ class PCM3Settings(EncoderSettings):
         contrasts = self.positives and (self.info_nce_weight or self.kl_weight)
         if not contrasts and self.mask_weight == 0:
             raise ValueError(
-                "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0: "
-                "nothing is left to learn"
+                "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0, got "
+                "settings with nothing to learn"
             )

@@ -1,4 +1,4 @@
-"""The ablations of PCM3 and of PCM3++'s survey: every row of a table as a command."""
+"""Ablation tables of PCM3 and of the survey of PCM3++, with the settings of every row."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-        preset: What it starts from, of post-distillation the run before it.
-        changes: The settings of the model that it changes.
-        published: Task of ``pcm3 evaluate`` to the paper's figure: per cent, of prediction mm.
-        start: Name of the row whose run it goes on from, by post-distillation; empty of others.
+        preset: Preset of the row; for post-distillation, that of the first run.
+        changes: Settings of the model that differ from the preset.
+        published: The paper's figures by task of ``pcm3 evaluate``, in per cent; in mm for
+            prediction.
+        start: Name of the row whose run post-distillation continues; empty otherwise.
     """
 
     preset: str
@@ -28,9 +29,9 @@ class Table(NamedTuple):
     """A table of ablations.
 
     Attributes:
-        title: What it compares.
-        notes: What the paper leaves open, and how it is read here.
-        rows: Name to row.
+        title: Comparison that the table makes.
+        notes: Details that the paper leaves open, and the choices made here.
+        rows: Rows by name.
     """
 
     title: str
@@ -38,7 +39,7 @@ class Table(NamedTuple):
     rows: dict[str, Row]
 
     def config(self, name: str) -> RunSettings:
-        """All settings of a row."""
+        """Settings of the run of a row."""
         row = self.rows[name]
         preset = get_preset(row.preset)
         config = replace(preset, model=preset.model.changed(row.changes))
@@ -69,7 +70,7 @@ def _masked(ratio: float, top1: float, **changes: Any) -> Row:
 
 
 _DETECTION = (
-    "Detection is of an encoder trained by subject in the paper's Table 5: for that column take "
+    "The paper's Table 5 takes detection from an encoder trained by subject: for that column use "
     "--preset ntu60-xsub."
 )
 
@@ -77,9 +78,9 @@ TABLES: dict[str, Table] = {
     "7": Table(
         "PCM3, Table 7: contrastive learning, masked prediction and both",
         (
-            "Whether distillation and prompts are on in the first three rows is not said; here "
-            "they are. The 87.5 of multi-task is also the figure of Table 8 without both.",
-            "Occlusion is of body parts: 87.0 is that figure in Table 4.",
+            "The paper does not say whether the first three rows use distillation and prompts; "
+            "here they do. The 87.5 of multi-task is also the figure of Table 8 without both.",
+            "Occlusion hides body parts: 87.0 is that figure in Table 4.",
             _DETECTION,
         ),
         {
@@ -94,11 +95,11 @@ TABLES: dict[str, Table] = {
     "8": Table(
         "PCM3, Table 8: positive pairs and distillation, without prompts",
         (
-            "Masked prediction is on in all rows: the table varies pairs and distillation alone.",
-            "The rows with mask or predict alone have intra and inter too: their gains in the "
-            "text, 1.1 and 1.5 points, count from 88.2.",
-            "Semantic guidance is on. Table 3 of the survey has the 90.0 of the last row without "
-            "it, and 90.5 with it.",
+            "All rows use masked prediction: the table varies only pairs and distillation.",
+            "The rows with mask or predict alone also have intra and inter: their gains in the "
+            "text, 1.1 and 1.5 points, are relative to 88.2.",
+            "All rows use semantic guidance. Table 3 of the survey gives the 90.0 of the last row "
+            "without it, and 90.5 with it.",
         ),
         {
             "intra": _without_prompts(84.7, ("intra",), kl_weight=0.0),
@@ -111,7 +112,7 @@ TABLES: dict[str, Table] = {
     ),
     "9": Table(
         "PCM3, Table 9: prompts",
-        (_DETECTION, "Tables 5 and 7 have 61.8 instead of 61.3 for the last row."),
+        (_DETECTION, "Tables 5 and 7 give 61.8 instead of 61.3 for the last row."),
         {
             "none": _linear(_NO_PROMPTS, 90.0, detection=60.8),
             "domain": _linear({"task_prompts": False}, 90.3, detection=61.0),
@@ -120,7 +121,7 @@ TABLES: dict[str, Table] = {
     ),
     "10": Table(
         "PCM3, Table 10: masking of body parts and of single joints",
-        ("Random hides joints anew in every frame.",),
+        ("Random masking draws new joints in every frame.",),
         {
             "topology-20": _masked(0.2, 89.8),
             "topology-40": _masked(0.4, 90.2),
@@ -135,8 +136,9 @@ TABLES: dict[str, Table] = {
     "survey-3": Table(
         "The survey, Table 3: novel positive pairs and semantic guidance",
         (
-            "Read as training of PCM3 without prompts, of whose Table 8 the first two figures are. "
-            "The survey does not name the single pair of the second row: by that table it is mask.",
+            "Taken to train PCM3 without prompts, because the first two figures are in PCM3's "
+            "Table 8. The survey does not name the single pair of the second row; by that table it "
+            "is mask.",
         ),
         {
             "neither": _without_prompts(88.2, _TWO),
@@ -148,9 +150,9 @@ TABLES: dict[str, Table] = {
     "survey-4": Table(
         "The survey, Table 4: the clip view and post-distillation",
         (
-            "Detection is the mAP at an overlap of 0.1 on PKU-MMD I. Which protocol its encoder "
-            "was trained by is not said.",
-            "Without the clip view the figures are those of PCM3, ntu60-xsub and ntu60-xview.",
+            "Detection is the mAP at an overlap of 0.1 on PKU-MMD I. The survey does not say which "
+            "protocol its encoder was trained under.",
+            "Without the clip view, the figures are those of PCM3, ntu60-xsub and ntu60-xview.",
         ),
         {
             "no-clip-xsub": Row(_XSUB_PP, {"positives": _ALL}, {"linear": 83.9, "detection": 73.3}),
@@ -164,16 +166,16 @@ TABLES: dict[str, Table] = {
         },
     ),
 }
-"""Number of a table, of the survey with its name, to the table.
+"""Tables by number; those of the survey have its name in front.
 
-The figures are the papers', on NTU RGB+D 60 by view where a row's preset is not another.
+The figures are those of the papers, on NTU RGB+D 60 by view unless a row has another preset.
 
 :meta hide-value:
 """
 
 
 def command(number: str, name: str) -> list[str]:
-    """The words of the command that trains a row; stores and runs are folders here."""
+    """Command that trains a row, as a list of words; stores and runs are in the current folder."""
     row = TABLES[number].rows[name]
     data, _, _ = row.preset.partition("-")
     words = ["pcm3", "pretrain"]
