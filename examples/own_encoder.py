@@ -29,13 +29,15 @@ FRAMES = 32
 class OwnEncoder(Encoder):
     """A strided convolution over time under a GRU, so that T' is half of T."""
 
-    def __init__(self, skeleton: Skeleton, persons: int = 1, width: int = 64) -> None:
-        super().__init__(len(skeleton), in_channels=3, persons=persons, pool="mean")
-        self.out_features = width  # D
+    def __init__(
+        self, skeleton: Skeleton, in_channels: int = 3, persons: int = 1, hidden: int = 64
+    ) -> None:
+        super().__init__(len(skeleton), in_channels, persons, pool="mean")
+        self.out_features = hidden  # D
         size = self.joints * self.in_channels * self.persons
         self.norm = nn.BatchNorm1d(size)
-        self.shorten = nn.Conv1d(size, width, kernel_size=4, stride=2, padding=1)
-        self.gru = nn.GRU(width, width, num_layers=2, batch_first=True)
+        self.shorten = nn.Conv1d(size, hidden, kernel_size=4, stride=2, padding=1)
+        self.gru = nn.GRU(hidden, hidden, num_layers=2, batch_first=True)
 
     def forward(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Clips ``(N, C, T, V, M)``, and the prompt of their kind, to features ``(N, T', D)``."""

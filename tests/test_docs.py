@@ -200,7 +200,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
     nets, still = ModuleType("mypackage.nets"), ModuleType("mypackage.still")
-    nets.MyNet, still.Still = Mean, Still  # type: ignore[attr-defined]
+    nets.Convolution, still.Still = Mean, Still  # type: ignore[attr-defined]
     for module_of_ones_own in (nets, still):
         monkeypatch.setitem(sys.modules, module_of_ones_own.__name__, module_of_ones_own)
     for source in ("recordings.npz", "nturgbd_skeletons", "SOURCE"):

@@ -35,6 +35,13 @@ class Mean(Encoder):
     def forward(self, clips, prompt=None):
         clips = clips if prompt is None else clips + prompt[:, None]
         return self.scale * self.linear(clips.permute(0, 2, 1, 3, 4).flatten(2))
+
+
+class Swapped(Mean):
+    """Takes its arguments in another order."""
+
+    def __init__(self, skeleton, persons=1, in_channels=3):
+        super().__init__(skeleton, in_channels, persons)
 '''
 
 METHOD = '''
@@ -183,7 +190,7 @@ def test_in_python_the_class_has_to_be_imported_first(folder: Path) -> None:
         (("--model.encoder", "toys.nets:Mean", "--model.encoder-arguments", "scale"), "scale"),
         (("--method", "toys.methods:Nothing"), "toys.methods:Nothing"),
         (("--method", "nothing"), "pcm3, mamp, simclr"),
-        (("--method", "pcm3", "--preset", "small"), "--preset"),
+        (("--model.encoder", "toys.nets:Swapped"), "3 channels and 1 persons"),
     ],
 )
 def test_what_is_refused(

@@ -79,7 +79,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         method: Annotated[
             str | None,
             tyro.conf.arg(
-                help="Method to train with its default settings: a name, or MODULE:CLASS."
+                help="Method to train instead of the preset's, with the settings they share: a "
+                "name, or MODULE:CLASS."
             ),
         ] = None
         phase: Annotated[
@@ -187,7 +188,6 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
     """Parse the options that set defaults of others: preset, method, phase, start, epochs."""
     from pcm3.io.imports import import_named  # noqa: PLC0415
     from pcm3.methods.catalog import (  # noqa: PLC0415
-        RunSettings,
         find_method,
         get_preset,
         post_distillation,
@@ -213,19 +213,17 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
             "expected --phase post-distill without --preset, whose settings are those of the run, "
             f"got --preset {early.preset}"
         )
-    if early.method is not None and early.preset is not None:
-        raise ValueError("expected --preset or --method, got both; a preset names its method")
     named = [
         name.partition(":")[0] for name in (early.method, early.encoder) if ":" in (name or "")
     ]
     import_named(named)
-    if early.method is not None:
-        method = find_method(early.method)
-        chosen = RunSettings(method.Settings(), method.recipe)
-    elif early.start is not None and early.preset is None:
+    if early.start is not None and early.preset is None and early.method is None:
         chosen = Run(early.start).load_config()
     else:
         chosen = get_preset(early.preset or "small")
+    if early.method is not None:
+        settings = find_method(early.method).Settings.sharing(chosen.model)
+        chosen = replace(chosen, model=settings)
     if distil:
         chosen = post_distillation(chosen)
     if early.epochs.isdecimal() and not early.schedule:  # anything but a number is refused below
@@ -247,9 +245,7 @@ def _present_name(argument: str) -> str:
 
 def _no_preset(early: argparse.Namespace) -> str:
     """Text shown as the preset if no preset was given."""
-    if early.method:
-        return f"that of {early.method}"
-    return f"that of {early.start}" if early.start else "small"
+    return f"that of {early.start}" if early.start and not early.method else "small"
 
 
 def presets_command(arguments: Sequence[str]) -> None:

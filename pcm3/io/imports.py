@@ -27,13 +27,22 @@ def import_named(modules: Iterable[str]) -> None:
     """Import modules that a person named, from the working folder too.
 
     Raises:
-        ImportError: If there is no such module, or it cannot be imported.
+        ValueError: If there is no such module.
+        ImportError: If importing a module fails.
     """
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
     for module in modules:
-        import_module(module)
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # a module that this one imports
+            raise ValueError(
+                f"expected a module such as mypackage.nets, found no {error.name!r:.200} in "
+                f"{folder} or on Python's path (PYTHONPATH)"
+            ) from None
 
 
 def find_class(path: str, kind: Class) -> Class:

@@ -73,6 +73,12 @@ class Settings:
             check_kind(value, kinds[name], name)
         return cls(**_with_tuples(values))
 
+    @classmethod
+    def sharing(cls: type[AnySettings], other: Settings) -> AnySettings:
+        """The values of other settings under the names that both have, and defaults elsewhere."""
+        names = {field.name for field in fields(cls)} & {field.name for field in fields(other)}
+        return cls(**{name: getattr(other, name) for name in names})
+
     def changed(self: AnySettings, changes: Mapping[str, Any]) -> AnySettings:
         """Return a copy with some settings changed.
 
@@ -206,6 +212,7 @@ class EncoderSettings(MethodSettings):
 
         Raises:
             SkeletonFormatError: If the module of a custom encoder is not imported.
+            ValueError: If the encoder takes clips of other sizes.
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
         names = ("frames", "hidden", "layers", "direction", "pool")
@@ -213,7 +220,15 @@ class EncoderSettings(MethodSettings):
         takes = signature(kind.from_sizes).parameters
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
             sizes = {name: value for name, value in sizes.items() if name in takes}
-        return kind.from_sizes(skeleton, in_channels, persons, **sizes)
+        encoder = kind.from_sizes(skeleton, in_channels, persons, **sizes)
+        built = (encoder.joints, encoder.in_channels, encoder.persons)
+        if built != (len(skeleton), in_channels, persons):
+            raise ValueError(
+                f"expected {kind.__name__}(skeleton, in_channels, persons) for {len(skeleton)} "
+                f"joints, {in_channels} channels and {persons} persons, in this order, got an "
+                f"encoder for {built[0]} joints, {built[1]} channels and {built[2]} persons"
+            )
+        return encoder
 
     def _custom_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
