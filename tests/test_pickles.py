@@ -367,8 +367,12 @@ _UNSAFE = {
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_output"),
     *("tarfile.open", "scipy.io.loadmat", "loadmat", "np.fromfile", "numpy.load"),
 }
-_ALLOWED = {"io/pickles.py", "io/torch_files.py"}
-"""Where Python's own unpickler is made to look nothing up."""
+_ALLOWED = {
+    "io/pickles.py": {"_Unpickler", "pickle._Unpickler"},  # made to look nothing up
+    "io/torch_files.py": {"_Unpickler", "pickle._Unpickler"},
+    "training/launcher.py": {"subprocess.Popen"},  # of this program, once more
+}
+"""File to what it may call all the same."""
 
 
 def unsafe_calls(source: str) -> list[str]:
@@ -401,8 +405,7 @@ def test_no_other_code_runs_what_a_file_says() -> None:
     for file in files:
         name = file.relative_to(PACKAGE).as_posix()
         found = set(unsafe_calls(file.read_text(encoding="utf-8")))
-        assert name in _ALLOWED or not found, name
-        assert found <= {"pickle._Unpickler", "_Unpickler"}, name
+        assert found <= _ALLOWED.get(name, set()), name
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_arrays_of_a_later_numpy(tmp_path: Path) -> None:
 
 
 def test_one_hot_of_no_classes(tmp_path: Path) -> None:
-    with pytest.raises(SkeletonFormatError, match=r"one-hot \(N, classes\), got no classes"):
+    with pytest.raises(SkeletonFormatError, match=r"one-hot \(N, classes\).*\(2, 0\)"):
         open_source(ctrgcn(tmp_path / "NTU60_CS.npz", classes=0))
 
 
@@ -270,7 +270,7 @@ def test_a_sequence_that_is_too_large(tmp_path: Path, monkeypatch: pytest.Monkey
     np.savez(file, joints=joints, lengths=np.array([9]), **arrays)
     source = open_source(file, "packed")
     monkeypatch.setattr("pcm3.io.npz.MOST_BYTES", 999)
-    with pytest.raises(SkeletonFormatError, match="sequence 0: expected at most 999 bytes, got 3,"):
+    with pytest.raises(SkeletonFormatError, match=r"sequence 0: expected at most 999 bytes.*3,240"):
         list(source)
 
 

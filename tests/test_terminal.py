@@ -116,7 +116,7 @@ def report(name: str) -> dict[str, Any]:
 
 def test_names_do_not_break_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = {key: TASKS[key] for key in ("linear", "knn", "fewshot")}
-    monkeypatch.setattr("pcm3.evaluation.runs.TASKS", some)
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", some)
     told = {}
     for kind, name in (("tame", "wave"), ("breaking", BREAKING)):
         (tmp_path / kind).mkdir()

@@ -171,7 +171,9 @@ class Encoder(nn.Module, ABC):
             persons=self.persons,
             finite=finite,
         )
-        weights = [weight for weight in self.parameters() if weight.is_floating_point()]
+        weights: list[Tensor] = []
+        if not torch.compiler.is_compiling():  # which cannot trace the parameters of a GRU
+            weights = [weight for weight in self.parameters() if weight.is_floating_point()]
         if weights and clips.device != weights[0].device:
             raise ValueError(
                 f"expected clips on {weights[0].device}, the device of the encoder, got clips on "

@@ -129,7 +129,8 @@ class Method(nn.Module, ABC):
     ) -> None:
         super().__init__()
         settings = self.Settings() if settings is None else settings
-        if not isinstance(self, getattr(settings, "method", Method)):
+        ours = isinstance(settings, MethodSettings)
+        if not ours or not isinstance(self, getattr(settings, "method", Method)):
             raise ValueError(f"expected {self.Settings.__name__}, got {settings!r:.80}")
         self._check_fit(encoder, skeleton, settings, changes)
         self.settings = settings.changed(changes)

@@ -1,6 +1,20 @@
 """PCM3 and PCM3++: prompted contrast with masked motion modelling."""
 
 from pcm3.methods.pcm3.model import PCM3, Views
-from pcm3.methods.pcm3.settings import PCM3_POSITIVES, PCM3Settings
+from pcm3.methods.pcm3.settings import (
+    PCM3_POSITIVES,
+    PCM3Settings,
+    Positive,
+    PromptPosition,
+    Result,
+)
 
-__all__ = ["PCM3", "PCM3_POSITIVES", "PCM3Settings", "Views"]
+__all__ = [
+    "PCM3",
+    "PCM3_POSITIVES",
+    "PCM3Settings",
+    "Positive",
+    "PromptPosition",
+    "Result",
+    "Views",
+]
