@@ -78,10 +78,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         ] = early.preset or _no_preset(early)
         method: Annotated[
             str | None,
-            tyro.conf.arg(
-                help="Method to train instead of the preset's, with the settings they share: a "
-                "name, or MODULE:CLASS."
-            ),
+            tyro.conf.arg(help="Method instead of the preset's: a name, or MODULE:CLASS."),
         ] = None
         phase: Annotated[
             Literal["pretrain", "post-distill"],

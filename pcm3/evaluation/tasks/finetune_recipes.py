@@ -25,15 +25,15 @@ class FinetuneRecipe:
     epochs: int | None = None
     """Passes over the labelled sequences."""
     batch_size: int | None = None
-    """Largest number of sequences in a batch; batches are as equal as possible."""
+    """Largest number of sequences in a batch."""
     lr: float | None = None
     """Learning rate of the head; for cmd 0.01 as published, 0.1 for features narrower than 512."""
     weight_decay: float | None = None
-    """Weight decay of all parameters but vectors: biases and weights of normalisations."""
+    """Weight decay of all parameters but vectors."""
     warmup_epochs: float | None = None
     """Epochs over which the rate rises linearly from 0; for mamp a twentieth of all epochs."""
     label_smoothing: float | None = None
-    """Share of the target that is spread over all classes, in [0, 1)."""
+    """Share of the target spread over all classes, in [0, 1)."""
     rotation: float | None = None
     """Largest random rotation about each axis, in degrees."""
     layer_decay: float | None = None
