@@ -94,7 +94,7 @@ def _one_or_more(info: Any) -> Any:
 
 
 def _value_or_none(info: Any) -> Any:
-    """The value of an optional option, which is None only if the option is not given."""
+    """The value of an optional option; None if it is not given, or given as the word none."""
     from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
 
     inner = [kind for kind in get_args(info.type) if kind is not type(None)]
@@ -103,8 +103,14 @@ def _value_or_none(info: Any) -> Any:
     spec: Any = ConstructorRegistry.get_primitive_spec(
         PrimitiveTypeInfo.make(inner[0], info.markers)
     )
+
+    def read(words: list[str]) -> Any:
+        is_none = [word.lower() for word in words] == ["none"]
+        return None if is_none else spec.instance_from_str(words)
+
     return replace(
         spec,
+        instance_from_str=read,
         is_instance=lambda value: value is None or spec.is_instance(value),
         str_from_instance=lambda value: (
             ["none"] if value is None else spec.str_from_instance(value)

@@ -98,7 +98,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         max_frames: Annotated[
             int | None,
             tyro.conf.arg(
-                help="Number of frames at which longer recordings are truncated; None trains on "
+                help="Number of frames at which longer recordings are truncated; none trains on "
                 "all frames, in windows."
             ),
         ] = chosen.max_frames

@@ -261,3 +261,17 @@ def test_listed_commands_train_the_rows(
         out.mkdir()  # what a later row may go on from
         settings = {"method": "pcm3", **asdict(asked[-1])}
         (out / "config.json").write_text(json.dumps(settings))
+
+
+def test_recordings_are_taken_whole_with_the_preset_of_a_paper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = generate(tmp_path / "store", sequences=8, subjects=4, views=2, classes=2)
+    asked: list[RunSettings] = []
+    monkeypatch.setattr(
+        "pcm3.training.pretrain.pretrain", lambda config, *_, **__: asked.append(config) or []
+    )
+    command = ["pretrain", "--preset", "ntu60-xsub", "--data", str(store.path), "--out", "run"]
+    for options in ([], ["--max-frames", "none"], ["--max-frames", "None"], ["--max-frames", "7"]):
+        assert main([*command, *options]) == 0
+    assert [settings.max_frames for settings in asked] == [300, None, None, 7]
