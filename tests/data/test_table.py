@@ -105,6 +105,10 @@ def test_labels_of_files_that_have_none(tmp_path, format):
     source = read(format, tmp_path)
     assert source.class_names == ("bow", "wave")
     assert [recording.label for recording in source] == [1, -1, 0]
+    assert not any("label" in note for note in source.notes)
+    (tmp_path / "labels.csv").write_text(f"file,class\n{first},wave\n")
+    (note,) = (note for note in read(format, tmp_path).notes if "label" in note)
+    assert "file, class" in note
 
 
 @pytest.mark.parametrize("format", OWN)

@@ -127,8 +127,13 @@ def _join(source: Source, table: _Table) -> Source:
     rates = group_rates((row.fps, row.name) for row in table.rows if row.fps is not None)
     if rates and (source.fps is not None or source.rates):
         fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
+    notes = [*source.notes]
+    if labels is None and not class_names:
+        names = ", ".join(["file", *(table.rows[0].columns if table.rows else ())])
+        notes.append(f"{TABLE} has no column label, only {names:.200}: no recording has a label")
     return replace(
         source,
+        notes=notes,
         class_names=class_names if labels is None else labels,
         units=units,
         read=partial(_read_unit, source, table.file),
