@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pcm3.data.dataset import Batch, SkeletonDataset
-from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
@@ -31,19 +30,6 @@ from pcm3.skeleton import NTU25
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("data") / "store"
     return generate(out, sequences=48, classes=3, subjects=4, frames=(10, 30))
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
-
-
-@pytest.fixture(scope="module")
-def parts(store: Store) -> tuple[SkeletonDataset, SkeletonDataset]:
-    training, test = split(store, "xsub")
-    return SkeletonDataset(store, training), SkeletonDataset(store, test)
 
 
 def test_logistic_evaluation_is_the_probe_on_the_features(

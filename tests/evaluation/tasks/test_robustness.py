@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.data.splits import split
-from pcm3.data.store import Store
-from pcm3.data.synthetic import generate
-from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import (
     KINDS,
     AlteredDataset,
@@ -23,38 +19,11 @@ from pcm3.evaluation.alterations import (
     with_noise,
 )
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.metrics import accuracy
-from pcm3.evaluation.probes import logistic_probe
 from pcm3.evaluation.tasks.linear import evaluate_linear
 from pcm3.evaluation.tasks.robustness import RobustnessSettings, evaluate_robustness
 from pcm3.hub import Pretrained
-from pcm3.skeleton import NTU25
 
 Parts = tuple[SkeletonDataset, SkeletonDataset]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    out = tmp_path_factory.mktemp("data") / "store"
-    return generate(out, sequences=96, classes=4, subjects=4, frames=(10, 40))
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
-
-
-@pytest.fixture(scope="module")
-def parts(store: Store) -> Parts:
-    training, test = split(store, "xsub")
-    return SkeletonDataset(store, training), SkeletonDataset(store, test)
-
-
-def probed(pretrained: Pretrained, training: Features, test: AlteredDataset) -> float:
-    features = extract_features(pretrained, test)
-    return accuracy(logistic_probe(training, features.values, 4).argmax(1), features.labels)
 
 
 def test_ratios_that_hide_the_same_parts_are_one_step(pretrained: Pretrained, parts: Parts) -> None:
@@ -68,7 +37,9 @@ def test_ratios_that_hide_the_same_parts_are_one_step(pretrained: Pretrained, pa
         RobustnessSettings(ratios=(0.3, 0.2))
 
 
-def test_robustness_curves_are_the_probe_step_by_step(pretrained: Pretrained, parts: Parts) -> None:
+def test_robustness_curves_are_the_probe_step_by_step(
+    pretrained: Pretrained, parts: Parts, probed: Callable[[Features, AlteredDataset], float]
+) -> None:
     training, test = parts
     settings = RobustnessSettings(ratios=(0.2, 0.6), noise=(0.3,), strides=(2, 5), seed=2)
     result = evaluate_robustness(pretrained, training, test, settings)
@@ -91,7 +62,7 @@ def test_robustness_curves_are_the_probe_step_by_step(pretrained: Pretrained, pa
         "frame_rate": [1, 2, 5],
     }
     for name, datasets in altered.items():
-        expected = [probed(pretrained, seen, dataset) for dataset in datasets]
+        expected = [probed(seen, dataset) for dataset in datasets]
         assert curves[name]["top1"] == [result["top1"], *expected]
         assert result[f"{name}_top1"] == pytest.approx(np.mean(expected))
     for kind in KINDS:
