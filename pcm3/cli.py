@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names with letters it cannot encode
-    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    shared = argparse.ArgumentParser("pcm3", add_help=False, allow_abbrev=False)
     shared.add_argument("--debug", action="store_true")
     shared.add_argument("--allow-import", action="append", default=[], metavar="MODULE")
     try:
