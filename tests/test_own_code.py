@@ -16,6 +16,8 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders.files import load_encoder
 from pcm3.errors import SkeletonFormatError
 
+ROOT = Path(__file__).parents[1]
+
 ENCODER = '''
 import torch
 from torch import nn
@@ -103,11 +105,10 @@ def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def attempt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-m", "pcm3.cli", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": root, "PYTHONSAFEPATH": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -143,6 +144,22 @@ def test_nothing_is_imported_unless_a_person_names_it(
     assert "code of toys.nets runs" in allowed.stdout
 
 
+def test_the_working_folder_is_searched_only_for_a_module_that_was_named(folder: Path) -> None:
+    (folder / "rerun.py").write_text('print("the code of a stranger runs")\n')
+    script = "import sys; from pcm3.cli import main; main(sys.argv[1:]); print(sys.path[-1])"
+    for options, searched in (([], False), (["--allow-import", "toys.nets"], True)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "show", "store", *options],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (done.stdout.splitlines()[-1] == str(folder)) == searched
+        assert "stranger" not in done.stdout
+
+
 def test_report_and_continuation(folder: Path) -> None:
     call(
         *(folder, "evaluate", "linear", "--run", "run", "--data", "store"),
@@ -172,7 +189,7 @@ def test_in_python_the_class_has_to_be_imported_first(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

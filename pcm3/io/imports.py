@@ -31,9 +31,9 @@ def import_named(modules: Iterable[str]) -> None:
         ImportError: If importing a module fails.
     """
     folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
     for module in modules:
+        if folder not in sys.path:  # only now: no other import is to find code there
+            sys.path.append(folder)
         try:
             import_module(module)
         except ModuleNotFoundError as error:
