@@ -54,17 +54,41 @@ def _kept(values: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def recur(gru: nn.GRU, frames: Tensor) -> Tensor:
-    """The outputs of a GRU for a sequence of frames ``(N, T, D)``.
+    """The outputs of a GRU of one layer for a sequence of frames ``(N, T, D)``.
 
-    Within bfloat16 autocast on a GPU it runs in float32, with TF32 products if these are allowed.
-    There torch would run it in float16, whose range is too small for unscaled gradients.
+    Within bfloat16 autocast on a GPU it runs in bfloat16, or in float32 on a GPU or with a build
+    that has no recurrent layers in bfloat16. There torch would run it in float16, whose range is
+    too small for unscaled gradients.
     """
     device = frames.device.type
     reduced = device == "cuda" and torch.is_autocast_enabled(device)
     outputs: Tensor
     if reduced and torch.get_autocast_dtype(device) is torch.bfloat16:
         with torch.autocast(device, enabled=False):
-            outputs = gru(frames.float())[0]
+            dtype = torch.bfloat16 if _recurs_in_bfloat16(frames.device) else torch.float32
+            outputs = recur_in(dtype, gru, frames)
     else:
         outputs = gru(frames)[0]
     return outputs
+
+
+def recur_in(dtype: torch.dtype, gru: nn.GRU, frames: Tensor) -> Tensor:
+    """The outputs ``(N, T, H)`` of a GRU of one layer whose weights are cast to a dtype."""
+    weights = gru.all_weights[0]
+    if weights[0].dtype == dtype:
+        outputs: Tensor = gru(frames.to(dtype))[0]
+        return outputs
+    # one piece of memory, as cuDNN wants it; otherwise it would copy the weights once more
+    cast = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    parts = cast.split([weight.numel() for weight in weights])
+    parts = [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+    state = frames.new_zeros(1, len(frames), gru.hidden_size, dtype=dtype)
+    # weights, biases, layers, dropout, training, bidirectional, batch_first
+    return torch.gru(frames.to(dtype), state, parts, True, 1, 0.0, gru.training, False, True)[0]
+
+
+@lru_cache(maxsize=16)
+def _recurs_in_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device and this build of PyTorch have fast recurrent layers in bfloat16."""
+    sample = torch.zeros(1, dtype=torch.bfloat16, device=device)
+    return torch.cuda.get_device_capability(device) >= (8, 0) and torch.cudnn_is_acceptable(sample)

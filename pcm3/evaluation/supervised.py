@@ -49,7 +49,8 @@ def train(
     losses = []
     for epoch in track(epochs, name):
         batches, loss_of = draw()
-        samples, total = sum(len(rows) for rows in batches), 0.0
+        samples = sum(len(rows) for rows in batches)
+        taken: list[tuple[Tensor, int]] = []
         for step, rows in enumerate(batches):
             if len(rows) < least:
                 continue
@@ -60,7 +61,9 @@ def train(
             if clip_norm > 0:
                 nn.utils.clip_grad_norm_(trained, clip_norm)
             optimizer.step()
-            total += float(loss.detach()) * len(rows) / samples
+            taken.append((loss.detach(), len(rows)))
+        # read at the end, as the host would wait for the device in each step
+        total = sum(float(loss) * count / samples for loss, count in taken)
         if not math.isfinite(total):
             raise ValueError(f"the loss became {total} in epoch {epoch + 1}; lower lr (now {lr})")
         losses.append(total)

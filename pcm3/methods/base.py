@@ -206,6 +206,18 @@ class Method(nn.Module, ABC):
         self._batches_a_step = batches
 
     @property
+    def static(self) -> bool:
+        """Whether all batches of one shape need the same operations.
+
+        The host then decides nothing from values, or from a state of its own such as a count of
+        steps, and training may capture steps as CUDA graphs. By default true if the method, its
+        modules and its transforms are classes of this package or of torch.
+        """
+        parts = [*self.modules(), *(value for value in vars(self).values() if callable(value))]
+        parts += [inner for part in parts for inner in getattr(part, "transforms", ())]
+        return all(type(part).__module__.partition(".")[0] in ("pcm3", "torch") for part in parts)
+
+    @property
     def trained_encoder(self) -> Encoder:
         """The encoder that pretraining produces."""
         return self.encoder

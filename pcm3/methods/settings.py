@@ -277,6 +277,9 @@ class TrainSettings(Settings):
     """Batches whose gradients are added up for one optimiser step."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Precision of the forward pass; losses are always float32. tf32 and fp16 need a GPU."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Whether steps are captured as CUDA graphs, which saves the time to issue their kernels; auto
+    does so on CUDA wherever all batches need the same operations."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, then faster."""
     deterministic: bool = False
@@ -291,6 +294,9 @@ class TrainSettings(Settings):
     """Whether batch statistics are computed over all devices."""
     workers: int = 0
     """Processes that read batches; 0 reads them in the main process."""
+    cache: Literal["auto", "device", "none"] = "auto"
+    """Whether the data lie on the device whole; auto does so on CUDA if they take at most a quarter
+    of the free memory."""
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
@@ -344,7 +350,7 @@ class TrainSettings(Settings):
 
 
 NO_EFFECT = (
-    *("accelerator", "checkpoint_every", "deterministic", "keep_epochs", "knn_every"),
-    *("tensorboard", "workers"),
+    *("accelerator", "cache", "checkpoint_every", "deterministic", "graph", "keep_epochs"),
+    *("knn_every", "tensorboard", "workers"),
 )
 """Settings of training that do not change its result."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pcm3.checks import type_name
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
-from pcm3.encoders.files import Pretrained, check_savable, save_encoder
 from pcm3.errors import is_out_of_memory
 from pcm3.io.files import reuse_memory
 from pcm3.methods import Method
@@ -26,8 +27,9 @@ from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.runs.progress import ProgressReport, event_files, format_figures
 from pcm3.runs.seen import describe_data
-from pcm3.schedules import learning_rate, make_optimizer, set_rate
+from pcm3.schedules import learning_rate
 from pcm3.terminal import tell
+from pcm3.training.cache import DeviceCache, fits_on
 from pcm3.training.devices import (
     compile_blocks,
     copied_ahead,
@@ -38,7 +40,9 @@ from pcm3.training.devices import (
 )
 from pcm3.training.interrupts import Interrupted, deferred_signals
 from pcm3.training.order import Position, remaining_batches, seed_of, used_sequences
+from pcm3.training.step import Figures, Report, Step
 from pcm3.training.workers import leave_signals, reading
+from pcm3.training.writer import RunWriter, check_savable_results
 
 
 def fit(
@@ -84,8 +88,7 @@ def fit(
         raise ValueError(f"expected a PCM3, a MAMP or another Method, got {type_name(model)}")
     check_joints(dataset, model.skeleton)
     if out is not None:
-        for trained in _results(model, dataset):
-            check_savable(trained)
+        check_savable_results(model, dataset)
     reuse_memory()
     fabric = launch(config)
     first = fabric.is_global_zero  # only this process writes files and messages
@@ -93,6 +96,8 @@ def fit(
     settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
     training.warns = first and not quiet
+    if training.warns and fabric.device.type == "cuda":
+        tell(training.describe_passes(), file=sys.stderr)
     with (
         naming_lost_processes(fabric),
         _claimed(fabric, run, settings),
@@ -124,6 +129,14 @@ _LARGE = 100.0
 _FIRST_STEPS = 10
 
 
+class _Pending(NamedTuple):
+    """A step whose figures were not read yet."""
+
+    report: Report
+    before: Position
+    rows: Sequence[list[int]]
+
+
 class _Training:
     """A model that is being trained, on this process's share of the data.
 
@@ -142,24 +155,26 @@ class _Training:
         config: TrainSettings,
         run: Run | None,
     ) -> None:
-        self.fabric, self.dataset, self.config, self.run = fabric, dataset, config, run
+        self.fabric, self.dataset, self.config = fabric, dataset, config
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
-        self._trained = [p for p in model.parameters() if p.requires_grad]
-        if not self._trained:
-            raise ValueError(
-                f"expected a {type(model).__name__} to train, got one without a parameter that "
-                "requires a gradient"
-            )
         _adapt(model, config)
-        self.model = model
-        self._wrapped, self._optimizer = fabric.setup(model, make_optimizer(model, config))
-        self._wrapped.train()
-        self._generator = torch.Generator(fabric.device)
+        self._step = Step(fabric, model, config, int(dataset.lengths.max()))
+        self._writer = RunWriter(fabric, run, model, dataset, self._step, config.keep_epochs)
+        self._pending: deque[_Pending] = deque()
         self.warns = False
-        self._saved = 0  # step of the last checkpoint
         self.at = Position()
         self.records: list[dict[str, Any]] = []
+
+    def describe_passes(self) -> str:
+        """Say whether the passes of a step are captured as CUDA graphs."""
+        reason = self._step.why_not_captured
+        captured = "captured" if reason is None else f"not captured, as {reason}"
+        return f"note: CUDA graph of the step: {captured}"
+
+    def resume(self) -> None:
+        """Continue from the run folder's checkpoint, if it has one."""
+        self.at, self.records = self._writer.resume()
 
     def epoch(
         self, batches: Iterator[Batch], bar: ProgressReport, stopped: Callable[[], bool]
@@ -175,8 +190,9 @@ class _Training:
             )
             if stop and self.at.done < self.used:
                 self._stop(f"in epoch {self.at.epoch + 1}, after {self.at.step} steps")
+        self._settle()
         at = self.at
-        rate = self._optimizer.param_groups[0]["lr"]
+        rate = self._step.optimizer.param_groups[0]["lr"]
         record: dict[str, Any] = {"epoch": at.epoch + 1, "step": at.step, "lr": rate}
         counted = at.done - at.skipped
         means = {name: total / counted for name, total in at.sums.items()}
@@ -190,125 +206,126 @@ class _Training:
     def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
         """Store the metrics of an epoch and, if due, a checkpoint and the encoder."""
         self.records.append(record)
-        if self.run and self.fabric.is_global_zero:
-            self.run.append_metrics(record)
+        self._writer.append_metrics(record)
         epoch, last = self.at.epoch, self.at.epoch == self.config.epochs
         kept = epoch in self.config.keep_epochs
         if last or kept or epoch % self.config.checkpoint_every == 0:
-            self._save()
+            self._writer.save(self.at)
         if kept:
-            self._keep_encoder(epoch)
-        if not last and self._agree(stopped())[0]:
+            self._writer.keep_encoder(epoch)
+        if not last and self._agree(stopped()):
             self._stop(f"after epoch {epoch}, {self.at.step} steps")
+
+    def finish(self) -> None:
+        """Write the trained encoder."""
+        self._writer.finish()
 
     def _update(
         self, rows: Sequence[list[int]], batches: Iterator[Batch], stopped: Callable[[], bool]
     ) -> bool:
-        """Take one optimiser step if all losses are finite; return whether the run must stop.
+        """Take one optimiser step, read the figures of the one before, and say whether to stop.
 
         Args:
             rows: Indices of the sequences in each batch to accumulate.
             batches: The batches.
             stopped: Returns whether this process was told to stop.
         """
-        before = self.at
-        kept = {name: value.clone() for name, value in _untrained(self.model)}
-        terms: list[dict[str, Tensor]] = []
+        before, number = self.at, 0
         try:
-            for row in rows:
-                terms.append(self._backward(next(batches), last=row is rows[-1]))
+            for number in range(len(rows)):
+                batch = next(batches)
+                if number == len(rows) - 1 and self.fabric.world_size > 1:
+                    self._step.tell(stopped())
+                seed = seed_of(self.config.seed, self.at.step, self.fabric.global_rank)
+                self._step.backward(batch.clips, batch.lengths, number, seed)
+                done = self.at.done + self._together
+                self.at = replace(self.at, step=self.at.step + 1, done=done)
+            at = replace(self.at, done=self.at.done - self._together)  # of the last batch
+            rate = learning_rate(self.config, at.epoch + at.done / self.used)
+            report = self._step.update(rate)
         except Exception as error:
             # a killed worker may raise anywhere, even after the last batch
-            where = self._where(before, rows[min(len(terms), len(rows) - 1)])
-            self._undo(before, kept)
-            self._save()
+            where = self._where(before, rows[number])
+            self._step.undo()
+            self._go_back(before)
+            self._settle()
+            self._writer.save(self.at)
             if is_out_of_memory(error):
                 raise MemoryError(f"out of memory in {where}; lower --train.batch-size") from error
             if isinstance(error, ValueError):
                 raise ValueError(f"{_reason(error)}, in {where}") from error
             raise
-        if self.warns:
-            self._warn_of_scale(terms[0])
-        infinite, stop = self._agree(not self._is_finite(terms), stopped())
-        if infinite:
-            reason = self._explain(terms, rows, before)
-            done = replace(self.at, sums=before.sums)
-            self._undo(before, kept)
-            if self.config.nonfinite == "stop":
-                self._save()
-                self.fabric.barrier()
-                raise ValueError(reason)
-            self.at = replace(done, skipped=before.skipped + len(rows) * self._together)
-            if self.at.skipped == self.used:
-                raise ValueError(f"{reason}; the same happened in every step of this epoch")
-            return stop
-        if self.config.clip_norm > 0:
-            self.fabric.clip_gradients(
-                self._wrapped,
-                self._optimizer,
-                max_norm=self.config.clip_norm,
-                error_if_nonfinite=False,
-            )
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._pending.append(_Pending(report, before, rows))
+        stop = self._settle(1)  # the device works on this step meanwhile
+        if stop or (self.fabric.world_size == 1 and stopped()):
+            self._settle()
+            return True
+        return False
+
+    def _settle(self, ahead: int = 0) -> bool:
+        """Read the figures of all steps but the last ``ahead``; return whether one says to stop.
+
+        Raises:
+            ValueError: If a step failed, and the run does not skip such steps.
+        """
+        stop = False
+        while len(self._pending) > ahead:
+            step = self._pending.popleft()
+            figures = step.report.read()
+            stop |= figures.stop
+            if figures.failed:
+                self._fail(step, figures)
+                continue
+            if self.warns:
+                self._warn_of_scale(figures.losses[0], step.before.step + 1)
+            sums = dict(self.at.sums)
+            for losses in figures.losses:
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value * self._together
+            self.at = replace(self.at, sums=sums)
         return stop
 
-    def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
-        """Compute the gradients of a batch and return its losses."""
-        at, config = self.at, self.config
-        set_rate(self._optimizer, learning_rate(config, at.epoch + at.done / self.used))
-        seed = seed_of(config.seed, at.step, self.fabric.global_rank)
-        self._generator.manual_seed(seed)
-        torch.manual_seed(seed)  # dropout takes no generator
-        with self.fabric.no_backward_sync(self._wrapped, enabled=not last):
-            output = self._wrapped(batch.clips, batch.lengths, self._generator)
-            self.fabric.backward(output.total / config.accumulate)
-        terms = {"total": output.total.detach(), **output.terms}
-        sums = {n: at.sums.get(n, 0) + term.float() * self._together for n, term in terms.items()}
-        self.at = replace(at, step=at.step + 1, done=at.done + self._together, sums=sums)
-        return terms
+    def _fail(self, step: _Pending, figures: Figures) -> None:
+        """End the run with the state before a step that failed, or count its sequences."""
+        reason = self._explain(step, figures)
+        if self.config.nonfinite == "stop":
+            self._pending.clear()  # later steps changed nothing either
+            self._go_back(step.before)
+            self._writer.save(self.at)
+            self.fabric.barrier()
+            raise ValueError(reason)
+        self.at = replace(self.at, skipped=self.at.skipped + len(step.rows) * self._together)
+        if self.at.skipped == self.used:
+            raise ValueError(f"{reason}; the same happened in every step of this epoch")
 
-    def _warn_of_scale(self, terms: dict[str, Tensor]) -> None:
+    def _go_back(self, before: Position) -> None:
+        """Count steps as before a step; sums and skipped sequences never include it."""
+        self.at = replace(self.at, step=before.step, done=before.done)
+
+    def _warn_of_scale(self, losses: dict[str, float], step: int) -> None:
         """Warn once, in the first steps, if one loss term dwarfs all others."""
-        values = {name: float(term) for name, term in terms.items() if name != "total"}
+        values = {name: value for name, value in losses.items() if name != "total"}
         name = max(values, key=values.__getitem__, default="")
         others = sum(values.values()) - values.get(name, 0)
         dwarfs = values.get(name, 0) > _LARGE * max(1, others) and len(values) > 1
         if dwarfs:
             print(
-                f"warning: the loss {name} is {values[name]:.3g} in step {self.at.step}, the sum "
-                f"of all others only {others:.3g}: the coordinates may be in a unit such as pixels "
-                "or millimetres, see pcm3 show",
+                f"warning: the loss {name} is {values[name]:.3g} in step {step}, the sum of all "
+                f"others only {others:.3g}: the coordinates may be in a unit such as pixels or "
+                "millimetres, see pcm3 show",
                 file=sys.stderr,
             )
-        self.warns = not dwarfs and self.at.step < _FIRST_STEPS
+        self.warns = not dwarfs and step < _FIRST_STEPS
 
-    def _is_finite(self, terms: Sequence[dict[str, Tensor]]) -> bool:
-        """Whether losses and gradients are finite; the host waits for the device here."""
-        sums = [losses["total"] for losses in terms]
-        if self.config.precision != "fp16":  # GradScaler handles the overflows of fp16
-            # a sum is finite only if all its terms are
-            sums += [p.grad.sum() for p in self._trained if p.grad is not None]
-        return bool(torch.stack([value.float() for value in sums]).isfinite().all())
-
-    def _explain(
-        self, terms: Sequence[dict[str, Tensor]], rows: Sequence[list[int]], before: Position
-    ) -> str:
+    def _explain(self, step: _Pending, figures: Figures) -> str:
         """Error message for a step in which a loss or gradient is not finite."""
-        infinite = [
-            [name for name, value in losses.items() if not bool(value.isfinite())]
-            for losses in terms
-        ]
-        row, names = next(((r, n) for r, n in zip(rows, infinite, strict=True) if n), (rows[0], []))
-        if not names:
-            names = [
-                f"the gradient of {name}"
-                for name, parameter in self.model.named_parameters()
-                if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
-            ]
-        where = self._where(before, row)
+        infinite = [_not_finite(losses) for losses in figures.losses]
+        pairs = zip(step.rows, infinite, strict=True)
+        row, names = next(((row, names) for row, names in pairs if names), (step.rows[0], []))
+        names = names or _not_finite(figures.sums)
+        where = self._where(step.before, row)
         return (
-            f"expected finite losses and gradients, got NaN or infinity in "
+            "expected finite losses, gradients and buffers, got NaN or infinity in "
             f"{', '.join(names[:4]) or 'another process'}, in {where}; lower the learning rate "
             "(--train.lr), or skip such steps (--train.nonfinite skip)"
         )
@@ -316,112 +333,19 @@ class _Training:
     def _where(self, at: Position, row: Sequence[int]) -> str:
         return f"epoch {at.epoch + 1}, step {at.step + 1}, {self.dataset.describe(row)}"
 
-    @torch.no_grad()
-    def _undo(self, before: Position, kept: dict[str, Tensor]) -> None:
-        """Restore the state before a step."""
-        for name, value in _untrained(self.model):
-            value.copy_(kept[name])
-        self._optimizer.zero_grad()
-        self.model.accumulate(self.config.accumulate)
-        self.at = before
-
-    def _agree(self, *flags: bool) -> list[bool]:
-        """Whether any process raises each flag."""
+    def _agree(self, flag: bool) -> bool:
+        """Whether any process raises the flag."""
         if self.fabric.world_size == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
-        counts = self.fabric.all_reduce(raised, reduce_op="sum")
-        assert isinstance(counts, Tensor)
-        return [count > 0 for count in counts.tolist()]
+            return flag
+        raised = torch.tensor(float(flag), device=self.fabric.device)
+        count = self.fabric.all_reduce(raised, reduce_op="sum")
+        assert isinstance(count, Tensor)
+        return bool(count > 0)
 
     def _stop(self, where: str) -> None:
-        self._save()
+        self._writer.save(self.at)
         self.fabric.barrier()  # the launcher ends all processes as soon as one ends
         raise Interrupted(f"stopped {where}")
-
-    def _save(self) -> None:
-        """Write a checkpoint if a step was taken since the last one."""
-        if self.run and self.fabric.is_global_zero and self.at.step > self._saved:
-            position = {field.name: getattr(self.at, field.name) for field in fields(self.at)}
-            self.run.save_checkpoint(
-                {
-                    "model": self.model.state_dict(),
-                    "optimizer": self._optimizer.state_dict(),
-                    "precision": self.fabric.strategy.precision.state_dict(),
-                    "position": position,
-                }
-            )
-        self._saved = self.at.step
-
-    def resume(self) -> None:
-        """Continue from the run folder's checkpoint, if it has one.
-
-        Raises:
-            ValueError: If the processes see different checkpoints, or that of a finished run was
-                deleted.
-        """
-        state = self.run.load_checkpoint() if self.run else None
-        if state is None and self.run and self.run.encoder.exists() and self.run.read_metrics():
-            raise ValueError(
-                f"expected a checkpoint in {self.run.path}, which holds a finished run; delete the "
-                "folder to start again"
-            )
-        if state is not None:
-            self.model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self.fabric.strategy.precision.load_state_dict(state["precision"])
-            self.at = Position(**state["position"])
-            self._saved = self.at.step
-        if self.fabric.broadcast(self.at.step) != self.at.step:
-            assert self.run
-            raise ValueError(
-                f"expected all machines to share the run folder {self.run.path}; process "
-                f"{self.fabric.global_rank} found a checkpoint of another step, {self.at.step}"
-            )
-        if self.run and self.fabric.is_global_zero:
-            records = self.run.read_metrics()
-            self.records = [record for record in records if record["step"] <= self.at.step]
-            if len(self.records) < self.at.epoch:
-                tell(
-                    f"warning: {self.run.metrics} holds {len(self.records)} of the "
-                    f"{self.at.epoch} trained epochs",
-                    file=sys.stderr,
-                )
-            self.run.write_metrics(self.records)
-        self.fabric.barrier()
-        self._find_kept()
-
-    def _find_kept(self) -> None:
-        """Require that every encoder to keep is in the run folder or of an epoch to come.
-
-        Raises:
-            ValueError: If the run is past the epoch of an encoder that was not kept.
-        """
-        for epoch in self.config.keep_epochs:
-            if self.run is None or epoch > self.at.epoch or self.run.kept_encoder(epoch).exists():
-                continue
-            if (epoch, 0) != (self.at.epoch, self.at.done):
-                raise ValueError(
-                    f"expected keep_epochs after epoch {self.at.epoch}, up to which "
-                    f"{self.run.path} is trained; got {epoch}, whose encoder was not kept"
-                )
-            self._keep_encoder(epoch)
-
-    def _keep_encoder(self, epoch: int) -> None:
-        if self.run and self.fabric.is_global_zero:
-            self._save_encoders(self.run.kept_encoder(epoch))
-
-    def finish(self) -> None:
-        """Write the trained encoder while all processes wait."""
-        if self.run and self.fabric.is_global_zero:
-            self._save_encoders(self.run.encoder)
-        self.fabric.barrier()
-
-    def _save_encoders(self, file: Path) -> None:
-        """Write the first trained encoder to a file, and encoders of other streams next to it."""
-        for number, trained in enumerate(_results(self.model, self.dataset)):
-            stem = f"{file.stem}-{trained.stream}" if number else file.stem
-            save_encoder(file.with_stem(stem), trained)
 
     @contextmanager
     def batches(self) -> Iterator[Iterator[Batch]]:
@@ -433,6 +357,9 @@ class _Training:
             for at in starts:
                 yield from self._rows(at)
 
+        if fits_on(self.dataset, self.fabric.device, self.config):
+            yield DeviceCache(self.dataset, self.fabric.device).batches(rows())
+            return
         loader = DataLoader(
             self.dataset,
             batch_sampler=rows(),
@@ -464,12 +391,8 @@ def _reason(error: ValueError) -> str:
     return inner[1].strip() if text.startswith("Caught ") and inner else text
 
 
-def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that a forward pass may change: statistics, queues and momentum twins."""
-    yield from model.named_buffers()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            yield name, parameter
+def _not_finite(values: Mapping[str, float]) -> list[str]:
+    return [name for name, value in values.items() if not math.isfinite(value)]
 
 
 def _adapt(model: Method, config: TrainSettings) -> None:
@@ -478,15 +401,6 @@ def _adapt(model: Method, config: TrainSettings) -> None:
         synchronize_norms(model)
     if config.compile:
         compile_blocks(model)
-
-
-def _results(model: Method, dataset: ClipDataset) -> list[Pretrained]:
-    """Trained encoders of a run."""
-    rest = model.frames, dataset.normalization
-    return [
-        Pretrained(encoder, model.skeleton, stream, *rest)
-        for stream, encoder in model.trained_encoders.items()
-    ]
 
 
 def _describe(model: Method, config: TrainSettings) -> dict[str, Any]:

@@ -189,6 +189,21 @@ def check_training() -> None:
         same(found, expected, type(model.encoder).__name__)
 
 
+def check_waits() -> None:
+    """The host waits for the device once an epoch, however many steps the epoch has."""
+    dataset = SkeletonDataset(store())
+    for number in (1, 6):
+        waits = []
+        for batch_size in (4, 12):
+            config = TrainSettings(epochs=1, batch_size=batch_size, clip_norm=1.0)
+            with Elsewhere():
+                devices.Fabric = _fabric  # type: ignore[assignment,misc]
+                fit(methods()[number], dataset, config, quiet=True)
+                devices.Fabric = Fabric  # type: ignore[misc]
+                waits.append(Elsewhere.waits)
+        assert waits[0] == waits[1], waits
+
+
 def _fabric(**arguments: Any) -> Fabric:
     """A Fabric of the device, which Lightning does not know."""
     strategy = SingleDeviceStrategy(DEVICE, accelerator=_Accelerator())
@@ -260,6 +275,7 @@ CASES: dict[str, Callable[[], None]] = {
     "steps": check_steps,
     "tasks": check_tasks,
     "training": check_training,
+    "waits": check_waits,
 }
 
 

@@ -149,7 +149,8 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = {**kwargs, "device": "cpu"}
     else:
         stays = isinstance(args[0], _Elsewhere) if function is _aten.copy_.default else bool(away)
-    if function in _WAITS or (function in _MOVES and away and not stays):
+    fetched = function in _MOVES and away and not stays and not kwargs.get("non_blocking")
+    if function in _WAITS or fetched:
         Elsewhere.waits += 1
     own = {id(each.here): each for each in away}
 

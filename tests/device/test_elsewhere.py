@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch.utils import backend_registration
 
-CASES = ("device", "steps", "training", "tasks")
+CASES = ("device", "steps", "training", "waits", "tasks")
 
 
 @pytest.mark.skipif(

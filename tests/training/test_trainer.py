@@ -555,7 +555,8 @@ def test_fit_does_not_continue_a_run_of_other_settings(store: Store, tmp_path: P
     "changes",
     [
         *({"accelerator": "auto"}, {"checkpoint_every": 1}, {"deterministic": True}),
-        *({"knn_every": 1}, {"tensorboard": True}, {"workers": 1}),
+        *({"knn_every": 1}, {"tensorboard": True}, {"workers": 1}, {"cache": "device"}),
+        {"graph": "off"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -564,7 +565,7 @@ def test_settings_without_effect_have_none(
 ) -> None:
     """They end in the same encoder, and a run may go on with others of them."""
     assert [*changes] == [name for name in NO_EFFECT if name in changes]
-    assert len(NO_EFFECT) == 7  # all are here but keep_epochs, which has tests of its own
+    assert len(NO_EFFECT) == 9  # all are here but keep_epochs, which has tests of its own
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)  # is global
     plain = replace(SMALL, train=replace(SMALL.train, epochs=2, checkpoint_every=2, knn_every=0))
     changed = replace(plain, train=replace(plain.train, **changes))

@@ -180,6 +180,11 @@ class MAMP(Method):
         loss: Tensor = self.masked_mse(prediction, self._target(clips), mask)
         return Output(loss, {"masked_mse": loss.detach()}, prediction)
 
+    @property
+    def static(self) -> bool:
+        """Whether all batches of one shape need the same operations."""
+        return super().static and not self.skip_absent
+
     def _predict(self, patches: Tensor, visible: Tensor) -> Tensor:
         """Predict all patches ``(B, T' V, patch C)`` from the visible ones ``(B, K)``."""
         latent = self.encoder.encode_visible(patches, visible)
