@@ -7,20 +7,26 @@ the trainer gets them, augmentation is part of a step. What a step reaches is it
 same precision. In cases of MAMP that end in ":absent" four of five samples have no second person,
 as in NTU RGB+D, whom the library leaves out (--model.skip-absent) and the baseline does not.
 
+On a GPU the mean of many steps is measured, with the time that the host needs to issue one and the
+number of kernels in it. --graph on captures the step as a CUDA graph.
+
     python benchmarks/step.py --precision fp32 bf16         # the cases for a CPU
-    python benchmarks/step.py --case ntu60-xsub:128 --precision bf16 --accelerator cuda
+    python benchmarks/step.py --accelerator cuda --precision bf16 --graph on --case ntu60-xsub:128
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +38,12 @@ from environment import environment
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3._torch import allow_tf32
 from pcm3.io.files import reuse_memory
+from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
+from pcm3.methods.settings import TrainSettings
 from pcm3.training.costs import count
-from pcm3.training.devices import compile_blocks
+from pcm3.training.devices import compile_blocks, launch
+from pcm3.training.step import Report, Step
 
 CASES = (
     *("small:64", "small-pp:64", "small-mamp:64"),
@@ -44,7 +53,8 @@ CASES = (
 FRAMES = 100  # of a recording; NTU RGB+D's mean is 80
 SEQUENCES = 40_091  # NTU RGB+D 60, cross-subject
 EPOCHS = 450
-PRECISIONS = ("fp32", "tf32", "bf16")
+REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 def main() -> None:
@@ -56,20 +66,23 @@ def main() -> None:
     )
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=3, help="measured after one to warm up")
+    parser.add_argument("--graph", nargs="+", choices=("on", "off"), default=["off"])
+    parser.add_argument("--steps", type=int, help="measured steps; by default 3, on a GPU 50")
     parser.add_argument("--no-baseline", action="store_true")
     parser.add_argument("--compile", action="store_true", help="measure MAMP compiled as well")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
+    options.steps = options.steps or (50 if options.accelerator == "cuda" else 3)
     if options.one:
         print(json.dumps(measure(options.case[0], options.precision[0], options)))
         return
     figures = []
     for case in options.case:
-        for precision in options.precision:
+        for precision, graph in product(options.precision, options.graph):
             command = [sys.executable, __file__, "--one", "--case", case, "--precision", precision]
             command += ["--accelerator", options.accelerator, "--steps", str(options.steps)]
+            command += ["--graph", graph]
             command += ["--no-baseline"] * options.no_baseline + ["--compile"] * options.compile
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             figures.append(json.loads(done.stdout.splitlines()[-1]))
@@ -98,7 +111,7 @@ def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str,
     reuse_memory()  # as training does
     torch.manual_seed(0)
     model = get_preset(preset).model.build(NTU25, persons=2).to(device)
-    rate = product_rate(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    rate = product_rate(device, REDUCED.get(precision, torch.float32))
     clips = torch.randn(batch, 3, FRAMES, 25, 2, device=device)
     clips[: batch * 4 // 5, ..., 1] *= not absent
     lengths = torch.full((batch,), FRAMES, device=device)
@@ -116,14 +129,17 @@ def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str,
     if absent:
         assert isinstance(model, MAMP)
         model.skip_absent = True
-    step = training_step(model, device, precision)
-    library = timed(lambda: step(model, clips, lengths))
+    step = library_step(model, options.accelerator, precision, options.graph[0])
+    library = timed(lambda: step(clips, lengths))
+    if device.type == "cuda":
+        library |= issued(lambda: step(clips, lengths))
     costs = count(model)  # after the step, for it takes memory of its own
     if not absent:  # otherwise it takes fewer operations than are counted
         library["utilisation"] = round(2 * costs.step * batch / library["seconds"] / rate, 4)
     result: dict[str, Any] = {
         "case": case,
         "precision": precision,
+        "graph": options.graph[0],
         "parameters": costs.parameters,
         "gmac_per_sample_forward": round(costs.forward / 1e9, 3),
         "gmac_per_sample_step": round(costs.step / 1e9, 3),
@@ -139,34 +155,62 @@ def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str,
             twin.skip_absent = False
     if options.compile and isinstance(model, MAMP):  # recurrent layers have nothing to compile
         compile_blocks(model)
-        result["compiled"] = timed(lambda: step(model, clips, lengths))
+        step = library_step(model, options.accelerator, precision, options.graph[0])
+        result["compiled"] = timed(lambda: step(clips, lengths))
     if not options.no_baseline:
         allow_tf32(False)
-        slow_step = training_step(twin, device, "fp32")
+        slow_step = plain_step(twin)
         if isinstance(twin, PCM3):
             arrays, rng = (clips.cpu().numpy(), lengths.cpu().numpy()), np.random.default_rng(0)
             twin.make_views = lambda *_: to(device, pcm3_views(twin, *arrays, rng))
-        result["baseline"] = timed(lambda: slow_step(twin, clips, lengths))
+        result["baseline"] = timed(lambda: slow_step(clips, lengths))
         ratio = result["baseline"]["seconds"] / result["library"]["seconds"]
         result["times_as_fast"] = round(ratio, 2)
     return result
 
 
-def training_step(
-    model: torch.nn.Module, device: torch.device, precision: str
-) -> Callable[..., None]:
-    """What a trainer does with a batch that has arrived, with SGD."""
+def library_step(
+    model: Method, accelerator: str, precision: Any, graph: Any
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """What the trainer does with a batch that has arrived, with SGD."""
+    config = TrainSettings(lr=1e-3, precision=precision, accelerator=accelerator, graph=graph)
+    step = Step(launch(config), model, config, FRAMES)
+    seeds, reports = itertools.count(), deque[Report]()
+
+    def run(clips: torch.Tensor, lengths: torch.Tensor) -> None:
+        step.backward(clips, lengths, 0, next(seeds))
+        reports.append(step.update(config.lr))
+        if len(reports) > 1:
+            reports.popleft().read()
+
+    return run
+
+
+def plain_step(model: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """A step without anything around it, with SGD, in float32."""
     parameters = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
 
-    def step(called: torch.nn.Module, clips: torch.Tensor, lengths: torch.Tensor) -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            total = called(clips, lengths).total
-        total.backward()
+    def step(clips: torch.Tensor, lengths: torch.Tensor) -> None:
+        model(clips, lengths).total.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step
+
+
+def issued(step: Callable[[], None]) -> dict[str, float]:
+    """Seconds that the host needs to issue a step, and the number of its kernels."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    step()
+    seconds = time.perf_counter() - started
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    kernels = sum(each.device_type == torch.profiler.DeviceType.CUDA for each in profile.events())
+    return {"host_seconds": round(seconds, 4), "kernels": kernels}
 
 
 def to(device: torch.device, views: Any) -> Any:
@@ -183,13 +227,20 @@ def to(device: torch.device, views: Any) -> Any:
 
 
 def repeat(step: Callable[[], None], times: int, device: torch.device) -> float:
-    """Median seconds after one call to warm up."""
+    """Seconds of a call: the median after one to warm up, on a GPU the mean after ten."""
+    if device.type == "cuda":
+        for _ in range(10):
+            step()
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(times):
+            step()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - started) / times
     seconds = []
     for _ in range(times + 1):
         started = time.perf_counter()
         step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 

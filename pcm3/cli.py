@@ -42,6 +42,8 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # threads of torch that wait for each other sleep, and leave the cores to other work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names with letters it cannot encode
     shared = argparse.ArgumentParser("pcm3", add_help=False, allow_abbrev=False)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pcm3.cli import main as pcm3_command
 from pcm3.data import Store, prepare
@@ -358,6 +359,25 @@ def test_step(
     cases = read(tmp_path, "step_cpu")["cases"]
     assert [case["precision"] for case in cases] == ["fp32", "bf16"] * 2
     assert all(case["times_as_fast"] > 0 for case in cases)
+
+
+def test_trainer(script: Callable[[str], Any], tmp_path: Path) -> None:
+    options = ["--batches", 2, "--epochs", 2, "--out", tmp_path]
+    start(script("trainer"), "--case", "small:4", *options)
+    (case,) = read(tmp_path, "trainer_cpu")["cases"]
+    assert case["share"] > 0
+
+
+def test_threads(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = script("threads")
+    monkeypatch.setattr(module, "BUSY", "input()")
+    options = ["--threads", torch.get_num_threads(), "--steps", 1, "--out", tmp_path]
+    start(module, "--case", "small-mamp:4", *options)
+    rows = read(tmp_path, "threads")["rows"]
+    assert {row["beside"] for row in rows} == {"nothing", "other work"}
+    assert all(row["seconds"] > 0 for row in rows)
 
 
 def test_streaming(script: Callable[[str], Any], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from pcm3.runs.folder import Run, find_differences
 from pcm3.runs.seen import count_seen, describe_data, describe_seen
 from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
-from pcm3.training.devices import is_first
+from pcm3.training.devices import is_first, suitable_threads
 from pcm3.training.order import used_sequences
 from pcm3.training.trainer import fit
 
@@ -44,6 +44,9 @@ def pretrain(
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Pretrain on the training part of one or more stores, or continue a run that was stopped.
+
+    On a CPU a model of less than a million parameters trains with one thread, unless the number of
+    threads was chosen by ``OMP_NUM_THREADS`` or ``torch.set_num_threads``.
 
     Args:
         config: All settings.
@@ -93,7 +96,8 @@ def pretrain(
                     f"{store.path} under protocol {protocol}, without labels",
                     file=sys.stderr,
                 )
-    return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
+    with suitable_threads(model, config.train):
+        return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
 
 
 def plan(
