@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -159,7 +160,8 @@ class _Training:
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
         _adapt(model, config)
-        self._step = Step(fabric, model, config, int(dataset.lengths.max()))
+        longest = int(np.max(dataset.lengths, initial=1))
+        self._step = Step(fabric, model, config, longest)
         self._writer = RunWriter(fabric, run, model, dataset, self._step, config.keep_epochs)
         self._pending: deque[_Pending] = deque()
         self.warns = False
