@@ -88,6 +88,11 @@ class JointName(NamedTuple):
     words: tuple[str, ...]
 
 
+def normal_name(name: str) -> str:
+    """Return a joint name without case and separators: ``"hipcenter"`` for ``"Hip_Center"``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]:
     """The labels of each name, and the index of the name that differs from it only by the side.
 
