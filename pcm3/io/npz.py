@@ -140,9 +140,11 @@ def load_npz(
                     left -= arrays[key].nbytes
                     check_text(file, key, arrays[key])
         for key in large:
-            heads[key] = _read_head(file, key)
+            heads[key] = _find_array(file, key)
             if heads[key].stored:
-                _compare_checksum(file, key)
+                with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
+                    while stream.read(1 << 20):  # raises at the end if the checksum is wrong
+                        pass
     except SkeletonFormatError:
         raise
     except Exception as error:  # a broken file may raise anything
@@ -151,14 +153,23 @@ def load_npz(
 
 
 class Head(NamedTuple):
-    """Shape and dtype of an array, from its header."""
+    """The header of an array.
+
+    Attributes:
+        shape: Shape of the array.
+        dtype: Dtype of the array.
+        fortran_order: Whether the first axis varies fastest.
+        begin: Offset of the numbers in the decompressed member.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    fortran_order: bool
+    begin: int
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -173,7 +184,7 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
         with zipfile.ZipFile(file) as archive:
             for key in npz_keys(file):
                 if key not in known:
-                    heads[key] = _check_size(archive, file, key)
+                    heads[key] = _read_head(archive, file, key)
     except SkeletonFormatError:
         raise
     except Exception as error:  # a broken file may raise anything
@@ -181,16 +192,9 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
     return heads
 
 
-def _compare_checksum(file: Path, key: str) -> None:
-    """Read a member once to verify its checksum, as later only parts of it are read."""
-    with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
-        while stream.read(1 << 20):  # raises at the end
-            pass
-
-
 def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> NDArray[Any]:
     """The member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
-    head = _check_size(archive, file, key)
+    head = _read_head(archive, file, key)
     if head.size > (most := min(most, MOST_BYTES)):
         what = f"expected at most {most:,} bytes more of such a file, got {head.size:,}"
         fail(file, key, what)
@@ -213,48 +217,35 @@ def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
         fail(file, key, f"expected words in UTF-8, {error}")
 
 
-def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
-    """Check the size of a member against its header, by which NumPy allocates memory."""
+def _read_head(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
+    """Read a header, and check it against the size of the member before NumPy allocates memory."""
     member = archive.getinfo(f"{key}.npy")
     with archive.open(member) as stream:
-        shape, _, dtype = _parse_head(file, key, stream)
-        size = stream.tell() + math.prod(shape) * dtype.itemsize
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+        else:
+            fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
+        if min(shape, default=0) < 0:
+            fail(file, key, f"expected sizes from 0, got {shape}")
+        head = Head(shape, dtype, fortran_order, stream.tell())
+    size = head.begin + head.size
     if not dtype.hasobject and size != member.file_size:
         fail(file, key, f"expected {size} bytes for {dtype} {shape}, got {member.file_size}")
-    return Head(shape, dtype)
+    return head
 
 
-def _parse_head(
-    file: Path, key: str, stream: IO[bytes]
-) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the array is in Fortran order, and dtype."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
-    if min(shape, default=0) < 0:
-        fail(file, key, f"expected sizes from 0, got {shape}")
-    return shape, fortran_order, dtype
-
-
-def _read_head(file: Path, key: str) -> NpzArray:
+def _find_array(file: Path, key: str) -> NpzArray:
+    """Read the header of a large array, and find where its numbers begin."""
     with zipfile.ZipFile(file) as archive:
-        member = archive.getinfo(f"{key}.npy")
-        with archive.open(member) as stream:
-            shape, fortran_order, dtype = _parse_head(file, key, stream)
-            begin = stream.tell()
-    if fortran_order:
+        head, member = _read_head(archive, file, key), archive.getinfo(f"{key}.npy")
+    if head.fortran_order:
         fail(file, key, f"expected C order; save it as np.ascontiguousarray({key})")
-    size = begin + math.prod(shape) * dtype.itemsize
-    if size != member.file_size:
-        what = f"expected {size} bytes for {dtype} {shape}, got {member.file_size}"
-        fail(file, key, what)
-    stored = member.compress_type == zipfile.ZIP_STORED
+    stored, begin = member.compress_type == zipfile.ZIP_STORED, head.begin
     if stored:  # after the member's local header: 30 bytes, its name and extra field
         with file.open("rb") as raw:
             raw.seek(member.header_offset + 26)
             begin += member.header_offset + 30 + sum(struct.unpack("<2H", raw.read(4)))
-    return NpzArray(file, key, shape, dtype, stored, begin)
+    return NpzArray(file, key, head.shape, head.dtype, stored, begin)

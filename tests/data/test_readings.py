@@ -180,7 +180,7 @@ def test_stores_of_before_do_not_say(tmp_path):
     assert Store(store.path).summary()["bodies"] is None
     assert "bodies tracked" not in describe(Store(store.path))
     edit_meta(store.path, bodies=3)
-    with pytest.raises(SkeletonFormatError, match="expected bodies to be a word or null, got 3"):
+    with pytest.raises(SkeletonFormatError, match=r"bodies .*got 3"):
         Store(store.path)
 
 

@@ -6,12 +6,11 @@ import json
 import math
 import reprlib
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.json import read_json
+from pcm3.io.json import check_kind, read_json
 from pcm3.skeleton import MOST_PERSONS
 
 STORE_VERSION = 2
@@ -40,67 +39,63 @@ def is_column(name: str) -> bool:
     return name.isidentifier() and len(name) <= 100 and name not in RESERVED
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**63
+class _Rule(TypedDict):
+    column: str
+    train: list[int]
+    test: list[int] | None
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list) and all(type(word) is str for word in value)
+class _Required(TypedDict):
+    sequences: int
+    frames: int
+    rows: int
+    persons: int
+    joints: int
+    channels: int
+    dtype: str
+    columns: list[str]
+    untrimmed: bool
+    class_names: list[str]
+    skeleton: dict[str, Any]
+    fps: float | None
+    unit: str
+    normalization: str
+    protocols: dict[str, _Rule]
+    source: str
 
 
-def _is_integers(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int for number in value)
-
-
-def _is_protocols(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(rule, dict)
-        and isinstance(rule.get("column"), str)
-        and _is_integers(rule.get("train"))
-        and (rule.get("test", ()) is None or _is_integers(rule.get("test")))
-        for rule in value.values()
-    )
-
-
-def _is_checksums(value: Any) -> bool:
-    return isinstance(value, dict) and all(type(number) is int for number in value.values())
-
-
-def _is_words_of_columns(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _is_words(words) and len(set(words)) == len(words) for words in value.values()
-    )
-
-
-def _is_rate(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and 0 < value < math.inf)
-
-
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(COUNTS, ("an integer from 1", _is_count)),
-    "persons": (f"1 to {MOST_PERSONS}", lambda value: _is_count(value) and value <= MOST_PERSONS),
-    "columns": (
-        "different words",
-        lambda value: _is_words(value) and len(set(value)) == len(value),
-    ),
-    "words": ("different words for each column", _is_words_of_columns),
-    "class_names": ("words", _is_words),
-    "untrimmed": ("true or false", lambda value: type(value) is bool),
-    "protocols": ("rules of column, train and test", _is_protocols),
-    "skeleton": ("an object", lambda value: isinstance(value, dict)),
-    "bodies": ("a word or null", lambda value: value is None or isinstance(value, str)),
-    "fps": ("a number above 0 or null", _is_rate),
-    **{
-        key: ("a word", lambda value: isinstance(value, str))
-        for key in ("dtype", "unit", "normalization", "source")
-    },
-}
+class _Meta(_Required, total=False):  # old stores lack these
+    bodies: str | None
+    words: dict[str, list[str]]
+    checksum: int
+    checksums: dict[str, int]
 
 
 def checksum_of(content: dict[str, Any]) -> int:
     """CRC-32 of the content of ``meta.json`` without its own ``checksum``."""
     rest = {key: value for key, value in content.items() if key != "checksum"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
+def _check_values(file: Path, meta: dict[str, Any]) -> None:
+    """Require counts, rates and words that make sense.
+
+    Raises:
+        SkeletonFormatError: If a value is out of range or a word occurs twice.
+    """
+    bounds = dict.fromkeys(COUNTS, math.inf) | {"persons": MOST_PERSONS}
+    for name, most in bounds.items():
+        if not 1 <= meta[name] <= most:
+            upper = "" if most == math.inf else f" and <= {most}"
+            raise SkeletonFormatError(f"{file}: expected {name} >= 1{upper}, got {meta[name]}")
+    if meta["fps"] is not None and not meta["fps"] > 0:
+        raise SkeletonFormatError(f"{file}: expected fps > 0, got {meta['fps']}")
+    for name, words in {"columns": meta["columns"], **meta["words"]}.items():
+        if len(set(words)) < len(words):
+            got = reprlib.repr(words)
+            raise SkeletonFormatError(f"{file}: expected different words in {name}, got {got}")
+    if missing := {"lengths", "labels", "slots", "duplicate_of"} - set(meta["columns"]):
+        raise SkeletonFormatError(f"{file}: expected the columns {', '.join(sorted(missing))}")
 
 
 def _check_whole(file: Path, meta: dict[str, Any]) -> None:
@@ -110,11 +105,9 @@ def _check_whole(file: Path, meta: dict[str, Any]) -> None:
         SkeletonFormatError: If the description was changed after it was written.
     """
     known = {"checksum", "checksums"} & meta.keys()
-    if not known:
-        return
-    if len(known) == 1 or not _is_checksums(meta["checksums"]):
+    if len(known) == 1:
         raise SkeletonFormatError(f"{file}: damaged, expected checksum and checksums, got {known}")
-    if meta["checksum"] != checksum_of(meta):
+    if known and meta["checksum"] != checksum_of(meta):
         raise SkeletonFormatError(
             f"{file}: the checksum is wrong: the file was damaged or changed after it was "
             "written; prepare the store again, or undo the change"
@@ -186,18 +179,12 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
             f"{file}: expected store version {STORE_VERSION}, found {meta.get('version')}; "
             "run `pcm3 prepare` again"
         )
-    needed = {*COUNTS, "dtype", "columns", "untrimmed", "class_names", "skeleton"}
-    needed |= {"fps", "unit", "normalization", "protocols", "source"}
-    if missing := sorted(needed - meta.keys()):
-        raise SkeletonFormatError(f"{file}: missing {', '.join(missing)}")
+    try:
+        check_kind(meta, _Meta)
+    except ValueError as error:
+        raise SkeletonFormatError(f"{file}: {error}") from None
     _check_whole(file, meta)
-    meta.setdefault("bodies", None)  # which old stores lack
+    meta.setdefault("bodies", None)
     meta.setdefault("words", {})
-    for key, (kind, fits) in _KINDS.items():
-        if not fits(meta[key]):
-            got = reprlib.repr(meta[key])
-            raise SkeletonFormatError(f"{file}: expected {key} to be {kind}, got {got}")
-    for column in ("lengths", "labels", "slots", "duplicate_of"):
-        if column not in meta["columns"]:
-            raise SkeletonFormatError(f"{file}: expected a column {column}")
+    _check_values(file, meta)
     return meta
