@@ -29,7 +29,7 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import Features, extract_features
-from pcm3.evaluation.probes import logistic_probe
+from pcm3.evaluation.probes import fit_logistic
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings, evaluate_prediction
 from pcm3.evaluation.tasks.registry import TASKS
@@ -566,7 +566,7 @@ def test_evaluate_linear(folder: Path, capsys: Capture, protocol: str) -> None:
         extract_features(pretrained, SkeletonDataset(store, part))
         for part in split(store, protocol)
     )
-    scores = logistic_probe(training, test.values, len(store.class_names))
+    scores = fit_logistic(training, len(store.class_names))(test.values)
     right = scores.argmax(dim=1) == test.labels
     assert result["metrics"]["top1"] == pytest.approx(float(right.float().mean()))
     file = folder / "run/results" / f"linear_store_{protocol.replace(':', '_')}.json"
@@ -785,7 +785,7 @@ def test_several_runs_are_fused(folder: Path, tmp_path: Path, capsys: Capture) -
             extract_features(pretrained, SkeletonDataset(store, part))
             for part in split(store, "xsub")
         )
-        scores.append(logistic_probe(training, test.values, len(store.class_names)))
+        scores.append(fit_logistic(training, len(store.class_names))(test.values))
     fused = (0.3 * scores[0] + 0.7 * scores[1]).argmax(1) == test.labels
     arguments = ["evaluate", "linear", "--data", f"{folder}/store", "--run", *map(str, runs)]
     result = run_json(capsys, [*arguments, "--weights", "0.3", "0.7"])
@@ -936,7 +936,7 @@ def test_kept_encoders_are_evaluated_in_their_run(
         extract_features(load_encoder(kept), SkeletonDataset(Store(folder / "store"), part))
         for part in split(Store(folder / "store"), "xsub")
     ]
-    scores = logistic_probe(features[0], features[1].values, 3)
+    scores = fit_logistic(features[0], 3)(features[1].values)
     right = (scores.argmax(dim=1) == features[1].labels).float().mean()
     assert result["metrics"]["top1"] == pytest.approx(float(right))
 

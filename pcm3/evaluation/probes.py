@@ -133,41 +133,25 @@ def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
         raise ValueError(f"expected drops in [0, epochs={epochs}), got {late}")
 
 
-def sgd_probe(
-    draw_training: Callable[[], Features],
-    test: Tensor,
-    classes: int,
-    recipe: ProbeRecipe,
-) -> Tensor:
-    """Train a linear classifier by SGD and return its scores of the last epoch.
+def train_classifier(
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
+) -> Classifier | ProbeHead:
+    """Train a linear classifier by SGD.
 
     Args:
-        draw_training: Gives the training features of an epoch: called once for each, so that
-            the crops are drawn anew.
-        test: Test features ``(N, D)``.
+        draw_training: Returns the training features of an epoch. It is called once for each epoch,
+            so that crops are drawn anew.
+        width: Width D of the features.
         classes: Number of classes.
         recipe: Classifier and schedule.
 
     Returns:
-        Scores ``(N, classes)``, the logits.
+        The classifier of the last epoch, in evaluation mode, which maps features ``(N, D)`` to
+        logits ``(N, classes)``.
 
     Raises:
-        ValueError: If there are too few training features for the recipe, one is not finite (the
-            message names its row), or the loss stops being finite.
-    """
-    classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
-    with torch.no_grad():
-        scores: Tensor = classifier(test)
-    return scores
-
-
-def train_classifier(
-    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
-) -> Classifier | ProbeHead:
-    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode.
-
-    Raises:
-        ValueError: As ``sgd_probe``.
+        ValueError: If there are too few training features for the recipe, a feature is not finite
+            (the message names its row), or the loss stops being finite.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -184,34 +168,23 @@ def train_classifier(
         return batches, lambda rows: F.cross_entropy(classifier(values[rows]), labels[rows])
 
     train("linear", optimizer, recipe.epochs, draw, recipe.factor, least=least)
-    return classifier.eval()
-
-
-def logistic_probe(
-    training: Features, test: Tensor, classes: int, regularization: float = 1.0
-) -> Tensor:
-    """Fit multinomial logistic regression on standardised features, all at once.
-
-    Args:
-        training: Training features.
-        test: Test features ``(N, D)``.
-        classes: Number of classes.
-        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
-
-    Returns:
-        Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
-        part lacks.
-
-    Raises:
-        ValueError: If a feature is not finite; the message names its row.
-    """
-    return fit_logistic(training, classes, regularization)(test)
+    return classifier.eval().requires_grad_(False)
 
 
 def fit_logistic(
     training: Features, classes: int, regularization: float = 1.0
 ) -> Callable[[Tensor], Tensor]:
-    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores.
+    """Fit multinomial logistic regression on standardised features, all at once.
+
+    Args:
+        training: Training features.
+        classes: Number of classes.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        The classifier, a function that maps features ``(N, D)`` to scores ``(N, classes)``:
+        logarithms of the probabilities, -inf for classes that the training part lacks. It raises a
+        ``ValueError`` that names the row if a feature is not finite.
 
     Raises:
         ValueError: If a training feature is not finite; the message names its row.

@@ -134,8 +134,7 @@ def fit_probe(
     def draw() -> Features:
         return extract_random_crops(pretrained, training, generator, degrees=recipe.degrees)
 
-    classifier = train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
-    return classifier.requires_grad_(False)
+    return train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
 
 
 def check_classes(training: SkeletonDataset, settings: LinearSettings) -> None:
