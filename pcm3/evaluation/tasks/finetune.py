@@ -30,13 +30,7 @@ from pcm3.evaluation.classification import (
 from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
-from pcm3.evaluation.tasks.finetune_recipes import (
-    Defaults,
-    FinetuneRecipe,
-    describe,
-    rate_factor,
-    resolve,
-)
+from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, RecipeSettings
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.schedules import parameter_groups
 from pcm3.skeleton import to_stream
@@ -53,7 +47,7 @@ def check_fraction(fraction: float) -> None:
 
 
 @dataclass(frozen=True)
-class FinetuneSettings(FinetuneRecipe):
+class FinetuneSettings(RecipeSettings):
     """Settings of fine-tuning."""
 
     label_fraction: float = 1.0
@@ -180,11 +174,11 @@ def finetune(
     check_data(pretrained, training)
     check_cut(training)
     check_labels(training)
-    name, recipe = resolve(settings, pretrained.encoder)
+    recipe = settings.resolve(pretrained.encoder)
     rows, steps = draw_rows(training.labels, settings, recipe.batch_size)
     device = next(pretrained.encoder.parameters()).device
     torch.manual_seed(settings.seed)
-    model = _build(pretrained.encoder, len(training.class_names), name, recipe, settings.scratch)
+    model = _build(pretrained.encoder, len(training.class_names), recipe, settings.scratch)
     model.to(device).train().requires_grad_(True)
     order = torch.Generator().manual_seed(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
@@ -204,10 +198,10 @@ def finetune(
 
     losses = train(
         "fine-tuning",
-        finetune_optimizer(model, name, recipe),
+        finetune_optimizer(model, recipe),
         recipe.epochs,
         draw,
-        lambda epoch: rate_factor(epoch, name, recipe),
+        recipe.factor,
     )
     return Finetuned(model.eval(), rows, losses)
 
@@ -268,7 +262,7 @@ def evaluate_finetune(
     result = summarize(recognition_scores(pretrained, model, test), test)
     result["details"] |= {
         "training_sequences": len(rows),
-        "recipe": describe(settings, pretrained.encoder),
+        "recipe": settings.resolve(pretrained.encoder)._asdict(),
         "training_loss": losses,
     }
     return result
@@ -308,18 +302,16 @@ def draw_rows(
     return rows, steps
 
 
-def _build(
-    pretrained: Encoder, classes: int, name: str, recipe: Defaults, scratch: bool
-) -> Recognizer:
+def _build(pretrained: Encoder, classes: int, recipe: FinetuneRecipe, scratch: bool) -> Recognizer:
     encoder = type(pretrained)(**pretrained.arguments) if scratch else copy.deepcopy(pretrained)
     encoder.set_drop_path(recipe.drop_path)
-    if name == "mamp":
+    if recipe.recipe == "mamp":
         return Recognizer(encoder, FinetuneHead(encoder.out_features, encoder.joints, classes))
     return Recognizer(encoder, Classifier(encoder.out_features, classes))
 
 
-def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
-    """The optimiser of a recipe of this name."""
+def finetune_optimizer(model: Recognizer, recipe: FinetuneRecipe) -> torch.optim.Optimizer:
+    """Make the optimiser of a recipe."""
     scales = model.encoder.learning_rate_scales(recipe.layer_decay)
     groups = parameter_groups(
         model,
@@ -327,7 +319,9 @@ def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.
         recipe.weight_decay,
         scales={f"encoder.{parameter}": scale for parameter, scale in scales.items()},
     )
-    return torch.optim.AdamW(groups) if name == "mamp" else torch.optim.SGD(groups, momentum=0.9)
+    if recipe.recipe == "mamp":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=0.9)
 
 
 TASK = Task(

@@ -20,14 +20,14 @@ from pcm3.evaluation.tasks.finetune import (
     draw_rows,
     evaluate_finetune,
 )
-from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, describe, resolve
+from pcm3.evaluation.tasks.finetune_recipes import RecipeSettings
 from pcm3.runs.results import Result
 from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.results import curve_figure
 
 
 @dataclass(frozen=True)
-class SemiSettings(FinetuneRecipe):
+class SemiSettings(RecipeSettings):
     """Settings of semi-supervised evaluation."""
 
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
@@ -72,15 +72,15 @@ def evaluate_semi(
     """
     check_parts(training, test)
     classes = np.unique(training.labels)
-    common = {field.name: getattr(settings, field.name) for field in fields(FinetuneRecipe)}
-    batch_size = resolve(settings, pretrained.encoder)[1].batch_size
+    common = {field.name: getattr(settings, field.name) for field in fields(RecipeSettings)}
+    recipe = settings.resolve(pretrained.encoder)
     runs: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     result: dict[str, Any] = {}
     for fraction in settings.fractions:
         first = FinetuneSettings(**common, label_fraction=fraction)
         try:
-            draw_rows(training.labels, first, batch_size)
+            draw_rows(training.labels, first, recipe.batch_size)
         except ValueError as error:
             skipped[str(fraction)] = str(error)
             continue
@@ -109,7 +109,7 @@ def evaluate_semi(
         for fraction, count in used.items()
         if count < 2 * len(classes)
     ]
-    details = {"runs": runs, "recipe": describe(settings, pretrained.encoder), "notes": notes}
+    details = {"runs": runs, "recipe": recipe._asdict(), "notes": notes}
     return {**result, "details": details}
 
 

@@ -29,7 +29,6 @@ from pcm3.evaluation.tasks.finetune import (
     finetune,
     recognition_scores,
 )
-from pcm3.evaluation.tasks.finetune_recipes import describe
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -221,15 +220,15 @@ def test_other_numbers_of_epochs_keep_the_shape_of_the_schedule() -> None:
         (FinetuneSettings(epochs=2, warmup_epochs=1.5), 1.5),
         (FinetuneSettings(warmup_epochs=7), 7),
     ):
-        assert describe(recipe, transformer())["warmup_epochs"] == pytest.approx(warmup)
-        assert describe(replace(recipe, warmup_epochs=None), gru())["warmup_epochs"] == 0
+        assert recipe.resolve(transformer()).warmup_epochs == pytest.approx(warmup)
+        assert replace(recipe, warmup_epochs=None).resolve(gru()).warmup_epochs == 0
 
 
 def test_the_recipe_is_told_and_narrow_features_want_a_higher_rate(parts: Parts) -> None:
     wide = GRUEncoder(25, persons=1, hidden=256, layers=1)
     for encoder, rate in ((gru(), 0.1), (wide, 0.01), (transformer(), 3e-4)):
-        assert describe(FinetuneSettings(), encoder)["lr"] == rate
-        assert describe(FinetuneSettings(lr=0.5), encoder)["lr"] == 0.5
+        assert FinetuneSettings().resolve(encoder).lr == rate
+        assert FinetuneSettings(lr=0.5).resolve(encoder).lr == 0.5
     pretrained = Pretrained(gru(), NTU25, "joint", 8)
     found = evaluate_finetune(pretrained, *parts, FinetuneSettings(epochs=1, batch_size=7))
     recipe = found["details"]["recipe"]
