@@ -151,7 +151,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, int]:
-    """A float32 copy on the CPU in evaluation mode, and its number of frames."""
+    """Return a float32 copy on the CPU in evaluation mode, and its number of frames."""
     if isinstance(encoder, Pretrained):
         return _frozen(encoder.encoder, encoder.frames if frames is None else frames)
     if not isinstance(encoder, Encoder):
@@ -164,7 +164,7 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
 
 
 def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
-    """The description of the input that the file contains."""
+    """Return the description of the input that the file contains."""
     if isinstance(encoder, Pretrained):
         return describe_input(encoder._replace(frames=frames))
     return {"frames": str(frames)}
@@ -196,7 +196,7 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
-    """The largest deviation of the features; raises if it is too large."""
+    """Return the largest deviation of the features; raise if it is too large."""
     worst = 0.0
     for clips in _random_clips(model.encoder, frames):
         for exported, expected in zip(run(clips), model(clips), strict=True):

@@ -131,7 +131,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
 
 def _reader_options() -> Any:
-    """A dataclass of the readers' own options; the first reader that has one describes it."""
+    """Build a dataclass of the readers' options; the first reader with an option describes it."""
     from tyro.conf import arg  # noqa: PLC0415
 
     from pcm3.data.readers import READERS  # noqa: PLC0415
@@ -156,14 +156,14 @@ def _reader_options() -> Any:
 
 
 def _first_sentences(function: Callable[..., Any]) -> dict[str, str]:
-    """The first sentence on each argument in the docstring of a function."""
+    """Extract the first sentence on each argument from the docstring of a function."""
     _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
 
 
 def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The words that are neither options of ``prepare`` nor their values; flags have no value."""
+    """Return the words that are neither options nor their values; flags have no value."""
     words, rest = [], iter(arguments)
     for word in rest:
         name = word.removeprefix("--").replace("-", "_")
@@ -175,7 +175,7 @@ def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
 
 
 def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
-    """The message for three words of which the first is not a format."""
+    """Return the message for three words of which the first is not a format."""
     what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
     if format := next((word for word in words if word in formats), None):
         others = [word for word in words if word != format]

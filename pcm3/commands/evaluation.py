@@ -111,7 +111,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
 
 
 def _options(task: "Task | None" = None) -> Any:
-    """Class of the options that all tasks share, with the help texts of a task."""
+    """Build the class of the options that all tasks share, with the help texts of a task."""
     from tyro.conf import FlagCreatePairsOff, arg  # noqa: PLC0415
 
     several = task is not None and task.fusion is not None
@@ -150,7 +150,7 @@ def _options(task: "Task | None" = None) -> Any:
 
 
 def _task_options(task: "Task") -> Any:
-    """Class of the options of a task."""
+    """Build the class of the options of a task."""
     from tyro.conf import arg  # noqa: PLC0415
 
     base, settings_type = _options(task), task.settings

@@ -241,7 +241,7 @@ def _present_name(argument: str) -> str:
 
 
 def _no_preset(early: argparse.Namespace) -> str:
-    """Text shown as the preset if no preset was given."""
+    """Return the text shown as the preset if no preset was given."""
     return f"that of {early.start}" if early.start and not early.method else "small"
 
 

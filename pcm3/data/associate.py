@@ -44,7 +44,7 @@ def associate(frames: Frames) -> Frames:
 
 
 def _in_order(frame: Frames, bodies: NDArray[np.int64]) -> list[int]:
-    """Bodies sorted by their coordinates."""
+    """Sort bodies by their coordinates."""
     return sorted(bodies.tolist(), key=lambda body: frame[body].ravel().tolist())
 
 
@@ -68,7 +68,7 @@ def _assign(
 
 
 def _distances(bodies: NDArray[np.float64], slots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances (B, S) of B bodies (B, V, C) from S slots (S, V, C)."""
+    """Compute the distances (B, S) of B bodies (B, V, C) from S slots (S, V, C)."""
     seen_bodies, seen_slots = np.asarray(bodies.any(-1)), np.asarray(slots.any(-1))
     both = seen_bodies[:, None] & seen_slots
     apart = np.linalg.norm(bodies[:, None] - slots, axis=-1)

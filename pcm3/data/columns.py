@@ -21,7 +21,7 @@ _END = 2**63
 
 
 def read_value(value: Any) -> int | str:
-    """The value of a cell of a column: an integer or a word.
+    """Read a cell of a column as an integer or a word.
 
     Text that is a decimal number counts as that number, in any notation: ``"1.0"`` and ``1.0``
     are the integer 1. Any other text is a word, stripped of surrounding blanks, including
@@ -69,7 +69,7 @@ def _in_range(number: int, value: Any) -> int:
 
 
 def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
-    """Positions of the first number and the first word of a column that mixes them, else None.
+    """Find the first number and the first word of a column that mixes them; None if it does not.
 
     -1 counts as neither.
     """
@@ -83,7 +83,7 @@ def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
 
 
 def code_words(values: Iterable[int | str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Integers as they are and no words, or positions of words and the words, sorted.
+    """Code the values of a column: integers stay, words become positions among the sorted words.
 
     -1 stays -1 in either case.
     """

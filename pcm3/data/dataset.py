@@ -64,7 +64,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return self.batch(indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
     @property
@@ -165,7 +165,7 @@ class SkeletonDataset(ClipDataset):
         )
 
     def windows(self, size: int) -> SkeletonDataset:
-        """The same sequences in windows of this many frames, see the argument ``window``."""
+        """Return the same sequences in windows of this many frames; see the argument ``window``."""
         return SkeletonDataset(
             self.store,
             self.indices,
@@ -185,7 +185,7 @@ class SkeletonDataset(ClipDataset):
         return {"sequences": int((after > 0).sum()), "frames": int(after[after > 0].sum())}
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch."""
         self.store.check_unchanged()  # reading pages of a file that shrank would end the process
         items = check_items(indices, len(self))
         lengths = self.lengths[items]
@@ -225,7 +225,7 @@ class SkeletonDataset(ClipDataset):
 
 
 def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[str]:
-    """A note on the frames that a limit leaves out, if any."""
+    """Return a note on the frames that a limit leaves out, if any."""
     frames, sequences = left_out["frames"], left_out["sequences"]
     if not frames:
         return []
@@ -236,7 +236,7 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
-    """A note on the sequences that are read in windows, if any."""
+    """Return a note on the sequences that are read in windows, if any."""
     long = np.unique(dataset.indices[dataset.store.lengths[dataset.indices] > LONGEST])
     if not len(long) or dataset.max_frames is not None:
         return []
@@ -244,7 +244,7 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
 
 
 def check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
-    """Indices of one or more items; negative ones count from the end."""
+    """Require indices of one or more items; negative ones count from the end."""
     indices = np.asarray(items)
     good = indices.ndim == 1 and indices.size and np.issubdtype(indices.dtype, np.integer)
     if not good or ((indices < -count) | (indices >= count)).any():
@@ -258,7 +258,7 @@ def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
 
 
 def _joint_order(stored: Skeleton, asked: Skeleton) -> list[int] | None:
-    """The stored position of each joint that is asked for; None if the order is the same."""
+    """Return the stored position of each requested joint; None if the order is the same."""
     if stored.joints == asked.joints:
         return None
     missing = [joint for joint in asked.joints if joint not in stored.joints]

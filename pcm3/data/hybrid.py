@@ -16,7 +16,7 @@ from pcm3.data.store import Store
 
 
 def _image_unit(store: Store) -> str:
-    """The unit of image coordinates; all units of length in space count as one."""
+    """Return the unit of image coordinates; all units of length in space count as one."""
     unit = str(store.meta["unit"])
     return unit if unit in ("pixels", "body lengths") else "of length"
 
@@ -103,7 +103,7 @@ class HybridDataset(ClipDataset):
         return f"HybridDataset({self.datasets!r})"
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch."""
         items = check_items(indices, len(self))
         items = np.where(items < 0, items + len(self), items)
         lengths = torch.from_numpy(self.lengths[items])

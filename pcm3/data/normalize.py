@@ -107,7 +107,7 @@ def normalize(
 
 
 def _slots(frames: Frames, persons: int) -> Frames:
-    """The first ``persons`` slots, zero-padded."""
+    """Keep the first ``persons`` slots, or add empty ones."""
     missing = persons - frames.shape[1]
     if missing > 0:
         return np.pad(frames, ((0, 0), (0, missing), (0, 0), (0, 0)))
@@ -115,12 +115,12 @@ def _slots(frames: Frames, persons: int) -> Frames:
 
 
 def _seen(frames: Frames) -> Mask:
-    """Which frames (..., V, C) hold anything, (...)."""
+    """Return which frames (..., V, C) hold anything, as (...)."""
     return np.asarray(frames.any((-1, -2)))
 
 
 def _by_spread(frames: Frames) -> NDArray[np.int64]:
-    """Bodies, the one with the highest spread over its non-empty frames first."""
+    """Order bodies by the spread over their non-empty frames, the highest first."""
     scores = []
     for body in range(frames.shape[1]):
         points = frames[:, body].astype(np.float64)
@@ -167,7 +167,7 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
 
 
 def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
-    """Whether a sequence looks like one that ``"isc"`` has normalised already.
+    """Return whether a sequence looks as if ``"isc"`` had already normalised it.
 
     It does if the centre joint of person 0 is at the origin in every frame and if, in frame 0,
     left to right shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or
@@ -206,7 +206,7 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> 
 
 
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
-    """The pelvis (or the joints whose mean it is), the left and the right shoulder."""
+    """Find the pelvis (or the joints whose mean it is), the left and the right shoulder."""
     starts = skeleton.starts
     if starts is None:
         raise ValueError(
@@ -234,7 +234,7 @@ def _turn(
 def _minimal_rotation(
     vector: NDArray[np.float64], axis: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The rotation about their cross product that turns ``vector`` to the unit vector ``axis``.
+    """Return the rotation that turns ``vector`` to the unit vector ``axis`` in their common plane.
 
     It is the identity if vector, cross product or angle is below 1e-6, so also for opposite
     directions.
@@ -258,7 +258,7 @@ class _Body(NamedTuple):
 
 
 def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
-    """The recipe ``"sgn"``: (T', 2, V, C)."""
+    """Apply the recipe ``"sgn"``, which returns (T', 2, V, C)."""
     present = _seen(frames)
     frames, present = frames[present.any(1)], present[present.any(1)]
     bodies = []
@@ -280,12 +280,12 @@ def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
 
 
 def _motion(body: Frames) -> float:
-    """Variance over the frames and joints of a body (T, V, C), summed over coordinates."""
+    """Compute the variance over frames and joints of a body (T, V, C), summed over coordinates."""
     return float(body.astype(np.float64).var((0, 1)).sum())
 
 
 def _without_noise(bodies: list[_Body]) -> list[_Body]:
-    """The bodies that are persons, with their motion measured on plausible frames alone."""
+    """Keep the bodies that are persons, and measure their motion on plausible frames alone."""
     bodies = [body for body in bodies if len(body.frames) >= _SGN_MIN_FRAMES] or bodies
     kept: list[_Body] = []
     for at, body in enumerate(bodies):
@@ -300,7 +300,7 @@ def _without_noise(bodies: list[_Body]) -> list[_Body]:
 
 
 def _cast(actors: Frames, bodies: list[_Body]) -> None:
-    """Put bodies, the one with the most motion first, into two slots (T, 2, V, C)."""
+    """Put bodies into two slots (T, 2, V, C), the one with the most motion first."""
     spans = [*[(body.start, body.start) for body in bodies[:1]], (0, 0)]  # last frame included
     for body in bodies:
         start, end = body.start, body.start + len(body.frames) - 1

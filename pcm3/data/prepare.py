@@ -194,7 +194,7 @@ def prepare(
 def _settle(
     source: Source, asked: Normalization | None, duplicate_single: bool = False
 ) -> Normalization:
-    """The recipe that the store will have: the one asked for, or the one held already.
+    """Choose the recipe that the store will have: the requested one, or the one already applied.
 
     Recordings that went through a recipe already stay as they are if none, ``"none"`` or the same
     one is asked for. Another recipe may follow ``"sgn"``, which selects bodies and moves them
@@ -259,7 +259,7 @@ def _writing_to(out: Path) -> Iterator[None]:
 def _partial_folder(
     out: Path, source: Path, opened: Source, settings: dict[str, Any]
 ) -> Iterator[Path]:
-    """The folder for finished shards of exactly this work, cleared of those of other work.
+    """Yield a folder for the finished shards of exactly this work; others are removed.
 
     Raises:
         ValueError: If another process is using it.
@@ -339,7 +339,7 @@ def _end_with_parent() -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value for JSON, without folders of this machine."""
+    """Return a value for JSON, without folders of this machine."""
     return value.name if isinstance(value, Path | Skeleton) else value
 
 

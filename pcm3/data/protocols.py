@@ -59,5 +59,5 @@ PKU2_PROTOCOLS: Mapping[str, Protocol] = {
 
 
 def published_split(column: str) -> Protocol:
-    """A column that says itself what trains (1) and what tests (0); others do neither."""
+    """Make the protocol of a column whose value 1 means training and 0 testing."""
     return Protocol(column, train=(1,), test=(0,))

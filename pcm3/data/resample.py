@@ -16,7 +16,7 @@ _MOST_TIMES = 100
 
 
 def resample(recording: Recording, rate: float, fps: float) -> Recording:
-    """A recording of another number of frames per second, over the same time.
+    """Resample a recording to another number of frames per second, over the same time.
 
     New frame i lies at time ``i / fps``, the last one no later than the recording's last frame. A
     joint is interpolated linearly between the two frames around it if it is seen in both;
@@ -65,7 +65,7 @@ _NEAR = 1e-6  # of a frame
 
 
 def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values at these places, counted in frames, between the frames before and after them."""
+    """Interpolate values at these places, counted in frames, between the frames around them."""
     before = np.floor(places).astype(np.int64)
     after = np.ceil(places).astype(np.int64)
     seen = np.asarray(frames.any(-1, keepdims=True))
@@ -75,7 +75,7 @@ def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> N
 
 
 def with_rate(source: Source, fps: float | None) -> Source:
-    """The source with a frame rate for recordings whose files give none.
+    """Give a source a frame rate for recordings whose files give none.
 
     Raises:
         ValueError: If the files give one.
@@ -92,7 +92,7 @@ def with_rate(source: Source, fps: float | None) -> Source:
 
 
 def rate_of_store(source: Source, fps: float | None) -> float | None:
-    """Frames per second of a store: ``fps`` if given, else the source's, None if unknown.
+    """Return the frame rate of a store: ``fps`` if given, else the source's; None if unknown.
 
     Raises:
         ValueError: If the source has several frame rates and ``fps`` is not given.
@@ -107,7 +107,7 @@ def rate_of_store(source: Source, fps: float | None) -> float | None:
 
 
 def note_on_rate(source: Source, fps: float | None) -> list[str]:
-    """A note if recordings cannot be resampled because their frame rate is unknown."""
+    """Return a note if recordings cannot be resampled because their frame rate is unknown."""
     if fps is None or source.rates or source.fps is not None:
         return []
     return [f"nothing says the recordings' frame rate: taken for the store's, {fps:g}"]
@@ -118,7 +118,7 @@ MOST_FPS = 100_000
 
 
 def check_rate(name: str, value: float) -> float:
-    """The value, if it is a valid number of frames per second.
+    """Require a valid number of frames per second, and return it.
 
     Raises:
         ValueError: If the value is not a number above 0, or above 100,000.
@@ -129,7 +129,7 @@ def check_rate(name: str, value: float) -> float:
 
 
 def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
-    """The different frame rates, each with the first name that has it.
+    """Return the different frame rates, each with the first name that has it.
 
     Rates within half a per cent of each other count as one, as files round the time between
     frames.
@@ -142,5 +142,5 @@ def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
 
 
 def is_same_rate(one: float, other: float) -> bool:
-    """Whether two frame rates differ by less than half a per cent."""
+    """Return whether two frame rates differ by less than half a per cent."""
     return abs(one - other) < 0.005 * max(one, other)

@@ -49,12 +49,12 @@ class Shard(NamedTuple):
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        """The counts of the finished shard."""
+        """Read the counts of the finished shard."""
         report: dict[str, Any] = read_json(self.report, Counts)
         return report
 
     def is_done(self) -> bool:
-        """Whether the shard is finished, without bad files unless bad files are skipped."""
+        """Return whether the shard is finished, without bad files unless bad files are skipped."""
         with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
             return not self.read_report()["bad"] or self.skip_bad
         return False
@@ -90,7 +90,7 @@ def read_shard(shard: Shard) -> None:
 
 
 def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
-    """The recordings of a unit, then the error that stopped its reading, if any."""
+    """Yield the recordings of a unit, then the error that stopped its reading, if any."""
     try:
         yield from source.read(unit)
     except SkeletonFormatError as error:
@@ -98,7 +98,7 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
-    """The recipe to apply, ``"none"`` if the recording went through it already."""
+    """Return the recipe to apply; ``"none"`` if the recording went through it already."""
     if shard.normalization == shard.source.normalization:
         return "none"
     if is_isc(recording.frames, shard.source.skeleton):
@@ -153,7 +153,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
 
 
 def total(shards: Sequence[Shard]) -> dict[str, Any]:
-    """The sum of the reports of finished shards."""
+    """Add up the reports of finished shards."""
     tally = Tally()
     for shard in shards:
         tally.add(shard.read_report())

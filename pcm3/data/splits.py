@@ -26,7 +26,7 @@ _GENERIC = (
 
 
 def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple[Indices, Indices]:
-    """The training and the test part of a store.
+    """Split a store into a training and a test part.
 
     Args:
         store: The data.
@@ -116,7 +116,7 @@ def validation_split(
 
 
 def _resolve(store: Store, protocol: str) -> Protocol:
-    """The column and the values that a protocol stands for in this store."""
+    """Find the column and the values that a protocol stands for in this store."""
     if protocol in store.protocols:
         return store.protocols[protocol]
     if store.protocols and protocol in ("xsub", "xview"):
@@ -165,7 +165,7 @@ def _resolve(store: Store, protocol: str) -> Protocol:
 
 
 def note_on_words(store: Store, protocol: str) -> list[str]:
-    """A note on which words train and test under ``"xsub"`` or ``"xview"``, if they are words."""
+    """Note which words train and test under ``"xsub"`` or ``"xview"``, if the column has words."""
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, "")
     if column not in store.words or protocol in store.protocols:
         return []
@@ -181,12 +181,12 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
 
 
 def join_protocols(protocols: Sequence[str]) -> str:
-    """Several protocols in one text, which ``part_protocols`` splits again."""
+    """Join several protocols into one text, which ``part_protocols`` splits again."""
     return " ".join(shlex.quote(text) if _BLANKS.search(text) else text for text in protocols)
 
 
 def part_protocols(text: str) -> list[str]:
-    """The protocols in a text, separated by blanks; one that contains blanks is in quotes.
+    """Split a text into protocols at blanks; a protocol that contains blanks is in quotes.
 
     Raises:
         ValueError: If a quote is not closed.
@@ -205,7 +205,7 @@ def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
 
 
 def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, ...]:
-    """The column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
+    """Return the column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
@@ -240,7 +240,7 @@ _SHOWN = 12
 
 
 def _numbers(text: str, protocol: str) -> range | None:
-    """``3`` or ``5-8`` as numbers, None if it is neither."""
+    """Parse ``3`` or ``5-8`` as numbers; None if the text is neither."""
     bounds = re.fullmatch(r"(-?[0-9]{1,18})(?:-([0-9]{1,18}))?", text)
     if bounds is None:
         return None

@@ -165,7 +165,7 @@ class Tally:
 
 
 def count_jumps(frames: Frames, fps: float | None) -> int:
-    """Number of steps between frames in which a body moves farther than a person can.
+    """Count the steps between frames in which a body moves farther than a person can.
 
     A body jumps if more than half of the joints that both frames have move faster than 10 metres
     per second, or farther than half a body length (see ``body_length``).
@@ -188,13 +188,13 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
 
 
 def limit_of_jumps(source: Source) -> str:
-    """The limit above which a step counts as a jump, in words."""
+    """Return the limit above which a step counts as a jump, in words."""
     speed = source.unit == "metres" and (source.rates or source.fps)
     return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
 
 
 def body_length(frames: Frames) -> float:
-    """The largest side of a body's bounding box, as the median over all bodies and frames.
+    """Return the largest side of a body's bounding box, the median over all bodies and frames.
 
     Args:
         frames: (T, B, V, C), 0 where a body or a joint is not seen; at least one joint is seen.

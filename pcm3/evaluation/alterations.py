@@ -62,7 +62,7 @@ class OcclusionMasks:
     def hidden(
         self, rows: NDArray[np.int64], skeleton: Skeleton, frames: int, persons: int
     ) -> Tensor:
-        """Masks (N, T, V, M) of some rows, True where hidden.
+        """Return the masks (N, T, V, M) of some rows, True where hidden.
 
         Raises:
             ValueError: If the skeleton has other parts.
@@ -80,7 +80,7 @@ class OcclusionMasks:
         return torch.from_numpy(inside)[:, :, None, None] & joints[:, None, :, None] & who
 
     def rows(self, dataset: SkeletonDataset) -> NDArray[np.int64]:
-        """The row of each item of a data set (len,).
+        """Return the row of each item of a data set (len,).
 
         Raises:
             ValueError: If there is none, or it is of a sequence of another length.
@@ -96,7 +96,7 @@ class OcclusionMasks:
         return rows
 
     def share(self, dataset: SkeletonDataset) -> NDArray[np.float64]:
-        """Hidden share of the joints, or of the frames, of each item of a data set (len,)."""
+        """Return the hidden share of joints or frames of each item of a data set (len,)."""
         rows = self.rows(dataset)
         if self.kind == "spatial":
             sizes = np.array([len(joints) for joints in dataset.skeleton.parts.values()])
@@ -215,16 +215,16 @@ class AlteredDataset(ClipDataset):
         self.labels, self.lengths = dataset.labels, dataset.lengths
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices, altered, as one zero-padded batch."""
+        """Read the items with these indices, altered, as one zero-padded batch."""
         return self.alter(self.dataset.batch(indices))
 
     def describe(self, indices: Sequence[int]) -> str:
-        """Which sequences of the store the items with these indices are, in words."""
+        """Name the sequences of the items with these indices, for messages."""
         return self.dataset.describe(indices)
 
 
 def occluded(dataset: SkeletonDataset, masks: OcclusionMasks) -> AlteredDataset:
-    """The data set with the masked coordinates at 0, before any crop.
+    """Set the masked coordinates of a data set to 0, before any crop.
 
     Args:
         dataset: Sequences that the masks know, in any order.
@@ -245,7 +245,7 @@ def occluded(dataset: SkeletonDataset, masks: OcclusionMasks) -> AlteredDataset:
 
 
 def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> AlteredDataset:
-    """The data set with Gaussian noise on every coordinate of the joints that are there.
+    """Add Gaussian noise to every coordinate of the joints that are present.
 
     A joint at exactly 0 stays there: it is absent, or the centre of a centred recording. The
     noise of a sequence depends on the seed and its index in the store alone, and is scaled by
@@ -282,7 +282,7 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
 
 
 def every_nth_frame(dataset: SkeletonDataset, stride: int) -> AlteredDataset:
-    """The data set at a fraction of its frame rate: the first and every ``stride``-th frame.
+    """Lower the frame rate of a data set: keep the first and every ``stride``-th frame.
 
     Raises:
         ValueError: If the stride is below 1.
@@ -298,7 +298,7 @@ def every_nth_frame(dataset: SkeletonDataset, stride: int) -> AlteredDataset:
 
 
 def _generator(seed: int, what: str, index: int) -> np.random.Generator:
-    """Random numbers that belong to one sequence of a store."""
+    """Return random numbers that belong to one sequence of a store."""
     return np.random.default_rng((seed, (*KINDS, "noise").index(what), index))
 
 

@@ -35,7 +35,7 @@ class RecognitionDetails(TypedDict, total=False):
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """Figures and details of recognition, from class scores ``(N, classes)`` of a test part.
+    """Compute figures and details of recognition from class scores ``(N, classes)`` of a test part.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -45,7 +45,7 @@ def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """Figures and details of recognition, from predicted labels ``(N,)`` of a test part."""
+    """Compute figures and details of recognition from predicted labels ``(N,)`` of a test part."""
     labels, classes = torch.as_tensor(test.labels), len(test.class_names)
     return {
         "top1": accuracy(predicted, labels),
@@ -63,7 +63,7 @@ STREAM_WEIGHTS = (0.6, 0.6, 0.4)
 
 
 def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Weighted sum of class scores.
+    """Add up class scores, each with its weight.
 
     Fix the weights before you look at test data: choosing them there would be training on it.
 
@@ -153,7 +153,7 @@ _CLASSES = 12  # the most in one bar chart; several are set side by side
 
 
 def draw_confusions(series: Series) -> Iterator[Picture]:
-    """A confusion matrix of each series, of the classes that occur."""
+    """Draw a confusion matrix for each series, of the classes that occur."""
     for name, (_, those) in series.items():
         known = [each for each in those if each.result.class_names]
         group = [each for each in known if "confusion" in each.result.details]
@@ -184,7 +184,7 @@ def draw_confusions(series: Series) -> Iterator[Picture]:
 
 
 def draw_class_accuracy(series: Series) -> Iterator[Picture]:
-    """The accuracy of every class, the easiest first."""
+    """Draw the accuracy of every class, the easiest first."""
     rows, used = {}, []
     for name, (_, group) in series.items():
         found = [each.result.metrics["per_class"] for each in group if _by_class(each)]

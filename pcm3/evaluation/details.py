@@ -23,7 +23,7 @@ def require(condition: object, what: str) -> None:
 
 
 def as_array(values: Sequence[Any], name: str, axes: int) -> NDArray[Any]:
-    """Nested lists as an array.
+    """Convert nested lists to an array.
 
     Raises:
         ValueError: If they are ragged or have another number of axes.

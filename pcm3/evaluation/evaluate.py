@@ -193,7 +193,7 @@ def evaluate_all(
 
 
 def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:
-    """Warnings about runs whose pretraining has seen test sequences."""
+    """Return warnings about runs whose pretraining has seen test sequences."""
     return [
         f"{path} was pretrained (protocol {about.protocol}), without labels, on "
         f"{about.test_sequences_seen} of the {result.test_sequences} test sequences"
@@ -215,7 +215,7 @@ def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | No
 
 
 def _limit(task: str, chosen: Task, plain: dict[str, Any], max_frames: int | None) -> int | None:
-    """Frames after which sequences are cut off.
+    """Return the frame after which sequences are cut off.
 
     Raises:
         ValueError: If a limit is given to a task that has its own windows.
@@ -246,7 +246,7 @@ def _describe_run(
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
-    """A note if test classes need training sequences and have none."""
+    """Return a note if test classes need training sequences and have none."""
     known, asked = set(training.labels.tolist()), set(test.labels.tolist())
     if not task.learns_classes or asked <= known:
         return []

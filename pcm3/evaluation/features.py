@@ -43,7 +43,7 @@ class Features(NamedTuple):
 def extract_features(
     pretrained: Pretrained, dataset: ClipDataset, batch_size: int = 256
 ) -> Features:
-    """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
+    """Compute deterministic features: centre crop of 95 %, evaluation mode, before the projector.
 
     Those of a sequence of more than 300 frames are the mean of those of its windows of 300
     frames, each half over the next, where the data set has all of its frames (``max_frames=None``).
@@ -83,7 +83,7 @@ def extract_random_crops(
     batch_size: int = 256,
     degrees: float = 0.0,
 ) -> Features:
-    """Features of one random crop a sequence: 50 to 100 % of its frames, perhaps turned.
+    """Compute features of a random crop per sequence: 50 to 100 % of its frames, maybe rotated.
 
     Args:
         pretrained: The encoder and how it wants its clips.
@@ -138,7 +138,7 @@ def _collect(
 
 
 def _is_uncut(dataset: SkeletonDataset) -> bool:
-    """Whether it has all frames of sequences that are too long for one clip."""
+    """Return whether a data set has all frames of sequences that are too long for one clip."""
     return (
         dataset.max_frames is None
         and dataset.window is None
@@ -167,7 +167,7 @@ def dataset_for(
     indices: ArrayLike | None = None,
     max_frames: int | None = None,
 ) -> SkeletonDataset:
-    """Sequences of a store in the encoder's joint order, with room for its number of persons.
+    """Select sequences of a store, in the encoder's joint order and with its number of persons.
 
     Args:
         pretrained: The encoder.

@@ -23,7 +23,7 @@ _LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
 
 
 def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
-    """The file that a result is kept in, in the folder of the first run; None without a run.
+    """Return the file that a result is kept in, in the folder of the first run; None without a run.
 
     Args:
         result: The result.
@@ -56,7 +56,7 @@ def find_kept(
     protocol: str,
     allow_normalization: bool,
 ) -> Result | None:
-    """The kept result of a task with its default settings, if it is of this encoder and store.
+    """Find the kept result of a task with its default settings for this encoder and store.
 
     A damaged one is reported on standard error.
     """
@@ -136,7 +136,7 @@ def result_name(
 
 
 def _place(file: Path, data: Mapping[str, int]) -> Path:
-    """The file of a result; another one if a result on another store of the same name has it."""
+    """Return the file of a result, another one if a store of the same name has taken it."""
     with suppress(SkeletonFormatError):  # what is damaged may be replaced
         if read_result(file, check_result).data != data:
             file = file.with_stem("-".join([file.stem, *map(str, data.values())]))

@@ -26,7 +26,7 @@ def check_scores(name: str, scores: Tensor) -> None:
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Share of equal entries of two ``(N,)`` tensors.
+    """Return the share of equal entries of two ``(N,)`` tensors.
 
     Raises:
         ValueError: If they are empty or of different shapes.
@@ -40,12 +40,12 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def per_class_accuracy(predicted: Tensor, labels: Tensor, classes: int) -> list[float | None]:
-    """Accuracy within each of ``classes`` classes; None where there is no such label."""
+    """Compute the accuracy within each of ``classes`` classes; None for classes without a label."""
     return class_means(predicted == labels, labels, classes)
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> list[list[int]]:
-    """Counts by true class (row) and predicted class (column).
+    """Count sequences by true class (row) and predicted class (column).
 
     Raises:
         ValueError: If a label or a prediction is outside [0, classes).
@@ -61,7 +61,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> list[li
 
 
 def class_means(values: Tensor, labels: Tensor, classes: int) -> list[float | None]:
-    """Mean of ``(N,)`` values within each of ``classes`` classes; None where there is none."""
+    """Average ``(N,)`` values within each of ``classes`` classes; None for empty classes."""
     values = values.double()
     sums = torch.bincount(labels, weights=values, minlength=classes)
     counts = torch.bincount(labels, minlength=classes)
@@ -70,7 +70,7 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> list[float | No
 
 
 def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Tensor:
-    """Mean per-joint position error: the mean Euclidean distance of joints to where they are.
+    """Compute the mean per-joint position error (MPJPE), the mean Euclidean distance of joints.
 
     Args:
         predicted: Clips ``(N, C, T, V, M)``.

@@ -26,7 +26,7 @@ _MOST = 2**63 // (2 * _UNITS)  # rows of a gallery whose numbers fit beside a co
 def nearest_labels(
     gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int = 1, chunk: int = 512
 ) -> Tensor:
-    """Majority label of the k nearest gallery features by cosine similarity.
+    """Predict the majority label of the k nearest gallery features by cosine similarity.
 
     Exact; works through the queries in chunks, so memory is ``chunk`` x G. Of equally similar
     features the earlier in the gallery is nearer. Of labels with as many votes the one with the
@@ -118,7 +118,7 @@ def rank(
 
 
 def vote(labels: Tensor, similarity: Tensor) -> Tensor:
-    """The label that most of k neighbours have.
+    """Return the label that most of k neighbours have.
 
     Of several the one with more similarity in sum, and then the smallest.
 
@@ -146,7 +146,7 @@ def vote(labels: Tensor, similarity: Tensor) -> Tensor:
 
 
 def _vote(labels: Tensor, units: Tensor) -> Tensor:
-    """Counts and sums are integers, so that rounding decides nothing."""
+    """Let neighbours vote; counts and sums are integers, so that rounding decides nothing."""
     if len(labels) == 0:
         return labels[:, 0]
     classes, column = labels.unique(return_inverse=True)
@@ -159,7 +159,7 @@ def _vote(labels: Tensor, units: Tensor) -> Tensor:
 
 
 def _nearest(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Similarity and row of the k nearest ``(chunk, k)``, of equals the earlier first."""
+    """Return similarity and row of the k nearest ``(chunk, k)``; of equals, the earlier first."""
     rows = units.shape[1]
     from_the_end = torch.arange(rows - 1, -1, -1, device=units.device)
     keys = (units * rows + from_the_end).topk(k, dim=1).values
@@ -176,7 +176,7 @@ def _average_precision(similarity: NDArray[np.int64], relevant: NDArray[np.bool_
 
 
 def _similarities(gallery: Tensor, queries: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """Cosines (chunk, G) of a few queries at a time, in units, and the number of the first."""
+    """Yield the number of the first of a few queries, and their cosines (chunk, G) in units."""
     check_positive("chunk", chunk)
     gallery = _normalized(gallery)
     for first in range(0, len(queries), chunk):

@@ -47,7 +47,7 @@ def choose_parts(
 
 
 def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequence[Own]) -> str:
-    """The protocol where none is given.
+    """Choose the protocol if none is given.
 
     Raises:
         ValueError: If a run does not know its protocol, or the runs have different ones.

@@ -44,11 +44,11 @@ class ProbeRecipe:
     seed: int = 0
 
     def factor(self, epoch: float) -> float:
-        """What the learning rate is multiplied by at a fractional epoch."""
+        """Return the factor of the learning rate at a fractional epoch."""
         return schedule(epoch, self.epochs, drops=self.drops)
 
     def head(self, width: int, classes: int) -> Classifier | ProbeHead:
-        """A linear classifier of features of this width."""
+        """Make a linear classifier of features of this width."""
         return (ProbeHead if self.normalize else Classifier)(width, classes)
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ class ProbeSettings:
         check_seed(self.seed)
 
     def applied_to(self, solver: str) -> ProbeRecipe:
-        """The recipe of a solver, one of ``PROBES``, with these changes.
+        """Return the recipe of a solver, one of ``PROBES``, with these changes.
 
         Raises:
             ValueError: If a change does not fit the solver.

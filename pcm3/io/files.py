@@ -23,7 +23,7 @@ except ImportError:  # not on this system
 
 
 def regular(file: Path, most: int | None = None) -> Path:
-    """The path, unless it is a pipe, socket or device, which are refused without opening them.
+    """Return the path, but refuse a pipe, socket or device without opening it.
 
     Args:
         file: The file to read. A missing file is not an error here, but when it is opened.
@@ -176,7 +176,7 @@ def _lock_file(file: Path, task: str) -> Iterator[None]:
 
 
 def _is_gone(owner: str) -> bool:
-    """Whether the process that a lock names ran on this machine and has ended."""
+    """Return whether the process that a lock names ran on this machine and has ended."""
     host, _, process = owner.partition(" ")
     if fcntl is None or host != socket.gethostname() or not process.isdecimal():
         return False  # of another machine, so unknown

@@ -14,12 +14,12 @@ Class = TypeVar("Class", bound=type)
 
 
 def import_path(kind: type) -> str:
-    """The path that ``find_class`` finds a class by, ``package.module:Class``."""
+    """Return the path by which ``find_class`` finds a class, ``package.module:Class``."""
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a name is an import path, not the name of something built in."""
+    """Return whether a name is an import path, not the name of something built in."""
     return ":" in name
 
 
@@ -46,7 +46,7 @@ def import_named(modules: Iterable[str]) -> None:
 
 
 def find_class(path: str, kind: Class) -> Class:
-    """The class at an import path, ``package.module:Class``, of a module that is imported already.
+    """Find a class by its import path, ``package.module:Class``, in an imported module.
 
     Nothing is imported here, for that runs the code of a module, and the path may come from a file.
 

@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
-    """The content of a JSON file, checked to be of a type.
+    """Read a JSON file, and check that its content is of a type.
 
     Args:
         file: The file, in UTF-8.
@@ -38,7 +38,7 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
 
 
 def parse_json(data: bytes, where: str, kind: Any = dict[str, Any]) -> Any:
-    """The value of a JSON text, checked to be of a type; errors name it ``where``.
+    """Parse a JSON text, and check that its value is of a type; errors name it ``where``.
 
     Raises:
         SkeletonFormatError: If the text is not JSON, or holds another type.
@@ -98,7 +98,7 @@ def _check_fields(value: Any, kind: Any, name: str) -> None:
 
 
 def _is_among(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
-    """Whether a value is of a type of a union, or one of the literal values."""
+    """Return whether a value is of a type of a union, or one of the literal values."""
     if origin not in (Union, UnionType):
         return origin is Literal and value in arguments and not isinstance(value, bool)
     for kind in arguments:

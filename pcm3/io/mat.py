@@ -24,7 +24,7 @@ _NUMERIC, _COMPLEX = range(6, 16), 1 << 11
 
 
 def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
-    """The first array of this name in a MATLAB 5 file, None if there is none.
+    """Load the first array of this name from a MATLAB 5 file; None if there is none.
 
     SciPy's reader is not used because a damaged file may crash it, and the process with it.
 
@@ -51,7 +51,7 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
 
 
 def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
-    """Kind and content of the element at an offset, and the offset of the next element."""
+    """Return kind and content of the element at an offset, and the offset of the next element."""
     if at + 8 > len(data):
         raise ValueError("the file ends inside an element")
     kind, size = struct.unpack_from(f"{order}2I", data, at)
@@ -66,7 +66,7 @@ def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, in
 
 
 def _unpack(packed: memoryview, order: str, most: int) -> bytes:
-    """The single element in compressed data, with its checksum verified."""
+    """Unpack the single element in compressed data, and verify its checksum."""
     unpacker = zlib.decompressobj()
     start = unpacker.decompress(packed, 8)
     size = 8 + (struct.unpack_from(f"{order}2I", start)[1] if len(start) == 8 else 0)

@@ -43,12 +43,12 @@ class NpzArray(NamedTuple):
     begin: int
 
     def units(self, count: int) -> list[Range]:
-        """Units of all sequences, a single one if the array is compressed."""
+        """Return the units of all sequences; a single one if the array is compressed."""
         whole = [Range(self.file, 0, count, self.key)]
         return ranges(self.file, count, self.key) if self.stored else whole
 
     def sequences(self, lengths: NDArray[np.int64], unit: Range) -> Iterator[NDArray[Any]]:
-        """The sequences of a unit, one in memory at a time.
+        """Yield the sequences of a unit, one in memory at a time.
 
         Args:
             lengths: Rows of every sequence (N,).
@@ -89,7 +89,7 @@ class NpzArray(NamedTuple):
 
 
 def npz_keys(file: Path) -> list[str]:
-    """Names of the arrays in an ``.npz``, empty if the file is another or cut short."""
+    """Return the names of the arrays in an ``.npz``; empty if the file is another or cut short."""
     try:
         with zipfile.ZipFile(regular(file)) as archive:
             names = archive.namelist()
@@ -99,7 +99,7 @@ def npz_keys(file: Path) -> list[str]:
 
 
 def why_unreadable(file: Path) -> str:
-    """What is wrong with an ``.npz`` that has no keys."""
+    """Say what is wrong with an ``.npz`` that has no keys."""
     try:
         with zipfile.ZipFile(regular(file)):
             return "an .npz without arrays"
@@ -110,7 +110,7 @@ def why_unreadable(file: Path) -> str:
 def load_npz(
     file: Path, required: Sequence[str], large: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NpzArray]]:
-    """The arrays ``keys`` of an ``.npz``, and the headers of the large arrays.
+    """Load arrays of an ``.npz``, but only the headers of the large ones.
 
     The checksum of a large array that is not compressed is verified here, once.
 
@@ -174,7 +174,7 @@ class Head(NamedTuple):
 
 
 def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
-    """The headers of the arrays in an ``.npz`` other than the known ones.
+    """Read the headers of the arrays in an ``.npz`` other than the known ones.
 
     Raises:
         SkeletonFormatError: If one cannot be read, or its size does not match its header.
@@ -193,7 +193,7 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
 
 
 def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> NDArray[Any]:
-    """The member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
+    """Read the member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
     head = _read_head(archive, file, key)
     if head.size > (most := min(most, MOST_BYTES)):
         what = f"expected at most {most:,} bytes more of such a file, got {head.size:,}"
@@ -203,7 +203,7 @@ def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> ND
 
 
 def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
-    """The values of an array (N,) of text, of bytes in UTF-8 or of integers, as words.
+    """Convert an array (N,) of text, of bytes in UTF-8 or of integers to words.
 
     Raises:
         SkeletonFormatError: If the array holds something else, or bytes that are not UTF-8.

@@ -27,7 +27,7 @@ may be compressed or sparse."""
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
-    """An error with the message ``file: place: what``."""
+    """Make an error with the message ``file: place: what``."""
     return SkeletonFormatError(": ".join([str(file), *words]))
 
 
@@ -48,7 +48,7 @@ def parsing(file: Path, *place: str) -> Iterator[None]:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is a store, as ``pcm3 prepare`` writes."""
+    """Return whether a folder is a store, as ``pcm3 prepare`` writes."""
     meta = folder / "meta.json"
     try:
         return meta.is_file() and b'"pcm3-store"' in meta.read_bytes()
@@ -57,7 +57,7 @@ def is_store(folder: Path) -> bool:
 
 
 def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
-    """The files in a folder and, after them, those below it, searched lazily.
+    """Yield the files in a folder and, after them, those below it, searched lazily.
 
     Hidden files and folders, stores, and folders that cannot be listed are skipped. Links to
     folders are followed last, and each folder is visited once. Broken links, pipes and devices
@@ -85,7 +85,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether the path exists and is not a folder; broken links count."""
+    """Return whether the path exists and is not a folder; broken links count."""
     try:
         return os.path.lexists(path) and not path.is_dir()
     except OSError:
@@ -93,7 +93,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, False if that cannot be found out."""
+    """Return whether the path is a file; False if that cannot be found out."""
     try:
         return path.is_file()
     except OSError:
@@ -101,12 +101,12 @@ def is_file(path: Path) -> bool:
 
 
 def file_or_files(path: Path) -> Iterator[Path]:
-    """The file itself, or the files below a folder."""
+    """Iterate over the file itself, or over the files below a folder."""
     return iter([path]) if is_file(path) else files_below(path)
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file; undecodable bytes are replaced.
+    """Read the lines of a text file; undecodable bytes are replaced.
 
     Raises:
         SkeletonFormatError: If the file cannot be read.
@@ -147,7 +147,7 @@ def check_room(file: Path, size: int, *place: str) -> None:
 
 
 def most_bytes(file: Path) -> int:
-    """The bytes that ``check_room`` allows.
+    """Return the number of bytes that ``check_room`` allows.
 
     Raises:
         OSError: If the file is gone.
@@ -162,7 +162,7 @@ SEQUENCE_BYTES = 512
 
 
 def parse_float(word: str) -> float:
-    """``float(word)``, without Python's ``1_000`` and digits of other scripts.
+    """Parse a word as ``float`` does, but refuse ``1_000`` and digits of other scripts.
 
     Raises:
         ValueError: If the word is not a number.
@@ -185,7 +185,7 @@ def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
 
 
 def shown(value: object) -> str:
-    """A value for a message, shortened."""
+    """Shorten a value for a message."""
     try:
         return f"{reprlib.repr(value):.60}"
     except ValueError:  # an integer of very many digits
@@ -193,7 +193,7 @@ def shown(value: object) -> str:
 
 
 def open_npy(file: Path) -> NDArray[Any]:
-    """The array of a ``.npy``, memory-mapped.
+    """Open the array of a ``.npy``, memory-mapped.
 
     Raises:
         SkeletonFormatError: If the file is no ``.npy``, or holds Python objects.
@@ -219,5 +219,5 @@ class Range(NamedTuple):
 
 
 def ranges(file: Path, count: int, key: str = "") -> list[Range]:
-    """Units of 256 sequences each that cover a file."""
+    """Return units of 256 sequences each that cover a file."""
     return [Range(file, at, min(at + 256, count), key) for at in range(0, count, 256)]

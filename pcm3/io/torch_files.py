@@ -15,7 +15,7 @@ _Unpickler: Any = pickle._Unpickler
 
 
 def load_plain(file: Path) -> Any:
-    """``torch.load`` on the CPU, which runs no code from the file.
+    """Load a file of ``torch.save`` on the CPU, without running code from the file.
 
     Raises:
         ValueError: If members of the archive are compressed or overlap, which torch never writes

@@ -82,7 +82,7 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
 
 
 def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
-    """Column to title, in the order of the runs; a title says how many seeds there are."""
+    """Map each column to its title, which gives the number of seeds, in the order of the runs."""
     runs: dict[str, set[str]] = {}
     for each in sorted(entries, key=lambda entry: entry.place):
         runs.setdefault(each.column, set()).add(each.run)
@@ -124,7 +124,7 @@ def _read(path: Path) -> _Run:
 
 
 def _is_of_another(result: Result, encoder: str | None) -> bool:
-    """Whether a result was made with other weights than the run's last ones."""
+    """Return whether a result was made with other weights than the run's last ones."""
     about = result.runs[0]
     if None in (encoder, about.encoder) or about.epoch is not None:
         return False  # nothing to compare, or of an encoder that was kept during training
@@ -161,7 +161,7 @@ def _entry(
 
 
 def _shown(result: Result) -> dict[str, Any]:
-    """Settings that tell a result from others of its task, store, protocol and run."""
+    """Return the settings that tell a result from others of its task, store, protocol and run."""
     task = TASKS[result.task]
     given = result.settings | {"epoch": result.runs[0].epoch}
     always = {name: given.get(name) for name in ("epoch", *task.shown)}
@@ -177,7 +177,7 @@ def _shown(result: Result) -> dict[str, Any]:
 
 
 def _without_seed(name: str, seed: Any) -> str:
-    """The name that runs of all seeds share, of a run whose settings are not at hand."""
+    """Guess the name that runs of all seeds share from that of a run without known settings."""
     head = name.removesuffix(str(seed))
     if head == name or head[-1:].isdigit():
         return name
@@ -185,7 +185,7 @@ def _without_seed(name: str, seed: Any) -> str:
 
 
 def _tell_stores_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries whose store is named with its size where there are several of the name.
+    """Add the size to the name of a store if several stores have the same name.
 
     A store that was made anew is another one.
     """
@@ -206,7 +206,7 @@ def _size(result: Result) -> str:
 
 
 def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The column of each run: a name that runs that differ only in the seed share."""
+    """Return the column of each run: a name shared by runs that differ only in the seed."""
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
     for at, config in enumerate(configs):
@@ -225,7 +225,7 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
 
 
 def _key(config: dict[str, Any]) -> str:
-    """The settings that results follow from, but for the seed."""
+    """Return the settings, without the seed, that determine the results."""
     kept, train = comparable(config), config["train"]
     kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
     kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own

@@ -88,7 +88,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
 
 
 def make_page(read: Entries) -> str:
-    """A self-contained page of HTML: runs, and a section for each store and protocol."""
+    """Make a self-contained page of HTML: runs, and a section for each store and protocol."""
     entries = read.found
     titles = column_titles(entries)
     sections = _runs(entries, read.left_out)
@@ -107,7 +107,7 @@ def make_page(read: Entries) -> str:
 
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
-    """The runs and their data, what was left out, and a folded legend."""
+    """Format the runs and their data, what was left out, and a folded legend."""
     head, *lines = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
@@ -126,7 +126,7 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
 
 
 def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
-    """The headline figures, notes, and the other figures, folded."""
+    """Format the headline figures, notes, and the other figures, folded."""
     counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     said = [*notes(rows), *remarks(entries)]
@@ -151,7 +151,7 @@ def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) 
 
 
 def _text(text: str) -> str:
-    """HTML in which file names break only after slashes, and words do not break at hyphens."""
+    """Return HTML in which file names break after slashes only, and words not at hyphens."""
     words = [
         "".join(f"<span>{escape(part)}</span>" for part in re.findall(r"[^/]+/*|/+", word))
         if re.search("[-/]", word)
@@ -162,12 +162,12 @@ def _text(text: str) -> str:
 
 
 def _broken(figure: str) -> str:
-    """HTML of a figure's name, which may break after underscores."""
+    """Return HTML of a figure's name, which may break after underscores."""
     return escape(figure).replace("_", "_<wbr>")
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[str]:
-    """All pictures, folded but for the first of each kind."""
+    """Format all pictures, folded but for the first of each kind."""
     lines, kinds = [], set()
     for title, caption, figures in pictures:
         kind = title.partition(":")[0].partition(",")[0]
@@ -190,7 +190,7 @@ def _image(figure: Figure, title: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as reproducible SVG, whose text uses the reader's fonts."""
+    """Draw the figure as reproducible SVG, whose text uses the reader's fonts."""
     buffer = io.StringIO()
     with (
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),

@@ -13,7 +13,7 @@ from pcm3.viz.results import COLORS
 def draw_pictures(
     entries: Sequence[Entry], columns: Sequence[str] | None = None
 ) -> Iterator[Picture]:
-    """Pictures of the results of one store and protocol, each where they hold what it needs.
+    """Yield the pictures that the results of one store and protocol call for.
 
     Args:
         entries: To be pictured.

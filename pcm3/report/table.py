@@ -73,7 +73,7 @@ class Row(NamedTuple):
 
 
 def tabulate(entries: Sequence[Entry]) -> list[Row]:
-    """One row for each figure, in the order of the results, headline figures of a task first.
+    """Make one row for each figure, in the order of the results, headline figures of a task first.
 
     Runs that differ only in the seed share a cell.
     """
@@ -94,7 +94,7 @@ def tabulate(entries: Sequence[Entry]) -> list[Row]:
 
 
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
-    """A figure as people read it: mean ± standard deviation, see ``notes``.
+    """Format a figure for readers: mean ± standard deviation, see ``notes``.
 
     The number of runs is added if it is not that of the column, and † if pretraining has seen
     test sequences.
@@ -110,7 +110,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Explanations of the marks that occur in a table."""
+    """Explain the marks that occur in a table."""
     cells = [(row.task, cell) for row in rows for cell in row.cells.values()]
     spread = [(task, bool(cell.draws)) for task, cell in cells if cell.spread is not None]
     found = []
@@ -124,7 +124,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
-    """The notes of results, each once; with its columns if not all of them have it."""
+    """Return the notes of results, each once; with its columns if not all of them have it."""
     alike: dict[tuple[str, str], list[Entry]] = {}
     for each in entries:
         alike.setdefault((each.result.task, each.how), []).append(each)
@@ -140,7 +140,7 @@ def remarks(entries: Sequence[Entry]) -> list[str]:
 
 
 def for_people(rows: Sequence[Row]) -> list[Row]:
-    """Rows without those whose figure is shown in a cell of another row."""
+    """Return the rows without those whose figure is shown in a cell of another row."""
     return [row for row in rows if not _is_spread(row)]
 
 
@@ -150,7 +150,7 @@ def _is_spread(row: Row) -> bool:
 
 
 def explain(rows: Sequence[Row]) -> dict[str, str]:
-    """Explanations of the figures in these rows, in the order of the tasks.
+    """Explain the figures in these rows, in the order of the tasks.
 
     If tasks explain a figure differently, each explanation is followed by its tasks.
     """
@@ -170,7 +170,7 @@ def explain(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
-    """Runs and the data that they were evaluated on, a line each, after a head."""
+    """Tabulate runs and the data that they were evaluated on, a line each, after a head."""
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
     chances: dict[tuple[str, str], float] = {}
@@ -192,7 +192,7 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
 
 
 def markdown(read: Entries) -> str:
-    """All tables: headline figures, other figures, runs; what was left out; explanations."""
+    """Format all tables: headline figures, other figures, runs; what was left out; explanations."""
     entries = read.found
     rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
@@ -209,7 +209,7 @@ def markdown(read: Entries) -> str:
 
 
 def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
-    """A table with a column for runs that differ only in the seed, and its notes."""
+    """Format a table with a column for runs that differ only in the seed, and its notes."""
     titles = column_titles(entries)
     counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
     lines = [["store", "protocol", "task", "figure", *titles.values()]]
@@ -221,14 +221,14 @@ def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str
 
 
 def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
-    """A Markdown table; the first ``words`` columns are text, the others numbers."""
+    """Format a Markdown table; the first ``words`` columns are text, the others numbers."""
     rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
     table = [[_escape(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
 def as_json(read: Entries) -> dict[str, Any]:
-    """Results, table and what was left out, for programs."""
+    """Return results, table and what was left out, for programs."""
     return {
         "left_out": read.left_out,
         "results": [_entry_json(each) for each in read.found],
@@ -262,13 +262,13 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _seen(result: Result) -> int | None:
-    """Most test sequences that any of the runs has seen in pretraining; None if not known."""
+    """Return the most test sequences that any run has seen in pretraining; None if not known."""
     seen = [about.test_sequences_seen for about in result.runs]
     return max((count for count in seen if count is not None), default=None)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """All single numbers; those in a mapping are named ``MAPPING.KEY``."""
+    """Collect all single numbers; those in a mapping are named ``MAPPING.KEY``."""
     found: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
@@ -279,7 +279,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _escape(cell: str) -> str:
-    """Text escaped for Markdown, on one line."""
+    """Escape text for Markdown, on one line."""
     cell = printable(cell)
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)

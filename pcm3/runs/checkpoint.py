@@ -103,5 +103,5 @@ class _DamagedError(Exception):
 
 
 def previous(file: Path) -> Path:
-    """Path of the previous checkpoint."""
+    """Return the path of the previous checkpoint."""
     return file.with_stem(f"{file.stem}-previous")

@@ -39,7 +39,7 @@ class RunAbout:
     headline: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As in the file of a result; the figure has its own name as the key."""
+        """Return the content as in the file of a result."""
         about = {name: value for name, value in asdict(self).items() if name != "headline"}
         if self.epoch is None:
             del about["epoch"]
@@ -94,7 +94,7 @@ class Result:
     details: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As in its file."""
+        """Return the content as in the file of a result."""
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         command = {"command": f"evaluate {content.pop('task')}"}
         return command | content | {"runs": [about.to_json() for about in self.runs]}
@@ -135,12 +135,12 @@ def read_result(file: Path, check: Callable[[Result], None]) -> Result:
 
 
 def is_in_millimetres(figure: str) -> bool:
-    """Whether a figure is in millimetres, judged by its name; all others are fractions."""
+    """Return whether a figure is in millimetres, judged by its name; all others are fractions."""
     return "_mm" in figure
 
 
 def plain_settings(settings: Any) -> Settings:
-    """Settings of a task, a dataclass, as they come back from JSON, without folders."""
+    """Convert settings of a task, a dataclass, to what comes back from JSON, without folders."""
     folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
     kept = {name: value for name, value in asdict(settings).items() if name not in folders}
     plain: Settings = json.loads(json.dumps(kept))
@@ -150,7 +150,7 @@ def plain_settings(settings: Any) -> Settings:
 def changed_settings(
     settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Settings that differ from the defaults; nested ones are named ``group.name``."""
+    """Return the settings that differ from the defaults; nested ones are named ``group.name``."""
     changed: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name)
@@ -181,7 +181,7 @@ def _from_json(content: dict[str, Any]) -> Result:
 
 
 def _checked(kind: type, content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a dataclass in a JSON object; those without a default are required.
+    """Check the fields of a dataclass in a JSON object; those without a default are required.
 
     Raises:
         ValueError: Naming the fields that are missing, or the first that is of another kind.

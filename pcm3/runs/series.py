@@ -50,7 +50,7 @@ class Entry(NamedTuple):
         return ", ".join(words)
 
     def named(self, name: str) -> str:
-        """The name of a run or column, followed by ``how`` in brackets."""
+        """Return the name of a run or column, followed by ``how`` in brackets."""
         return f"{name} ({self.how})" if self.how else name
 
 
@@ -66,13 +66,13 @@ class Group(NamedTuple):
     entries: list[Entry]
 
     def values(self, metric: str) -> list[float]:
-        """The values of a metric, of the results that have it."""
+        """Return the values of a metric, of the results that have it."""
         return [
             each.result.metrics[metric] for each in self.entries if metric in each.result.metrics
         ]
 
     def curve(self, points: Mapping[float, Sequence[float]], spread: bool) -> Curve:
-        """A line through the mean at each x, with standard deviations if ``spread``."""
+        """Return a line through the mean at each x, with standard deviations if ``spread``."""
         deviations = [std_of(values) for values in points.values()] if spread else None
         return Curve([*points], [mean(each) for each in points.values()], deviations, self.place)
 
@@ -91,7 +91,7 @@ class Series(dict[str, Group]):
         return any(len(group.entries) > 1 for group in self.values())
 
     def first_with(self, *details: str) -> Iterator[tuple[Entry, str]]:
-        """The first result of each series that has these details, and its name."""
+        """Yield the first result of each series that has these details, and its name."""
         for _, entries in self.values():
             seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
             for each in entries:
@@ -100,7 +100,7 @@ class Series(dict[str, Group]):
                     break
 
     def bars(self, metrics: Sequence[str]) -> dict[str, Bars]:
-        """Metrics of each series: means and, of several runs, standard deviations."""
+        """Return metrics of each series: means and, of several runs, standard deviations."""
         return {
             name: Bars(
                 [mean_of(group.values(metric)) for metric in metrics],
@@ -113,7 +113,7 @@ class Series(dict[str, Group]):
         }
 
     def caption(self, text: str) -> str:
-        """A caption that also explains the spread, if there is one, and names the files."""
+        """Complete a caption: explain the spread, if there is one, and name the files."""
         seeds = "; of several runs mean and standard deviation over seeds" if self.has_seeds else ""
         return f"{text}{seeds}. {source_of(self.entries)}"
 
@@ -139,12 +139,12 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def std_of(values: Sequence[float]) -> float:
-    """Standard deviation with n - 1 in the denominator; 0 for a single value."""
+    """Return the standard deviation with n - 1 in the denominator; 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
 
 
 def source_of(entries: Sequence[Entry]) -> str:
-    """The sentence of a caption that names the files."""
+    """Return the sentence of a caption that names the files."""
     return f"From {', '.join(dict.fromkeys(each.file for each in entries))}."
 
 

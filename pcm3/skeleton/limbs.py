@@ -19,7 +19,7 @@ _SHOWN = 6  # joints in a message
 
 
 def derive_parts(joints: Sequence[str], parents: Sequence[int]) -> Parts:
-    """The five parts of a body, or palm and fingers of a hand.
+    """Derive the five parts of a body, or palm and fingers of a hand.
 
     Raises:
         ValueError: If names contradict each other or the tree, or do not determine the parts.
@@ -46,7 +46,7 @@ class _Body:
         self.parsed, self.partners = read_names(joints)
 
     def below(self, labels: Sequence[str | None]) -> list[set[str]]:
-        """The labels of each joint and of those below it."""
+        """Return the labels of each joint and of those below it."""
         below = [{label} if label else set() for label in labels]
         for joint in reversed(self.tree.order[1:]):
             below[self.tree.parents[joint]] |= below[joint]
@@ -56,7 +56,7 @@ class _Body:
         raise ValueError(f"{why}; {ADVICE}")
 
     def some(self, joints: Sequence[int]) -> str:
-        """Names of some joints, for messages."""
+        """Return the names of some joints, for messages."""
         names = ", ".join(self.joints[joint] for joint in joints[:_SHOWN])
         return names + (f" and {len(joints) - _SHOWN} more" if len(joints) > _SHOWN else "")
 
@@ -73,7 +73,7 @@ class _Body:
         return len(fingers) >= 3 and not body
 
     def hand_parts(self) -> Parts:
-        """Each finger, and the palm, which is the rest; for two hands, by side."""
+        """Return each finger, and the palm, which is the rest; for two hands, by side."""
         sides = self.sides
         both = {"left", "right"} <= set(sides)
         below = self.below([name.finger for name in self.parsed])
@@ -107,7 +107,7 @@ class _Body:
     # --- bodies
 
     def place(self) -> list[str]:
-        """The part of each joint: by its words, or else by the joints below and above it.
+        """Return the part of each joint: by its words, or else by the joints below and above it.
 
         Raises:
             ValueError: If words and tree contradict each other, or do not determine a joint.
@@ -144,7 +144,7 @@ class _Body:
         return placed
 
     def _labels(self) -> list[str | None]:
-        """The label in each joint's own words: a part, a limb without a side, or None."""
+        """Return the label in each joint's own words: a part, a limb without a side, or None."""
         own: list[Side | None] = [name.side for name in self.parsed]
         if not any(own):
             own = self._sides_by_order()
@@ -162,7 +162,7 @@ class _Body:
         return labels
 
     def _sides_by_order(self) -> list[Side | None]:
-        """Sides if no name has one: of two arms or legs, that with the lower index is left."""
+        """Choose sides if no name has one: of two arms or legs, the lower index is left."""
         sides: list[Side | None] = [None] * len(self.joints)
         for limb in ("arm", "leg"):
             own = [
@@ -226,7 +226,7 @@ def _words(part: str) -> str:
 
 
 def _parts_from_shape(body: _Body) -> Parts:
-    """Arms and legs as the two largest pairs of equal sibling branches, at different joints.
+    """Take the two largest pairs of equal sibling branches, at different joints, as arms and legs.
 
     Raises:
         ValueError: If there are no two such pairs, or arms and legs cannot be told apart.
@@ -253,7 +253,7 @@ def _parts_from_shape(body: _Body) -> Parts:
             limbs.append(pair)
 
     def extra_branches(pair: tuple[int, int, int]) -> int:
-        """Branches at the junction besides the limbs and the way to the other pair."""
+        """Count branches at the junction besides the limbs and the way to the other pair."""
         return len(tree.children[pair[0]]) + (tree.parents[pair[0]] != -1) - 3
 
     if len({extra_branches(pair) for pair in limbs}) < 2:
@@ -270,7 +270,7 @@ def _parts_from_shape(body: _Body) -> Parts:
 
 
 def _left_first(body: _Body, tops: Sequence[int]) -> Sequence[int]:
-    """Two branches, left first by the sides in their names, or else by the lower index."""
+    """Order two branches, left first, by the sides in their names or else by the lower index."""
     parsed = [
         {body.parsed[joint].side for joint in body.tree.branches[top]} - {None} for top in tops
     ]

@@ -85,7 +85,7 @@ class Skeleton:
             raise invalid(f"expected center in [0, {count}), got {self.center}")
 
     def _ancestors(self, joint: int) -> list[int]:
-        """The joint and its ancestors up to the root; longer than V if there is a cycle."""
+        """Return the joint and its ancestors up to the root; more than V if there is a cycle."""
         chain = [joint]
         while self.parents[chain[-1]] != -1 and len(chain) <= len(self.joints):
             chain.append(self.parents[chain[-1]])
@@ -101,7 +101,7 @@ class Skeleton:
         return tuple((a, b) for a, b in enumerate(self.mirror) if a < b)
 
     def reordered(self, joints: Sequence[str]) -> Skeleton:
-        """The same skeleton with its joints in another order, given by name.
+        """Return the same skeleton with its joints in another order, given by name.
 
         If the names are not equal, case and separators are ignored: ``"HipCenter"`` and
         ``"hip_center"`` are the same name.
@@ -156,7 +156,7 @@ class Skeleton:
         parts: Mapping[str, Sequence[int | str]] | None = None,
         mirror: Sequence[int | str] | None = None,
     ) -> Skeleton:
-        """A skeleton from a joint tree; body parts, mirror and centre are derived unless given.
+        """Build a skeleton from a joint tree; parts, mirror and centre are derived unless given.
 
         Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lfemur``,
         ``Bip01 L Thigh``). A joint without a known word belongs to the limb that it is inside, or
@@ -219,7 +219,7 @@ class Skeleton:
         return cls(name, joints, tree, groups, pairs, middle)
 
     def summary(self) -> dict[str, Any]:
-        """Parts, mirrored pairs and centre by joint name; JSON-able.
+        """Describe parts, mirrored pairs and centre by joint name; JSON-able.
 
         ``mirror`` lists pairs, ``alone`` the joints with a side but no counterpart, and
         ``sides_named`` tells whether any joint name has a side.
@@ -235,7 +235,7 @@ class Skeleton:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description; ``Skeleton.from_dict`` reads it back."""
+        """Return a JSON-able description; ``Skeleton.from_dict`` reads it back."""
         return {
             "name": self.name,
             "joints": list(self.joints),
@@ -299,7 +299,7 @@ def check_skeleton(skeleton: object) -> None:
 
 
 def joint_count(skeleton: Skeleton | int) -> int:
-    """The number of joints V of a skeleton, or of V itself.
+    """Return the number of joints V of a skeleton, or V itself.
 
     Raises:
         ValueError: If the value is neither.
@@ -314,7 +314,7 @@ def joint_count(skeleton: Skeleton | int) -> int:
 
 
 def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
-    """Joint coordinates, bone vectors or frame-to-frame motion of a batch.
+    """Compute joint coordinates, bone vectors or frame-to-frame motion of a batch.
 
     Args:
         clips: Joint coordinates ``(N, C, T, V, M)``, or ``(C, T, V, M)`` with C at most 3.

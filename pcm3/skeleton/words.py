@@ -94,7 +94,7 @@ def normal_name(name: str) -> str:
 
 
 def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]:
-    """The labels of each name, and the index of the name that differs from it only by the side.
+    """Label each name, and find the index of the name that differs from it only by the side.
 
     A side is a word (``LeftHand``, ``hand_r``, ``Bip01 L Hand``), or one or two letters at either
     end of a word (``lhand``, ``LUArm``) if the same name exists with the other side.
@@ -155,7 +155,7 @@ def _swapped(name: str, marks: Sequence[_Mark]) -> str:
 
 
 def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
-    """The words of a name, in lower case and without its side, and its side, if any."""
+    """Split a name into its words, in lower case and without its side, and its side, if any."""
     words: list[str] = []
     marks: list[_Mark] = []
     for match in _TOKEN.finditer(name):
@@ -175,7 +175,7 @@ def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
 
 @lru_cache(maxsize=4096)
 def _pieces(token: str) -> tuple[str, ...]:
-    """The known words that form a token, with one side at either end, or the token itself."""
+    """Split a token into known words, with one side at either end, or return it whole."""
     if len(token) > _LONGEST:
         return (token,)
     if whole := _known(token):
@@ -189,7 +189,7 @@ def _pieces(token: str) -> tuple[str, ...]:
 
 
 def _known(token: str) -> tuple[str, ...]:
-    """The known words that form a token, preferring long ones, empty if none do."""
+    """Split a token into known words, preferring long ones; empty if that fails."""
     if _singular(token) in _WORDS:
         return (token,)
     for end in range(len(token) - 2, 1, -1):

@@ -127,7 +127,7 @@ Layer = tuple[Line3D, Array, Array | None]
 def _layers(
     axis: Axes3D, skeleton: Skeleton, points: Array, guess: Array, hidden: Array, differs: Array
 ) -> list[Layer]:
-    """All layers that move, from the bottom up."""
+    """Make all layers that move, from the bottom up."""
     pairs, by_part = np.array(skeleton.bones), part_bones(skeleton)
     layers: list[Layer] = []
 
@@ -152,7 +152,7 @@ def _layers(
 
 
 def _trace(points: Array, bones: Array | None) -> Array:
-    """Joints ``(3, V, M)``, or lines between pairs of them separated by NaN, as ``(3, points)``."""
+    """Return joints ``(3, V, M)``, or lines between pairs separated by NaN, as ``(3, points)``."""
     if bones is None:
         return points.reshape(3, -1)
     ends = points[:, bones].transpose(0, 1, 3, 2)  # (3, bones, M, 2)
@@ -162,7 +162,7 @@ def _trace(points: Array, bones: Array | None) -> Array:
 
 
 def _stage(points: Array, axes: tuple[int, int]) -> tuple[Figure, Axes3D]:
-    """An empty scene that holds all points ``(C, ...)``, seen from the front."""
+    """Make an empty scene that holds all points ``(C, ...)``, seen from the front."""
     flat, every = len(points) == 2, space(points).reshape(3, -1)
     every = every[:, np.isfinite(every).all(axis=0)]
     if every.size == 0:

@@ -378,7 +378,7 @@ def _name(class_names: Sequence[str], label: int) -> str:
 
 
 def short_text(name: str, longest: int = 28) -> str:
-    """A name, shortened to fit, with signs escaped that matplotlib would read as a formula."""
+    """Shorten a name to fit, and escape signs that matplotlib would read as a formula."""
     line = "".join(letter for letter in " ".join(str(name).split()) if letter.isprintable())
     short = line if len(line) <= longest else line[: longest - 1] + "…"
     return short.replace("$", r"\$")

@@ -133,7 +133,7 @@ def reconstruction_figure(
 
 
 def _limits(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
-    """Lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
+    """Return lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
     points = np.concatenate([clip[list(axes)][:, seen] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:

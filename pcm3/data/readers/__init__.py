@@ -88,7 +88,7 @@ def _check_path(path: Path) -> None:
 
 
 def detect_format(path: Path) -> str:
-    """The format that a path looks like.
+    """Return the format that a path looks like.
 
     Raises:
         SkeletonFormatError: If it looks like no format, or like several.
@@ -102,7 +102,7 @@ def detect_format(path: Path) -> str:
 
 
 def _why_none(path: Path) -> str:
-    """What is wrong with a path that looks like no format."""
+    """Say what is wrong with a path that looks like no format."""
     if is_file(path) and path.suffix == ".npz":
         if not (keys := npz_keys(path)):
             return why_unreadable(path)

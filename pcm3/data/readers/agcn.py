@@ -54,7 +54,7 @@ class _Part(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with ``train_data_joint.npy`` or ``val_data_joint.npy``."""
+    """Return whether this is a folder with ``train_data_joint.npy`` or ``val_data_joint.npy``."""
     return any(is_there(path / name) for name in _DATA_FILES)
 
 
@@ -112,7 +112,7 @@ def read_agcn(path: str | Path) -> Source:
 
 
 def _read_part(file: Path) -> _Part:
-    """Everything but the coordinates."""
+    """Read everything but the coordinates."""
     data = open_npy(file)
     wrong_shape = data.ndim != 5 or (data.shape[1], data.shape[3]) != (3, 25) or 0 in data.shape
     if wrong_shape or data.dtype.kind != "f":
@@ -142,7 +142,7 @@ def _error(file: Path, sequence: int, what: str) -> SkeletonFormatError:
 def _read_lengths(
     file: Path, shape: tuple[int, ...], bad: dict[int, SkeletonFormatError]
 ) -> NDArray[np.int64]:
-    """The lengths; impossible ones are added to ``bad``."""
+    """Read the lengths; impossible ones are added to ``bad``."""
     lengths = open_npy(file)
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
@@ -155,7 +155,7 @@ def _read_lengths(
 def _read_labels(
     file: Path, count: int
 ) -> tuple[list[str], list[int], dict[int, SkeletonFormatError]]:
-    """Names and labels, and an error for each bad one."""
+    """Read names and labels, with an error for each bad one."""
     pair = load_plain_pickle(file)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         fail(file, f"expected a pair of names and labels, got {type(pair).__name__}")
@@ -177,7 +177,7 @@ def _read_labels(
 
 
 def _is_whole(label: Any) -> bool:
-    """Whether this is an integer or a float with an integer value, as published for PKU-MMD."""
+    """Return whether this is an integer, or a float with an integer value as in PKU-MMD's files."""
     whole = isinstance(label, (float, np.floating)) and float(label).is_integer()
     return whole or isinstance(label, (int, np.integer))
 

@@ -135,7 +135,7 @@ class Reader(NamedTuple):
 
     @classmethod
     def of(cls, name: str, module: ModuleType) -> Reader:
-        """The reader in the module of the format ``name``."""
+        """Return the reader in the module of the format ``name``."""
         return cls(module.detect, getattr(module, f"read_{name}"))
 
     @property
@@ -150,7 +150,7 @@ MOST_CLASSES = 10_000
 
 
 def or_error(read: Callable[..., Recording], *args: Any) -> Recording | SkeletonFormatError:
-    """The recording that ``read(*args)`` returns, or the format error that it raises."""
+    """Return what ``read(*args)`` returns, or the format error that it raises."""
     try:
         return read(*args)
     except SkeletonFormatError as error:
@@ -171,16 +171,16 @@ class NumberedFiles(NamedTuple):
     actions: Sequence[int]
 
     def numbers(self, file: Path) -> list[int]:
-        """The numbers in the name of a file, empty if the name does not match."""
+        """Return the numbers in the name of a file; empty if the name does not match."""
         match = self.name.fullmatch(file.name)
         return [int(number) for number in match.groups()] if match else []
 
     def any_in(self, folder: Path) -> bool:
-        """Whether the folder holds such a file."""
+        """Return whether the folder holds such a file."""
         return any(self.numbers(file) for file in files_below(folder, recursive=False))
 
     def find(self, folder: Path) -> list[Path]:
-        """All such files of a folder, sorted by their numbers.
+        """Find all such files of a folder, sorted by their numbers.
 
         Raises:
             SkeletonFormatError: If there are none.
@@ -194,7 +194,7 @@ class NumberedFiles(NamedTuple):
         return files
 
     def checked(self, file: Path) -> list[int]:
-        """The numbers in the name of such a file.
+        """Return the numbers in the name of such a file.
 
         Raises:
             SkeletonFormatError: If the action is unknown.
@@ -207,7 +207,7 @@ class NumberedFiles(NamedTuple):
 
 
 def not_finite(frames: NDArray[np.floating]) -> str | None:
-    """Where the first NaN or infinity in (T, M, V, C) is, None if there is none."""
+    """Return the place of the first NaN or infinity in (T, M, V, C); None if there is none."""
     finite = np.isfinite(frames)
     if finite.all():
         return None
@@ -216,13 +216,13 @@ def not_finite(frames: NDArray[np.floating]) -> str | None:
 
 
 def unpadded(frames: NDArray[Any]) -> NDArray[Any]:
-    """The frames without zero padding at the end; at least one frame is kept."""
+    """Remove zero padding from the end; at least one frame is kept."""
     used = np.flatnonzero(frames.any(axis=tuple(range(1, frames.ndim))))
     return frames[: int(used[-1]) + 1 if len(used) else 1]
 
 
 def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
-    """Coordinates (T, 20, 3) of one person as (T, 1, 20, 3) float32.
+    """Convert coordinates (T, 20, 3) of one person to (T, 1, 20, 3) float32.
 
     Raises:
         SkeletonFormatError: If the values have another shape or are not finite.

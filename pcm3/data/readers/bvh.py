@@ -65,7 +65,7 @@ class _First(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a ``.bvh`` file or a folder that holds any."""
+    """Return whether this is a ``.bvh`` file or a folder that holds any."""
     return next(iter(_files(path)), None) is not None
 
 
@@ -168,7 +168,7 @@ class _Words:
         _fail(self.file, self.row, what)
 
     def next(self) -> str:
-        """The next word, "" at the end."""
+        """Return the next word, "" at the end."""
         while not self._left:
             if not (line := self._stream.readline()):
                 return ""
@@ -178,14 +178,14 @@ class _Words:
         return self._left.popleft()
 
     def rest(self) -> list[str]:
-        """The words up to the end of the row or the next brace."""
+        """Return the words up to the end of the row or the next brace."""
         words = []
         while self._left and self._left[0] not in ("{", "}"):
             words.append(self._left.popleft())
         return words
 
     def numbers(self, count: int) -> list[float]:
-        """The next ``count`` words as finite numbers."""
+        """Read the next ``count`` words as finite numbers."""
         words = [self.next() for _ in range(count)]
         try:
             values = [parse_float(word) for word in words]
@@ -196,7 +196,7 @@ class _Words:
         return values
 
     def drop_colons(self) -> None:
-        """From here on they stand for nothing; in names they do."""
+        """Treat colons as blanks from here on; before, they may be part of a name."""
         self._blanks = ":"
         self._left = deque(word for text in self._left for word in self._split(text))
 
@@ -314,7 +314,7 @@ def _read_unit(
 
 
 def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:
-    """The numbers of all frames of the file."""
+    """Read the numbers of all frames of the file."""
     try:
         if not text.isascii() or "_" in text:
             raise ValueError
@@ -340,7 +340,7 @@ def _explain(file: Path, first_row: int, text: str) -> NoReturn:
 
 
 def _positions(joints: list[_Joint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """World positions (T, V, 3) of the joints from their channels (T, number of channels)."""
+    """Compute world positions (T, V, 3) of the joints from their channels (T, channels)."""
     from scipy.spatial.transform import Rotation  # noqa: PLC0415 - slow, for one format
 
     positions = np.zeros((len(motion), len(joints), 3))

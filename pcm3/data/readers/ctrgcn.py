@@ -39,7 +39,7 @@ class _Part(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is an ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
+    """Return whether this is an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
     return set(_KEYS) <= set(npz_keys(path))
 
 

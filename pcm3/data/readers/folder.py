@@ -33,7 +33,7 @@ class _First(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with a ``labels.csv`` or a ``skeleton.json`` beside ``.npy``."""
+    """Return whether this folder has ``.npy`` files and a ``labels.csv`` or ``skeleton.json``."""
     described = any(is_there(path / name) for name in (TABLE, _LAYOUT))
     return described and any(file.suffix == ".npy" for file in files_below(path))
 
@@ -105,7 +105,7 @@ def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
 
 
 def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
-    """The array (T, M, V, C), memory-mapped."""
+    """Open the array (T, M, V, C), memory-mapped."""
     array = open_npy(file)
     letters = [letter for letter in axes or "TMVC" if letter != "M" or array.ndim == 4]
     if array.ndim not in (3, 4) or len(letters) != array.ndim or array.dtype.kind not in "fiu":
@@ -136,7 +136,7 @@ _EXPECTED = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
 
 
 def _advice(shape: tuple[int, ...], joints: int) -> str:
-    """Advice on the orders of the axes that the shape would fit, if any."""
+    """Suggest the orders of the axes that the shape would fit, if any."""
     fitting = []
     for letters in itertools.permutations("TMVC" if len(shape) == 4 else "TVC"):
         size = dict(zip(letters, shape, strict=True))
@@ -150,7 +150,7 @@ def _advice(shape: tuple[int, ...], joints: int) -> str:
 def _survey(
     files: Sequence[Path], skeleton: Skeleton, axes: str | None
 ) -> tuple[int, _First | None]:
-    """The most persons of any file, and the first file; bad files raise when they are read."""
+    """Return the most persons of any file, and the first file; bad files raise when read."""
     persons, first = 1, None
     for file in files:
         with suppress(SkeletonFormatError):

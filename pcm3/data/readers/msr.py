@@ -40,7 +40,7 @@ follows the bones that its authors draw; which side comes first is this library'
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aAA_sSS_eEE_skeleton3D.txt``."""
+    """Return whether this is a folder with files named ``aAA_sSS_eEE_skeleton3D.txt``."""
     return _FILES.any_in(path)
 
 

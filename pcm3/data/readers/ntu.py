@@ -38,7 +38,7 @@ _BODY = [_BODY_VALUES, 1] + [_JOINT_VALUES] * _JOINTS  # values in the lines of 
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a ``SsssCcccPpppRrrrAaaa.skeleton``, or a folder that holds any."""
+    """Return whether this is a ``SsssCcccPpppRrrrAaaa.skeleton``, or a folder that holds any."""
     files = file_or_files(path)
     return any(f.suffix == ".skeleton" and NtuName.parse(f.name) is not None for f in files)
 
@@ -151,7 +151,7 @@ def _read_unit(file: Path, tracked: bool) -> Iterator[Recording]:
 
 
 def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
-    """Positions (T, B, 25, 3), bodies in order of first appearance."""
+    """Read positions (T, B, 25, 3), bodies in order of first appearance."""
     try:
         data = regular(file, MOST_BYTES).read_bytes()
     except OSError as error:
@@ -182,7 +182,7 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
 
 
 def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
-    """The number of frames, and frame, id or place, and first joint line of every body."""
+    """Return the number of frames, and frame, id or place, and first joint line of each body."""
     length = text.integer(0, 1, "the number of frames")
     bodies: list[tuple[int, int, int]] = []
     line = 1
@@ -250,11 +250,11 @@ class _Text:
         self.fail(len(self.counts), f"{what}, but the file ends")
 
     def has_joints(self, line: int) -> bool:
-        """Whether a line is exactly the number of joints, ``25``."""
+        """Return whether a line is exactly the number of joints, ``25``."""
         return self.data[self.starts[line] : self.ends[line]].rstrip() == _JOINT_COUNT
 
     def integer(self, line: int, values: int, what: str, frame: int | None = None) -> int:
-        """The first value of a line with this number of values, an integer >= 0 of any size."""
+        """Read the first value of a line with this many values, an integer >= 0 of any size."""
         if line >= len(self.counts) or self.counts[line] != values:
             self.expect_rows(line, 1, values, _of(what, frame))
         value = self.data[self.starts[line] : self.ends[line]].partition(b" ")[0].rstrip()
@@ -263,7 +263,7 @@ class _Text:
         return int(value)
 
     def positions(self, lines: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The first three values (lines, 3) of lines with more values."""
+        """Read the first three values (lines, 3) of lines with more values."""
         first = self.first[lines]
         windows = np.lib.stride_tricks.sliding_window_view(self.raw, _WINDOW)[first]
         spaces = windows == ord(" ")
@@ -304,7 +304,7 @@ _POWERS = 10.0 ** np.arange(_WIDTH + 1)
 def _decimals(
     raw: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Decimal numbers such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
+    """Parse decimals such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
 
     They are parsed all at once: the digits of a number form one integer, which is divided by a
     power of ten. Both are exact in float64, so the quotient is rounded correctly. Other notations

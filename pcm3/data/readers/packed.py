@@ -47,7 +47,7 @@ class _Data(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a packed ``.npz``."""
+    """Return whether this is a packed ``.npz``."""
     return path.suffix == ".npz" and set(_REQUIRED) <= set(npz_keys(path))
 
 
@@ -206,7 +206,7 @@ def _check_joints(joints: NpzArray, names: int) -> None:
 
 
 def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> Third:
-    """What the third numbers are; unreadable recordings are passed over until they are read."""
+    """Find out what the third numbers are, and skip unreadable recordings."""
 
     def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
         with suppress(SkeletonFormatError):
@@ -225,7 +225,7 @@ def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:
 def _integers(
     file: Path, arrays: dict[str, Any], key: str, shape: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """An integer array of this shape, filled with -1 if the key is missing."""
+    """Return an integer array of this shape, filled with -1 if the key is missing."""
     array = arrays.get(key, np.full(shape, -1))
     if array.shape != shape or array.dtype.kind not in "iu":
         fail(file, key, f"expected integers {shape}, got {array.dtype} {array.shape}")
@@ -246,7 +246,7 @@ def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int6
 
 
 def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[str]]:
-    """All columns, and the arrays that are not columns."""
+    """Read all columns, and describe the arrays that are not columns."""
     columns, ignored = {}, []
     others = other_arrays(file, _KNOWN)
     fitting = [
@@ -279,7 +279,7 @@ def _are_whole(array: NDArray[Any]) -> bool:
 
 
 def _column(file: Path, key: str, array: NDArray[Any]) -> list[int | str]:
-    """The integers or words of a column."""
+    """Read the integers or words of a column."""
     cells, first, places = np.unique(array, return_index=True, return_inverse=True)
     values = []
     for cell, at in zip(cells.tolist(), first.tolist(), strict=True):
@@ -310,7 +310,7 @@ def _frame_labels(
 def _segments(
     file: Path, arrays: dict[str, Any], lengths: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64] | None:
-    """The segments (S, 4), grouped by sequence."""
+    """Read the segments (S, 4), grouped by sequence."""
     if "segments" not in arrays:
         return None
     segments = arrays["segments"]
@@ -328,7 +328,7 @@ def _segments(
 def _untrimmed(
     file: Path, data: _Data, index: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Frame labels and segments of one sequence."""
+    """Return frame labels and segments of one sequence."""
     labels = segments = None
     start, length = int(data.starts[index]), int(data.lengths[index])
     if data.frame_labels is not None:

@@ -71,7 +71,7 @@ class _Action(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this folder holds PKU-MMD's skeleton files, at any depth."""
+    """Return whether this folder holds PKU-MMD's skeleton files, at any depth."""
     kinds: dict[Path, Kind | None] = {}  # of folders: their first file tells
     for file in files_below(path):
         if kinds.get(file.parent) is None and file.suffix == ".txt":
@@ -145,7 +145,7 @@ def read_pku(
 
 
 def _kind(file: Path) -> Kind | None:
-    """Whether a file holds skeletons or labels, by its name and first line that is not blank."""
+    """Return whether a file holds skeletons or labels, by its name and first non-blank line."""
     if _NAME.fullmatch(file.stem) is None:
         return None
     try:
@@ -159,7 +159,7 @@ def _kind(file: Path) -> Kind | None:
 
 
 def _label_values(line: str) -> list[str]:
-    """The values in a line of a label file."""
+    """Split a line of a label file into its values."""
     line = line.strip().removesuffix(",")
     return [value.strip() for value in line.split(",")] if "," in line else line.split()
 
@@ -167,7 +167,7 @@ def _label_values(line: str) -> list[str]:
 def _find_files(
     root: Path, texts: Iterable[Path], phase: int | None
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Skeleton and label files by the name of the video."""
+    """Find skeleton and label files by the name of the video."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for file in texts:
         match = _NAME.fullmatch(file.stem)
@@ -202,7 +202,7 @@ def _find_files(
 
 
 def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str, int]]:
-    """``xsub`` and ``xview``, if there is a split file of these videos."""
+    """Read ``xsub`` and ``xview`` if there is a split file of these videos."""
     splits: dict[str, dict[str, int]] = {}
     for file in texts:
         match = _SPLIT.fullmatch(file.name)
@@ -285,7 +285,7 @@ _CUT = "actions that end after the last frame, cut there"
 
 
 def _read_frames(file: Path) -> NDArray[np.float32]:
-    """(T, 2, 25, 3)."""
+    """Read the frames (T, 2, 25, 3) of a video."""
     try:
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", UserWarning)  # of an empty file
@@ -324,7 +324,7 @@ def _is_number(value: str) -> bool:
 
 
 def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatError]:
-    """The actions of a video of this length, with an error in place of each bad line."""
+    """Yield the actions of a video of this length, with an error in place of each bad line."""
     for number, line in enumerate(read_lines(file), 1):
         if line.strip():
             try:

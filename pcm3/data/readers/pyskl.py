@@ -81,7 +81,7 @@ class _Contents(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a pickle that begins with splits or annotations."""
+    """Return whether this is a pickle that begins with splits or annotations."""
     if path.suffix not in (".pkl", ".pickle"):
         return False
     try:
@@ -188,7 +188,7 @@ def _load(file: Path) -> _Contents:
 
 
 def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
-    """Whether the third values of all samples are scores."""
+    """Return whether the third values of all samples are scores."""
     third = [sample.points[..., 2] for sample in samples if sample.points.size]
     if any(points.min() < 0 or points.max() > 1 for points in third) or not any(map(np.any, third)):
         return False
@@ -240,7 +240,7 @@ _KNOWN = f"(M, T, V of {', '.join(map(str, _LAYOUTS))}, C of 2 or 3)"
 
 
 def _name(value: Any) -> str | None:
-    """The name of a sample, which may be a number; None if it is neither."""
+    """Return the name of a sample as text; None if it is neither text nor a number."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")

@@ -40,7 +40,7 @@ _FILES = NumberedFiles(
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aAA_sSS_eEE_vVV.json``."""
+    """Return whether this is a folder with files named ``aAA_sSS_eEE_vVV.json``."""
     return _FILES.any_in(path)
 
 

@@ -41,7 +41,7 @@ UTD20 = KINECT20.reordered(_ORDER.split())
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aA_sS_tT_skeleton.mat``."""
+    """Return whether this is a folder with files named ``aA_sS_tT_skeleton.mat``."""
     return _FILES.any_in(path)
 
 

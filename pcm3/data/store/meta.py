@@ -35,7 +35,7 @@ StoreDtype = Literal["float32", "float16"]
 
 
 def is_column(name: str) -> bool:
-    """Whether a further column may have this name."""
+    """Return whether a further column may have this name."""
     return name.isidentifier() and len(name) <= 100 and name not in RESERVED
 
 
@@ -72,7 +72,7 @@ class _Meta(_Required, total=False):  # old stores lack these
 
 
 def checksum_of(content: dict[str, Any]) -> int:
-    """CRC-32 of the content of ``meta.json`` without its own ``checksum``."""
+    """Compute the CRC-32 of the content of ``meta.json`` without its own ``checksum``."""
     rest = {key: value for key, value in content.items() if key != "checksum"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
@@ -115,7 +115,7 @@ def _check_whole(file: Path, meta: dict[str, Any]) -> None:
 
 
 def too_empty(frames: int, rows: int, persons: int, row_bytes: int) -> str | None:
-    """What is wrong where a store has room for very many more persons than are in it; else None.
+    """Say what is wrong if a store has room for far more persons than it holds; else None.
 
     Args:
         frames: Of all sequences.
@@ -131,7 +131,7 @@ def too_empty(frames: int, rows: int, persons: int, row_bytes: int) -> str | Non
 
 
 def replaced(store: Path) -> Path:
-    """Where a store is kept while another one replaces it."""
+    """Return where a store is kept while another one replaces it."""
     return store.with_name(f".{store.name}.replaced")
 
 
@@ -142,7 +142,7 @@ def _remedy(missing: Path) -> str:
 
 
 def json_text(content: dict[str, Any]) -> bytes:
-    """The bytes of a JSON file."""
+    """Return the bytes of a JSON file."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return text.encode("utf-8", errors="backslashreplace")  # lone surrogates
 

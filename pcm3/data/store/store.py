@@ -119,7 +119,7 @@ class Store:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _load(self, name: str) -> NDArray[Any]:
-        """A memory-mapped array; the checksum of all but the coordinates is verified."""
+        """Open an array, memory-mapped; the checksum of all but the coordinates is verified."""
         return self._verify(name, np.asarray(open_npy(self.path / name)))
 
     def _verify(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -257,7 +257,7 @@ class Store:
         return digest.hexdigest()
 
     def values(self, column: str) -> NDArray[Any]:
-        """A column (N,) of integers, or of words, with ``""`` for missing ones.
+        """Return a column (N,) of integers, or of words, with ``""`` for missing ones.
 
         Raises:
             KeyError: If there is no such column.
@@ -281,7 +281,7 @@ class Store:
         return int(self.bodies.shape[-1])
 
     def stored(self, index: int) -> NDArray[Any]:
-        """The stored persons of one sequence (T, M', V, C), a read-only view of the file.
+        """Return the stored persons of one sequence (T, M', V, C), a read-only view of the file.
 
         Raises:
             IndexError: If the index is out of range.
@@ -304,7 +304,7 @@ class Store:
         return rows.reshape(length, slots, *rows.shape[1:])
 
     def sequence(self, index: int) -> NDArray[Any]:
-        """One sequence (T, M, V, C); 0 where nobody is.
+        """Return one sequence (T, M, V, C); 0 where nobody is.
 
         Raises:
             IndexError: If the index is out of range.
@@ -320,7 +320,7 @@ class Store:
         return self.skeleton.joints[self.skeleton.center] if centred else None
 
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Stored coordinates (..., C), turned so that the second one points up.
+        """Turn stored coordinates (..., C) so that the second one points up.
 
         Bodies that ``isc`` turned stand along the third axis. The second coordinate is taken to
         point down if trunks are below legs, as in image coordinates, and in 2D recordings without
@@ -351,7 +351,7 @@ class Store:
         return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
 
     def summary(self) -> dict[str, Any]:
-        """Counts of the content, and quantiles and a histogram of lengths; JSON-able."""
+        """Summarise the content: counts, and quantiles and a histogram of lengths; JSON-able."""
         labelled = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
         counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
@@ -402,7 +402,7 @@ def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _histogram(lengths: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """Counts in at most 8 bins of whole frames, and the edges of the bins (the last exclusive)."""
+    """Count lengths in at most 8 bins of whole frames; return the edges too, the last exclusive."""
     low, high = int(lengths.min()), int(lengths.max()) + 1
     step = -(-(high - low) // 8)
     edges = np.arange(low, high + step, step)

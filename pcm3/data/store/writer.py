@@ -219,7 +219,7 @@ class StoreWriter:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
 
     def _rounded(self, frames: NDArray[np.float32]) -> NDArray[Any]:
-        """Coordinates in the store's dtype; only 0 becomes 0."""
+        """Round coordinates to the store's dtype; only 0 becomes 0."""
         if self._dtype == frames.dtype:
             return frames
         rounded = frames.astype(self._dtype)
@@ -264,7 +264,7 @@ class StoreWriter:
             self._fail(f"expected a label in [-1, {len(self.class_names)}), got {label}")
 
     def _duplicate_of(self, frames: NDArray[np.float32]) -> int:
-        """Index of the first sequence with the same bits, or -1."""
+        """Return the index of the first sequence with the same bits, or -1."""
         digest = hashlib.blake2b(frames.tobytes(), digest_size=16).digest()
         first = self._first_with.setdefault(digest, len(self._rows))
         return -1 if first == len(self._rows) else first
@@ -380,6 +380,6 @@ class StoreWriter:
 
 
 def _slots(frames: NDArray[np.float32]) -> int:
-    """Number of persons up to the last one who is ever seen, at least 1."""
+    """Return the number of persons up to the last one who is ever seen, at least 1."""
     seen = np.flatnonzero(frames.any(axis=(0, 2, 3)))
     return int(seen[-1]) + 1 if len(seen) else 1

@@ -92,7 +92,7 @@ def synthetic_sequences(
     missing: float = 0.05,
     seed: int = 0,
 ) -> Source:
-    """Recordings of a puppet, generated one by one; equal seeds give equal recordings.
+    """Generate recordings of a puppet one by one; equal seeds give equal recordings.
 
     Each subject has its own bone lengths, posture and style, each sequence its own speed,
     amplitude, timing and facing, each view its own camera. Classes are taken in the order of a
@@ -166,7 +166,7 @@ Script = tuple[tuple[Term, ...], ...]
 
 
 def _scripts(classes: int, persons: int) -> dict[str, Script]:
-    """For each class one tuple of terms for each person in the scene."""
+    """Return, for each class, one tuple of terms for each person in the scene."""
     if persons not in (1, 2):
         raise ValueError(f"expected 1 or 2 persons, got {persons}")
     together = min(-(-classes // 3), len(INTERACTIONS)) if persons == 2 else 0
@@ -198,7 +198,7 @@ def _person(puppet: Puppet, rng: np.random.Generator) -> _Person:
 def _play(
     puppet: Puppet, cast: list[_Person], script: Script, length: int, rng: np.random.Generator
 ) -> Floats:
-    """World coordinates (T, M, V, 3): y up from the floor, person 0 around the origin."""
+    """Return world coordinates (T, M, V, 3): y up from the floor, person 0 around the origin."""
     facing = rng.normal(0.0, 0.2)
     scene = []
     for place, (person, terms) in enumerate(zip(cast, script, strict=True)):
@@ -213,7 +213,7 @@ def _play(
 def _angles(
     terms: tuple[Term, ...], person: _Person, length: int, rng: np.random.Generator
 ) -> Floats:
-    """Angles (T, roles, axes) of one performance of a script by a person."""
+    """Draw the angles (T, roles, axes) of one performance of a script by a person."""
     time = np.linspace(0.0, 1.0, length)
     time = time + rng.uniform(-0.1, 0.1) * np.sin(2 * np.pi * time)  # uneven pace
     begin, end = rng.uniform(0.0, 0.25), rng.uniform(0.75, 1.0)
@@ -237,7 +237,7 @@ def _angles(
 def _film(
     scene: Floats, yaw: float, noise: float, missing: float, rng: np.random.Generator
 ) -> Floats:
-    """The scene in the coordinates of a camera at this angle, with noise and lost joints."""
+    """Return the scene as seen by a camera at this angle, with noise and lost joints."""
     tilt = np.array([rng.normal(0.0, 0.05), rng.normal(0.0, 0.02), yaw + rng.normal(0.0, 0.05)])
     seen = (scene - (0.0, _CAMERA_HEIGHT, 0.0)) @ rotations(tilt).T
     seen += (rng.normal(0.0, 0.2), 0.0, _DISTANCE + rng.normal(0.0, 0.2))

@@ -104,11 +104,11 @@ class Task:
         return plain_settings(self.settings())
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
-        """Names of the main figures among the metrics, the most important one first."""
+        """Return the names of the main figures among the metrics, the most important one first."""
         return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
-        """The main figures as text, in millimetres or per cent."""
+        """Format the main figures as text, in millimetres or per cent."""
         return ", ".join(
             f"{name} {metrics[name]:.1f}"
             if is_in_millimetres(name)
@@ -117,16 +117,16 @@ class Task:
         )
 
     def how(self, settings: Mapping[str, Any]) -> str:
-        """The settings that are always shown, in brackets; empty if there are none."""
+        """Format the settings that are always shown, in brackets; empty if there are none."""
         words = ", ".join(f"{name} {settings[name]}" for name in self.shown)
         return f" ({words})" if words else ""
 
     def limit(self, settings: Mapping[str, Any]) -> int | None:
-        """Frames after which sequences are cut off by default; None for nowhere."""
+        """Return the frame after which sequences are cut off by default; None for nowhere."""
         return LONGEST if self.frames(settings) == "first" else None
 
     def lacks(self, store: Store) -> str | None:
-        """Why a store does not support the task; None if it does."""
+        """Say why a store does not support the task; None if it does."""
         if self.needs == "labels" and store.frame_labels is not None:
             return "recordings are untrimmed, without a label of their own"
         if self.needs == "labels" and (store.labels < 0).all():

@@ -41,7 +41,7 @@ missing between 113 and 114.
 
 
 def published_protocol(store: Store) -> str | None:
-    """The protocol of PCM3++'s few-shot figures where the store is NTU RGB+D 120, else None.
+    """Return the protocol of PCM3++'s few-shot figures for NTU RGB+D 120, else None.
 
     It is known by its protocol ``"xset"``, which no other data set has.
     """
@@ -97,7 +97,7 @@ def evaluate_fewshot(
     test: SkeletonDataset,
     settings: FewShotSettings = FewShotSettings(),
 ) -> dict[str, Any]:
-    """Accuracy on episodes of a few classes with a few examples each, drawn from the test part.
+    """Recognise episodes of a few classes with a few examples each, drawn from the test part.
 
     Features are L2-normalised. All classifiers see the same episodes, and those with fewer shots
     use some of the examples of those with more. The classes should be ones that pretraining has
@@ -175,7 +175,7 @@ def draw_episodes(
 
 
 def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int, ...], list[str]]:
-    """The labels to draw from, empty for all, and notes on them."""
+    """Return the labels to draw from, empty for all, and notes on them."""
     published = settings.classes == "auto" and published_protocol(test.store) is not None
     if published or settings.classes == "ntu120-unseen":
         there = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
@@ -187,7 +187,7 @@ def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int,
 def _choose(
     labels: Integers, named: tuple[int, ...], settings: FewShotSettings
 ) -> tuple[list[int], list[int]]:
-    """Labels to draw from, and labels with too few sequences."""
+    """Return the labels to draw from, and the labels with too few sequences."""
     size = settings.queries + max(settings.shots)
     there, counts = np.unique(labels, return_counts=True)
     count_of = dict(zip(there.tolist(), counts.tolist(), strict=True))
@@ -210,7 +210,7 @@ def _choose(
 
 
 def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
-    """Options that would fit classes of these sizes, in rising order."""
+    """Suggest options that would fit classes of these sizes, in rising order."""
     options = [f"--ways {enough}"] if enough > 1 else []
     if len(sizes) >= settings.ways:
         queries = sizes[-settings.ways] - max(settings.shots)

@@ -83,7 +83,7 @@ class Recognizer(nn.Module):
         self.head = head
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Class scores of clips ``(N, C, T, V, M)``."""
+        """Compute class scores of clips ``(N, C, T, V, M)``."""
         if isinstance(self.head, FinetuneHead):
             scores: Tensor = self.head(self.encoder.tokens(clips), self.encoder.present(clips))
         else:
@@ -210,7 +210,7 @@ def finetune(
 def recognition_scores(
     pretrained: Pretrained, model: Recognizer, dataset: SkeletonDataset, batch_size: int = 256
 ) -> Tensor:
-    """Class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
+    """Compute class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
 
     Args:
         pretrained: How the model wants its clips.
@@ -239,7 +239,7 @@ def evaluate_finetune(
     test: SkeletonDataset,
     settings: FinetuneSettings = FinetuneSettings(),
 ) -> dict[str, Any]:
-    """Accuracy after fine-tuning, of the last epoch.
+    """Recognise actions after fine-tuning, with the weights of the last epoch.
 
     Training and test part may come from another store than the pretraining: transfer.
 
@@ -285,7 +285,7 @@ def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:
 def draw_rows(
     labels: NDArray[np.int64], settings: FinetuneSettings, batch_size: int
 ) -> tuple[NDArray[np.int64], int]:
-    """The labelled sequences, and into how many batches they go.
+    """Draw the labelled sequences; return also the number of batches that they form.
 
     Raises:
         ValueError: If they are too few.

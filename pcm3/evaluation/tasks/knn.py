@@ -133,7 +133,7 @@ _FRAMES = 5  # frames of each sequence in an example
 
 
 def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str, list[Any]]:
-    """Names, labels and a few frames (frames, M, V, C), upright, of items of data sets."""
+    """Return names, labels and a few upright frames (frames, M, V, C) of items of data sets."""
     names, labels, frames = [], [], []
     for dataset, item in items:
         batch = dataset.batch([int(item)])

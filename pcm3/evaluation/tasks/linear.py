@@ -62,7 +62,7 @@ class LinearSettings:
         return None if self.solver == "logistic" else self.probe.applied_to(self.solver)
 
     def describe(self) -> list[str]:
-        """Notes on the figures: how a published protocol trains; none for logistic regression."""
+        """Return notes on how a published protocol trains; none for logistic regression."""
         return [f"classifier trained for {self.recipe}"] if self.recipe else []
 
 
@@ -72,7 +72,7 @@ def evaluate_linear(
     test: SkeletonDataset,
     settings: LinearSettings = LinearSettings(),
 ) -> dict[str, Any]:
-    """Linear probe of a frozen encoder.
+    """Recognise actions by a linear classifier on the features of a frozen encoder.
 
     Args:
         pretrained: The encoder and how it wants its clips.
@@ -93,7 +93,7 @@ def evaluate_linear(
 
 
 def judge_scores(scores: Tensor, test: SkeletonDataset, settings: LinearSettings) -> dict[str, Any]:
-    """The result of ``evaluate_linear`` from class scores ``(N, classes)`` of the test part.
+    """Compute the result of ``evaluate_linear`` from class scores ``(N, classes)``.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -109,7 +109,7 @@ def linear_scores(
     test: SkeletonDataset,
     settings: LinearSettings = LinearSettings(),
 ) -> Tensor:
-    """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
+    """Compute class scores ``(N, classes)`` of the test part; see ``evaluate_linear``."""
     check_labels(training, test)
     check_classes(training, settings)
     if settings.recipe is not None:
@@ -124,7 +124,7 @@ def fit_probe(
     classes: int,
     settings: LinearSettings = LinearSettings(),
 ) -> Callable[[Tensor], Tensor]:
-    """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
+    """Fit the classifier of ``evaluate_linear``, from features (N, D) to scores (N, classes)."""
     recipe = settings.recipe
     if recipe is None:
         features = extract_features(pretrained, training)

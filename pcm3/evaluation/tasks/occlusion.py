@@ -60,7 +60,7 @@ def evaluate_occlusion(
     test: SkeletonDataset,
     settings: OcclusionSettings = OcclusionSettings(),
 ) -> dict[str, Any]:
-    """Linear probe of a frozen encoder on occluded test recordings.
+    """Recognise occluded test recordings by a linear classifier on frozen features.
 
     Args:
         pretrained: The encoder and how it wants its clips.
@@ -114,7 +114,7 @@ CLEAN_TOP1 = "share of the unaltered test sequences given the right class"
 
 
 def probe_settings(solver: Solver, seed: int) -> LinearSettings:
-    """The linear probe of a solver, a published one with this seed."""
+    """Return the linear probe of a solver; a published one has this seed."""
     if solver == "logistic":
         return LinearSettings()
     return LinearSettings(solver, probe=ProbeSettings(seed=seed))
@@ -126,14 +126,14 @@ def judge(
     altered: ClipDataset,
     test: SkeletonDataset,
 ) -> dict[str, Any]:
-    """Figures and details of a classifier on altered recordings of a test part, in one mapping."""
+    """Compute figures and details of a classifier on altered test recordings, in one mapping."""
     summary = summarize(probe(extract_features(pretrained, altered).values), test)
     details: dict[str, Any] = summary.pop("details")
     return summary | details
 
 
 def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) -> OcclusionMasks:
-    """Masks of the data set's whole store, from their file if there is one."""
+    """Return the masks of the data set's whole store, from their file if there is one."""
     store = dataset.store
     whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
     drawn = (settings.ratio, settings.persons, settings.seed)

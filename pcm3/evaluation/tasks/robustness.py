@@ -64,7 +64,7 @@ def evaluate_robustness(
     test: SkeletonDataset,
     settings: RobustnessSettings = RobustnessSettings(),
 ) -> dict[str, Any]:
-    """Linear probe, trained on clean recordings, on ever more altered test recordings.
+    """Recognise increasingly altered recordings by a linear classifier trained on clean ones.
 
     Args:
         pretrained: The encoder and how it wants its clips.
@@ -178,7 +178,7 @@ def _curves(series: Series) -> Iterator[Picture]:
 
 
 def _points(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[float, list[float]]:
-    """x, the hidden share if it is known, to the accuracies of all curves there."""
+    """Map x, the hidden share if it is known, to the accuracies of all curves at x."""
     points: dict[float, list[float]] = {}
     for curve in curves:
         own: dict[float, list[float]] = {}

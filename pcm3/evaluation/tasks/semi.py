@@ -50,7 +50,7 @@ def evaluate_semi(
     test: SkeletonDataset,
     settings: SemiSettings = SemiSettings(),
 ) -> dict[str, Any]:
-    """Accuracy after fine-tuning with the labels of a share of the training part.
+    """Recognise actions after fine-tuning with the labels of a share of the training part.
 
     Each share is drawn several times, with other labelled sequences and another seed.
 
@@ -128,7 +128,7 @@ def _check(result: Result) -> None:
 
 
 def _draws(result: Result, figure: str) -> list[float]:
-    """The accuracies whose mean ``top1_at_F`` is."""
+    """Return the accuracies whose mean is ``top1_at_F``."""
     draws = result.details.get("runs", ())
     return [draw["top1"] for draw in draws if figure == f"top1_at_{draw['fraction']}"]
 

@@ -42,7 +42,7 @@ class _Table(NamedTuple):
     class_names: tuple[str, ...] | None  # None without labels
 
     def rows_of(self, files: Sequence[Path]) -> list[_Row | None]:
-        """The row that names each file, directly or through a link."""
+        """Return the row that names each file, directly or through a link."""
         folder = self.file.parent
         by_name = {row.name: row for row in self.rows if _is_inside(row.name)}
         names = [file.relative_to(folder).as_posix() for file in files]
@@ -87,7 +87,7 @@ def with_table(
 
 
 def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """The files that the table in the folder names, or all if there is no table."""
+    """Return the files that the table in the folder names, or all if there is no table."""
     table = _read_table(folder)
     if table is None:
         return list(files)
@@ -166,7 +166,7 @@ def _read_unit(
 
 
 def _tables_below(folder: Path) -> list[str]:
-    """Tables in sub-folders, which are not used."""
+    """Find tables in sub-folders, which are not used."""
     files = files_below(folder) if folder.is_dir() else ()
     return sorted(
         file.relative_to(folder).as_posix()
@@ -176,7 +176,7 @@ def _tables_below(folder: Path) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """The path with links resolved, or as it is if they form a loop."""
+    """Resolve the links of a path; return it as it is if they form a loop."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):
@@ -212,7 +212,7 @@ def _read_table(folder: Path) -> _Table | None:
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number; cells are stripped of blanks."""
+    """Read the header, and each row with its line number; cells are stripped of blanks."""
     rows, last = [], 0
     try:
         with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
@@ -251,7 +251,7 @@ _OPEN_QUOTE = "a quote is opened but not closed in this line"
 
 
 def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) -> list[int | str]:
-    """The integers or words of a column."""
+    """Read the integers or words of a column."""
     values: list[int | str] = []
     for line, cell in zip(lines, cells, strict=True):
         try:
@@ -270,7 +270,7 @@ def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) ->
 def _labels(
     file: Path, lines: Sequence[int], cells: Mapping[str, Sequence[str]]
 ) -> tuple[list[int], tuple[str, ...] | None]:
-    """Class indices, and the names of the classes."""
+    """Return class indices, and the names of the classes."""
     if "label" not in cells:
         return [-1] * len(lines), None
     labels = _column(file, lines, "label", cells["label"])
@@ -287,7 +287,7 @@ def _labels(
 
 
 def _rates(file: Path, lines: Sequence[int], cells: Sequence[str]) -> list[float | None]:
-    """Frames per second of each row, or None in all rows."""
+    """Read the frames per second of each row; None in all rows if the table does not give them."""
     rates: list[float | None] = []
     for line, cell in zip(lines, cells, strict=True):
         try:

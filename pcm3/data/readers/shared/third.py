@@ -38,7 +38,7 @@ class Third(NamedTuple):
         return ["the third coordinate is 0 in all recordings: read as 2D"] if flat else []
 
     def take(self, frames: NDArray[np.float32], file: Path, place: str) -> NDArray[np.float32]:
-        """The coordinates of one recording (T, B, V, 3).
+        """Return the coordinates of one recording (T, B, V, 3).
 
         Raises:
             SkeletonFormatError: If its third numbers look like scores, or differ in kind from
@@ -60,7 +60,7 @@ _REMEDY = "--coordinates 2 reads x and y only, --coordinates 3 reads the third a
 def find_third(
     recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]], asked: Coordinates
 ) -> Third:
-    """What the third numbers are, by ``asked`` or else by the first recording with a body.
+    """Find out what the third numbers are: as asked, or else by the first recording with a body.
 
     Args:
         recordings: Names, and functions that read frames (T, B, V, 3).
@@ -77,7 +77,7 @@ def find_third(
 
 
 def _looks_like_score(frames: NDArray[np.float32]) -> bool:
-    """Whether the third values may be scores that pose estimators add to x and y.
+    """Return whether the third values may be scores that pose estimators add to x and y.
 
     Scores are from 0 to 1, as heights may be. They are told apart by x and y, which are pixels or
     shares of an image, or by being mostly high.

@@ -32,7 +32,7 @@ AveragePrecision = Callable[[Sequence[Proposal], Sequence[Proposal], float], flo
 def voc_ap(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Average precision as in PASCAL VOC, interpolated at all points.
+    """Compute average precision as in PASCAL VOC, interpolated at all points.
 
     From the surest proposal to the least sure: each goes to the interval of its video and class in
     the truth that it overlaps most. It is a true positive if they overlap by at least the
@@ -73,7 +73,7 @@ def voc_ap(
 def pku_ap(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Average precision as PKU-MMD's evaluator computes it.
+    """Compute average precision as PKU-MMD's evaluator does.
 
     Each proposal goes to the interval of its video and class in the truth that it overlaps most,
     if by at least the threshold; several may share one. Found are the intervals that have any;
@@ -120,7 +120,7 @@ def pku_ap(
 def f1_score(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Harmonic mean of precision and recall as PKU-MMD counts them, see ``pku_ap``.
+    """Compute the harmonic mean of precision and recall as PKU-MMD counts them, see ``pku_ap``.
 
     The confidences play no part. 0 where nothing is found.
     """
@@ -135,7 +135,7 @@ def map_by_action(
     ap: AveragePrecision = voc_ap,
     labels: Collection[int] | None = None,
 ) -> float:
-    """Mean over classes of the average precision of all videos together (mAP_a).
+    """Average the average precision over classes, with all videos together (mAP_a).
 
     Args:
         proposals: Of all videos and classes.
@@ -160,7 +160,7 @@ def map_by_video(
     ap: AveragePrecision = pku_ap,
     videos: Collection[int] | None = None,
 ) -> float:
-    """Mean over videos of the average precision of all classes together (mAP_v).
+    """Average the average precision over videos, with all classes together (mAP_v).
 
     Args:
         proposals: Of all videos and classes.
@@ -179,7 +179,7 @@ def map_by_video(
 
 
 def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
-    """PKU-MMD's 2D-AP: mean ``pku_ap`` over thresholds 0.05, 0.1, ... 1, all classes together."""
+    """Compute PKU-MMD's 2D-AP: the mean ``pku_ap`` over thresholds 0.05, 0.1, ... 1."""
     _check(proposals, truth)
     owners, overlaps = _best_overlaps(proposals, truth)
     order = np.argsort([each.confidence for each in proposals], kind="stable")
@@ -195,7 +195,7 @@ def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
 def summarize_detection(
     probabilities: Sequence[ArrayLike], proposals: Sequence[Proposal], test: SkeletonDataset
 ) -> dict[str, Any]:
-    """Metrics and details of ``evaluate_detection``.
+    """Compute metrics and details of ``evaluate_detection``.
 
     Args:
         probabilities: (T, classes + 1) of each test recording, the last column background.
@@ -242,7 +242,7 @@ def summarize_detection(
 
 
 def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) -> dict[str, float]:
-    """Metrics as the code of PCM3 and of the survey of PCM3++ evaluates, to compare with papers.
+    """Compute metrics as the code of PCM3 and of the survey of PCM3++ does, to compare with papers.
 
     It takes the ends of proposals and of label files as they stand. By action it counts both ends
     as included, so that the interval of a label file, whose end is the frame after its last one,
@@ -287,7 +287,7 @@ def _check(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> None:
 def _matches(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float
 ) -> NDArray[np.int64]:
-    """Index of the interval in the truth that each proposal goes to (P,), -1 for none."""
+    """Return the index of the annotated interval that each proposal matches (P,), -1 for none."""
     if not 0 < threshold <= 1:
         raise ValueError(f"expected threshold in (0, 1], got {threshold}")
     _check(proposals, truth)
@@ -298,7 +298,7 @@ def _matches(
 def _best_overlaps(
     proposals: Sequence[Proposal], truth: Sequence[Proposal]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The interval of its video and class that each proposal overlaps most, and by how much."""
+    """Find the annotated interval of its video and class that each proposal overlaps most."""
     owners = np.full(len(proposals), -1)
     overlaps = np.zeros(len(proposals))
     found, wanted = _places(proposals), _places(truth)
@@ -316,7 +316,7 @@ def _best_overlaps(
 
 
 def _places(intervals: Sequence[Proposal]) -> dict[tuple[int, int], list[int]]:
-    """Positions of the intervals of each video and class."""
+    """Return the positions of the intervals of each video and class."""
     places = defaultdict(list)
     for place, interval in enumerate(intervals):
         places[interval.video, interval.label].append(place)
@@ -331,7 +331,7 @@ def _bounds(
 
 
 def _pku_area(matched: NDArray[np.int64], intervals: int) -> float:
-    """PKU-MMD's area for proposals from the least to the most sure, each with its match or -1."""
+    """Compute PKU-MMD's area from the matches of proposals, the least confident first."""
     if not len(matched) or not intervals:
         return 0.0
     counts = np.bincount(matched[matched >= 0], minlength=intervals)
@@ -360,7 +360,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _runs(labels: Sequence[int]) -> list[list[int]]:
-    """Equal neighbours as [label, start, end]."""
+    """Group equal neighbours as [label, start, end]."""
     runs: list[list[int]] = []
     for label, run in groupby(labels):
         start = runs[-1][2] if runs else 0

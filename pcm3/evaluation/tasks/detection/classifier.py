@@ -30,7 +30,7 @@ _CHUNK = 512  # windows encoded at a time
 def window_frames(
     centres: Tensor, strides: Tensor, length: int, windows: Windows, borders: Borders
 ) -> tuple[Tensor, Tensor]:
-    """Frames of the windows around some frames of a recording.
+    """Return the frames of windows around some frames of a recording.
 
     Args:
         centres: Frames of the recording (W,), int64.
@@ -61,14 +61,14 @@ def window_frames(
 
 
 def cut_windows(clip: Tensor, frames: Tensor) -> Tensor:
-    """Windows (W, C, L, V, M) of a clip (C, T, V, M); frames (W, L) from T on are zero."""
+    """Cut windows (W, C, L, V, M) from a clip (C, T, V, M); frames (W, L) from T on are zero."""
     outside = frames >= clip.shape[1]
     windows = clip[:, frames.clamp(max=clip.shape[1] - 1)].transpose(0, 1)
     return windows.masked_fill(outside[:, None, :, None, None], 0)
 
 
 def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
-    """From how many recordings nothing is learnt: the middles of windows are after their end.
+    """Count the recordings that end before the middle of every window, so that nothing is learnt.
 
     Raises:
         ValueError: If all are.
@@ -113,7 +113,7 @@ class WindowClassifier(nn.Module):
                 module.train()
 
     def features(self, windows: Tensor) -> Tensor:
-        """Sequence features (W, D) of windows."""
+        """Compute sequence features (W, D) of windows."""
         clips = windows.to(self.device)
         if self.frames is not None and self.frames != clips.shape[2]:
             lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
@@ -125,14 +125,14 @@ class WindowClassifier(nn.Module):
 
     @torch.no_grad()
     def frozen_features(self, windows: Tensor) -> Tensor:
-        """Without gradient, float32 on the CPU."""
+        """Compute features without gradient, float32 on the CPU."""
         return self.features(windows).float().cpu()
 
     @torch.no_grad()
     def probabilities(
         self, clip: Tensor, recipe: DetectionRecipe, every: int = 1
     ) -> NDArray[np.float32]:
-        """Probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
+        """Compute probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
 
         Windows are cut around every n-th frame, the other frames take the nearest one's.
         """
@@ -189,7 +189,7 @@ def draw_epochs(
     recipe: DetectionRecipe,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The windows of each epoch and their columns.
+    """Yield the windows of each epoch and their columns.
 
     In place of windows their features, where the encoder does not change.
     """
@@ -220,18 +220,18 @@ def draw_epochs(
 
 
 def _changes(recipe: DetectionRecipe) -> bool:
-    """Whether the encoder gives other features after a step than before."""
+    """Return whether a training step changes the encoder's features."""
     return recipe.finetune or recipe.adapt_norm
 
 
 def cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
-    """Whether there are fewer windows than training would draw."""
+    """Return whether there are fewer windows than training would draw."""
     windows = int(training.lengths.sum()) * len(_TRAINING_STRIDES[recipe.windows])
     return windows <= recipe.epochs * _PER_EPOCH * len(training)
 
 
 def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe) -> Tensor:
-    """Features (strides, T, D) of the windows around every frame."""
+    """Compute features (strides, T, D) of the windows around every frame."""
     return torch.stack(
         [
             torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, recipe)])
@@ -241,7 +241,7 @@ def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe
 
 
 def _around(clip: Tensor, every: int, stride: int, recipe: DetectionRecipe) -> Iterator[Tensor]:
-    """Windows around every n-th frame of a clip, in chunks."""
+    """Yield windows around every n-th frame of a clip, in chunks."""
     length = clip.shape[1]
     for centres in torch.arange(0, length, every).split(_CHUNK):
         strides = torch.full_like(centres, stride)
@@ -254,6 +254,6 @@ def _clip(dataset: SkeletonDataset, item: int) -> Tensor:
 
 
 def _columns(dataset: SkeletonDataset, item: int) -> Tensor:
-    """Column of every frame's class (T,): background is the last one."""
+    """Return the column of every frame's class (T,); background is the last one."""
     labels = torch.from_numpy(frame_labels(dataset, item))
     return torch.where(labels < 0, len(dataset.class_names), labels)

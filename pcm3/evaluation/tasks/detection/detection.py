@@ -100,7 +100,7 @@ class DetectionSettings:
             raise ValueError(f"expected smoothing >= 0, got {resolved.smoothing}")
 
     def resolve(self) -> DetectionRecipe:
-        """What is to be done: the settings, and where they say nothing, the recipe.
+        """Complete the settings by the recipe; the schedule keeps its shape with other epochs.
 
         With another number of epochs the schedule keeps its shape.
         """
@@ -180,7 +180,7 @@ def evaluate_detection(
 
 
 def _file_name(store: Store, index: int) -> str:
-    """The name of a recording, where readers did not make one up, or else its number."""
+    """Return the name of a recording, or its number if the reader only made a name up."""
     name = re.sub(r"^sequence (?=\d+$)", "sequence-", sequence_name(store, index))
     return name or f"sequence-{index}"
 
@@ -235,7 +235,7 @@ def find_proposals(
 def published_proposals(
     probabilities: Sequence[ArrayLike], settings: DetectionSettings
 ) -> list[Proposal]:
-    """The proposals of ``find_proposals`` as the published code has them, to compare figures.
+    """Find proposals as the published code does, to compare figures.
 
     They may end after the recording. The end of the sliding-window rule is the last frame, not
     the frame after it, and its confidence has five decimals.
@@ -247,7 +247,7 @@ def published_proposals(
 
 
 def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> list[Proposal]:
-    """Proposals with exclusive ends in recordings that are followed by background."""
+    """Find proposals with exclusive ends in recordings that are followed by background."""
     recipe = settings.resolve()
     rule = sliding_window_proposals if recipe.rule == "sliding_window" else activity_proposals
     proposals = []
@@ -258,7 +258,7 @@ def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> 
 
 
 def uncut(dataset: SkeletonDataset) -> SkeletonDataset:
-    """The same recordings, not cut off after a number of frames."""
+    """Return the same recordings, not cut off after a number of frames."""
     return SkeletonDataset(
         dataset.store,
         dataset.indices,

@@ -85,7 +85,7 @@ def sliding_window_proposals(
     counts = np.pad(counts, ((0, 0), (1, 0)))
 
     def share(column: int, first: int, last: int) -> float:
-        """Of the frames behind ``first``, up to and with ``last``."""
+        """Return the share of a class in the frames after ``first`` up to ``last``."""
         hits = counts[column, last + 1] - counts[column, max(first + 1, 0)]
         return float(hits) / (last - first)
 
@@ -117,7 +117,7 @@ def activity_proposals(
     threshold: float = 0.4,
     min_length: int = 1,
 ) -> list[Proposal]:
-    """Every run of frames that are probably no background is an action (PCM3++).
+    """Propose every run of frames that are probably not background as an action (PCM3++).
 
     Runs are as long as they can be, and each is one proposal: its class is the likeliest on
     average, background left out, and that average is the confidence. Two actions without
@@ -160,7 +160,7 @@ def activity_proposals(
 def pad_with_background(
     probabilities: ArrayLike, background: int, frames: int
 ) -> NDArray[np.float64]:
-    """Probabilities (T + frames, columns) of a recording that is followed by frames of background.
+    """Append frames of background to the probabilities of a recording.
 
     Args:
         probabilities: (T, columns), rows sum to 1.
@@ -178,7 +178,7 @@ def pad_with_background(
 
 
 def smooth(probabilities: ArrayLike, window: int = 20) -> NDArray[np.float64]:
-    """Moving mean of the probabilities of frames: of frame i, over frames [i - w/2, i + w/2).
+    """Smooth probabilities by a moving mean: of frame i, over the frames [i - w/2, i + w/2).
 
     The last frame is in none of these means, as in the reference of PCM3++; a recording of one
     frame stays as it is.

@@ -32,7 +32,7 @@ class DetectionRecipe(NamedTuple):
     smoothing: int
 
     def factor(self, epoch: float) -> float:
-        """What the learning rate is multiplied by at an epoch, counted from 0."""
+        """Return the factor of the learning rate at a fractional epoch, counted from 0."""
         return schedule(epoch, self.epochs, drops=self.drops)
 
 

@@ -49,7 +49,7 @@ def check_details(result: Result) -> None:
 
 
 def draw_curves(series: Series) -> Iterator[Picture]:
-    """The error by predicted frame."""
+    """Draw the error by predicted frame."""
     curves = {}
     still: Sequence[float] = ()
     for name, group in series.items():
@@ -78,7 +78,7 @@ def draw_curves(series: Series) -> Iterator[Picture]:
 
 
 def draw_strips(series: Series) -> Iterator[Picture]:
-    """A few predicted motions over the true ones."""
+    """Draw a few predicted motions over the true ones."""
     for each, name in series.first_with("examples", "bones", "center"):
         details, metrics = each.result.details, each.result.metrics
         layout = details["bones"], details["center"]

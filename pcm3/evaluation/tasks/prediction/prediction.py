@@ -123,7 +123,7 @@ class _Sequences:
         return len(self.rows)
 
     def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
-        """Windows that start after such a share, in [0, 1), of the places there are."""
+        """Cut windows that start after the given shares, in [0, 1), of the possible places."""
         dataset, settings = self.dataset, self.settings
         starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
         size = (len(which), dataset.store.channels)
@@ -175,7 +175,7 @@ def evaluate_prediction(
     test: SkeletonDataset,
     settings: PredictionSettings = PredictionSettings(),
 ) -> dict[str, Any]:
-    """Error of predicted motion, beside that of predicting none.
+    """Predict motion, and compare the error with that of predicting no motion.
 
     Only the first person counts, in frames relative to its centre joint, at the recording's own
     rate. A sequence takes part if that person is there in enough frames in a row; tests use
@@ -308,7 +308,7 @@ def _predict(
     settings: PredictionSettings,
     batch_size: int = 256,
 ) -> tuple[_Windows, Tensor]:
-    """The windows in the middle, and what is predicted of each; on the CPU."""
+    """Return the middle windows, and the predicted motion of each; on the CPU."""
     device = next(model.parameters()).device
     windows, predicted = [], []
     for start in range(0, len(sequences), batch_size):
@@ -336,7 +336,7 @@ def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _rounded(clip: Tensor, store: Store) -> list[Any]:
-    """(frames, V, C), upright, to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
+    """Turn a clip (C, frames, V, 1) upright, as (frames, V, C) to a tenth of a millimetre."""
     frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
     rounded: list[Any] = store.upright(frames).round(4).tolist()
     return rounded
