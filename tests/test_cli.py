@@ -881,7 +881,7 @@ def test_what_the_start_has_seen_is_not_forgotten(
 
 def test_options_without_effect(folder: Path, capsys: Capture) -> None:
     for more, what in (
-        (["--weights", "1"], "weights are of several runs"),
+        (["--weights", "1"], "weights need several runs"),
         (["--probe.epochs", "5"], "probe has no effect on solver logistic"),
     ):
         assert what in one_error(capsys, evaluate("linear", folder, *more))
@@ -902,7 +902,7 @@ def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Captur
     shutil.copy(folder / "run/encoder.safetensors", file)
     data = ["--data", f"{folder}/store"]
     knn = ["evaluate", "knn", "--run", str(file), *data]
-    assert "joint.safetensors does not say which protocol" in one_error(capsys, knn)
+    assert "joint.safetensors does not record the protocol" in one_error(capsys, knn)
     result = run_json(capsys, [*knn, "--protocol", "xsub"])
     same = run_json(capsys, evaluate("knn", folder))
     assert result["metrics"] == same["metrics"]
@@ -961,7 +961,7 @@ def test_kept_encoders_are_evaluated_in_their_run(
     copy = tmp_path / "encoder-epoch3.safetensors"  # beside no run
     shutil.copy(kept, copy)
     knn = ["evaluate", "knn", "--run", str(copy), *data]
-    assert "does not say which protocol" in one_error(capsys, knn)
+    assert "does not record the protocol" in one_error(capsys, knn)
 
 
 def test_going_on_from_a_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:

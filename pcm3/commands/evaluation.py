@@ -230,7 +230,7 @@ def features_command(arguments: Sequence[str]) -> None:
         features = extract_features(pretrained, dataset)
         other, left_out = bool(notes), dataset.left_out
         notes += describe_left_out(left_out, max_frames)
-        notes += describe_windows(dataset, "the mean of the features of their windows is written")
+        notes += describe_windows(dataset, "the features of their windows are averaged")
         store.check_unchanged()
         arrays |= {"notes": np.array(notes, dtype=np.str_)}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}

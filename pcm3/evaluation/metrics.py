@@ -9,12 +9,12 @@ from pcm3.checks import check_tensor
 
 
 def check_scores(name: str, scores: Tensor) -> None:
-    """Require scores ``(N, classes)`` of which one is the largest: no NaN and no +infinity.
+    """Require scores ``(N, classes)`` without NaN and +infinity.
 
     -infinity stands for a class that a classifier does not know.
 
     Raises:
-        ValueError: Naming the shape or the first bad row.
+        ValueError: If the scores are others; the message gives the shape or the first bad row.
     """
     check_tensor(name, scores)
     if scores.ndim != 2 or scores.shape[1] == 0:
@@ -29,7 +29,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Return the share of equal entries of two ``(N,)`` tensors.
 
     Raises:
-        ValueError: If they are empty or of different shapes.
+        ValueError: If the tensors are empty or of different shapes.
     """
     if predicted.shape != labels.shape or labels.numel() == 0:
         raise ValueError(
@@ -73,13 +73,13 @@ def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Ten
     """Compute the mean per-joint position error (MPJPE), the mean Euclidean distance of joints.
 
     Args:
-        predicted: Clips ``(N, C, T, V, M)``.
-        true: The same, of the same unit.
-        present: Which joints of ``true`` count, boolean ``(N, T, V, M)``; all by default.
+        predicted: Predicted clips ``(N, C, T, V, M)``.
+        true: True clips of the same shape, in the same unit.
+        present: Joints of ``true`` that count, boolean ``(N, T, V, M)``; all by default.
 
     Returns:
-        The error of each frame, over all joints, persons and samples ``(T,)``, in the unit of the
-        clips; NaN where no joint counts.
+        The mean error of each frame over all joints, persons and samples ``(T,)``, in the unit of
+        the clips; NaN if no joint counts.
 
     Raises:
         ValueError: If shapes differ.

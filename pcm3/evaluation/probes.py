@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear classifier reads frozen features."""
+"""The linear probe, a linear classifier on frozen features."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from pcm3.schedules import schedule
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """How a paper trains its linear classifier: SGD with momentum 0.9, without weight decay.
+    """A paper's training of its linear classifier: SGD with momentum 0.9, without weight decay.
 
     Attributes:
-        epochs: Passes over the training part.
-        batch_size: Sequences a step. With ``normalize``, one that is left over is left out.
+        epochs: Number of passes over the training part.
+        batch_size: Number of sequences per step. With ``normalize``, a last batch of one sequence
+            is left out.
         lr: Learning rate at the start.
         drops: Epochs, counted from 0, at which the rate falls tenfold; None lets it fall to 0
             along a half cosine, step by step.
         normalize: Whether features are normalised over each batch before the linear map.
-        degrees: By how much training clips are turned at most, about each axis.
-        seed: Of weights, data order and clips.
+        degrees: Largest angle by which training clips are rotated about each axis.
+        seed: Seed of weights, data order and clips.
     """
 
     epochs: int
@@ -68,13 +69,13 @@ PROBES: dict[str, ProbeRecipe] = {
     "mamp-pku2": replace(_MAMP, batch_size=32, lr=0.01),
 }
 """The published linear evaluations: those of PCM3, of CMD (ECCV 2022) and ISC, and of MAMP (ICCV
-2023) on NTU RGB+D and on both parts of PKU-MMD. All take the last epoch here, where the published
-code keeps the best on the test part."""
+2023) on NTU RGB+D and on both parts of PKU-MMD. Here all use the last epoch, while the published
+code keeps the epoch that is best on the test part."""
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What to do otherwise than a published linear evaluation; None leaves it as published.
+    """Changes to a published linear evaluation; None leaves a value as published.
 
     Raises:
         ValueError: If a number is out of range.
@@ -83,13 +84,13 @@ class ProbeSettings:
     epochs: int | None = None
     """Passes over the training part; other numbers keep the shape of the schedule."""
     batch_size: int | None = None
-    """Sequences a step."""
+    """Number of sequences per step."""
     lr: float | None = None
     """SGD learning rate at the start."""
     drops: tuple[int, ...] | None = None
-    """Epochs, counted from 0, at which the rate falls tenfold; pcm3 and cmd."""
+    """Epochs, counted from 0, at which the rate falls tenfold; for pcm3 and cmd."""
     seed: int = 0
-    """Of weights, data order and clips."""
+    """Seed of weights, data order and clips."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr"):
@@ -123,10 +124,10 @@ class ProbeSettings:
 
 
 def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
-    """Require that a learning rate falls, where it does, before the last epoch ends.
+    """Require that a learning rate falls before the last epoch ends, if at all.
 
     Raises:
-        ValueError: With the drops that come too late.
+        ValueError: If a drop comes too late.
     """
     late = [drop for drop in drops or () if not 0 <= drop < epochs]
     if late:
@@ -156,7 +157,7 @@ def train_classifier(
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     classifier = recipe.head(width, classes)
-    least = 2 if recipe.normalize else 1  # one alone has no statistics
+    least = 2 if recipe.normalize else 1  # a single sequence has no statistics
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
 
     def draw() -> Epoch[Tensor]:
@@ -199,11 +200,11 @@ def fit_logistic(
         check_rows_finite("features", features)
         if len(features) == 0:
             return torch.zeros(0, classes)
-        # not predict_log_proba, which gives -inf where a probability is below float32's smallest
+        # not predict_log_proba, which gives -inf if a probability is below float32's smallest
         margins = torch.as_tensor(
             classifier.decision_function(features.numpy()), dtype=torch.float32
         )
-        if margins.ndim == 1:  # of two classes, the second's
+        if margins.ndim == 1:  # of two classes only the second has a margin
             margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
         scores = torch.full((len(features), classes), -torch.inf)
         scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)

@@ -132,7 +132,7 @@ def test_a_confusion_matrix_has_the_classes_that_occur() -> None:
     assert [label.get_text() for label in axis.get_xticklabels()] == there
     shares = [[2 / 3, 0, 1 / 3], [1, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(np.asarray(axis.images[0].get_array()), shares)
-    assert "3 of 60 classes occur" in picture.caption
+    assert "3 of 60 classes" in picture.caption
     assert "class 7 → class 3 (4); class 3 → class 41 (1)" in picture.caption
     nothing = np.zeros((2, 2), int).tolist()
     assert not [*draw_pictures([entry("linear", "x", 0, details={"confusion": nothing})])]
@@ -302,7 +302,7 @@ def test_few_shot_intervals_of_one_run_are_its_own(
     intervals = [own.result.metrics[f"{name}_ci95"] for name in names]
     np.testing.assert_allclose((spans[:, 1] - spans[:, 0]) / 2, intervals)
     assert "over seeds" not in picture.caption
-    assert "of several runs the standard deviation" in pictures_of(drawn, "Few-shot")[0].caption
+    assert "standard deviation over seeds" in pictures_of(drawn, "Few-shot")[0].caption
 
 
 def test_prediction_states_what_no_motion_gives(

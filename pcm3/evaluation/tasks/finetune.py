@@ -1,4 +1,4 @@
-"""Fine-tuning for recognition: the whole model learns from labels, all of them or a few."""
+"""Fine-tuning for recognition: the whole model learns from all labels or from a few."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_fraction(fraction: float) -> None:
     """Require a share in (0, 1].
 
     Raises:
-        ValueError: With what came.
+        ValueError: If the share is another.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"expected a label fraction in (0, 1], got {fraction}")
@@ -59,17 +59,17 @@ class FinetuneSettings(RecipeSettings):
 
 
 class Recognizer(nn.Module):
-    """An encoder and a head: clips in, class scores out.
+    """An encoder and a head that map clips to class scores.
 
     Args:
-        encoder: Any encoder; one with tokens for a ``FinetuneHead``.
+        encoder: Any encoder; a ``FinetuneHead`` needs an encoder with tokens.
         head: A ``FinetuneHead`` on the encoder's tokens, or any module on its sequence features.
 
     Shapes:
         ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
 
     Raises:
-        ValueError: If a ``FinetuneHead`` is on an encoder without tokens.
+        ValueError: If the head is a ``FinetuneHead`` and the encoder has no tokens.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -92,11 +92,11 @@ class Recognizer(nn.Module):
 
 
 class Finetuned(NamedTuple):
-    """What fine-tuning gives.
+    """Result of fine-tuning.
 
     Attributes:
-        model: In evaluation mode, on the device of the pretrained encoder.
-        rows: The items of the training part that it learnt from, sorted, int64.
+        model: The model in evaluation mode, on the device of the pretrained encoder.
+        rows: The items of the training part that the model learnt from, sorted, int64.
         losses: Mean loss of every epoch.
     """
 
@@ -138,10 +138,12 @@ def draw_labelled(
         classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         counts = [max(1, round(fraction * len(rows))) for rows in classes]
     else:
-        # a hair more, because 0.29 * 100 is a hair below 29 in floating point
+        # slightly more, because 0.29 * 100 is slightly below 29 in floating point
         classes, counts = [np.arange(len(labels))], [int(fraction * len(labels) + 1e-9)]
     if sum(counts) == 0:
-        raise ValueError(f"expected a sequence at least, but {fraction} of {len(labels)} is none")
+        raise ValueError(
+            f"expected at least one sequence, but {fraction} of {len(labels)} is less than one"
+        )
     drawn = [
         random.choice(rows, count, replace=False)
         for rows, count in zip(classes, counts, strict=True)
@@ -156,17 +158,17 @@ def finetune(
 ) -> Finetuned:
     """Fine-tune a copy of a pretrained encoder, and a new head, on labelled sequences.
 
-    Sequences are cropped to 50 to 100 % of their frames, and rotated where the recipe does. All
+    Sequences are cropped to 50 to 100 % of their frames, and rotated if the recipe says so. All
     parts are in training mode.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled sequences, of the pretraining store or any other.
         settings: Recipe, share of the labels, seed.
 
     Raises:
         ValueError: If a sequence has no label, the data or the settings do not fit the encoder,
-            fewer than two sequences would make a batch, or the loss stops being finite.
+            a batch would have fewer than two sequences, or the loss stops being finite.
 
     Source:
         CMD (Mao et al., ECCV 2022) and PCM3 Sec. 4.3; MAMP (Mao et al., ICCV 2023).
@@ -213,10 +215,10 @@ def recognition_scores(
     """Compute class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
 
     Args:
-        pretrained: How the model wants its clips.
-        model: As ``finetune`` gives it, in evaluation mode.
+        pretrained: The input of the model.
+        model: The model that ``finetune`` returns, in evaluation mode.
         dataset: The sequences.
-        batch_size: Sequences at a time.
+        batch_size: Number of sequences at a time.
 
     Raises:
         ValueError: If the data do not fit the encoder.
@@ -241,21 +243,21 @@ def evaluate_finetune(
 ) -> dict[str, Any]:
     """Recognise actions after fine-tuning, with the weights of the last epoch.
 
-    Training and test part may come from another store than the pretraining: transfer.
+    Training and test part may come from another store than the pretraining (transfer).
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled training part.
         test: Labelled test part.
         settings: Recipe, share of the labels, seed.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions; ``details``: those of
-        ``evaluate_linear``, ``training_sequences`` (how many labels were used), ``recipe`` (all
-        that it did, by name), and ``training_loss`` of every epoch.
+        ``top1`` and ``per_class`` accuracies as fractions. ``details``: those of
+        ``evaluate_linear``, ``training_sequences`` (number of labels that were used), ``recipe``
+        (all its values by name), and ``training_loss`` of every epoch.
 
     Raises:
-        ValueError: If the parts have other classes than each other, and as ``finetune``.
+        ValueError: If the classes of the two parts differ, and as ``finetune``.
     """
     check_parts(training, test)
     model, rows, losses = finetune(pretrained, training, settings)
@@ -269,10 +271,10 @@ def evaluate_finetune(
 
 
 def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:
-    """Require labels of every sequence, and the same classes in both parts.
+    """Require a label for every sequence, and the same classes in both parts.
 
     Raises:
-        ValueError: Naming the sequence or the stores.
+        ValueError: If a label is missing or the classes differ; the message names the stores.
     """
     check_labels(training, test)
     if training.class_names != test.class_names:
@@ -288,7 +290,7 @@ def draw_rows(
     """Draw the labelled sequences; return also the number of batches that they form.
 
     Raises:
-        ValueError: If they are too few.
+        ValueError: If there are too few.
     """
     rows = np.arange(len(labels))
     if settings.label_fraction < 1:

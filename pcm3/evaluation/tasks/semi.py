@@ -55,17 +55,17 @@ def evaluate_semi(
     Each share is drawn several times, with other labelled sequences and another seed.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled training part.
         test: Labelled test part.
         settings: Shares, number of draws, recipe, first seed.
 
     Returns:
-        For every share, say 0.1, ``top1_at_0.1``: the mean accuracy of the draws as a fraction,
-        and ``top1_std_at_0.1``: their standard deviation (n - 1 in the denominator; not with
-        one draw). ``details``: ``runs``, one for each share and draw with its ``fraction``,
-        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all that was done, by name; and
-        ``notes``: which shares were left out and why, and which hold few sequences.
+        For every share, such as 0.1: ``top1_at_0.1``, the mean accuracy of the draws as a fraction,
+        and, for more than one draw, ``top1_std_at_0.1``, their standard deviation (with n - 1 in
+        the denominator). ``details``: ``runs``, one for each share and draw with its ``fraction``,
+        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all its values by name; and
+        ``notes`` on shares that were left out, with the reason, or have few sequences.
 
     Raises:
         ValueError: If every share is too small, and as ``evaluate_finetune``.
@@ -85,15 +85,13 @@ def evaluate_semi(
             skipped[str(fraction)] = str(error)
             continue
         for seed in range(settings.seed, settings.seed + settings.draws):
-            one = replace(first, seed=seed)
-            found = evaluate_finetune(pretrained, training, test, one)
-            used = found["details"]["training_sequences"]
+            draw = evaluate_finetune(pretrained, training, test, replace(first, seed=seed))
             runs.append(
                 {
                     "fraction": fraction,
                     "seed": seed,
-                    "training_sequences": used,
-                    "top1": found["top1"],
+                    "training_sequences": draw["details"]["training_sequences"],
+                    "top1": draw["top1"],
                 }
             )
         tops = [run["top1"] for run in runs if run["fraction"] == fraction]
@@ -136,17 +134,17 @@ def _draws(result: Result, figure: str) -> list[float]:
 def _curve(series: Series) -> Iterator[Picture]:
     curves = {}
     for name, group in series.items():
-        found: dict[float, list[float]] = {}
-        for each in group.entries:
-            for run in each.result.details.get("runs", ()):
-                found.setdefault(run["fraction"], []).append(run["top1"])
-        if found:
-            curves[name] = group.curve(dict(sorted(found.items())), spread=True)
+        accuracies: dict[float, list[float]] = {}
+        for entry in group.entries:
+            for run in entry.result.details.get("runs", ()):
+                accuracies.setdefault(run["fraction"], []).append(run["top1"])
+        if accuracies:
+            curves[name] = group.curve(dict(sorted(accuracies.items())), spread=True)
     if curves:
         yield Picture(
             "Few labels",
             "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
-            "standard deviation over the draws of the labelled sequences, of all seeds together. "
+            "standard deviation over all draws of the labelled sequences and all seeds. "
             f"{source_of(series.entries)}",
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
         )
@@ -166,7 +164,7 @@ TASK = Task(
     draws=Draws(
         _draws,
         spread="top1_std_at_*",
-        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
-        "those of several seeds taken together.",
+        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences "
+        "and all seeds.",
     ),
 )

@@ -55,5 +55,5 @@ def check_annotation(*datasets: SkeletonDataset) -> None:
     if len(names) > 1:
         raise ValueError(
             "expected the same classes in the training and the test part, got "
-            + " and ".join(str(list(each)) for each in names)
+            + " and ".join(str(list(classes)) for classes in names)
         )

@@ -1,4 +1,4 @@
-"""The classifier of action detection: windows of untrimmed recordings to the class of a frame."""
+"""The classifier of action detection: it tells the class of a frame from the window around it."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def window_frames(
 
     Args:
         centres: Frames of the recording (W,), int64.
-        strides: Frames from one of a window to the next (W,), int64.
-        length: T, frames of the recording.
+        strides: Step from one frame of a window to the next (W,), int64.
+        length: Number of frames T of the recording.
         windows: ``"consecutive"``, L = 32 frames, or ``"strided"``, L = 16.
-        borders: What becomes of a window that would reach beyond the recording. ``"repeat"``: it
-            has the end frame there. ``"inside"``: it is moved inside, so that frames near an end
-            see the first or the last whole window; in a recording shorter than a window, it begins
-            at frame 0.
+        borders: Treatment of windows that would reach beyond the recording. ``"repeat"`` repeats
+            the frame at the end. ``"inside"`` moves the window inside, so that frames near an end
+            get the first or the last whole window; in a recording shorter than a window, the
+            window begins at frame 0.
 
     Returns:
         The frames of each window (W, L), and its middle frame (W,), whose class it is trained on.
         Numbers from T on are after the end of the recording.
 
     Source:
-        ``"inside"`` is of the detection code of PCM3 and of the survey of PCM3++. In recordings
-        shorter than a window that code does the same, or fails.
+        ``"inside"`` comes from the detection code of PCM3 and of the survey of PCM3++, which does
+        the same or fails in recordings shorter than a window.
     """
     half = _HALF[windows] * strides
     first = centres - half
@@ -71,7 +71,7 @@ def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
     """Count the recordings that end before the middle of every window, so that nothing is learnt.
 
     Raises:
-        ValueError: If all are.
+        ValueError: If all recordings are too short.
     """
     if recipe.borders == "repeat":
         return 0
@@ -87,12 +87,12 @@ def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
 
 
 class WindowClassifier(nn.Module):
-    """Windows of joint coordinates (W, C, L, V, M) to class scores, the last one background.
+    """Classifier of windows (W, C, L, V, M); the last of its class scores is background.
 
     Args:
-        pretrained: The encoder, which is copied, and how it wants its clips.
+        pretrained: The encoder, which is copied, and its input.
         classes: Number of classes, without the background.
-        normalize: Standardise features by batch statistics before the linear map.
+        normalize: Whether to standardise features by batch statistics before the linear map.
     """
 
     def __init__(self, pretrained: Pretrained, classes: int, normalize: bool) -> None:
@@ -105,7 +105,7 @@ class WindowClassifier(nn.Module):
         self.head = head(self.encoder.out_features, classes + 1).to(self.device)
 
     def set_training(self, finetune: bool, adapt_norm: bool) -> None:
-        """Train the head, and the whole encoder, or of a frozen one its running statistics."""
+        """Set to training mode the head, and the encoder or only its running statistics."""
         self.train()
         self.encoder.train(finetune).requires_grad_(finetune)
         for module in self.encoder.modules():
@@ -134,20 +134,23 @@ class WindowClassifier(nn.Module):
     ) -> NDArray[np.float32]:
         """Compute probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
 
-        Windows are cut around every n-th frame, the other frames take the nearest one's.
+        Windows are cut around every n-th frame; other frames get the result of the nearest one.
         """
         parts = _around(clip, every, _TEST_STRIDE[recipe.windows], recipe)
         features = torch.cat([self.frozen_features(part) for part in parts])
-        found = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
+        computed = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
         nearest = (np.arange(clip.shape[1]) + every // 2) // every
-        rows: NDArray[np.float32] = found[np.minimum(nearest, len(found) - 1)]
+        rows: NDArray[np.float32] = computed[np.minimum(nearest, len(computed) - 1)]
         return rows
 
 
 def train_window_classifier(
     pretrained: Pretrained, training: SkeletonDataset, recipe: DetectionRecipe, seed: int
 ) -> WindowClassifier:
-    """Train on windows around random frames of whole recordings; in evaluation mode.
+    """Train a classifier on windows around random frames of whole recordings.
+
+    Returns:
+        The classifier in evaluation mode.
 
     Raises:
         ValueError: If all recordings are too short, or the loss stops being finite.
@@ -157,7 +160,7 @@ def train_window_classifier(
     generator = torch.Generator().manual_seed(seed)
     model = WindowClassifier(pretrained, len(training.class_names), recipe.normalize)
     model.set_training(recipe.finetune, recipe.adapt_norm)
-    weights = [each for each in model.parameters() if each.requires_grad]
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(weights, recipe.lr, momentum=0.9, nesterov=True)
     epochs = draw_epochs(model, training, recipe, generator)
 
@@ -191,7 +194,7 @@ def draw_epochs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the windows of each epoch and their columns.
 
-    In place of windows their features, where the encoder does not change.
+    If the encoder does not change, their features are yielded instead of the windows.
     """
     strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
     items = range(len(training))

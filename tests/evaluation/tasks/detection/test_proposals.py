@@ -256,7 +256,7 @@ def test_missing_files_and_bad_names(tmp_path: Path) -> None:
         read_pku_results(tmp_path, {0: "a"})
     with pytest.raises(ValueError, match="a name for every video, got none for 2"):
         write_pku_results(tmp_path, [Proposal(2, 0, 1, 2)], NAMES)
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(ValueError, match="different name"):
         write_pku_results(tmp_path, [], {0: "a", 1: "a"})
     for name in ("../a", "a\\b", "", ".."):
         with pytest.raises(ValueError, match="name of a video without folders"):
