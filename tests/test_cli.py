@@ -687,7 +687,7 @@ def test_a_report_leaves_out_results_of_another_encoder(
     save_encoder(tmp_path / "run/encoder.safetensors", pretrained)
     run_json(capsys, ["evaluate", "knn", "--run", f"{tmp_path}/run", *data])
     (left_out,) = run_json(capsys, report)["left_out"]
-    assert "linear_store_xsub.json: of another encoder" in left_out
+    assert "linear_store_xsub.json: made with another encoder" in left_out
 
 
 def test_a_result_of_corrected_labels_is_made_anew(

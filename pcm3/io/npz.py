@@ -1,4 +1,4 @@
-"""Arrays in an ``.npz``, of which large ones are read in parts."""
+"""Arrays in an ``.npz``; large arrays are read in parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, Range, check_text, fail, most_bytes, ranges
 
-# What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
+# errors of zipfile for files that are damaged, encrypted or packed in an unknown way
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzArray(NamedTuple):
-    """An array in an ``.npz`` of which only the header has been read.
+    """An array in an ``.npz``; only its header has been read.
 
     Attributes:
         file: The ``.npz``.
@@ -32,7 +32,7 @@ class NpzArray(NamedTuple):
         shape: Shape of the array; sequences lie end to end along the first axis.
         dtype: Dtype of the array.
         stored: Whether the array is uncompressed, so that any part of it can be read.
-        begin: Offset of its numbers, in the file if stored, else in the decompressed member.
+        begin: Offset of the numbers, in the file if stored, else in the decompressed member.
     """
 
     file: Path
@@ -51,7 +51,7 @@ class NpzArray(NamedTuple):
         """Yield the sequences of a unit, one in memory at a time.
 
         Args:
-            lengths: Rows of every sequence (N,).
+            lengths: Number of rows of every sequence (N,).
             unit: The unit.
 
         Raises:
@@ -115,9 +115,10 @@ def load_npz(
     The checksum of a large array that is not compressed is verified here, once.
 
     Raises:
-        SkeletonFormatError: If the file is no ``.npz`` or lacks an array; if an array cannot be
-            read, is damaged or holds Python objects; if a large one is not in C order, another one
-            is larger than 1 GiB, or all others together are out of proportion, see ``check_room``.
+        SkeletonFormatError: If the file is not an ``.npz`` or lacks an array; if an array cannot be
+            read, is damaged or holds Python objects; if a large array is not in C order, another
+            one is larger than 1 GiB, or all others together are out of proportion to the file, see
+            ``check_room``.
     """
     if not regular(file).exists():
         fail(file, "no such file")
@@ -133,7 +134,7 @@ def load_npz(
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
-            left = most_bytes(file)  # for all of them together
+            left = most_bytes(file)  # for all arrays together
             for key in keys:
                 if key in whole:
                     arrays[key] = _read_array(archive, file, key, left)

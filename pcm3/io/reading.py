@@ -1,4 +1,4 @@
-"""Helpers of readers: errors that name the place, folders searched, text and ``.npy`` files."""
+"""Helpers of readers: errors that name the place, searches of folders, text and ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fail(file: Path, *words: str) -> NoReturn:
 
 @contextmanager
 def parsing(file: Path, *place: str) -> Iterator[None]:
-    """Turn any exception of the block, as a broken file may raise any, into a format error."""
+    """Turn any exception of the block into a format error, because a broken file may raise any."""
     try:
         yield
     except SkeletonFormatError:
@@ -74,7 +74,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                with suppress(OSError):  # a link to where nothing may be read
+                with suppress(OSError):  # a link to a place without permission to read
                     path = here / entry.name
                     if not entry.is_dir():
                         yield path
@@ -122,21 +122,22 @@ def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
     """Require room for float32 coordinates of this shape, see ``check_room``.
 
     Raises:
-        SkeletonFormatError: If they take too much.
+        SkeletonFormatError: If they are too large for the file.
     """
     check_room(file, 4 * math.prod(shape), f"frames, persons, joints and coordinates {shape}")
 
 
 def check_room(file: Path, size: int, *place: str) -> None:
-    """Require that what is made of a file is in proportion to its size on disk.
+    """Require that the memory for the content of a file is in proportion to its size on disk.
 
     Args:
-        file: The file; holes in it count nothing.
+        file: The file; holes in a sparse file do not count.
         size: Bytes that are needed, at once or one after the other.
-        place: What needs them, for the error.
+        place: Place in the file that needs them, for the error.
 
     Raises:
-        SkeletonFormatError: If they are more than 64 MiB and more than 16 times the file's.
+        SkeletonFormatError: If the size is more than 64 MiB and more than 16 times that of the
+            file.
     """
     try:
         most = most_bytes(file)
@@ -158,7 +159,7 @@ def most_bytes(file: Path) -> int:
 
 
 SEQUENCE_BYTES = 512
-"""Bytes that preparing keeps for each sequence, whatever its length, for ``check_room``."""
+"""Bytes that ``prepare`` needs for each sequence of any length, for ``check_room``."""
 
 
 def parse_float(word: str) -> float:

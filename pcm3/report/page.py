@@ -43,7 +43,7 @@ class Report(NamedTuple):
     """What ``write_report`` wrote.
 
     Attributes:
-        entries: The results that were on file.
+        entries: The results of the runs.
         left_out: Runs and files that are not in the report, each with the reason.
         rows: All figures.
         page: The page with the pictures.
@@ -93,8 +93,8 @@ def make_page(read: Entries) -> str:
     titles = column_titles(entries)
     sections = _runs(entries, read.left_out)
     parts: dict[tuple[str, str], list[Entry]] = {}
-    for each in entries:
-        parts.setdefault((each.store, each.result.protocol), []).append(each)
+    for entry in entries:
+        parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
     for (store, protocol), ours in parts.items():
         rows = for_people(tabulate(ours))
         sections += [
@@ -127,10 +127,12 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
 
 def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
     """Format the headline figures, notes, and the other figures, folded."""
-    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
+    counts = {
+        name: len({entry.run for entry in entries if entry.column == name}) for name in titles
+    }
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    said = [*notes(rows), *remarks(entries)]
-    lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in said)]
+    lines = _table(best, titles, counts)
+    lines += [f"<p>{escape(note)}</p>" for note in (*notes(rows), *remarks(entries))]
     if rest:
         lines += ["<details><summary>All other figures</summary>"]
         lines += [*_table(rest, titles, counts), "</details>"]
@@ -196,7 +198,7 @@ def _svg(figure: Figure) -> str:
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),
         warnings.catch_warnings(),
     ):
-        # the reader's fonts may have letters that matplotlib's font lacks
+        # readers' fonts may have letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -271,11 +271,11 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
     """Describe each difference between the settings of a run and new settings."""
     differences = []
     for key in sorted(set(old) | set(new)):
-        there, here = old.get(key), new.get(key)
-        if isinstance(there, dict) and isinstance(here, dict):
-            differences += find_differences(there, here, f"{prefix}{key}.")
-        elif there != here:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            differences += find_differences(before, after, f"{prefix}{key}.")
+        elif before != after:
             differences.append(
-                f"{prefix}{key} is {reprlib.repr(there)} there and {reprlib.repr(here)} here"
+                f"{prefix}{key} is {reprlib.repr(before)} there and {reprlib.repr(after)} here"
             )
     return differences

@@ -64,7 +64,7 @@ class _Body:
 
     @property
     def is_hand(self) -> bool:
-        """Whether there are at least three fingers, and no body parts but those next to a hand."""
+        """Whether there are at least three fingers, and only body parts next to a hand."""
         fingers = {name.finger for name in self.parsed} - {None}
         body = any(
             name.maybe_trunk or (name.limb in ("leg", "trunk") and name.words != ("root",))
@@ -122,7 +122,7 @@ class _Body:
             only = min(below[joint]) if len(below[joint]) == 1 else ""
             if label in PARTS:
                 placed[joint] = label
-            elif label:  # an arm or leg without a side is allowed only where both sides join
+            elif label:  # an arm or leg may lack a side only where both sides join
                 placed[joint] = only if only.endswith(label) else "trunk"
                 if placed[joint] == "trunk" and len(below[joint]) < 2:
                     limb = "an arm" if label == "arm" else "a leg"
@@ -214,7 +214,7 @@ class _Body:
             if placed[joint] != "trunk" or not parsed.side or parsed.limb:
                 continue
             above = {word for j in self.tree.upwards(joint) for word in self.parsed[j].words}
-            # limbs that are single joints, not chains, can only be told by words
+            # limbs of single joints are only recognised by words
             if heads.isdisjoint(above) and (
                 any(len(own) > 1 for own in tops) or len(branch) > min(sizes)
             ):

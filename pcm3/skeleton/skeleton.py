@@ -103,7 +103,7 @@ class Skeleton:
     def reordered(self, joints: Sequence[str]) -> Skeleton:
         """Return the same skeleton with its joints in another order, given by name.
 
-        If the names are not equal, case and separators are ignored: ``"HipCenter"`` and
+        If the names differ, case and separators are ignored: ``"HipCenter"`` and
         ``"hip_center"`` are the same name.
 
         Raises:
@@ -140,7 +140,7 @@ class Skeleton:
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of joints to draw: joint and parent, and hips and shoulders that no trunk joins."""
+        """Pairs of joints to draw: joint and parent; hips and shoulders that no trunk joins."""
         bones = [(joint, parent) for joint, parent in enumerate(self.parents) if parent >= 0]
         if self.starts is not None and self.starts.pelvis is None:
             bones += [self.starts.shoulders, self.starts.hips]
@@ -163,20 +163,20 @@ class Skeleton:
         to the only limb below it, or else to the trunk. The mirror pairs names that differ only by
         the side, and other joints by their place in the limb. If no name has a word for a body
         part, the tree's two pairs of equal branches are taken as arms and legs; the legs are the
-        pair at the end of the spine. If no name has a side, the branch of a pair with the lower
-        joint index counts as left. A tree with at least three named fingers and no body part
+        pair at the end of the spine. If no name has a side, the branch with the lower joint index
+        is the left one of a pair. A tree with at least three named fingers and no body part
         beyond a hand gets a part for each finger, and ``"palm"`` for the rest.
 
         Args:
             names: V joint names.
             parents: Parent index of every joint, -1 at the root.
             name: Name of the skeleton.
-            center: Index or name of the centre joint. By default the lowest joint of the spine
-                between the branches of legs and arms, or another one if it is called lower back.
-                If there is none between them, the joint that the legs hang from, or the one that
-                the arms hang from if only that is called spine. If the legs do not hang from the
-                trunk, the root. Without arms and legs, the joint with the most branches, or the
-                joint that connects several such joints.
+            center: Index or name of the centre joint. By default it is the lowest joint of the
+                spine between the branches of legs and arms, unless that is called lower back. If
+                there is no joint between them, it is the joint that the legs hang from, or the
+                joint that the arms hang from if only that one is called spine. If the legs do not
+                hang from the trunk, it is the root. Without arms and legs, it is the joint with
+                the most branches, or the joint that connects several such joints.
             parts: Body part name to joint indices or names.
             mirror: For every joint the index or name of its counterpart.
 

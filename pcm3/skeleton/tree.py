@@ -159,7 +159,7 @@ def derive_center(
     """Find the lowest joint of the spine, see ``Skeleton.from_parents``."""
     tree, (parsed, _) = JointTree(tuple(parents)), read_names(joints)
     starts = find_starts(joints, tree, parts)
-    if starts is None:  # such as a hand: the joint with the most branches
+    if starts is None:  # in a hand, for example, the joint with the most branches
         most = max(len(children) for children in tree.children)
         chains = [tree.upwards(j) for j in tree.order if len(tree.children[j]) == most]
         return next(joint for joint in chains[0] if all(joint in chain for chain in chains))
@@ -167,7 +167,7 @@ def derive_center(
     if pelvis is None or chest is None:
         return tree.order[0]
     between = _between(tree, pelvis, chest)
-    if len(between) > 1 and _is_lower_back(parsed[between[0]]):  # which is at the hips in many rigs
+    if len(between) > 1 and _is_lower_back(parsed[between[0]]):  # at the hips in many rigs
         del between[0]
     if between:
         return between[0]

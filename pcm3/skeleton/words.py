@@ -1,4 +1,4 @@
-"""Labels from joint names: side, limb or trunk, and finger."""
+"""Labels read from joint names: side, limb or trunk, and finger."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ class _Mark(NamedTuple):
     start: int
     end: int
     certain: bool
-    """Whether it is more than a letter or two, with which words may start or end by chance."""
+    """Whether it is longer than two letters, with which words may start or end by chance."""
 
 
 class JointName(NamedTuple):
     """The labels that a joint's name gives.
 
     Attributes:
-        side: Its side, if any.
-        limb: Arm or leg, also without a side, or the trunk; None if no word is known.
-        maybe_trunk: Whether it belongs to the trunk if it has no side, such as hips, shoulders.
-        outwards: Distance of its limb's word from the body; large if there is none.
+        side: The side, if any.
+        limb: Arm or leg, also without a side, or trunk; None if no word is known.
+        maybe_trunk: Whether the joint is part of the trunk if it has no side, like hips.
+        outwards: Rank of the limb's word from the body outwards; large without such a word.
         finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` if fingers are numbered.
-        words: Its known words.
+        words: The known words.
     """
 
     side: Side | None
