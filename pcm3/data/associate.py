@@ -1,4 +1,4 @@
-"""Bodies assigned to slots by their earlier positions, whatever slots or ids the files give."""
+"""The assignment of bodies to slots by their positions, whatever slots or ids the files give."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ Frames = NDArray[np.float32]
 def associate(frames: Frames) -> Frames:
     """Give every person one slot, frame by frame.
 
-    Each slot remembers the last position of its person. The bodies of a frame go to the nearest
-    slots, the closest pair first. Distance is the mean over the joints that both have; if they
-    share none, it is the distance between the means of their joints. Bodies that are left over
-    open new slots, so there are as many slots as bodies ever seen together. The slot with the
+    Each slot keeps the last position of its person. The bodies of a frame go to the nearest
+    slots, the closest pair first. The distance is the mean over the joints that both have, or, if
+    they share none, the distance between the means of their joints. Bodies that are left over
+    get new slots, so that there are as many slots as bodies ever seen together. The slot with the
     most frames comes first.
 
-    The result does not depend on the slots of the bodies in ``frames``: coordinates break ties.
+    The result does not depend on the slots of the bodies in ``frames``, because coordinates break
+    ties.
 
     Args:
-        frames: (T, B, V, C), all 0 where a body or a joint is not seen.
+        frames: Coordinates (T, B, V, C), all 0 for a body or a joint that is not seen.
 
     Returns:
-        (T, B', V, C) with B' <= B: the same bodies in every frame, in other slots.
+        Coordinates (T, B', V, C) with B' <= B: the same bodies in every frame, in other slots.
     """
     present = np.asarray(frames.any((2, 3)))
     last: list[Frames] = []  # the last body of every slot

@@ -1,4 +1,4 @@
-"""Columns of a store: each holds integers, or words in alphabetical order and their positions."""
+"""Columns of a store, which hold integers, or words as positions in an alphabetical list."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def read_value(value: Any) -> int | str:
     """Read a cell of a column as an integer or a word.
 
     Text that is a decimal number counts as that number, in any notation: ``"1.0"`` and ``1.0``
-    are the integer 1. Any other text is a word, stripped of surrounding blanks, including
-    ``"1_1"`` and digits other than 0 to 9. Empty text is -1, which stands for a missing value.
+    are the integer 1. Any other text is a word without surrounding blanks, including ``"1_1"``
+    and digits other than 0 to 9. Empty text is -1, which stands for a missing value.
 
     Raises:
-        ValueError: If the value is a fraction, does not fit 64 bits, or is neither a number nor
-            text.
+        ValueError: If the value is a fraction, does not fit into 64 bits, or is neither a number
+            nor text.
     """
     if isinstance(value, bytes):
         try:

@@ -1,4 +1,4 @@
-"""Several data sets as one: hybrid training."""
+"""Several data sets as one, for hybrid training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _image_unit(store: Store) -> str:
 
 
 class HybridDataset(ClipDataset):
-    """Several data sets as one, to train on more recordings than one of them has.
+    """Several data sets as one, for training on all of their recordings.
 
     Items of the first data set come first. Classes are kept apart even if their names are equal:
     labels are counted through the data sets, and each class name is prefixed with its store's.

@@ -34,45 +34,45 @@ def normalize(
 
     ``"none"`` changes nothing. ``"center"`` subtracts the centre joint of person 0 from all
     persons, frame by frame. Absent (all-zero) persons and joints stay zero. If the centre joint
-    is itself absent, that of the nearest earlier frame is used, or that of the first frame that
-    has it.
+    is itself absent, that of the nearest earlier frame is used, or of the first frame that has it.
 
-    ``"isc"`` is the recipe of PCM3, CMD and ISC. Of the first four bodies those with the highest
-    spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
+    ``"isc"`` is the recipe of PCM3, CMD and ISC. Among the first four bodies, those with the
+    highest spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
     subtracted as above, except that nothing is subtracted if it is absent, and that joints whose
-    coordinates sum to 0 stay 0. Then everything is rotated so that pelvis to centre joint of
-    person 0 in frame 0 points to +z, and again so that left to right shoulder points to +x, which
-    may undo the first rotation. Sequences are cut after 300 frames, as its authors do, but not
-    padded to 300: the authors' training never reads their padding. The authors take bodies by
-    their place in each frame's list, not by tracked persons: ``read_ntu(bodies="place")``.
-    Applying the recipe twice turns bodies again.
+    coordinates sum to 0 stay 0. Then everything is rotated so that, in frame 0 of person 0, the
+    vector from pelvis to centre joint points to +z, and again so that the vector from left to right
+    shoulder points to +x, which may undo the first rotation. As in the authors' code, sequences are
+    cut after 300 frames; they are not padded to 300, because the authors' training never reads the
+    padding. The authors take bodies by their place in each frame's list, not by tracked persons:
+    ``read_ntu(bodies="place")``. Applying the recipe twice rotates bodies again.
 
     ``"sgn"`` is the recipe of MAMP and CTR-GCN. Frames without anyone are dropped. A body's
     frames become one run without gaps that begins where the body is first seen. Bodies are
     dropped if they are short (at most 11 frames, unless all are) or if they are broader than a
-    person in most frames. The others are taken in the order of their motion, the most first. The
-    first goes to person 0. Each further one goes to person 0 if it shares at most one frame with
-    the span of that slot, else to person 1 by the same rule, else nowhere. A slot's span covers
-    all that went into it, and the span of person 1 begins with frame 0. A later body overwrites
+    person in most frames. The others are sorted by their motion, the largest first. The first one
+    becomes person 0. Each further body is put into person 0 if it shares at most one frame with
+    the span of that slot, else into person 1 by the same rule, else it is dropped. A slot's span
+    covers all bodies in it, and the span of person 1 begins with frame 0. A later body overwrites
     an earlier one. Then everything is moved, not rotated, so that the centre joint of person 0 is
     at the origin in the first frame of person 0.
 
     Args:
-        frames: (T, B, V, C), any number of bodies; 0 where nobody is.
-        skeleton: Names the joints; ``"isc"`` needs its centre, pelvis and shoulders.
+        frames: Coordinates (T, B, V, C) of any number of bodies; 0 where nobody is.
+        skeleton: The layout of the joint axis; ``"isc"`` needs its centre, pelvis and shoulders.
         recipe: ``"none"``, ``"center"``, ``"isc"`` or ``"sgn"``.
-        persons: M of the result, zero-padded; by default B, or 2 for ``"sgn"``. If ``"none"`` and
-            ``"center"`` get more bodies, they keep those with the highest spread, in their order.
-            Spread is the standard deviation over frames and joints, summed over coordinates.
+        persons: Number of persons M of the result, zero-padded; by default B, or 2 for ``"sgn"``.
+            Of more bodies, ``"none"`` and ``"center"`` keep those with the highest spread, in
+            their order. Spread is the standard deviation over frames and joints, summed over
+            coordinates.
         keep_order: For ``"isc"``: keep the bodies in their order, as in the published PKU-MMD
             data, instead of sorting them by spread. Spread still selects bodies if there are more
             than ``persons``.
-        duplicate_single: For ``"sgn"``: if a single body is left, person 1 is a copy of it, as in
+        duplicate_single: For ``"sgn"``: if only one body is left, person 1 is a copy of it, as in
             the published NTU-120 data, instead of zeros, as in NTU-60.
 
     Returns:
-        (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without dropped frames
-        for ``"sgn"``.
+        Coordinates (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without
+        dropped frames for ``"sgn"``.
 
     Raises:
         ValueError: If the recipe is unknown, the shapes do not fit, or ``"isc"`` gets 2D
@@ -146,11 +146,11 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
     stay. A person who is never seen stays zero.
 
     Args:
-        person: (T, V, C), cut after ``size`` frames.
+        person: Coordinates (T, V, C), which are cut after ``size`` frames.
         size: Number of frames of the result.
 
     Returns:
-        (size, V, C).
+        Coordinates (size, V, C).
 
     Example:
         >>> frames = np.array([0, 0, 1, 2, 3], dtype=np.float32).reshape(5, 1, 1)
@@ -169,14 +169,14 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
 def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
     """Return whether a sequence looks as if ``"isc"`` had already normalised it.
 
-    It does if the centre joint of person 0 is at the origin in every frame and if, in frame 0,
-    left to right shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or
-    leans along x. Motion capture with y up that begins with spread arms meets all but the last
-    condition.
+    The centre joint of person 0 must be at the origin in every frame. In frame 0, the vector from
+    left to right shoulder must point along +x, to 1e-5, and the vector from pelvis to centre joint
+    to +z or with a lean along x. Motion capture with y up that begins with spread arms meets all
+    but the last condition.
 
     Args:
-        frames: (T, B, V, C).
-        skeleton: Names the joints.
+        frames: Coordinates (T, B, V, C).
+        skeleton: The layout of the joint axis.
     """
     if 0 in frames.shape[:2] or frames.shape[3] != 3 or frames[:, 0, skeleton.center].any():
         return False
@@ -236,7 +236,7 @@ def _minimal_rotation(
 ) -> NDArray[np.float64]:
     """Return the rotation that turns ``vector`` to the unit vector ``axis`` in their common plane.
 
-    It is the identity if vector, cross product or angle is below 1e-6, so also for opposite
+    It is the identity if vector, cross product or angle is below 1e-6, and thus also for opposite
     directions.
     """
     cross = np.cross(vector, axis)
@@ -250,7 +250,7 @@ def _minimal_rotation(
 
 
 class _Body(NamedTuple):
-    """A body of ``"sgn"``: its frames (n, V, C) as one run, where they start, and its motion."""
+    """A body of ``"sgn"``: its frames (n, V, C) as one run, their start, and its motion."""
 
     frames: Frames
     start: int

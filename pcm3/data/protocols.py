@@ -1,4 +1,4 @@
-"""The protocols that data sets are published with: who trains and who tests."""
+"""The protocols that data sets are published with: their training and test parts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = [
 
 
 class Protocol(NamedTuple):
-    """Which values of a column train and which test.
+    """A division of sequences into training and test part by the values of a column.
 
     Attributes:
-        column: The store's column.
-        train: Its values that train.
-        test: Its values that test; None for all others.
+        column: Name of the column of the store.
+        train: Values of the training part.
+        test: Values of the test part; None for all others.
     """
 
     column: str

@@ -116,11 +116,11 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
         index: Index of the sequence, in [0, N).
 
     Returns:
-        ``index``, ``name``, ``label`` (-1 if there is none), ``class`` (its name or None),
-        ``frames``, ``seconds`` (None if the frame rate is unknown), ``persons`` (number of
-        persons who are ever seen), ``duplicate_of`` (or None), ``columns`` (integers, or words
-        and None for missing ones), and ``segments``, for untrimmed recordings a list of
-        ``[start, end, class]``, otherwise None.
+        ``index``, ``name``, ``label`` (-1 for none), ``class`` (the name or None), ``frames``,
+        ``seconds`` (None if the frame rate is unknown), ``persons`` (number of persons who are
+        ever seen), ``duplicate_of`` (or None), ``columns`` (integers, or words and None for missing
+        ones), and ``segments``, for untrimmed recordings a list of ``[start, end, class]``,
+        otherwise None.
 
     Raises:
         ValueError: If the index is out of range.

@@ -1,4 +1,4 @@
-"""Recordings at another frame rate."""
+"""Resampling of recordings to another frame rate."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MOST_TIMES = 100
 def resample(recording: Recording, rate: float, fps: float) -> Recording:
     """Resample a recording to another number of frames per second, over the same time.
 
-    New frame i lies at time ``i / fps``, the last one no later than the recording's last frame. A
+    New frame i lies at time ``i / fps``, the last one not after the recording's last frame. A
     joint is interpolated linearly between the two frames around it if it is seen in both;
-    otherwise it is absent (0). A new frame that falls on an old one is a copy of it. Nothing is
-    smoothed. The label of a frame is that of the nearest old frame, or of the later of two that
-    are equally near. A segment holds the frames whose nearest old frame it held; a segment that
-    holds none is left out, and a note says so.
+    otherwise it is absent (0). A new frame at the time of an old one is a copy of it. Nothing is
+    smoothed. The label of a frame is that of the nearest old frame, or of the later of two equally
+    near ones. A segment holds the frames whose nearest old frame was in it; a segment without
+    frames is left out, and a note says so.
 
     Args:
         recording: The recording (T, B, V, C).
@@ -31,7 +31,7 @@ def resample(recording: Recording, rate: float, fps: float) -> Recording:
         fps: Frames per second of the result.
 
     Returns:
-        (T', B, V, C), T' = floor((T - 1) * fps / rate) + 1.
+        The recording (T', B, V, C) with T' = floor((T - 1) * fps / rate) + 1.
 
     Raises:
         ValueError: If the result would have more than 100 times as many frames.
@@ -110,11 +110,11 @@ def note_on_rate(source: Source, fps: float | None) -> list[str]:
     """Return a note if recordings cannot be resampled because their frame rate is unknown."""
     if fps is None or source.rates or source.fps is not None:
         return []
-    return [f"nothing says the recordings' frame rate: taken for the store's, {fps:g}"]
+    return [f"the frame rate of the recordings is unknown: assumed to be the store's, {fps:g}"]
 
 
 MOST_FPS = 100_000
-"""Frames per second, far above any camera's."""
+"""Largest number of frames per second, far above that of any camera."""
 
 
 def check_rate(name: str, value: float) -> float:
@@ -131,7 +131,7 @@ def check_rate(name: str, value: float) -> float:
 def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
     """Return the different frame rates, each with the first name that has it.
 
-    Rates within half a per cent of each other count as one, as files round the time between
+    Rates within half a per cent of each other count as one, because files round the time between
     frames.
     """
     named: dict[float, str] = {}

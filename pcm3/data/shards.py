@@ -26,11 +26,11 @@ __all__ = ["Shard", "append_shards", "read_shard", "total"]
 
 
 class _NothingKeptError(Exception):
-    """Raised if a shard has no sequences, so that there is no store to write."""
+    """Error for a shard without sequences, which makes no store."""
 
 
 class Shard(NamedTuple):
-    """A part of the work, which one process does and which is kept once it is finished."""
+    """A part of the work, done by one process and kept when it is finished."""
 
     folder: Path
     source: Source
@@ -55,7 +55,7 @@ class Shard(NamedTuple):
 
     def is_done(self) -> bool:
         """Return whether the shard is finished, without bad files unless bad files are skipped."""
-        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
+        with suppress(SkeletonFormatError):  # a shard with a damaged report is read again
             return not self.read_report()["bad"] or self.skip_bad
         return False
 

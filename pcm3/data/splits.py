@@ -1,4 +1,4 @@
-"""Protocols: which sequences train and which test."""
+"""Division of stores into training and test part by protocols."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
             tests. ``"fold:K"``: fold K tests. ``"subjects:1,3,5-7"``, ``"quality:good"`` or any
             other column: sequences with these values train, the rest test; ``"labels:0-19"`` and
             ``"labels:wave,bow"`` keep the other classes for few-shot evaluation. ``"all"``: every
-            sequence trains and tests. Columns of words take words; a word with a comma goes in
+            sequence trains and tests. Columns of words need words; a word with a comma needs
             double quotes. If subjects are words, the second, fourth, ... in alphabetical order
             train; if views are words, all but the last train. ``note_on_words`` lists them.
         drop_duplicates: Leave out test sequences that are bit-identical to a training sequence
@@ -71,15 +71,15 @@ def validation_split(
 ) -> tuple[Indices, Indices]:
     """Split a training part again, to choose settings without looking at test data.
 
-    Holds out the last ``fraction`` (at least one) of the values of the protocol's own column, so
+    The last ``fraction`` (at least one) of the values of the protocol's column are held out, so
     that validation resembles the test: unseen subjects for ``"xsub"``, an unseen view for
     ``"xview"``, a fold for ``"fold:K"``. For ``"labels:..."``, and if the column has only one
     value left, subjects are held out, or else videos.
 
     Args:
         store: The data.
-        train_indices: The training part, as ``split`` gives it.
-        protocol: The protocol that made it.
+        train_indices: The training part that ``split`` returns.
+        protocol: The protocol of the training part.
         fraction: Share of the values to hold out, in (0, 1).
         drop_duplicates: Leave out validation sequences that are bit-identical to a sequence that
             still trains.
@@ -106,8 +106,8 @@ def validation_split(
     else:
         tried = " or ".join(dict.fromkeys((first, "subjects", "videos")))
         raise ValueError(
-            f"{store.path}: nothing of the training part can be held out by {tried}: its sequences "
-            "all have the same value, or none"
+            f"{store.path}: nothing of the training part can be held out by {tried}: all its "
+            "sequences have the same value, or none has a value"
         )
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)
@@ -175,8 +175,7 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
         parts[code not in train].append(store.words[column][code])
     trains, tests = (", ".join(part) or "nobody" for part in parts)
     return [
-        f"{protocol}: the {column} are words; of them, in alphabetical order, {trains} train and "
-        f"{tests} test"
+        f"{protocol}: the {column} are words; by alphabetical order {trains} train and {tests} test"
     ]
 
 

@@ -74,13 +74,13 @@ class Tally:
     Attributes:
         report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
             each), ``bad`` (messages), ``already_isc`` (recordings that are ``"isc"`` by their
-            coordinates), ``bodies`` (number of bodies: number of recordings), ``notes`` (text:
-            number of recordings), ``resampled`` (frames per second: number of recordings),
-            ``persons`` (for each person of the store: ``sequences`` with the person, their
-            ``frames``, and how many of these are ``empty``, without the person), ``others_there``
-            (``sequences`` and ``frames`` with somebody in the files but nobody in the store),
-            ``cut`` (``sequences`` and ``frames`` that the recipe cuts off), and ``jumps``
-            (``steps`` and ``sequences``, and name and steps of the ``worst``).
+            coordinates), ``bodies``, ``notes`` and ``resampled`` (number of recordings by number
+            of bodies, text, and former frame rate), ``persons`` (for each person of the store the
+            number of ``sequences`` with the person, of their ``frames``, and of frames that are
+            ``empty``, without the person), ``others_there`` (``sequences`` and ``frames`` with
+            somebody in the files but nobody in the store), ``cut`` (``sequences`` and ``frames``
+            that the recipe cuts off), and ``jumps`` (``steps`` and ``sequences``, and name and
+            steps of the ``worst``).
     """
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
     per second, or farther than half a body length (see ``body_length``).
 
     Args:
-        frames: (T, B, V, C), 0 where a body or a joint is not seen.
+        frames: Coordinates (T, B, V, C), 0 where a body or a joint is not seen.
         fps: Frames per second of coordinates in metres; None measures in body lengths.
 
     Returns:
@@ -197,7 +197,7 @@ def body_length(frames: Frames) -> float:
     """Return the largest side of a body's bounding box, the median over all bodies and frames.
 
     Args:
-        frames: (T, B, V, C), 0 where a body or a joint is not seen; at least one joint is seen.
+        frames: Coordinates (T, B, V, C), 0 for joints that are not seen; at least one is seen.
     """
     seen = np.asarray(frames.any(-1))
     present = seen.any(-1)

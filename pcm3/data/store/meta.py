@@ -1,4 +1,4 @@
-"""``meta.json``, the description in a store: its names, its checks, its reader."""
+"""``meta.json``, the description in a store: reader, checks and names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TAKEN = (
     "file allow_pickle"
 )
 RESERVED = frozenset(_TAKEN.split())
-"""Names that no column can have: the store's own, and arguments of functions with ``**columns``."""
+"""Names that no column can have: those of the store, and arguments beside ``**columns``."""
 _FILES = (
     "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy checksums.npy "
     "report.json"
@@ -118,16 +118,16 @@ def too_empty(frames: int, rows: int, persons: int, row_bytes: int) -> str | Non
     """Say what is wrong if a store has room for far more persons than it holds; else None.
 
     Args:
-        frames: Of all sequences.
-        rows: Persons of all frames that are stored.
-        persons: Room for them in each frame.
-        row_bytes: Of a person in a frame.
+        frames: Number of frames of all sequences.
+        rows: Number of stored persons in all frames.
+        persons: Number of persons that each frame has room for.
+        row_bytes: Bytes of a person in a frame.
     """
     room = frames * persons * row_bytes
     if room <= max(1 << 26, 16 * rows * row_bytes):
         return None
-    what = f"expected persons in proportion to the {rows / frames:.3g} of a frame that are stored"
-    return f"{what}, at most 16 times as many, got {persons}"
+    stored = f"the {rows / frames:.3g} stored persons per frame"
+    return f"expected persons in proportion, at most 16 times {stored}, got {persons}"
 
 
 def replaced(store: Path) -> Path:
@@ -137,7 +137,7 @@ def replaced(store: Path) -> Path:
 
 def _remedy(missing: Path) -> str:
     if replaced(missing).is_dir():
-        return f"the one that was being replaced is {replaced(missing)}; rename it"
+        return f"the store that was being replaced is {replaced(missing)}; rename it"
     return "make one with `pcm3 prepare`"
 
 

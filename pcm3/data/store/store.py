@@ -27,7 +27,7 @@ _SOME = 32  # sequences that tell which way is up
 
 
 class Store:
-    """Read a store folder; the coordinates stay on disk until they are used.
+    """A store folder; coordinates stay on disk until they are used.
 
     The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without empty persons
     at the end; ``table.npz`` with one integer column (N,) per property of a sequence; ``names.npy``
@@ -35,9 +35,9 @@ class Store:
     ``segments.npy`` (S, 4); ``checksums.npy`` (N,) with the CRC-32 of each sequence; and
     ``report.json`` if ``prepare`` wrote the store. Nothing in it is pickled.
 
-    Checksums are verified when something is read: those of ``meta.json`` and the table when the
-    store is opened, those of the names, frame labels, segments and each sequence on first use.
-    Stores without checksums, which old versions wrote, are read without these checks.
+    Checksums are verified on reading: those of ``meta.json`` and the table when the store is
+    opened, those of the names, frame labels, segments and each sequence on first use. Stores of
+    old versions have no checksums and are read without these checks.
 
     Attributes:
         path: The folder.
@@ -51,12 +51,12 @@ class Store:
         lengths: Frames per sequence (N,), int64.
         slots: Number of persons of each sequence that ``bodies`` holds (N,), 1 to M; the others
             are empty.
-        starts: First frame of each sequence, counted through all sequences (N,), int64: where its
-            ``frame_labels`` begin.
-        labels: Class per sequence (N,), int64; -1 if there is none.
+        starts: First frame of each sequence, counted through all sequences (N,), int64; its
+            ``frame_labels`` begin there.
+        labels: Class per sequence (N,), int64; -1 for none.
         columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
             ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
-            positions in ``words``, -1 if there is none.
+            positions in ``words``, -1 for none.
         words: The words of each column of words, in alphabetical order.
 
     Raises:
@@ -139,7 +139,7 @@ class Store:
         return self._annotation("segments.npy")
 
     def _annotation(self, name: str) -> NDArray[np.int64] | None:
-        # not when the store is opened: that takes as long as opening it
+        # not when the store is opened, which would take twice as long
         return self._verify(name, np.array(self._unverified[name])) if self._unverified else None
 
     def _check_sizes(self) -> None:
@@ -337,7 +337,7 @@ class Store:
         parts, upside_down = self.skeleton.parts, self.channels == 2
         if {"trunk", "left_leg", "right_leg"} <= parts.keys():
             up = 2 if self.meta["normalization"] == "isc" else 1
-            # of several sequences, as people may lie down in one
+            # several sequences, because people may lie down in one
             some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
             heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
             seen = heights != 0

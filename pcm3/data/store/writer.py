@@ -41,7 +41,7 @@ __all__ = ["StoreWriter"]
 
 
 class StoreWriter:
-    """Write a store sequence by sequence, in constant memory; use it as a context manager.
+    """Writer of a store, sequence by sequence, in constant memory; a context manager.
 
     Sequences go to a hidden folder beside the target, which is renamed to the target when the
     ``with`` block ends without an exception, and removed otherwise. If the path is a link, the

@@ -19,7 +19,7 @@ _SPINE, _HEAD = 0.5, 0.13
 
 @dataclass(frozen=True)
 class Puppet:
-    """A skeleton rooted at the hips: order of the joints, rest pose, and which role moves which."""
+    """A skeleton rooted at the hips, with its rest pose and the roles that move its joints."""
 
     order: list[int]
     parents: list[int]

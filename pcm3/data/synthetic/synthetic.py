@@ -44,8 +44,8 @@ def generate(
 ) -> Store:
     """Write a store of synthetic recordings.
 
-    ``sequences`` to ``seed`` are those of ``synthetic_sequences``, ``normalization`` to
-    ``overwrite`` those of ``prepare``.
+    The arguments from ``sequences`` to ``seed`` are those of ``synthetic_sequences``, those from
+    ``normalization`` to ``overwrite`` those of ``prepare``.
 
     Raises:
         ValueError: If ``out`` exists or an argument is out of range.
@@ -101,7 +101,7 @@ def synthetic_sequences(
 
     Args:
         sequences: Number of sequences; classes, subjects and views are spread evenly over them.
-        classes: Number of classes, up to 16, or up to 22 with two persons, when the last third
+        classes: Number of classes, up to 16; with two persons up to 22, of which the last third
             are interactions.
         subjects: Number of subjects.
         views: Number of cameras, from -45 to 45 degrees.
