@@ -43,7 +43,7 @@ _DATA_FILES = ("train_data_joint.npy", "val_data_joint.npy")
 
 
 class _Part(NamedTuple):
-    """A data file with its labels and lengths; ``bad`` maps bad sequences to what is wrong."""
+    """A data file with its labels and lengths; ``bad`` maps bad sequences to their errors."""
 
     shape: tuple[int, ...]
     lengths: NDArray[np.int64] | None
@@ -63,16 +63,16 @@ def read_agcn(path: str | Path) -> Source:
 
     The arrays are (N, 3, T, 25, M). ``{train,val}_label.pkl`` is a pair of sample names and labels
     from 0, read by an unpickler that runs no code. ``{train,val}_num_frame.npy`` (N,) gives the
-    lengths, limited to T; without it zero frames at the end are cut. The programs that write such
+    lengths, limited to T; without it, zero frames at the end are cut. The programs that write such
     files apply ``"isc"``. One of the two parts may be absent. The column ``train`` is 1 for train
     and 0 for val, and the protocol ``split`` uses it. If all samples are named like those of NTU
-    RGB+D, there are also ``subjects``, ``views``, ``setups`` and ``replications`` and the data
-    set's protocols. A sequence without any coordinate keeps one frame. If at least half of the
-    labels are the actions in NTU RGB+D names, all labels must be.
+    RGB+D, there are also the columns ``subjects``, ``views``, ``setups`` and ``replications`` and
+    the protocols of the data set. A sequence without any coordinate keeps one frame. If at least
+    half of the labels are the actions in NTU RGB+D names, all labels must be.
 
     Raises:
-        SkeletonFormatError: If a file is wrong; the message names it and the sequence. A single
-            bad sequence raises only when it is read.
+        SkeletonFormatError: If a file is wrong; the message names the file and the sequence. A
+            single bad sequence raises only when it is read.
     """
     folder = Path(path)
     refuse_table(folder, "agcn")

@@ -88,13 +88,13 @@ def read_bvh(
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
         unit_scale: Metres per unit of the file. Most files use centimetres, some inches (0.0254).
-        count_rows: Read all frames of the file, whatever number the header gives.
+        count_rows: Read all frames of the file, even if the header gives another number.
         skeleton: Parts, mirror and centre to use instead of those derived from the names of the
             joints, see ``choose_layout``.
 
     Raises:
-        SkeletonFormatError: If the first hierarchy is not that of a human. If a file is wrong or
-            has another hierarchy, only when it is read; the message names file and line.
+        SkeletonFormatError: If the first hierarchy is not that of a human. A file that is wrong or
+            has another hierarchy raises only when it is read; the message names file and line.
         ValueError: If ``unit_scale`` is not positive.
     """
     if not unit_scale > 0:
@@ -158,7 +158,7 @@ def _opened(file: Path) -> Iterator[TextIO]:
 
 
 class _Words:
-    """The words of a text and the row of each; braces are words of their own."""
+    """The words of a text and their rows; braces are words of their own."""
 
     def __init__(self, file: Path, stream: TextIO) -> None:
         self.file, self.row, self._stream = file, 0, stream
@@ -309,7 +309,7 @@ def _read_unit(
         frames = (positions * unit_scale).astype(np.float32)[:, None]
     if where := not_finite(frames):
         fail(file, f"coordinates overflow float32 in {where}")
-    notes = ["other numbers of frames than headers say, all read"] * (rows != header.frames)
+    notes = ["other numbers of frames than in the headers, all read"] * (rows != header.frames)
     yield Recording(frames, name=file.stem, fps=header.fps, notes=notes)
 
 

@@ -48,13 +48,13 @@ def read_ctrgcn(path: str | Path) -> Source:
 
     ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
     frame, which are cut. ``y_train`` and ``y_test`` (N, classes) are one-hot. The column ``train``
-    is 1 or 0. The protocol ``split`` uses it, and so does the protocol in the file's name: ``xsub``
-    for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for ``NTU120_CSet`` and
+    is 1 or 0. The protocol ``split`` uses it, and so does the protocol in the name of the file:
+    ``xsub`` for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for ``NTU120_CSet`` and
     ``NTU120_XSet``. 60 or 120 classes are the actions of NTU RGB+D, normalised by ``"sgn"``; 51
-    are those of PKU-MMD, as recorded; others are named A001, A002, ... In files of NTU RGB+D 120
-    the second person of a recording with one person is a copy of the first, not zeros. A sequence
-    without any coordinate keeps one frame. Files written by ``np.savez`` can be read by several
-    processes, compressed ones only from the beginning.
+    classes are those of PKU-MMD, as recorded; other classes are named A001, A002, ... In files of
+    NTU RGB+D 120, the second person of a recording with one person is a copy of the first, not
+    zeros. A sequence without any coordinate keeps one frame. Files of ``np.savez`` can be read by
+    several processes, compressed files only from the beginning.
 
     Raises:
         SkeletonFormatError: If an array is wrong; the message names it. A sequence with NaN

@@ -26,7 +26,7 @@ _LAYOUT = "skeleton.json"
 
 
 class _First(NamedTuple):
-    """The first file, whose number of coordinates all files must have."""
+    """The first file and its number of coordinates, which all files must have."""
 
     file: Path
     channels: int
@@ -49,22 +49,22 @@ def read_folder(
 ) -> Source:
     """Read a folder of ``.npy`` files, one recording each.
 
-    A file holds numbers (T, M, V, C), or (T, V, C) for one person, with C of 2 or 3; 0 where a
-    person or joint is not seen. ``labels.csv`` gives labels and columns, see ``with_table``;
+    A file holds numbers (T, M, V, C), or (T, V, C) for one person, with C of 2 or 3; 0 for a
+    person or joint that is not seen. ``labels.csv`` gives labels and columns, see ``with_table``;
     without it every file is read, without labels. ``skeleton.json`` names the joints in the order
     of the files, see ``choose_layout``.
 
     Args:
         path: The folder.
         skeleton: A skeleton, the name of a built-in one (``"coco17"``, ``"blazepose33"``,
-            ``"ntu25"``, ...), or another ``skeleton.json`` than the folder's.
+            ``"ntu25"``, ...), or a ``skeleton.json`` in place of the folder's.
         unit: Unit of the coordinates, by default metres, or pixels for 2D.
         axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
             In the default order, a file with more persons than frames is refused.
         coordinates: As in ``read_packed``.
 
     Raises:
-        ValueError: If no skeleton has the name, or ``axes`` are not those letters.
+        ValueError: If no skeleton has the name, or ``axes`` has other letters.
         SkeletonFormatError: If a file is wrong; the message names it and the line, key or shape.
             A bad or missing ``.npy`` file raises only when it is read.
     """

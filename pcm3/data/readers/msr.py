@@ -36,7 +36,7 @@ _ORDER = (
 )
 MSR20 = KINECT20.reordered(_ORDER.split())
 """``KINECT20`` in the order of MSR-Action3D. The data set does not name its joints. The tree
-follows the bones that its authors draw; which side comes first is this library's choice."""
+follows the bones that its authors draw; the order of the sides is this library's choice."""
 
 
 def detect(path: Path) -> bool:
@@ -55,8 +55,8 @@ def read_msr(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
-            not follow the format, only when it is read; the message names the line.
+        SkeletonFormatError: If no file has such a name. A file that has an unknown action or does
+            not follow the format raises only when it is read; the message names the line.
     """
     return Source(
         format="msr",

@@ -60,22 +60,22 @@ def read_ntu(
 
     Args:
         path: A folder, or one file.
-        ignore: Text file that names the samples to leave out, one a line. The data set comes with
-            such a list of missing or incomplete skeletons. It must name at least one file that is
-            read. Lines that do not begin like a name are comments.
+        ignore: Text file that names the samples to leave out, one per line. The data set comes with
+            such a list of missing or incomplete skeletons. The file must name at least one sample.
+            Lines that do not begin like a name are comments.
         edition: 60 reads only the samples of NTU RGB+D 60, 120 those of both editions. NTU RGB+D
-            60 has actions up to A060 and setups up to S017. By default files are taken for NTU
-            RGB+D 120 if an action is above A060. The edition decides the classes and the
-            protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+            60 has actions up to A060 and setups up to S017. By default the edition is 120 if an
+            action is above A060. The edition determines the classes and the protocols: ``xsub``
+            and ``xview``, or ``xsub`` and ``xset``.
         bodies: Bodies by id (tracked) or by place in each frame's list (place, default for isc).
-            With ``"tracked"`` a slot holds the body with one id, in the order in which the ids
-            appear. With ``"place"`` it holds the body at one place of each frame's list, whatever
-            its id, as the published ``"isc"`` data read it; where ids change or bodies leave, a
-            slot then mixes persons.
+            With ``"tracked"``, a slot holds the body with one id, in the order in which the ids
+            appear. With ``"place"``, it holds the body at one place of each frame's list, whatever
+            its id, like the published ``"isc"`` data; if ids change or bodies leave, a slot mixes
+            persons.
 
     Raises:
-        SkeletonFormatError: If there is no file. If a file has another name or does not follow
-            the format, only when it is read; the message names the line.
+        SkeletonFormatError: If there is no file. A file that has another name or does not follow
+            the format raises only when it is read; the message names the line.
         ValueError: If ``edition`` or ``bodies`` is unknown.
     """
     if edition not in (None, 60, 120):
@@ -159,7 +159,7 @@ def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
     try:
         return _parse(_Text(file, data), tracked)
     except (SkeletonFormatError, ArithmeticError, LookupError, ValueError):
-        # maybe only of other white space than single spaces
+        # the only problem may be white space other than single spaces
         tidy = b"\n".join(b" ".join(line.split()) for line in data.split(b"\n"))
         with parsing(file):
             return _parse(_Text(file, tidy.rstrip()), tracked)
@@ -209,10 +209,10 @@ def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
 
 
 class _Text:
-    """A text file of lines of numbers, separated by single spaces.
+    """A text file with lines of numbers, separated by single spaces.
 
-    Only the numbers that are needed are parsed, by ``integer`` and ``positions``: ``starts`` and
-    ``ends`` bound the lines, and ``counts`` holds the number of values of each.
+    Only numbers that are needed are parsed, by ``integer`` and ``positions``. ``starts`` and
+    ``ends`` are the bounds of the lines, and ``counts`` holds the number of values of each line.
     """
 
     def __init__(self, file: Path, data: bytes) -> None:
@@ -306,12 +306,12 @@ def _decimals(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Parse decimals such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
 
-    They are parsed all at once: the digits of a number form one integer, which is divided by a
+    All numbers are parsed together: the digits of a number form one integer, which is divided by a
     power of ten. Both are exact in float64, so the quotient is rounded correctly. Other notations
     (exponents, more than 15 characters) and words are left to the caller.
 
     Returns:
-        The numbers, and a mask of the places that hold something else.
+        The numbers, and a mask of the places with something else.
     """
     windows = np.lib.stride_tricks.sliding_window_view(raw, _WIDTH)[ends - _WIDTH]
     columns = np.ascontiguousarray(windows.T)  # (15, numbers), right-aligned

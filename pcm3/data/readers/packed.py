@@ -30,7 +30,7 @@ _REQUIRED = ("joints", "lengths", "joint_names", "parents")
 _OPTIONAL = "labels class_names frame_labels segments fps unit source licence normalization"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
 _COLUMNS = "subjects views setups replications trial trials videos fold"
-"""Names that protocols and readers use; arrays of these names are never ignored."""
+"""Names that protocols and readers use; arrays with these names are never ignored."""
 
 
 class _Data(NamedTuple):
@@ -62,13 +62,12 @@ def read_packed(
     Required keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths``
     (N,); ``joint_names`` (V,); ``parents`` (V,), -1 at the root. Optional keys: ``labels`` (N,), -1
     for none; ``class_names``; ``fps``; ``unit``, by default metres, or pixels for 2D; ``source``;
-    ``licence``; ``normalization``, the recipe that the coordinates went through already, such as
-    ``"isc"``.
+    ``licence``; ``normalization``, the recipe that was already applied, such as ``"isc"``.
 
-    Untrimmed recordings have ``frame_labels`` (sum of T,), -1 is background, or ``segments``
-    (S, 4) of sequence, start, end (exclusive), class, or both, which must then agree. Without
-    segments, they are the runs of equal frame labels; without frame labels, the label of a frame
-    is the class of the last segment that holds it.
+    Untrimmed recordings have ``frame_labels`` (sum of T,), -1 for background, or ``segments``
+    (S, 4) of sequence, start, end (exclusive) and class, or both, which must then agree. Missing
+    segments are the runs of equal frame labels; the missing label of a frame is the class of the
+    last segment that holds it.
 
     Every other array (N,) of integers or words becomes a column: ``subjects``, ``views``,
     ``fold``, ...; 1.0 and text such as ``"1"`` count as integers. Other arrays are ignored and
@@ -79,7 +78,7 @@ def read_packed(
         path: The file.
         skeleton: Parts, mirror and centre to use instead of those derived from the names of the
             joints, see ``choose_layout``.
-        coordinates: Of three numbers per joint, read x and y only (2) or z too (3). By default
+        coordinates: Read only x and y (2) or also z (3) of three numbers per joint. By default
             recordings whose third numbers are all 0 are 2D, and recordings whose third numbers
             look like scores are refused.
 
@@ -109,7 +108,7 @@ def read_packed(
     if coordinates == 3 and third is None:
         raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = third is None or third.coordinates == 2
-    notes = [f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else []
+    notes = [f"arrays that are not columns, ignored: {', '.join(ignored)}"] if ignored else []
     data = _Data(
         joints,
         lengths,

@@ -56,8 +56,8 @@ def read_utd(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
-            not follow the format, only when it is read.
+        SkeletonFormatError: If no file has such a name. A file that has an unknown action or does
+            not follow the format raises only when it is read.
     """
     return Source(
         format="utd",

@@ -1,4 +1,4 @@
-"""The joint layout of recordings that a user gives: a built-in skeleton or a ``skeleton.json``."""
+"""The joint layout that a user gives for recordings: a built-in one or a ``skeleton.json``."""
 
 from __future__ import annotations
 
@@ -77,8 +77,10 @@ def _complete(
     tree = description.get("parents")
     if tree is None and joints is not None and parents is not None:
         everything = tuple(range(len(joints)))
-        own = Skeleton("the data's", tuple(joints), tuple(parents), {"": everything}, everything, 0)
-        tree = own.reordered(names).parents
+        data = Skeleton(
+            "the data's", tuple(joints), tuple(parents), {"": everything}, everything, 0
+        )
+        tree = data.reordered(names).parents
     given = {key: description[key] for key in description.keys() - {"joints", "parents"}}
     if not given or tree is None:
         known = find_skeleton(names, tree)

@@ -68,7 +68,7 @@ def ntu_names(names: Iterable[str]) -> list[NtuName] | None:
 def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset[int]:
     """Return the positions of labels that are not the actions in their names, if at least half are.
 
-    If fewer are, the labels are taken for those of another data set, and none is wrong.
+    If fewer are, the labels are assumed to be those of another data set, and none is wrong.
     """
     pairs = enumerate(zip(labels, names or (), strict=False))
     wrong = frozenset(at for at, (label, name) in pairs if label != name.action - 1)

@@ -55,7 +55,7 @@ class _Table(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """A unit: one of the source with its row, or None with the row of a missing file."""
+    """A unit of a table: a unit of the source, or None if its file is missing, and its row."""
 
     unit: Any
     row: _Row
@@ -64,21 +64,21 @@ class _Named(NamedTuple):
 def with_table(
     read: Callable[Concatenate[str | Path, P], Source],
 ) -> Callable[Concatenate[str | Path, P], Source]:
-    """Make a reader of a folder of files, each a unit, use the ``labels.csv`` in the folder.
+    """Make a reader of a folder, whose units are files, use the ``labels.csv`` in the folder.
 
     The table has the column ``file``, a path inside the folder (if a recording has several files,
     that of the coordinates). It may have ``label`` (class indices or names, empty for none) and
     ``fps`` (frames per second), unless files of the format have these themselves. All others
     become columns of integers or of words, see ``read_value``; empty cells are -1. Cells are
-    separated by commas, or by semicolons, as some spreadsheets write. Files that the table does
-    not name are left out.
+    separated by commas or, as in the files of some spreadsheets, by semicolons. Files that the
+    table does not name are left out.
     """
 
     @wraps(read)
     def wrapped(path: str | Path, /, *args: P.args, **options: P.kwargs) -> Source:
         source, folder = read(path, *args, **options), Path(path)
         if others := _tables_below(folder):
-            what = f"not read, as only a table in {folder.resolve().name} itself is"
+            what = f"not read, because only a table in {folder.resolve().name} itself is"
             source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
         table = _read_table(folder)
         return source if table is None else _join(source, table)
@@ -99,7 +99,7 @@ def refuse_table(folder: Path, format: str) -> None:
     """Refuse a table, for readers that use none.
 
     Raises:
-        SkeletonFormatError: If the folder holds one.
+        SkeletonFormatError: If the folder holds a table.
     """
     if os.path.lexists(folder / TABLE):
         fail(folder / TABLE, f"format {format} has its own label files; move the table away")
