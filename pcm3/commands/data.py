@@ -21,7 +21,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.runs.progress import ProgressReport  # noqa: PLC0415
 
-    about = f"Format of the files: {', '.join(READERS)}; auto, or nothing, detects it."
+    about = f"Format of the files: {', '.join(READERS)}; by default, or with auto, it is detected."
     formats: Any = Literal[(*READERS, "auto")]
     nothing = _reader_options()()
     brief = not {"-h", "--help"}.isdisjoint(arguments)
@@ -59,7 +59,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 with body parts and centre.
             normalization: center subtracts the first person's centre joint in each frame; isc
                 (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
-                auto is the recipe that the files went through already, or else center.
+                auto is the recipe that was already applied to the files, or else center.
             duplicate_single: With sgn, copy a single body to the second person, as in the published
                 NTU-120 data.
             persons: Number of persons in the store, by default that of the format.
@@ -75,7 +75,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
             reader: Options that only some formats have.
             json: Print the report as JSON on the last line.
         """
-        asked = {
+        given = {
             name: value
             for name, value in [("skeleton", skeleton), *vars(reader).items()]
             if value is not None and value is not False
@@ -105,11 +105,11 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 workers=workers,
                 overwrite=overwrite,
                 progress=progress,
-                **asked,
+                **given,
             )
         finally:
             if bar:
-                bar[0].__exit__(None, None, None)
+                bar[0].__exit__()
         counts = {key: report[key] for key in ("units", "read", "kept")}
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
         finish("prepare", counts, json, *describe(Store(store)).split("\n"), report=report)

@@ -101,8 +101,10 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     text += f"  ({file})" if file else ""
     lines: list[str] = []
     if len(runs) > 1:
-        scored = zip(runs, result.runs, result.weights, strict=True)
-        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored]
+        lines = [
+            f"  {run}: {task.summary(about.headline)}, weight {weight:.3g}"
+            for run, about, weight in zip(runs, result.runs, result.weights, strict=True)
+        ]
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
     finish(f"evaluate {name}", result.metrics, options.json, *lines, text, **rest)

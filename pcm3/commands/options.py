@@ -73,8 +73,8 @@ def _one_or_more(info: Any) -> Any:
     inner = [get_args(kind) for kind in kinds if kind != tuple[()]]
     if len(inner) != 1 or inner[0][1:] != (...,) or get_origin(kinds[0]) is not tuple:
         return None
-    of = inner[0][0]
-    as_list = PrimitiveTypeInfo.make(list[of], info.markers)  # type: ignore[valid-type]
+    item = inner[0][0]
+    as_list = PrimitiveTypeInfo.make(list[item], info.markers)  # type: ignore[valid-type]
     spec: Any = ConstructorRegistry.get_primitive_spec(as_list)
     metavar = spec.metavar
     if tuple[()] not in kinds:

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from pcm3.io.reading import shown
 
-__all__ = ["code_words", "find_mixture", "read_value"]
-
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LONGEST = 200
 _END = 2**63

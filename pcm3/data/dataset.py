@@ -15,8 +15,6 @@ from pcm3.checks import check_count, check_tensor, shorten, type_name
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, check_skeleton, to_stream
 
-__all__ = ["LONGEST", "Batch", "ClipDataset", "SkeletonDataset", "collate"]
-
 LONGEST = 300
 """Frames after which the published code cuts recordings, and the length of windows."""
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from pcm3.skeleton import PARTS, Skeleton
 
-__all__ = ["Normalization", "is_isc", "normalize", "pad_null_frames"]
-
 Normalization = Literal["none", "center", "isc", "sgn"]
 
 _ISC_BODIES = 4

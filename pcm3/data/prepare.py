@@ -31,8 +31,6 @@ from pcm3.io.files import LOCK, locked
 from pcm3.io.reading import file_or_files
 from pcm3.skeleton import Skeleton
 
-__all__ = ["prepare"]
-
 _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
@@ -192,7 +190,7 @@ def prepare(
 
 
 def _settle(
-    source: Source, asked: Normalization | None, duplicate_single: bool = False
+    source: Source, requested: Normalization | None, duplicate_single: bool = False
 ) -> Normalization:
     """Choose the recipe that the store will have: the requested one, or the one already applied.
 
@@ -203,17 +201,17 @@ def _settle(
     Raises:
         ValueError: If the recipe is unknown, or does not suit the recordings.
     """
-    if asked is not None and asked not in get_args(Normalization):
+    if requested is not None and requested not in get_args(Normalization):
         expected = ", ".join(get_args(Normalization))
-        raise ValueError(f"expected a normalization among {expected}, got {asked!r}")
+        raise ValueError(f"expected a normalization among {expected}, got {requested!r}")
     held = source.normalization
-    recipe = asked or ("center" if held == "none" else held)
+    recipe = requested or ("center" if held == "none" else held)
     if recipe == "none":
         recipe = held
     if duplicate_single and recipe != "sgn":
         raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {recipe!r}")
     if duplicate_single and held == "sgn":
-        what = f"{source.format!r} recordings went through already"
+        what = f"was already applied to {source.format!r} recordings"
         raise ValueError(f"duplicate_single is a step of normalization 'sgn', which {what}")
     if recipe == held:
         return recipe

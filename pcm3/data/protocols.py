@@ -5,15 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = [
-    "NTU60_PROTOCOLS",
-    "NTU120_PROTOCOLS",
-    "PKU1_PROTOCOLS",
-    "PKU2_PROTOCOLS",
-    "Protocol",
-    "published_split",
-]
-
 
 class Protocol(NamedTuple):
     """A division of sequences into training and test part by the values of a column.

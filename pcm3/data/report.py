@@ -16,8 +16,6 @@ from pcm3.io.files import regular
 from pcm3.io.json import read_json
 from pcm3.terminal import printable
 
-__all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
-
 _BAR = 40
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12

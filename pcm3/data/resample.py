@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["note_on_rate", "rate_of_store", "resample", "with_rate"]
-
 _MOST_TIMES = 100
 
 

@@ -22,8 +22,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import replacing, reuse_memory
 from pcm3.io.json import read_json
 
-__all__ = ["Shard", "append_shards", "read_shard", "total"]
-
 
 class _NothingKeptError(Exception):
     """Error for a shard without sequences, which makes no store."""

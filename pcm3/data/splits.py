@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.data.protocols import Protocol
 from pcm3.data.store import Store
 
-__all__ = ["join_protocols", "note_on_words", "part_protocols", "split", "validation_split"]
-
 Indices = NDArray[np.int64]
 
 _GENERIC = (

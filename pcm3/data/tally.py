@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["Tally", "body_length", "count_jumps", "limit_of_jumps"]
-
 Frames = NDArray[np.float32]
 
 FASTEST = 10.0

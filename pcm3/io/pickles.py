@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 
-__all__ = ["load_plain_pickle"]
-
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _PLAIN = (*_ATOMS, bytearray)
 _KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records

@@ -34,8 +34,6 @@ from pcm3.report.table import (
 )
 from pcm3.runs.series import Entry, Picture
 
-__all__ = ["Report", "make_page", "write_report"]
-
 _PIXELS = 96  # an inch on a page
 
 

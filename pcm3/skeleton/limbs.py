@@ -165,12 +165,12 @@ class _Body:
         """Choose sides if no name has one: of two arms or legs, the lower index is left."""
         sides: list[Side | None] = [None] * len(self.joints)
         for limb in ("arm", "leg"):
-            own = [
+            joints = [
                 joint
                 for joint, name in enumerate(self.parsed)
                 if name.limb == limb and not name.maybe_trunk
             ]
-            tops = sorted(self.tree.tops(own))
+            tops = sorted(self.tree.tops(joints))
             if len(tops) != 2:
                 got = self.some(tops) or "none"
                 self.refuse(f"no joint name has a side; expected two {limb}s, got {got}")

@@ -347,8 +347,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     if stream == "joint":
         return clips
     if stream == "bone":
-        own = range(len(skeleton))
-        parents = tuple(p if p >= 0 else j for j, p in zip(own, skeleton.parents, strict=True))
+        parents = tuple(p if p >= 0 else joint for joint, p in enumerate(skeleton.parents))
         return clips - clips.index_select(-2, index_tensor(parents, clips.device))
     if stream == "motion":
         return torch.cat([clips.diff(dim=-3), torch.zeros_like(clips[..., :1, :, :])], dim=-3)

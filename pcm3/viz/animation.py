@@ -34,12 +34,10 @@ from pcm3.viz.clips import (
 from pcm3.viz.figures import Animation
 from pcm3.viz.results import short_text
 
-__all__ = ["animate"]
-
 _INCHES = (4.0, 4.6)
-_FASTEST = 50.0  # frames a second: browsers slow down a GIF that has more
-_EDGE = 0.084  # of the picture, in the units that mplot3d projects to
-_TURN, _TILT = 25, 12  # degrees, by which the camera is not in front
+_FASTEST = 50.0  # frames per second; browsers slow down faster GIFs
+_EDGE = 0.084  # edge of the picture in the units that mplot3d projects to
+_TURN, _TILT = 25, 12  # degrees by which the camera is turned from the front
 _GROUND = "#E4E4E4"
 
 

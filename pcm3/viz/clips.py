@@ -1,4 +1,4 @@
-"""Helpers of film strips and animations: clips as checked arrays, and the colours of body parts."""
+"""Helpers of film strips and animations: checked clips, and the colours of body parts."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from pcm3.viz.figures import PALETTE
 from pcm3.viz.results import PANEL, short_text
 
-__all__ = ["motion_figure", "retrieval_figure"]
-
 Array = NDArray[Any]
 
 QUERY, HIT, MISS, TRUE = PALETTE[0], PALETTE[1], PALETTE[2], "#999999"

@@ -28,8 +28,6 @@ from pcm3.viz.clips import (
     present,
 )
 
-__all__ = ["film_strip", "reconstruction_figure"]
-
 _LEGEND_ENTRY = 1.3  # inches
 
 

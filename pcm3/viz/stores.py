@@ -16,8 +16,6 @@ from pcm3.viz.skeletons import film_strip
 if TYPE_CHECKING:
     from pcm3.data.store import Store
 
-__all__ = ["picture_sequence"]
-
 _STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
 
 

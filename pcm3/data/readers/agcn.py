@@ -37,8 +37,6 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import NTU25
 
-__all__ = ["detect", "read_agcn"]
-
 _DATA_FILES = ("train_data_joint.npy", "val_data_joint.npy")
 
 

@@ -19,8 +19,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Reader", "Recording", "Source"]
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -158,11 +156,11 @@ def or_error(read: Callable[..., Recording], *args: Any) -> Recording | Skeleton
 
 
 class NumberedFiles(NamedTuple):
-    """The files directly in a folder whose names give the numbers of a recording.
+    """Files directly in a folder with numbers of the recording in their names.
 
     Attributes:
         pattern: The pattern of the names in messages, such as ``aAA_sSS.json``.
-        name: The pattern as an expression with a group for every number, the action first.
+        name: The pattern as a regular expression with a group for every number, the action first.
         actions: Numbers of the actions.
     """
 

@@ -31,8 +31,6 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import Skeleton
 
-__all__ = ["detect", "read_bvh"]
-
 _CHANNELS = frozenset(f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation"))
 _MOST_JOINTS = 1000
 _LONGEST = 1000.0  # seconds between frames

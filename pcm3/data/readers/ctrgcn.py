@@ -20,8 +20,6 @@ from pcm3.io.npz import NpzArray, load_npz, npz_keys
 from pcm3.io.reading import SEQUENCE_BYTES, Range, check_room, fail, parsing
 from pcm3.skeleton import NTU25
 
-__all__ = ["detect", "read_ctrgcn"]
-
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _PERSONS, _JOINTS = 2, len(NTU25)
 _VALUES = _PERSONS * _JOINTS * 3

@@ -20,8 +20,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
 
-__all__ = ["detect", "read_folder"]
-
 _LAYOUT = "skeleton.json"
 
 

@@ -15,8 +15,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail, parse_float
 from pcm3.skeleton import KINECT20
 
-__all__ = ["MSR20", "detect", "read_msr"]
-
 _ACTIONS = (
     "high arm wave; horizontal arm wave; hammer; hand catch; forward punch; high throw; draw x; "
     "draw tick; draw circle; hand clap; two hand wave; side-boxing; bend; forward kick; "

@@ -27,8 +27,6 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import NTU25
 
-__all__ = ["NTU_ACTIONS", "detect", "read_ntu"]
-
 Bodies = Literal["place", "tracked"]
 
 _JOINTS = len(NTU25)

@@ -24,8 +24,6 @@ from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
 from pcm3.io.reading import MOST_COLUMNS, SEQUENCE_BYTES, Range, check_room, fail, shown
 from pcm3.skeleton import Skeleton, find_skeleton
 
-__all__ = ["detect", "read_packed"]
-
 _REQUIRED = ("joints", "lengths", "joint_names", "parents")
 _OPTIONAL = "labels class_names frame_labels segments fps unit source licence normalization"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))

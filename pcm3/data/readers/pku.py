@@ -22,8 +22,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, read_lines
 from pcm3.skeleton import NTU25
 
-__all__ = ["PKU_ACTIONS", "detect", "read_pku"]
-
 _ACTIONS = (
     "bow; brush hair; brush teeth; check time; cheer up; clap; cross hands in front; drink water; "
     "drop; eat meal; fall down; give object; wave hand; shake hands; hop; hug; jump up; "

@@ -27,8 +27,6 @@ from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import check_room, fail, format_error, parsing, shown
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
-__all__ = ["HAND21", "OPENPOSE18", "detect", "read_pyskl"]
-
 OPENPOSE18 = Skeleton.from_parents(
     (
         *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder"),

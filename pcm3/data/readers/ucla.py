@@ -17,8 +17,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail
 from pcm3.skeleton import KINECT20
 
-__all__ = ["detect", "read_ucla"]
-
 _ACTIONS = {
     1: "pick up with one hand",
     2: "pick up with two hands",

@@ -16,8 +16,6 @@ from pcm3.io.mat import load_mat_array
 from pcm3.io.reading import check_proportion, fail
 from pcm3.skeleton import KINECT20
 
-__all__ = ["UTD20", "detect", "read_utd"]
-
 _ACTIONS = (
     "swipe left; swipe right; wave; clap; throw; arm cross; basketball shoot; draw x; "
     "draw circle clockwise; draw circle counter-clockwise; draw triangle; bowling; boxing; "

@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.store.meta import StoreDtype, read_meta, too_empty
+from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import load_npz
 from pcm3.io.reading import check_text, open_npy
 from pcm3.skeleton import Skeleton
-
-__all__ = ["Store", "StoreDtype"]
 
 _SOME = 32  # sequences that tell which way is up
 

@@ -11,7 +11,6 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, NoReturn, get_args
 
 import numpy as np
@@ -36,8 +35,6 @@ from pcm3.data.store.meta import (
 )
 from pcm3.io.reading import shown
 from pcm3.skeleton import MOST_PERSONS, Skeleton
-
-__all__ = ["StoreWriter"]
 
 
 class StoreWriter:
@@ -136,12 +133,7 @@ class StoreWriter:
         self._file = (self._folder / "bodies.npy").open("wb")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -322,8 +314,8 @@ class StoreWriter:
         columns: dict[str, Any] = {}
         words: dict[str, tuple[str, ...]] = {}
         for name in self._rows[0]:
-            columns[name], its = code_words(row[name] for row in self._rows)
-            words |= {name: its} if its else {}
+            columns[name], known = code_words(row[name] for row in self._rows)
+            words |= {name: known} if known else {}
         frames = int(columns["lengths"].sum())
         rows = int((columns["lengths"] * columns["slots"]).sum())
         row_bytes = math.prod(self._shape[1:]) * self._dtype.itemsize

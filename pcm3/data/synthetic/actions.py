@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["ACTIONS", "AXES", "INTERACTIONS", "ROLES", "Term"]
-
 Axis = Literal["flex", "abduct", "twist"]
 
 ROLES = (

@@ -17,8 +17,6 @@ from pcm3.data.synthetic.actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data.synthetic.puppet import Floats, Puppet, about_y, make_puppet, pose, rotations
 from pcm3.skeleton import NTU25, Skeleton
 
-__all__ = ["generate", "synthetic_sequences"]
-
 _FPS = 30.0
 _STYLE, _POSTURE, _SWAY = 0.25, 0.12, 0.10  # spread of subjects' amplitude, of rest angles, radians
 _VIEW_ANGLE = np.pi / 4  # the outer cameras look from this far to the sides, as in NTU RGB+D

@@ -19,8 +19,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, MOST_COLUMNS, fail, files_below, parse_float, shown
 
-__all__ = ["TABLE", "named_files", "refuse_table", "with_table"]
-
 TABLE = "labels.csv"
 _KEYS = ("file", "label", "fps")
 _SHOWN = 5  # number of files to name

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pcm3.io.reading import fail
 
-__all__ = ["Coordinates", "Third", "find_third"]
-
 Coordinates = Literal[2, 3] | None
 """Number of coordinates among the numbers of a joint; None finds it out."""
 
