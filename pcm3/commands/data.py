@@ -140,7 +140,7 @@ def _reader_options() -> Any:
     for name, reader in READERS.items():
         for option in reader.options:
             formats.setdefault(option, []).append(name)
-    del formats["skeleton"]  # which every format has
+    del formats["skeleton"]  # an option of every format, declared by the command
     declared: list[tuple[str, Any, Any]] = []
     for option, names in formats.items():
         read, default = READERS[names[0]].read, READERS[names[0]].options[option].default

@@ -23,7 +23,7 @@ def demo_command(arguments: Sequence[str]) -> None:
 
     from pcm3.demo import demo  # noqa: PLC0415
 
-    # on such small tensors a second thread gains little, and costs much on a busy machine
+    # with such small tensors a second thread gains little, and costs much on a busy machine
     torch.set_num_threads(1)
 
     def options(

@@ -35,7 +35,7 @@ _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
-_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a kill loses at most the shards in work
+_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
 
 def prepare(

@@ -59,7 +59,7 @@ def resample(recording: Recording, rate: float, fps: float) -> Recording:
     )
 
 
-_NEAR = 1e-6  # of a frame
+_NEAR = 1e-6  # fraction of a frame
 
 
 def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:

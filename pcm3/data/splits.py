@@ -94,7 +94,7 @@ def validation_split(
     chosen = np.zeros(len(store), dtype=bool)
     chosen[np.asarray(train_indices)] = True
     first = "subjects" if protocol == "all" else _resolve(store, protocol).column
-    if first == "labels":  # the classes that train are the ones to validate on
+    if first == "labels":  # validation uses the same classes as training
         first = "subjects"
     for column in (first, "subjects", "videos"):
         values = store.columns.get(column, np.zeros(len(store), np.int64))

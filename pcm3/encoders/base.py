@@ -172,7 +172,7 @@ class Encoder(nn.Module, ABC):
             finite=finite,
         )
         weights: list[Tensor] = []
-        if not torch.compiler.is_compiling():  # which cannot trace the parameters of a GRU
+        if not torch.compiler.is_compiling():  # compiling cannot trace the parameters of a GRU
             weights = [weight for weight in self.parameters() if weight.is_floating_point()]
         if weights and clips.device != weights[0].device:
             raise ValueError(

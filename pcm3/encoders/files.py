@@ -253,7 +253,7 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
     pretrained = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
     check_savable(pretrained)
-    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # weights do not bound them
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # not limited by the weights
         most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
         raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
     return pretrained

@@ -149,7 +149,7 @@ def check_recognition(result: Result) -> None:
         require(good, f"confusion of counts ({classes}, {classes}), got {counts.shape}")
 
 
-_CLASSES = 12  # the most in one bar chart; several are set side by side
+_CLASSES = 12  # most classes in one bar chart; several charts stand side by side
 
 
 def draw_confusions(series: Series) -> Iterator[Picture]:

@@ -19,7 +19,7 @@ from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.seen import identify
 from pcm3.terminal import tell
 
-_LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
+_LONGEST_NAME = 180  # bytes; file names may have 255, and endings are added
 
 
 def result_file(result: Result, paths: Sequence[Path]) -> Path | None:

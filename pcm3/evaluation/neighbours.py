@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pcm3.checks import check_integers, check_positive, check_rows_finite, check_tensor
 
-_UNITS = 2**40  # of a cosine of 1
-_MOST = 2**63 // (2 * _UNITS)  # rows of a gallery whose numbers fit beside a cosine into int64
+_UNITS = 2**40  # units in a cosine of 1
+_MOST = 2**63 // (2 * _UNITS)  # rows of a gallery: a cosine and a row number fit into int64
 
 
 @torch.no_grad()

@@ -109,7 +109,7 @@ _DAY = 86400  # seconds; no file takes longer to write
 def _remove_abandoned(file: Path) -> None:
     """Remove temporary files of this file whose writer has ended."""
     pattern = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError):  # failing to tidy up is no error
+    with suppress(OSError):  # failing to tidy up is not an error
         for leftover in [entry for entry in file.parent.iterdir() if pattern.fullmatch(entry.name)]:
             handle = os.open(leftover, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -189,7 +189,7 @@ def _is_gone(owner: str) -> bool:
     return False
 
 
-_handles: set[int] = set()  # of folders that this process holds
+_handles: set[int] = set()  # open folders that this process has locked
 
 
 def _let_go() -> None:

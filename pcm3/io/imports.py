@@ -38,7 +38,7 @@ def import_named(modules: Iterable[str]) -> None:
             import_module(module)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise  # a module that this one imports
+                raise  # another module, which this one imports, is missing
             raise ValueError(
                 f"expected a module such as mypackage.nets, found no {error.name!r:.200} in "
                 f"{folder} or on Python's path (PYTHONPATH)"

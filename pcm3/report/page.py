@@ -34,7 +34,7 @@ from pcm3.report.table import (
 )
 from pcm3.runs.series import Entry, Picture
 
-_PIXELS = 96  # an inch on a page
+_PIXELS = 96  # pixels of an inch on a page
 
 
 class Report(NamedTuple):

@@ -139,7 +139,7 @@ class Run:
             self.check(settings)
             if not self._is_trained():
                 self.write_text(self.config, json.dumps(settings, indent=2) + "\n")
-            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed
+            for leftover in self.path.glob(".*.tmp"):  # files of a process that was killed
                 leftover.unlink()
             yield
 

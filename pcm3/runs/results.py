@@ -155,7 +155,7 @@ def changed_settings(
     for name, value in settings.items():
         default = defaults.get(name)
         if isinstance(value, dict):
-            inner = default if isinstance(default, dict) else {}  # of another version
+            inner = default if isinstance(default, dict) else {}  # other versions may differ
             changed |= changed_settings(value, inner, f"{prefix}{name}.")
         elif value != default:
             changed[prefix + name] = value

@@ -233,7 +233,7 @@ def _parts_from_shape(body: _Body) -> Parts:
     """
     tree = body.tree
 
-    def twins(junction: int) -> list[tuple[int, int]]:  # three branches of one shape are not a pair
+    def twins(junction: int) -> list[tuple[int, int]]:  # three equal branches are not a pair
         children = tree.children[junction]
         shapes = [tree.shapes[child] for child in children]
         equal = [c for c in children if shapes.count(tree.shapes[c]) == 2]

@@ -146,7 +146,7 @@ def _read_lengths(
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
     for at in np.flatnonzero(lengths < 0).tolist():
         bad[at] = _error(file, at, f"expected 0 frames or more, got {lengths[at]}")
-    # Published ones are those of the raw recordings, from which the arrays are cut.
+    # published lengths are those of the raw recordings, which the arrays may cut
     return np.array(np.minimum(lengths, shape[2]), dtype=np.int64)
 
 

@@ -283,7 +283,7 @@ class _Text:
         numbers = []
         for value in values:
             try:
-                number = float(value.replace(b"_", b"?"))  # 1_000 is no number in a file
+                number = float(value.replace(b"_", b"?"))  # refuse 1_000, a number in Python
             except ValueError:
                 number = math.nan
             if not abs(number) <= _LARGEST:
@@ -294,7 +294,7 @@ class _Text:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WINDOW = 48  # three numbers of up to 15 characters
-_WIDTH = 15  # as many decimal digits as a float64 holds exactly
+_WIDTH = 15  # number of decimal digits that a float64 holds exactly
 _PLACES = np.arange(_WIDTH - 1, -1, -1, dtype=np.uint8)[:, None]  # of a right-aligned number
 _POWERS = 10.0 ** np.arange(_WIDTH + 1)
 

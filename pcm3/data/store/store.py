@@ -21,7 +21,7 @@ from pcm3.io.npz import load_npz
 from pcm3.io.reading import check_text, open_npy
 from pcm3.skeleton import Skeleton
 
-_SOME = 32  # sequences that tell which way is up
+_SOME = 32  # sequences that determine which way is up
 
 
 class Store:
@@ -210,7 +210,7 @@ class Store:
                 )
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        # Workers of a data loader open the files again instead of receiving a copy.
+        # workers of a data loader open the files again instead of receiving a copy
         return Store, (self.path,)
 
     @cached_property

@@ -351,7 +351,7 @@ class StoreWriter:
             "checksums": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
         }
         meta["checksum"] = checksum_of(json.loads(json_text(meta)))
-        write_json(self._folder / "meta.json", meta)  # last, as it makes the folder a store
+        write_json(self._folder / "meta.json", meta)  # last, because it makes the folder a store
         self._move_into_place()
 
     def _move_into_place(self) -> None:

@@ -18,7 +18,7 @@ from pcm3.data.synthetic.puppet import Floats, Puppet, about_y, make_puppet, pos
 from pcm3.skeleton import NTU25, Skeleton
 
 _FPS = 30.0
-_STYLE, _POSTURE, _SWAY = 0.25, 0.12, 0.10  # spread of subjects' amplitude, of rest angles, radians
+_STYLE, _POSTURE, _SWAY = 0.25, 0.12, 0.10  # spreads of amplitude, rest angles and sway (radians)
 _VIEW_ANGLE = np.pi / 4  # the outer cameras look from this far to the sides, as in NTU RGB+D
 _CAMERA_HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 

@@ -23,7 +23,7 @@ from pcm3.skeleton import to_stream
 _HALF = {"consecutive": 16, "strided": 8}  # frames of a window before its middle one
 _TRAINING_STRIDES = {"consecutive": (1,), "strided": (3, 4, 5)}
 _TEST_STRIDE = {"consecutive": 1, "strided": 4}
-_PER_EPOCH = 16  # windows of a recording
+_PER_EPOCH = 16  # windows per recording and epoch
 _CHUNK = 512  # windows encoded at a time
 
 

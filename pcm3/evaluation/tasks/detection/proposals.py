@@ -1,8 +1,7 @@
-"""Proposals of action detection: from the probabilities of frames, and in PKU-MMD's files."""
+"""Proposals of action detection from the probabilities of frames, and their PKU-MMD files."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.checks import check_positive
-from pcm3.errors import SkeletonFormatError
-from pcm3.io.files import regular, replacing
+from pcm3.io.files import replacing
 
 
 class Proposal(NamedTuple):
@@ -230,37 +228,12 @@ def write_pku_results(
         lines[video].append(f"{label + 1},{start},{end},{float(confidence)!r}\n")
     if len(set(names.values())) < len(names):
         raise ValueError("expected a different name for each video, got a name twice")
+    for name in names.values():
+        if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+            raise ValueError(f"expected the name of a video without folders, got {name!r}")
     for video, name in names.items():
-        with replacing(_result_file(folder, name)) as temporary:
+        with replacing(Path(folder) / f"{name}.txt") as temporary:
             temporary.write_text("".join(lines[video]))
-
-
-def read_pku_results(folder: str | Path, names: Mapping[int, str]) -> list[Proposal]:
-    """Read what ``write_pku_results`` wrote, or PKU-MMD's label files.
-
-    Args:
-        folder: Folder of the files.
-        names: Name of each video by its number; ``NAME.txt`` is read for each.
-
-    Returns:
-        Proposals in the order of the names and lines.
-
-    Raises:
-        SkeletonFormatError: If a file is missing or a line is not an interval; the message names
-            file and line.
-        ValueError: If a name cannot be that of a file.
-    """
-    proposals = []
-    for video, name in names.items():
-        file = _result_file(folder, name)
-        try:
-            lines = regular(file).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                proposals.append(_parse(file, number, line, video))
-    return proposals
 
 
 def _check_probabilities(
@@ -279,24 +252,3 @@ def _check_probabilities(
             f"column {column}"
         )
     return rows, background % rows.shape[1]
-
-
-def _result_file(folder: str | Path, name: str) -> Path:
-    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-        raise ValueError(f"expected the name of a video without folders, got {name!r}")
-    return Path(folder) / f"{name}.txt"
-
-
-def _parse(file: Path, number: int, line: str, video: int) -> Proposal:
-    try:
-        label, start, end = (int(value) for value in line.split(",")[:3])
-        (confidence,) = (float(value) for value in line.split(",")[3:])
-        good = label >= 1 and 0 <= start < end and not math.isnan(confidence)
-    except ValueError:
-        good = False
-    if not good:
-        raise SkeletonFormatError(
-            f"{file}: line {number}: expected label,start,end,confidence with label >= 1 and "
-            f"0 <= start < end, got {line[:60]!r}"
-        )
-    return Proposal(video, label - 1, start, end, confidence)
