@@ -1529,7 +1529,7 @@ def test_damaged_results_are_evaluated_anew(folder: Path, tmp_path: Path, capsys
         file.write_text(text)
         assert main(["evaluate", "all", *command[2:]]) == 0
         said = capsys.readouterr()
-        assert f"warning: {file} is no result; evaluated anew" in said.err
+        assert f"warning: {file} is not a result; evaluated again" in said.err
         assert json.loads(file.read_text())["metrics"] == wanted
         file.write_text(text)
         assert run_json(capsys, command)["metrics"] == wanted

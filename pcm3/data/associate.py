@@ -31,8 +31,8 @@ def associate(frames: Frames) -> Frames:
     taken = np.full(present.shape, -1)  # the slot of each body
     for frame in np.flatnonzero(present.any(1)).tolist():
         bodies = _in_order(frames[frame], np.flatnonzero(present[frame]))
-        left = _assign(last, frames[frame], bodies, taken[frame])
-        for body in left:
+        unassigned = _assign(last, frames[frame], bodies, taken[frame])
+        for body in unassigned:
             taken[frame, body] = len(last)
             last.append(frames[frame, body])
     result = np.zeros((len(frames), len(last), *frames.shape[2:]), dtype=frames.dtype)
@@ -54,16 +54,16 @@ def _assign(
     if not last:
         return bodies
     distances = _distances(frame[bodies].astype(np.float64), np.stack(last).astype(np.float64))
-    left = dict.fromkeys(bodies)
+    unassigned = dict.fromkeys(bodies)
     slots: set[int] = set()
     for place in np.argsort(distances, axis=None, kind="stable").tolist():
         at, slot = divmod(place, len(last))
-        if bodies[at] in left and slot not in slots:
-            del left[bodies[at]]
+        if bodies[at] in unassigned and slot not in slots:
+            del unassigned[bodies[at]]
             slots.add(slot)
             taken[bodies[at]] = slot
             last[slot] = frame[bodies[at]]
-    return list(left)
+    return list(unassigned)
 
 
 def _distances(bodies: NDArray[np.float64], slots: NDArray[np.float64]) -> NDArray[np.float64]:

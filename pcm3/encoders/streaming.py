@@ -112,7 +112,7 @@ class StreamingEncoder:
 
     @property
     def pooled(self) -> Tensor:
-        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``, as of ``encoder.pool``.
+        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``, as ``encoder.pool`` returns.
 
         Raises:
             ValueError: Before the first frame.

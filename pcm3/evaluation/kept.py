@@ -80,7 +80,7 @@ def find_kept(
         result = read_result(file, check_result)
     except SkeletonFormatError as damage:
         why = str(damage).removeprefix(f"{file}: ")
-        tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        tell(f"pcm3: warning: {file} is not a result; evaluated again ({why})", file=sys.stderr)
         return None
     known = result.left_out is not None  # older versions did not record where they cut
     wanted = (task, store.fingerprint, settings, limit, [fingerprint(paths[0])])

@@ -22,8 +22,8 @@ MOST_COLUMNS = 1000
 """Largest number of columns of a table; each is an array in each part of a store."""
 
 MOST_BYTES = 1 << 30
-"""Largest size in memory of an array, a sequence or a text. The size of a file is no limit, as it
-may be compressed or sparse."""
+"""Largest size in memory of an array, a sequence or a text. The size of a file is no limit,
+because it may be compressed or sparse."""
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
@@ -197,7 +197,7 @@ def open_npy(file: Path) -> NDArray[Any]:
     """Open the array of a ``.npy``, memory-mapped.
 
     Raises:
-        SkeletonFormatError: If the file is no ``.npy``, or holds Python objects.
+        SkeletonFormatError: If the file is not a ``.npy``, or holds Python objects.
     """
     try:
         array = np.load(regular(file), mmap_mode="r", allow_pickle=False)

@@ -20,11 +20,11 @@ class Entries(NamedTuple):
     """The results of several runs.
 
     Attributes:
-        found: The results.
+        entries: The results.
         left_out: Runs and files without a result, each with the reason.
     """
 
-    found: list[Entry]
+    entries: list[Entry]
     left_out: list[str]
 
 

@@ -82,23 +82,25 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Report(read.found, read.left_out, tabulate(read.found), *(out / name for name in texts))
+    return Report(
+        read.entries, read.left_out, tabulate(read.entries), *(out / name for name in texts)
+    )
 
 
 def make_page(read: Entries) -> str:
     """Make a self-contained page of HTML: runs, and a section for each store and protocol."""
-    entries = read.found
+    entries = read.entries
     titles = column_titles(entries)
     sections = _runs(entries, read.left_out)
     parts: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
-    for (store, protocol), ours in parts.items():
-        rows = for_people(tabulate(ours))
+    for (store, protocol), group in parts.items():
+        rows = for_people(tabulate(group))
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
-            *_tables(rows, {name: titles[name] for name in column_titles(ours)}, ours),
-            *_pictures(list(draw_pictures(ours, list(titles)))),
+            *_tables(rows, {name: titles[name] for name in column_titles(group)}, group),
+            *_pictures(list(draw_pictures(group, list(titles)))),
             "</section>",
         ]
     return _PAGE.replace("{body}", "\n".join(sections))

@@ -157,18 +157,18 @@ def explain(rows: Sequence[Row]) -> dict[str, str]:
 
     If tasks explain a figure differently, each explanation is followed by its tasks.
     """
-    said: dict[str, dict[str, list[str]]] = {}
+    texts_by_name: dict[str, dict[str, list[str]]] = {}
     for name, task in TASKS.items():
         figures = {row.figure for row in rows if row.task == name}
         for pattern, text in task.legend.items():
             number = re.sub("[A-Z]", r"[\\d.]+", re.escape(pattern))
             if any(re.fullmatch(number, figure) for figure in figures):
-                said.setdefault(pattern, {}).setdefault(text, []).append(name)
+                texts_by_name.setdefault(pattern, {}).setdefault(text, []).append(name)
     return {
         pattern: next(iter(texts))
         if len(texts) == 1
         else "; ".join(f"{text} ({', '.join(tasks)})" for text, tasks in texts.items())
-        for pattern, texts in said.items()
+        for pattern, texts in texts_by_name.items()
     }
 
 
@@ -196,7 +196,7 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
 
 def markdown(read: Entries) -> str:
     """Format all tables: headline figures, other figures, runs; what was left out; explanations."""
-    entries = read.found
+    entries = read.entries
     rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     parts = ["# Results", *_figures_markdown(best, entries)]
@@ -236,7 +236,7 @@ def as_json(read: Entries) -> dict[str, Any]:
     """Return results, table and what was left out, for programs."""
     return {
         "left_out": read.left_out,
-        "results": [_entry_json(entry) for entry in read.found],
+        "results": [_entry_json(entry) for entry in read.entries],
         "table": [
             {
                 **row._asdict(),
@@ -250,7 +250,7 @@ def as_json(read: Entries) -> dict[str, Any]:
                     for name, cell in row.cells.items()
                 },
             }
-            for row in tabulate(read.found)
+            for row in tabulate(read.entries)
         ],
     }
 

@@ -17,7 +17,7 @@ def _layout(
     parts: Iterable[Iterable[int]],
     center: str,
 ) -> Skeleton:
-    """Make a skeleton of joints whose names have ``left`` or ``right`` in them if they have a side.
+    """Make a skeleton; the names of joints with a side contain ``left`` or ``right``.
 
     Args:
         name: Name of the layout.

@@ -135,7 +135,7 @@ class Skeleton:
 
     @cached_property
     def starts(self) -> Starts | None:
-        """Where arms and legs begin, None if the parts are not those of a body."""
+        """First joints of arms and legs; None if the parts are not those of a body."""
         return find_starts(self.joints, JointTree(self.parents), self.parts)
 
     @cached_property

@@ -71,7 +71,7 @@ def animate(
         axes: The coordinate channels that point right and up, as in ``film_strip``.
         max_frames: Longer clips, and clips of more than 50 frames per second, show only every n-th
             frame, at the same speed.
-        note: Text beside the time.
+        note: Text next to the time.
 
     Returns:
         An animation, which ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.

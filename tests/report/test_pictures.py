@@ -187,11 +187,11 @@ def test_occlusion_curves_are_over_what_was_really_hidden() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(evaluated: list[Path]) -> list[Picture]:
-    return list(draw_pictures(read_entries(evaluated).found))
+    return list(draw_pictures(read_entries(evaluated).entries))
 
 
 def of_task(paths: list[Path], task: str) -> list[Entry]:
-    return [each for each in read_entries(paths).found if each.result.task == task]
+    return [each for each in read_entries(paths).entries if each.result.task == task]
 
 
 def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
@@ -200,7 +200,7 @@ def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
 
 def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture]) -> None:
     titles = [each.title for each in drawn]
-    how = {each.result.task: f"run ({each.how})" for each in read_entries(evaluated).found}
+    how = {each.result.task: f"run ({each.how})" for each in read_entries(evaluated).entries}
     assert titles == [
         "Accuracy by class, linear",
         "Confusion matrix, linear: run (solver logistic)",
@@ -273,7 +273,7 @@ def test_few_labels_take_all_draws_of_all_seeds(
     (picture,) = pictures_of(drawn, "Few labels")
     runs = [
         run
-        for each in read_entries(evaluated).found
+        for each in read_entries(evaluated).entries
         if each.result.task == "semi"
         for run in each.result.details["runs"]
     ]

@@ -159,14 +159,14 @@ def _survey(
 
 
 def _third(
-    files: Sequence[Path], skeleton: Skeleton, axes: str | None, asked: Coordinates
+    files: Sequence[Path], skeleton: Skeleton, axes: str | None, given: Coordinates
 ) -> Third:
     def frames(file: Path) -> NDArray[np.float32]:
         with suppress(SkeletonFormatError):
             return _frames(file, skeleton, axes)
         return np.zeros((0, 1, 1, 3), np.float32)
 
-    return find_third(((file.name, partial(frames, file)) for file in files), asked)
+    return find_third(((file.name, partial(frames, file)) for file in files), given)
 
 
 def _frames(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[np.float32]:

@@ -202,7 +202,7 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
-def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> Third:
+def _third(joints: NpzArray, lengths: NDArray[np.int64], given: Coordinates) -> Third:
     """Find out what the third numbers are, and skip unreadable recordings."""
 
     def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
@@ -211,7 +211,7 @@ def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> 
                 for index, rows in enumerate(joints.sequences(lengths, unit), unit.start):
                     yield f"sequence {index}", partial(_frames, rows)
 
-    return find_third(recordings(), asked)
+    return find_third(recordings(), given)
 
 
 def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:

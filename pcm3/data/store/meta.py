@@ -22,7 +22,7 @@ _TAKEN = (
     "file allow_pickle"
 )
 RESERVED = frozenset(_TAKEN.split())
-"""Names that no column can have: those of the store, and arguments beside ``**columns``."""
+"""Names that no column can have: those of the store, and of arguments next to ``**columns``."""
 _FILES = (
     "meta.json bodies.npy table.npz names.npy frame_labels.npy segments.npy checksums.npy "
     "report.json"

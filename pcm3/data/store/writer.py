@@ -40,7 +40,7 @@ from pcm3.skeleton import MOST_PERSONS, Skeleton
 class StoreWriter:
     """Writer of a store, sequence by sequence, in constant memory; a context manager.
 
-    Sequences go to a hidden folder beside the target, which is renamed to the target when the
+    Sequences go to a hidden folder next to the target, which is renamed to the target when the
     ``with`` block ends without an exception, and removed otherwise. If the path is a link, the
     folder that it points to is written.
 
@@ -268,7 +268,7 @@ class StoreWriter:
             self._fail("expected frame_labels for all sequences or for none")
         if frame_labels is None:
             if segments is not None:
-                self._fail("expected frame_labels beside segments")
+                self._fail("expected frame_labels with segments")
             return
         per_frame = self._integers("frame_labels", frame_labels)
         classes = len(self.class_names)

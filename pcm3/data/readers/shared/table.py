@@ -203,7 +203,13 @@ def _read_table(folder: Path) -> _Table | None:
     columns = {key: _column(file, numbers, key, cells[key]) for key in header if key not in _KEYS}
     rates = _rates(file, numbers, cells.get("fps", [""] * len(lines)))
     rows = [
-        _Row(line, names[at], labels[at], rates[at], {key: of[at] for key, of in columns.items()})
+        _Row(
+            line,
+            names[at],
+            labels[at],
+            rates[at],
+            {key: column[at] for key, column in columns.items()},
+        )
         for at, line in enumerate(numbers)
     ]
     return _Table(file, rows, class_names)

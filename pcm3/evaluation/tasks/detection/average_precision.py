@@ -128,8 +128,8 @@ def f1_score(
 
     Confidences do not matter. The score is 0 if nothing is found.
     """
-    found = np.unique(_matches(proposals, truth, threshold))
-    return 2 * int((found >= 0).sum()) / max(len(proposals) + len(truth), 1)
+    matched = np.unique(_matches(proposals, truth, threshold))
+    return 2 * int((matched >= 0).sum()) / max(len(proposals) + len(truth), 1)
 
 
 def map_by_action(
@@ -152,9 +152,9 @@ def map_by_action(
     Raises:
         ValueError: As ``ap``.
     """
-    found, wanted = _grouped(proposals, "label"), _grouped(truth, "label")
-    labels = sorted(wanted) if labels is None else labels
-    return _mean([ap(found[label], wanted[label], threshold) for label in labels])
+    proposed, annotated = _grouped(proposals, "label"), _grouped(truth, "label")
+    labels = sorted(annotated) if labels is None else labels
+    return _mean([ap(proposed[label], annotated[label], threshold) for label in labels])
 
 
 def map_by_video(
@@ -177,9 +177,9 @@ def map_by_video(
     Raises:
         ValueError: As ``ap``.
     """
-    found, wanted = _grouped(proposals, "video"), _grouped(truth, "video")
-    videos = sorted(found.keys() | wanted.keys()) if videos is None else videos
-    return _mean([ap(found[video], wanted[video], threshold) for video in videos])
+    proposed, annotated = _grouped(proposals, "video"), _grouped(truth, "video")
+    videos = sorted(proposed.keys() | annotated.keys()) if videos is None else videos
+    return _mean([ap(proposed[video], annotated[video], threshold) for video in videos])
 
 
 def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
@@ -229,15 +229,15 @@ def summarize_detection(
     metrics["ap_2d"] = ap_2d(proposals, truth)
     right = np.concatenate(predicted) == np.concatenate(labels)
     metrics["frame_accuracy"] = float(right.mean())
-    wanted, found = _grouped(truth, "video"), _grouped(proposals, "video")
+    annotated, proposed = _grouped(truth, "video"), _grouped(proposals, "video")
     metrics["details"] = {
         "class_names": list(test.class_names),
         "videos": [
             {
                 "name": sequence_name(test.store, int(test.indices[video])),
                 "frames": len(labels[video]),
-                "truth": [list(interval[1:4]) for interval in wanted[video]],
-                "proposals": [list(proposal[1:]) for proposal in found[video]],
+                "truth": [list(interval[1:4]) for interval in annotated[video]],
+                "proposals": [list(proposal[1:]) for proposal in proposed[video]],
                 "predicted": _runs(predicted[video].tolist()),
             }
             for video in videos
@@ -267,12 +267,12 @@ def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) ->
         ValueError: If the recordings are trimmed.
     """
     truth = true_intervals(test)
-    found, wanted = (
+    detected, annotated = (
         [interval._replace(end=interval.end + 1) for interval in intervals]
         for intervals in (proposals, truth)
     )
     by_action = {
-        f"map_action_published_{threshold}": map_by_action(found, wanted, threshold)
+        f"map_action_published_{threshold}": map_by_action(detected, annotated, threshold)
         for threshold in THRESHOLDS
     }
     videos = range(len(test))
@@ -310,17 +310,17 @@ def _best_overlaps(
     """Find the annotated interval of its video and class that each proposal overlaps most."""
     owners = np.full(len(proposals), -1)
     overlaps = np.zeros(len(proposals))
-    found, wanted = _places(proposals), _places(truth)
-    for key in found.keys() & wanted.keys():
-        start, end = _bounds(proposals, found[key])
-        true_start, true_end = _bounds(truth, wanted[key])
+    proposed, annotated = _places(proposals), _places(truth)
+    for key in proposed.keys() & annotated.keys():
+        start, end = _bounds(proposals, proposed[key])
+        true_start, true_end = _bounds(truth, annotated[key])
         common = np.minimum(end[:, None], true_end) - np.maximum(start[:, None], true_start)
         # the hull of intervals that meet is their union; others are below any threshold
         hull = np.maximum(end[:, None], true_end) - np.minimum(start[:, None], true_start)
         overlap = common / hull
         best = overlap.argmax(axis=1)
-        owners[found[key]] = np.array(wanted[key])[best]
-        overlaps[found[key]] = overlap[np.arange(len(best)), best]
+        owners[proposed[key]] = np.array(annotated[key])[best]
+        overlaps[proposed[key]] = overlap[np.arange(len(best)), best]
     return owners, overlaps
 
 

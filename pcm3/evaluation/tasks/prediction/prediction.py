@@ -122,16 +122,16 @@ class _Sequences:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
+    def cut(self, chosen: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
         """Cut windows that start after the given shares, in [0, 1), of the possible places."""
         dataset, settings = self.dataset, self.settings
-        starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
-        size = (len(which), dataset.store.channels)
+        starts = self.starts[chosen] + (shares * (self.spare[chosen] + 1)).astype(np.int64)
+        size = (len(chosen), dataset.store.channels)
         joints = len(dataset.skeleton)
         observed = torch.zeros(*size, settings.observed, joints, dataset.persons)
         motion = torch.zeros(*size, settings.window, joints, 1)
         for row, start in enumerate(starts.tolist()):  # one at a time: they may be long
-            person = dataset.batch([int(self.rows[which[row]])]).clips[0, ..., :1]
+            person = dataset.batch([int(self.rows[chosen[row]])]).clips[0, ..., :1]
             observed[row, ..., :1] = person[:, start : start + settings.observed]
             frames = rearrange(person, "c t v m -> t m v c").numpy()
             centred = torch.from_numpy(normalize(frames, dataset.skeleton, "center"))
@@ -283,8 +283,8 @@ def _fit(
     def draw() -> Epoch[NDArray[np.int64]]:
         return np.array_split(random.permutation(sequences.repeated), steps), loss_of
 
-    def loss_of(which: NDArray[np.int64]) -> Tensor:
-        windows = sequences.cut(which, random.random(len(which)))
+    def loss_of(chosen: NDArray[np.int64]) -> Tensor:
+        windows = sequences.cut(chosen, random.random(len(chosen)))
         observed, motion, present = (tensor.to(device) for tensor in windows)
         seen = settings.observed
         predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
@@ -312,8 +312,8 @@ def _predict(
     device = next(model.parameters()).device
     windows, predicted = [], []
     for start in range(0, len(sequences), batch_size):
-        which = np.arange(start, min(start + batch_size, len(sequences)))
-        part = sequences.cut(which, np.full(len(which), 0.5))
+        chosen = np.arange(start, min(start + batch_size, len(sequences)))
+        part = sequences.cut(chosen, np.full(len(chosen), 0.5))
         last = part.motion[:, :, settings.observed - 1]
         guess = model(part.observed.to(device), last.to(device), settings.predicted)
         windows.append(part._replace(observed=part.observed[:0]))
