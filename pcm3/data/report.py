@@ -11,9 +11,9 @@ from typing import Any, TypedDict
 from pcm3.data.normalize import ISC_FRAMES
 from pcm3.data.store import Store
 from pcm3.data.tally import Dropped, Jumps, Presence, Spans
-from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.json import read_json
+from pcm3.io.reading import fail
 from pcm3.terminal import printable
 
 _BAR = 40
@@ -67,7 +67,7 @@ def read_report(store: Store) -> dict[str, Any] | None:
         return None
     report: dict[str, Any] = read_json(file, _Preparation)
     if not all(re.fullmatch("[0-9]{1,9}", number) for number in report["bodies"]):
-        raise SkeletonFormatError(f"{file}: expected numbers of bodies, got {report['bodies']}")
+        fail(file, f"expected numbers of bodies, got {report['bodies']}")
     return report
 
 

@@ -37,9 +37,7 @@ MSR20 = KINECT20.reordered(_ORDER.split())
 follows the bones that its authors draw; the order of the sides is this library's choice."""
 
 
-def detect(path: Path) -> bool:
-    """Return whether this is a folder with files named ``aAA_sSS_eEE_skeleton3D.txt``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table

@@ -37,9 +37,7 @@ _FILES = NumberedFiles(
 )
 
 
-def detect(path: Path) -> bool:
-    """Return whether this is a folder with files named ``aAA_sSS_eEE_vVV.json``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table

@@ -38,9 +38,7 @@ UTD20 = KINECT20.reordered(_ORDER.split())
 """``KINECT20`` in the order of UTD-MHAD, which begins with the head."""
 
 
-def detect(path: Path) -> bool:
-    """Return whether this is a folder with files named ``aA_sS_tT_skeleton.mat``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table

@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from pcm3.errors import SkeletonFormatError
 from pcm3.io.json import check_kind, read_json
+from pcm3.io.reading import fail
 from pcm3.skeleton import MOST_PERSONS
 
 STORE_VERSION = 2
@@ -87,15 +87,15 @@ def _check_values(file: Path, meta: dict[str, Any]) -> None:
     for name, most in bounds.items():
         if not 1 <= meta[name] <= most:
             upper = "" if most == math.inf else f" and <= {most}"
-            raise SkeletonFormatError(f"{file}: expected {name} >= 1{upper}, got {meta[name]}")
+            fail(file, f"expected {name} >= 1{upper}, got {meta[name]}")
     if meta["fps"] is not None and not meta["fps"] > 0:
-        raise SkeletonFormatError(f"{file}: expected fps > 0, got {meta['fps']}")
+        fail(file, f"expected fps > 0, got {meta['fps']}")
     for name, words in {"columns": meta["columns"], **meta["words"]}.items():
         if len(set(words)) < len(words):
             got = reprlib.repr(words)
-            raise SkeletonFormatError(f"{file}: expected different words in {name}, got {got}")
+            fail(file, f"expected different words in {name}, got {got}")
     if missing := {"lengths", "labels", "slots", "duplicate_of"} - set(meta["columns"]):
-        raise SkeletonFormatError(f"{file}: expected the columns {', '.join(sorted(missing))}")
+        fail(file, f"expected the columns {', '.join(sorted(missing))}")
 
 
 def _check_whole(file: Path, meta: dict[str, Any]) -> None:
@@ -106,11 +106,12 @@ def _check_whole(file: Path, meta: dict[str, Any]) -> None:
     """
     known = {"checksum", "checksums"} & meta.keys()
     if len(known) == 1:
-        raise SkeletonFormatError(f"{file}: damaged, expected checksum and checksums, got {known}")
+        fail(file, f"damaged, expected checksum and checksums, got {known}")
     if known and meta["checksum"] != checksum_of(meta):
-        raise SkeletonFormatError(
-            f"{file}: the checksum is wrong: the file was damaged or changed after it was "
-            "written; prepare the store again, or undo the change"
+        fail(
+            file,
+            "the checksum is wrong: the file was damaged or changed after it was "
+            "written; prepare the store again, or undo the change",
         )
 
 
@@ -160,29 +161,31 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     """
     file = path / "meta.json"
     if path.exists() and not path.is_dir():
-        raise SkeletonFormatError(
-            f"{path}: expected a store, which is a folder, got a file; `pcm3 prepare` makes a "
-            "store from recordings"
+        fail(
+            path,
+            "expected a store, which is a folder, got a file; `pcm3 prepare` makes a "
+            "store from recordings",
         )
     if not path.is_dir():
-        raise SkeletonFormatError(f"{path}: no such store; {_remedy(path)}")
+        fail(path, f"no such store; {_remedy(path)}")
     if not file.is_file():
         what = "a run, not a store" if (path / "config.json").is_file() else "not a store"
-        raise SkeletonFormatError(f"{path}: {what}, meta.json is missing")
+        fail(path, f"{what}, meta.json is missing")
     meta: dict[str, Any] = read_json(file)
     if meta.get("format") != FORMAT:
-        raise SkeletonFormatError(f"{file}: expected a description with format {FORMAT!r}")
+        fail(file, f"expected a description with format {FORMAT!r}")
     if any_version:
         return meta
     if meta.get("version") != STORE_VERSION:
-        raise SkeletonFormatError(
-            f"{file}: expected store version {STORE_VERSION}, found {meta.get('version')}; "
-            "run `pcm3 prepare` again"
+        fail(
+            file,
+            f"expected store version {STORE_VERSION}, found {meta.get('version')}; "
+            "run `pcm3 prepare` again",
         )
     try:
         check_kind(meta, _Meta)
     except ValueError as error:
-        raise SkeletonFormatError(f"{file}: {error}") from None
+        fail(file, str(error))
     _check_whole(file, meta)
     meta.setdefault("bodies", None)
     meta.setdefault("words", {})

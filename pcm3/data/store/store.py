@@ -18,7 +18,7 @@ from pcm3.data.protocols import Protocol
 from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import load_npz
-from pcm3.io.reading import check_text, open_npy
+from pcm3.io.reading import check_text, fail, open_npy
 from pcm3.skeleton import Skeleton
 
 _SOME = 32  # sequences that determine which way is up
@@ -73,7 +73,7 @@ class Store:
         try:
             self.skeleton = Skeleton.from_dict(self.meta["skeleton"])
         except ValueError as error:
-            raise SkeletonFormatError(f"{self.path / 'meta.json'}: {error}") from None
+            fail(self.path / "meta.json", str(error))
         self.class_names = tuple(self.meta["class_names"])
         self.protocols = {
             name: Protocol(
@@ -123,7 +123,7 @@ class Store:
     def _verify(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         known = self.meta.get("checksums", {})
         if name in known and zlib.crc32(np.ascontiguousarray(values).data) != known[name]:
-            raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
+            fail(self.path / name, "damaged, the checksum is wrong")
         return values
 
     @cached_property
@@ -142,72 +142,60 @@ class Store:
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
-        shape = (rows, int(self.meta["joints"]), int(self.meta["channels"]))
-        sizes: dict[str, tuple[int, ...]] = {"bodies": shape}
-        arrays = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
-        arrays |= {"slots": self.slots, **self.columns}
-        sizes |= dict.fromkeys(list(arrays)[1:], (sequences,))
+        joints, channels = int(self.meta["joints"]), int(self.meta["channels"])
+        columns = {"lengths": self.lengths, "labels": self.labels, "slots": self.slots}
+        arrays: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
+            "bodies": (self.bodies, (rows, joints, channels)),
+            **{name: (column, (sequences,)) for name, column in (columns | self.columns).items()},
+        }
         if self._unverified:
             frame_labels, segments = self._unverified.values()
-            sizes["frame_labels"], arrays["frame_labels"] = (frames,), frame_labels
-            sizes["segments"], arrays["segments"] = (len(segments), 4), segments
-        for name, size in sizes.items():
-            if name != "bodies" and arrays[name].dtype != np.int64:
-                raise SkeletonFormatError(
-                    f"{self.path}: expected {name} of int64, found {arrays[name].dtype}"
-                )
-            if arrays[name].shape != size:
-                raise SkeletonFormatError(
-                    f"{self.path}: expected {name} {size}, as meta.json says, "
-                    f"found {arrays[name].shape}"
-                )
-        if shape[1] != len(self.skeleton):
-            raise SkeletonFormatError(
-                f"{self.path}: expected {len(self.skeleton)} joints, as the skeleton has, "
-                f"found {shape[1]}"
-            )
+            arrays["frame_labels"] = frame_labels, (frames,)
+            arrays["segments"] = segments, (len(segments), 4)
+        for name, (array, size) in arrays.items():
+            if name != "bodies" and array.dtype != np.int64:
+                fail(self.path, f"expected {name} of int64, found {array.dtype}")
+            if array.shape != size:
+                what = f"expected {name} {size}, as meta.json says, found {array.shape}"
+                fail(self.path, what)
+        if joints != len(self.skeleton):
+            what = f"expected {len(self.skeleton)} joints, as the skeleton has, found {joints}"
+            fail(self.path, what)
         if self.bodies.dtype != self.meta["dtype"]:
-            raise SkeletonFormatError(
-                f"{self.path}: expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}"
-            )
+            fail(self.path, f"expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}")
 
     def _check_values(self) -> None:
         frames, rows = int(self.meta["frames"]), int(self.meta["rows"])
         if (self.lengths < 1).any() or ((self.slots < 1) | (self.slots > self.persons)).any():
-            raise SkeletonFormatError(
-                f"{self.path}: expected lengths from 1 and slots from 1 to {self.persons}"
-            )
+            fail(self.path, f"expected lengths from 1 and slots from 1 to {self.persons}")
         if (self.lengths > frames).any():
-            raise SkeletonFormatError(f"{self.path}: expected lengths up to {frames} frames")
+            fail(self.path, f"expected lengths up to {frames} frames")
         sums = (int(self.lengths.sum()), int((self.lengths * self.slots).sum()))
         if sums != (frames, rows):
-            raise SkeletonFormatError(
-                f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
-                f"found {sums[0]} and {sums[1]}"
+            fail(
+                self.path,
+                f"expected lengths that add up to {frames} frames and {rows} bodies, "
+                f"found {sums[0]} and {sums[1]}",
             )
         row_bytes = math.prod(self.bodies.shape[1:]) * self.bodies.itemsize
         if wrong := too_empty(frames, rows, self.persons, row_bytes):
-            raise SkeletonFormatError(f"{self.path}: {wrong}")
+            fail(self.path, wrong)
         classes = len(self.class_names)
         frame_labels = self._unverified.get("frame_labels.npy")
         for name, labels in (("labels", self.labels), ("frame_labels", frame_labels)):
             if labels is not None and ((labels < -1) | (labels >= classes)).any():
-                raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
+                fail(self.path, f"expected {name} in [-1, {classes})")
         for name, words in self.words.items():
             values = self.columns.get(name)
             if values is None or ((values < -1) | (values >= len(words))).any():
-                raise SkeletonFormatError(
-                    f"{self.path}: expected a column {name} of words in [-1, {len(words)})"
-                )
+                fail(self.path, f"expected a column {name} of words in [-1, {len(words)})")
         segments = self._unverified.get("segments.npy")
         if segments is not None and len(segments):
             index, start, end, label = segments.T
             inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
             inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
             if not (inside & (label >= 0) & (label < classes)).all():
-                raise SkeletonFormatError(
-                    f"{self.path}: expected segments within the sequences and {classes} classes"
-                )
+                fail(self.path, f"expected segments within the sequences and {classes} classes")
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
         # workers of a data loader open the files again instead of receiving a copy
@@ -218,7 +206,7 @@ class Store:
         """The name of each sequence (N,), usually that of its file."""
         names = self._load("names.npy")
         if names.shape != (len(self),) or names.dtype.kind != "U":
-            raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
+            fail(self.path / "names.npy", f"expected {len(self)} names")
         check_text(self.path / "names.npy", "names", names)
         return tuple(names.tolist())
 
@@ -229,9 +217,9 @@ class Store:
             return None
         checksums = np.array(self._load("checksums.npy"))
         if checksums.shape != (len(self),):
-            raise SkeletonFormatError(
-                f"{self.path / 'checksums.npy'}: expected {len(self)} checksums, "
-                f"found {checksums.shape}"
+            fail(
+                self.path / "checksums.npy",
+                f"expected {len(self)} checksums, found {checksums.shape}",
             )
         return checksums
 
@@ -294,9 +282,9 @@ class Store:
         if not self._verified[index]:
             assert self.checksums is not None
             if zlib.crc32(rows.data) != self.checksums[index]:
-                raise SkeletonFormatError(
-                    f"{self.path / 'bodies.npy'}: sequence {index} is damaged, its checksum is "
-                    "wrong; prepare the store again"
+                fail(
+                    self.path / "bodies.npy",
+                    f"sequence {index} is damaged, its checksum is wrong; prepare the store again",
                 )
             self._verified[index] = True
         return rows.reshape(length, slots, *rows.shape[1:])
