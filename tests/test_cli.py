@@ -834,7 +834,7 @@ def test_runs_that_have_seen_test_sequences(
     data = ["--data", f"{folder}/store"]
     both = ["evaluate", "linear", "--run", f"{folder}/run", str(whole), *data]
     line = one_error(capsys, both)
-    assert f"under one protocol, got xsub ({folder}/run), all ({whole}): some have seen" in line
+    assert f"under one protocol, got xsub ({folder}/run), all ({whole}):" in line
     for arguments, own in (
         (["evaluate", "knn", "--run", str(whole), *data], ["all"]),
         (both, ["xsub", "all"]),
