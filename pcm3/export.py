@@ -49,11 +49,11 @@ def export_program(
 
     The program takes clips ``(N, C, T, V, M)`` of any N and ``frames`` frames, normalised,
     resized and of the encoder's stream, in float32 on the CPU. It returns frame features
-    ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. The file is
-    written whole or not at all, after the program was read back and compared with the encoder on
-    random clips.
+    ``(N, T', D)`` and sequence features ``(N, D)`` of the encoder in evaluation mode. The written
+    program is read back and compared with the encoder on random clips; the file is kept only if
+    they agree.
 
-    For a ``Pretrained`` encoder the extra file ``pcm3.json`` inside describes its input:
+    For a ``Pretrained`` encoder, the extra file ``pcm3.json`` inside describes its input:
     ``skeleton``, ``stream``, ``frames`` and ``normalization``, all as text.
 
     Args:
@@ -83,7 +83,7 @@ def export_program(
     about = {"pcm3.json": json.dumps(_about(encoder, length))}
     program = _trace(model, length)
     with replacing(Path(file)) as temporary:
-        content = BytesIO()  # torch would end the process if the disk is full
+        content = BytesIO()  # writing to a full disk, torch would end the process
         torch.export.save(program, content, extra_files=about)
         temporary.write_bytes(content.getbuffer())
         with temporary.open("rb") as stream:
@@ -97,7 +97,7 @@ def export_onnx(
     """Write an encoder as ONNX, for runtimes of other languages and devices.
 
     Input ``clips`` and outputs ``frame_features`` and ``features`` are those of
-    ``export_program``, and the metadata have the content of its extra file. Needs
+    ``export_program``, and the metadata are the content of its extra file. Needs
     ``pip install "pcm3[onnx]"``.
 
     Args:
@@ -151,7 +151,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, int]:
-    """A float32 copy on the CPU in evaluation mode, and its number of frames."""
+    """Return a float32 copy on the CPU in evaluation mode, and its number of frames."""
     if isinstance(encoder, Pretrained):
         return _frozen(encoder.encoder, encoder.frames if frames is None else frames)
     if not isinstance(encoder, Encoder):
@@ -164,7 +164,7 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
 
 
 def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
-    """The description of the input that the file contains."""
+    """Return the description of the input that the file contains."""
     if isinstance(encoder, Pretrained):
         return describe_input(encoder._replace(frames=frames))
     return {"frames": str(frames)}
@@ -174,14 +174,14 @@ def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
     check_positive("frames", frames)
     clips = next(_random_clips(model.encoder, frames))
     model(clips)  # raises the encoder's own error, which torch.export would wrap
-    # strict, as otherwise len() of a batch would fix its size
+    # strict, because otherwise len() of a batch would fix its size
     program = torch.export.export(
         model, (clips,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=True
     )
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)  # names folders of this machine
+                node.meta.pop("stack_trace", None)  # it names folders of this machine
     return program
 
 
@@ -190,13 +190,13 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
     for batch in (2, 1, 5):
         size = (batch, encoder.in_channels, frames, encoder.joints, encoder.persons)
         clips = torch.randn(size, generator=generator)
-        clips[1:2, ..., -1] = 0  # without the last person, which an encoder may treat separately
+        clips[1:2, ..., -1] = 0  # an encoder may treat absent persons separately
         yield clips
 
 
 @torch.no_grad()
 def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
-    """The largest deviation of the features; raises if it is too large."""
+    """Return the largest deviation of the features; raise if it is too large."""
     worst = 0.0
     for clips in _random_clips(model.encoder, frames):
         for exported, expected in zip(run(clips), model(clips), strict=True):

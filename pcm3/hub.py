@@ -41,7 +41,7 @@ class Official(NamedTuple):
     """A published checkpoint.
 
     Attributes:
-        encoder: In evaluation mode.
+        encoder: The encoder in evaluation mode.
         model: The whole method; None if the checkpoint holds only the encoder.
         unused: Names of weights in the checkpoint that were not loaded.
     """
@@ -68,11 +68,11 @@ def load_official(
     Args:
         source: The file, or the state dict itself.
         method: Method of the checkpoint.
-        skeleton: Joint layout that it was trained on.
-        persons: Number of persons M that it was trained on.
-        in_channels: Number of coordinates C that it was trained on.
-        hidden: PCM3 only: required width of one GRU; by default that of the checkpoint.
-        heads: MAMP only: number of attention heads, which cannot be read from the weights.
+        skeleton: Joint layout of the training data.
+        persons: Number of persons M in the training data.
+        in_channels: Number of coordinates C of the training data.
+        hidden: For PCM3, required width of one GRU; by default that of the checkpoint.
+        heads: For MAMP, number of attention heads, which cannot be read from the weights.
 
     Raises:
         ValueError: If the method is unknown.

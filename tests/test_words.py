@@ -48,7 +48,7 @@ def test_the_run_goes_on_under_its_protocol(folder: Path, capsys: Capture) -> No
 
 
 def test_whom_xsub_trains_on_is_said_and_kept(folder: Path, capsys: Capture) -> None:
-    said = "the subjects are words; of them, in alphabetical order, anna, it's me train and"
+    said = "the subjects are words; by alphabetical order anna, it's me train and"
     run = folder / "xsub"
     assert main(pretrain(folder / "store", run, "--train.epochs", "1")) == 0
     assert f"note: {folder}/store: xsub: {said} Cleo D., ben test" in capsys.readouterr().err

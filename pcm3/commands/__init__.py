@@ -1,1 +1,1 @@
-"""The commands of ``pcm3``; each imports what it needs when it is called."""
+"""The commands of ``pcm3``, which import their needs only when they are called."""

@@ -21,7 +21,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store, StoreDtype  # noqa: PLC0415
     from pcm3.runs.progress import ProgressReport  # noqa: PLC0415
 
-    about = f"Format of the files: {', '.join(READERS)}; auto, or nothing, detects it."
+    about = f"Format of the files: {', '.join(READERS)}; by default, or with auto, it is detected."
     formats: Any = Literal[(*READERS, "auto")]
     nothing = _reader_options()()
     brief = not {"-h", "--help"}.isdisjoint(arguments)
@@ -59,7 +59,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 with body parts and centre.
             normalization: center subtracts the first person's centre joint in each frame; isc
                 (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
-                auto is the recipe that the files went through already, or else center.
+                auto is the recipe that was already applied to the files, or else center.
             duplicate_single: With sgn, copy a single body to the second person, as in the published
                 NTU-120 data.
             persons: Number of persons in the store, by default that of the format.
@@ -75,7 +75,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
             reader: Options that only some formats have.
             json: Print the report as JSON on the last line.
         """
-        asked = {
+        given = {
             name: value
             for name, value in [("skeleton", skeleton), *vars(reader).items()]
             if value is not None and value is not False
@@ -105,11 +105,11 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 workers=workers,
                 overwrite=overwrite,
                 progress=progress,
-                **asked,
+                **given,
             )
         finally:
             if bar:
-                bar[0].__exit__(None, None, None)
+                bar[0].__exit__()
         counts = {key: report[key] for key in ("units", "read", "kept")}
         counts |= {key: len(report[key]) for key in ("dropped", "bad")}
         finish("prepare", counts, json, *describe(Store(store)).split("\n"), report=report)
@@ -131,7 +131,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
 
 
 def _reader_options() -> Any:
-    """A dataclass of the readers' own options; the first reader that has one describes it."""
+    """Build a dataclass of the readers' options; the first reader with an option describes it."""
     from tyro.conf import arg  # noqa: PLC0415
 
     from pcm3.data.readers import READERS  # noqa: PLC0415
@@ -140,7 +140,7 @@ def _reader_options() -> Any:
     for name, reader in READERS.items():
         for option in reader.options:
             formats.setdefault(option, []).append(name)
-    del formats["skeleton"]  # which every format has
+    del formats["skeleton"]  # an option of every format, declared by the command
     declared: list[tuple[str, Any, Any]] = []
     for option, names in formats.items():
         read, default = READERS[names[0]].read, READERS[names[0]].options[option].default
@@ -156,14 +156,14 @@ def _reader_options() -> Any:
 
 
 def _first_sentences(function: Callable[..., Any]) -> dict[str, str]:
-    """The first sentence on each argument in the docstring of a function."""
+    """Extract the first sentence on each argument from the docstring of a function."""
     _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
     return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
 
 
 def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The words that are neither options of ``prepare`` nor their values; flags have no value."""
+    """Return the words that are neither options nor their values; flags have no value."""
     words, rest = [], iter(arguments)
     for word in rest:
         name = word.removeprefix("--").replace("-", "_")
@@ -175,7 +175,7 @@ def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
 
 
 def _no_format(words: Sequence[str], formats: Sequence[str]) -> str:
-    """The message for three words of which the first is not a format."""
+    """Return the message for three words of which the first is not a format."""
     what = f"expected FORMAT SOURCE STORE, a format among {', '.join(formats)}, got {words[0]!r}"
     if format := next((word for word in words if word in formats), None):
         others = [word for word in words if word != format]

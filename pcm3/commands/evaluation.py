@@ -101,8 +101,10 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     text += f"  ({file})" if file else ""
     lines: list[str] = []
     if len(runs) > 1:
-        scored = zip(runs, result.runs, result.weights, strict=True)
-        lines = [f"  {run}: {task.summary(its.headline)}, weight {w:.3g}" for run, its, w in scored]
+        lines = [
+            f"  {run}: {task.summary(about.headline)}, weight {weight:.3g}"
+            for run, about, weight in zip(runs, result.runs, result.weights, strict=True)
+        ]
     content = result.to_json()
     rest = {key: content[key] for key in _ALSO_PRINTED}
     finish(f"evaluate {name}", result.metrics, options.json, *lines, text, **rest)
@@ -111,7 +113,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
 
 
 def _options(task: "Task | None" = None) -> Any:
-    """Class of the options that all tasks share, with the help texts of a task."""
+    """Build the class of the options that all tasks share, with the help texts of a task."""
     from tyro.conf import FlagCreatePairsOff, arg  # noqa: PLC0415
 
     several = task is not None and task.fusion is not None
@@ -150,7 +152,7 @@ def _options(task: "Task | None" = None) -> Any:
 
 
 def _task_options(task: "Task") -> Any:
-    """Class of the options of a task."""
+    """Build the class of the options of a task."""
     from tyro.conf import arg  # noqa: PLC0415
 
     base, settings_type = _options(task), task.settings
@@ -230,7 +232,7 @@ def features_command(arguments: Sequence[str]) -> None:
         features = extract_features(pretrained, dataset)
         other, left_out = bool(notes), dataset.left_out
         notes += describe_left_out(left_out, max_frames)
-        notes += describe_windows(dataset, "the mean of the features of their windows is written")
+        notes += describe_windows(dataset, "the features of their windows are averaged")
         store.check_unchanged()
         arrays |= {"notes": np.array(notes, dtype=np.str_)}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}

@@ -13,7 +13,7 @@ from pcm3.terminal import tell
 
 
 def meant(word: str, names: Iterable[str], also: Mapping[str, str] = {}) -> str:
-    """A question if a word is similar to a name, or to an alternative in ``also``, else empty."""
+    """Ask "did you mean ...?" if a word resembles a name or a key of ``also``, else say nothing."""
     near = get_close_matches(word, [*names, *also], n=1)
     return f"; did you mean {also.get(near[0], near[0])}?" if near else ""
 
@@ -42,7 +42,7 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
 
 
 def _path(info: Any) -> Any:
-    """A path, not empty, as it would be from an unset shell variable."""
+    """Let tyro refuse an empty path, which an unset shell variable would give."""
     from tyro.constructors import PrimitiveConstructorSpec  # noqa: PLC0415
 
     if info.type is not Path:
@@ -63,7 +63,7 @@ def _path(info: Any) -> Any:
 
 
 def _one_or_more(info: Any) -> Any:
-    """The values of an option that takes several, as tyro reads them, but at least one.
+    """Let tyro require at least one value of an option that takes several.
 
     If the type is a union with ``tuple[()]``, there may be none.
     """
@@ -73,8 +73,8 @@ def _one_or_more(info: Any) -> Any:
     inner = [get_args(kind) for kind in kinds if kind != tuple[()]]
     if len(inner) != 1 or inner[0][1:] != (...,) or get_origin(kinds[0]) is not tuple:
         return None
-    of = inner[0][0]
-    as_list = PrimitiveTypeInfo.make(list[of], info.markers)  # type: ignore[valid-type]
+    item = inner[0][0]
+    as_list = PrimitiveTypeInfo.make(list[item], info.markers)  # type: ignore[valid-type]
     spec: Any = ConstructorRegistry.get_primitive_spec(as_list)
     metavar = spec.metavar
     if tuple[()] not in kinds:
@@ -94,7 +94,7 @@ def _one_or_more(info: Any) -> Any:
 
 
 def _value_or_none(info: Any) -> Any:
-    """The value of an optional option; None if it is not given, or given as the word none."""
+    """Let tyro read the word none as None for an option that may be None."""
     from tyro.constructors import ConstructorRegistry, PrimitiveTypeInfo  # noqa: PLC0415
 
     inner = [kind for kind in get_args(info.type) if kind is not type(None)]

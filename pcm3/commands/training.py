@@ -23,7 +23,7 @@ def demo_command(arguments: Sequence[str]) -> None:
 
     from pcm3.demo import demo  # noqa: PLC0415
 
-    # on such small tensors a second thread gains little, and costs much on a busy machine
+    # with such small tensors a second thread gains little, and costs much on a busy machine
     torch.set_num_threads(1)
 
     def options(
@@ -241,7 +241,7 @@ def _present_name(argument: str) -> str:
 
 
 def _no_preset(early: argparse.Namespace) -> str:
-    """Text shown as the preset if no preset was given."""
+    """Return the text shown as the preset if no preset was given."""
     return f"that of {early.start}" if early.start and not early.method else "small"
 
 

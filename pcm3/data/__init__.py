@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The processes that read files need no torch, so they start without it.
+    # processes that read files start without torch, which they do not need
     if name in __all__:
         home = "hybrid" if name == "HybridDataset" else "dataset"
         return getattr(import_module(f"pcm3.data.{home}"), name)

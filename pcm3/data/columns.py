@@ -1,4 +1,4 @@
-"""Columns of a store: each holds integers, or words in alphabetical order and their positions."""
+"""Columns of a store, which hold integers, or words as positions in an alphabetical list."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from numpy.typing import NDArray
 
 from pcm3.io.reading import shown
 
-__all__ = ["code_words", "find_mixture", "read_value"]
-
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LONGEST = 200
 _END = 2**63
 
 
 def read_value(value: Any) -> int | str:
-    """The value of a cell of a column: an integer or a word.
+    """Read a cell of a column as an integer or a word.
 
     Text that is a decimal number counts as that number, in any notation: ``"1.0"`` and ``1.0``
-    are the integer 1. Any other text is a word, stripped of surrounding blanks, including
-    ``"1_1"`` and digits other than 0 to 9. Empty text is -1, which stands for a missing value.
+    are the integer 1. Any other text is a word without surrounding blanks, including ``"1_1"``
+    and digits other than 0 to 9. Empty text is -1, which stands for a missing value.
 
     Raises:
-        ValueError: If the value is a fraction, does not fit 64 bits, or is neither a number nor
-            text.
+        ValueError: If the value is a fraction, does not fit into 64 bits, or is neither a number
+            nor text.
     """
     if isinstance(value, bytes):
         try:
@@ -69,7 +67,7 @@ def _in_range(number: int, value: Any) -> int:
 
 
 def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
-    """Positions of the first number and the first word of a column that mixes them, else None.
+    """Find the first number and the first word of a column that mixes them; None if it does not.
 
     -1 counts as neither.
     """
@@ -83,7 +81,7 @@ def find_mixture(values: Iterable[int | str]) -> tuple[int, int] | None:
 
 
 def code_words(values: Iterable[int | str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Integers as they are and no words, or positions of words and the words, sorted.
+    """Code the values of a column: integers stay, words become positions among the sorted words.
 
     -1 stays -1 in either case.
     """

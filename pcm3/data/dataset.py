@@ -13,21 +13,19 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from pcm3.checks import check_count, check_tensor, shorten, type_name
 from pcm3.data.store import Store
-from pcm3.skeleton import Skeleton, Stream, to_stream
-
-__all__ = ["LONGEST", "Batch", "ClipDataset", "SkeletonDataset", "collate"]
+from pcm3.skeleton import Skeleton, Stream, check_skeleton, to_stream
 
 LONGEST = 300
-"""Frames after which the published code cuts recordings; the length of windows of longer ones."""
+"""Frames after which the published code cuts recordings, and the length of windows."""
 
 
 class Batch(NamedTuple):
-    """Clips of different lengths, zero padded at the end.
+    """Clips of different lengths, zero-padded at the end.
 
     Attributes:
-        clips: (N, C, T, V, M) float32; T is the length of the longest.
-        lengths: Valid frames of each clip (N,), int64.
-        labels: Class of each clip (N,), int64; -1 if there is none.
+        clips: Coordinates (N, C, T, V, M) float32; T is the length of the longest clip.
+        lengths: Number of valid frames of each clip (N,), int64.
+        labels: Class of each clip (N,), int64; -1 for no label.
         indices: Position of each clip in the data set (N,), int64; -1 if unknown.
     """
 
@@ -64,7 +62,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return self.batch(indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
     @property
@@ -85,12 +83,12 @@ class SkeletonDataset(ClipDataset):
         indices: The sequences to use, in this order; all by default.
         stream: ``"joint"``, ``"bone"`` or ``"motion"``, for networks of your own. The methods and
             evaluations of this package derive streams themselves and accept only ``"joint"``.
-        persons: Number of persons M of the clips, by default the store's. Fewer keeps the first
-            ones, more adds empty ones.
-        max_frames: Longer sequences are cut off after this many frames, as the published code
-            does at 300; by default none is.
-        window: Cut sequences into windows of this many frames, which overlap by half, with the
-            last one at the end. Items are then windows. For training on long recordings.
+        persons: Number of persons M of the clips, by default the store's. A smaller number keeps
+            the first persons, a larger one adds empty ones.
+        max_frames: Frames after which longer sequences are cut off; the published code cuts at
+            300. By default none is cut.
+        window: Cut sequences into windows of this many frames, which overlap by half; the last
+            window ends with the sequence. Items are then windows, for training on long recordings.
         skeleton: Order of the joints, by default the store's. Data sets with the same joints
             often order them differently.
 
@@ -98,7 +96,7 @@ class SkeletonDataset(ClipDataset):
         indices: The store's index of each item (len,), int64.
         labels: Class of each item (len,), int64.
         offsets: First frame of each item in its sequence (len,), int64.
-        parents: Position in the given sequences of the one that each item is from (len,), int64.
+        parents: Position, among the given sequences, of each item's sequence (len,), int64.
         lengths: Frames of each item after cutting (len,), int64.
         skeleton: The layout of the joint axis.
         normalization: The recipe that the store was prepared with.
@@ -141,8 +139,7 @@ class SkeletonDataset(ClipDataset):
         if self.indices.ndim != 1 or outside.any():
             raise ValueError(f"expected a list of indices in [0, {len(store)}), got {given}")
         self.skeleton = skeleton or store.skeleton
-        if not isinstance(self.skeleton, Skeleton):
-            raise ValueError(f"expected a Skeleton such as pcm3.NTU25, got {shorten(skeleton)}")
+        check_skeleton(self.skeleton)
         self._order = _joint_order(store.skeleton, self.skeleton)
         self.normalization = store.meta["normalization"]
         self.class_names = store.class_names
@@ -165,7 +162,7 @@ class SkeletonDataset(ClipDataset):
         )
 
     def windows(self, size: int) -> SkeletonDataset:
-        """The same sequences in windows of this many frames, see the argument ``window``."""
+        """Return the same sequences in windows of this many frames; see the argument ``window``."""
         return SkeletonDataset(
             self.store,
             self.indices,
@@ -178,15 +175,15 @@ class SkeletonDataset(ClipDataset):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Number of frames that ``max_frames`` leaves out, and of sequences that lose some."""
+        """Number of frames that ``max_frames`` leaves out, and of sequences that lose frames."""
         if self.max_frames is None:
             return {"sequences": 0, "frames": 0}
         after = self.store.lengths[np.unique(self.indices)] - self.max_frames
         return {"sequences": int((after > 0).sum()), "frames": int(after[after > 0].sum())}
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
-        self.store.check_unchanged()  # reading pages of a file that shrank would end the process
+        """Read the items with these indices as one zero-padded batch."""
+        self.store.check_unchanged()  # reading from a file that shrank would end the process
         items = check_items(indices, len(self))
         lengths = self.lengths[items]
         size = (self.persons, len(self.skeleton), self.store.channels)
@@ -225,7 +222,7 @@ class SkeletonDataset(ClipDataset):
 
 
 def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[str]:
-    """A note on the frames that a limit leaves out, if any."""
+    """Return a note on the frames that a limit leaves out, if any."""
     frames, sequences = left_out["frames"], left_out["sequences"]
     if not frames:
         return []
@@ -236,7 +233,7 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
-    """A note on the sequences that are read in windows, if any."""
+    """Return a note on the sequences that are read in windows, if any."""
     long = np.unique(dataset.indices[dataset.store.lengths[dataset.indices] > LONGEST])
     if not len(long) or dataset.max_frames is not None:
         return []
@@ -244,7 +241,7 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
 
 
 def check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
-    """Indices of one or more items; negative ones count from the end."""
+    """Require indices of one or more items; negative ones count from the end."""
     indices = np.asarray(items)
     good = indices.ndim == 1 and indices.size and np.issubdtype(indices.dtype, np.integer)
     if not good or ((indices < -count) | (indices >= count)).any():
@@ -257,20 +254,20 @@ def _window_offsets(frames: int, window: int) -> NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, last, max(1, window // 2)), last))
 
 
-def _joint_order(stored: Skeleton, asked: Skeleton) -> list[int] | None:
-    """The stored position of each joint that is asked for; None if the order is the same."""
-    if stored.joints == asked.joints:
+def _joint_order(stored: Skeleton, wanted: Skeleton) -> list[int] | None:
+    """Return the stored position of each requested joint; None if the order is the same."""
+    if stored.joints == wanted.joints:
         return None
-    missing = [joint for joint in asked.joints if joint not in stored.joints]
-    extra = [joint for joint in stored.joints if joint not in asked.joints]
+    missing = [joint for joint in wanted.joints if joint not in stored.joints]
+    extra = [joint for joint in stored.joints if joint not in wanted.joints]
     if missing or extra:
         pairs = (("without", missing), ("with", extra))
         raise ValueError(
-            f"expected a store of skeleton {asked.name!r} ({len(asked)} joints), got "
+            f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
             f"{stored.name!r} ({len(stored)} joints), "
             + " and ".join(f"{how} {', '.join(joints)}" for how, joints in pairs if joints)
         )
-    return [stored.joints.index(joint) for joint in asked.joints]
+    return [stored.joints.index(joint) for joint in wanted.joints]
 
 
 def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:
@@ -304,7 +301,7 @@ def _check_dataset(dataset: ClipDataset) -> None:
     if not isinstance(dataset, ClipDataset):
         hint = ""
         if isinstance(dataset, DataLoader):
-            hint = "; pass its data set, as batches are drawn here"
+            hint = "; pass its data set, because batches are made here"
         elif isinstance(dataset, Store):
             hint = "; SkeletonDataset(store) makes one"
         elif isinstance(dataset, Subset):

@@ -1,4 +1,4 @@
-"""Several data sets as one: hybrid training."""
+"""Several data sets as one, for hybrid training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pcm3.data.store import Store
 
 
 def _image_unit(store: Store) -> str:
-    """The unit of image coordinates; all units of length in space count as one."""
+    """Return the unit of image coordinates; all units of length in space count as one."""
     unit = str(store.meta["unit"])
     return unit if unit in ("pixels", "body lengths") else "of length"
 
 
 class HybridDataset(ClipDataset):
-    """Several data sets as one, to train on more recordings than one of them has.
+    """Several data sets as one, for training on all of their recordings.
 
     Items of the first data set come first. Classes are kept apart even if their names are equal:
     labels are counted through the data sets, and each class name is prefixed with its store's.
@@ -103,7 +103,7 @@ class HybridDataset(ClipDataset):
         return f"HybridDataset({self.datasets!r})"
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch."""
         items = check_items(indices, len(self))
         items = np.where(items < 0, items + len(self), items)
         lengths = torch.from_numpy(self.lengths[items])

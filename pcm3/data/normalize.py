@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from pcm3.skeleton import PARTS, Skeleton
 
-__all__ = ["Normalization", "is_isc", "normalize", "pad_null_frames"]
-
 Normalization = Literal["none", "center", "isc", "sgn"]
 
 _ISC_BODIES = 4
@@ -34,45 +32,45 @@ def normalize(
 
     ``"none"`` changes nothing. ``"center"`` subtracts the centre joint of person 0 from all
     persons, frame by frame. Absent (all-zero) persons and joints stay zero. If the centre joint
-    is itself absent, that of the nearest earlier frame is used, or that of the first frame that
-    has it.
+    is itself absent, that of the nearest earlier frame is used, or of the first frame that has it.
 
-    ``"isc"`` is the recipe of PCM3, CMD and ISC. Of the first four bodies those with the highest
-    spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
+    ``"isc"`` is the recipe of PCM3, CMD and ISC. Among the first four bodies, those with the
+    highest spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
     subtracted as above, except that nothing is subtracted if it is absent, and that joints whose
-    coordinates sum to 0 stay 0. Then everything is rotated so that pelvis to centre joint of
-    person 0 in frame 0 points to +z, and again so that left to right shoulder points to +x, which
-    may undo the first rotation. Sequences are cut after 300 frames, as its authors do, but not
-    padded to 300: the authors' training never reads their padding. The authors take bodies by
-    their place in each frame's list, not by tracked persons: ``read_ntu(bodies="place")``.
-    Applying the recipe twice turns bodies again.
+    coordinates sum to 0 stay 0. Then everything is rotated so that, in frame 0 of person 0, the
+    vector from pelvis to centre joint points to +z, and again so that the vector from left to right
+    shoulder points to +x, which may undo the first rotation. As in the authors' code, sequences are
+    cut after 300 frames; they are not padded to 300, because the authors' training never reads the
+    padding. The authors take bodies by their place in each frame's list, not by tracked persons:
+    ``read_ntu(bodies="place")``. Applying the recipe twice rotates bodies again.
 
     ``"sgn"`` is the recipe of MAMP and CTR-GCN. Frames without anyone are dropped. A body's
     frames become one run without gaps that begins where the body is first seen. Bodies are
     dropped if they are short (at most 11 frames, unless all are) or if they are broader than a
-    person in most frames. The others are taken in the order of their motion, the most first. The
-    first goes to person 0. Each further one goes to person 0 if it shares at most one frame with
-    the span of that slot, else to person 1 by the same rule, else nowhere. A slot's span covers
-    all that went into it, and the span of person 1 begins with frame 0. A later body overwrites
+    person in most frames. The others are sorted by their motion, the largest first. The first one
+    becomes person 0. Each further body is put into person 0 if it shares at most one frame with
+    the span of that slot, else into person 1 by the same rule, else it is dropped. A slot's span
+    covers all bodies in it, and the span of person 1 begins with frame 0. A later body overwrites
     an earlier one. Then everything is moved, not rotated, so that the centre joint of person 0 is
     at the origin in the first frame of person 0.
 
     Args:
-        frames: (T, B, V, C), any number of bodies; 0 where nobody is.
-        skeleton: Names the joints; ``"isc"`` needs its centre, pelvis and shoulders.
+        frames: Coordinates (T, B, V, C) of any number of bodies; 0 where nobody is.
+        skeleton: The layout of the joint axis; ``"isc"`` needs its centre, pelvis and shoulders.
         recipe: ``"none"``, ``"center"``, ``"isc"`` or ``"sgn"``.
-        persons: M of the result, zero-padded; by default B, or 2 for ``"sgn"``. If ``"none"`` and
-            ``"center"`` get more bodies, they keep those with the highest spread, in their order.
-            Spread is the standard deviation over frames and joints, summed over coordinates.
+        persons: Number of persons M of the result, zero-padded; by default B, or 2 for ``"sgn"``.
+            Of more bodies, ``"none"`` and ``"center"`` keep those with the highest spread, in
+            their order. Spread is the standard deviation over frames and joints, summed over
+            coordinates.
         keep_order: For ``"isc"``: keep the bodies in their order, as in the published PKU-MMD
             data, instead of sorting them by spread. Spread still selects bodies if there are more
             than ``persons``.
-        duplicate_single: For ``"sgn"``: if a single body is left, person 1 is a copy of it, as in
+        duplicate_single: For ``"sgn"``: if only one body is left, person 1 is a copy of it, as in
             the published NTU-120 data, instead of zeros, as in NTU-60.
 
     Returns:
-        (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without dropped frames
-        for ``"sgn"``.
+        Coordinates (T', M, V, C) float32. T' is T, but at most 300 for ``"isc"``, and without
+        dropped frames for ``"sgn"``.
 
     Raises:
         ValueError: If the recipe is unknown, the shapes do not fit, or ``"isc"`` gets 2D
@@ -107,7 +105,7 @@ def normalize(
 
 
 def _slots(frames: Frames, persons: int) -> Frames:
-    """The first ``persons`` slots, zero-padded."""
+    """Keep the first ``persons`` slots, or add empty ones."""
     missing = persons - frames.shape[1]
     if missing > 0:
         return np.pad(frames, ((0, 0), (0, missing), (0, 0), (0, 0)))
@@ -115,12 +113,12 @@ def _slots(frames: Frames, persons: int) -> Frames:
 
 
 def _seen(frames: Frames) -> Mask:
-    """Which frames (..., V, C) hold anything, (...)."""
+    """Return which frames (..., V, C) hold anything, as (...)."""
     return np.asarray(frames.any((-1, -2)))
 
 
 def _by_spread(frames: Frames) -> NDArray[np.int64]:
-    """Bodies, the one with the highest spread over its non-empty frames first."""
+    """Order bodies by the spread over their non-empty frames, the highest first."""
     scores = []
     for body in range(frames.shape[1]):
         points = frames[:, body].astype(np.float64)
@@ -146,11 +144,11 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
     stay. A person who is never seen stays zero.
 
     Args:
-        person: (T, V, C), cut after ``size`` frames.
+        person: Coordinates (T, V, C), which are cut after ``size`` frames.
         size: Number of frames of the result.
 
     Returns:
-        (size, V, C).
+        Coordinates (size, V, C).
 
     Example:
         >>> frames = np.array([0, 0, 1, 2, 3], dtype=np.float32).reshape(5, 1, 1)
@@ -167,16 +165,16 @@ def pad_null_frames(person: Frames, size: int) -> Frames:
 
 
 def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
-    """Whether a sequence looks like one that ``"isc"`` has normalised already.
+    """Return whether a sequence looks as if ``"isc"`` had already normalised it.
 
-    It does if the centre joint of person 0 is at the origin in every frame and if, in frame 0,
-    left to right shoulder points along +x, to 1e-5, and pelvis to centre joint points to +z or
-    leans along x. Motion capture with y up that begins with spread arms meets all but the last
-    condition.
+    The centre joint of person 0 must be at the origin in every frame. In frame 0, the vector from
+    left to right shoulder must point along +x, to 1e-5, and the vector from pelvis to centre joint
+    to +z or with a lean along x. Motion capture with y up that begins with spread arms meets all
+    but the last condition.
 
     Args:
-        frames: (T, B, V, C).
-        skeleton: Names the joints.
+        frames: Coordinates (T, B, V, C).
+        skeleton: The layout of the joint axis.
     """
     if 0 in frames.shape[:2] or frames.shape[3] != 3 or frames[:, 0, skeleton.center].any():
         return False
@@ -206,7 +204,7 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> 
 
 
 def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
-    """The pelvis (or the joints whose mean it is), the left and the right shoulder."""
+    """Find the pelvis (or the joints whose mean it is), the left and the right shoulder."""
     starts = skeleton.starts
     if starts is None:
         raise ValueError(
@@ -234,9 +232,9 @@ def _turn(
 def _minimal_rotation(
     vector: NDArray[np.float64], axis: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The rotation about their cross product that turns ``vector`` to the unit vector ``axis``.
+    """Return the rotation that turns ``vector`` to the unit vector ``axis`` in their common plane.
 
-    It is the identity if vector, cross product or angle is below 1e-6, so also for opposite
+    It is the identity if vector, cross product or angle is below 1e-6, and thus also for opposite
     directions.
     """
     cross = np.cross(vector, axis)
@@ -250,7 +248,7 @@ def _minimal_rotation(
 
 
 class _Body(NamedTuple):
-    """A body of ``"sgn"``: its frames (n, V, C) as one run, where they start, and its motion."""
+    """A body of ``"sgn"``: its frames (n, V, C) as one run, their start, and its motion."""
 
     frames: Frames
     start: int
@@ -258,7 +256,7 @@ class _Body(NamedTuple):
 
 
 def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
-    """The recipe ``"sgn"``: (T', 2, V, C)."""
+    """Apply the recipe ``"sgn"``, which returns (T', 2, V, C)."""
     present = _seen(frames)
     frames, present = frames[present.any(1)], present[present.any(1)]
     bodies = []
@@ -280,12 +278,12 @@ def _sgn(frames: Frames, center: int, duplicate_single: bool) -> Frames:
 
 
 def _motion(body: Frames) -> float:
-    """Variance over the frames and joints of a body (T, V, C), summed over coordinates."""
+    """Compute the variance over frames and joints of a body (T, V, C), summed over coordinates."""
     return float(body.astype(np.float64).var((0, 1)).sum())
 
 
 def _without_noise(bodies: list[_Body]) -> list[_Body]:
-    """The bodies that are persons, with their motion measured on plausible frames alone."""
+    """Keep the bodies that are persons, and measure their motion on plausible frames alone."""
     bodies = [body for body in bodies if len(body.frames) >= _SGN_MIN_FRAMES] or bodies
     kept: list[_Body] = []
     for at, body in enumerate(bodies):
@@ -300,7 +298,7 @@ def _without_noise(bodies: list[_Body]) -> list[_Body]:
 
 
 def _cast(actors: Frames, bodies: list[_Body]) -> None:
-    """Put bodies, the one with the most motion first, into two slots (T, 2, V, C)."""
+    """Put bodies into two slots (T, 2, V, C), the one with the most motion first."""
     spans = [*[(body.start, body.start) for body in bodies[:1]], (0, 0)]  # last frame included
     for body in bodies:
         start, end = body.start, body.start + len(body.frames) - 1

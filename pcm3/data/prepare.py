@@ -1,4 +1,4 @@
-"""``prepare``: raw files to a store, in parallel, in constant memory, and resumable."""
+"""``prepare``, which turns raw files into a store: parallel, resumable, in constant memory."""
 
 from __future__ import annotations
 
@@ -31,13 +31,11 @@ from pcm3.io.files import LOCK, locked
 from pcm3.io.reading import file_or_files
 from pcm3.skeleton import Skeleton
 
-__all__ = ["prepare"]
-
 _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
-_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a kill loses at most the shards in work
+_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
 
 def prepare(
@@ -62,7 +60,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Turn raw files into a store.
 
-    The work is split into shards that are kept beside the store until it is complete. If the
+    The work is split into shards that are kept next to the store until it is complete. If the
     process is killed, the same call continues where it stopped.
 
     Args:
@@ -70,17 +68,17 @@ def prepare(
         out: The store to write; it appears only when it is complete.
         format: Format of the files, by default detected from the path.
         normalization: Recipe for the coordinates, see ``normalize``. By default ``"center"``, or
-            the recipe that the recordings went through already, which is not applied again.
+            the recipe that was already applied to the recordings, which is not applied again.
         duplicate_single: Option of the recipe ``"sgn"``, see ``normalize``.
         persons: Number of persons M of the store, by default that of the format.
-        associate: Give every person one slot by continuity, whatever the files say, see
+        associate: Give every person one slot by position, whatever the files say, see
             ``associate.associate``. This is done before anything else.
-        fps: Frames per second of the store. Recordings of another rate are resampled, see
-            ``resample.resample``. Recordings of unknown rate are taken to have this one.
-        source_fps: Frames per second of recordings whose files do not give them.
-        keep_pixels: Leave coordinates in pixels as they are. By default those of each recording
-            are divided by the length of its bodies, ``tally.body_length``, so that training does
-            not depend on the size of the image; the store's unit is then ``"body lengths"``.
+        fps: Frames per second of the store. Recordings with another rate are resampled, see
+            ``resample.resample``. Recordings with an unknown rate are assumed to have this one.
+        source_fps: Frames per second of recordings whose files do not give a rate.
+        keep_pixels: Keep coordinates in pixels. By default the coordinates of each recording are
+            divided by the length of its bodies, ``tally.body_length``, so that training does not
+            depend on the size of the image; the unit of the store is then ``"body lengths"``.
         dtype: Type of the stored coordinates.
         min_frames: Drop sequences that are shorter than this.
         skip_bad: Count and skip files that do not follow their format, instead of stopping.
@@ -92,20 +90,20 @@ def prepare(
             is ``"isc"``.
 
     Returns:
-        The report, also kept as ``report.json`` in the store: the settings, ``skeleton``
+        The report, which is also ``report.json`` in the store: the settings, ``skeleton``
         (``Skeleton.summary``), ``units`` (files, or parts of a large file), ``left_out`` files
-        and why, ``read`` sequences, all of ``Tally.report`` (what was kept, dropped, bad,
-        resampled, which bodies jump, and in how many frames persons are missing), ``held`` (the
-        recipe that all recordings went through already, by their format), ``rounding`` (the
-        largest error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
+        with the reason, ``read`` sequences, everything in ``Tally.report`` (what was kept,
+        dropped, bad or resampled, which bodies jump, and in how many frames persons are missing),
+        ``held`` (the recipe that the format says was applied already), ``rounding`` (the largest
+        error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not follow its format.
         ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
             recordings, recordings have several frame rates and ``fps`` is not given, or no
             sequence is left.
-        ChildProcessError: If a process that reads is killed. The same call continues with the
-            rest.
+        ChildProcessError: If a process that reads files is killed. The same call continues with
+            the rest.
     """
     for name, rate in (("fps", fps), ("source_fps", source_fps)):
         if rate is not None:
@@ -136,7 +134,7 @@ def prepare(
         "min_frames": min_frames,
         "skeleton": opened.skeleton.summary(),
     }
-    writer = StoreWriter(  # before any work is done, as it refuses a bad target
+    writer = StoreWriter(  # first, because it refuses a bad target
         out,
         opened.skeleton,
         class_names=opened.class_names,
@@ -192,28 +190,28 @@ def prepare(
 
 
 def _settle(
-    source: Source, asked: Normalization | None, duplicate_single: bool = False
+    source: Source, requested: Normalization | None, duplicate_single: bool = False
 ) -> Normalization:
-    """The recipe that the store will have: the one asked for, or the one held already.
+    """Choose the recipe that the store will have: the requested one, or the one already applied.
 
-    Recordings that went through a recipe already stay as they are if none, ``"none"`` or the same
-    one is asked for. Another recipe may follow ``"sgn"``, which selects bodies and moves them
-    once, but none may follow ``"isc"``, which turns them.
+    Recordings to which a recipe was already applied are not changed if no recipe, ``"none"`` or
+    the same recipe is requested. Another recipe may follow ``"sgn"``, which selects bodies and
+    moves them once, but none may follow ``"isc"``, which rotates them.
 
     Raises:
         ValueError: If the recipe is unknown, or does not suit the recordings.
     """
-    if asked is not None and asked not in get_args(Normalization):
+    if requested is not None and requested not in get_args(Normalization):
         expected = ", ".join(get_args(Normalization))
-        raise ValueError(f"expected a normalization among {expected}, got {asked!r}")
+        raise ValueError(f"expected a normalization among {expected}, got {requested!r}")
     held = source.normalization
-    recipe = asked or ("center" if held == "none" else held)
+    recipe = requested or ("center" if held == "none" else held)
     if recipe == "none":
         recipe = held
     if duplicate_single and recipe != "sgn":
         raise ValueError(f"duplicate_single belongs to normalization 'sgn', got {recipe!r}")
     if duplicate_single and held == "sgn":
-        what = f"{source.format!r} recordings went through already"
+        what = f"was already applied to {source.format!r} recordings"
         raise ValueError(f"duplicate_single is a step of normalization 'sgn', which {what}")
     if recipe == held:
         return recipe
@@ -259,7 +257,7 @@ def _writing_to(out: Path) -> Iterator[None]:
 def _partial_folder(
     out: Path, source: Path, opened: Source, settings: dict[str, Any]
 ) -> Iterator[Path]:
-    """The folder for finished shards of exactly this work, cleared of those of other work.
+    """Yield a folder for the finished shards of exactly this work; others are removed.
 
     Raises:
         ValueError: If another process is using it.
@@ -295,12 +293,12 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
             read_shard(shard)
             yield shard
         return
-    # Spawned, as a process that has started torch's threads must not fork.
+    # spawned, because a process that has started torch's threads must not fork
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(waiting))
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
         try:
-            with _no_interrupts():  # which goes to the whole group; the workers start deaf to it
+            with _no_interrupts():  # workers inherit it: Ctrl-C goes to all processes
                 futures = {pool.submit(read_shard, shard): shard for shard in waiting}
             for future in as_completed(futures):
                 future.result()
@@ -327,7 +325,7 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this worker if its parent is killed; it would wait for work forever."""
+    """End this worker if its parent is killed, because it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -339,7 +337,7 @@ def _end_with_parent() -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value for JSON, without folders of this machine."""
+    """Return a value for JSON, without folders of this machine."""
     return value.name if isinstance(value, Path | Skeleton) else value
 
 

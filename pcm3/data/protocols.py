@@ -1,27 +1,18 @@
-"""The protocols that data sets are published with: who trains and who tests."""
+"""The protocols that data sets are published with: their training and test parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = [
-    "NTU60_PROTOCOLS",
-    "NTU120_PROTOCOLS",
-    "PKU1_PROTOCOLS",
-    "PKU2_PROTOCOLS",
-    "Protocol",
-    "published_split",
-]
-
 
 class Protocol(NamedTuple):
-    """Which values of a column train and which test.
+    """A division of sequences into training and test part by the values of a column.
 
     Attributes:
-        column: The store's column.
-        train: Its values that train.
-        test: Its values that test; None for all others.
+        column: Name of the column of the store.
+        train: Values of the training part.
+        test: Values of the test part; None for all others.
     """
 
     column: str
@@ -59,5 +50,5 @@ PKU2_PROTOCOLS: Mapping[str, Protocol] = {
 
 
 def published_split(column: str) -> Protocol:
-    """A column that says itself what trains (1) and what tests (0); others do neither."""
+    """Make the protocol of a column whose value 1 means training and 0 testing."""
     return Protocol(column, train=(1,), test=(0,))

@@ -11,12 +11,10 @@ from typing import Any, TypedDict
 from pcm3.data.normalize import ISC_FRAMES
 from pcm3.data.store import Store
 from pcm3.data.tally import Dropped, Jumps, Presence, Spans
-from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.json import read_json
+from pcm3.io.reading import fail
 from pcm3.terminal import printable
-
-__all__ = ["describe", "describe_sequence", "find_sequence", "read_report", "sequence_summary"]
 
 _BAR = 40
 _BAD_SHOWN = 5
@@ -59,7 +57,7 @@ class _Preparation(_Known):
 
 
 def read_report(store: Store) -> dict[str, Any] | None:
-    """The report that ``prepare`` wrote into a store, None if there is none.
+    """Read the report that ``prepare`` wrote into a store; None if there is none.
 
     Raises:
         SkeletonFormatError: If ``report.json`` is not such a report.
@@ -69,12 +67,12 @@ def read_report(store: Store) -> dict[str, Any] | None:
         return None
     report: dict[str, Any] = read_json(file, _Preparation)
     if not all(re.fullmatch("[0-9]{1,9}", number) for number in report["bodies"]):
-        raise SkeletonFormatError(f"{file}: expected numbers of bodies, got {report['bodies']}")
+        fail(file, f"expected numbers of bodies, got {report['bodies']}")
     return report
 
 
 def describe(store: Store) -> str:
-    """A store and the report of its preparation, as lines of ``printable`` text."""
+    """Describe a store and its preparation in lines of ``printable`` text."""
     summary, report = store.summary(), read_report(store)
     lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
     lines += _preparation(report, summary["unit"]) if report else []
@@ -82,7 +80,7 @@ def describe(store: Store) -> str:
 
 
 def find_sequence(store: Store, which: str) -> int:
-    """The index of the sequence with this number, counted from 0, or else with this name.
+    """Find a sequence by its number, counted from 0, or else by its name.
 
     A name may be given without its suffix, such as ``walk`` for ``walk.npy``.
 
@@ -109,18 +107,18 @@ def find_sequence(store: Store, which: str) -> int:
 
 
 def sequence_summary(store: Store, index: int) -> dict[str, Any]:
-    """A summary of one sequence of a store; JSON-able.
+    """Summarise one sequence of a store; JSON-able.
 
     Args:
         store: The store.
         index: Index of the sequence, in [0, N).
 
     Returns:
-        ``index``, ``name``, ``label`` (-1 if there is none), ``class`` (its name or None),
-        ``frames``, ``seconds`` (None if the frame rate is unknown), ``persons`` (number of
-        persons who are ever seen), ``duplicate_of`` (or None), ``columns`` (integers, or words
-        and None for missing ones), and ``segments``, for untrimmed recordings a list of
-        ``[start, end, class]``, otherwise None.
+        ``index``, ``name``, ``label`` (-1 for none), ``class`` (the name or None), ``frames``,
+        ``seconds`` (None if the frame rate is unknown), ``persons`` (number of persons who are
+        ever seen), ``duplicate_of`` (or None), ``columns`` (integers, or words and None for missing
+        ones), and ``segments``, for untrimmed recordings a list of ``[start, end, class]``,
+        otherwise None.
 
     Raises:
         ValueError: If the index is out of range.
@@ -153,7 +151,7 @@ def sequence_summary(store: Store, index: int) -> dict[str, Any]:
 
 
 def describe_sequence(store: Store, index: int) -> str:
-    """``sequence_summary`` as lines of printable text."""
+    """Describe one sequence, as ``sequence_summary`` does, in lines of printable text."""
     summary = sequence_summary(store, index)
     counts = [_count(summary["frames"], "frame")]
     counts += [f"{summary['seconds']:.2f} s"] if summary["seconds"] else []
@@ -215,14 +213,14 @@ def _contents(summary: dict[str, Any]) -> list[str]:
 
 
 def _listed(words: Sequence[str]) -> str:
-    """The words of a column, empty for a column of integers."""
+    """List the words of a column; empty for a column of integers."""
     more = len(words) - _WORDS_SHOWN
     shown = [*words[:_WORDS_SHOWN], *([f"and {more:,} more"] if more > 0 else [])]
     return f": {', '.join(shown)}" if shown else ""
 
 
 def _body(summary: dict[str, Any]) -> list[str]:
-    """Parts, centre and mirrored pairs of the skeleton, one per line."""
+    """Describe parts, centre and mirrored pairs of the skeleton, one per line."""
     lines = [f"  {part}: {_some(joints)}" for part, joints in summary["parts"].items()]
     lines.append(f"  centre: {summary['center']}")
     if pairs := ["/".join(pair) for pair in summary["mirror"]]:
@@ -273,7 +271,7 @@ def _preparation(report: dict[str, Any], unit: str) -> list[str]:
 
 
 def _held(report: dict[str, Any]) -> list[str]:
-    """Lines on recordings that were normalised before they were read, if any."""
+    """Describe recordings that were normalised before they were read, if any."""
     recipe, held = report.get("normalization"), report.get("held", "none")  # old reports lack it
     lines = []
     if held != "none":
@@ -290,7 +288,7 @@ def _times(count: int) -> str:
 
 
 def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
-    """Lines on resampling, rounding, missing persons and jumps; old reports may lack them."""
+    """Describe resampling, rounding, missing persons and jumps; old reports may lack them."""
     lines = [
         f"resampled {count:,} from {rate} to {report.get('fps') or 0:g} frames per second"
         for rate, count in report.get("resampled", {}).items()

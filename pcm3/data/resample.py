@@ -1,4 +1,4 @@
-"""Recordings at another frame rate."""
+"""Resampling of recordings to another frame rate."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["note_on_rate", "rate_of_store", "resample", "with_rate"]
-
 _MOST_TIMES = 100
 
 
 def resample(recording: Recording, rate: float, fps: float) -> Recording:
-    """A recording of another number of frames per second, over the same time.
+    """Resample a recording to another number of frames per second, over the same time.
 
-    New frame i lies at time ``i / fps``, the last one no later than the recording's last frame. A
+    New frame i lies at time ``i / fps``, the last one not after the recording's last frame. A
     joint is interpolated linearly between the two frames around it if it is seen in both;
-    otherwise it is absent (0). A new frame that falls on an old one is a copy of it. Nothing is
-    smoothed. The label of a frame is that of the nearest old frame, or of the later of two that
-    are equally near. A segment holds the frames whose nearest old frame it held; a segment that
-    holds none is left out, and a note says so.
+    otherwise it is absent (0). A new frame at the time of an old one is a copy of it. Nothing is
+    smoothed. The label of a frame is that of the nearest old frame, or of the later of two equally
+    near ones. A segment holds the frames whose nearest old frame was in it; a segment without
+    frames is left out, and a note says so.
 
     Args:
         recording: The recording (T, B, V, C).
@@ -31,7 +29,7 @@ def resample(recording: Recording, rate: float, fps: float) -> Recording:
         fps: Frames per second of the result.
 
     Returns:
-        (T', B, V, C), T' = floor((T - 1) * fps / rate) + 1.
+        The recording (T', B, V, C) with T' = floor((T - 1) * fps / rate) + 1.
 
     Raises:
         ValueError: If the result would have more than 100 times as many frames.
@@ -61,11 +59,11 @@ def resample(recording: Recording, rate: float, fps: float) -> Recording:
     )
 
 
-_NEAR = 1e-6  # of a frame
+_NEAR = 1e-6  # fraction of a frame
 
 
 def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values at these places, counted in frames, between the frames before and after them."""
+    """Interpolate values at these places, counted in frames, between the frames around them."""
     before = np.floor(places).astype(np.int64)
     after = np.ceil(places).astype(np.int64)
     seen = np.asarray(frames.any(-1, keepdims=True))
@@ -75,7 +73,7 @@ def _interpolated(frames: NDArray[np.float32], places: NDArray[np.float64]) -> N
 
 
 def with_rate(source: Source, fps: float | None) -> Source:
-    """The source with a frame rate for recordings whose files give none.
+    """Give a source a frame rate for recordings whose files give none.
 
     Raises:
         ValueError: If the files give one.
@@ -92,7 +90,7 @@ def with_rate(source: Source, fps: float | None) -> Source:
 
 
 def rate_of_store(source: Source, fps: float | None) -> float | None:
-    """Frames per second of a store: ``fps`` if given, else the source's, None if unknown.
+    """Return the frame rate of a store: ``fps`` if given, else the source's; None if unknown.
 
     Raises:
         ValueError: If the source has several frame rates and ``fps`` is not given.
@@ -107,18 +105,18 @@ def rate_of_store(source: Source, fps: float | None) -> float | None:
 
 
 def note_on_rate(source: Source, fps: float | None) -> list[str]:
-    """A note if recordings cannot be resampled because their frame rate is unknown."""
+    """Return a note if recordings cannot be resampled because their frame rate is unknown."""
     if fps is None or source.rates or source.fps is not None:
         return []
-    return [f"nothing says the recordings' frame rate: taken for the store's, {fps:g}"]
+    return [f"the frame rate of the recordings is unknown: assumed to be the store's, {fps:g}"]
 
 
 MOST_FPS = 100_000
-"""Frames per second, far above any camera's."""
+"""Largest number of frames per second, far above that of any camera."""
 
 
 def check_rate(name: str, value: float) -> float:
-    """The value, if it is a valid number of frames per second.
+    """Require a valid number of frames per second, and return it.
 
     Raises:
         ValueError: If the value is not a number above 0, or above 100,000.
@@ -129,9 +127,9 @@ def check_rate(name: str, value: float) -> float:
 
 
 def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
-    """The different frame rates, each with the first name that has it.
+    """Return the different frame rates, each with the first name that has it.
 
-    Rates within half a per cent of each other count as one, as files round the time between
+    Rates within half a per cent of each other count as one, because files round the time between
     frames.
     """
     named: dict[float, str] = {}
@@ -142,5 +140,5 @@ def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
 
 
 def is_same_rate(one: float, other: float) -> bool:
-    """Whether two frame rates differ by less than half a per cent."""
+    """Return whether two frame rates differ by less than half a per cent."""
     return abs(one - other) < 0.005 * max(one, other)

@@ -22,15 +22,13 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import replacing, reuse_memory
 from pcm3.io.json import read_json
 
-__all__ = ["Shard", "append_shards", "read_shard", "total"]
-
 
 class _NothingKeptError(Exception):
-    """Raised if a shard has no sequences, so that there is no store to write."""
+    """Error for a shard without sequences, which makes no store."""
 
 
 class Shard(NamedTuple):
-    """A part of the work, which one process does and which is kept once it is finished."""
+    """A part of the work, done by one process and kept when it is finished."""
 
     folder: Path
     source: Source
@@ -49,13 +47,13 @@ class Shard(NamedTuple):
         return self.folder.with_suffix(".json")
 
     def read_report(self) -> dict[str, Any]:
-        """The counts of the finished shard."""
+        """Read the counts of the finished shard."""
         report: dict[str, Any] = read_json(self.report, Counts)
         return report
 
     def is_done(self) -> bool:
-        """Whether the shard is finished, without bad files unless bad files are skipped."""
-        with suppress(SkeletonFormatError):  # a damaged report is of a shard to be read again
+        """Return whether the shard is finished, without bad files unless bad files are skipped."""
+        with suppress(SkeletonFormatError):  # a shard with a damaged report is read again
             return not self.read_report()["bad"] or self.skip_bad
         return False
 
@@ -90,7 +88,7 @@ def read_shard(shard: Shard) -> None:
 
 
 def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError]:
-    """The recordings of a unit, then the error that stopped its reading, if any."""
+    """Yield the recordings of a unit, then the error that stopped its reading, if any."""
     try:
         yield from source.read(unit)
     except SkeletonFormatError as error:
@@ -98,7 +96,7 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
-    """The recipe to apply, ``"none"`` if the recording went through it already."""
+    """Return the recipe to apply; ``"none"`` if the recording went through it already."""
     if shard.normalization == shard.source.normalization:
         return "none"
     if is_isc(recording.frames, shard.source.skeleton):
@@ -153,7 +151,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
 
 
 def total(shards: Sequence[Shard]) -> dict[str, Any]:
-    """The sum of the reports of finished shards."""
+    """Add up the reports of finished shards."""
     tally = Tally()
     for shard in shards:
         tally.add(shard.read_report())

@@ -1,4 +1,4 @@
-"""Protocols: which sequences train and which test."""
+"""Division of stores into training and test part by protocols."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.data.protocols import Protocol
 from pcm3.data.store import Store
 
-__all__ = ["join_protocols", "note_on_words", "part_protocols", "split", "validation_split"]
-
 Indices = NDArray[np.int64]
 
 _GENERIC = (
@@ -26,7 +24,7 @@ _GENERIC = (
 
 
 def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple[Indices, Indices]:
-    """The training and the test part of a store.
+    """Split a store into a training and a test part.
 
     Args:
         store: The data.
@@ -35,7 +33,7 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
             tests. ``"fold:K"``: fold K tests. ``"subjects:1,3,5-7"``, ``"quality:good"`` or any
             other column: sequences with these values train, the rest test; ``"labels:0-19"`` and
             ``"labels:wave,bow"`` keep the other classes for few-shot evaluation. ``"all"``: every
-            sequence trains and tests. Columns of words take words; a word with a comma goes in
+            sequence trains and tests. Columns of words need words; a word with a comma needs
             double quotes. If subjects are words, the second, fourth, ... in alphabetical order
             train; if views are words, all but the last train. ``note_on_words`` lists them.
         drop_duplicates: Leave out test sequences that are bit-identical to a training sequence
@@ -71,15 +69,15 @@ def validation_split(
 ) -> tuple[Indices, Indices]:
     """Split a training part again, to choose settings without looking at test data.
 
-    Holds out the last ``fraction`` (at least one) of the values of the protocol's own column, so
+    The last ``fraction`` (at least one) of the values of the protocol's column are held out, so
     that validation resembles the test: unseen subjects for ``"xsub"``, an unseen view for
     ``"xview"``, a fold for ``"fold:K"``. For ``"labels:..."``, and if the column has only one
     value left, subjects are held out, or else videos.
 
     Args:
         store: The data.
-        train_indices: The training part, as ``split`` gives it.
-        protocol: The protocol that made it.
+        train_indices: The training part that ``split`` returns.
+        protocol: The protocol of the training part.
         fraction: Share of the values to hold out, in (0, 1).
         drop_duplicates: Leave out validation sequences that are bit-identical to a sequence that
             still trains.
@@ -96,7 +94,7 @@ def validation_split(
     chosen = np.zeros(len(store), dtype=bool)
     chosen[np.asarray(train_indices)] = True
     first = "subjects" if protocol == "all" else _resolve(store, protocol).column
-    if first == "labels":  # the classes that train are the ones to validate on
+    if first == "labels":  # validation uses the same classes as training
         first = "subjects"
     for column in (first, "subjects", "videos"):
         values = store.columns.get(column, np.zeros(len(store), np.int64))
@@ -106,8 +104,8 @@ def validation_split(
     else:
         tried = " or ".join(dict.fromkeys((first, "subjects", "videos")))
         raise ValueError(
-            f"{store.path}: nothing of the training part can be held out by {tried}: its sequences "
-            "all have the same value, or none"
+            f"{store.path}: nothing of the training part can be held out by {tried}: all its "
+            "sequences have the same value, or none has a value"
         )
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)
@@ -116,7 +114,7 @@ def validation_split(
 
 
 def _resolve(store: Store, protocol: str) -> Protocol:
-    """The column and the values that a protocol stands for in this store."""
+    """Find the column and the values that a protocol stands for in this store."""
     if protocol in store.protocols:
         return store.protocols[protocol]
     if store.protocols and protocol in ("xsub", "xview"):
@@ -165,7 +163,7 @@ def _resolve(store: Store, protocol: str) -> Protocol:
 
 
 def note_on_words(store: Store, protocol: str) -> list[str]:
-    """A note on which words train and test under ``"xsub"`` or ``"xview"``, if they are words."""
+    """Note which words train and test under ``"xsub"`` or ``"xview"``, if the column has words."""
     column = {"xsub": "subjects", "xview": "views"}.get(protocol, "")
     if column not in store.words or protocol in store.protocols:
         return []
@@ -175,18 +173,17 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
         parts[code not in train].append(store.words[column][code])
     trains, tests = (", ".join(part) or "nobody" for part in parts)
     return [
-        f"{protocol}: the {column} are words; of them, in alphabetical order, {trains} train and "
-        f"{tests} test"
+        f"{protocol}: the {column} are words; by alphabetical order {trains} train and {tests} test"
     ]
 
 
 def join_protocols(protocols: Sequence[str]) -> str:
-    """Several protocols in one text, which ``part_protocols`` splits again."""
+    """Join several protocols into one text, which ``part_protocols`` splits again."""
     return " ".join(shlex.quote(text) if _BLANKS.search(text) else text for text in protocols)
 
 
 def part_protocols(text: str) -> list[str]:
-    """The protocols in a text, separated by blanks; one that contains blanks is in quotes.
+    """Split a text into protocols at blanks; a protocol that contains blanks is in quotes.
 
     Raises:
         ValueError: If a quote is not closed.
@@ -205,7 +202,7 @@ def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
 
 
 def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, ...]:
-    """The column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
+    """Return the column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
@@ -240,7 +237,7 @@ _SHOWN = 12
 
 
 def _numbers(text: str, protocol: str) -> range | None:
-    """``3`` or ``5-8`` as numbers, None if it is neither."""
+    """Parse ``3`` or ``5-8`` as numbers; None if the text is neither."""
     bounds = re.fullmatch(r"(-?[0-9]{1,18})(?:-([0-9]{1,18}))?", text)
     if bounds is None:
         return None

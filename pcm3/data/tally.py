@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
-__all__ = ["Tally", "body_length", "count_jumps", "limit_of_jumps"]
-
 Frames = NDArray[np.float32]
 
 FASTEST = 10.0
@@ -74,13 +72,13 @@ class Tally:
     Attributes:
         report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
             each), ``bad`` (messages), ``already_isc`` (recordings that are ``"isc"`` by their
-            coordinates), ``bodies`` (number of bodies: number of recordings), ``notes`` (text:
-            number of recordings), ``resampled`` (frames per second: number of recordings),
-            ``persons`` (for each person of the store: ``sequences`` with the person, their
-            ``frames``, and how many of these are ``empty``, without the person), ``others_there``
-            (``sequences`` and ``frames`` with somebody in the files but nobody in the store),
-            ``cut`` (``sequences`` and ``frames`` that the recipe cuts off), and ``jumps``
-            (``steps`` and ``sequences``, and name and steps of the ``worst``).
+            coordinates), ``bodies``, ``notes`` and ``resampled`` (number of recordings by number
+            of bodies, text, and former frame rate), ``persons`` (for each person of the store the
+            number of ``sequences`` with the person, of their ``frames``, and of frames that are
+            ``empty``, without the person), ``others_there`` (``sequences`` and ``frames`` with
+            somebody in the files but nobody in the store), ``cut`` (``sequences`` and ``frames``
+            that the recipe cuts off), and ``jumps`` (``steps`` and ``sequences``, and name and
+            steps of the ``worst``).
     """
 
     def __init__(self) -> None:
@@ -165,13 +163,13 @@ class Tally:
 
 
 def count_jumps(frames: Frames, fps: float | None) -> int:
-    """Number of steps between frames in which a body moves farther than a person can.
+    """Count the steps between frames in which a body moves farther than a person can.
 
     A body jumps if more than half of the joints that both frames have move faster than 10 metres
     per second, or farther than half a body length (see ``body_length``).
 
     Args:
-        frames: (T, B, V, C), 0 where a body or a joint is not seen.
+        frames: Coordinates (T, B, V, C), 0 where a body or a joint is not seen.
         fps: Frames per second of coordinates in metres; None measures in body lengths.
 
     Returns:
@@ -188,16 +186,16 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
 
 
 def limit_of_jumps(source: Source) -> str:
-    """The limit above which a step counts as a jump, in words."""
+    """Return the limit above which a step counts as a jump, in words."""
     speed = source.unit == "metres" and (source.rates or source.fps)
     return f"{FASTEST:g} m/s" if speed else f"{FARTHEST:g} body lengths a frame"
 
 
 def body_length(frames: Frames) -> float:
-    """The largest side of a body's bounding box, as the median over all bodies and frames.
+    """Return the largest side of a body's bounding box, the median over all bodies and frames.
 
     Args:
-        frames: (T, B, V, C), 0 where a body or a joint is not seen; at least one joint is seen.
+        frames: Coordinates (T, B, V, C), 0 for joints that are not seen; at least one is seen.
     """
     seen = np.asarray(frames.any(-1))
     present = seen.any(-1)

@@ -172,7 +172,7 @@ class Encoder(nn.Module, ABC):
             finite=finite,
         )
         weights: list[Tensor] = []
-        if not torch.compiler.is_compiling():  # which cannot trace the parameters of a GRU
+        if not torch.compiler.is_compiling():  # compiling cannot trace the parameters of a GRU
             weights = [weight for weight in self.parameters() if weight.is_floating_point()]
         if weights and clips.device != weights[0].device:
             raise ValueError(
@@ -213,7 +213,7 @@ class Encoder(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
 
     def present(self, clips: Tensor) -> Tensor:
-        """Boolean ``(N, M)``: persons of clips ``(N, C, T, V, M)`` that count; by default all."""
+        """Return which persons of clips ``(N, C, T, V, M)`` count, ``(N, M)``; by default all."""
         return torch.ones(len(clips), self.persons, dtype=torch.bool, device=clips.device)
 
     def step(
@@ -241,14 +241,14 @@ class Encoder(nn.Module, ABC):
             raise ValueError(f"expected drop_path 0 for a {type(self).__name__}, got {rate}")
 
     def stack(self) -> Sequence[nn.Module]:
-        """Layers from bottom to top, for layer-wise learning rates; empty by default.
+        """Return the layers from bottom to top, for layer-wise learning rates; empty by default.
 
         Other parameters, such as an input embedding, count as below the bottom layer.
         """
         return ()
 
     def learning_rate_scales(self, decay: float = 0.8) -> dict[str, float]:
-        """Layer-wise learning-rate decay: a factor for each parameter name.
+        """Return a learning-rate factor for each parameter name, with layer-wise decay.
 
         With the L layers of ``stack``, parameters of layer i = 1 ... L get ``decay ** (L - i)``,
         and parameters below get ``decay ** L``. The top layer gets 1, as a head on top should.

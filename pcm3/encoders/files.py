@@ -72,7 +72,7 @@ _HEADER = {"encoder", "arguments", "skeleton", "stream", "frames", "normalizatio
 
 
 def _checksum(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
-    """Checksum of the weights and of the header without its own checksum."""
+    """Compute the checksum of the weights and of the header without its own checksum."""
     digest = hashlib.blake2b(digest_size=16)
     content = {key: value for key, value in header.items() if key != "checksum"}
     digest.update(json.dumps(content, sort_keys=True).encode())
@@ -90,7 +90,7 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Hash of an encoder's file, which changes with its weights or its input.
+    """Hash an encoder's file; the hash changes with its weights or its input.
 
     Args:
         path: The file, or its run folder.
@@ -127,7 +127,7 @@ def _ordered(content: bytes) -> bytes:
 
 
 def encoder_file(path: str | Path) -> Path:
-    """Path of the encoder in a run folder, or of the file itself.
+    """Return the path of the encoder in a run folder, or of the file itself.
 
     Raises:
         SkeletonFormatError: If the file is missing.
@@ -253,7 +253,7 @@ def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Ten
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
     pretrained = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
     check_savable(pretrained)
-    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # weights do not bound them
+    if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # not limited by the weights
         most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
         raise ValueError(f"expected at most {most}, got {frames} and {encoder.persons}")
     return pretrained

@@ -190,5 +190,5 @@ class GRUEncoder(Encoder):
         return features, tuple(after)
 
     def extra_repr(self) -> str:
-        """The arguments that the layers do not show."""
+        """Show the arguments that the layers do not show."""
         return f"direction={self.direction!r}, pool={self.pooling!r}"

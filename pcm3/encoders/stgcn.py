@@ -15,7 +15,7 @@ from pcm3.skeleton import Skeleton
 
 
 def spatial_partitions(skeleton: Skeleton) -> Tensor:
-    r"""Normalised adjacency matrices of the joint tree in three spatial partitions.
+    r"""Compute normalised adjacency matrices of the joint tree in three spatial partitions.
 
     Distance from the centre is counted in bones. Partition 0 (root) has the joint itself, 1
     (centripetal) its neighbour that is nearer to the centre, and 2 (centrifugal) its neighbours

@@ -104,16 +104,15 @@ class StreamingEncoder:
             )
         last, hidden = self.encoder.step(frames, before and before.hidden)
         seen, mean = (before.frames, before.mean) if before else (0, torch.zeros_like(last))
-        mean = mean.to(
-            torch.promote_types(mean.dtype, torch.float32)
-        )  # bfloat16 would stop changing
+        # a mean in bfloat16 would stop changing
+        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
         mean = mean + (last - mean) / (seen + 1)
         self.state = StreamState(hidden, last, mean, seen + 1, batched)
         return last if batched else last[0]
 
     @property
     def pooled(self) -> Tensor:
-        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``, as of ``encoder.pool``.
+        """Feature of the sequence so far, ``(D,)`` or ``(N, D)``, as ``encoder.pool`` returns.
 
         Raises:
             ValueError: Before the first frame.

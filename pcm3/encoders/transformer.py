@@ -183,18 +183,18 @@ class TransformerEncoder(Encoder):
         return self._attend(self.tokenizer(picked) + places)
 
     def present(self, clips: Tensor) -> Tensor:
-        """Boolean ``(N, M)``: persons of clips ``(N, C, T, V, M)`` that are encoded.
+        """Return which persons of clips ``(N, C, T, V, M)`` are encoded, as ``(N, M)``.
 
         Without ``skip_absent``, all persons are.
         """
         return present_persons(clips) if self.skip_absent else super().present(clips)
 
     def stack(self) -> Sequence[nn.Module]:
-        """The blocks and the final norm, above tokeniser and embeddings."""
+        """Return the blocks and the final norm, above tokeniser and embeddings."""
         return (*self.blocks, self.norm)
 
     def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Tokens ``(B, T', V, D)`` of the encoded persons, and their rows if some are left out."""
+        """Return tokens ``(B, T', V, D)`` of the encoded persons, and their rows if not all are."""
         self.check_clips(clips, prompt)
         prompted = clips if prompt is None else clips + prompt[:, None]
         patches = patchify(prompted, self.patch)
@@ -219,7 +219,7 @@ class TransformerEncoder(Encoder):
         return placed
 
     def extra_repr(self) -> str:
-        """The arguments that the layers do not show."""
+        """Show the arguments that the layers do not show."""
         return (
             f"frames={self.frames}, patch={self.patch}, heads={self.heads}, "
             f"drop_path={self.drop_path}, skip_absent={self.skip_absent}"
@@ -304,7 +304,7 @@ class SeparableEmbedding(nn.Module):
             nn.init.trunc_normal_(embedding, std=0.02)
 
     def forward(self, steps: int) -> Tensor:
-        """Embeddings ``(steps V, D)``."""
+        """Return the embeddings ``(steps V, D)``."""
         time: Tensor = self.time
         if steps != time.shape[1]:
             columns = rearrange(time, "1 t 1 d -> 1 d t 1")
@@ -337,7 +337,7 @@ def patchify(clips: Tensor, patch: int) -> Tensor:
 
 
 def present_persons(clips: Tensor) -> Tensor:
-    """Boolean ``(N, M)``: persons who are not all zero in clips ``(N, C, T, V, M)``.
+    """Return which persons of clips ``(N, C, T, V, M)`` are not all zero, as ``(N, M)``.
 
     In a sample in which everybody is all zero, the first person counts as present.
     """

@@ -29,21 +29,21 @@ Persons = Literal["first", "all"]
 
 @dataclass(frozen=True)
 class OcclusionMasks:
-    """What is hidden of N sequences: some body parts, in a range of frames.
+    """Masks of N sequences that hide some body parts in a range of frames.
 
-    Spatial masks hide parts in all frames, temporal ones all parts in a block of frames.
+    Spatial masks hide parts in all frames, temporal masks all parts in a block of frames.
 
     Attributes:
         kind: Spatial or temporal.
-        ratio: Range that the hidden share was drawn from.
-        persons: Whose joints a spatial mask hides; a temporal one hides everybody.
-        seed: That it was drawn with.
+        ratio: Range that the hidden shares were drawn from.
+        persons: The persons whose joints a spatial mask hides; a temporal mask hides everybody.
+        seed: Seed that the masks were drawn with.
         part_names: The skeleton's parts, in its order.
         indices: The store's index of each sequence (N,), int64.
-        lengths: Its frames (N,), int64.
-        ratios: The drawn share (N,), float64.
+        lengths: Number of frames of each sequence (N,), int64.
+        ratios: The drawn shares (N,), float64.
         starts: First hidden frame (N,), int64.
-        stops: The frame after the last hidden one (N,), int64.
+        stops: Frame after the last hidden one (N,), int64.
         parts: Hidden parts (N, parts), bool.
     """
 
@@ -62,7 +62,7 @@ class OcclusionMasks:
     def hidden(
         self, rows: NDArray[np.int64], skeleton: Skeleton, frames: int, persons: int
     ) -> Tensor:
-        """Masks (N, T, V, M) of some rows, True where hidden.
+        """Return the masks (N, T, V, M) of some rows, True where hidden.
 
         Raises:
             ValueError: If the skeleton has other parts.
@@ -80,23 +80,23 @@ class OcclusionMasks:
         return torch.from_numpy(inside)[:, :, None, None] & joints[:, None, :, None] & who
 
     def rows(self, dataset: SkeletonDataset) -> NDArray[np.int64]:
-        """The row of each item of a data set (len,).
+        """Return the row of each item of a data set (len,).
 
         Raises:
-            ValueError: If there is none, or it is of a sequence of another length.
+            ValueError: If a sequence has no mask, or one of another length.
         """
         row_of = {index: row for row, index in enumerate(self.indices.tolist())}
         rows = np.array([row_of.get(index, -1) for index in dataset.indices.tolist()], np.int64)
         for row, index, frames in zip(rows, dataset.indices, dataset.lengths, strict=True):
             if row < 0 or self.lengths[row] != frames:
-                found = "none" if row < 0 else f"one of {self.lengths[row]} frames"
+                got = "none" if row < 0 else f"one of {self.lengths[row]} frames"
                 raise ValueError(
-                    f"expected a mask of sequence {index} with {frames} frames, got {found}"
+                    f"expected a mask of sequence {index} with {frames} frames, got {got}"
                 )
         return rows
 
     def share(self, dataset: SkeletonDataset) -> NDArray[np.float64]:
-        """Hidden share of the joints, or of the frames, of each item of a data set (len,)."""
+        """Return the hidden share of joints or frames of each item of a data set (len,)."""
         rows = self.rows(dataset)
         if self.kind == "spatial":
             sizes = np.array([len(joints) for joints in dataset.skeleton.parts.values()])
@@ -111,27 +111,27 @@ def occlusion_masks(
     persons: Persons = "first",
     seed: int = 0,
 ) -> OcclusionMasks:
-    """Draw what is hidden of every sequence: a share rho ~ U(ratio) of its joints or frames.
+    """Draw masks that hide a share rho ~ U(ratio) of the joints or frames of every sequence.
 
-    Spatial: random body parts, one after the other until they make up at least rho of the joints.
-    Temporal: a block of ``round(rho * n)`` of the n frames, at a uniform start. A sequence's mask
-    depends on the seed, the kind, its index in the store, its length and the skeleton's parts
-    alone, and of the same draw a larger share hides more parts. Another version of numpy may draw
-    other numbers: keep masks that others are to be compared on with ``save_masks``.
+    Spatial masks add random body parts until these make up at least rho of the joints. Temporal
+    masks hide a block of ``round(rho * n)`` of the n frames, at a uniform start. A sequence's mask
+    depends only on the seed, the kind, its index in the store, its length and the skeleton's
+    parts. With the same seed, a larger share hides the same parts and more. Another version of
+    numpy may draw other numbers: keep masks for comparisons with ``save_masks``.
 
     Args:
         dataset: The sequences.
         kind: ``"spatial"`` or ``"temporal"``.
         ratio: Range of rho, within [0, 1]; equal ends fix it.
-        persons: Whose joints a spatial mask hides.
-        seed: At least 0.
+        persons: The persons whose joints a spatial mask hides.
+        seed: Seed of the masks, at least 0.
 
     Raises:
         ValueError: If an argument is out of range.
 
     Source:
-        PCM3 Sec. 4.3 and PCM3++ Sec. 4.4.2 give the kinds and the range. That parts are added
-        until they make up the share, and blocks are of whole sequences, is this library's reading.
+        PCM3 Sec. 4.3 and PCM3++ Sec. 4.4.2 give the kinds and the range. Adding parts until they
+        make up the share, and taking blocks of whole sequences, are this library's reading.
     """
     check_ratio(ratio)
     check_seed(seed)
@@ -205,7 +205,7 @@ class AlteredDataset(ClipDataset):
 
     Args:
         dataset: The recordings.
-        alter: Gives the altered batch; ``batch.indices`` says which items it holds.
+        alter: Function that returns the altered batch; ``batch.indices`` are the items in it.
     """
 
     def __init__(self, dataset: SkeletonDataset, alter: Callable[[Batch], Batch]) -> None:
@@ -215,46 +215,45 @@ class AlteredDataset(ClipDataset):
         self.labels, self.lengths = dataset.labels, dataset.lengths
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The items with these indices, altered, as one zero-padded batch."""
+        """Read the items with these indices, altered, as one zero-padded batch."""
         return self.alter(self.dataset.batch(indices))
 
     def describe(self, indices: Sequence[int]) -> str:
-        """Which sequences of the store the items with these indices are, in words."""
+        """Name the sequences of the items with these indices, for messages."""
         return self.dataset.describe(indices)
 
 
 def occluded(dataset: SkeletonDataset, masks: OcclusionMasks) -> AlteredDataset:
-    """The data set with the masked coordinates at 0, before any crop.
+    """Set the masked coordinates of a data set to 0, before any crop.
 
     Args:
-        dataset: Sequences that the masks know, in any order.
-        masks: Of these and possibly other sequences of the store.
+        dataset: Sequences that have masks, in any order.
+        masks: Masks of these and possibly other sequences of the store.
 
     Raises:
-        ValueError: If the masks lack a sequence, or it has another length there.
+        ValueError: If a sequence has no mask, or one of another length.
     """
     rows = masks.rows(dataset)
 
     def hide(batch: Batch) -> Batch:
         frames, persons = batch.clips.shape[2], batch.clips.shape[4]
-        at = rows[batch.indices.numpy()]
-        hidden = masks.hidden(at, dataset.skeleton, frames, persons)
+        hidden = masks.hidden(rows[batch.indices.numpy()], dataset.skeleton, frames, persons)
         return batch._replace(clips=apply_mask(batch.clips, hidden))
 
     return AlteredDataset(dataset, hide)
 
 
 def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> AlteredDataset:
-    """The data set with Gaussian noise on every coordinate of the joints that are there.
+    """Add Gaussian noise to every coordinate of the joints that are present.
 
     A joint at exactly 0 stays there: it is absent, or the centre of a centred recording. The
-    noise of a sequence depends on the seed and its index in the store alone, and is scaled by
-    sigma.
+    noise of a sequence depends only on the seed and the sequence's index in the store, and is
+    scaled by sigma.
 
     Args:
         dataset: The recordings.
         sigma: Standard deviation in the store's unit, at least 0.
-        seed: At least 0.
+        seed: Seed of the noise, at least 0.
 
     Raises:
         ValueError: If sigma or seed is out of range.
@@ -262,8 +261,8 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
     if not sigma >= 0:
         raise ValueError(f"expected sigma >= 0, got {sigma}")
     check_seed(seed)
-    there = dataset.store.skeleton.joints
-    order = [there.index(joint) for joint in dataset.skeleton.joints]
+    stored = dataset.store.skeleton.joints
+    order = [stored.index(joint) for joint in dataset.skeleton.joints]
 
     def shake(batch: Batch) -> Batch:
         clips = batch.clips.clone()
@@ -282,7 +281,7 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
 
 
 def every_nth_frame(dataset: SkeletonDataset, stride: int) -> AlteredDataset:
-    """The data set at a fraction of its frame rate: the first and every ``stride``-th frame.
+    """Lower the frame rate of a data set: keep the first and every ``stride``-th frame.
 
     Raises:
         ValueError: If the stride is below 1.
@@ -298,15 +297,15 @@ def every_nth_frame(dataset: SkeletonDataset, stride: int) -> AlteredDataset:
 
 
 def _generator(seed: int, what: str, index: int) -> np.random.Generator:
-    """Random numbers that belong to one sequence of a store."""
+    """Return random numbers that belong to one sequence of a store."""
     return np.random.default_rng((seed, (*KINDS, "noise").index(what), index))
 
 
 def check_ratio(ratio: tuple[float, float]) -> None:
-    """Require a range of shares.
+    """Require a range of shares within [0, 1].
 
     Raises:
-        ValueError: If it is not one within [0, 1].
+        ValueError: If the range is another.
     """
     if len(ratio) != 2 or not 0 <= ratio[0] <= ratio[1] <= 1:
         raise ValueError(f"expected a ratio range within [0, 1], low end first, got {ratio}")

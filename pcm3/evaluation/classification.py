@@ -1,4 +1,4 @@
-"""Recognition: what tasks share of scores, figures, details and pictures of classes."""
+"""Recognition: scores, figures, details and pictures of classes that several tasks use."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LEGEND = {"top1": "share of the test sequences given the right class"}
 
 
 class RecognitionDetails(TypedDict, total=False):
-    """What pictures need of ``details``."""
+    """Entries of ``details`` that pictures are drawn from."""
 
     confusion: list[list[int]]
     labels: list[int]
 
 
 def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """Figures and details of recognition, from class scores ``(N, classes)`` of a test part.
+    """Compute figures and details of recognition from class scores ``(N, classes)`` of a test part.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -45,7 +45,7 @@ def summarize(scores: Tensor, test: SkeletonDataset) -> dict[str, Any]:
 
 
 def summarize_labels(predicted: Tensor, test: SkeletonDataset) -> dict[str, Any]:
-    """Figures and details of recognition, from predicted labels ``(N,)`` of a test part."""
+    """Compute figures and details of recognition from predicted labels ``(N,)`` of a test part."""
     labels, classes = torch.as_tensor(test.labels), len(test.class_names)
     return {
         "top1": accuracy(predicted, labels),
@@ -63,22 +63,22 @@ STREAM_WEIGHTS = (0.6, 0.6, 0.4)
 
 
 def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Weighted sum of class scores.
+    """Add up class scores, each with its weight.
 
     Fix the weights before you look at test data: choosing them there would be training on it.
 
     Args:
-        scores: ``(N, classes)`` of each encoder's classifier, for the same sequences: logarithms of
-            probabilities or logits, but the same of all.
-        weights: One for each encoder, at least 0; equal by default. A weight of 0 leaves an
+        scores: Scores ``(N, classes)`` of each encoder's classifier, for the same sequences:
+            logarithms of probabilities from all classifiers, or logits from all.
+        weights: A weight for each encoder, at least 0; equal by default. A weight of 0 leaves an
             encoder out.
 
     Returns:
         ``(N, classes)`` float64, so that rounding decides no tie.
 
     Raises:
-        ValueError: If there is nothing to fuse, a weight is negative or all are 0, sizes differ, or
-            a score is NaN or +infinity; the message names its row.
+        ValueError: If there are no scores, a weight is negative or all are 0, sizes differ, or a
+            score is NaN or +infinity; the message names its row.
 
     Example:
         >>> joint, bone = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.1, 0.9]])
@@ -92,18 +92,18 @@ def fuse(scores: Sequence[Tensor], weights: Sequence[float] | None = None) -> Te
         )
     if not min(weights) >= 0 or not 0 < sum(weights) < math.inf:
         raise ValueError(f"expected weights >= 0, not all of them 0, got {weights}")
-    shapes = {tuple(each.shape) for each in scores}
+    shapes = {tuple(tensor.shape) for tensor in scores}
     if len(shapes) > 1:
         raise ValueError(f"expected scores of one shape (N, classes), got {sorted(shapes)}")
-    for number, each in enumerate(scores):
-        check_scores(f"scores of encoder {number}", each)
+    for number, tensor in enumerate(scores):
+        check_scores(f"scores of encoder {number}", tensor)
     # 0 times the -inf of a class without training data would be NaN
-    parts = [w * each.double() for w, each in zip(weights, scores, strict=True) if w > 0]
+    parts = [w * tensor.double() for w, tensor in zip(weights, scores, strict=True) if w > 0]
     return torch.stack(parts).sum(dim=0)
 
 
 def check_labels(*datasets: SkeletonDataset) -> None:
-    """Require labelled sequences and, of a training and a test part, classes in common.
+    """Require labelled sequences and, if there is a test part, classes in common.
 
     Raises:
         ValueError: If a data set is empty, a sequence has no label, or no test class has a training
@@ -122,12 +122,12 @@ def check_labels(*datasets: SkeletonDataset) -> None:
         raise ValueError(
             f"expected test classes with training sequences, but none of the "
             f"{len(np.unique(datasets[1].labels))} in {datasets[1].store.path} has any: evaluate "
-            "fewshot, or take another protocol"
+            "fewshot, or use another protocol"
         )
 
 
 def sequence_name(store: Store, index: int) -> str:
-    """Name of a sequence, or its number in a store of an old version without names.
+    """Return the name of a sequence, or its number if an old store has no names.
 
     Raises:
         SkeletonFormatError: If the names are damaged.
@@ -140,7 +140,7 @@ def check_recognition(result: Result) -> None:
     """Require that a confusion matrix, if there is one, fits the classes.
 
     Raises:
-        ValueError: With the sizes.
+        ValueError: If it does not fit; the message gives the sizes.
     """
     if "confusion" in result.details:
         classes = len(result.class_names)
@@ -149,68 +149,74 @@ def check_recognition(result: Result) -> None:
         require(good, f"confusion of counts ({classes}, {classes}), got {counts.shape}")
 
 
-_CLASSES = 12  # the most in one bar chart; several are set side by side
+_CLASSES = 12  # most classes in one bar chart; several charts stand side by side
 
 
 def draw_confusions(series: Series) -> Iterator[Picture]:
-    """A confusion matrix of each series, of the classes that occur."""
-    for name, (_, those) in series.items():
-        known = [each for each in those if each.result.class_names]
-        group = [each for each in known if "confusion" in each.result.details]
+    """Draw a confusion matrix for each series, of the classes that occur."""
+    for name, (_, entries) in series.items():
+        group = [
+            entry
+            for entry in entries
+            if entry.result.class_names and "confusion" in entry.result.details
+        ]
         if not group:
             continue
-        counts = np.sum([each.result.details["confusion"] for each in group], axis=0)
-        there = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
-        if not there:
+        counts = np.sum([entry.result.details["confusion"] for entry in group], axis=0)
+        occurring = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
+        if not occurring:
             continue
-        rest = len(counts) - len(there)
-        of = f" {len(there)} of {len(counts)} classes occur; the others are left out." * bool(rest)
-        counts = counts[np.ix_(there, there)]
-        names = [group[0].result.class_names[at] for at in there]
+        left_out = ""
+        if len(occurring) < len(counts):
+            left_out = f" Only the {len(occurring)} of {len(counts)} classes that occur are shown."
+        counts = counts[np.ix_(occurring, occurring)]
+        names = [group[0].result.class_names[label] for label in occurring]
         wrong = counts - np.diag(np.diag(counts))
         worst = [
-            f"{names[at // len(names)]} → {names[at % len(names)]} ({wrong.flat[at]})"
-            for at in np.argsort(-wrong, axis=None, kind="stable")[:3].tolist()
-            if wrong.flat[at]
+            f"{names[cell // len(names)]} → {names[cell % len(names)]} ({wrong.flat[cell]})"
+            for cell in np.argsort(-wrong, axis=None, kind="stable")[:3].tolist()
+            if wrong.flat[cell]
         ]
-        said = f" Most frequent mistakes, truth → prediction: {'; '.join(worst)}." if worst else ""
+        mistakes = f" Most frequent mistakes, truth → prediction: {'; '.join(worst)}."
         added = f", added up over {len(group)} runs" if len(group) > 1 else ""
         yield Picture(
             f"Confusion matrix, {group[0].result.task}: {name}",
-            f"Test sequences by true class (rows) and predicted class (columns){added}; the "
-            f"darker, the larger the share of the true class.{of}{said} {source_of(group)}",
+            f"Test sequences by true class (rows) and predicted class (columns){added}; darker "
+            f"cells hold a larger share of the true class.{left_out}{mistakes * bool(worst)} "
+            f"{source_of(group)}",
             [confusion_figure(counts, names)],
         )
 
 
 def draw_class_accuracy(series: Series) -> Iterator[Picture]:
-    """The accuracy of every class, the easiest first."""
+    """Draw the accuracy of every class, the easiest first."""
     rows, used = {}, []
-    for name, (_, group) in series.items():
-        found = [each.result.metrics["per_class"] for each in group if _by_class(each)]
-        if found:
-            rows[name] = [mean_of(values) for values in zip(*found, strict=True)]
-            used += [each for each in group if _by_class(each)]
+    for name, (_, entries) in series.items():
+        group = [entry for entry in entries if _by_class(entry)]
+        if group:
+            accuracies = [entry.result.metrics["per_class"] for entry in group]
+            rows[name] = [mean_of(values) for values in zip(*accuracies, strict=True)]
+            used += group
     if not rows:
         return
 
     def bars(classes: list[int]) -> dict[str, Bars]:
         return {
-            name: Bars([row[at] for at in classes], place=series[name].place)
+            name: Bars([row[label] for label in classes], place=series[name].place)
             for name, row in rows.items()
         }
 
     names = used[0].result.class_names
     overall = [mean_of(values) for values in zip(*rows.values(), strict=True)]
-    there = [at for at, value in enumerate(overall) if value is not None]
-    order = sorted(there, key=lambda at: -(overall[at] or 0))
+    known = [label for label, value in enumerate(overall) if value is not None]
+    order = sorted(known, key=lambda label: -(overall[label] or 0))
     parts = [part.tolist() for part in np.array_split(order, -(-len(order) // _CLASSES))]
     first = "the easiest class first"
     first += ", by the mean over all bars of a class" if len(rows) > 1 else ""
     yield Picture(
         f"Accuracy by class, {used[0].result.task}",
         f"Share of each class's test sequences that is recognised (top-1), {first}"
-        f"{'; of several seeds the mean' if series.has_seeds else ''}. {source_of(used)}",
+        f"{'; the mean of several seeds' if series.has_seeds else ''}. {source_of(used)}",
         [bar_figure(bars(part), [names[at] for at in part], "top-1 accuracy") for part in parts],
     )
 

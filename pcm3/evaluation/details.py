@@ -1,4 +1,4 @@
-"""Checks that tasks share of the details of results, from which pictures are drawn."""
+"""Checks of the details of results, from which pictures are drawn, that several tasks use."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class LayoutDetails(TypedDict, total=False):
 
 
 def require(condition: object, what: str) -> None:
-    """Raise a ``ValueError`` that says what was expected, unless the condition holds."""
+    """Raise a ``ValueError`` that says what was expected if the condition does not hold."""
     if not condition:
         raise ValueError(f"expected {what}")
 
 
 def as_array(values: Sequence[Any], name: str, axes: int) -> NDArray[Any]:
-    """Nested lists as an array.
+    """Convert nested lists to an array.
 
     Raises:
-        ValueError: If they are ragged or have another number of axes.
+        ValueError: If the lists are ragged or have another number of axes.
     """
     try:
         array = np.asarray(values)
@@ -39,15 +39,15 @@ def as_array(values: Sequence[Any], name: str, axes: int) -> NDArray[Any]:
 def check_examples(
     details: Mapping[str, Any], clips: Callable[[Any], Sequence[Any]], axes: int
 ) -> None:
-    """Require examples that can be drawn: all of the same joints, to which the skeleton fits.
+    """Require examples that can be drawn: all with the same joints, which fit the skeleton.
 
     Args:
-        details: May have ``examples``, ``bones`` and ``center``.
-        clips: From an example to its clips (..., V, C), C being 2 or 3.
+        details: Details, which may have ``examples``, ``bones`` and ``center``.
+        clips: Function that returns the clips (..., V, C) of an example, with C of 2 or 3.
         axes: Number of axes of each clip.
 
     Raises:
-        ValueError: Naming the example that does not fit.
+        ValueError: If an example does not fit; the message names it.
     """
     joints = None
     for at, example in enumerate(details.get("examples", ())):

@@ -1,4 +1,4 @@
-"""Evaluation of runs, as the command does it."""
+"""``evaluate_runs`` and ``evaluate_all``, which the command ``evaluate`` calls."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def evaluate_runs(
     allow_normalization: bool = False,
     max_frames: int | None = None,
 ) -> Result:
-    """Evaluate a trained encoder, or several whose linear classifiers' scores are added.
+    """Evaluate a trained encoder, or several encoders by the sum of their class scores.
 
     Args:
         task: One of ``TASKS``; several encoders need ``"linear"``.
         paths: Run folders, or files that ``save_encoder`` wrote.
-        store: The data; sequences without a label are left out where the task needs labels.
-        protocol: Training and test part. By default that of the runs' training, or the task's own,
-            if it has one, on a store that no run was trained on.
-        settings: Settings of the task. The scores that are added are logarithms of probabilities
-            with solver ``"logistic"``, else logits.
+        store: The data. If the task needs labels, sequences without a label are left out.
+        protocol: Training and test part. By default the protocol that the runs were trained under,
+            or, on a store that no run was trained on, the task's own protocol if it has one.
+        settings: Settings of the task. Summed scores are logarithms of probabilities with solver
+            ``"logistic"``, else logits.
         weights: Weights of several encoders' scores; equal by default.
         accelerator: Device of the encoders: cpu, cuda, mps or auto.
-        allow_normalization: Take a store of another normalization than an encoder was trained on.
+        allow_normalization: Accept a store of another normalization than that of the training.
         max_frames: Frames after which sequences are cut off; the default depends on the task, see
             ``Task.frames``.
 
@@ -78,10 +78,10 @@ def evaluate_runs(
     if chosen.needs == "labels":
         parts, unlabelled = keep_labelled(store, parts, chosen)
     fusion = chosen.fusion if len(paths) > 1 else None
-    scores, runs, other = [], [], []
+    scores, runs, normalization_notes = [], [], list[str]()
     for path, (protocols, _) in zip(paths, own, strict=True):
-        pretrained, said = load_for(path, store, allow_normalization)
-        other += said
+        pretrained, note = load_for(path, store, allow_normalization)
+        normalization_notes += note
         pretrained.encoder.to(device)
         training, test = (dataset_for(pretrained, store, part, limit) for part in parts)
         if fusion:
@@ -96,11 +96,11 @@ def evaluate_runs(
         metrics = fusion.judge(fuse(scores, weights), test, settings)
     details = metrics.pop("details")
     left_out = {name: count + test.left_out[name] for name, count in training.left_out.items()}
-    notes = [*dict.fromkeys(other), *note_on_words(store, protocol), *unlabelled]
+    notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol), *unlabelled]
     notes += describe_left_out(left_out, limit)
     if chosen.frames(plain) == "windows":
         both = dataset_for(pretrained, store, np.union1d(*parts), limit)
-        notes += describe_windows(both, "the mean of the features of their windows counts")
+        notes += describe_windows(both, "the features of their windows are averaged")
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     return Result(
         task=task,
@@ -108,7 +108,7 @@ def evaluate_runs(
         store_fingerprint=store.fingerprint,
         protocol=protocol,
         settings=plain,
-        allow_normalization=bool(other),
+        allow_normalization=bool(normalization_notes),
         max_frames=limit,
         left_out=left_out,
         data=identify(store),
@@ -135,17 +135,17 @@ def evaluate_all(
     """Evaluate an encoder on every task that the store supports, with default settings.
 
     Prints each result, or why a task was left out. In a run folder each result is written at once,
-    and a kept one of this encoder and store is used again.
+    and results that the folder already has for this encoder and store are reused.
 
     Args:
         paths: One run folder, or one file that ``save_encoder`` wrote.
         store: The data.
-        protocol: As of ``evaluate_runs``.
-        accelerator: As of ``evaluate_runs``.
-        allow_normalization: As of ``evaluate_runs``.
+        protocol: As in ``evaluate_runs``.
+        accelerator: As in ``evaluate_runs``.
+        allow_normalization: As in ``evaluate_runs``.
 
     Returns:
-        Task to result, see ``evaluate_runs``.
+        The result of each task by name.
 
     Raises:
         ValueError: If several runs are given, no task fits, the accelerator or protocol does not
@@ -154,14 +154,14 @@ def evaluate_all(
     # errors that concern all tasks are raised once
     find_device(accelerator)
     _check_paths("all", paths, None)
-    _, other = load_for(paths[0], store, allow_normalization)
+    _, normalization_notes = load_for(paths[0], store, allow_normalization)
     choose_parts(TASKS["linear"], paths, store, protocol)
     warned: set[str] = set()
     results: dict[str, Result] = {}
     for name, task in TASKS.items():
         try:
             _, chosen, _ = choose_parts(task, paths, store, protocol)
-            result = kept = find_kept(name, paths, store, chosen, bool(other))
+            result = kept = find_kept(name, paths, store, chosen, bool(normalization_notes))
             if result is None:
                 result = evaluate_runs(
                     name,
@@ -193,7 +193,7 @@ def evaluate_all(
 
 
 def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:
-    """Warnings about runs whose pretraining has seen test sequences."""
+    """Return warnings about runs whose pretraining has seen test sequences."""
     return [
         f"{path} was pretrained (protocol {about.protocol}), without labels, on "
         f"{about.test_sequences_seen} of the {result.test_sequences} test sequences"
@@ -204,7 +204,7 @@ def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:
 
 def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | None) -> None:
     if len(paths) == 1 and weights is not None:
-        raise ValueError("an option has no effect: weights are of several runs")
+        raise ValueError("an option has no effect: weights need several runs")
     check_not_empty("runs", paths)
     if len(paths) > 1 and (task not in TASKS or TASKS[task].fusion is None):
         raise ValueError(f"{task} evaluates one run, got {len(paths)}")
@@ -215,10 +215,10 @@ def _check_paths(task: str, paths: Sequence[Path], weights: Sequence[float] | No
 
 
 def _limit(task: str, chosen: Task, plain: dict[str, Any], max_frames: int | None) -> int | None:
-    """Frames after which sequences are cut off.
+    """Return the frame after which sequences are cut off.
 
     Raises:
-        ValueError: If a limit is given to a task that has its own windows.
+        ValueError: If the task has windows of its own and a limit is given.
     """
     if max_frames is None:
         return chosen.limit(plain)
@@ -246,8 +246,8 @@ def _describe_run(
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
-    """A note if test classes need training sequences and have none."""
-    known, asked = set(training.labels.tolist()), set(test.labels.tolist())
-    if not task.learns_classes or asked <= known:
+    """Return a note if test classes need training sequences and have none."""
+    known, tested = set(training.labels.tolist()), set(test.labels.tolist())
+    if not task.learns_classes or tested <= known:
         return []
-    return [f"{len(asked - known)} of {len(asked)} test classes have no training sequence"]
+    return [f"{len(tested - known)} of {len(tested)} test classes have no training sequence"]

@@ -43,14 +43,14 @@ class Features(NamedTuple):
 def extract_features(
     pretrained: Pretrained, dataset: ClipDataset, batch_size: int = 256
 ) -> Features:
-    """Deterministic features: centre crop of 95 %, evaluation mode, before the projector.
+    """Compute deterministic features: centre crop of 95 %, evaluation mode, before the projector.
 
-    Those of a sequence of more than 300 frames are the mean of those of its windows of 300
-    frames, each half over the next, where the data set has all of its frames (``max_frames=None``).
+    If the data set has all frames (``max_frames=None``), a sequence of more than 300 frames is
+    read in windows of 300 that overlap by half, and its feature is their mean.
 
     Raises:
         ValueError: If the data set's skeleton, persons, normalization or coordinates are not the
-            encoder's, or a feature is not finite; the message says of which sequence.
+            encoder's, or a feature is not finite; the message names the sequence.
     """
     check_data(pretrained, dataset)
     device = next(pretrained.encoder.parameters()).device
@@ -83,21 +83,21 @@ def extract_random_crops(
     batch_size: int = 256,
     degrees: float = 0.0,
 ) -> Features:
-    """Features of one random crop a sequence: 50 to 100 % of its frames, perhaps turned.
+    """Compute features of a random crop per sequence: 50 to 100 % of its frames, maybe rotated.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         dataset: The sequences.
-        generator: Source of randomness, of the CPU.
-        batch_size: Sequences at a time.
-        degrees: Largest angle by which bodies are turned about each axis.
+        generator: Source of randomness, on the CPU.
+        batch_size: Number of sequences at a time.
+        degrees: Largest angle by which bodies are rotated about each axis.
 
     Raises:
         ValueError: As ``extract_features``.
 
     Source:
-        The training transform of the linear evaluation in ISC, CMD and PCM3, and with 0.3 radians
-        of that in MAMP.
+        The training transform of the linear evaluation in ISC, CMD and PCM3, and, with 0.3
+        radians, in MAMP.
     """
     check_data(pretrained, dataset)
     check_cut(dataset)
@@ -138,7 +138,7 @@ def _collect(
 
 
 def _is_uncut(dataset: SkeletonDataset) -> bool:
-    """Whether it has all frames of sequences that are too long for one clip."""
+    """Return whether a data set has all frames of sequences that are too long for one clip."""
     return (
         dataset.max_frames is None
         and dataset.window is None
@@ -150,12 +150,12 @@ def check_cut(*datasets: ClipDataset) -> None:
     """Require sequences that are one clip each, as crops of a whole sequence need.
 
     Raises:
-        ValueError: If one is longer than published code takes and nothing says where to cut it.
+        ValueError: If a sequence is longer than published code accepts and no limit is set.
     """
     for dataset in datasets:
         if isinstance(dataset, SkeletonDataset) and _is_uncut(dataset):
             raise ValueError(
-                f"expected sequences of at most {LONGEST} frames, or a limit where they are cut, "
+                f"expected sequences of at most {LONGEST} frames, or a limit to cut them at, "
                 f"got one of {dataset.lengths.max()} in {dataset.store.path}; "
                 f"SkeletonDataset(max_frames={LONGEST}) cuts as the published code does"
             )
@@ -167,13 +167,13 @@ def dataset_for(
     indices: ArrayLike | None = None,
     max_frames: int | None = None,
 ) -> SkeletonDataset:
-    """Sequences of a store in the encoder's joint order, with room for its number of persons.
+    """Select sequences of a store, in the encoder's joint order and with its number of persons.
 
     Args:
         pretrained: The encoder.
         store: The data.
         indices: The sequences; all by default.
-        max_frames: Where longer sequences are cut off; by default nowhere.
+        max_frames: Frames after which longer sequences are cut off; by default none is.
 
     Raises:
         ValueError: If the store has other joints, more persons, or another normalization than
@@ -191,7 +191,8 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     """Require the joints, persons and normalization that the encoder was trained on.
 
     Raises:
-        ValueError: Saying what the encoder wants and what the store has, or that it is no encoder.
+        ValueError: If ``pretrained`` holds no encoder, or the data set has something else; the
+            message gives what the encoder needs and what the store has.
     """
     if not isinstance(pretrained, Pretrained):
         raise ValueError(
@@ -213,13 +214,13 @@ def load_for(
     """Load an encoder for the recordings of a store.
 
     Args:
-        path: As of ``load_encoder``.
+        path: As in ``load_encoder``.
         store: The recordings.
-        allow_normalization: Take recordings of another normalization than the encoder was trained
-            on, as published detection and transfer do: they take raw ones.
+        allow_normalization: Accept another normalization than the encoder was trained on, as
+            published detection and transfer do, which use raw recordings.
 
     Returns:
-        The encoder, and what results should be read with: a note if the normalization is another.
+        The encoder, and notes for readers of the results: one if the normalization is another.
 
     Raises:
         SkeletonFormatError: As ``load_encoder``.
@@ -241,6 +242,5 @@ def _check_normalization(pretrained: Pretrained, normalization: str) -> None:
     if pretrained.normalization not in (None, normalization):
         raise ValueError(
             f"expected a store prepared with normalization {pretrained.normalization!r}, as the "
-            f"encoder's training data were, got {normalization!r}; --allow-normalization takes it "
-            "nevertheless"
+            f"encoder's training data were, got {normalization!r}; --allow-normalization accepts it"
         )

@@ -1,4 +1,4 @@
-"""Where results are kept in a run folder, and whether a kept one is still current."""
+"""The files in which a run folder keeps results, and the check that a kept result is current."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.seen import identify
 from pcm3.terminal import tell
 
-_LONGEST_NAME = 180  # bytes; files may have 255, and more is added to the name
+_LONGEST_NAME = 180  # bytes; file names may have 255, and endings are added
 
 
 def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
-    """The file that a result is kept in, in the folder of the first run; None without a run.
+    """Return the file that a result is kept in, in the folder of the first run; None without a run.
 
     Args:
         result: The result.
-        paths: What was evaluated, as of ``evaluate_runs``.
+        paths: The evaluated runs or encoders, as in ``evaluate_runs``.
 
     Raises:
         OSError: If the folder cannot be read.
@@ -56,9 +56,9 @@ def find_kept(
     protocol: str,
     allow_normalization: bool,
 ) -> Result | None:
-    """The kept result of a task with its default settings, if it is of this encoder and store.
+    """Find the kept result of a task with its default settings for this encoder and store.
 
-    A damaged one is reported on standard error.
+    Damaged results are reported on standard error.
     """
     run, _ = find_run(paths[0])
     if run is None:
@@ -80,13 +80,13 @@ def find_kept(
         result = read_result(file, check_result)
     except SkeletonFormatError as damage:
         why = str(damage).removeprefix(f"{file}: ")
-        tell(f"pcm3: warning: {file} is no result; evaluated anew ({why})", file=sys.stderr)
+        tell(f"pcm3: warning: {file} is not a result; evaluated again ({why})", file=sys.stderr)
         return None
-    known = result.left_out is not None  # older versions did not say where they cut
-    asked = (task, store.fingerprint, settings, limit, [fingerprint(paths[0])])
+    known = result.left_out is not None  # older versions did not record where they cut
+    wanted = (task, store.fingerprint, settings, limit, [fingerprint(paths[0])])
     encoders = [about.encoder for about in result.runs]
-    found = (result.task, result.store_fingerprint, result.settings, result.max_frames, encoders)
-    return result if known and found == asked else None
+    kept = (result.task, result.store_fingerprint, result.settings, result.max_frames, encoders)
+    return result if known and kept == wanted else None
 
 
 def result_name(
@@ -99,20 +99,20 @@ def result_name(
     allow_normalization: bool = False,
     max_frames: int | None = None,
 ) -> str:
-    """Name of the file of a result: what was evaluated, how, and together with which runs.
+    """Name the file of a result after the task, the settings, the runs and the data.
 
-    It contains the settings that differ from the task's defaults. A long name is cut, and ends in
-    a digest of the whole.
+    The name contains the settings that differ from the task's defaults. A long name is cut, and
+    ends in a digest of the whole name.
 
     Args:
         task: One of ``TASKS``.
-        paths: What was evaluated, as of ``evaluate_runs``.
+        paths: The evaluated runs or encoders, as in ``evaluate_runs``.
         store: Name of the store.
         protocol: Training and test part.
-        settings: As ``plain_settings`` returns them.
-        weights: Of the runs' scores, if they are not equal.
+        settings: Settings as ``plain_settings`` returns them.
+        weights: Weights of the runs' scores, if they are not equal.
         allow_normalization: Whether the store's normalization is not the encoder's.
-        max_frames: Where sequences were cut off.
+        max_frames: Frames after which sequences were cut off.
     """
     run, epoch = find_run(paths[0])
     defaults = TASKS[task].defaults
@@ -136,8 +136,8 @@ def result_name(
 
 
 def _place(file: Path, data: Mapping[str, int]) -> Path:
-    """The file of a result; another one if a result on another store of the same name has it."""
-    with suppress(SkeletonFormatError):  # what is damaged may be replaced
+    """Return the file of a result, another one if a store of the same name has taken it."""
+    with suppress(SkeletonFormatError):  # a damaged file may be replaced
         if read_result(file, check_result).data != data:
             file = file.with_stem("-".join([file.stem, *map(str, data.values())]))
     return file

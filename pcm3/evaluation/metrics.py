@@ -9,12 +9,12 @@ from pcm3.checks import check_tensor
 
 
 def check_scores(name: str, scores: Tensor) -> None:
-    """Require scores ``(N, classes)`` of which one is the largest: no NaN and no +infinity.
+    """Require scores ``(N, classes)`` without NaN and +infinity.
 
     -infinity stands for a class that a classifier does not know.
 
     Raises:
-        ValueError: Naming the shape or the first bad row.
+        ValueError: If the scores are others; the message gives the shape or the first bad row.
     """
     check_tensor(name, scores)
     if scores.ndim != 2 or scores.shape[1] == 0:
@@ -26,10 +26,10 @@ def check_scores(name: str, scores: Tensor) -> None:
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Share of equal entries of two ``(N,)`` tensors.
+    """Return the share of equal entries of two ``(N,)`` tensors.
 
     Raises:
-        ValueError: If they are empty or of different shapes.
+        ValueError: If the tensors are empty or of different shapes.
     """
     if predicted.shape != labels.shape or labels.numel() == 0:
         raise ValueError(
@@ -40,12 +40,12 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def per_class_accuracy(predicted: Tensor, labels: Tensor, classes: int) -> list[float | None]:
-    """Accuracy within each of ``classes`` classes; None where there is no such label."""
+    """Compute the accuracy within each of ``classes`` classes; None for classes without a label."""
     return class_means(predicted == labels, labels, classes)
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> list[list[int]]:
-    """Counts by true class (row) and predicted class (column).
+    """Count sequences by true class (row) and predicted class (column).
 
     Raises:
         ValueError: If a label or a prediction is outside [0, classes).
@@ -61,7 +61,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> list[li
 
 
 def class_means(values: Tensor, labels: Tensor, classes: int) -> list[float | None]:
-    """Mean of ``(N,)`` values within each of ``classes`` classes; None where there is none."""
+    """Average ``(N,)`` values within each of ``classes`` classes; None for empty classes."""
     values = values.double()
     sums = torch.bincount(labels, weights=values, minlength=classes)
     counts = torch.bincount(labels, minlength=classes)
@@ -70,16 +70,16 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> list[float | No
 
 
 def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Tensor:
-    """Mean per-joint position error: the mean Euclidean distance of joints to where they are.
+    """Compute the mean per-joint position error (MPJPE), the mean Euclidean distance of joints.
 
     Args:
-        predicted: Clips ``(N, C, T, V, M)``.
-        true: The same, of the same unit.
-        present: Which joints of ``true`` count, boolean ``(N, T, V, M)``; all by default.
+        predicted: Predicted clips ``(N, C, T, V, M)``.
+        true: True clips of the same shape, in the same unit.
+        present: Joints of ``true`` that count, boolean ``(N, T, V, M)``; all by default.
 
     Returns:
-        The error of each frame, over all joints, persons and samples ``(T,)``, in the unit of the
-        clips; NaN where no joint counts.
+        The mean error of each frame over all joints, persons and samples ``(T,)``, in the unit of
+        the clips; NaN if no joint counts.
 
     Raises:
         ValueError: If shapes differ.

@@ -1,8 +1,8 @@
 """Retrieval: the training sequences nearest to a test sequence, and the label they vote for.
 
-Cosines are float64 (float32 on MPS, which has no other) and rounded to multiples of 2^-40, about
-1e-12, so that what differs by rounding alone is equally similar, whatever the chunks and the number
-of threads. They are counted in these units, as integers, whose sums are exact.
+Cosines are float64 (float32 on MPS, which has no float64) and rounded to multiples of 2^-40, about
+1e-12. Features whose cosines differ only by rounding are then equally similar, for any chunk size
+and number of threads. Cosines are counted in these units, as integers, whose sums are exact.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from torch import Tensor
 
 from pcm3.checks import check_integers, check_positive, check_rows_finite, check_tensor
 
-_UNITS = 2**40  # of a cosine of 1
-_MOST = 2**63 // (2 * _UNITS)  # rows of a gallery whose numbers fit beside a cosine into int64
+_UNITS = 2**40  # units in a cosine of 1
+_MOST = 2**63 // (2 * _UNITS)  # rows of a gallery: a cosine and a row number fit into int64
 
 
 @torch.no_grad()
 def nearest_labels(
     gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int = 1, chunk: int = 512
 ) -> Tensor:
-    """Majority label of the k nearest gallery features by cosine similarity.
+    """Predict the majority label of the k nearest gallery features by cosine similarity.
 
-    Exact; works through the queries in chunks, so memory is ``chunk`` x G. Of equally similar
-    features the earlier in the gallery is nearer. Of labels with as many votes the one with the
-    larger summed similarity wins, and then the smallest.
+    The result is exact. Queries are processed in chunks, so that memory is ``chunk`` x G. Of
+    equally similar features, the earlier in the gallery counts as nearer. If several labels have
+    the most votes, the one with the largest summed similarity wins, and then the smallest.
 
     Args:
-        gallery: ``(G, D)``; need not be normalised. A row of zeros is as similar to all: 0.
-        gallery_labels: ``(G,)`` labels >= 0.
-        queries: ``(Q, D)``; there may be none.
-        k: Neighbours that vote, at most G.
-        chunk: Queries worked on at a time.
+        gallery: Features ``(G, D)``, which need not be normalised. The similarity of a row of
+            zeros is 0.
+        gallery_labels: Labels ``(G,)`` >= 0.
+        queries: Features ``(Q, D)``; Q may be 0.
+        k: Number of neighbours that vote, at most G.
+        chunk: Number of queries at a time.
 
     Returns:
         Labels ``(Q,)``.
@@ -55,13 +56,13 @@ def nearest_labels(
 
 
 class Ranking(NamedTuple):
-    """How a gallery looks from each query.
+    """A gallery in the order of its similarity to each query.
 
     Attributes:
-        neighbours: Rows of the gallery, nearest first (Q, k), int64; of equally similar ones the
+        neighbours: Rows of the gallery, nearest first (Q, k), int64; of equally similar rows, the
             earlier first.
-        similarity: Their cosine similarity (Q, k), float64.
-        average_precision: Of the whole gallery's order (Q,), float64; 0 where the gallery has
+        similarity: Cosine similarity of the neighbours (Q, k), float64.
+        average_precision: Average precision of the whole order (Q,), float64; 0 if the gallery has
             nothing of the query's class.
     """
 
@@ -79,19 +80,19 @@ def rank(
     k: int = 1,
     chunk: int = 512,
 ) -> Ranking:
-    """Order a gallery by cosine similarity to each query; what has its label is relevant.
+    """Order a gallery by cosine similarity to each query; equal labels are relevant.
 
-    Exact; memory is ``chunk`` x G. Average precision is the mean, over the R relevant items, of
-    the share of relevant ones among all that are at least as similar, so that the order of equally
-    similar items does not matter (scikit-learn's ``average_precision_score``).
+    The result is exact; memory is ``chunk`` x G. Average precision is the mean, over the relevant
+    items, of the share of relevant items among all that are at least as similar. The order of
+    equally similar items does therefore not matter (scikit-learn's ``average_precision_score``).
 
     Args:
-        gallery: ``(G, D)``; need not be normalised.
-        gallery_labels: ``(G,)`` labels >= 0.
-        queries: ``(Q, D)``; there may be none.
-        query_labels: ``(Q,)``.
-        k: Neighbours to return, at most G.
-        chunk: Queries worked on at a time.
+        gallery: Features ``(G, D)``, which need not be normalised.
+        gallery_labels: Labels ``(G,)`` >= 0.
+        queries: Features ``(Q, D)``; Q may be 0.
+        query_labels: Labels ``(Q,)``.
+        k: Number of neighbours to return, at most G.
+        chunk: Number of queries at a time.
 
     Raises:
         ValueError: As ``nearest_labels``.
@@ -103,13 +104,13 @@ def rank(
     check_integers("query labels", query_labels)
     none = torch.zeros(0, k, dtype=torch.int64, device=gallery.device)
     similar, neighbours, precision = [none], [none], []
-    known, asked = gallery_labels.cpu().numpy(), query_labels.cpu().numpy()
+    known, wanted = gallery_labels.cpu().numpy(), query_labels.cpu().numpy()
     for first, units in _similarities(gallery, queries, chunk):
         nearest, index = _nearest(units, k)
         similar.append(nearest)
         neighbours.append(index)
-        for at, row in enumerate(units.cpu().numpy(), start=first):
-            precision.append(_average_precision(row, known == asked[at]))
+        for query, row in enumerate(units.cpu().numpy(), start=first):
+            precision.append(_average_precision(row, known == wanted[query]))
     return Ranking(
         torch.cat(neighbours),
         _widened(torch.cat(similar)) / _UNITS,
@@ -118,20 +119,21 @@ def rank(
 
 
 def vote(labels: Tensor, similarity: Tensor) -> Tensor:
-    """The label that most of k neighbours have.
+    """Return the label that most of k neighbours have.
 
-    Of several the one with more similarity in sum, and then the smallest.
+    If several labels have the most votes, the one with the largest summed similarity wins, and
+    then the smallest.
 
     Args:
-        labels: ``(Q, k)`` integers.
-        similarity: Cosines ``(Q, k)``, rounded as above.
+        labels: Labels of the neighbours ``(Q, k)``, integers.
+        similarity: Cosines ``(Q, k)``, rounded as ``rank`` does.
 
     Returns:
         Labels ``(Q,)``.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit, nobody votes, or a similarity is not finite;
-            the message names its row.
+        ValueError: If shapes or dtypes do not fit, k is 0, or a similarity is not finite; the
+            message names its row.
     """
     check_tensor("labels", labels)
     check_tensor("similarity", similarity)
@@ -146,7 +148,7 @@ def vote(labels: Tensor, similarity: Tensor) -> Tensor:
 
 
 def _vote(labels: Tensor, units: Tensor) -> Tensor:
-    """Counts and sums are integers, so that rounding decides nothing."""
+    """Let neighbours vote; counts and sums are integers, so that rounding decides nothing."""
     if len(labels) == 0:
         return labels[:, 0]
     classes, column = labels.unique(return_inverse=True)
@@ -159,7 +161,7 @@ def _vote(labels: Tensor, units: Tensor) -> Tensor:
 
 
 def _nearest(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Similarity and row of the k nearest ``(chunk, k)``, of equals the earlier first."""
+    """Return similarity and row of the k nearest ``(chunk, k)``; of equals, the earlier first."""
     rows = units.shape[1]
     from_the_end = torch.arange(rows - 1, -1, -1, device=units.device)
     keys = (units * rows + from_the_end).topk(k, dim=1).values
@@ -167,16 +169,16 @@ def _nearest(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _average_precision(similarity: NDArray[np.int64], relevant: NDArray[np.bool_]) -> float:
-    ours = np.sort(similarity[relevant])
-    if len(ours) == 0:
+    hits = np.sort(similarity[relevant])
+    if len(hits) == 0:
         return 0.0
-    among = len(similarity) - np.searchsorted(np.sort(similarity), ours)
-    found = len(ours) - np.searchsorted(ours, ours)
-    return float((found / among).mean())
+    retrieved = len(similarity) - np.searchsorted(np.sort(similarity), hits)
+    found = len(hits) - np.searchsorted(hits, hits)
+    return float((found / retrieved).mean())
 
 
 def _similarities(gallery: Tensor, queries: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """Cosines (chunk, G) of a few queries at a time, in units, and the number of the first."""
+    """Yield the number of the first of a few queries, and their cosines (chunk, G) in units."""
     check_positive("chunk", chunk)
     gallery = _normalized(gallery)
     for first in range(0, len(queries), chunk):
@@ -185,7 +187,7 @@ def _similarities(gallery: Tensor, queries: Tensor, chunk: int) -> Iterator[tupl
 
 def _normalized(features: Tensor) -> Tensor:
     wide = _widened(features)
-    largest = wide.abs().amax(dim=1, keepdim=True)  # whose square may not be a float
+    largest = wide.abs().amax(dim=1, keepdim=True)  # its square may overflow
     return F.normalize(wide / torch.where(largest > 0, largest, 1), dim=1)
 
 
@@ -227,6 +229,6 @@ def _check(gallery: Tensor, gallery_labels: Tensor, queries: Tensor, k: int) -> 
         raise ValueError(f"expected gallery labels >= 0, got {int(gallery_labels.min())}")
     if not isinstance(k, int) or not 1 <= k <= len(gallery):
         raise ValueError(
-            f"expected k in [1, {len(gallery)}], got {k}: no more can vote than there are training "
-            "sequences; --k says how many do"
+            f"expected k in [1, {len(gallery)}], the number of training sequences, got {k}; --k "
+            "sets it"
         )

@@ -1,4 +1,4 @@
-"""The training and the test part of an evaluation: the protocol, and which sequences count."""
+"""The training and the test part of an evaluation: the protocol, and the sequences that count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcm3.runs.folder import find_run
 from pcm3.runs.seen import own_protocol
 
 Own: TypeAlias = tuple[list[str], bool]
-"""What ``own_protocol`` says of an encoder."""
+"""The result of ``own_protocol``: protocols of the training, and whether it used this store."""
 
 
 def choose_parts(
@@ -22,7 +22,7 @@ def choose_parts(
     """Choose the protocol of an evaluation, and with it the training and the test part.
 
     Returns:
-        What ``own_protocol`` says of each run, the protocol, and the two parts.
+        The result of ``own_protocol`` for each run, the protocol, and the two parts.
 
     Raises:
         ValueError: If the protocol does not exist, or none is given and the runs do not share one.
@@ -34,20 +34,20 @@ def choose_parts(
         own.append(own_protocol(run, store) if run and is_run else ([], False))
     protocol = given or _default_protocol(task, paths, store, own)
     if protocol == "all":
-        own_one = "" if given else f", under which {paths[0]} was trained,"
+        why = "" if given else f", under which {paths[0]} was trained,"
         raise ValueError(
-            f"protocol 'all'{own_one} would test on training data; give another --protocol"
+            f"protocol 'all'{why} would test on training data; give another --protocol"
         )
     try:
         return own, protocol, split(store, protocol)
     except ValueError as error:
         run, _ = find_run(paths[0])
-        said = "" if given or run is None else f"; {run.config} says this protocol: give --protocol"
-        raise ValueError(f"{error}{said}") from None
+        hint = "" if given or run is None else f"; {run.config} has this protocol: give --protocol"
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequence[Own]) -> str:
-    """The protocol where none is given.
+    """Choose the protocol if none is given.
 
     Raises:
         ValueError: If a run does not know its protocol, or the runs have different ones.
@@ -58,20 +58,20 @@ def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequ
     for path, (protocols, _) in zip(paths, own, strict=True):
         if not protocols:
             raise ValueError(
-                f"{path} does not say which protocol its training part came from; give one, "
-                "--protocol xsub say"
+                f"{path} does not record the protocol of its training part; give one, such as "
+                "--protocol xsub"
             )
         if len(protocols) > 1:
             raise ValueError(
                 f"{path} was trained under the protocols {' '.join(protocols)}, one for each "
-                f"store, and {store.path} is none of them; give a --protocol"
+                f"store, and not on {store.path}; give a --protocol"
             )
     if len({protocols[0] for protocols, _ in own}) > 1:
         pairs = zip(own, paths, strict=True)
         raise ValueError(
             "expected runs that were trained under one protocol, got "
-            f"{', '.join(f'{protocols[0]} ({path})' for (protocols, _), path in pairs)}: some have "
-            "seen others' test sequences; --protocol says by which to evaluate them all the same"
+            f"{', '.join(f'{protocols[0]} ({path})' for (protocols, _), path in pairs)}: a run may "
+            "have seen test sequences of another; --protocol chooses one for all"
         )
     return own[0][0][0]
 
@@ -79,7 +79,7 @@ def _default_protocol(task: Task, paths: Sequence[Path], store: Store, own: Sequ
 def keep_labelled(
     store: Store, parts: tuple[Indices, Indices], task: Task
 ) -> tuple[tuple[Indices, Indices], list[str]]:
-    """Keep the labelled sequences of both parts; the notes count the others.
+    """Keep the labelled sequences of both parts; notes count the others.
 
     Raises:
         ValueError: If a part that needs labels has none.

@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear classifier reads frozen features."""
+"""The linear probe, a linear classifier on frozen features."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from pcm3.schedules import schedule
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """How a paper trains its linear classifier: SGD with momentum 0.9, without weight decay.
+    """A paper's training of its linear classifier: SGD with momentum 0.9, without weight decay.
 
     Attributes:
-        epochs: Passes over the training part.
-        batch_size: Sequences a step. With ``normalize``, one that is left over is left out.
+        epochs: Number of passes over the training part.
+        batch_size: Number of sequences per step. With ``normalize``, a last batch of one sequence
+            is left out.
         lr: Learning rate at the start.
         drops: Epochs, counted from 0, at which the rate falls tenfold; None lets it fall to 0
             along a half cosine, step by step.
         normalize: Whether features are normalised over each batch before the linear map.
-        degrees: By how much training clips are turned at most, about each axis.
-        seed: Of weights, data order and clips.
+        degrees: Largest angle by which training clips are rotated about each axis.
+        seed: Seed of weights, data order and clips.
     """
 
     epochs: int
@@ -44,11 +45,11 @@ class ProbeRecipe:
     seed: int = 0
 
     def factor(self, epoch: float) -> float:
-        """What the learning rate is multiplied by at a fractional epoch."""
+        """Return the factor of the learning rate at a fractional epoch."""
         return schedule(epoch, self.epochs, drops=self.drops)
 
     def head(self, width: int, classes: int) -> Classifier | ProbeHead:
-        """A linear classifier of features of this width."""
+        """Make a linear classifier of features of this width."""
         return (ProbeHead if self.normalize else Classifier)(width, classes)
 
     def __str__(self) -> str:
@@ -68,13 +69,13 @@ PROBES: dict[str, ProbeRecipe] = {
     "mamp-pku2": replace(_MAMP, batch_size=32, lr=0.01),
 }
 """The published linear evaluations: those of PCM3, of CMD (ECCV 2022) and ISC, and of MAMP (ICCV
-2023) on NTU RGB+D and on both parts of PKU-MMD. All take the last epoch here, where the published
-code keeps the best on the test part."""
+2023) on NTU RGB+D and on both parts of PKU-MMD. Here all use the last epoch, while the published
+code keeps the epoch that is best on the test part."""
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What to do otherwise than a published linear evaluation; None leaves it as published.
+    """Changes to a published linear evaluation; None leaves a value as published.
 
     Raises:
         ValueError: If a number is out of range.
@@ -83,13 +84,13 @@ class ProbeSettings:
     epochs: int | None = None
     """Passes over the training part; other numbers keep the shape of the schedule."""
     batch_size: int | None = None
-    """Sequences a step."""
+    """Number of sequences per step."""
     lr: float | None = None
     """SGD learning rate at the start."""
     drops: tuple[int, ...] | None = None
-    """Epochs, counted from 0, at which the rate falls tenfold; pcm3 and cmd."""
+    """Epochs, counted from 0, at which the rate falls tenfold; for pcm3 and cmd."""
     seed: int = 0
-    """Of weights, data order and clips."""
+    """Seed of weights, data order and clips."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr"):
@@ -98,7 +99,7 @@ class ProbeSettings:
         check_seed(self.seed)
 
     def applied_to(self, solver: str) -> ProbeRecipe:
-        """The recipe of a solver, one of ``PROBES``, with these changes.
+        """Return the recipe of a solver, one of ``PROBES``, with these changes.
 
         Raises:
             ValueError: If a change does not fit the solver.
@@ -123,56 +124,40 @@ class ProbeSettings:
 
 
 def check_drops(drops: tuple[int, ...] | None, epochs: int) -> None:
-    """Require that a learning rate falls, where it does, before the last epoch ends.
+    """Require that a learning rate falls before the last epoch ends, if at all.
 
     Raises:
-        ValueError: With the drops that come too late.
+        ValueError: If a drop comes too late.
     """
     late = [drop for drop in drops or () if not 0 <= drop < epochs]
     if late:
         raise ValueError(f"expected drops in [0, epochs={epochs}), got {late}")
 
 
-def sgd_probe(
-    draw_training: Callable[[], Features],
-    test: Tensor,
-    classes: int,
-    recipe: ProbeRecipe,
-) -> Tensor:
-    """Train a linear classifier by SGD and return its scores of the last epoch.
+def train_classifier(
+    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
+) -> Classifier | ProbeHead:
+    """Train a linear classifier by SGD.
 
     Args:
-        draw_training: Gives the training features of an epoch: called once for each, so that
-            the crops are drawn anew.
-        test: Test features ``(N, D)``.
+        draw_training: Returns the training features of an epoch. It is called once for each epoch,
+            so that crops are drawn anew.
+        width: Width D of the features.
         classes: Number of classes.
         recipe: Classifier and schedule.
 
     Returns:
-        Scores ``(N, classes)``, the logits.
+        The classifier of the last epoch, in evaluation mode, which maps features ``(N, D)`` to
+        logits ``(N, classes)``.
 
     Raises:
-        ValueError: If there are too few training features for the recipe, one is not finite (the
-            message names its row), or the loss stops being finite.
-    """
-    classifier = train_classifier(draw_training, test.shape[1], classes, recipe)
-    with torch.no_grad():
-        scores: Tensor = classifier(test)
-    return scores
-
-
-def train_classifier(
-    draw_training: Callable[[], Features], width: int, classes: int, recipe: ProbeRecipe
-) -> Classifier | ProbeHead:
-    """The linear classifier of ``sgd_probe``, for features of this width, in evaluation mode.
-
-    Raises:
-        ValueError: As ``sgd_probe``.
+        ValueError: If there are too few training features for the recipe, a feature is not finite
+            (the message names its row), or the loss stops being finite.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     torch.manual_seed(recipe.seed)
     classifier = recipe.head(width, classes)
-    least = 2 if recipe.normalize else 1  # one alone has no statistics
+    least = 2 if recipe.normalize else 1  # a single sequence has no statistics
     optimizer = torch.optim.SGD(classifier.parameters(), lr=recipe.lr, momentum=0.9)
 
     def draw() -> Epoch[Tensor]:
@@ -184,34 +169,23 @@ def train_classifier(
         return batches, lambda rows: F.cross_entropy(classifier(values[rows]), labels[rows])
 
     train("linear", optimizer, recipe.epochs, draw, recipe.factor, least=least)
-    return classifier.eval()
-
-
-def logistic_probe(
-    training: Features, test: Tensor, classes: int, regularization: float = 1.0
-) -> Tensor:
-    """Fit multinomial logistic regression on standardised features, all at once.
-
-    Args:
-        training: Training features.
-        test: Test features ``(N, D)``.
-        classes: Number of classes.
-        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
-
-    Returns:
-        Scores ``(N, classes)``: logarithms of the probabilities, -inf for classes that the training
-        part lacks.
-
-    Raises:
-        ValueError: If a feature is not finite; the message names its row.
-    """
-    return fit_logistic(training, classes, regularization)(test)
+    return classifier.eval().requires_grad_(False)
 
 
 def fit_logistic(
     training: Features, classes: int, regularization: float = 1.0
 ) -> Callable[[Tensor], Tensor]:
-    """The classifier of ``logistic_probe``: from features ``(N, D)`` to its scores.
+    """Fit multinomial logistic regression on standardised features, all at once.
+
+    Args:
+        training: Training features.
+        classes: Number of classes.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        The classifier, a function that maps features ``(N, D)`` to scores ``(N, classes)``:
+        logarithms of the probabilities, -inf for classes that the training part lacks. It raises a
+        ``ValueError`` that names the row if a feature is not finite.
 
     Raises:
         ValueError: If a training feature is not finite; the message names its row.
@@ -226,11 +200,11 @@ def fit_logistic(
         check_rows_finite("features", features)
         if len(features) == 0:
             return torch.zeros(0, classes)
-        # not predict_log_proba, which gives -inf where a probability is below float32's smallest
+        # not predict_log_proba, which gives -inf if a probability is below float32's smallest
         margins = torch.as_tensor(
             classifier.decision_function(features.numpy()), dtype=torch.float32
         )
-        if margins.ndim == 1:  # of two classes, the second's
+        if margins.ndim == 1:  # of two classes only the second has a margin
             margins = torch.stack([torch.zeros_like(margins), margins], dim=1)
         scores = torch.full((len(features), classes), -torch.inf)
         scores[:, torch.as_tensor(classifier.classes_)] = margins.log_softmax(dim=1)

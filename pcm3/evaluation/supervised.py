@@ -14,7 +14,7 @@ from pcm3.schedules import scale_rates
 
 Rows = TypeVar("Rows", bound=Sized)
 Epoch = tuple[Sequence[Rows], Callable[[Rows], Tensor]]
-"""The batches of an epoch, and what computes the mean loss of one."""
+"""The batches of an epoch, and a function that computes the mean loss of a batch."""
 
 
 def train(
@@ -30,11 +30,12 @@ def train(
     """Take a step for every batch of every epoch.
 
     Args:
-        name: What the progress bar says.
-        optimizer: Its learning rates are those that the schedule multiplies.
-        epochs: How many.
-        draw: Gives an epoch; called once for each.
-        factor: Of the learning rates at a fractional epoch, counted from 0.
+        name: Name shown by the progress bar.
+        optimizer: The optimiser, with the learning rates that the schedule multiplies.
+        epochs: Number of epochs.
+        draw: Function that returns an epoch; called once for each epoch.
+        factor: Function that returns the factor of the learning rates at a fractional epoch,
+            counted from 0.
         least: Batches of fewer samples are left out.
         clip_norm: Largest norm of the whole gradient; 0 does not clip.
 
@@ -45,7 +46,7 @@ def train(
         ValueError: If the loss stops being finite.
     """
     lr = max(group["lr"] for group in optimizer.param_groups)
-    trained = [each for group in optimizer.param_groups for each in group["params"]]
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     losses = []
     for epoch in track(epochs, name):
         batches, loss_of = draw()

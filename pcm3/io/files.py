@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that only one process writes."""
+"""Files that are written completely or not at all, and locks on folders."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ except ImportError:  # not on this system
 
 
 def regular(file: Path, most: int | None = None) -> Path:
-    """The path, unless it is a pipe, socket or device, which are refused without opening them.
+    """Return the path, but refuse a pipe, socket or device without opening it.
 
     Args:
-        file: The file to read. A missing file is not an error here, but when it is opened.
+        file: The file to read. It may be missing; opening it then fails.
         most: Largest size in bytes, for files that are read at once.
 
     Raises:
-        SkeletonFormatError: If it is not a file, or larger.
+        SkeletonFormatError: If the path is not a file, or the file is larger.
     """
     try:
         status = file.stat()
@@ -58,16 +58,16 @@ _KINDS: dict[str, Callable[[int], bool]] = {
 def replacing(file: Path) -> Iterator[Path]:
     """Yield a temporary file that replaces this one if the block ends without an exception.
 
-    Temporary files left by processes that were killed while writing this file are removed.
+    Temporary files of processes that were killed while writing this file are removed.
 
     Raises:
-        ValueError: If the folder of the file is a file.
+        ValueError: If the folder of the file is itself a file.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise ValueError(f"expected a folder, got the file {file.parent}") from None
-    # not the process number, which two containers may share
+    # not the process number, which may be the same in two containers
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
     handle = -1
     try:
@@ -81,7 +81,7 @@ def replacing(file: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
-        # errors name the file that the caller knows
+        # errors name the file that the caller passed
         raise type(error)(error.errno, error.strerror, str(file)) from None
     finally:
         if handle >= 0:
@@ -109,7 +109,7 @@ _DAY = 86400  # seconds; no file takes longer to write
 def _remove_abandoned(file: Path) -> None:
     """Remove temporary files of this file whose writer has ended."""
     pattern = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError):  # failing to tidy up is no error
+    with suppress(OSError):  # failing to tidy up is not an error
         for leftover in [entry for entry in file.parent.iterdir() if pattern.fullmatch(entry.name)]:
             handle = os.open(leftover, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -176,10 +176,10 @@ def _lock_file(file: Path, task: str) -> Iterator[None]:
 
 
 def _is_gone(owner: str) -> bool:
-    """Whether the process that a lock names ran on this machine and has ended."""
+    """Return whether the process that a lock names ran on this machine and has ended."""
     host, _, process = owner.partition(" ")
     if fcntl is None or host != socket.gethostname() or not process.isdecimal():
-        return False  # of another machine, so unknown
+        return False  # unknown on another machine
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -189,7 +189,7 @@ def _is_gone(owner: str) -> bool:
     return False
 
 
-_handles: set[int] = set()  # of folders that this process holds
+_handles: set[int] = set()  # open folders that this process has locked
 
 
 def _let_go() -> None:

@@ -1,4 +1,4 @@
-"""Classes of one's own by their import path; only modules that a person named are imported."""
+"""Users' own classes by their import path; only modules that a user names are imported."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Class = TypeVar("Class", bound=type)
 
 
 def import_path(kind: type) -> str:
-    """The path that ``find_class`` finds a class by, ``package.module:Class``."""
+    """Return the path by which ``find_class`` finds a class, ``package.module:Class``."""
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a name is an import path, not the name of something built in."""
+    """Return whether a name is an import path, not the name of something built in."""
     return ":" in name
 
 
 def import_named(modules: Iterable[str]) -> None:
-    """Import modules that a person named, from the working folder too.
+    """Import modules that a user named; they may be in the working folder.
 
     Raises:
         ValueError: If there is no such module.
@@ -32,13 +32,13 @@ def import_named(modules: Iterable[str]) -> None:
     """
     folder = str(Path.cwd())
     for module in modules:
-        if folder not in sys.path:  # only now: no other import is to find code there
+        if folder not in sys.path:  # only now, so that other imports find no code there
             sys.path.append(folder)
         try:
             import_module(module)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise  # a module that this one imports
+                raise  # another module, which this one imports, is missing
             raise ValueError(
                 f"expected a module such as mypackage.nets, found no {error.name!r:.200} in "
                 f"{folder} or on Python's path (PYTHONPATH)"
@@ -46,13 +46,14 @@ def import_named(modules: Iterable[str]) -> None:
 
 
 def find_class(path: str, kind: Class) -> Class:
-    """The class at an import path, ``package.module:Class``, of a module that is imported already.
+    """Find a class by its import path, ``package.module:Class``, in an imported module.
 
-    Nothing is imported here, for that runs the code of a module, and the path may come from a file.
+    Nothing is imported here, because importing runs the code of a module, and the path may come
+    from a file.
 
     Args:
         path: The import path.
-        kind: What the class has to be a subclass of.
+        kind: Required base class.
 
     Raises:
         SkeletonFormatError: If the module is not imported, or has no such class.
@@ -63,12 +64,12 @@ def find_class(path: str, kind: Class) -> Class:
             f"expected the module of {path!r:.200} to be imported; if you trust its code, import "
             f"it, or give the command --allow-import {module:.200}"
         )
-    found: object = sys.modules[module]
+    value: object = sys.modules[module]
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if not isinstance(found, type) or not issubclass(found, kind):
-        what = "there is none" if found is None else "it is something else"
+        value = getattr(value, part, None)
+    if not isinstance(value, type) or not issubclass(value, kind):
+        got = "nothing" if value is None else "something else"
         raise SkeletonFormatError(
-            f"expected a subclass of {kind.__name__} at {path!r:.200}, but {what}"
+            f"expected a subclass of {kind.__name__} at {path!r:.200}, got {got}"
         )
-    return cast(Class, found)
+    return cast(Class, value)

@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
-    """The content of a JSON file, checked to be of a type.
+    """Read a JSON file, and check that its content is of a type.
 
     Args:
         file: The file, in UTF-8.
@@ -38,7 +38,7 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> Any:
 
 
 def parse_json(data: bytes, where: str, kind: Any = dict[str, Any]) -> Any:
-    """The value of a JSON text, checked to be of a type; errors name it ``where``.
+    """Parse a JSON text, and check that its value is of a type; errors name it ``where``.
 
     Raises:
         SkeletonFormatError: If the text is not JSON, or holds another type.
@@ -66,7 +66,8 @@ def check_kind(value: Any, kind: Any, name: str = "") -> None:
         name: Name of the value in messages.
 
     Raises:
-        ValueError: If it is not; the message says where, what was expected and what came.
+        ValueError: If the value is of another type; the message says where, what was expected and
+            what came.
     """
     if kind is Any or (kind in _WORDS and _is_scalar(value, kind)):  # the most frequent case
         return
@@ -92,13 +93,13 @@ def _check_fields(value: Any, kind: Any, name: str) -> None:
     kinds = get_type_hints(kind)
     if missing := [key for key in kinds if key in kind.__required_keys__ - value.keys()]:
         raise ValueError(f"expected{f' {name} with' * bool(name)} {', '.join(missing)}, got none")
-    for key, each in kinds.items():
+    for key, expected in kinds.items():
         if key in value:
-            check_kind(value[key], each, f"{name}.{key}".lstrip("."))
+            check_kind(value[key], expected, f"{name}.{key}".lstrip("."))
 
 
 def _is_among(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
-    """Whether a value is of a type of a union, or one of the literal values."""
+    """Return whether a value is of a type of a union, or one of the literal values."""
     if origin not in (Union, UnionType):
         return origin is Literal and value in arguments and not isinstance(value, bool)
     for kind in arguments:
@@ -109,7 +110,7 @@ def _is_among(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 def _is_scalar(value: Any, kind: Any) -> bool:
-    if type(value) is int:  # which is a number, too
+    if type(value) is int:  # an integer is a number too
         return kind in (int, float) and -(2**63) <= value < 2**63
     return type(value) is kind and (kind is not float or math.isfinite(value))
 

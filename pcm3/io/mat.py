@@ -19,17 +19,18 @@ _HEADER, _ORDERS = 128, {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
 _NUMBERS |= {12: "i8", 13: "u8"}
-_HEAD = 6, 5, 1  # kinds of its parts
+_HEAD = 6, 5, 1  # kinds of the parts of an array's head
 _NUMERIC, _COMPLEX = range(6, 16), 1 << 11
 
 
 def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
-    """The first array of this name in a MATLAB 5 file, None if there is none.
+    """Load the first array of this name from a MATLAB 5 file; None if there is none.
 
     SciPy's reader is not used because a damaged file may crash it, and the process with it.
 
     Raises:
-        ValueError: If the file is damaged or no MATLAB 5 file, or the array is not of real numbers.
+        ValueError: If the file is damaged or not a MATLAB 5 file, or the array is not of real
+            numbers.
         OSError: If the file cannot be read.
     """
     data = memoryview(regular(file, _MOST_BYTES).read_bytes())
@@ -51,11 +52,11 @@ def load_mat_array(file: Path, name: str) -> NDArray[Any] | None:
 
 
 def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
-    """Kind and content of the element at an offset, and the offset of the next element."""
+    """Return kind and content of the element at an offset, and the offset of the next element."""
     if at + 8 > len(data):
         raise ValueError("the file ends inside an element")
     kind, size = struct.unpack_from(f"{order}2I", data, at)
-    if kind >> 16:  # a small one, packed into its own tag
+    if kind >> 16:  # a small element, packed into its own tag
         kind, size, begin, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
     else:
         begin = at + 8
@@ -66,12 +67,12 @@ def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, in
 
 
 def _unpack(packed: memoryview, order: str, most: int) -> bytes:
-    """The single element in compressed data, with its checksum verified."""
+    """Unpack the single element in compressed data, and verify its checksum."""
     unpacker = zlib.decompressobj()
     start = unpacker.decompress(packed, 8)
     size = 8 + (struct.unpack_from(f"{order}2I", start)[1] if len(start) == 8 else 0)
     if size > most:
-        raise ValueError(f"expected at most {most:,} bytes in what is packed, got {size:,}")
+        raise ValueError(f"expected at most {most:,} bytes after unpacking, got {size:,}")
     start += unpacker.decompress(unpacker.unconsumed_tail, max(size - 8, 1))
     more = unpacker.decompress(unpacker.unconsumed_tail, 1)
     if len(start) != size or more or not unpacker.eof:

@@ -1,4 +1,4 @@
-"""Arrays in an ``.npz``, of which large ones are read in parts."""
+"""Arrays in an ``.npz``; large arrays are read in parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, Range, check_text, fail, most_bytes, ranges
 
-# What zipfile raises for files that are damaged, encrypted or packed by a way it does not know.
+# errors of zipfile for files that are damaged, encrypted or packed in an unknown way
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzArray(NamedTuple):
-    """An array in an ``.npz`` of which only the header has been read.
+    """An array in an ``.npz``; only its header has been read.
 
     Attributes:
         file: The ``.npz``.
@@ -32,7 +32,7 @@ class NpzArray(NamedTuple):
         shape: Shape of the array; sequences lie end to end along the first axis.
         dtype: Dtype of the array.
         stored: Whether the array is uncompressed, so that any part of it can be read.
-        begin: Offset of its numbers, in the file if stored, else in the decompressed member.
+        begin: Offset of the numbers, in the file if stored, else in the decompressed member.
     """
 
     file: Path
@@ -43,15 +43,15 @@ class NpzArray(NamedTuple):
     begin: int
 
     def units(self, count: int) -> list[Range]:
-        """Units of all sequences, a single one if the array is compressed."""
+        """Return the units of all sequences; a single one if the array is compressed."""
         whole = [Range(self.file, 0, count, self.key)]
         return ranges(self.file, count, self.key) if self.stored else whole
 
     def sequences(self, lengths: NDArray[np.int64], unit: Range) -> Iterator[NDArray[Any]]:
-        """The sequences of a unit, one in memory at a time.
+        """Yield the sequences of a unit, one in memory at a time.
 
         Args:
-            lengths: Rows of every sequence (N,).
+            lengths: Number of rows of every sequence (N,).
             unit: The unit.
 
         Raises:
@@ -89,7 +89,7 @@ class NpzArray(NamedTuple):
 
 
 def npz_keys(file: Path) -> list[str]:
-    """Names of the arrays in an ``.npz``, empty if the file is another or cut short."""
+    """Return the names of the arrays in an ``.npz``; empty if the file is another or cut short."""
     try:
         with zipfile.ZipFile(regular(file)) as archive:
             names = archive.namelist()
@@ -99,7 +99,7 @@ def npz_keys(file: Path) -> list[str]:
 
 
 def why_unreadable(file: Path) -> str:
-    """What is wrong with an ``.npz`` that has no keys."""
+    """Say what is wrong with an ``.npz`` that has no keys."""
     try:
         with zipfile.ZipFile(regular(file)):
             return "an .npz without arrays"
@@ -110,14 +110,15 @@ def why_unreadable(file: Path) -> str:
 def load_npz(
     file: Path, required: Sequence[str], large: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NpzArray]]:
-    """The arrays ``keys`` of an ``.npz``, and the headers of the large arrays.
+    """Load arrays of an ``.npz``, but only the headers of the large ones.
 
     The checksum of a large array that is not compressed is verified here, once.
 
     Raises:
-        SkeletonFormatError: If the file is no ``.npz`` or lacks an array; if an array cannot be
-            read, is damaged or holds Python objects; if a large one is not in C order, another one
-            is larger than 1 GiB, or all others together are out of proportion, see ``check_room``.
+        SkeletonFormatError: If the file is not an ``.npz`` or lacks an array; if an array cannot be
+            read, is damaged or holds Python objects; if a large array is not in C order, another
+            one is larger than 1 GiB, or all others together are out of proportion to the file, see
+            ``check_room``.
     """
     if not regular(file).exists():
         fail(file, "no such file")
@@ -133,16 +134,18 @@ def load_npz(
     arrays, heads, key = {}, {}, keys[0]
     try:
         with zipfile.ZipFile(file) as archive:
-            left = most_bytes(file)  # for all of them together
+            left = most_bytes(file)  # for all arrays together
             for key in keys:
                 if key in whole:
                     arrays[key] = _read_array(archive, file, key, left)
                     left -= arrays[key].nbytes
                     check_text(file, key, arrays[key])
         for key in large:
-            heads[key] = _read_head(file, key)
+            heads[key] = _find_array(file, key)
             if heads[key].stored:
-                _compare_checksum(file, key)
+                with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
+                    while stream.read(1 << 20):  # raises at the end if the checksum is wrong
+                        pass
     except SkeletonFormatError:
         raise
     except Exception as error:  # a broken file may raise anything
@@ -151,19 +154,28 @@ def load_npz(
 
 
 class Head(NamedTuple):
-    """Shape and dtype of an array, from its header."""
+    """The header of an array.
+
+    Attributes:
+        shape: Shape of the array.
+        dtype: Dtype of the array.
+        fortran_order: Whether the first axis varies fastest.
+        begin: Offset of the numbers in the decompressed member.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    fortran_order: bool
+    begin: int
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
-    """The headers of the arrays in an ``.npz`` other than the known ones.
+    """Read the headers of the arrays in an ``.npz`` other than the known ones.
 
     Raises:
         SkeletonFormatError: If one cannot be read, or its size does not match its header.
@@ -173,7 +185,7 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
         with zipfile.ZipFile(file) as archive:
             for key in npz_keys(file):
                 if key not in known:
-                    heads[key] = _check_size(archive, file, key)
+                    heads[key] = _read_head(archive, file, key)
     except SkeletonFormatError:
         raise
     except Exception as error:  # a broken file may raise anything
@@ -181,16 +193,9 @@ def other_arrays(file: Path, known: Collection[str]) -> dict[str, Head]:
     return heads
 
 
-def _compare_checksum(file: Path, key: str) -> None:
-    """Read a member once to verify its checksum, as later only parts of it are read."""
-    with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as stream:
-        while stream.read(1 << 20):  # raises at the end
-            pass
-
-
 def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> NDArray[Any]:
-    """The member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
-    head = _check_size(archive, file, key)
+    """Read the member ``key.npy``, even if there is one named ``key``, which NumPy would prefer."""
+    head = _read_head(archive, file, key)
     if head.size > (most := min(most, MOST_BYTES)):
         what = f"expected at most {most:,} bytes more of such a file, got {head.size:,}"
         fail(file, key, what)
@@ -199,7 +204,7 @@ def _read_array(archive: zipfile.ZipFile, file: Path, key: str, most: int) -> ND
 
 
 def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
-    """The values of an array (N,) of text, of bytes in UTF-8 or of integers, as words.
+    """Convert an array (N,) of text, of bytes in UTF-8 or of integers to words.
 
     Raises:
         SkeletonFormatError: If the array holds something else, or bytes that are not UTF-8.
@@ -213,48 +218,35 @@ def read_words(file: Path, key: str, array: NDArray[Any]) -> list[str]:
         fail(file, key, f"expected words in UTF-8, {error}")
 
 
-def _check_size(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
-    """Check the size of a member against its header, by which NumPy allocates memory."""
+def _read_head(archive: zipfile.ZipFile, file: Path, key: str) -> Head:
+    """Read a header, and check it against the size of the member before NumPy allocates memory."""
     member = archive.getinfo(f"{key}.npy")
     with archive.open(member) as stream:
-        shape, _, dtype = _parse_head(file, key, stream)
-        size = stream.tell() + math.prod(shape) * dtype.itemsize
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+        else:
+            fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
+        if min(shape, default=0) < 0:
+            fail(file, key, f"expected sizes from 0, got {shape}")
+        head = Head(shape, dtype, fortran_order, stream.tell())
+    size = head.begin + head.size
     if not dtype.hasobject and size != member.file_size:
         fail(file, key, f"expected {size} bytes for {dtype} {shape}, got {member.file_size}")
-    return Head(shape, dtype)
+    return head
 
 
-def _parse_head(
-    file: Path, key: str, stream: IO[bytes]
-) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the array is in Fortran order, and dtype."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        fail(file, key, f"expected .npy version 1.0 or 2.0, got {version}")
-    if min(shape, default=0) < 0:
-        fail(file, key, f"expected sizes from 0, got {shape}")
-    return shape, fortran_order, dtype
-
-
-def _read_head(file: Path, key: str) -> NpzArray:
+def _find_array(file: Path, key: str) -> NpzArray:
+    """Read the header of a large array, and find where its numbers begin."""
     with zipfile.ZipFile(file) as archive:
-        member = archive.getinfo(f"{key}.npy")
-        with archive.open(member) as stream:
-            shape, fortran_order, dtype = _parse_head(file, key, stream)
-            begin = stream.tell()
-    if fortran_order:
+        head, member = _read_head(archive, file, key), archive.getinfo(f"{key}.npy")
+    if head.fortran_order:
         fail(file, key, f"expected C order; save it as np.ascontiguousarray({key})")
-    size = begin + math.prod(shape) * dtype.itemsize
-    if size != member.file_size:
-        what = f"expected {size} bytes for {dtype} {shape}, got {member.file_size}"
-        fail(file, key, what)
-    stored = member.compress_type == zipfile.ZIP_STORED
+    stored, begin = member.compress_type == zipfile.ZIP_STORED, head.begin
     if stored:  # after the member's local header: 30 bytes, its name and extra field
         with file.open("rb") as raw:
             raw.seek(member.header_offset + 26)
             begin += member.header_offset + 30 + sum(struct.unpack("<2H", raw.read(4)))
-    return NpzArray(file, key, shape, dtype, stored, begin)
+    return NpzArray(file, key, head.shape, head.dtype, stored, begin)

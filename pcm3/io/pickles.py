@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 
-__all__ = ["load_plain_pickle"]
-
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _PLAIN = (*_ATOMS, bytearray)
 _KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records
@@ -27,13 +25,13 @@ _KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records
 def load_plain_pickle(file: str | Path) -> object:
     """Load a pickle that holds only numpy arrays and scalars, plain containers and strings.
 
-    A pickle is a program that may call any function. Here, names other than those that such data
-    needs are refused before they are looked up, and numpy's own are replaced. Arrays of objects
-    or records are refused too, and so are pickles that would take far more time or memory than
-    their size justifies. The file is loaded as a whole.
+    A pickle is a program that may call any function. Here, all names are refused before they are
+    looked up, except those that such data need, and numpy's functions are replaced. Arrays of
+    objects or records are refused too, and so are pickles that would take far more time or memory
+    than their size justifies. The file is loaded as a whole.
 
     Raises:
-        SkeletonFormatError: If the file is missing, cut short or no pickle, or holds something
+        SkeletonFormatError: If the file is missing, cut short or not a pickle, or holds something
             else, which the message names.
     """
     file = Path(file)
@@ -55,11 +53,11 @@ def load_plain_pickle(file: str | Path) -> object:
 
 
 class _RefusedError(Exception):
-    """Raised for a well-formed pickle of something other than plain data."""
+    """Error for a well-formed pickle of something other than plain data."""
 
 
 class _Bounded:
-    """A stream that refuses to read more than it has left, before memory is allocated for it."""
+    """A stream that refuses to read more than is left, before memory is allocated."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream, self._size = stream, size
@@ -80,12 +78,12 @@ _Unpickler: Any = pickle._Unpickler
 
 
 class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
-    """The unpickler in Python: that in C allocates memory for any memo index, unchecked."""
+    """Python's unpickler for plain data; the one in C allocates memory for any memo index."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
     def __init__(self, stream: _Bounded, size: int) -> None:
-        super().__init__(stream, encoding="latin1")  # what Python 2's numpy arrays need
+        super().__init__(stream, encoding="latin1")  # numpy arrays of Python 2 need it
         self._left = _FREE + size
 
     def spend(self, cost: int) -> None:
@@ -167,7 +165,7 @@ for _code, _cost in _COSTS.items():
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuse keys that could take forever to hash: nested tuples, and numbers with equal hashes."""
+    """Refuse keys that could take forever to hash: nested tuples and numbers with equal hashes."""
     for key in keys:
         members = key if type(key) is tuple else (key,)
         if len(members) > _LONGEST_KEY or not all(map(_is_short, members)):
@@ -187,7 +185,7 @@ def _is_short(member: Any) -> bool:
 
 
 class _Function:
-    """A function that a pickle may call but not alter, which the opcode BUILD would do."""
+    """A function that a pickle may call, but not alter with the opcode BUILD."""
 
     __slots__ = ("_call",)
 
@@ -202,7 +200,7 @@ class _Function:
 
 
 class _Dtype:
-    """Stands for a dtype while loading, as numpy's own trusts the flags that it is given."""
+    """A stand-in for a dtype while loading, because numpy's dtype trusts the flags of the file."""
 
     __slots__ = ("spec",)
 
@@ -223,7 +221,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array between the calls that create and fill it."""
+    """A stand-in for an array between the calls that create and fill it."""
 
     __slots__ = ("array",)
 

@@ -1,4 +1,4 @@
-"""Helpers of readers: errors that name the place, folders searched, text and ``.npy`` files."""
+"""Helpers of readers: errors that name the place, searches of folders, text and ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MOST_COLUMNS = 1000
 """Largest number of columns of a table; each is an array in each part of a store."""
 
 MOST_BYTES = 1 << 30
-"""Largest size in memory of an array, a sequence or a text. The size of a file is no limit, as it
-may be compressed or sparse."""
+"""Largest size in memory of an array, a sequence or a text. The size of a file is no limit,
+because it may be compressed or sparse."""
 
 
 def format_error(file: Path, *words: str) -> SkeletonFormatError:
-    """An error with the message ``file: place: what``."""
+    """Make an error with the message ``file: place: what``."""
     return SkeletonFormatError(": ".join([str(file), *words]))
 
 
@@ -38,7 +38,7 @@ def fail(file: Path, *words: str) -> NoReturn:
 
 @contextmanager
 def parsing(file: Path, *place: str) -> Iterator[None]:
-    """Turn any exception of the block, as a broken file may raise any, into a format error."""
+    """Turn any exception of the block into a format error, because a broken file may raise any."""
     try:
         yield
     except SkeletonFormatError:
@@ -48,7 +48,7 @@ def parsing(file: Path, *place: str) -> Iterator[None]:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is a store, as ``pcm3 prepare`` writes."""
+    """Return whether a folder is a store, as ``pcm3 prepare`` writes."""
     meta = folder / "meta.json"
     try:
         return meta.is_file() and b'"pcm3-store"' in meta.read_bytes()
@@ -57,7 +57,7 @@ def is_store(folder: Path) -> bool:
 
 
 def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
-    """The files in a folder and, after them, those below it, searched lazily.
+    """Yield the files in a folder and, after them, those below it, searched lazily.
 
     Hidden files and folders, stores, and folders that cannot be listed are skipped. Links to
     folders are followed last, and each folder is visited once. Broken links, pipes and devices
@@ -74,7 +74,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                with suppress(OSError):  # a link to where nothing may be read
+                with suppress(OSError):  # a link to a place without permission to read
                     path = here / entry.name
                     if not entry.is_dir():
                         yield path
@@ -85,7 +85,7 @@ def files_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether the path exists and is not a folder; broken links count."""
+    """Return whether the path exists and is not a folder; broken links count."""
     try:
         return os.path.lexists(path) and not path.is_dir()
     except OSError:
@@ -93,7 +93,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, False if that cannot be found out."""
+    """Return whether the path is a file; False if that cannot be found out."""
     try:
         return path.is_file()
     except OSError:
@@ -101,12 +101,12 @@ def is_file(path: Path) -> bool:
 
 
 def file_or_files(path: Path) -> Iterator[Path]:
-    """The file itself, or the files below a folder."""
+    """Iterate over the file itself, or over the files below a folder."""
     return iter([path]) if is_file(path) else files_below(path)
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file; undecodable bytes are replaced.
+    """Read the lines of a text file; undecodable bytes are replaced.
 
     Raises:
         SkeletonFormatError: If the file cannot be read.
@@ -122,21 +122,22 @@ def check_proportion(file: Path, shape: tuple[int, ...]) -> None:
     """Require room for float32 coordinates of this shape, see ``check_room``.
 
     Raises:
-        SkeletonFormatError: If they take too much.
+        SkeletonFormatError: If they are too large for the file.
     """
     check_room(file, 4 * math.prod(shape), f"frames, persons, joints and coordinates {shape}")
 
 
 def check_room(file: Path, size: int, *place: str) -> None:
-    """Require that what is made of a file is in proportion to its size on disk.
+    """Require that the memory for the content of a file is in proportion to its size on disk.
 
     Args:
-        file: The file; holes in it count nothing.
+        file: The file; holes in a sparse file do not count.
         size: Bytes that are needed, at once or one after the other.
-        place: What needs them, for the error.
+        place: Place in the file that needs them, for the error.
 
     Raises:
-        SkeletonFormatError: If they are more than 64 MiB and more than 16 times the file's.
+        SkeletonFormatError: If the size is more than 64 MiB and more than 16 times that of the
+            file.
     """
     try:
         most = most_bytes(file)
@@ -147,7 +148,7 @@ def check_room(file: Path, size: int, *place: str) -> None:
 
 
 def most_bytes(file: Path) -> int:
-    """The bytes that ``check_room`` allows.
+    """Return the number of bytes that ``check_room`` allows.
 
     Raises:
         OSError: If the file is gone.
@@ -158,11 +159,11 @@ def most_bytes(file: Path) -> int:
 
 
 SEQUENCE_BYTES = 512
-"""Bytes that preparing keeps for each sequence, whatever its length, for ``check_room``."""
+"""Bytes that ``prepare`` needs for each sequence of any length, for ``check_room``."""
 
 
 def parse_float(word: str) -> float:
-    """``float(word)``, without Python's ``1_000`` and digits of other scripts.
+    """Parse a word as ``float`` does, but refuse ``1_000`` and digits of other scripts.
 
     Raises:
         ValueError: If the word is not a number.
@@ -185,7 +186,7 @@ def check_text(file: Path, key: str, array: NDArray[Any]) -> None:
 
 
 def shown(value: object) -> str:
-    """A value for a message, shortened."""
+    """Shorten a value for a message."""
     try:
         return f"{reprlib.repr(value):.60}"
     except ValueError:  # an integer of very many digits
@@ -193,10 +194,10 @@ def shown(value: object) -> str:
 
 
 def open_npy(file: Path) -> NDArray[Any]:
-    """The array of a ``.npy``, memory-mapped.
+    """Open the array of a ``.npy``, memory-mapped.
 
     Raises:
-        SkeletonFormatError: If the file is no ``.npy``, or holds Python objects.
+        SkeletonFormatError: If the file is not a ``.npy``, or holds Python objects.
     """
     try:
         array = np.load(regular(file), mmap_mode="r", allow_pickle=False)
@@ -219,5 +220,5 @@ class Range(NamedTuple):
 
 
 def ranges(file: Path, count: int, key: str = "") -> list[Range]:
-    """Units of 256 sequences each that cover a file."""
+    """Return units of 256 sequences each that cover a file."""
     return [Range(file, at, min(at + 256, count), key) for at in range(0, count, 256)]

@@ -15,12 +15,12 @@ _Unpickler: Any = pickle._Unpickler
 
 
 def load_plain(file: Path) -> Any:
-    """``torch.load`` on the CPU, which runs no code from the file.
+    """Load a file of ``torch.save`` on the CPU, without running code from the file.
 
     Raises:
-        ValueError: If members of the archive are compressed or overlap, which torch never writes
-            and which could expand far beyond the size of the file. If a file of torch's old
-            format lacks the values of a tensor, which torch would leave uninitialised.
+        ValueError: If members of the archive are compressed or overlap. Torch writes no such
+            files, and they could expand far beyond the size of the file. Also if a file of torch's
+            old format lacks the values of a tensor, which torch would leave uninitialised.
         Exception: Any exception of torch, if the file is damaged or holds more than plain data.
     """
     if zipfile.is_zipfile(regular(file)):
@@ -42,7 +42,7 @@ def load_plain(file: Path) -> Any:
 
 
 class _Anything:
-    """Stands for any object in a pickle."""
+    """A stand-in for any object in a pickle."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -55,7 +55,7 @@ class _Anything:
 
 
 class _StorageKeys(_Unpickler):  # type: ignore[misc]
-    """Collects the storages that a pickle refers to, without looking up any name in it."""
+    """Unpickler that collects the storages of a pickle without looking up any name in it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream, encoding="utf-8")

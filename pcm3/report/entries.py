@@ -1,4 +1,4 @@
-"""The results of many runs as entries of a report: which belong together, and their names."""
+"""The results of many runs as entries of a report, grouped and named."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Entries(NamedTuple):
     """The results of several runs.
 
     Attributes:
-        found: The results.
+        entries: The results.
         left_out: Runs and files without a result, each with the reason.
     """
 
-    found: list[Entry]
+    entries: list[Entry]
     left_out: list[str]
 
 
 def read_entries(runs: Sequence[str | Path]) -> Entries:
     """Read the results of run folders.
 
-    Runs without results or with damaged settings, and files that are no result, are left out and
-    listed; but not a run whose scores are in the results of another one.
+    Runs without results or with damaged settings, and files that are not results, are left out and
+    listed. A run without results is not listed if its scores are part of another run's results.
 
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
@@ -48,47 +48,47 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
         if places[at] in places[:at]:
             raise ValueError(f"expected different runs, got {path} twice")
     read = [_read(path) for path in paths]
-    added = {about.run for each in read for _, one in each.files for about in one.runs[1:]}
-    left_out = [reason for each in read for reason in each.left_out]
+    fused = {about.run for run in read for _, result in run.files for about in result.runs[1:]}
+    left_out = [reason for run in read for reason in run.left_out]
     left_out += [
         f"{path}: no results; pcm3 evaluate TASK --run {path} --data STORE makes them"
-        for path, place, each in zip(paths, places, read, strict=True)
-        if not each.files and not each.left_out and place.name not in added
+        for path, place, run in zip(paths, places, read, strict=True)
+        if not run.files and not run.left_out and place.name not in fused
     ]
-    if not any(each.files for each in read):
+    if not any(run.files for run in read):
         raise ValueError(f"expected a run folder with results, got none: {'; '.join(left_out)}")
     names = [place.name for place in places]
     names = [
         name if names.count(name) == 1 else str(path)
         for name, path in zip(names, paths, strict=True)
     ]
-    columns = _columns(names, [each.config for each in read])
+    columns = _columns(names, [run.config for run in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
-    found = _tell_stores_apart(
+    entries = _tell_stores_apart(
         [
-            _entry(result, each.config, names[at], columns[at], column_of, file, at)
-            for at, each in enumerate(read)
-            for file, result in each.files
+            _entry(result, run.config, names[at], columns[at], column_of, file, at)
+            for at, run in enumerate(read)
+            for file, result in run.files
         ]
     )
     order = list(TASKS)
-    found.sort(
-        key=lambda each: (
-            *(each.store, each.result.protocol, order.index(each.result.task), bool(each.fused)),
-            *(len(each.settings), each.how, each.place),
-        )
-    )
-    return Entries(found, left_out)
+
+    def rank(entry: Entry) -> tuple[Any, ...]:
+        result = entry.result
+        key = (entry.store, result.protocol, order.index(result.task), bool(entry.fused))
+        return *key, len(entry.settings), entry.how, entry.place
+
+    return Entries(sorted(entries, key=rank), left_out)
 
 
 def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
-    """Column to title, in the order of the runs; a title says how many seeds there are."""
+    """Map each column to its title, which gives the number of seeds, in the order of the runs."""
     runs: dict[str, set[str]] = {}
-    for each in sorted(entries, key=lambda entry: entry.place):
-        runs.setdefault(each.column, set()).add(each.run)
+    for entry in sorted(entries, key=lambda entry: entry.place):
+        runs.setdefault(entry.column, set()).add(entry.run)
     return {
-        column: column if len(those) == 1 else f"{column} ({len(those)} seeds)"
-        for column, those in runs.items()
+        column: column if len(members) == 1 else f"{column} ({len(members)} seeds)"
+        for column, members in runs.items()
     }
 
 
@@ -117,14 +117,14 @@ def _read(path: Path) -> _Run:
             left_out.append(str(damage))
             continue
         if _is_of_another(result, encoder):
-            left_out.append(f"{file}: of another encoder than {run.encoder} is now; evaluate again")
+            left_out.append(f"{file}: made with another encoder than {run.encoder}; evaluate again")
         else:
             files.append((file, result))
     return _Run(config, files, left_out)
 
 
 def _is_of_another(result: Result, encoder: str | None) -> bool:
-    """Whether a result was made with other weights than the run's last ones."""
+    """Return whether a result was made with other weights than the run's last ones."""
     about = result.runs[0]
     if None in (encoder, about.encoder) or about.epoch is not None:
         return False  # nothing to compare, or of an encoder that was kept during training
@@ -161,11 +161,11 @@ def _entry(
 
 
 def _shown(result: Result) -> dict[str, Any]:
-    """Settings that tell a result from others of its task, store, protocol and run."""
+    """Return the settings that tell a result from others of its task, store, protocol and run."""
     task = TASKS[result.task]
     given = result.settings | {"epoch": result.runs[0].epoch}
     always = {name: given.get(name) for name in ("epoch", *task.shown)}
-    settings: dict[str, Any] = {name: each for name, each in always.items() if each is not None}
+    settings: dict[str, Any] = {name: value for name, value in always.items() if value is not None}
     settings |= changed_settings(result.settings, task.defaults)
     if len(set(result.weights)) > 1:
         settings["weights"] = result.weights
@@ -177,7 +177,7 @@ def _shown(result: Result) -> dict[str, Any]:
 
 
 def _without_seed(name: str, seed: Any) -> str:
-    """The name that runs of all seeds share, of a run whose settings are not at hand."""
+    """Guess the name that runs of all seeds share from that of a run without known settings."""
     head = name.removesuffix(str(seed))
     if head == name or head[-1:].isdigit():
         return name
@@ -185,18 +185,18 @@ def _without_seed(name: str, seed: Any) -> str:
 
 
 def _tell_stores_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries whose store is named with its size where there are several of the name.
+    """Add the size to the name of a store if several stores have the same name.
 
-    A store that was made anew is another one.
+    A store that was prepared again counts as another one.
     """
     sizes: dict[str, set[str]] = {}
-    for each in entries:
-        sizes.setdefault(each.store, set()).add(_size(each.result))
+    for entry in entries:
+        sizes.setdefault(entry.store, set()).add(_size(entry.result))
     return [
-        each._replace(store=f"{each.store} ({_size(each.result)})")
-        if len(sizes[each.store]) > 1
-        else each
-        for each in entries
+        entry._replace(store=f"{entry.store} ({_size(entry.result)})")
+        if len(sizes[entry.store]) > 1
+        else entry
+        for entry in entries
     ]
 
 
@@ -206,7 +206,7 @@ def _size(result: Result) -> str:
 
 
 def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The column of each run: a name that runs that differ only in the seed share."""
+    """Return the column of each run: a name shared by runs that differ only in the seed."""
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
     for at, config in enumerate(configs):
@@ -215,17 +215,17 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
         # a run with the seed of an earlier one, such as a copy, is not another draw
         groups.setdefault((key, earlier.count(seed)), []).append(at)
         earlier.append(seed)
-    labels = [_label([names[at] for at in those]) for those in groups.values()]
+    labels = [_label([names[at] for at in places]) for places in groups.values()]
     columns = [""] * len(names)
-    for label, those in zip(labels, groups.values(), strict=True):
-        whole = ", ".join(names[at] for at in those)
-        for at in those:
+    for label, places in zip(labels, groups.values(), strict=True):
+        whole = ", ".join(names[at] for at in places)
+        for at in places:
             columns[at] = label if labels.count(label) == 1 else whole
     return columns
 
 
 def _key(config: dict[str, Any]) -> str:
-    """The settings that results follow from, but for the seed."""
+    """Return the settings, without the seed, that determine the results."""
     kept, train = comparable(config), config["train"]
     kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
     kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own
@@ -238,6 +238,6 @@ def _label(names: Sequence[str]) -> str:
     letters = zip(*names, strict=False)
     same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, letters))
     if any(name[same : same + 1].isdigit() for name in names):
-        same = len(names[0][:same].rstrip("0123456789"))  # no part of a number
+        same = len(names[0][:same].rstrip("0123456789"))  # numbers stay whole
     common = names[0][:same].rstrip("-_. ").removesuffix("seed").rstrip("-_. ")
     return common or ", ".join(names)

@@ -34,16 +34,14 @@ from pcm3.report.table import (
 )
 from pcm3.runs.series import Entry, Picture
 
-__all__ = ["Report", "make_page", "write_report"]
-
-_PIXELS = 96  # an inch on a page
+_PIXELS = 96  # pixels of an inch on a page
 
 
 class Report(NamedTuple):
     """What ``write_report`` wrote.
 
     Attributes:
-        entries: The results that were on file.
+        entries: The results of the runs.
         left_out: Runs and files that are not in the report, each with the reason.
         rows: All figures.
         page: The page with the pictures.
@@ -84,30 +82,32 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Report(read.found, read.left_out, tabulate(read.found), *(out / name for name in texts))
+    return Report(
+        read.entries, read.left_out, tabulate(read.entries), *(out / name for name in texts)
+    )
 
 
 def make_page(read: Entries) -> str:
-    """A self-contained page of HTML: runs, and a section for each store and protocol."""
-    entries = read.found
+    """Make a self-contained page of HTML: runs, and a section for each store and protocol."""
+    entries = read.entries
     titles = column_titles(entries)
     sections = _runs(entries, read.left_out)
     parts: dict[tuple[str, str], list[Entry]] = {}
-    for each in entries:
-        parts.setdefault((each.store, each.result.protocol), []).append(each)
-    for (store, protocol), ours in parts.items():
-        rows = for_people(tabulate(ours))
+    for entry in entries:
+        parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
+    for (store, protocol), group in parts.items():
+        rows = for_people(tabulate(group))
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
-            *_tables(rows, {name: titles[name] for name in column_titles(ours)}, ours),
-            *_pictures(list(draw_pictures(ours, list(titles)))),
+            *_tables(rows, {name: titles[name] for name in column_titles(group)}, group),
+            *_pictures(list(draw_pictures(group, list(titles)))),
             "</section>",
         ]
     return _PAGE.replace("{body}", "\n".join(sections))
 
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
-    """The runs and their data, what was left out, and a folded legend."""
+    """Format the runs and their data, what was left out, and a folded legend."""
     head, *lines = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
@@ -126,11 +126,13 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
 
 
 def _tables(rows: Sequence[Row], titles: dict[str, str], entries: Sequence[Entry]) -> list[str]:
-    """The headline figures, notes, and the other figures, folded."""
-    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
+    """Format the headline figures, notes, and the other figures, folded."""
+    counts = {
+        name: len({entry.run for entry in entries if entry.column == name}) for name in titles
+    }
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
-    said = [*notes(rows), *remarks(entries)]
-    lines = [*_table(best, titles, counts), *(f"<p>{escape(note)}</p>" for note in said)]
+    lines = _table(best, titles, counts)
+    lines += [f"<p>{escape(note)}</p>" for note in (*notes(rows), *remarks(entries))]
     if rest:
         lines += ["<details><summary>All other figures</summary>"]
         lines += [*_table(rest, titles, counts), "</details>"]
@@ -151,7 +153,7 @@ def _table(rows: Sequence[Row], titles: dict[str, str], counts: dict[str, int]) 
 
 
 def _text(text: str) -> str:
-    """HTML in which file names break only after slashes, and words do not break at hyphens."""
+    """Return HTML in which file names break after slashes only, and words not at hyphens."""
     words = [
         "".join(f"<span>{escape(part)}</span>" for part in re.findall(r"[^/]+/*|/+", word))
         if re.search("[-/]", word)
@@ -162,12 +164,12 @@ def _text(text: str) -> str:
 
 
 def _broken(figure: str) -> str:
-    """HTML of a figure's name, which may break after underscores."""
+    """Return HTML of a figure's name, which may break after underscores."""
     return escape(figure).replace("_", "_<wbr>")
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[str]:
-    """All pictures, folded but for the first of each kind."""
+    """Format all pictures, folded but for the first of each kind."""
     lines, kinds = [], set()
     for title, caption, figures in pictures:
         kind = title.partition(":")[0].partition(",")[0]
@@ -190,13 +192,13 @@ def _image(figure: Figure, title: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as reproducible SVG, whose text uses the reader's fonts."""
+    """Draw the figure as reproducible SVG, whose text uses the reader's fonts."""
     buffer = io.StringIO()
     with (
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pcm3"}),
         warnings.catch_warnings(),
     ):
-        # the reader's fonts may have letters that matplotlib's font lacks
+        # readers' fonts may have letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

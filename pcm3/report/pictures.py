@@ -1,4 +1,4 @@
-"""Which pictures the results of a store and protocol call for."""
+"""The pictures of the results of one store and protocol."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from pcm3.viz.results import COLORS
 def draw_pictures(
     entries: Sequence[Entry], columns: Sequence[str] | None = None
 ) -> Iterator[Picture]:
-    """Pictures of the results of one store and protocol, each where they hold what it needs.
+    """Yield the pictures that the results of one store and protocol call for.
 
     Args:
-        entries: To be pictured.
-        columns: All of the page, which decide on the colours; by default those of the results.
+        entries: The results to draw.
+        columns: All columns of the page, which determine the colours; by default those of the
+            results.
     """
     order = list(columns or column_titles(entries))
-    turn = -(-len(order) // COLORS) * COLORS  # so many places on, a column has its colour again
+    turn = -(-len(order) // COLORS) * COLORS  # a column gets the same colour this many places on
     for name, task in TASKS.items():
         series = Series()
         ways: dict[str, list[str]] = {}
-        for each in entries:
-            if each.result.task == name:
-                known = ways.setdefault(each.column, [])
-                if each.how not in known:
-                    known.append(each.how)
-                place = order.index(each.column) + turn * known.index(each.how)
-                group = series.setdefault(each.named(each.column), Group(place, []))
-                group.entries.append(each)
+        for entry in entries:
+            if entry.result.task == name:
+                known = ways.setdefault(entry.column, [])
+                if entry.how not in known:
+                    known.append(entry.how)
+                place = order.index(entry.column) + turn * known.index(entry.how)
+                group = series.setdefault(entry.named(entry.column), Group(place, []))
+                group.entries.append(entry)
         for draw in task.pictures if series else ():
             yield from draw(series)

@@ -16,7 +16,7 @@ from pcm3.runs.series import Entry
 from pcm3.terminal import printable
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
-"""Explains a column of ``run_table``."""
+"""Explanation of a column of ``run_table``."""
 LEFT_OUT = "Runs and files that are not in this report:"
 
 
@@ -73,28 +73,28 @@ class Row(NamedTuple):
 
 
 def tabulate(entries: Sequence[Entry]) -> list[Row]:
-    """One row for each figure, in the order of the results, headline figures of a task first.
+    """Make one row for each figure, in the order of the results, headline figures of a task first.
 
     Runs that differ only in the seed share a cell.
     """
     rows: dict[tuple[str, ...], Row] = {}
-    for each in entries:
-        result, task = each.result, TASKS[each.result.task]
+    for entry in entries:
+        result, task = entry.result, TASKS[entry.result.task]
         figures = _figures(result.metrics)
         best = task.headlines(figures)
         for name in (*best, *(name for name in figures if name not in best)):
-            key = (each.store, result.protocol, result.task, each.how, name)
+            key = (entry.store, result.protocol, result.task, entry.how, name)
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))
-            cell = row.cells.get(each.column, Cell({}, False))
-            values = cell.values | {each.run: figures[name]}
+            cell = row.cells.get(entry.column, Cell({}, False))
+            values = cell.values | {entry.run: figures[name]}
             draws = (*cell.draws, *(task.draws.values(result, name) if task.draws else ()))
-            row.cells[each.column] = Cell(values, cell.seen or bool(_seen(result)), draws)
+            row.cells[entry.column] = Cell(values, cell.seen or bool(_seen(result)), draws)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
 
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
-    """A figure as people read it: mean ± standard deviation, see ``notes``.
+    """Format a figure for readers: mean ± standard deviation, see ``notes``.
 
     The number of runs is added if it is not that of the column, and † if pretraining has seen
     test sequences.
@@ -110,37 +110,40 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Explanations of the marks that occur in a table."""
+    """Explain the marks that occur in a table."""
     cells = [(row.task, cell) for row in rows for cell in row.cells.values()]
     spread = [(task, bool(cell.draws)) for task, cell in cells if cell.spread is not None]
-    found = []
+    lines = []
     if any(not of_draws for _, of_draws in spread):
-        found.append("± is the standard deviation over runs that differ in nothing but the seed.")
+        lines.append("± is the standard deviation over runs that differ in nothing but the seed.")
     draws = [TASKS[task].draws for task, of_draws in dict.fromkeys(spread) if of_draws]
-    found += [each.note for each in draws if each]
+    lines += [record.note for record in draws if record]
     if any(cell.seen for _, cell in cells):
-        found.append("† Pretraining has seen test sequences, without their labels.")
-    return found
+        lines.append("† Pretraining has seen test sequences, without their labels.")
+    return lines
 
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
-    """The notes of results, each once; with its columns if not all of them have it."""
-    alike: dict[tuple[str, str], list[Entry]] = {}
-    for each in entries:
-        alike.setdefault((each.result.task, each.how), []).append(each)
-    found = []
-    for (task, how), those in alike.items():
-        columns = {each.column for each in those}
-        for note in dict.fromkeys(note for each in those for note in each.result.notes):
-            saying = list(dict.fromkeys(each.column for each in those if note in each.result.notes))
-            of = [how] if how else []
-            of += saying if len(saying) < len(columns) else []
-            found.append(f"{task}{' (' + ', '.join(of) + ')' if of else ''}: {note}")
-    return found
+    """Return the notes of results, each once; with its columns if not all of them have it."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.result.task, entry.how), []).append(entry)
+    lines = []
+    for (task, how), group in groups.items():
+        columns: dict[str, list[str]] = {}  # columns by note
+        for entry in group:
+            for note in entry.result.notes:
+                columns.setdefault(note, []).append(entry.column)
+        count = len({entry.column for entry in group})
+        for note, noted in columns.items():
+            some = list(dict.fromkeys(noted))
+            words = ([how] if how else []) + (some if len(some) < count else [])
+            lines.append(f"{task}{' (' + ', '.join(words) + ')' if words else ''}: {note}")
+    return lines
 
 
 def for_people(rows: Sequence[Row]) -> list[Row]:
-    """Rows without those whose figure is shown in a cell of another row."""
+    """Return the rows without those whose figure is shown in a cell of another row."""
     return [row for row in rows if not _is_spread(row)]
 
 
@@ -150,50 +153,50 @@ def _is_spread(row: Row) -> bool:
 
 
 def explain(rows: Sequence[Row]) -> dict[str, str]:
-    """Explanations of the figures in these rows, in the order of the tasks.
+    """Explain the figures in these rows, in the order of the tasks.
 
     If tasks explain a figure differently, each explanation is followed by its tasks.
     """
-    said: dict[str, dict[str, list[str]]] = {}
+    texts_by_name: dict[str, dict[str, list[str]]] = {}
     for name, task in TASKS.items():
         figures = {row.figure for row in rows if row.task == name}
         for pattern, text in task.legend.items():
             number = re.sub("[A-Z]", r"[\\d.]+", re.escape(pattern))
             if any(re.fullmatch(number, figure) for figure in figures):
-                said.setdefault(pattern, {}).setdefault(text, []).append(name)
+                texts_by_name.setdefault(pattern, {}).setdefault(text, []).append(name)
     return {
         pattern: next(iter(texts))
         if len(texts) == 1
         else "; ".join(f"{text} ({', '.join(tasks)})" for text, tasks in texts.items())
-        for pattern, texts in said.items()
+        for pattern, texts in texts_by_name.items()
     }
 
 
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
-    """Runs and the data that they were evaluated on, a line each, after a head."""
+    """Tabulate runs and the data that they were evaluated on, a line each, after a head."""
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
     chances: dict[tuple[str, str], float] = {}
-    for each in entries:
-        labels = TASKS[each.result.task].labels(each.result.details)
+    for entry in entries:
+        labels = TASKS[entry.result.task].labels(entry.result.details)
         if labels:
             commonest = Counter(labels).most_common(1)[0][1]
-            chances[each.store, each.result.protocol] = commonest / len(labels)
+            chances[entry.store, entry.result.protocol] = commonest / len(labels)
     lines = {}
-    for each in sorted(entries, key=lambda entry: entry.place):
-        result = each.result
-        key = (each.run, each.store, result.protocol)
+    for entry in sorted(entries, key=lambda entry: entry.place):
+        result = entry.result
+        key = (entry.run, entry.store, result.protocol)
         chance = chances.get(key[1:])
-        values = (each.method, each.epochs, each.seed, each.store, result.protocol)
+        values = (entry.method, entry.epochs, entry.seed, entry.store, result.protocol)
         counts = (result.train_sequences, result.test_sequences or None)
         known = ["" if value is None else str(value) for value in (*values, *counts)]
-        lines[key] = [each.run, *known, "" if chance is None else f"{chance:.1%}"]
+        lines[key] = [entry.run, *known, "" if chance is None else f"{chance:.1%}"]
     return [head, *lines.values()]
 
 
 def markdown(read: Entries) -> str:
-    """All tables: headline figures, other figures, runs; what was left out; explanations."""
-    entries = read.found
+    """Format all tables: headline figures, other figures, runs; what was left out; explanations."""
+    entries = read.entries
     rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     parts = ["# Results", *_figures_markdown(best, entries)]
@@ -209,9 +212,11 @@ def markdown(read: Entries) -> str:
 
 
 def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
-    """A table with a column for runs that differ only in the seed, and its notes."""
+    """Format a table with a column for runs that differ only in the seed, and its notes."""
     titles = column_titles(entries)
-    counts = {name: len({each.run for each in entries if each.column == name}) for name in titles}
+    counts = {
+        name: len({entry.run for entry in entries if entry.column == name}) for name in titles
+    }
     lines = [["store", "protocol", "task", "figure", *titles.values()]]
     for row in rows:
         task = f"{row.task} ({row.how})" if row.how else row.task
@@ -221,17 +226,17 @@ def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str
 
 
 def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
-    """A Markdown table; the first ``words`` columns are text, the others numbers."""
+    """Format a Markdown table; the first ``words`` columns are text, the others numbers."""
     rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
     table = [[_escape(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
 def as_json(read: Entries) -> dict[str, Any]:
-    """Results, table and what was left out, for programs."""
+    """Return results, table and what was left out, for programs."""
     return {
         "left_out": read.left_out,
-        "results": [_entry_json(each) for each in read.found],
+        "results": [_entry_json(entry) for entry in read.entries],
         "table": [
             {
                 **row._asdict(),
@@ -245,7 +250,7 @@ def as_json(read: Entries) -> dict[str, Any]:
                     for name, cell in row.cells.items()
                 },
             }
-            for row in tabulate(read.found)
+            for row in tabulate(read.entries)
         ],
     }
 
@@ -262,24 +267,24 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _seen(result: Result) -> int | None:
-    """Most test sequences that any of the runs has seen in pretraining; None if not known."""
+    """Return the most test sequences that any run has seen in pretraining; None if not known."""
     seen = [about.test_sequences_seen for about in result.runs]
     return max((count for count in seen if count is not None), default=None)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """All single numbers; those in a mapping are named ``MAPPING.KEY``."""
-    found: dict[str, float] = {}
+    """Collect all single numbers; those in a mapping are named ``MAPPING.KEY``."""
+    figures: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
-            found |= {f"{name}.{key}": each for key, each in _figures(value).items()}
+            figures |= {f"{name}.{key}": number for key, number in _figures(value).items()}
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = float(value)
-    return found
+            figures[name] = float(value)
+    return figures
 
 
 def _escape(cell: str) -> str:
-    """Text escaped for Markdown, on one line."""
+    """Escape text for Markdown, on one line."""
     cell = printable(cell)
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         cell = cell.replace(letter, instead)

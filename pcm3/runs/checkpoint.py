@@ -71,7 +71,7 @@ def load_checkpoint(file: Path) -> dict[str, Any] | None:
             # EINVAL comes from an impossible offset in a damaged file, others from the disk
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise
-            # torch's own message may recommend loading the file with the code in it
+            # torch's own message may recommend to run code from the file
             reason = (
                 str(error)
                 if isinstance(error, (_DamagedError, SkeletonFormatError))
@@ -103,5 +103,5 @@ class _DamagedError(Exception):
 
 
 def previous(file: Path) -> Path:
-    """Path of the previous checkpoint."""
+    """Return the path of the previous checkpoint."""
     return file.with_stem(f"{file.stem}-previous")

@@ -90,11 +90,11 @@ class Run:
         self.results = self.path / "results"
 
     def kept_encoder(self, epoch: int) -> Path:
-        """Path of the encoder that is kept after an epoch."""
+        """Return the path of the encoder that is kept after an epoch."""
         return self.encoder.with_stem(f"{self.encoder.stem}-epoch{epoch}")
 
     def settings(self) -> dict[str, Any]:
-        """Content of ``config.json``: settings, ``data`` and, if known, the recordings ``seen``.
+        """Read ``config.json``: settings, ``data`` and, if known, the recordings ``seen``.
 
         Raises:
             ValueError: If the folder holds no run.
@@ -106,7 +106,7 @@ class Run:
         return settings
 
     def load_config(self) -> RunSettings:
-        """Settings that the run was trained with.
+        """Load the settings that the run was trained with.
 
         Raises:
             ValueError: If the folder holds no run, or a run whose model was built in Python.
@@ -139,7 +139,7 @@ class Run:
             self.check(settings)
             if not self._is_trained():
                 self.write_text(self.config, json.dumps(settings, indent=2) + "\n")
-            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed
+            for leftover in self.path.glob(".*.tmp"):  # files of a process that was killed
                 leftover.unlink()
             yield
 
@@ -253,7 +253,7 @@ def find_run(path: str | Path) -> tuple[Run | None, int | None]:
 
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that must stay the same when a run continues.
+    """Return the settings that must stay the same when a run continues.
 
     The recordings seen are left out: they follow from the rest, and stores may have moved. So are
     the number of devices and settings that do not affect the result, such as ``keep_epochs``.
@@ -271,11 +271,11 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
     """Describe each difference between the settings of a run and new settings."""
     differences = []
     for key in sorted(set(old) | set(new)):
-        there, here = old.get(key), new.get(key)
-        if isinstance(there, dict) and isinstance(here, dict):
-            differences += find_differences(there, here, f"{prefix}{key}.")
-        elif there != here:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            differences += find_differences(before, after, f"{prefix}{key}.")
+        elif before != after:
             differences.append(
-                f"{prefix}{key} is {reprlib.repr(there)} there and {reprlib.repr(here)} here"
+                f"{prefix}{key} is {reprlib.repr(before)} there and {reprlib.repr(after)} here"
             )
     return differences

@@ -39,7 +39,7 @@ class RunAbout:
     headline: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As in the file of a result; the figure has its own name as the key."""
+        """Return the content as in the file of a result."""
         about = {name: value for name, value in asdict(self).items() if name != "headline"}
         if self.epoch is None:
             del about["epoch"]
@@ -48,7 +48,7 @@ class RunAbout:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Result of an evaluation. Attributes with a default may be missing in files of older versions.
+    """Result of an evaluation. Attributes with a default may be missing in older files.
 
     Attributes:
         task: One of ``TASKS``.
@@ -94,8 +94,8 @@ class Result:
     details: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As in its file."""
-        content = {each.name: getattr(self, each.name) for each in fields(self)}
+        """Return the content as in the file of a result."""
+        content = {part.name: getattr(self, part.name) for part in fields(self)}
         command = {"command": f"evaluate {content.pop('task')}"}
         return command | content | {"runs": [about.to_json() for about in self.runs]}
 
@@ -104,7 +104,7 @@ def write_result(file: Path, result: Result) -> None:
     """Write a result to a file.
 
     Raises:
-        OSError: Naming the file, if it cannot be written.
+        OSError: If the file cannot be written; the message names it.
     """
     content = result.to_json().items()
     # each entry on one line, even if it has long lists
@@ -117,12 +117,12 @@ def read_result(file: Path, check: Callable[[Result], None]) -> Result:
     """Read a result that ``write_result`` wrote, now or in an older version.
 
     Args:
-        file: Its file.
-        check: Raises a ``ValueError`` if the task is not known, or its figures or details are
-            wrong; ``check_result`` of ``evaluation.tasks.registry``.
+        file: File of the result.
+        check: Function that raises a ``ValueError`` if the task is not known, or its figures or
+            details are wrong, such as ``check_result`` of ``evaluation.tasks.registry``.
 
     Raises:
-        SkeletonFormatError: If the file is damaged or no result; the message names the place.
+        SkeletonFormatError: If the file is damaged or not a result; the message names the place.
     """
     content = read_json(file)
     try:
@@ -135,13 +135,13 @@ def read_result(file: Path, check: Callable[[Result], None]) -> Result:
 
 
 def is_in_millimetres(figure: str) -> bool:
-    """Whether a figure is in millimetres, judged by its name; all others are fractions."""
+    """Return whether a figure is in millimetres, judged by its name; all others are fractions."""
     return "_mm" in figure
 
 
 def plain_settings(settings: Any) -> Settings:
-    """Settings of a task, a dataclass, as they come back from JSON, without folders."""
-    folders = {each.name for each in fields(settings) if "Path" in str(each.type)}
+    """Convert settings of a task, a dataclass, to what comes back from JSON, without folders."""
+    folders = {setting.name for setting in fields(settings) if "Path" in str(setting.type)}
     kept = {name: value for name, value in asdict(settings).items() if name not in folders}
     plain: Settings = json.loads(json.dumps(kept))
     return plain
@@ -150,12 +150,12 @@ def plain_settings(settings: Any) -> Settings:
 def changed_settings(
     settings: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """Settings that differ from the defaults; nested ones are named ``group.name``."""
+    """Return the settings that differ from the defaults; nested ones are named ``group.name``."""
     changed: dict[str, Any] = {}
     for name, value in settings.items():
         default = defaults.get(name)
         if isinstance(value, dict):
-            inner = default if isinstance(default, dict) else {}  # of another version
+            inner = default if isinstance(default, dict) else {}  # other versions may differ
             changed |= changed_settings(value, inner, f"{prefix}{name}.")
         elif value != default:
             changed[prefix + name] = value
@@ -169,7 +169,7 @@ def _from_json(content: dict[str, Any]) -> Result:
         check_kind(content[name], kind, name)
     runs = []
     for at, about in enumerate(content["runs"]):
-        known = {each.name for each in fields(RunAbout)}
+        known = {part.name for part in fields(RunAbout)}
         headline = {
             name: value
             for name, value in about.items()
@@ -181,22 +181,22 @@ def _from_json(content: dict[str, Any]) -> Result:
 
 
 def _checked(kind: type, content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of a dataclass in a JSON object; those without a default are required.
+    """Check the fields of a dataclass in a JSON object; those without a default are required.
 
     Raises:
-        ValueError: Naming the fields that are missing, or the first that is of another kind.
+        ValueError: If fields are missing or one is of another type; the message names them.
     """
-    missing = [
-        each.name
-        for each in fields(kind)
-        if each.name not in content and each.default is MISSING and each.default_factory is MISSING
+    required = [
+        part.name
+        for part in fields(kind)
+        if part.default is MISSING and part.default_factory is MISSING
     ]
-    if missing:
-        raise ValueError(f"expected {', '.join(prefix + name for name in missing)}, got none")
-    kinds = {name: each for name, each in get_type_hints(kind).items() if name in content}
-    for name, each in kinds.items():
-        check_kind(content[name], each, prefix + name)
-    return {name: content[name] for name in kinds}
+    if missing := [prefix + name for name in required if name not in content]:
+        raise ValueError(f"expected {', '.join(missing)}, got none")
+    types = {name: type_ for name, type_ in get_type_hints(kind).items() if name in content}
+    for name, type_ in types.items():
+        check_kind(content[name], type_, prefix + name)
+    return {name: content[name] for name in types}
 
 
 def _check(result: Result) -> None:

@@ -57,7 +57,7 @@ def _of_store(seen: Sequence[dict[str, Any]], store: Store) -> list[dict[str, An
 
 
 def identify(store: Store) -> dict[str, int]:
-    """Numbers by which a store is recognised."""
+    """Return the numbers by which a store is recognised."""
     return {"sequences": len(store), "frames": int(store.lengths.sum())}
 
 

@@ -1,4 +1,4 @@
-"""Results of several runs side by side, and parts that pictures of them share."""
+"""Results of several runs side by side, for pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Entry(NamedTuple):
     """A result among those of other runs.
 
     Attributes:
-        result: What was found.
+        result: The result.
         run: Name of the run.
         column: Name of the runs that differ only in the seed, this one included.
         store: Name of the store, with its size if several have that name.
         settings: Settings that are not the defaults or that the task always shows, and the epoch
             of an encoder that was kept during training.
-        fused: The columns, or else the names, of the runs whose scores were added to its own.
+        fused: Columns, or else names, of the runs whose scores were added to those of this run.
         method: Method of the run; None if not known.
         epochs: Epochs of the run; None if not known.
         seed: Seed of the run; None if not known.
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
         return ", ".join(words)
 
     def named(self, name: str) -> str:
-        """The name of a run or column, followed by ``how`` in brackets."""
+        """Return the name of a run or column, followed by ``how`` in brackets."""
         return f"{name} ({self.how})" if self.how else name
 
 
@@ -58,23 +58,25 @@ class Group(NamedTuple):
     """Results of runs that differ only in the seed.
 
     Attributes:
-        place: Decides on the look: a column has one colour, and settings have a pattern.
-        entries: In the order of the runs.
+        place: Number that determines the look: the column decides the colour, settings the pattern.
+        entries: The results in the order of the runs.
     """
 
     place: int
     entries: list[Entry]
 
     def values(self, metric: str) -> list[float]:
-        """The values of a metric, of the results that have it."""
+        """Return the values of a metric, of the results that have it."""
         return [
-            each.result.metrics[metric] for each in self.entries if metric in each.result.metrics
+            entry.result.metrics[metric] for entry in self.entries if metric in entry.result.metrics
         ]
 
     def curve(self, points: Mapping[float, Sequence[float]], spread: bool) -> Curve:
-        """A line through the mean at each x, with standard deviations if ``spread``."""
+        """Return a line through the mean at each x, with standard deviations if ``spread``."""
         deviations = [std_of(values) for values in points.values()] if spread else None
-        return Curve([*points], [mean(each) for each in points.values()], deviations, self.place)
+        return Curve(
+            [*points], [mean(sample) for sample in points.values()], deviations, self.place
+        )
 
 
 class Series(dict[str, Group]):
@@ -83,7 +85,7 @@ class Series(dict[str, Group]):
     @property
     def entries(self) -> list[Entry]:
         """The results of all series."""
-        return [each for group in self.values() for each in group.entries]
+        return [entry for group in self.values() for entry in group.entries]
 
     @property
     def has_seeds(self) -> bool:
@@ -91,16 +93,16 @@ class Series(dict[str, Group]):
         return any(len(group.entries) > 1 for group in self.values())
 
     def first_with(self, *details: str) -> Iterator[tuple[Entry, str]]:
-        """The first result of each series that has these details, and its name."""
+        """Yield the first result of each series that has these details, and its name."""
         for _, entries in self.values():
             seeds = f", one of {len(entries)} seeds" if len(entries) > 1 else ""
-            for each in entries:
-                if all(name in each.result.details for name in details):
-                    yield each, each.named(each.run) + seeds
+            for entry in entries:
+                if all(name in entry.result.details for name in details):
+                    yield entry, entry.named(entry.run) + seeds
                     break
 
     def bars(self, metrics: Sequence[str]) -> dict[str, Bars]:
-        """Metrics of each series: means and, of several runs, standard deviations."""
+        """Return metrics of each series: means and, of several runs, standard deviations."""
         return {
             name: Bars(
                 [mean_of(group.values(metric)) for metric in metrics],
@@ -113,7 +115,7 @@ class Series(dict[str, Group]):
         }
 
     def caption(self, text: str) -> str:
-        """A caption that also explains the spread, if there is one, and names the files."""
+        """Complete a caption: explain the spread, if there is one, and name the files."""
         seeds = "; of several runs mean and standard deviation over seeds" if self.has_seeds else ""
         return f"{text}{seeds}. {source_of(self.entries)}"
 
@@ -124,7 +126,7 @@ class Picture(NamedTuple):
     Attributes:
         title: Title of the picture.
         caption: What it shows, and the files of its results.
-        figures: Set side by side where there is room.
+        figures: The figures, shown side by side if there is room.
     """
 
     title: str
@@ -139,13 +141,13 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def std_of(values: Sequence[float]) -> float:
-    """Standard deviation with n - 1 in the denominator; 0 for a single value."""
+    """Return the standard deviation with n - 1 in the denominator; 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
 
 
 def source_of(entries: Sequence[Entry]) -> str:
-    """The sentence of a caption that names the files."""
-    return f"From {', '.join(dict.fromkeys(each.file for each in entries))}."
+    """Return the sentence of a caption that names the files."""
+    return f"From {', '.join(dict.fromkeys(entry.file for entry in entries))}."
 
 
 def _words(value: Any) -> str:

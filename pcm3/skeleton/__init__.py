@@ -1,22 +1,24 @@
 """Joint layouts of human bodies, and the three input streams derived from them."""
 
-from pcm3.skeleton.skeleton import (
+from pcm3.skeleton.layouts import (
     BLAZEPOSE33,
     COCO17,
     KINECT20,
-    MOST_PERSONS,
     NTU25,
-    PARTS,
     SBU15,
     SKELETONS,
     UIPRMD22,
+    find_skeleton,
+)
+from pcm3.skeleton.skeleton import (
+    MOST_PERSONS,
     Skeleton,
     Stream,
     check_skeleton,
-    find_skeleton,
     joint_count,
     to_stream,
 )
+from pcm3.skeleton.tree import PARTS
 
 __all__ = [
     "BLAZEPOSE33",

@@ -1,30 +1,45 @@
-"""The built-in joint layouts as data: names, trees and parts."""
+"""The built-in joint layouts, and the search for the layout that recordings have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Sequence
+
+from pcm3.skeleton.skeleton import Skeleton, check_kinds
+from pcm3.skeleton.tree import PARTS
+from pcm3.skeleton.words import normal_name
 
 
-class Layout(NamedTuple):
-    """A joint layout whose sides are named ``left_`` and ``right_``, or ``_left`` and ``_right``.
+def _layout(
+    name: str,
+    joints: str,
+    parents: tuple[int, ...],
+    parts: Iterable[Iterable[int]],
+    center: str,
+) -> Skeleton:
+    """Make a skeleton; the names of joints with a side contain ``left`` or ``right``.
 
-    Attributes:
+    Args:
         name: Name of the layout.
         joints: Joint names, separated by blanks.
         parents: Parent index of every joint, -1 at the root.
-        parts: Joint indices of the trunk, left arm, right arm, left leg and right leg.
+        parts: Joint indices of the five ``PARTS``.
         center: Name of the centre joint.
     """
+    names = joints.split()
+    swap = {"left": "right", "right": "left"}
+    mirrored = [re.sub("left|right", lambda side: swap[side.group()], joint) for joint in names]
+    return Skeleton(
+        name,
+        tuple(names),
+        parents,
+        {part: tuple(indices) for part, indices in zip(PARTS, parts, strict=True)},
+        tuple(map(names.index, mirrored)),
+        names.index(center),
+    )
 
-    name: str
-    joints: str
-    parents: tuple[int, ...]
-    parts: tuple[Iterable[int], ...]
-    center: str
 
-
-NTU25 = Layout(
+NTU25 = _layout(
     "ntu25",
     "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand "
     "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot "
@@ -40,8 +55,9 @@ NTU25 = Layout(
     ),
     "spine_mid",
 )
+"""Kinect v2: NTU RGB+D and PKU-MMD."""
 
-KINECT20 = Layout(
+KINECT20 = _layout(
     "kinect20",
     "hip_center spine shoulder_center head shoulder_left elbow_left wrist_left hand_left "
     "shoulder_right elbow_right wrist_right hand_right hip_left knee_left ankle_left foot_left "
@@ -50,8 +66,10 @@ KINECT20 = Layout(
     ((0, 1, 2, 3), range(4, 8), range(8, 12), range(12, 16), range(16, 20)),
     "spine",
 )
+"""Kinect v1: UTD-MHAD, NW-UCLA, MSR-Action3D. Files order these joints differently: match them
+by name with ``KINECT20.reordered(names)``."""
 
-SBU15 = Layout(
+SBU15 = _layout(
     "sbu15",
     "head neck torso left_shoulder left_elbow left_hand right_shoulder right_elbow right_hand "
     "left_hip left_knee left_foot right_hip right_knee right_foot",
@@ -59,8 +77,9 @@ SBU15 = Layout(
     ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
     "torso",
 )
+"""OpenNI: SBU Kinect Interaction."""
 
-COCO17 = Layout(
+COCO17 = _layout(
     "coco17",
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
     "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
@@ -69,8 +88,9 @@ COCO17 = Layout(
     (range(5), (5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16)),
     "nose",
 )
+"""COCO key points, the output of most 2D pose estimators; shoulders are the parents of hips."""
 
-BLAZEPOSE33 = Layout(
+BLAZEPOSE33 = _layout(
     "blazepose33",
     "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer "
     "left_ear right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow "
@@ -85,8 +105,9 @@ BLAZEPOSE33 = Layout(
     (range(11), range(11, 23, 2), range(12, 23, 2), range(23, 33, 2), range(24, 33, 2)),
     "nose",
 )
+"""MediaPipe's 33 landmarks; shoulders are the parents of hips, ankles those of heels and toes."""
 
-UIPRMD22 = Layout(
+UIPRMD22 = _layout(
     "uiprmd22",
     "waist spine chest neck head head_tip left_collar left_upper_arm left_forearm left_hand "
     "right_collar right_upper_arm right_forearm right_hand left_upper_leg left_lower_leg left_foot "
@@ -95,3 +116,36 @@ UIPRMD22 = Layout(
     (range(6), range(6, 10), range(10, 14), range(14, 18), range(18, 22)),
     "spine",
 )
+"""Kinect v2 with absolute joint positions by forward kinematics: UI-PRMD."""
+
+SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}
+"""The built-in skeletons by name."""
+
+
+def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -> Skeleton:
+    """Find the built-in skeleton with these joints, in this order, or derive one from the tree.
+
+    Args:
+        joints: Joint names in the order of the data.
+        parents: Parent indices, required if no built-in skeleton has these joints. If one has
+            them with another tree, the skeleton is derived from this tree.
+
+    Raises:
+        ValueError: If no built-in skeleton has these joints and ``parents`` is missing, or the
+            parents do not form one tree.
+    """
+    check_kinds("joints", joints, str)
+    if parents is not None:
+        check_kinds("parents", parents, int)
+    names = {normal_name(joint) for joint in joints}
+    for skeleton in SKELETONS.values():
+        if names == {normal_name(joint) for joint in skeleton.joints}:
+            known = skeleton.reordered(joints)
+            if parents is None or tuple(parents) == known.parents:
+                return known
+    if parents is None:
+        raise ValueError(
+            f"expected the joints of one of {', '.join(SKELETONS)}, or parents to derive a "
+            f"skeleton from; got {len(joints)} joints: {', '.join(joints)}"
+        )
+    return Skeleton.from_parents(joints, parents)

@@ -19,7 +19,7 @@ _SHOWN = 6  # joints in a message
 
 
 def derive_parts(joints: Sequence[str], parents: Sequence[int]) -> Parts:
-    """The five parts of a body, or palm and fingers of a hand.
+    """Derive the five parts of a body, or palm and fingers of a hand.
 
     Raises:
         ValueError: If names contradict each other or the tree, or do not determine the parts.
@@ -46,7 +46,7 @@ class _Body:
         self.parsed, self.partners = read_names(joints)
 
     def below(self, labels: Sequence[str | None]) -> list[set[str]]:
-        """The labels of each joint and of those below it."""
+        """Return the labels of each joint and of those below it."""
         below = [{label} if label else set() for label in labels]
         for joint in reversed(self.tree.order[1:]):
             below[self.tree.parents[joint]] |= below[joint]
@@ -56,7 +56,7 @@ class _Body:
         raise ValueError(f"{why}; {ADVICE}")
 
     def some(self, joints: Sequence[int]) -> str:
-        """Names of some joints, for messages."""
+        """Return the names of some joints, for messages."""
         names = ", ".join(self.joints[joint] for joint in joints[:_SHOWN])
         return names + (f" and {len(joints) - _SHOWN} more" if len(joints) > _SHOWN else "")
 
@@ -64,7 +64,7 @@ class _Body:
 
     @property
     def is_hand(self) -> bool:
-        """Whether there are at least three fingers, and no body parts but those next to a hand."""
+        """Whether there are at least three fingers, and only body parts next to a hand."""
         fingers = {name.finger for name in self.parsed} - {None}
         body = any(
             name.maybe_trunk or (name.limb in ("leg", "trunk") and name.words != ("root",))
@@ -73,7 +73,7 @@ class _Body:
         return len(fingers) >= 3 and not body
 
     def hand_parts(self) -> Parts:
-        """Each finger, and the palm, which is the rest; for two hands, by side."""
+        """Return each finger, and the palm, which is the rest; for two hands, by side."""
         sides = self.sides
         both = {"left", "right"} <= set(sides)
         below = self.below([name.finger for name in self.parsed])
@@ -107,7 +107,7 @@ class _Body:
     # --- bodies
 
     def place(self) -> list[str]:
-        """The part of each joint: by its words, or else by the joints below and above it.
+        """Return the part of each joint: by its words, or else by the joints below and above it.
 
         Raises:
             ValueError: If words and tree contradict each other, or do not determine a joint.
@@ -122,7 +122,7 @@ class _Body:
             only = min(below[joint]) if len(below[joint]) == 1 else ""
             if label in PARTS:
                 placed[joint] = label
-            elif label:  # an arm or leg without a side is allowed only where both sides join
+            elif label:  # an arm or leg may lack a side only where both sides join
                 placed[joint] = only if only.endswith(label) else "trunk"
                 if placed[joint] == "trunk" and len(below[joint]) < 2:
                     limb = "an arm" if label == "arm" else "a leg"
@@ -144,7 +144,7 @@ class _Body:
         return placed
 
     def _labels(self) -> list[str | None]:
-        """The label in each joint's own words: a part, a limb without a side, or None."""
+        """Return the label in each joint's own words: a part, a limb without a side, or None."""
         own: list[Side | None] = [name.side for name in self.parsed]
         if not any(own):
             own = self._sides_by_order()
@@ -162,15 +162,15 @@ class _Body:
         return labels
 
     def _sides_by_order(self) -> list[Side | None]:
-        """Sides if no name has one: of two arms or legs, that with the lower index is left."""
+        """Choose sides if no name has one: of two arms or legs, the lower index is left."""
         sides: list[Side | None] = [None] * len(self.joints)
         for limb in ("arm", "leg"):
-            own = [
+            joints = [
                 joint
                 for joint, name in enumerate(self.parsed)
                 if name.limb == limb and not name.maybe_trunk
             ]
-            tops = sorted(self.tree.tops(own))
+            tops = sorted(self.tree.tops(joints))
             if len(tops) != 2:
                 got = self.some(tops) or "none"
                 self.refuse(f"no joint name has a side; expected two {limb}s, got {got}")
@@ -214,7 +214,7 @@ class _Body:
             if placed[joint] != "trunk" or not parsed.side or parsed.limb:
                 continue
             above = {word for j in self.tree.upwards(joint) for word in self.parsed[j].words}
-            # limbs that are single joints, not chains, can only be told by words
+            # limbs of single joints are only recognised by words
             if heads.isdisjoint(above) and (
                 any(len(own) > 1 for own in tops) or len(branch) > min(sizes)
             ):
@@ -226,14 +226,14 @@ def _words(part: str) -> str:
 
 
 def _parts_from_shape(body: _Body) -> Parts:
-    """Arms and legs as the two largest pairs of equal sibling branches, at different joints.
+    """Take the two largest pairs of equal sibling branches, at different joints, as arms and legs.
 
     Raises:
         ValueError: If there are no two such pairs, or arms and legs cannot be told apart.
     """
     tree = body.tree
 
-    def twins(junction: int) -> list[tuple[int, int]]:  # three branches of one shape are not a pair
+    def twins(junction: int) -> list[tuple[int, int]]:  # three equal branches are not a pair
         children = tree.children[junction]
         shapes = [tree.shapes[child] for child in children]
         equal = [c for c in children if shapes.count(tree.shapes[c]) == 2]
@@ -253,7 +253,7 @@ def _parts_from_shape(body: _Body) -> Parts:
             limbs.append(pair)
 
     def extra_branches(pair: tuple[int, int, int]) -> int:
-        """Branches at the junction besides the limbs and the way to the other pair."""
+        """Count branches at the junction besides the limbs and the way to the other pair."""
         return len(tree.children[pair[0]]) + (tree.parents[pair[0]] != -1) - 3
 
     if len({extra_branches(pair) for pair in limbs}) < 2:
@@ -270,7 +270,7 @@ def _parts_from_shape(body: _Body) -> Parts:
 
 
 def _left_first(body: _Body, tops: Sequence[int]) -> Sequence[int]:
-    """Two branches, left first by the sides in their names, or else by the lower index."""
+    """Order two branches, left first, by the sides in their names or else by the lower index."""
     parsed = [
         {body.parsed[joint].side for joint in body.tree.branches[top]} - {None} for top in tops
     ]

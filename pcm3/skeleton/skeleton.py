@@ -1,8 +1,7 @@
-"""Joint layouts of human bodies, and the three input streams derived from them."""
+"""``Skeleton``, a joint layout, and the three input streams derived from it."""
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,36 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pcm3.skeleton import layouts
-from pcm3.skeleton.layouts import Layout
 from pcm3.skeleton.limbs import derive_parts
-from pcm3.skeleton.tree import (
-    PARTS,
-    JointTree,
-    Starts,
-    derive_center,
-    derive_mirror,
-    find_starts,
-)
-from pcm3.skeleton.words import read_names
+from pcm3.skeleton.tree import JointTree, Starts, derive_center, derive_mirror, find_starts
+from pcm3.skeleton.words import normal_name, read_names
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = [
-    "BLAZEPOSE33",
-    "COCO17",
-    "KINECT20",
-    "NTU25",
-    "PARTS",
-    "SBU15",
-    "SKELETONS",
-    "UIPRMD22",
-    "Skeleton",
-    "Stream",
-    "find_skeleton",
-    "to_stream",
-]
 
 Stream = Literal["joint", "bone", "motion"]
 _MOST_JOINTS = 1000
@@ -65,6 +40,7 @@ class Skeleton:
             the mirror is not its own inverse.
 
     Example:
+        >>> from pcm3.skeleton import NTU25
         >>> NTU25.joints[NTU25.center]
         'spine_mid'
         >>> [len(indices) for indices in NTU25.parts.values()]
@@ -109,7 +85,7 @@ class Skeleton:
             raise invalid(f"expected center in [0, {count}), got {self.center}")
 
     def _ancestors(self, joint: int) -> list[int]:
-        """The joint and its ancestors up to the root; longer than V if there is a cycle."""
+        """Return the joint and its ancestors up to the root; more than V if there is a cycle."""
         chain = [joint]
         while self.parents[chain[-1]] != -1 and len(chain) <= len(self.joints):
             chain.append(self.parents[chain[-1]])
@@ -125,9 +101,9 @@ class Skeleton:
         return tuple((a, b) for a, b in enumerate(self.mirror) if a < b)
 
     def reordered(self, joints: Sequence[str]) -> Skeleton:
-        """The same skeleton with its joints in another order, given by name.
+        """Return the same skeleton with its joints in another order, given by name.
 
-        If the names are not equal, case and separators are ignored: ``"HipCenter"`` and
+        If the names differ, case and separators are ignored: ``"HipCenter"`` and
         ``"hip_center"`` are the same name.
 
         Raises:
@@ -135,8 +111,8 @@ class Skeleton:
         """
         old, new = {name: index for index, name in enumerate(self.joints)}, list(joints)
         if sorted(new) != sorted(old):
-            old = {_normal_name(name): index for name, index in old.items()}
-            new = [_normal_name(name) for name in new]
+            old = {normal_name(name): index for name, index in old.items()}
+            new = [normal_name(name) for name in new]
         if sorted(new) != sorted(old):
             missing, unknown = sorted(set(old) - set(new)), sorted(set(new) - set(old))
             raise ValueError(
@@ -159,12 +135,12 @@ class Skeleton:
 
     @cached_property
     def starts(self) -> Starts | None:
-        """Where arms and legs begin, None if the parts are not those of a body."""
+        """First joints of arms and legs; None if the parts are not those of a body."""
         return find_starts(self.joints, JointTree(self.parents), self.parts)
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of joints to draw: joint and parent, and hips and shoulders that no trunk joins."""
+        """Pairs of joints to draw: joint and parent; hips and shoulders that no trunk joins."""
         bones = [(joint, parent) for joint, parent in enumerate(self.parents) if parent >= 0]
         if self.starts is not None and self.starts.pelvis is None:
             bones += [self.starts.shoulders, self.starts.hips]
@@ -180,27 +156,27 @@ class Skeleton:
         parts: Mapping[str, Sequence[int | str]] | None = None,
         mirror: Sequence[int | str] | None = None,
     ) -> Skeleton:
-        """A skeleton from a joint tree; body parts, mirror and centre are derived unless given.
+        """Build a skeleton from a joint tree; parts, mirror and centre are derived unless given.
 
         Sides and limbs are read from the joint names (``LeftElbow``, ``r_knee``, ``lfemur``,
         ``Bip01 L Thigh``). A joint without a known word belongs to the limb that it is inside, or
         to the only limb below it, or else to the trunk. The mirror pairs names that differ only by
         the side, and other joints by their place in the limb. If no name has a word for a body
         part, the tree's two pairs of equal branches are taken as arms and legs; the legs are the
-        pair at the end of the spine. If no name has a side, the branch of a pair with the lower
-        joint index counts as left. A tree with at least three named fingers and no body part
+        pair at the end of the spine. If no name has a side, the branch with the lower joint index
+        is the left one of a pair. A tree with at least three named fingers and no body part
         beyond a hand gets a part for each finger, and ``"palm"`` for the rest.
 
         Args:
             names: V joint names.
             parents: Parent index of every joint, -1 at the root.
             name: Name of the skeleton.
-            center: Index or name of the centre joint. By default the lowest joint of the spine
-                between the branches of legs and arms, or another one if it is called lower back.
-                If there is none between them, the joint that the legs hang from, or the one that
-                the arms hang from if only that is called spine. If the legs do not hang from the
-                trunk, the root. Without arms and legs, the joint with the most branches, or the
-                joint that connects several such joints.
+            center: Index or name of the centre joint. By default it is the lowest joint of the
+                spine between the branches of legs and arms, unless that is called lower back. If
+                there is no joint between them, it is the joint that the legs hang from, or the
+                joint that the arms hang from if only that one is called spine. If the legs do not
+                hang from the trunk, it is the root. Without arms and legs, it is the joint with
+                the most branches, or the joint that connects several such joints.
             parts: Body part name to joint indices or names.
             mirror: For every joint the index or name of its counterpart.
 
@@ -209,6 +185,7 @@ class Skeleton:
                 the message names the joints.
 
         Example:
+            >>> from pcm3.skeleton import SBU15
             >>> body = Skeleton.from_parents(SBU15.joints, SBU15.parents)
             >>> body.parts == SBU15.parts and body.mirror == SBU15.mirror
             True
@@ -233,9 +210,7 @@ class Skeleton:
                 raise ValueError(f"skeleton {name!r}: {error}") from None
         else:
             groups = {part: tuple(index(joint) for joint in own) for part, own in parts.items()}
-        cls(
-            name, joints, tree, groups, everything, 0
-        )  # raises if the parts do not hold every joint once
+        cls(name, joints, tree, groups, everything, 0)  # raises if they do not partition the joints
         if mirror is None:
             pairs = derive_mirror(joints, tree, groups)
         else:
@@ -244,7 +219,7 @@ class Skeleton:
         return cls(name, joints, tree, groups, pairs, middle)
 
     def summary(self) -> dict[str, Any]:
-        """Parts, mirrored pairs and centre by joint name; JSON-able.
+        """Describe parts, mirrored pairs and centre by joint name; JSON-able.
 
         ``mirror`` lists pairs, ``alone`` the joints with a side but no counterpart, and
         ``sides_named`` tells whether any joint name has a side.
@@ -260,7 +235,7 @@ class Skeleton:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description; ``Skeleton.from_dict`` reads it back."""
+        """Return a JSON-able description; ``Skeleton.from_dict`` reads it back."""
         return {
             "name": self.name,
             "joints": list(self.joints),
@@ -289,9 +264,9 @@ class Skeleton:
         indices = {"parents": parents, "mirror": mirror, "center": [center]}
         indices |= {f"part {part}": ids for part, ids in parts.items()}
         for key, values in (("name", [name]), ("joints", joints)):
-            _check_kinds(key, values, str)
+            check_kinds(key, values, str)
         for key, values in indices.items():
-            _check_kinds(key, values, int)
+            check_kinds(key, values, int)
         return cls(
             name,
             tuple(joints),
@@ -302,48 +277,15 @@ class Skeleton:
         )
 
 
-def _check_kinds(key: str, values: Any, kind: type) -> None:
+def check_kinds(key: str, values: Any, kind: type[str | int]) -> None:
+    """Require a list of names or of indices.
+
+    Raises:
+        ValueError: If the value is not a list, or holds something else.
+    """
     if not isinstance(values, list | tuple) or any(type(value) is not kind for value in values):
         names = {str: "names", int: "indices"}
         raise ValueError(f"expected {key} to be {names[kind]}, got {reprlib.repr(values)}")
-
-
-def _normal_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _built_in(layout: Layout) -> Skeleton:
-    names = tuple(layout.joints.split())
-    swap = {"left": "right", "right": "left"}
-    mirror = tuple(
-        names.index(re.sub("left|right", lambda side: swap[side.group()], joint)) for joint in names
-    )
-    parts = {part: tuple(ids) for part, ids in zip(PARTS, layout.parts, strict=True)}
-    center = names.index(layout.center)
-    return Skeleton(layout.name, names, layout.parents, parts, mirror, center)
-
-
-NTU25 = _built_in(layouts.NTU25)
-"""Kinect v2: NTU RGB+D and PKU-MMD."""
-
-KINECT20 = _built_in(layouts.KINECT20)
-"""Kinect v1: UTD-MHAD, NW-UCLA, MSR-Action3D. Files order these joints differently: match them
-by name with ``KINECT20.reordered(names)``."""
-
-SBU15 = _built_in(layouts.SBU15)
-"""OpenNI: SBU Kinect Interaction."""
-
-COCO17 = _built_in(layouts.COCO17)
-"""COCO key points, the output of most 2D pose estimators; shoulders are the parents of hips."""
-
-BLAZEPOSE33 = _built_in(layouts.BLAZEPOSE33)
-"""MediaPipe's 33 landmarks; shoulders are the parents of hips, ankles those of heels and toes."""
-
-UIPRMD22 = _built_in(layouts.UIPRMD22)
-"""Kinect v2 with absolute joint positions by forward kinematics: UI-PRMD."""
-
-SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}
-"""The built-in skeletons by name."""
 
 
 def check_skeleton(skeleton: object) -> None:
@@ -357,7 +299,7 @@ def check_skeleton(skeleton: object) -> None:
 
 
 def joint_count(skeleton: Skeleton | int) -> int:
-    """The number of joints V of a skeleton, or of V itself.
+    """Return the number of joints V of a skeleton, or V itself.
 
     Raises:
         ValueError: If the value is neither.
@@ -371,37 +313,8 @@ def joint_count(skeleton: Skeleton | int) -> int:
     return skeleton
 
 
-def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -> Skeleton:
-    """The built-in skeleton with these joints, in this order, or one derived from the tree.
-
-    Args:
-        joints: Joint names in the order of the data.
-        parents: Parent indices, required if no built-in skeleton has these joints. If one has
-            them with another tree, the skeleton is derived from this tree.
-
-    Raises:
-        ValueError: If no built-in skeleton has these joints and ``parents`` is missing, or the
-            parents do not form one tree.
-    """
-    _check_kinds("joints", joints, str)
-    if parents is not None:
-        _check_kinds("parents", parents, int)
-    names = {_normal_name(joint) for joint in joints}
-    for skeleton in SKELETONS.values():
-        if names == {_normal_name(joint) for joint in skeleton.joints}:
-            known = skeleton.reordered(joints)
-            if parents is None or tuple(parents) == known.parents:
-                return known
-    if parents is None:
-        raise ValueError(
-            f"expected the joints of one of {', '.join(SKELETONS)}, or parents to derive a "
-            f"skeleton from; got {len(joints)} joints: {', '.join(joints)}"
-        )
-    return Skeleton.from_parents(joints, parents)
-
-
 def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
-    """Joint coordinates, bone vectors or frame-to-frame motion of a batch.
+    """Compute joint coordinates, bone vectors or frame-to-frame motion of a batch.
 
     Args:
         clips: Joint coordinates ``(N, C, T, V, M)``, or ``(C, T, V, M)`` with C at most 3.
@@ -419,8 +332,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
 
     from pcm3._torch import index_tensor  # noqa: PLC0415
 
-    if not isinstance(skeleton, Skeleton):
-        raise ValueError(f"expected a Skeleton such as pcm3.NTU25, got {skeleton!r:.80}")
+    check_skeleton(skeleton)
     ranks = isinstance(clips, torch.Tensor) and (
         clips.ndim == 5 or (clips.ndim == 4 and clips.shape[0] <= 3)
     )
@@ -435,8 +347,7 @@ def to_stream(clips: Tensor, skeleton: Skeleton, stream: Stream) -> Tensor:
     if stream == "joint":
         return clips
     if stream == "bone":
-        own = range(len(skeleton))
-        parents = tuple(p if p >= 0 else j for j, p in zip(own, skeleton.parents, strict=True))
+        parents = tuple(p if p >= 0 else joint for joint, p in enumerate(skeleton.parents))
         return clips - clips.index_select(-2, index_tensor(parents, clips.device))
     if stream == "motion":
         return torch.cat([clips.diff(dim=-3), torch.zeros_like(clips[..., :1, :, :])], dim=-3)

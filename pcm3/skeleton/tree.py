@@ -62,14 +62,14 @@ class JointTree:
         return shapes
 
     def upwards(self, joint: int) -> list[int]:
-        """The joint and its ancestors, up to the root."""
+        """Return the joint and its ancestors, up to the root."""
         chain = [joint]
         while (parent := self.parents[chain[-1]]) >= 0:
             chain.append(parent)
         return chain
 
     def tops(self, part: Collection[int]) -> list[int]:
-        """The first joints of the branches of a part, the largest branch first."""
+        """Return the first joints of the branches of a part, the largest branch first."""
         inside = set(part)
         tops = [j for j in self.order if j in inside and self.parents[j] not in inside]
         return sorted(tops, key=lambda top: -len(inside.intersection(self.branches[top])))
@@ -90,7 +90,7 @@ class Starts(NamedTuple):
 def find_starts(
     joints: Sequence[str], tree: JointTree, parts: Mapping[str, Sequence[int]]
 ) -> Starts | None:
-    """Where limbs begin, each at its largest branch, None if there are no arms or no legs."""
+    """Find where limbs begin, each at its largest branch; None if there are no arms or no legs."""
     if not all(parts.get(limb) for limb in LIMBS):
         return None
     parsed, _ = read_names(joints)
@@ -114,7 +114,7 @@ def find_starts(
 def derive_mirror(
     joints: Sequence[str], parents: Sequence[int], parts: Mapping[str, Sequence[int]]
 ) -> Mirror:
-    """The counterpart of each joint on the other side, by name or else by place in the part."""
+    """Find the counterpart of each joint on the other side, by name or by place in the part."""
     tree, (_, partners) = JointTree(tuple(parents)), read_names(joints)
     mirror = list(range(len(joints)))
     for joint, other in enumerate(partners):
@@ -156,10 +156,10 @@ def _pair_by_place(
 def derive_center(
     joints: Sequence[str], parents: Sequence[int], parts: Mapping[str, Sequence[int]]
 ) -> int:
-    """The lowest joint of the spine, see ``Skeleton.from_parents``."""
+    """Find the lowest joint of the spine, see ``Skeleton.from_parents``."""
     tree, (parsed, _) = JointTree(tuple(parents)), read_names(joints)
     starts = find_starts(joints, tree, parts)
-    if starts is None:  # such as a hand: the joint with the most branches
+    if starts is None:  # in a hand, for example, the joint with the most branches
         most = max(len(children) for children in tree.children)
         chains = [tree.upwards(j) for j in tree.order if len(tree.children[j]) == most]
         return next(joint for joint in chains[0] if all(joint in chain for chain in chains))
@@ -167,7 +167,7 @@ def derive_center(
     if pelvis is None or chest is None:
         return tree.order[0]
     between = _between(tree, pelvis, chest)
-    if len(between) > 1 and _is_lower_back(parsed[between[0]]):  # which is at the hips in many rigs
+    if len(between) > 1 and _is_lower_back(parsed[between[0]]):  # at the hips in many rigs
         del between[0]
     if between:
         return between[0]
@@ -177,7 +177,7 @@ def derive_center(
 
 
 def _between(tree: JointTree, pelvis: int, chest: int) -> list[int]:
-    """The joints of the spine between two of its joints, in upward order."""
+    """Return the joints of the spine between two of its joints, in upward order."""
     up, down = tree.upwards(pelvis), tree.upwards(chest)
     top = next(joint for joint in up if joint in down)
     if top == chest:

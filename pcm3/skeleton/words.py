@@ -1,4 +1,4 @@
-"""Labels from joint names: side, limb or trunk, and finger."""
+"""Labels read from joint names: side, limb or trunk, and finger."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ class _Mark(NamedTuple):
     start: int
     end: int
     certain: bool
-    """Whether it is more than a letter or two, with which words may start or end by chance."""
+    """Whether it is longer than two letters, with which words may start or end by chance."""
 
 
 class JointName(NamedTuple):
     """The labels that a joint's name gives.
 
     Attributes:
-        side: Its side, if any.
-        limb: Arm or leg, also without a side, or the trunk; None if no word is known.
-        maybe_trunk: Whether it belongs to the trunk if it has no side, such as hips, shoulders.
-        outwards: Distance of its limb's word from the body; large if there is none.
+        side: The side, if any.
+        limb: Arm or leg, also without a side, or trunk; None if no word is known.
+        maybe_trunk: Whether the joint is part of the trunk if it has no side, like hips.
+        outwards: Rank of the limb's word from the body outwards; large without such a word.
         finger: ``"thumb"``, ... ``"little"``, or ``"finger2"`` if fingers are numbered.
-        words: Its known words.
+        words: The known words.
     """
 
     side: Side | None
@@ -88,8 +88,13 @@ class JointName(NamedTuple):
     words: tuple[str, ...]
 
 
+def normal_name(name: str) -> str:
+    """Return a joint name without case and separators: ``"hipcenter"`` for ``"Hip_Center"``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def read_names(names: Sequence[str]) -> tuple[list[JointName], list[int | None]]:
-    """The labels of each name, and the index of the name that differs from it only by the side.
+    """Label each name, and find the index of the name that differs from it only by the side.
 
     A side is a word (``LeftHand``, ``hand_r``, ``Bip01 L Hand``), or one or two letters at either
     end of a word (``lhand``, ``LUArm``) if the same name exists with the other side.
@@ -150,7 +155,7 @@ def _swapped(name: str, marks: Sequence[_Mark]) -> str:
 
 
 def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
-    """The words of a name, in lower case and without its side, and its side, if any."""
+    """Split a name into its words, in lower case and without its side, and its side, if any."""
     words: list[str] = []
     marks: list[_Mark] = []
     for match in _TOKEN.finditer(name):
@@ -170,7 +175,7 @@ def _split(name: str) -> tuple[tuple[str, ...], list[_Mark]]:
 
 @lru_cache(maxsize=4096)
 def _pieces(token: str) -> tuple[str, ...]:
-    """The known words that form a token, with one side at either end, or the token itself."""
+    """Split a token into known words, with one side at either end, or return it whole."""
     if len(token) > _LONGEST:
         return (token,)
     if whole := _known(token):
@@ -184,7 +189,7 @@ def _pieces(token: str) -> tuple[str, ...]:
 
 
 def _known(token: str) -> tuple[str, ...]:
-    """The known words that form a token, preferring long ones, empty if none do."""
+    """Split a token into known words, preferring long ones; empty if that fails."""
     if _singular(token) in _WORDS:
         return (token,)
     for end in range(len(token) - 2, 1, -1):

@@ -34,12 +34,10 @@ from pcm3.viz.clips import (
 from pcm3.viz.figures import Animation
 from pcm3.viz.results import short_text
 
-__all__ = ["animate"]
-
 _INCHES = (4.0, 4.6)
-_FASTEST = 50.0  # frames a second: browsers slow down a GIF that has more
-_EDGE = 0.084  # of the picture, in the units that mplot3d projects to
-_TURN, _TILT = 25, 12  # degrees, by which the camera is not in front
+_FASTEST = 50.0  # frames per second; browsers slow down faster GIFs
+_EDGE = 0.084  # edge of the picture in the units that mplot3d projects to
+_TURN, _TILT = 25, 12  # degrees by which the camera is turned from the front
 _GROUND = "#E4E4E4"
 
 
@@ -73,7 +71,7 @@ def animate(
         axes: The coordinate channels that point right and up, as in ``film_strip``.
         max_frames: Longer clips, and clips of more than 50 frames per second, show only every n-th
             frame, at the same speed.
-        note: Text beside the time.
+        note: Text next to the time.
 
     Returns:
         An animation, which ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.
@@ -127,7 +125,7 @@ Layer = tuple[Line3D, Array, Array | None]
 def _layers(
     axis: Axes3D, skeleton: Skeleton, points: Array, guess: Array, hidden: Array, differs: Array
 ) -> list[Layer]:
-    """All layers that move, from the bottom up."""
+    """Make all layers that move, from the bottom up."""
     pairs, by_part = np.array(skeleton.bones), part_bones(skeleton)
     layers: list[Layer] = []
 
@@ -152,7 +150,7 @@ def _layers(
 
 
 def _trace(points: Array, bones: Array | None) -> Array:
-    """Joints ``(3, V, M)``, or lines between pairs of them separated by NaN, as ``(3, points)``."""
+    """Return joints ``(3, V, M)``, or lines between pairs separated by NaN, as ``(3, points)``."""
     if bones is None:
         return points.reshape(3, -1)
     ends = points[:, bones].transpose(0, 1, 3, 2)  # (3, bones, M, 2)
@@ -162,7 +160,7 @@ def _trace(points: Array, bones: Array | None) -> Array:
 
 
 def _stage(points: Array, axes: tuple[int, int]) -> tuple[Figure, Axes3D]:
-    """An empty scene that holds all points ``(C, ...)``, seen from the front."""
+    """Make an empty scene that holds all points ``(C, ...)``, seen from the front."""
     flat, every = len(points) == 2, space(points).reshape(3, -1)
     every = every[:, np.isfinite(every).all(axis=0)]
     if every.size == 0:

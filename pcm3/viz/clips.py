@@ -1,4 +1,4 @@
-"""Helpers of film strips and animations: clips as checked arrays, and the colours of body parts."""
+"""Helpers of film strips and animations: checked clips, and the colours of body parts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PREDICTED = PALETTE[5]
 
 
 def as_clips(clips: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
-    """``(N, C, T, V, M)`` float32."""
+    """Convert clips to ``(N, C, T, V, M)`` float32."""
     tensor = torch.as_tensor(clips).detach().cpu().float()
     check_clips(tensor, joints=len(skeleton))
     return tensor.numpy()
 
 
 def as_one(name: str, value: Tensor | ArrayLike, axes: str = "(C, T, V, M)") -> Tensor:
-    """A single clip as a batch of one."""
+    """Convert a single clip to a batch of one."""
     tensor = torch.as_tensor(value).detach()
     if tensor.ndim != axes.count(",") + 1:
         raise ValueError(f"expected one {name} {axes}, got {tuple(tensor.shape)}")
@@ -38,7 +38,7 @@ def as_one(name: str, value: Tensor | ArrayLike, axes: str = "(C, T, V, M)") -> 
 
 
 def as_clip(clip: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
-    """A clip ``(C, T, V, M)`` of two or three coordinates as float32."""
+    """Convert a clip ``(C, T, V, M)`` of two or three coordinates to float32."""
     array: Array = as_clips(as_one("clip", clip), skeleton)[0]
     if len(array) not in (2, 3):
         raise ValueError(f"expected 2 or 3 coordinates, got a clip {array.shape}")
@@ -46,12 +46,12 @@ def as_clip(clip: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
 
 
 def space(points: Array) -> Array:
-    """A clip with three coordinates; the third of flat clips ``(2, ...)`` is 0."""
+    """Return a clip with three coordinates; the third of flat clips ``(2, ...)`` is 0."""
     return points if len(points) == 3 else np.concatenate([points, np.zeros_like(points[:1])])
 
 
 def as_mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
-    """The mask ``(N, T, V, M)``, all False if there is none."""
+    """Convert a mask ``(N, T, V, M)``; all False if there is none."""
     expected = (len(clips), *clips.shape[2:])
     if mask is None:
         return np.zeros(expected, dtype=bool)
@@ -64,7 +64,7 @@ def as_mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
 
 
 def as_twin(name: str, other: Tensor | ArrayLike, clips: Array, skeleton: Skeleton) -> Array:
-    """Further clips, required to have the same shape."""
+    """Convert further clips, and require the same shape."""
     array = as_clips(other, skeleton)
     if array.shape != clips.shape:
         raise ValueError(f"expected {name} of shape {clips.shape}, got {array.shape}")
@@ -72,7 +72,7 @@ def as_twin(name: str, other: Tensor | ArrayLike, clips: Array, skeleton: Skelet
 
 
 def changed(clips: Array, before: Tensor | ArrayLike | None, skeleton: Skeleton) -> Array:
-    """Where clips differ from the clips before a transform ``(N, T, V, M)``."""
+    """Return where clips differ from the clips before a transform ``(N, T, V, M)``."""
     if before is None:
         return as_mask(None, clips)
     other = as_twin("before", before, clips, skeleton)
@@ -82,7 +82,7 @@ def changed(clips: Array, before: Tensor | ArrayLike | None, skeleton: Skeleton)
 
 
 def present(clip: Array, skeleton: Skeleton) -> Array:
-    """Which joints of ``(C, T, V, M)`` are present ``(T, V, M)``."""
+    """Return which joints of ``(C, T, V, M)`` are present ``(T, V, M)``."""
     visible: Array = np.isfinite(clip).all(axis=0) & (clip != 0).any(axis=0)
     at_origin = ~visible[:, skeleton.center].any(axis=0)  # (M,): the clip was centred on it
     visible[:, skeleton.center] |= at_origin & visible.any(axis=1)
@@ -90,12 +90,12 @@ def present(clip: Array, skeleton: Skeleton) -> Array:
 
 
 def part_colors(skeleton: Skeleton) -> dict[str, str]:
-    """The colour of each body part."""
+    """Return the colour of each body part."""
     return dict(zip(skeleton.parts, cycle(PALETTE), strict=False))
 
 
 def part_bones(skeleton: Skeleton) -> dict[str, Array]:
-    """Pairs of joints to draw (bones, 2) by part; bones from side to side belong to the trunk."""
+    """Return pairs of joints to draw (bones, 2) by part; bones across are the trunk's."""
     part_of = {joint: part for part, own in skeleton.parts.items() for joint in own}
     bones: dict[str, list[tuple[int, int]]] = {part: [] for part in skeleton.parts}
     for joint, other in skeleton.bones:
@@ -107,7 +107,7 @@ def part_bones(skeleton: Skeleton) -> dict[str, Array]:
 def legend_handles(
     skeleton: Skeleton, hidden: bool = False, differs: bool = False, predicted: bool = False
 ) -> list[Line2D]:
-    """Legend entries for body parts and, if asked for, changed, hidden and predicted joints."""
+    """Make legend entries for body parts and, on request, changed, hidden and predicted joints."""
     handles = [
         Line2D([], [], color=color, linewidth=2, label=part.replace("_", " "))
         for part, color in part_colors(skeleton).items()

@@ -12,8 +12,6 @@ from matplotlib.ticker import PercentFormatter
 
 from pcm3.viz.figures import PALETTE
 
-__all__ = ["loss_curves"]
-
 COLUMNS = 4
 NOT_TERMS = ("epoch", "step", "lr", "samples_per_second")
 

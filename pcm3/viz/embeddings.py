@@ -16,8 +16,6 @@ from torch import Tensor
 from pcm3.viz.figures import PALETTE
 from pcm3.viz.results import PANEL, embedding_figure
 
-__all__ = ["features_figure", "queue_figure"]
-
 _BINS = np.linspace(-1, 1, 81).tolist()
 
 

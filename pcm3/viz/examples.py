@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from pcm3.viz.figures import PALETTE
 from pcm3.viz.results import PANEL, short_text
 
-__all__ = ["motion_figure", "retrieval_figure"]
-
 Array = NDArray[Any]
 
 QUERY, HIT, MISS, TRUE = PALETTE[0], PALETTE[1], PALETTE[2], "#999999"
@@ -26,7 +24,7 @@ def retrieval_figure(
     center: int,
     class_names: Sequence[str],
 ) -> Figure:
-    """A query above its nearest neighbours, each as a row of frames; hits blue, misses orange.
+    """Draw a query above its nearest neighbours, each as a row of frames; hits blue, misses orange.
 
     Args:
         example: One of ``examples`` in ``details`` of ``evaluate_knn``: ``labels`` and
@@ -59,7 +57,7 @@ def retrieval_figure(
 def motion_figure(
     example: Mapping[str, Any], bones: Sequence[Sequence[int]], center: int, frames: int = 5
 ) -> Figure:
-    """A predicted motion in colour over the true one in grey, after the last observed frames.
+    """Draw a predicted motion in colour over the true one in grey, after the last observed frames.
 
     Args:
         example: One of ``examples`` in ``details`` of ``evaluate_prediction``: ``observed``,
@@ -134,7 +132,7 @@ def _strip(
 
 
 def _present(frames: Array, center: int) -> Array:
-    """Which joints (F, M, V) are present: not at 0, except the centre of a person who is."""
+    """Return which joints (F, M, V) are present; the centre may be 0 if the person is there."""
     visible: Array = np.isfinite(frames).all(axis=3) & (frames != 0).any(axis=3)
     visible[:, :, center] |= visible.any(axis=2)
     return visible

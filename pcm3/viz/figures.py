@@ -1,4 +1,4 @@
-"""What pictures share: colours, animations, and writing both to files."""
+"""Colours, animations, and ``save``, which writes figures and animations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ from PIL import Image
 
 from pcm3.io.files import replacing
 
-__all__ = ["PALETTE", "Animation", "save"]
-
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart. In the order of the body
+"""Okabe and Ito's colours, which colour-blind readers can distinguish. In the order of the body
 parts: trunk black, left blue, right orange, arms dark, legs light."""
 
 _DPI, _MOVIE_DPI = 150, 100
-_COLORS = 64  # of an animation's frame: lines on white need no more
+_COLORS = 64  # colours of a frame of an animation; lines on white need no more
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ class Animation:
 
     Attributes:
         figure: The figure, which shows one frame at a time.
-        draw: Function that makes the figure show the frame that it is called with.
-        moving: The artists that it changes; all others are drawn once.
+        draw: Function that makes the figure show the frame with this number.
+        moving: The artists that ``draw`` changes; all others are drawn once.
         frames: The frames of the clip to show, in order.
-        fps: How many of these to show per second.
+        fps: Number of these frames to show per second.
     """
 
     figure: Figure
@@ -50,7 +48,7 @@ class Animation:
 
 
 def save(picture: Figure | Animation, path: str | Path, dpi: int | None = None) -> Path:
-    """Write a figure or an animation, whole or not at all, in the format that the suffix names.
+    """Write a figure or an animation, completely or not at all, in the format of the suffix.
 
     Args:
         picture: The figure or animation.
@@ -86,9 +84,9 @@ def save(picture: Figure | Animation, path: str | Path, dpi: int | None = None) 
 def _pictures(animation: Animation, dpi: int) -> Iterator[Image.Image]:
     figure, usual = animation.figure, animation.figure.dpi
     figure.set_dpi(dpi)
-    canvas: Any = FigureCanvasAgg(figure)  # half of it has no annotations
+    canvas: Any = FigureCanvasAgg(figure)  # only partly annotated
     for artist in animation.moving:
-        artist.set_animated(True)  # leaves it out of the background, which is drawn once
+        artist.set_animated(True)  # not part of the background, which is drawn once
     try:
         canvas.draw()
         still = canvas.copy_from_bbox(figure.bbox)

@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 from pcm3.checks import check_rows_finite, check_seed
 
 _DECIMALS = 4
-_FEWEST = 4  # below, t-SNE has no neighbourhoods to keep
+_FEWEST = 4  # fewer features have no neighbourhoods for t-SNE
 
 
 def embedding_map(

@@ -15,8 +15,6 @@ from pcm3.io.files import replacing
 from pcm3.skeleton import Skeleton
 from pcm3.viz.clips import as_clip, part_bones, part_colors, present, space
 
-__all__ = ["show_in_rerun"]
-
 
 def show_in_rerun(
     clip: Tensor | ArrayLike,

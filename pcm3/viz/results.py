@@ -16,28 +16,17 @@ from numpy.typing import ArrayLike
 
 from pcm3.viz.figures import PALETTE
 
-__all__ = [
-    "Bars",
-    "Curve",
-    "bar_figure",
-    "confusion_figure",
-    "curve_figure",
-    "embedding_figure",
-    "short_text",
-    "time_line_figure",
-]
-
 PANEL = 3.4  # inches: fits a phone without scrolling
 WIDE = 7.2
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "++++")
 COLORS = len(PALETTE) - 1
-"""Number of colours of series, without black, which is kept for what all have in common."""
+"""Number of colours of series; black is kept for what all of them have in common."""
 _MAP = 4.8  # inches, either way
 _PLATE = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "boxstyle": "square,pad=0.1"}
 _OUTLINE = withStroke(linewidth=2.5, foreground="white")
 _COUNTED = 30  # more classes leave no room for counts in their cells
-_SERIES = 44  # letters of a series' name
+_SERIES = 44  # letters in the name of a series
 
 
 def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
@@ -87,7 +76,7 @@ def confusion_figure(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
 
 
 class Bars(NamedTuple):
-    """A series of bars of one look.
+    """A series of bars with one look.
 
     Attributes:
         values: A value for every name, None if it is missing.
@@ -142,7 +131,7 @@ def bar_figure(
             linewidth=0,
             label=short_text(label, _SERIES),
         )
-    # above the bars, which get the whole width, however long names are
+    # names are above the bars, so that even long names leave them the whole width
     top = thick / group / 2
     style: dict[str, Any] = {"ha": "left", "va": "center_baseline"}
     axis.set_yticks(middles - top - 0.08 / group, [short_text(name) for name in names], **style)
@@ -378,7 +367,7 @@ def _name(class_names: Sequence[str], label: int) -> str:
 
 
 def short_text(name: str, longest: int = 28) -> str:
-    """A name, shortened to fit, with signs escaped that matplotlib would read as a formula."""
+    """Shorten a name to fit, and escape signs that matplotlib would read as a formula."""
     line = "".join(letter for letter in " ".join(str(name).split()) if letter.isprintable())
     short = line if len(line) <= longest else line[: longest - 1] + "…"
     return short.replace("$", r"\$")

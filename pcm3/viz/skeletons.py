@@ -28,8 +28,6 @@ from pcm3.viz.clips import (
     present,
 )
 
-__all__ = ["film_strip", "reconstruction_figure"]
-
 _LEGEND_ENTRY = 1.3  # inches
 
 
@@ -133,7 +131,7 @@ def reconstruction_figure(
 
 
 def _limits(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
-    """Lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
+    """Return lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
     points = np.concatenate([clip[list(axes)][:, seen] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:

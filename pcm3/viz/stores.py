@@ -16,8 +16,6 @@ from pcm3.viz.skeletons import film_strip
 if TYPE_CHECKING:
     from pcm3.data.store import Store
 
-__all__ = ["picture_sequence"]
-
 _STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
 
 
@@ -46,7 +44,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
     fps = store.meta["fps"] or 30.0
     name, label = store.names[index], int(store.labels[index])
     title = f"{store.class_names[label]}: {name}" if label >= 0 else name
-    # explains why people float
+    # explains why bodies float
     note = "" if store.origin is None else f"each frame relative to {store.origin}"
     if suffix == ".rrd":
         show_in_rerun(clip, store.skeleton, fps, out, name)

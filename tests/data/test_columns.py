@@ -153,8 +153,7 @@ def test_protocols_take_names(store, protocol, train, tmp_path):
 
 def test_whom_xsub_trains_on(store):
     assert note_on_words(store, "xsub") == [
-        "xsub: the subjects are words; of them, in alphabetical order, ben, dora train and "
-        "anna, cleo test"
+        "xsub: the subjects are words; by alphabetical order ben, dora train and anna, cleo test"
     ]
     assert "a, b, c train and d test" in note_on_words(store, "xview")[0]
     assert note_on_words(store, "subjects:anna") == []

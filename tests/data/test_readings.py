@@ -180,7 +180,7 @@ def test_stores_of_before_do_not_say(tmp_path):
     assert Store(store.path).summary()["bodies"] is None
     assert "bodies tracked" not in describe(Store(store.path))
     edit_meta(store.path, bodies=3)
-    with pytest.raises(SkeletonFormatError, match="expected bodies to be a word or null, got 3"):
+    with pytest.raises(SkeletonFormatError, match=r"bodies .*got 3"):
         Store(store.path)
 
 
@@ -260,7 +260,7 @@ def test_ctrgcn_files_hold_sgn(tmp_path, asked, recipe):
 
 def test_no_copies_of_what_is_sgn_already(tmp_path):
     file = write_ctrgcn(tmp_path / "NTU60_XSub.npz", normalize(people(), NTU25, "sgn"), 60)
-    with pytest.raises(ValueError, match=r"'sgn', which .* went through already"):
+    with pytest.raises(ValueError, match=r"'sgn', .* applied to 'ctrgcn'"):
         prepare(file, tmp_path / "s", normalization="sgn", duplicate_single=True)
 
 

@@ -149,7 +149,7 @@ def test_rates_that_files_do_not_say(tmp_path):
     assert lengths() == (None, [60], [])
     assert lengths(source_fps=60) == (60, [60], [])
     assert lengths(source_fps=60, fps=30) == (30, [30], [])
-    taken = "nothing says the recordings' frame rate: taken for the store's, 30"
+    taken = "the frame rate of the recordings is unknown: assumed to be the store's, 30"
     assert lengths(fps=30) == (30, [60], [taken])
     (folder / "labels.csv").write_text("file,label,fps\na.npy,0,60\n")
     assert lengths() == (60, [60], [])

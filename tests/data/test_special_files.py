@@ -24,7 +24,6 @@ from pcm3.data.readers.ntu import read_ntu
 from pcm3.data.report import read_report
 from pcm3.data.splits import split
 from pcm3.evaluation.alterations import load_masks
-from pcm3.evaluation.tasks.detection.proposals import read_pku_results
 from pcm3.evaluation.tasks.registry import check_result
 from pcm3.hub import fingerprint, load_encoder, load_official
 from pcm3.runs.folder import Run
@@ -108,11 +107,6 @@ def corpus(root: Path, put: Callable[[Path], None]) -> list[str]:
         root / "run/results/a.json",
     )
     add(root / "masks.npz", "load_masks", root / "masks.npz")
-    add(
-        root / "proposals/a.txt",
-        "lambda folder: read_pku_results(folder, {0: 'a'})",
-        root / "proposals",
-    )
     return lines
 
 

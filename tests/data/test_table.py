@@ -178,7 +178,7 @@ def test_a_table_in_a_subfolder_is_not_read(tmp_path):
     source = read("folder", tmp_path)
     assert [recording.label for recording in source] == [-1, -1, -1]
     name = tmp_path.resolve().name
-    assert source.notes == [f"sub/labels.csv: not read, as only a table in {name} itself is"]
+    assert source.notes == [f"sub/labels.csv: not read, because only a table in {name} itself is"]
 
 
 def test_found_out_from_the_files(tmp_path):

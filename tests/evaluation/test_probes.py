@@ -15,7 +15,13 @@ from torch import Tensor
 
 from pcm3.evaluation.features import Features
 from pcm3.evaluation.metrics import accuracy
-from pcm3.evaluation.probes import PROBES, ProbeRecipe, ProbeSettings, logistic_probe, sgd_probe
+from pcm3.evaluation.probes import (
+    PROBES,
+    ProbeRecipe,
+    ProbeSettings,
+    fit_logistic,
+    train_classifier,
+)
 from pcm3.evaluation.tasks.linear import LinearSettings
 from pcm3.heads import Classifier, ProbeHead
 
@@ -33,8 +39,8 @@ def features(separation: float, samples: int = 240, classes: int = 4) -> Feature
 
 def probe(kind: str, training: Features, test: Tensor) -> Tensor:
     if kind == "logistic":
-        return logistic_probe(training, test, 4).argmax(1)
-    return sgd_probe(lambda: training, test, 4, RECIPE).argmax(1)
+        return fit_logistic(training, 4)(test).argmax(1)
+    return train_classifier(lambda: training, test.shape[1], 4, RECIPE)(test).argmax(1)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "sgd"])
@@ -62,31 +68,30 @@ def test_features_that_are_no_numbers(kind: str) -> None:
     if kind == "logistic":
         with pytest.raises(ValueError, match=r"\brow 31\b"):
             probe(kind, training, broken.values)
-        assert logistic_probe(training, test.values[:0], 4).shape == (0, 4)
+        assert fit_logistic(training, 4)(test.values[:0]).shape == (0, 4)
 
 
 def test_a_loss_that_is_no_number() -> None:
     training = features(2)
     with pytest.raises(ValueError, match=r"epoch \d.*\b1e\+38\b"):
-        sgd_probe(lambda: training, training.values, 4, replace(RECIPE, lr=1e38))
+        train_classifier(lambda: training, training.values.shape[1], 4, replace(RECIPE, lr=1e38))(
+            training.values
+        )
 
 
-def test_logistic_probe_is_blind_to_scale_and_shift() -> None:
+def test_logistic_regression_is_blind_to_scale_and_shift() -> None:
     training, test = features(2), features(2, samples=200)
     scale, shift = 10.0 ** torch.arange(-4, 4), 100 * torch.arange(8.0)
-    plain = logistic_probe(training, test.values, 4).argmax(1)
-    moved = logistic_probe(
-        Features(training.values.double() * scale + shift, training.labels),
-        test.values.double() * scale + shift,
-        4,
-    ).argmax(1)
+    plain = fit_logistic(training, 4)(test.values).argmax(1)
+    stretched = Features(training.values.double() * scale + shift, training.labels)
+    moved = fit_logistic(stretched, 4)(test.values.double() * scale + shift).argmax(1)
     assert accuracy(plain, moved) > 0.99
 
 
-def test_logistic_probe_predicts_the_labels_it_was_given() -> None:
+def test_logistic_regression_predicts_the_labels_it_was_given() -> None:
     training = features(12)
     renamed = Features(training.values, training.labels * 3 + 2)
-    scores = logistic_probe(renamed, training.values, 14)
+    scores = fit_logistic(renamed, 14)(training.values)
     assert torch.equal(scores.argmax(1), renamed.labels)
     seen = torch.isin(torch.arange(14), renamed.labels)
     assert torch.equal(scores.isfinite().all(0), seen)
@@ -95,19 +100,19 @@ def test_logistic_probe_predicts_the_labels_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_logistic_probe_gives_logarithms_of_probabilities(classes: int) -> None:
+def test_logistic_regression_gives_logarithms_of_probabilities(classes: int) -> None:
     training = features(3, classes=classes)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(training.values.numpy(), training.labels.numpy())
     far = training.values.clone()
     far[0] *= 60  # some of its probabilities are 0 in float32
     expected = torch.from_numpy(model.predict_log_proba(far.double().numpy())).float()
-    scores = logistic_probe(training, far, classes)
+    scores = fit_logistic(training, classes)(far)
     assert expected.min() < -110
     torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_sgd_probe_draws_features_anew_every_epoch_and_repeats() -> None:
+def test_sgd_draws_features_anew_every_epoch_and_repeats() -> None:
     calls = []
 
     def draw() -> Features:
@@ -115,13 +120,13 @@ def test_sgd_probe_draws_features_anew_every_epoch_and_repeats() -> None:
         return features(1)
 
     test = features(1, samples=400).values
-    first = sgd_probe(draw, test, 4, RECIPE)
+    first = train_classifier(draw, test.shape[1], 4, RECIPE)(test)
     assert len(calls) == RECIPE.epochs
     torch.manual_seed(77)
-    assert torch.equal(first, sgd_probe(draw, test, 4, RECIPE))
+    assert torch.equal(first, train_classifier(draw, test.shape[1], 4, RECIPE)(test))
 
 
-def test_sgd_probe_follows_its_schedule() -> None:
+def test_sgd_follows_its_schedule() -> None:
     """One full batch an epoch, so that every step can be written down."""
     training = features(1)
     test = torch.randn(5000, 8, generator=torch.Generator().manual_seed(1))
@@ -137,7 +142,7 @@ def test_sgd_probe_follows_its_schedule() -> None:
             speed[at] = 0.9 * speed[at] + gradient
             weights[at].data -= rate * speed[at]
     expected = classifier(test).argmax(1)
-    scores = sgd_probe(lambda: training, test, 4, recipe)
+    scores = train_classifier(lambda: training, test.shape[1], 4, recipe)(test)
     assert accuracy(scores.argmax(1), expected) > 0.999
 
 
@@ -172,14 +177,14 @@ def test_mamp_probe_follows_its_schedule() -> None:
                 speed[at] = 0.9 * speed[at] + gradient
                 weights[at] = weights[at].detach() - rate * speed[at]
     expected = (test - mean) / (var + 1e-6).sqrt() @ weights[0].T + weights[1]
-    scores = sgd_probe(lambda: training, test, 4, recipe)
+    scores = train_classifier(lambda: training, test.shape[1], 4, recipe)(test)
     torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_mamp_probe_needs_statistics() -> None:
     one = Features(torch.zeros(1, 8), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match=r"\b2\b.*\b1$"):
-        sgd_probe(lambda: one, one.values, 2, PROBES["mamp"])
+        train_classifier(lambda: one, one.values.shape[1], 2, PROBES["mamp"])(one.values)
     with pytest.raises(ValueError, match=r"batch_size\b.*\b2\b.*\b1\b"):
         LinearSettings("mamp", probe=ProbeSettings(batch_size=1))
     assert LinearSettings("cmd", probe=ProbeSettings(batch_size=1)).recipe == replace(

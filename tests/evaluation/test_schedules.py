@@ -17,7 +17,6 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.evaluation.features import Features
 from pcm3.evaluation.probes import ProbeSettings, train_classifier
-from pcm3.evaluation.tasks import finetune
 from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
 from pcm3.evaluation.tasks.linear import LinearSettings
 from pcm3.evaluation.tasks.semi import SemiSettings, evaluate_semi
@@ -136,7 +135,7 @@ def test_fine_tuning(
     seen = finetune_rates(pretrained, data, settings)
     head, lowest = np.array(seen).T
     np.testing.assert_allclose(head, recorded[f"{call}/rates"], rtol=1e-9)
-    recipe = finetune.resolve(settings, pretrained.encoder)[1]
+    recipe = settings.resolve(pretrained.encoder)
     assert recipe.batch_size == recorded[f"{call}/batch_size"]
     assert recipe.weight_decay == recorded[f"{call}/weight_decay"]
     decay = float(recorded.get(f"{call}/layer_decay", np.array(1.0)))

@@ -16,7 +16,7 @@ from pcm3.augment import MotionAwareMask
 from pcm3.augment.functional import motion_aware_mask
 from pcm3.encoders import TransformerEncoder
 from pcm3.evaluation.tasks.finetune import Recognizer, finetune_optimizer
-from pcm3.evaluation.tasks.finetune_recipes import RECIPES, rate_factor
+from pcm3.evaluation.tasks.finetune_recipes import RECIPES
 from pcm3.heads import FinetuneHead, ProbeHead
 from pcm3.hub import load_official
 from pcm3.methods import MAMP, MAMPViews
@@ -230,7 +230,7 @@ def _groups(recorded: Recorded, name: str) -> Iterator[Row]:
     place = {id(each): key for key, each in model.named_parameters()}
     found = {
         place[id(each)]: (group["lr"] / recipe.lr, group["weight_decay"])
-        for group in finetune_optimizer(model, "mamp", recipe).param_groups
+        for group in finetune_optimizer(model, recipe).param_groups
         for each in group["params"]
     }
     ours = [_ours(each) for each in names]
@@ -250,7 +250,7 @@ def _schedule(recorded: Recorded, name: str) -> Iterator[Row]:
     found = {"of training": [learning_rate(config, each) for each in at]}
     if np.isclose(least, lr / 30, rtol=1e-9):
         recipe = RECIPES["mamp"]._replace(epochs=int(epochs), warmup_epochs=warmup)
-        found["of fine-tuning"] = [lr * rate_factor(each, "mamp", recipe) for each in at]
+        found["of fine-tuning"] = [lr * recipe.factor(each) for each in at]
     wanted = recorded[f"schedule/{name}/rates"]
     for kind, rates in found.items():
         both = np.outer(rates, [1.0, RECIPES["mamp"].layer_decay ** 3])

@@ -12,7 +12,7 @@ from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.evaluation.probes import ProbeSettings
 from pcm3.evaluation.tasks.detection.detection import DetectionSettings
 from pcm3.evaluation.tasks.finetune import FinetuneSettings
-from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, rate_factor, resolve
+from pcm3.evaluation.tasks.finetune_recipes import RecipeSettings
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import TrainSettings
@@ -29,7 +29,7 @@ SOLVERS: dict[str, tuple[str, ProbeSettings]] = {
     "mamp_linear/command2": ("mamp-pku1", ProbeSettings()),
     "mamp_linear/command3": ("mamp-pku2", ProbeSettings()),
 }
-FINETUNING: dict[str, FinetuneRecipe] = {
+FINETUNING: dict[str, RecipeSettings] = {
     "cmd_finetune/command": FinetuneSettings(),
     "cmd_finetune/defaults": FinetuneSettings(lr=30.0, batch_size=256),
     "cmd_transfer/command": FinetuneSettings(),
@@ -71,8 +71,8 @@ def _rows(
 
 
 def _finetuning(recorded: Recorded, call: str) -> Iterator[Row]:
-    name, recipe = resolve(FINETUNING[call], _encoder(call))
-    rates = [recipe.lr * rate_factor(epoch, name, recipe) for epoch in range(recipe.epochs)]
+    recipe = FINETUNING[call].resolve(_encoder(call))
+    rates = [recipe.lr * recipe.factor(epoch) for epoch in range(recipe.epochs)]
     yield from _rows(recorded, call, "fine-tuning", rates, recipe.batch_size)
     for field in ("weight_decay", "layer_decay"):
         if f"{call}/{field}" in recorded:

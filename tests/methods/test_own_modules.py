@@ -28,7 +28,6 @@ from pcm3.encoders import (
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
 from pcm3.evaluation.tasks.finetune import FinetuneSettings, Recognizer, finetune
-from pcm3.evaluation.tasks.finetune_recipes import describe
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.prediction.model import MotionPredictor
 from pcm3.heads import Classifier, FinetuneHead
@@ -262,7 +261,7 @@ def steps_of(train: Callable[[], Any]) -> list[list[dict[str, Any]]]:
 def test_an_own_transformer_is_fine_tuned_as_mamp_is(labelled: SkeletonDataset) -> None:
     view = Pretrained(OwnTransformer(), NTU25, "joint", FRAMES)
     recipe = FinetuneSettings(epochs=2, warmup_epochs=0.0)
-    assert describe(recipe, view.encoder)["recipe"] == "mamp"
+    assert recipe.resolve(view.encoder).recipe == "mamp"
     found: list[Recognizer] = []
     seen = steps_of(lambda: found.append(finetune(view, labelled, recipe).model))
     encoder, head = found[0].encoder, found[0].head
@@ -281,7 +280,7 @@ def test_an_own_transformer_is_fine_tuned_as_mamp_is(labelled: SkeletonDataset) 
 
 def test_an_own_encoder_is_fine_tuned_without_any_of_it(labelled: SkeletonDataset) -> None:
     view = Pretrained(Own(), NTU25, "joint", FRAMES)
-    said = describe(FinetuneSettings(), view.encoder)
+    said = FinetuneSettings().resolve(view.encoder)._asdict()
     assert (said["recipe"], said["layer_decay"], said["drop_path"]) == ("cmd", 1.0, 0.0)
     assert isinstance(finetune(view, labelled, FinetuneSettings(epochs=1)).model.head, Classifier)
     for wrong in ({"recipe": "mamp"}, {"layer_decay": 0.5}, {"drop_path": 0.1}):
@@ -298,7 +297,7 @@ def test_tokens_without_layers_or_drop_path(labelled: SkeletonDataset) -> None:
         set_drop_path = Encoder.set_drop_path
         stack = Encoder.stack
 
-    said = describe(FinetuneSettings(), Tokens())
+    said = FinetuneSettings().resolve(Tokens())._asdict()
     assert (said["recipe"], said["layer_decay"], said["drop_path"]) == ("mamp", 1.0, 0.0)
     view = Pretrained(Tokens(), NTU25, "joint", FRAMES)
     assert isinstance(finetune(view, labelled, FinetuneSettings(epochs=1)).model.head, FinetuneHead)

@@ -23,7 +23,7 @@ def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
     large = result("linear", metrics, data={"sequences": 9, "frames": 99})
     paths = [write_run(tmp_path / "a", small), write_run(tmp_path / "b", large)]
     results = read_entries(paths)
-    assert [each.store for each in results.found] == [
+    assert [each.store for each in results.entries] == [
         *("data (2 classes)", "data (9 sequences, 99 frames, 3 classes)"),
     ]
     check_page(make_page(results))
@@ -70,7 +70,7 @@ def test_names_of_columns(tmp_path: Path, names: list[str], title: str | None) -
     paths = [write_run(tmp_path / name, content, seed=number) for number, name in enumerate(names)]
     head = table_of(markdown(read_entries(paths)))[0]
     if title is None:  # runs of one name are told apart by their folders
-        runs = {each.run for each in read_entries(paths).found}
+        runs = {each.run for each in read_entries(paths).entries}
         assert runs == {str(path) for path in paths}
     else:
         assert head[4:] == [title]
@@ -169,7 +169,7 @@ def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
     (path / "results" / "list.json").write_text("[1, 2]")
     (path / "results" / "broken.json").write_text("{")
     read = read_entries([path])
-    assert [each.result.task for each in read.found] == ["linear"]
+    assert [each.result.task for each in read.entries] == ["linear"]
     assert [re.findall(r"(\w+)\.json: expected", why) for why in read.left_out] == [
         *(["1"], ["2"], ["broken"], ["list"]),
     ]
@@ -193,7 +193,7 @@ def test_runs_without_results(tmp_path: Path) -> None:
     damaged = write_run(tmp_path / "c", result("linear", {"top1": 0.5}))
     (damaged / "config.json").write_text("nonsense")
     read = read_entries([missing, empty, good, damaged])
-    assert [each.run for each in read.found] == ["b"]
+    assert [each.run for each in read.entries] == ["b"]
     assert [why.partition(": ")[0] for why in read.left_out] == [
         *(str(missing), f"{damaged}/config.json", str(empty)),
     ]

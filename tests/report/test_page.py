@@ -117,7 +117,7 @@ def test_command_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_whole_page(evaluated: list[Path]) -> None:
     read = read_entries(evaluated)
-    drawn = [*draw_pictures(read.found)]
+    drawn = [*draw_pictures(read.entries)]
     page = check_page(make_page(read))
     assert len(page.images()) == sum(len(each.figures) for each in drawn)
     for each in drawn:

@@ -132,7 +132,7 @@ def test_a_confusion_matrix_has_the_classes_that_occur() -> None:
     assert [label.get_text() for label in axis.get_xticklabels()] == there
     shares = [[2 / 3, 0, 1 / 3], [1, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(np.asarray(axis.images[0].get_array()), shares)
-    assert "3 of 60 classes occur" in picture.caption
+    assert "3 of 60 classes" in picture.caption
     assert "class 7 → class 3 (4); class 3 → class 41 (1)" in picture.caption
     nothing = np.zeros((2, 2), int).tolist()
     assert not [*draw_pictures([entry("linear", "x", 0, details={"confusion": nothing})])]
@@ -187,11 +187,11 @@ def test_occlusion_curves_are_over_what_was_really_hidden() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(evaluated: list[Path]) -> list[Picture]:
-    return list(draw_pictures(read_entries(evaluated).found))
+    return list(draw_pictures(read_entries(evaluated).entries))
 
 
 def of_task(paths: list[Path], task: str) -> list[Entry]:
-    return [each for each in read_entries(paths).found if each.result.task == task]
+    return [each for each in read_entries(paths).entries if each.result.task == task]
 
 
 def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
@@ -200,7 +200,7 @@ def pictures_of(pictures: Iterable[Picture], start: str) -> list[Picture]:
 
 def test_every_task_has_its_picture(evaluated: list[Path], drawn: list[Picture]) -> None:
     titles = [each.title for each in drawn]
-    how = {each.result.task: f"run ({each.how})" for each in read_entries(evaluated).found}
+    how = {each.result.task: f"run ({each.how})" for each in read_entries(evaluated).entries}
     assert titles == [
         "Accuracy by class, linear",
         "Confusion matrix, linear: run (solver logistic)",
@@ -273,7 +273,7 @@ def test_few_labels_take_all_draws_of_all_seeds(
     (picture,) = pictures_of(drawn, "Few labels")
     runs = [
         run
-        for each in read_entries(evaluated).found
+        for each in read_entries(evaluated).entries
         if each.result.task == "semi"
         for run in each.result.details["runs"]
     ]
@@ -302,7 +302,7 @@ def test_few_shot_intervals_of_one_run_are_its_own(
     intervals = [own.result.metrics[f"{name}_ci95"] for name in names]
     np.testing.assert_allclose((spans[:, 1] - spans[:, 0]) / 2, intervals)
     assert "over seeds" not in picture.caption
-    assert "of several runs the standard deviation" in pictures_of(drawn, "Few-shot")[0].caption
+    assert "standard deviation over seeds" in pictures_of(drawn, "Few-shot")[0].caption
 
 
 def test_prediction_states_what_no_motion_gives(

@@ -126,7 +126,7 @@ def test_settings_that_are_not_the_defaults_make_a_row_of_their_own(tmp_path: Pa
         seed=0,
     )
     results = read_entries([path])
-    assert [each.settings for each in results.found] == [
+    assert [each.settings for each in results.entries] == [
         {"solver": "logistic"},
         {"solver": "pcm3", "probe.epochs": 3},
         {"solver": "sgd", "sgd.lr": 0.1},
@@ -145,7 +145,7 @@ def test_all_figures_are_kept_and_the_headline_comes_first(tmp_path: Path) -> No
     horizon = {"2": 10.0, "4": 20.0}
     metrics = {"zero_velocity_mm": 40.0, "mpjpe_mm_by_horizon": horizon, "mpjpe_mm": 30.26}
     path = write_run(tmp_path / "a", result("prediction", metrics))
-    rows = tabulate(read_entries([path]).found)
+    rows = tabulate(read_entries([path]).entries)
     assert [(row.figure, row.headline) for row in rows] == [
         ("mpjpe_mm", True),
         ("zero_velocity_mm", True),
@@ -221,7 +221,7 @@ def test_tasks_are_in_their_order_and_stores_apart(tmp_path: Path) -> None:
         result("linear", {"top1": 0.1}, store="b"),
         result("linear", {"top1": 0.1}, store="b", protocol="xview"),
     ]
-    rows = tabulate(read_entries([write_run(tmp_path / "x", *contents)]).found)
+    rows = tabulate(read_entries([write_run(tmp_path / "x", *contents)]).entries)
     assert [row[:3] for row in rows] == [
         ("a", "xsub", "knn"),
         ("b", "xsub", "linear"),
@@ -241,7 +241,7 @@ def test_what_tasks_say_names_its_runs_where_others_say_nothing(tmp_path: Path) 
         write_run(tmp_path / "mae", saying("few", "odd")),
     ]
     said = ["knn: few", "knn (pcm3, mae): odd", "knn (k 9, pcm3): worse"]
-    assert remarks(read_entries(paths).found) == said
+    assert remarks(read_entries(paths).entries) == said
 
 
 def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
@@ -254,5 +254,5 @@ def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
 
 
 def test_every_figure_is_explained(evaluated: list[Path]) -> None:
-    rows = for_people(tabulate(read_entries(evaluated).found))
+    rows = for_people(tabulate(read_entries(evaluated).entries))
     assert [row.figure for row in rows if not explain([row])] == []

@@ -1,4 +1,4 @@
-"""Readers of recordings, one file per format; ``open_source`` chooses and calls one."""
+"""Readers of recordings, one file per format, and ``open_source``, which chooses one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["READERS", "Format", "Reader", "Recording", "Source", "open_source"]
 Format = Literal[
     "ntu", "pku", "pyskl", "ctrgcn", "agcn", "ucla", "utd", "msr", "bvh", "packed", "folder"
 ]
-"""Names of the formats. Each is that of a module here with ``detect`` and ``read_NAME``."""
+"""Names of the formats; each is a module of this package with ``detect`` and ``read_NAME``."""
 
 READERS: dict[str, Reader] = {
     name: Reader.of(name, import_module(f"pcm3.data.readers.{name}")) for name in get_args(Format)
@@ -40,13 +40,13 @@ def open_source(
     defaults: Mapping[str, Any] = {},
     **options: Any,
 ) -> Source:
-    """Open recordings of a format, by default of the one that the path looks like.
+    """Open recordings of a format, by default the one that the path looks like.
 
     Args:
         path: A file or a folder, depending on the format.
         format: Name of the format, by default detected from the path.
-        skeleton: A skeleton, the name of a built-in one, or a ``skeleton.json``, to use instead of
-            the format's own skeleton or the one derived from the names of the joints. It must have
+        skeleton: A skeleton, the name of a built-in one, or a ``skeleton.json``. It replaces the
+            skeleton of the format or the one derived from the names of the joints, and must have
             the joints of the recordings, see ``choose_layout``.
         defaults: Options that are used if the reader has them and ``options`` does not set them.
         options: Options of the format's reader, such as ``untrimmed=True`` for PKU-MMD.
@@ -70,8 +70,8 @@ def open_source(
     source = reader.read(path, **options)
     if skeleton is None:
         return source
-    own = source.skeleton
-    return replace(source, skeleton=choose_layout(skeleton, own.joints, own.parents))
+    layout = choose_layout(skeleton, source.skeleton.joints, source.skeleton.parents)
+    return replace(source, skeleton=layout)
 
 
 def _check_path(path: Path) -> None:
@@ -88,7 +88,7 @@ def _check_path(path: Path) -> None:
 
 
 def detect_format(path: Path) -> str:
-    """The format that a path looks like.
+    """Return the format that a path looks like.
 
     Raises:
         SkeletonFormatError: If it looks like no format, or like several.
@@ -102,7 +102,7 @@ def detect_format(path: Path) -> str:
 
 
 def _why_none(path: Path) -> str:
-    """What is wrong with a path that looks like no format."""
+    """Say what is wrong with a path that looks like no format."""
     if is_file(path) and path.suffix == ".npz":
         if not (keys := npz_keys(path)):
             return why_unreadable(path)

@@ -37,13 +37,11 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import NTU25
 
-__all__ = ["detect", "read_agcn"]
-
 _DATA_FILES = ("train_data_joint.npy", "val_data_joint.npy")
 
 
 class _Part(NamedTuple):
-    """A data file with its labels and lengths; ``bad`` maps bad sequences to what is wrong."""
+    """A data file with its labels and lengths; ``bad`` maps bad sequences to their errors."""
 
     shape: tuple[int, ...]
     lengths: NDArray[np.int64] | None
@@ -54,7 +52,7 @@ class _Part(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with ``train_data_joint.npy`` or ``val_data_joint.npy``."""
+    """Return whether this is a folder with ``train_data_joint.npy`` or ``val_data_joint.npy``."""
     return any(is_there(path / name) for name in _DATA_FILES)
 
 
@@ -63,16 +61,16 @@ def read_agcn(path: str | Path) -> Source:
 
     The arrays are (N, 3, T, 25, M). ``{train,val}_label.pkl`` is a pair of sample names and labels
     from 0, read by an unpickler that runs no code. ``{train,val}_num_frame.npy`` (N,) gives the
-    lengths, limited to T; without it zero frames at the end are cut. The programs that write such
+    lengths, limited to T; without it, zero frames at the end are cut. The programs that write such
     files apply ``"isc"``. One of the two parts may be absent. The column ``train`` is 1 for train
     and 0 for val, and the protocol ``split`` uses it. If all samples are named like those of NTU
-    RGB+D, there are also ``subjects``, ``views``, ``setups`` and ``replications`` and the data
-    set's protocols. A sequence without any coordinate keeps one frame. If at least half of the
-    labels are the actions in NTU RGB+D names, all labels must be.
+    RGB+D, there are also the columns ``subjects``, ``views``, ``setups`` and ``replications`` and
+    the protocols of the data set. A sequence without any coordinate keeps one frame. If at least
+    half of the labels are the actions in NTU RGB+D names, all labels must be.
 
     Raises:
-        SkeletonFormatError: If a file is wrong; the message names it and the sequence. A single
-            bad sequence raises only when it is read.
+        SkeletonFormatError: If a file is wrong; the message names the file and the sequence. A
+            single bad sequence raises only when it is read.
     """
     folder = Path(path)
     refuse_table(folder, "agcn")
@@ -112,7 +110,7 @@ def read_agcn(path: str | Path) -> Source:
 
 
 def _read_part(file: Path) -> _Part:
-    """Everything but the coordinates."""
+    """Read everything but the coordinates."""
     data = open_npy(file)
     wrong_shape = data.ndim != 5 or (data.shape[1], data.shape[3]) != (3, 25) or 0 in data.shape
     if wrong_shape or data.dtype.kind != "f":
@@ -142,20 +140,20 @@ def _error(file: Path, sequence: int, what: str) -> SkeletonFormatError:
 def _read_lengths(
     file: Path, shape: tuple[int, ...], bad: dict[int, SkeletonFormatError]
 ) -> NDArray[np.int64]:
-    """The lengths; impossible ones are added to ``bad``."""
+    """Read the lengths; impossible ones are added to ``bad``."""
     lengths = open_npy(file)
     if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
         fail(file, f"expected integers ({shape[0]},), got {lengths.dtype} {lengths.shape}")
     for at in np.flatnonzero(lengths < 0).tolist():
         bad[at] = _error(file, at, f"expected 0 frames or more, got {lengths[at]}")
-    # Published ones are those of the raw recordings, from which the arrays are cut.
+    # published lengths are those of the raw recordings, which the arrays may cut
     return np.array(np.minimum(lengths, shape[2]), dtype=np.int64)
 
 
 def _read_labels(
     file: Path, count: int
 ) -> tuple[list[str], list[int], dict[int, SkeletonFormatError]]:
-    """Names and labels, and an error for each bad one."""
+    """Read names and labels, with an error for each bad one."""
     pair = load_plain_pickle(file)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         fail(file, f"expected a pair of names and labels, got {type(pair).__name__}")
@@ -177,7 +175,7 @@ def _read_labels(
 
 
 def _is_whole(label: Any) -> bool:
-    """Whether this is an integer or a float with an integer value, as published for PKU-MMD."""
+    """Return whether this is an integer, or a float with an integer value as in PKU-MMD's files."""
     whole = isinstance(label, (float, np.floating)) and float(label).is_integer()
     return whole or isinstance(label, (int, np.integer))
 

@@ -19,21 +19,19 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Reader", "Recording", "Source"]
-
 
 @dataclass(frozen=True)
 class Recording:
     """One sequence as a file holds it.
 
     Args:
-        frames: (T, B, V, C) float32, one slot for each of the B bodies, in the order of the file;
-            0 where a body or joint is not seen.
-        label: Class index, -1 if there is none.
+        frames: Coordinates (T, B, V, C) float32, one slot for each of the B bodies, in the order
+            of the file; 0 for a body or joint that is not seen.
+        label: Class index, -1 for none.
         columns: Further integers or words that describe the recording: subjects, views, ... The
             names are the same in all recordings of a source; missing values are -1 or ``""``.
-        frame_labels: Class per frame (T,), -1 is background; untrimmed recordings only.
-        segments: (S, 3) start, end (exclusive), class; untrimmed recordings only.
+        frame_labels: Class per frame (T,), -1 for background; for untrimmed recordings only.
+        segments: Start, end (exclusive) and class (S, 3); for untrimmed recordings only.
         name: Name of the recording, for reports.
         fps: Frames per second, if the recording itself gives it.
         notes: Remarks on how the recording was read; reports count equal ones.
@@ -53,35 +51,35 @@ class Recording:
 class Source:
     """A data set as its files hold it: a description, and units that are read one by one.
 
-    Units are independent and may be read in any process and any order: ``read`` and every unit
-    can be pickled.
+    Units are independent and may be read in any process and any order, because ``read`` and every
+    unit can be pickled.
 
     Args:
         format: Name of the format, such as ``"ntu"``.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes; labels index them.
-        units: Arguments of ``read``: a file each, or a file and a range of its sequences. Sorted,
-            so that the same files give the same store.
-        read: Yields the recordings of a unit. In place of a bad sequence it yields a
+        units: Arguments of ``read``: files, or ranges of sequences in a file. They are sorted, so
+            that the same files give the same store.
+        read: Function that yields the recordings of a unit. In place of a bad sequence it yields a
             ``SkeletonFormatError`` that names file and place, and continues. It raises if the
             whole unit is unreadable.
-        persons: M of the future store; recordings may hold more or fewer bodies.
-        bodies: What a slot of the recordings holds, if the reader has a choice: the body with one
+        persons: Number of persons M of the future store; recordings may hold more or fewer bodies.
+        bodies: Content of a slot of the recordings, if the reader has a choice: the body with one
             id (``"tracked"``) or at one ``"place"`` of each frame's list.
         keep_order: Whether published data keep the persons of these recordings in their order,
             see ``normalize``.
-        normalization: The recipe that the coordinates of the files went through already,
-            according to the format or the file.
+        normalization: The recipe that was already applied to the coordinates, according to the
+            format or the file.
         untrimmed: Whether recordings have ``frame_labels``.
         protocols: The divisions that the data set is published with, by name.
         fps: Frames per second of all recordings, if known.
-        rates: If recordings give their frames per second themselves, in ``Recording.fps``: the
-            different rates, each with a file that has it.
+        rates: If recordings have their own frame rates, in ``Recording.fps``: the different rates,
+            each with a file that has it.
         unit: Unit of the coordinates.
-        about: Where the recordings come from.
+        about: Origin of the recordings.
         licence: The licence of the recordings.
         left_out: Number of files that a list or a table excludes from the units.
-        left_out_why: Which list or table.
+        left_out_why: The list or table that excludes them.
         notes: Remarks on how the files were read.
     """
 
@@ -119,15 +117,15 @@ class Source:
 
 
 class Reader(NamedTuple):
-    """The two functions that the module of a format has.
+    """The two functions of the module of a format.
 
     Attributes:
-        detect: ``detect(path)``, whether a path looks like files of the format. It takes any
-            path, reads little and raises nothing.
+        detect: ``detect(path)``, which returns whether a path looks like files of the format. It
+            accepts any path, reads little and raises nothing.
         read: ``read_NAME(path, *, ...)``, which returns a ``Source``. Its keyword arguments are
-            the options of the format, for ``open_source`` and ``pcm3 prepare`` alike: the command
-            takes their types and defaults from the signature, and as help the first sentence that
-            the docstring has on each.
+            the options of the format for ``open_source`` and ``pcm3 prepare``. The command takes
+            types and defaults from the signature, and the help of an option from the first
+            sentence on it in the docstring.
     """
 
     detect: Callable[[Path], bool]
@@ -135,7 +133,7 @@ class Reader(NamedTuple):
 
     @classmethod
     def of(cls, name: str, module: ModuleType) -> Reader:
-        """The reader in the module of the format ``name``."""
+        """Return the reader in the module of the format ``name``."""
         return cls(module.detect, getattr(module, f"read_{name}"))
 
     @property
@@ -146,11 +144,11 @@ class Reader(NamedTuple):
 
 
 MOST_CLASSES = 10_000
-"""Labels of at least this are taken for codes, not class indices."""
+"""Labels from this number on are considered codes, not class indices."""
 
 
 def or_error(read: Callable[..., Recording], *args: Any) -> Recording | SkeletonFormatError:
-    """The recording that ``read(*args)`` returns, or the format error that it raises."""
+    """Return what ``read(*args)`` returns, or the format error that it raises."""
     try:
         return read(*args)
     except SkeletonFormatError as error:
@@ -158,11 +156,11 @@ def or_error(read: Callable[..., Recording], *args: Any) -> Recording | Skeleton
 
 
 class NumberedFiles(NamedTuple):
-    """The files directly in a folder whose names give the numbers of a recording.
+    """Files directly in a folder with numbers of the recording in their names.
 
     Attributes:
         pattern: The pattern of the names in messages, such as ``aAA_sSS.json``.
-        name: The pattern as an expression with a group for every number, the action first.
+        name: The pattern as a regular expression with a group for every number, the action first.
         actions: Numbers of the actions.
     """
 
@@ -171,19 +169,19 @@ class NumberedFiles(NamedTuple):
     actions: Sequence[int]
 
     def numbers(self, file: Path) -> list[int]:
-        """The numbers in the name of a file, empty if the name does not match."""
+        """Return the numbers in the name of a file; empty if the name does not match."""
         match = self.name.fullmatch(file.name)
         return [int(number) for number in match.groups()] if match else []
 
     def any_in(self, folder: Path) -> bool:
-        """Whether the folder holds such a file."""
+        """Return whether the folder holds such a file."""
         return any(self.numbers(file) for file in files_below(folder, recursive=False))
 
     def find(self, folder: Path) -> list[Path]:
-        """All such files of a folder, sorted by their numbers.
+        """Find all such files of a folder, sorted by their numbers.
 
         Raises:
-            SkeletonFormatError: If there are none.
+            SkeletonFormatError: If there is no such file.
         """
         if not folder.is_dir():
             fail(folder, "no such folder")
@@ -194,7 +192,7 @@ class NumberedFiles(NamedTuple):
         return files
 
     def checked(self, file: Path) -> list[int]:
-        """The numbers in the name of such a file.
+        """Return the numbers in the name of such a file.
 
         Raises:
             SkeletonFormatError: If the action is unknown.
@@ -207,7 +205,7 @@ class NumberedFiles(NamedTuple):
 
 
 def not_finite(frames: NDArray[np.floating]) -> str | None:
-    """Where the first NaN or infinity in (T, M, V, C) is, None if there is none."""
+    """Return the place of the first NaN or infinity in (T, M, V, C); None if there is none."""
     finite = np.isfinite(frames)
     if finite.all():
         return None
@@ -216,13 +214,13 @@ def not_finite(frames: NDArray[np.floating]) -> str | None:
 
 
 def unpadded(frames: NDArray[Any]) -> NDArray[Any]:
-    """The frames without zero padding at the end; at least one frame is kept."""
+    """Remove zero padding from the end; at least one frame is kept."""
     used = np.flatnonzero(frames.any(axis=tuple(range(1, frames.ndim))))
     return frames[: int(used[-1]) + 1 if len(used) else 1]
 
 
 def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
-    """Coordinates (T, 20, 3) of one person as (T, 1, 20, 3) float32.
+    """Convert coordinates (T, 20, 3) of one person to (T, 1, 20, 3) float32.
 
     Raises:
         SkeletonFormatError: If the values have another shape or are not finite.
@@ -230,7 +228,7 @@ def one_person(file: Path, key: str, values: ArrayLike) -> NDArray[np.float32]:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             array = np.asarray(values, dtype=np.float32)
-    except Exception as error:  # of lists of anything
+    except Exception as error:  # lists of anything may raise anything
         fail(file, key, f"expected numbers, {error}")
     if array.ndim != 3 or array.shape[1:] != (20, 3) or len(array) == 0:
         fail(file, key, f"expected (T, 20, 3), got {array.shape}")

@@ -31,8 +31,6 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import Skeleton
 
-__all__ = ["detect", "read_bvh"]
-
 _CHANNELS = frozenset(f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation"))
 _MOST_JOINTS = 1000
 _LONGEST = 1000.0  # seconds between frames
@@ -65,7 +63,7 @@ class _First(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a ``.bvh`` file or a folder that holds any."""
+    """Return whether this is a ``.bvh`` file or a folder that holds any."""
     return next(iter(_files(path)), None) is not None
 
 
@@ -88,13 +86,13 @@ def read_bvh(
     Args:
         path: A file, or a folder whose ``.bvh`` files are read, also those in sub-folders.
         unit_scale: Metres per unit of the file. Most files use centimetres, some inches (0.0254).
-        count_rows: Read all frames of the file, whatever number the header gives.
+        count_rows: Read all frames of the file, even if the header gives another number.
         skeleton: Parts, mirror and centre to use instead of those derived from the names of the
             joints, see ``choose_layout``.
 
     Raises:
-        SkeletonFormatError: If the first hierarchy is not that of a human. If a file is wrong or
-            has another hierarchy, only when it is read; the message names file and line.
+        SkeletonFormatError: If the first hierarchy is not that of a human. A file that is wrong or
+            has another hierarchy raises only when it is read; the message names file and line.
         ValueError: If ``unit_scale`` is not positive.
     """
     if not unit_scale > 0:
@@ -158,7 +156,7 @@ def _opened(file: Path) -> Iterator[TextIO]:
 
 
 class _Words:
-    """The words of a text and the row of each; braces are words of their own."""
+    """The words of a text and their rows; braces are words of their own."""
 
     def __init__(self, file: Path, stream: TextIO) -> None:
         self.file, self.row, self._stream = file, 0, stream
@@ -168,7 +166,7 @@ class _Words:
         _fail(self.file, self.row, what)
 
     def next(self) -> str:
-        """The next word, "" at the end."""
+        """Return the next word, "" at the end."""
         while not self._left:
             if not (line := self._stream.readline()):
                 return ""
@@ -178,14 +176,14 @@ class _Words:
         return self._left.popleft()
 
     def rest(self) -> list[str]:
-        """The words up to the end of the row or the next brace."""
+        """Return the words up to the end of the row or the next brace."""
         words = []
         while self._left and self._left[0] not in ("{", "}"):
             words.append(self._left.popleft())
         return words
 
     def numbers(self, count: int) -> list[float]:
-        """The next ``count`` words as finite numbers."""
+        """Read the next ``count`` words as finite numbers."""
         words = [self.next() for _ in range(count)]
         try:
             values = [parse_float(word) for word in words]
@@ -196,7 +194,7 @@ class _Words:
         return values
 
     def drop_colons(self) -> None:
-        """From here on they stand for nothing; in names they do."""
+        """Treat colons as blanks from here on; before, they may be part of a name."""
         self._blanks = ":"
         self._left = deque(word for text in self._left for word in self._split(text))
 
@@ -309,12 +307,12 @@ def _read_unit(
         frames = (positions * unit_scale).astype(np.float32)[:, None]
     if where := not_finite(frames):
         fail(file, f"coordinates overflow float32 in {where}")
-    notes = ["other numbers of frames than headers say, all read"] * (rows != header.frames)
+    notes = ["other numbers of frames than in the headers, all read"] * (rows != header.frames)
     yield Recording(frames, name=file.stem, fps=header.fps, notes=notes)
 
 
 def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:
-    """The numbers of all frames of the file."""
+    """Read the numbers of all frames of the file."""
     try:
         if not text.isascii() or "_" in text:
             raise ValueError
@@ -340,7 +338,7 @@ def _explain(file: Path, first_row: int, text: str) -> NoReturn:
 
 
 def _positions(joints: list[_Joint], motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """World positions (T, V, 3) of the joints from their channels (T, number of channels)."""
+    """Compute world positions (T, V, 3) of the joints from their channels (T, channels)."""
     from scipy.spatial.transform import Rotation  # noqa: PLC0415 - slow, for one format
 
     positions = np.zeros((len(motion), len(joints), 3))

@@ -20,8 +20,6 @@ from pcm3.io.npz import NpzArray, load_npz, npz_keys
 from pcm3.io.reading import SEQUENCE_BYTES, Range, check_room, fail, parsing
 from pcm3.skeleton import NTU25
 
-__all__ = ["detect", "read_ctrgcn"]
-
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _PERSONS, _JOINTS = 2, len(NTU25)
 _VALUES = _PERSONS * _JOINTS * 3
@@ -39,7 +37,7 @@ class _Part(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is an ``.npz`` with ``x_train``, ``y_train``, ``x_test`` and ``y_test``."""
+    """Return whether this is an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
     return set(_KEYS) <= set(npz_keys(path))
 
 
@@ -48,13 +46,13 @@ def read_ctrgcn(path: str | Path) -> Source:
 
     ``x_train`` and ``x_test`` are (N, T, 150): person, joint, xyz, with zeros after the last
     frame, which are cut. ``y_train`` and ``y_test`` (N, classes) are one-hot. The column ``train``
-    is 1 or 0. The protocol ``split`` uses it, and so does the protocol in the file's name: ``xsub``
-    for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for ``NTU120_CSet`` and
+    is 1 or 0. The protocol ``split`` uses it, and so does the protocol in the name of the file:
+    ``xsub`` for ``NTU60_CS``, ``NTU60_XSub`` and ``PKUv2_XSub``, ``xset`` for ``NTU120_CSet`` and
     ``NTU120_XSet``. 60 or 120 classes are the actions of NTU RGB+D, normalised by ``"sgn"``; 51
-    are those of PKU-MMD, as recorded; others are named A001, A002, ... In files of NTU RGB+D 120
-    the second person of a recording with one person is a copy of the first, not zeros. A sequence
-    without any coordinate keeps one frame. Files written by ``np.savez`` can be read by several
-    processes, compressed ones only from the beginning.
+    classes are those of PKU-MMD, as recorded; other classes are named A001, A002, ... In files of
+    NTU RGB+D 120, the second person of a recording with one person is a copy of the first, not
+    zeros. A sequence without any coordinate keeps one frame. Files of ``np.savez`` can be read by
+    several processes, compressed files only from the beginning.
 
     Raises:
         SkeletonFormatError: If an array is wrong; the message names it. A sequence with NaN

@@ -20,20 +20,18 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
 
-__all__ = ["detect", "read_folder"]
-
 _LAYOUT = "skeleton.json"
 
 
 class _First(NamedTuple):
-    """The first file, whose number of coordinates all files must have."""
+    """The first file and its number of coordinates, which all files must have."""
 
     file: Path
     channels: int
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a folder with a ``labels.csv`` or a ``skeleton.json`` beside ``.npy``."""
+    """Return whether this folder has ``.npy`` files and a ``labels.csv`` or ``skeleton.json``."""
     described = any(is_there(path / name) for name in (TABLE, _LAYOUT))
     return described and any(file.suffix == ".npy" for file in files_below(path))
 
@@ -49,22 +47,22 @@ def read_folder(
 ) -> Source:
     """Read a folder of ``.npy`` files, one recording each.
 
-    A file holds numbers (T, M, V, C), or (T, V, C) for one person, with C of 2 or 3; 0 where a
-    person or joint is not seen. ``labels.csv`` gives labels and columns, see ``with_table``;
+    A file holds numbers (T, M, V, C), or (T, V, C) for one person, with C of 2 or 3; 0 for a
+    person or joint that is not seen. ``labels.csv`` gives labels and columns, see ``with_table``;
     without it every file is read, without labels. ``skeleton.json`` names the joints in the order
     of the files, see ``choose_layout``.
 
     Args:
         path: The folder.
         skeleton: A skeleton, the name of a built-in one (``"coco17"``, ``"blazepose33"``,
-            ``"ntu25"``, ...), or another ``skeleton.json`` than the folder's.
+            ``"ntu25"``, ...), or a ``skeleton.json`` in place of the folder's.
         unit: Unit of the coordinates, by default metres, or pixels for 2D.
         axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
             In the default order, a file with more persons than frames is refused.
         coordinates: As in ``read_packed``.
 
     Raises:
-        ValueError: If no skeleton has the name, or ``axes`` are not those letters.
+        ValueError: If no skeleton has the name, or ``axes`` has other letters.
         SkeletonFormatError: If a file is wrong; the message names it and the line, key or shape.
             A bad or missing ``.npy`` file raises only when it is read.
     """
@@ -105,7 +103,7 @@ def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
 
 
 def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
-    """The array (T, M, V, C), memory-mapped."""
+    """Open the array (T, M, V, C), memory-mapped."""
     array = open_npy(file)
     letters = [letter for letter in axes or "TMVC" if letter != "M" or array.ndim == 4]
     if array.ndim not in (3, 4) or len(letters) != array.ndim or array.dtype.kind not in "fiu":
@@ -136,7 +134,7 @@ _EXPECTED = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
 
 
 def _advice(shape: tuple[int, ...], joints: int) -> str:
-    """Advice on the orders of the axes that the shape would fit, if any."""
+    """Suggest the orders of the axes that the shape would fit, if any."""
     fitting = []
     for letters in itertools.permutations("TMVC" if len(shape) == 4 else "TVC"):
         size = dict(zip(letters, shape, strict=True))
@@ -150,7 +148,7 @@ def _advice(shape: tuple[int, ...], joints: int) -> str:
 def _survey(
     files: Sequence[Path], skeleton: Skeleton, axes: str | None
 ) -> tuple[int, _First | None]:
-    """The most persons of any file, and the first file; bad files raise when they are read."""
+    """Return the most persons of any file, and the first file; bad files raise when read."""
     persons, first = 1, None
     for file in files:
         with suppress(SkeletonFormatError):
@@ -161,14 +159,14 @@ def _survey(
 
 
 def _third(
-    files: Sequence[Path], skeleton: Skeleton, axes: str | None, asked: Coordinates
+    files: Sequence[Path], skeleton: Skeleton, axes: str | None, given: Coordinates
 ) -> Third:
     def frames(file: Path) -> NDArray[np.float32]:
         with suppress(SkeletonFormatError):
             return _frames(file, skeleton, axes)
         return np.zeros((0, 1, 1, 3), np.float32)
 
-    return find_third(((file.name, partial(frames, file)) for file in files), asked)
+    return find_third(((file.name, partial(frames, file)) for file in files), given)
 
 
 def _frames(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[np.float32]:

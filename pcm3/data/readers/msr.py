@@ -15,8 +15,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail, parse_float
 from pcm3.skeleton import KINECT20
 
-__all__ = ["MSR20", "detect", "read_msr"]
-
 _ACTIONS = (
     "high arm wave; horizontal arm wave; hammer; hand catch; forward punch; high throw; draw x; "
     "draw tick; draw circle; hand clap; two hand wave; side-boxing; bend; forward kick; "
@@ -36,12 +34,10 @@ _ORDER = (
 )
 MSR20 = KINECT20.reordered(_ORDER.split())
 """``KINECT20`` in the order of MSR-Action3D. The data set does not name its joints. The tree
-follows the bones that its authors draw; which side comes first is this library's choice."""
+follows the bones that its authors draw; the order of the sides is this library's choice."""
 
 
-def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aAA_sSS_eEE_skeleton3D.txt``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table
@@ -55,8 +51,8 @@ def read_msr(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
-            not follow the format, only when it is read; the message names the line.
+        SkeletonFormatError: If no file has such a name. A file that has an unknown action or does
+            not follow the format raises only when it is read; the message names the line.
     """
     return Source(
         format="msr",

@@ -27,8 +27,6 @@ from pcm3.io.reading import (
 )
 from pcm3.skeleton import NTU25
 
-__all__ = ["NTU_ACTIONS", "detect", "read_ntu"]
-
 Bodies = Literal["place", "tracked"]
 
 _JOINTS = len(NTU25)
@@ -38,7 +36,7 @@ _BODY = [_BODY_VALUES, 1] + [_JOINT_VALUES] * _JOINTS  # values in the lines of 
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a ``SsssCcccPpppRrrrAaaa.skeleton``, or a folder that holds any."""
+    """Return whether this is a ``SsssCcccPpppRrrrAaaa.skeleton``, or a folder that holds any."""
     files = file_or_files(path)
     return any(f.suffix == ".skeleton" and NtuName.parse(f.name) is not None for f in files)
 
@@ -60,22 +58,22 @@ def read_ntu(
 
     Args:
         path: A folder, or one file.
-        ignore: Text file that names the samples to leave out, one a line. The data set comes with
-            such a list of missing or incomplete skeletons. It must name at least one file that is
-            read. Lines that do not begin like a name are comments.
+        ignore: Text file that names the samples to leave out, one per line. The data set comes with
+            such a list of missing or incomplete skeletons. The file must name at least one sample.
+            Lines that do not begin like a name are comments.
         edition: 60 reads only the samples of NTU RGB+D 60, 120 those of both editions. NTU RGB+D
-            60 has actions up to A060 and setups up to S017. By default files are taken for NTU
-            RGB+D 120 if an action is above A060. The edition decides the classes and the
-            protocols: ``xsub`` and ``xview``, or ``xsub`` and ``xset``.
+            60 has actions up to A060 and setups up to S017. By default the edition is 120 if an
+            action is above A060. The edition determines the classes and the protocols: ``xsub``
+            and ``xview``, or ``xsub`` and ``xset``.
         bodies: Bodies by id (tracked) or by place in each frame's list (place, default for isc).
-            With ``"tracked"`` a slot holds the body with one id, in the order in which the ids
-            appear. With ``"place"`` it holds the body at one place of each frame's list, whatever
-            its id, as the published ``"isc"`` data read it; where ids change or bodies leave, a
-            slot then mixes persons.
+            With ``"tracked"``, a slot holds the body with one id, in the order in which the ids
+            appear. With ``"place"``, it holds the body at one place of each frame's list, whatever
+            its id, like the published ``"isc"`` data; if ids change or bodies leave, a slot mixes
+            persons.
 
     Raises:
-        SkeletonFormatError: If there is no file. If a file has another name or does not follow
-            the format, only when it is read; the message names the line.
+        SkeletonFormatError: If there is no file. A file that has another name or does not follow
+            the format raises only when it is read; the message names the line.
         ValueError: If ``edition`` or ``bodies`` is unknown.
     """
     if edition not in (None, 60, 120):
@@ -151,7 +149,7 @@ def _read_unit(file: Path, tracked: bool) -> Iterator[Recording]:
 
 
 def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
-    """Positions (T, B, 25, 3), bodies in order of first appearance."""
+    """Read positions (T, B, 25, 3), bodies in order of first appearance."""
     try:
         data = regular(file, MOST_BYTES).read_bytes()
     except OSError as error:
@@ -159,7 +157,7 @@ def _read_frames(file: Path, tracked: bool) -> NDArray[np.float32]:
     try:
         return _parse(_Text(file, data), tracked)
     except (SkeletonFormatError, ArithmeticError, LookupError, ValueError):
-        # maybe only of other white space than single spaces
+        # the only problem may be white space other than single spaces
         tidy = b"\n".join(b" ".join(line.split()) for line in data.split(b"\n"))
         with parsing(file):
             return _parse(_Text(file, tidy.rstrip()), tracked)
@@ -182,7 +180,7 @@ def _parse(text: _Text, tracked: bool) -> NDArray[np.float32]:
 
 
 def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
-    """The number of frames, and frame, id or place, and first joint line of every body."""
+    """Return the number of frames, and frame, id or place, and first joint line of each body."""
     length = text.integer(0, 1, "the number of frames")
     bodies: list[tuple[int, int, int]] = []
     line = 1
@@ -209,10 +207,10 @@ def _walk(text: _Text, tracked: bool) -> tuple[int, list[tuple[int, int, int]]]:
 
 
 class _Text:
-    """A text file of lines of numbers, separated by single spaces.
+    """A text file with lines of numbers, separated by single spaces.
 
-    Only the numbers that are needed are parsed, by ``integer`` and ``positions``: ``starts`` and
-    ``ends`` bound the lines, and ``counts`` holds the number of values of each.
+    Only numbers that are needed are parsed, by ``integer`` and ``positions``. ``starts`` and
+    ``ends`` are the bounds of the lines, and ``counts`` holds the number of values of each line.
     """
 
     def __init__(self, file: Path, data: bytes) -> None:
@@ -250,11 +248,11 @@ class _Text:
         self.fail(len(self.counts), f"{what}, but the file ends")
 
     def has_joints(self, line: int) -> bool:
-        """Whether a line is exactly the number of joints, ``25``."""
+        """Return whether a line is exactly the number of joints, ``25``."""
         return self.data[self.starts[line] : self.ends[line]].rstrip() == _JOINT_COUNT
 
     def integer(self, line: int, values: int, what: str, frame: int | None = None) -> int:
-        """The first value of a line with this number of values, an integer >= 0 of any size."""
+        """Read the first value of a line with this many values, an integer >= 0 of any size."""
         if line >= len(self.counts) or self.counts[line] != values:
             self.expect_rows(line, 1, values, _of(what, frame))
         value = self.data[self.starts[line] : self.ends[line]].partition(b" ")[0].rstrip()
@@ -263,7 +261,7 @@ class _Text:
         return int(value)
 
     def positions(self, lines: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The first three values (lines, 3) of lines with more values."""
+        """Read the first three values (lines, 3) of lines with more values."""
         first = self.first[lines]
         windows = np.lib.stride_tricks.sliding_window_view(self.raw, _WINDOW)[first]
         spaces = windows == ord(" ")
@@ -285,7 +283,7 @@ class _Text:
         numbers = []
         for value in values:
             try:
-                number = float(value.replace(b"_", b"?"))  # 1_000 is no number in a file
+                number = float(value.replace(b"_", b"?"))  # refuse 1_000, a number in Python
             except ValueError:
                 number = math.nan
             if not abs(number) <= _LARGEST:
@@ -296,7 +294,7 @@ class _Text:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WINDOW = 48  # three numbers of up to 15 characters
-_WIDTH = 15  # as many decimal digits as a float64 holds exactly
+_WIDTH = 15  # number of decimal digits that a float64 holds exactly
 _PLACES = np.arange(_WIDTH - 1, -1, -1, dtype=np.uint8)[:, None]  # of a right-aligned number
 _POWERS = 10.0 ** np.arange(_WIDTH + 1)
 
@@ -304,14 +302,14 @@ _POWERS = 10.0 ** np.arange(_WIDTH + 1)
 def _decimals(
     raw: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Decimal numbers such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
+    """Parse decimals such as ``-0.2181153`` at these places of a text, rounded as ``float`` does.
 
-    They are parsed all at once: the digits of a number form one integer, which is divided by a
+    All numbers are parsed together: the digits of a number form one integer, which is divided by a
     power of ten. Both are exact in float64, so the quotient is rounded correctly. Other notations
     (exponents, more than 15 characters) and words are left to the caller.
 
     Returns:
-        The numbers, and a mask of the places that hold something else.
+        The numbers, and a mask of the places with something else.
     """
     windows = np.lib.stride_tricks.sliding_window_view(raw, _WIDTH)[ends - _WIDTH]
     columns = np.ascontiguousarray(windows.T)  # (15, numbers), right-aligned

@@ -24,13 +24,11 @@ from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
 from pcm3.io.reading import MOST_COLUMNS, SEQUENCE_BYTES, Range, check_room, fail, shown
 from pcm3.skeleton import Skeleton, find_skeleton
 
-__all__ = ["detect", "read_packed"]
-
 _REQUIRED = ("joints", "lengths", "joint_names", "parents")
 _OPTIONAL = "labels class_names frame_labels segments fps unit source licence normalization"
 _KNOWN = frozenset((*_REQUIRED, *_OPTIONAL.split()))
 _COLUMNS = "subjects views setups replications trial trials videos fold"
-"""Names that protocols and readers use; arrays of these names are never ignored."""
+"""Names that protocols and readers use; arrays with these names are never ignored."""
 
 
 class _Data(NamedTuple):
@@ -47,7 +45,7 @@ class _Data(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a packed ``.npz``."""
+    """Return whether this is a packed ``.npz``."""
     return path.suffix == ".npz" and set(_REQUIRED) <= set(npz_keys(path))
 
 
@@ -62,13 +60,12 @@ def read_packed(
     Required keys: ``joints`` float (sum of T, M, V, C), all sequences end to end; ``lengths``
     (N,); ``joint_names`` (V,); ``parents`` (V,), -1 at the root. Optional keys: ``labels`` (N,), -1
     for none; ``class_names``; ``fps``; ``unit``, by default metres, or pixels for 2D; ``source``;
-    ``licence``; ``normalization``, the recipe that the coordinates went through already, such as
-    ``"isc"``.
+    ``licence``; ``normalization``, the recipe that was already applied, such as ``"isc"``.
 
-    Untrimmed recordings have ``frame_labels`` (sum of T,), -1 is background, or ``segments``
-    (S, 4) of sequence, start, end (exclusive), class, or both, which must then agree. Without
-    segments, they are the runs of equal frame labels; without frame labels, the label of a frame
-    is the class of the last segment that holds it.
+    Untrimmed recordings have ``frame_labels`` (sum of T,), -1 for background, or ``segments``
+    (S, 4) of sequence, start, end (exclusive) and class, or both, which must then agree. Missing
+    segments are the runs of equal frame labels; the missing label of a frame is the class of the
+    last segment that holds it.
 
     Every other array (N,) of integers or words becomes a column: ``subjects``, ``views``,
     ``fold``, ...; 1.0 and text such as ``"1"`` count as integers. Other arrays are ignored and
@@ -79,7 +76,7 @@ def read_packed(
         path: The file.
         skeleton: Parts, mirror and centre to use instead of those derived from the names of the
             joints, see ``choose_layout``.
-        coordinates: Of three numbers per joint, read x and y only (2) or z too (3). By default
+        coordinates: Read only x and y (2) or also z (3) of three numbers per joint. By default
             recordings whose third numbers are all 0 are 2D, and recordings whose third numbers
             look like scores are refused.
 
@@ -109,7 +106,7 @@ def read_packed(
     if coordinates == 3 and third is None:
         raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = third is None or third.coordinates == 2
-    notes = [f"arrays that are no columns, ignored: {', '.join(ignored)}"] if ignored else []
+    notes = [f"arrays that are not columns, ignored: {', '.join(ignored)}"] if ignored else []
     data = _Data(
         joints,
         lengths,
@@ -205,8 +202,8 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
-def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> Third:
-    """What the third numbers are; unreadable recordings are passed over until they are read."""
+def _third(joints: NpzArray, lengths: NDArray[np.int64], given: Coordinates) -> Third:
+    """Find out what the third numbers are, and skip unreadable recordings."""
 
     def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
         with suppress(SkeletonFormatError):
@@ -214,7 +211,7 @@ def _third(joints: NpzArray, lengths: NDArray[np.int64], asked: Coordinates) -> 
                 for index, rows in enumerate(joints.sequences(lengths, unit), unit.start):
                     yield f"sequence {index}", partial(_frames, rows)
 
-    return find_third(recordings(), asked)
+    return find_third(recordings(), given)
 
 
 def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -225,7 +222,7 @@ def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:
 def _integers(
     file: Path, arrays: dict[str, Any], key: str, shape: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """An integer array of this shape, filled with -1 if the key is missing."""
+    """Return an integer array of this shape, filled with -1 if the key is missing."""
     array = arrays.get(key, np.full(shape, -1))
     if array.shape != shape or array.dtype.kind not in "iu":
         fail(file, key, f"expected integers {shape}, got {array.dtype} {array.shape}")
@@ -246,7 +243,7 @@ def _lengths(file: Path, arrays: dict[str, Any], frames: int) -> NDArray[np.int6
 
 
 def _columns(file: Path, count: int) -> tuple[dict[str, list[int | str]], list[str]]:
-    """All columns, and the arrays that are not columns."""
+    """Read all columns, and describe the arrays that are not columns."""
     columns, ignored = {}, []
     others = other_arrays(file, _KNOWN)
     fitting = [
@@ -279,7 +276,7 @@ def _are_whole(array: NDArray[Any]) -> bool:
 
 
 def _column(file: Path, key: str, array: NDArray[Any]) -> list[int | str]:
-    """The integers or words of a column."""
+    """Read the integers or words of a column."""
     cells, first, places = np.unique(array, return_index=True, return_inverse=True)
     values = []
     for cell, at in zip(cells.tolist(), first.tolist(), strict=True):
@@ -310,7 +307,7 @@ def _frame_labels(
 def _segments(
     file: Path, arrays: dict[str, Any], lengths: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64] | None:
-    """The segments (S, 4), grouped by sequence."""
+    """Read the segments (S, 4), grouped by sequence."""
     if "segments" not in arrays:
         return None
     segments = arrays["segments"]
@@ -328,7 +325,7 @@ def _segments(
 def _untrimmed(
     file: Path, data: _Data, index: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    """Frame labels and segments of one sequence."""
+    """Return frame labels and segments of one sequence."""
     labels = segments = None
     start, length = int(data.starts[index]), int(data.lengths[index])
     if data.frame_labels is not None:

@@ -22,8 +22,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, read_lines
 from pcm3.skeleton import NTU25
 
-__all__ = ["PKU_ACTIONS", "detect", "read_pku"]
-
 _ACTIONS = (
     "bow; brush hair; brush teeth; check time; cheer up; clap; cross hands in front; drink water; "
     "drop; eat meal; fall down; give object; wave hand; shake hands; hop; hug; jump up; "
@@ -48,7 +46,7 @@ Kind = Literal["skeletons", "labels"]
 
 
 class _Video(NamedTuple):
-    """A unit: one video with its columns and its two files, one of which may be missing."""
+    """A unit, which is one video with its columns and its two files; one file may be missing."""
 
     skeletons: Path | None
     labels: Path | None
@@ -56,7 +54,7 @@ class _Video(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """What ``labels.csv`` names."""
+        """The file that ``labels.csv`` names."""
         return self.skeletons or self.labels or Path()
 
 
@@ -71,8 +69,8 @@ class _Action(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this folder holds PKU-MMD's skeleton files, at any depth."""
-    kinds: dict[Path, Kind | None] = {}  # of folders: their first file tells
+    """Return whether this folder holds PKU-MMD's skeleton files, at any depth."""
+    kinds: dict[Path, Kind | None] = {}  # the kind of each folder, that of its first file
     for file in files_below(path):
         if kinds.get(file.parent) is None and file.suffix == ".txt":
             kinds[file.parent] = kind = _kind(file)
@@ -93,12 +91,13 @@ def read_pku(
     may replace commas); and optionally ``cross-subject*.txt`` and ``cross-view*.txt``, whose lines
     2 and 4 name the training and the validation videos.
 
-    An instance is the rows ``start:end`` of a label line, counted from 0, end exclusive; its label
-    is the class - 1. All frames are (T, 2, 25, 3), as the files have two slots. An end after the
-    last frame is moved to it. Columns: ``videos`` (number of the video in the order of names),
-    ``views`` (1 for L, 2 for M, 3 for R), ``subjects`` (N) in Phase II, and with split files
-    ``xsub`` and ``xview``, 1 for training and 0 for validation. The protocols ``xsub`` and
-    ``xview`` use these, or else the published subjects (Phase II) and cameras.
+    An instance consists of the rows ``start:end`` of a label line, counted from 0, with an
+    exclusive end; its label is the class - 1. All frames are (T, 2, 25, 3), because the files have
+    two slots. An end after the last frame is moved to it. Columns: ``videos`` (number of the video
+    in the order of names), ``views`` (1 for L, 2 for M, 3 for R), ``subjects`` (N) in Phase II,
+    and, with split files, ``xsub`` and ``xview``, 1 for training and 0 for validation. The
+    protocols ``xsub`` and ``xview`` use these columns, or else the published subjects (Phase II)
+    and cameras.
 
     Args:
         path: Folder that holds all these files.
@@ -108,8 +107,8 @@ def read_pku(
         phase: The phase to read, needed only if the folder holds both.
 
     Raises:
-        SkeletonFormatError: If the files do not fit together; the message names file and line. If
-            a video lacks a file or a file does not follow the format, only when it is read.
+        SkeletonFormatError: If the files do not fit together; the message names file and line. A
+            video without a file or with a wrong file raises only when it is read.
     """
     root = Path(path)
     if phase not in (None, 1, 2):
@@ -145,7 +144,7 @@ def read_pku(
 
 
 def _kind(file: Path) -> Kind | None:
-    """Whether a file holds skeletons or labels, by its name and first line that is not blank."""
+    """Return whether a file holds skeletons or labels, by its name and first non-blank line."""
     if _NAME.fullmatch(file.stem) is None:
         return None
     try:
@@ -159,7 +158,7 @@ def _kind(file: Path) -> Kind | None:
 
 
 def _label_values(line: str) -> list[str]:
-    """The values in a line of a label file."""
+    """Split a line of a label file into its values."""
     line = line.strip().removesuffix(",")
     return [value.strip() for value in line.split(",")] if "," in line else line.split()
 
@@ -167,7 +166,7 @@ def _label_values(line: str) -> list[str]:
 def _find_files(
     root: Path, texts: Iterable[Path], phase: int | None
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Skeleton and label files by the name of the video."""
+    """Find skeleton and label files by the name of the video."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for file in texts:
         match = _NAME.fullmatch(file.stem)
@@ -202,21 +201,21 @@ def _find_files(
 
 
 def _read_splits(texts: Iterable[Path], names: list[str]) -> dict[str, dict[str, int]]:
-    """``xsub`` and ``xview``, if there is a split file of these videos."""
+    """Read ``xsub`` and ``xview`` if there is a split file of these videos."""
     splits: dict[str, dict[str, int]] = {}
     for file in texts:
         match = _SPLIT.fullmatch(file.name)
         if match is None:
             continue
         parts = _read_split(file)
-        if parts.keys().isdisjoint(names):  # of the other phase
+        if parts.keys().isdisjoint(names):  # the file is of the other phase
             continue
         column = {"subject": "xsub", "view": "xview"}[match[1].lower()]
         if column in splits:
             fail(file, f"a second file that gives {column} for these videos")
         if missing := [name for name in names if name not in parts]:
             some = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
-            fail(file, f"some videos are neither for training nor for validation: {some}")
+            fail(file, f"some videos are in neither part, training or validation: {some}")
         splits[column] = parts
     return splits
 
@@ -243,7 +242,7 @@ def _may_have_actions(video: _Video) -> bool:
     try:
         return any(map(str.strip, read_lines(video.labels)))
     except SkeletonFormatError:
-        return True  # it shows when it is read
+        return True  # reading the video will raise the error
 
 
 def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonFormatError]:
@@ -268,8 +267,8 @@ def _read_unit(video: _Video, untrimmed: bool) -> Iterator[Recording | SkeletonF
             yield row
         else:
             place, notes = f"{name} label line {row.line}", [_CUT] * row.cut
-            own = frames[row.start : row.end]
-            yield Recording(own, row.label, video.columns, name=place, notes=notes)
+            instance = frames[row.start : row.end]
+            yield Recording(instance, row.label, video.columns, name=place, notes=notes)
 
 
 def _whole(
@@ -285,10 +284,10 @@ _CUT = "actions that end after the last frame, cut there"
 
 
 def _read_frames(file: Path) -> NDArray[np.float32]:
-    """(T, 2, 25, 3)."""
+    """Read the frames (T, 2, 25, 3) of a video."""
     try:
         with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
-            warnings.simplefilter("ignore", UserWarning)  # of an empty file
+            warnings.simplefilter("ignore", UserWarning)  # an empty file raises below
             rows = np.loadtxt(regular(file, MOST_BYTES), dtype=np.float32, comments=None, ndmin=2)
     except SkeletonFormatError:
         raise
@@ -324,7 +323,7 @@ def _is_number(value: str) -> bool:
 
 
 def _read_labels(file: Path, length: int) -> Iterator[_Action | SkeletonFormatError]:
-    """The actions of a video of this length, with an error in place of each bad line."""
+    """Yield the actions of a video of this length, with an error in place of each bad line."""
     for number, line in enumerate(read_lines(file), 1):
         if line.strip():
             try:

@@ -27,8 +27,6 @@ from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import check_room, fail, format_error, parsing, shown
 from pcm3.skeleton import COCO17, NTU25, Skeleton
 
-__all__ = ["HAND21", "OPENPOSE18", "detect", "read_pyskl"]
-
 OPENPOSE18 = Skeleton.from_parents(
     (
         *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder"),
@@ -66,7 +64,7 @@ class _Sample(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """The content of the file, with an error in place of each bad annotation.
+    """The content of a file, with an error in place of each bad annotation.
 
     Attributes:
         channels: Number of coordinates of a joint, without a score.
@@ -81,7 +79,7 @@ class _Contents(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Whether this is a pickle that begins with splits or annotations."""
+    """Return whether this is a pickle that begins with splits or annotations."""
     if path.suffix not in (".pkl", ".pickle"):
         return False
     try:
@@ -95,23 +93,24 @@ def detect(path: Path) -> bool:
 def read_pyskl(path: str | Path) -> Source:
     """Read a PYSKL or MMAction2 pickle of 2D or 3D skeletons.
 
-    It is a dict of ``split`` (name to sample names; may be missing) and ``annotations``, or the
-    annotations alone: a list of dicts with ``frame_dir`` (sample name, may be a number), ``label``
-    (from 0), ``total_frames`` T and ``keypoint`` (M, T, V, C), with C of 2 in pixels or 3 in
-    metres. The number of joints determines the layout, as in PYSKL: 17 are COCO's, 18 OpenPose's,
-    21 those of a hand, 25 NTU RGB+D's. If the third coordinate of all joints is from 0 to 1 and
-    the others are not small, it is taken for a score. Scores are not kept.
+    The file is a dict of ``split`` (sample names by name of the split; may be missing) and
+    ``annotations``, or the annotations alone: a list of dicts with ``frame_dir`` (sample name, may
+    be a number), ``label`` (from 0), ``total_frames`` T and ``keypoint`` (M, T, V, C), with C of 2
+    in pixels or 3 in metres. The number of joints determines the layout, as in PYSKL: 17 joints
+    are COCO's, 18 OpenPose's, 21 those of a hand, 25 NTU RGB+D's. If the third coordinate of all
+    joints is from 0 to 1 and the others are not small, it is considered a score. Scores are not
+    kept.
 
-    Every pair of splits ``NAME_train`` and ``NAME_val`` becomes the column ``NAME``: 1 trains,
-    0 validates, -1 is in neither. The pair ``train`` and ``val`` becomes the column ``split``,
-    ``train1`` and ``test1`` become ``split1``. The protocol of the same name uses the column. If
-    all samples are named like those of NTU RGB+D, there are also the columns ``subjects``,
-    ``views``, ``setups`` and ``replications`` and the data set's protocols, except those that the
-    file itself has.
+    Every pair of splits ``NAME_train`` and ``NAME_val`` becomes the column ``NAME``: 1 for
+    training, 0 for validation, -1 for neither. The pair ``train`` and ``val`` becomes the column
+    ``split``, ``train1`` and ``test1`` become ``split1``. The protocol with the same name uses the
+    column. If all samples are named like those of NTU RGB+D, there are also the columns
+    ``subjects``, ``views``, ``setups`` and ``replications`` and the protocols of the data set,
+    except those that the file itself has.
 
-    The pickle is read by an unpickler that runs no code. It is loaded as a whole, once here and
-    once more when the recordings are read, so it is a single unit. If at least half of the labels
-    are the actions in NTU RGB+D names, all labels must be.
+    The pickle is read by an unpickler that runs no code. It is loaded as a whole, here and again
+    when the recordings are read, so it is a single unit. If at least half of the labels are the
+    actions in NTU RGB+D names, all labels must be.
 
     Raises:
         SkeletonFormatError: If the file is wrong; the message names key and sample. A single bad
@@ -162,7 +161,7 @@ def _load(file: Path) -> _Contents:
                 place = f"annotation {index} ({sample.name:.60})"
                 fail(file, place, f"frame_dir: is already that of annotation {seen[sample.name]}")
         except SkeletonFormatError as error:
-            samples.append(error.with_traceback(None))  # which takes more than the file
+            samples.append(error.with_traceback(None))  # tracebacks take more memory than the file
         else:
             samples.append(sample)
             seen[sample.name] = index
@@ -170,7 +169,7 @@ def _load(file: Path) -> _Contents:
     if layout is None:
         raise next(sample for sample in samples if isinstance(sample, SkeletonFormatError))
     good = [sample for sample in samples if isinstance(sample, _Sample)]
-    size = sum(4 * sample.points.size for sample in good)  # one array may be that of many
+    size = sum(4 * sample.points.size for sample in good)  # samples may share an array
     check_room(file, size, f"keypoints of {len(good):,} annotations")
     parsed = ntu_names(seen)
     for sample, name in zip(good, parsed or [], strict=bool(parsed)):
@@ -188,7 +187,7 @@ def _load(file: Path) -> _Contents:
 
 
 def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
-    """Whether the third values of all samples are scores."""
+    """Return whether the third values of all samples are scores."""
     third = [sample.points[..., 2] for sample in samples if sample.points.size]
     if any(points.min() < 0 or points.max() > 1 for points in third) or not any(map(np.any, third)):
         return False
@@ -200,7 +199,7 @@ def _has_scores(file: Path, samples: list[_Sample], joints: int) -> bool:
 
 
 def _check(file: Path, index: int, annotation: Any, layout: tuple[int, int] | None) -> _Sample:
-    """Check an annotation against this layout of joints and axes, None allows any known one."""
+    """Check an annotation against a layout of joints and axes; None allows any known layout."""
     place = f"annotation {index}"
     if not isinstance(annotation, Mapping):
         fail(file, place, f"expected a dict, got {type(annotation).__name__}")
@@ -240,7 +239,7 @@ _KNOWN = f"(M, T, V of {', '.join(map(str, _LAYOUTS))}, C of 2 or 3)"
 
 
 def _name(value: Any) -> str | None:
-    """The name of a sample, which may be a number; None if it is neither."""
+    """Return the name of a sample as text; None if it is neither text nor a number."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")

@@ -17,8 +17,6 @@ from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail
 from pcm3.skeleton import KINECT20
 
-__all__ = ["detect", "read_ucla"]
-
 _ACTIONS = {
     1: "pick up with one hand",
     2: "pick up with two hands",
@@ -39,9 +37,7 @@ _FILES = NumberedFiles(
 )
 
 
-def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aAA_sSS_eEE_vVV.json``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table
@@ -50,14 +46,14 @@ def read_ucla(path: str | Path) -> Source:
 
     Joints are in the order of ``KINECT20``. Names give the action (1 to 6, 8, 9, 11 and 12, here
     labels 0 to 9) and the columns ``subjects``, ``trials`` and ``views``, usually from 1. The data
-    set has 95 recordings twice, under two views. Protocol ``xview``: views 1 and 2 train.
+    set contains 95 recordings twice, under two views. Protocol ``xview``: views 1 and 2 train.
 
     Args:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
-            not follow the format, only when it is read.
+        SkeletonFormatError: If no file has such a name. A file that has an unknown action or does
+            not follow the format raises only when it is read.
     """
     return Source(
         format="ucla",

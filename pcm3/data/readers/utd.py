@@ -16,8 +16,6 @@ from pcm3.io.mat import load_mat_array
 from pcm3.io.reading import check_proportion, fail
 from pcm3.skeleton import KINECT20
 
-__all__ = ["UTD20", "detect", "read_utd"]
-
 _ACTIONS = (
     "swipe left; swipe right; wave; clap; throw; arm cross; basketball shoot; draw x; "
     "draw circle clockwise; draw circle counter-clockwise; draw triangle; bowling; boxing; "
@@ -40,9 +38,7 @@ UTD20 = KINECT20.reordered(_ORDER.split())
 """``KINECT20`` in the order of UTD-MHAD, which begins with the head."""
 
 
-def detect(path: Path) -> bool:
-    """Whether this is a folder with files named ``aA_sS_tT_skeleton.mat``."""
-    return _FILES.any_in(path)
+detect = _FILES.any_in
 
 
 @with_table
@@ -56,8 +52,8 @@ def read_utd(path: str | Path) -> Source:
         path: A folder; its sub-folders are not searched.
 
     Raises:
-        SkeletonFormatError: If no file has such a name. If a file has an unknown action or does
-            not follow the format, only when it is read.
+        SkeletonFormatError: If no file has such a name. A file that has an unknown action or does
+            not follow the format raises only when it is read.
     """
     return Source(
         format="utd",

@@ -12,7 +12,7 @@ Integers = NDArray[np.int64]
 
 
 def find_segments(frame_labels: Integers) -> Integers:
-    """The runs of equal labels (T,) except -1, as (S, 3) of start, end (exclusive), class.
+    """Find the runs of equal labels (T,) except -1, as (S, 3) of start, end (exclusive), class.
 
     Example:
         >>> find_segments(np.array([-1, 2, 2, 0, -1, 2])).tolist()
@@ -25,7 +25,7 @@ def find_segments(frame_labels: Integers) -> Integers:
 
 
 def paint(length: int, segments: Integers) -> Integers:
-    """The class of every frame (T,), -1 outside segments; where they overlap, the last one wins.
+    """Return the class of every frame (T,), -1 outside segments; where they overlap, the last wins.
 
     Time is linear in frames and segments, whatever their overlap.
     """
@@ -69,7 +69,7 @@ def contradiction(frame_labels: Integers, segments: Integers) -> str | None:
 
 
 def _holds(places: Integers, starts: Integers, ends: Integers) -> NDArray[np.bool_]:
-    """Whether each place lies in any of the intervals."""
+    """Return whether each place lies in any of the intervals."""
     begun = np.searchsorted(np.sort(starts), places, side="right")
     over = np.searchsorted(np.sort(ends), places, side="right")
     return np.asarray(begun > over)

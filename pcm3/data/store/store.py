@@ -15,19 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.protocols import Protocol
-from pcm3.data.store.meta import StoreDtype, read_meta, too_empty
+from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import load_npz
-from pcm3.io.reading import check_text, open_npy
+from pcm3.io.reading import check_text, fail, open_npy
 from pcm3.skeleton import Skeleton
 
-__all__ = ["Store", "StoreDtype"]
-
-_SOME = 32  # sequences that tell which way is up
+_SOME = 32  # sequences that determine which way is up
 
 
 class Store:
-    """Read a store folder; the coordinates stay on disk until they are used.
+    """A store folder; coordinates stay on disk until they are used.
 
     The folder holds ``bodies.npy`` (R, V, C), all sequences end to end, each without empty persons
     at the end; ``table.npz`` with one integer column (N,) per property of a sequence; ``names.npy``
@@ -35,9 +33,9 @@ class Store:
     ``segments.npy`` (S, 4); ``checksums.npy`` (N,) with the CRC-32 of each sequence; and
     ``report.json`` if ``prepare`` wrote the store. Nothing in it is pickled.
 
-    Checksums are verified when something is read: those of ``meta.json`` and the table when the
-    store is opened, those of the names, frame labels, segments and each sequence on first use.
-    Stores without checksums, which old versions wrote, are read without these checks.
+    Checksums are verified on reading: those of ``meta.json`` and the table when the store is
+    opened, those of the names, frame labels, segments and each sequence on first use. Stores of
+    old versions have no checksums and are read without these checks.
 
     Attributes:
         path: The folder.
@@ -51,12 +49,12 @@ class Store:
         lengths: Frames per sequence (N,), int64.
         slots: Number of persons of each sequence that ``bodies`` holds (N,), 1 to M; the others
             are empty.
-        starts: First frame of each sequence, counted through all sequences (N,), int64: where its
-            ``frame_labels`` begin.
-        labels: Class per sequence (N,), int64; -1 if there is none.
+        starts: First frame of each sequence, counted through all sequences (N,), int64; its
+            ``frame_labels`` begin there.
+        labels: Class per sequence (N,), int64; -1 for none.
         columns: Further integer columns (N,) by name: subjects, views, fold, ... and always
             ``duplicate_of``, the first sequence with the same bits or -1. A column of words holds
-            positions in ``words``, -1 if there is none.
+            positions in ``words``, -1 for none.
         words: The words of each column of words, in alphabetical order.
 
     Raises:
@@ -75,7 +73,7 @@ class Store:
         try:
             self.skeleton = Skeleton.from_dict(self.meta["skeleton"])
         except ValueError as error:
-            raise SkeletonFormatError(f"{self.path / 'meta.json'}: {error}") from None
+            fail(self.path / "meta.json", str(error))
         self.class_names = tuple(self.meta["class_names"])
         self.protocols = {
             name: Protocol(
@@ -119,13 +117,13 @@ class Store:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _load(self, name: str) -> NDArray[Any]:
-        """A memory-mapped array; the checksum of all but the coordinates is verified."""
+        """Open an array, memory-mapped; the checksum of all but the coordinates is verified."""
         return self._verify(name, np.asarray(open_npy(self.path / name)))
 
     def _verify(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         known = self.meta.get("checksums", {})
         if name in known and zlib.crc32(np.ascontiguousarray(values).data) != known[name]:
-            raise SkeletonFormatError(f"{self.path / name}: damaged, the checksum is wrong")
+            fail(self.path / name, "damaged, the checksum is wrong")
         return values
 
     @cached_property
@@ -139,80 +137,68 @@ class Store:
         return self._annotation("segments.npy")
 
     def _annotation(self, name: str) -> NDArray[np.int64] | None:
-        # not when the store is opened: that takes as long as opening it
+        # not when the store is opened, which would take twice as long
         return self._verify(name, np.array(self._unverified[name])) if self._unverified else None
 
     def _check_sizes(self) -> None:
         sequences, frames, rows = (int(self.meta[key]) for key in ("sequences", "frames", "rows"))
-        shape = (rows, int(self.meta["joints"]), int(self.meta["channels"]))
-        sizes: dict[str, tuple[int, ...]] = {"bodies": shape}
-        arrays = {"bodies": self.bodies, "lengths": self.lengths, "labels": self.labels}
-        arrays |= {"slots": self.slots, **self.columns}
-        sizes |= dict.fromkeys(list(arrays)[1:], (sequences,))
+        joints, channels = int(self.meta["joints"]), int(self.meta["channels"])
+        columns = {"lengths": self.lengths, "labels": self.labels, "slots": self.slots}
+        arrays: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
+            "bodies": (self.bodies, (rows, joints, channels)),
+            **{name: (column, (sequences,)) for name, column in (columns | self.columns).items()},
+        }
         if self._unverified:
             frame_labels, segments = self._unverified.values()
-            sizes["frame_labels"], arrays["frame_labels"] = (frames,), frame_labels
-            sizes["segments"], arrays["segments"] = (len(segments), 4), segments
-        for name, size in sizes.items():
-            if name != "bodies" and arrays[name].dtype != np.int64:
-                raise SkeletonFormatError(
-                    f"{self.path}: expected {name} of int64, found {arrays[name].dtype}"
-                )
-            if arrays[name].shape != size:
-                raise SkeletonFormatError(
-                    f"{self.path}: expected {name} {size}, as meta.json says, "
-                    f"found {arrays[name].shape}"
-                )
-        if shape[1] != len(self.skeleton):
-            raise SkeletonFormatError(
-                f"{self.path}: expected {len(self.skeleton)} joints, as the skeleton has, "
-                f"found {shape[1]}"
-            )
+            arrays["frame_labels"] = frame_labels, (frames,)
+            arrays["segments"] = segments, (len(segments), 4)
+        for name, (array, size) in arrays.items():
+            if name != "bodies" and array.dtype != np.int64:
+                fail(self.path, f"expected {name} of int64, found {array.dtype}")
+            if array.shape != size:
+                what = f"expected {name} {size}, as meta.json says, found {array.shape}"
+                fail(self.path, what)
+        if joints != len(self.skeleton):
+            what = f"expected {len(self.skeleton)} joints, as the skeleton has, found {joints}"
+            fail(self.path, what)
         if self.bodies.dtype != self.meta["dtype"]:
-            raise SkeletonFormatError(
-                f"{self.path}: expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}"
-            )
+            fail(self.path, f"expected bodies of {self.meta['dtype']}, found {self.bodies.dtype}")
 
     def _check_values(self) -> None:
         frames, rows = int(self.meta["frames"]), int(self.meta["rows"])
         if (self.lengths < 1).any() or ((self.slots < 1) | (self.slots > self.persons)).any():
-            raise SkeletonFormatError(
-                f"{self.path}: expected lengths from 1 and slots from 1 to {self.persons}"
-            )
+            fail(self.path, f"expected lengths from 1 and slots from 1 to {self.persons}")
         if (self.lengths > frames).any():
-            raise SkeletonFormatError(f"{self.path}: expected lengths up to {frames} frames")
+            fail(self.path, f"expected lengths up to {frames} frames")
         sums = (int(self.lengths.sum()), int((self.lengths * self.slots).sum()))
         if sums != (frames, rows):
-            raise SkeletonFormatError(
-                f"{self.path}: expected lengths that add up to {frames} frames and {rows} bodies, "
-                f"found {sums[0]} and {sums[1]}"
+            fail(
+                self.path,
+                f"expected lengths that add up to {frames} frames and {rows} bodies, "
+                f"found {sums[0]} and {sums[1]}",
             )
         row_bytes = math.prod(self.bodies.shape[1:]) * self.bodies.itemsize
         if wrong := too_empty(frames, rows, self.persons, row_bytes):
-            raise SkeletonFormatError(f"{self.path}: {wrong}")
+            fail(self.path, wrong)
         classes = len(self.class_names)
         frame_labels = self._unverified.get("frame_labels.npy")
         for name, labels in (("labels", self.labels), ("frame_labels", frame_labels)):
             if labels is not None and ((labels < -1) | (labels >= classes)).any():
-                raise SkeletonFormatError(f"{self.path}: expected {name} in [-1, {classes})")
+                fail(self.path, f"expected {name} in [-1, {classes})")
         for name, words in self.words.items():
             values = self.columns.get(name)
             if values is None or ((values < -1) | (values >= len(words))).any():
-                raise SkeletonFormatError(
-                    f"{self.path}: expected a column {name} of words in [-1, {len(words)})"
-                )
+                fail(self.path, f"expected a column {name} of words in [-1, {len(words)})")
         segments = self._unverified.get("segments.npy")
         if segments is not None and len(segments):
             index, start, end, label = segments.T
             inside = (index >= 0) & (index < len(self)) & (start >= 0) & (start < end)
             inside &= end <= self.lengths[index.clip(0, len(self) - 1)]
             if not (inside & (label >= 0) & (label < classes)).all():
-                raise SkeletonFormatError(
-                    f"{self.path}: expected segments within the sequences and {classes} classes"
-                )
+                fail(self.path, f"expected segments within the sequences and {classes} classes")
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        # Workers of a data loader open the files again instead of receiving a copy.
+        # workers of a data loader open the files again instead of receiving a copy
         return Store, (self.path,)
 
     @cached_property
@@ -220,7 +206,7 @@ class Store:
         """The name of each sequence (N,), usually that of its file."""
         names = self._load("names.npy")
         if names.shape != (len(self),) or names.dtype.kind != "U":
-            raise SkeletonFormatError(f"{self.path / 'names.npy'}: expected {len(self)} names")
+            fail(self.path / "names.npy", f"expected {len(self)} names")
         check_text(self.path / "names.npy", "names", names)
         return tuple(names.tolist())
 
@@ -231,9 +217,9 @@ class Store:
             return None
         checksums = np.array(self._load("checksums.npy"))
         if checksums.shape != (len(self),):
-            raise SkeletonFormatError(
-                f"{self.path / 'checksums.npy'}: expected {len(self)} checksums, "
-                f"found {checksums.shape}"
+            fail(
+                self.path / "checksums.npy",
+                f"expected {len(self)} checksums, found {checksums.shape}",
             )
         return checksums
 
@@ -257,7 +243,7 @@ class Store:
         return digest.hexdigest()
 
     def values(self, column: str) -> NDArray[Any]:
-        """A column (N,) of integers, or of words, with ``""`` for missing ones.
+        """Return a column (N,) of integers, or of words, with ``""`` for missing ones.
 
         Raises:
             KeyError: If there is no such column.
@@ -281,7 +267,7 @@ class Store:
         return int(self.bodies.shape[-1])
 
     def stored(self, index: int) -> NDArray[Any]:
-        """The stored persons of one sequence (T, M', V, C), a read-only view of the file.
+        """Return the stored persons of one sequence (T, M', V, C), a read-only view of the file.
 
         Raises:
             IndexError: If the index is out of range.
@@ -296,15 +282,15 @@ class Store:
         if not self._verified[index]:
             assert self.checksums is not None
             if zlib.crc32(rows.data) != self.checksums[index]:
-                raise SkeletonFormatError(
-                    f"{self.path / 'bodies.npy'}: sequence {index} is damaged, its checksum is "
-                    "wrong; prepare the store again"
+                fail(
+                    self.path / "bodies.npy",
+                    f"sequence {index} is damaged, its checksum is wrong; prepare the store again",
                 )
             self._verified[index] = True
         return rows.reshape(length, slots, *rows.shape[1:])
 
     def sequence(self, index: int) -> NDArray[Any]:
-        """One sequence (T, M, V, C); 0 where nobody is.
+        """Return one sequence (T, M, V, C); 0 where nobody is.
 
         Raises:
             IndexError: If the index is out of range.
@@ -320,7 +306,7 @@ class Store:
         return self.skeleton.joints[self.skeleton.center] if centred else None
 
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Stored coordinates (..., C), turned so that the second one points up.
+        """Turn stored coordinates (..., C) so that the second one points up.
 
         Bodies that ``isc`` turned stand along the third axis. The second coordinate is taken to
         point down if trunks are below legs, as in image coordinates, and in 2D recordings without
@@ -337,7 +323,7 @@ class Store:
         parts, upside_down = self.skeleton.parts, self.channels == 2
         if {"trunk", "left_leg", "right_leg"} <= parts.keys():
             up = 2 if self.meta["normalization"] == "isc" else 1
-            # of several sequences, as people may lie down in one
+            # several sequences, because people may lie down in one
             some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
             heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
             seen = heights != 0
@@ -351,7 +337,7 @@ class Store:
         return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
 
     def summary(self) -> dict[str, Any]:
-        """Counts of the content, and quantiles and a histogram of lengths; JSON-able."""
+        """Summarise the content: counts, and quantiles and a histogram of lengths; JSON-able."""
         labelled = np.bincount(self.labels[self.labels >= 0], minlength=len(self.class_names))
         counts, edges = _histogram(self.lengths)
         quantiles = np.quantile(self.lengths, (0, 0.25, 0.5, 0.75, 1)).tolist()
@@ -402,7 +388,7 @@ def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _histogram(lengths: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """Counts in at most 8 bins of whole frames, and the edges of the bins (the last exclusive)."""
+    """Count lengths in at most 8 bins of whole frames; return the edges too, the last exclusive."""
     low, high = int(lengths.min()), int(lengths.max()) + 1
     step = -(-(high - low) // 8)
     edges = np.arange(low, high + step, step)

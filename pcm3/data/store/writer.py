@@ -11,7 +11,6 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, NoReturn, get_args
 
 import numpy as np
@@ -37,13 +36,11 @@ from pcm3.data.store.meta import (
 from pcm3.io.reading import shown
 from pcm3.skeleton import MOST_PERSONS, Skeleton
 
-__all__ = ["StoreWriter"]
-
 
 class StoreWriter:
-    """Write a store sequence by sequence, in constant memory; use it as a context manager.
+    """Writer of a store, sequence by sequence, in constant memory; a context manager.
 
-    Sequences go to a hidden folder beside the target, which is renamed to the target when the
+    Sequences go to a hidden folder next to the target, which is renamed to the target when the
     ``with`` block ends without an exception, and removed otherwise. If the path is a link, the
     folder that it points to is written.
 
@@ -136,12 +133,7 @@ class StoreWriter:
         self._file = (self._folder / "bodies.npy").open("wb")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -219,7 +211,7 @@ class StoreWriter:
         raise ValueError(f"sequence {len(self._rows)}: {what}")
 
     def _rounded(self, frames: NDArray[np.float32]) -> NDArray[Any]:
-        """Coordinates in the store's dtype; only 0 becomes 0."""
+        """Round coordinates to the store's dtype; only 0 becomes 0."""
         if self._dtype == frames.dtype:
             return frames
         rounded = frames.astype(self._dtype)
@@ -264,7 +256,7 @@ class StoreWriter:
             self._fail(f"expected a label in [-1, {len(self.class_names)}), got {label}")
 
     def _duplicate_of(self, frames: NDArray[np.float32]) -> int:
-        """Index of the first sequence with the same bits, or -1."""
+        """Return the index of the first sequence with the same bits, or -1."""
         digest = hashlib.blake2b(frames.tobytes(), digest_size=16).digest()
         first = self._first_with.setdefault(digest, len(self._rows))
         return -1 if first == len(self._rows) else first
@@ -276,7 +268,7 @@ class StoreWriter:
             self._fail("expected frame_labels for all sequences or for none")
         if frame_labels is None:
             if segments is not None:
-                self._fail("expected frame_labels beside segments")
+                self._fail("expected frame_labels with segments")
             return
         per_frame = self._integers("frame_labels", frame_labels)
         classes = len(self.class_names)
@@ -322,8 +314,8 @@ class StoreWriter:
         columns: dict[str, Any] = {}
         words: dict[str, tuple[str, ...]] = {}
         for name in self._rows[0]:
-            columns[name], its = code_words(row[name] for row in self._rows)
-            words |= {name: its} if its else {}
+            columns[name], known = code_words(row[name] for row in self._rows)
+            words |= {name: known} if known else {}
         frames = int(columns["lengths"].sum())
         rows = int((columns["lengths"] * columns["slots"]).sum())
         row_bytes = math.prod(self._shape[1:]) * self._dtype.itemsize
@@ -359,7 +351,7 @@ class StoreWriter:
             "checksums": {name: zlib.crc32(values.tobytes()) for name, values in arrays.items()},
         }
         meta["checksum"] = checksum_of(json.loads(json_text(meta)))
-        write_json(self._folder / "meta.json", meta)  # last, as it makes the folder a store
+        write_json(self._folder / "meta.json", meta)  # last, because it makes the folder a store
         self._move_into_place()
 
     def _move_into_place(self) -> None:
@@ -380,6 +372,6 @@ class StoreWriter:
 
 
 def _slots(frames: NDArray[np.float32]) -> int:
-    """Number of persons up to the last one who is ever seen, at least 1."""
+    """Return the number of persons up to the last one who is ever seen, at least 1."""
     seen = np.flatnonzero(frames.any(axis=(0, 2, 3)))
     return int(seen[-1]) + 1 if len(seen) else 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["ACTIONS", "AXES", "INTERACTIONS", "ROLES", "Term"]
-
 Axis = Literal["flex", "abduct", "twist"]
 
 ROLES = (
@@ -14,7 +12,7 @@ ROLES = (
     "left_hip", "left_knee", "right_hip", "right_knee",
     "body",
 )  # fmt: skip
-"""What can move. The three "angles" of the body are height and forward step in metres, and turn."""
+"""Parts that move. The "angles" of the body are height and forward step in metres, and turn."""
 
 AXES: tuple[Axis, ...] = ("flex", "abduct", "twist")
 """Forward about x, away from the body about z, inward about y; radians."""
@@ -119,7 +117,7 @@ ACTIONS: dict[str, tuple[Term, ...]] = {
         Term("right_shoulder", "flex", 1.0, 0.5, 1),
     ),
 }
-"""What one person does, by class name."""
+"""The motion of one person, by class name."""
 
 _SHAKE = (
     Term("right_shoulder", "flex", 0.9, 0.2, 4),
@@ -137,4 +135,4 @@ INTERACTIONS: dict[str, tuple[tuple[Term, ...], tuple[Term, ...]]] = {
         (Term("shoulder", "flex", 0.8, 0.4, 1, 0.5), Term("elbow", "flex", 0.6, 0.4, 1)),
     ),
 }
-"""What two persons do, facing each other, by class name."""
+"""The motions of two persons who face each other, by class name."""

@@ -19,7 +19,7 @@ _SPINE, _HEAD = 0.5, 0.13
 
 @dataclass(frozen=True)
 class Puppet:
-    """A skeleton rooted at the hips: order of the joints, rest pose, and which role moves which."""
+    """A skeleton rooted at the hips, with its rest pose and the roles that move its joints."""
 
     order: list[int]
     parents: list[int]
@@ -29,7 +29,7 @@ class Puppet:
 
 
 def make_puppet(skeleton: Skeleton) -> Puppet:
-    """The puppet of a skeleton.
+    """Make the puppet of a skeleton.
 
     Raises:
         ValueError: If the skeleton lacks a body part.
@@ -83,7 +83,7 @@ def _limb_offset(limb: str, depth: int, sign: float) -> tuple[float, float, floa
 
 
 def _walk(skeleton: Skeleton, root: int) -> tuple[list[int], list[int]]:
-    """Breadth-first order and parents of the tree with another root."""
+    """Return the breadth-first order and the parents of the tree with another root."""
     neighbours: dict[int, list[int]] = {joint: [] for joint in range(len(skeleton))}
     for joint, parent in enumerate(skeleton.parents):
         if parent >= 0:
@@ -121,13 +121,13 @@ def pose(puppet: Puppet, offsets: Floats, angles: Floats) -> Floats:
 
 
 def about_y(angle: ArrayLike) -> Floats:
-    """Angles (..., 3) of rotations (...) about the vertical axis, radians."""
+    """Return the angles (..., 3) of rotations (...) about the vertical axis, in radians."""
     angle = np.asarray(angle, dtype=np.float64)
     return np.stack([np.zeros_like(angle), np.zeros_like(angle), angle], axis=-1)
 
 
 def rotations(angles: Floats) -> Floats:
-    """Rotation matrices (..., 3, 3), about z after y after x, of angles (flex, abduct, twist)."""
+    """Return rotation matrices (..., 3, 3), z after y after x, of angles (flex, abduct, twist)."""
     cosine, sine = np.moveaxis(np.cos(angles), -1, 0), np.moveaxis(np.sin(angles), -1, 0)
     (cx, cz, cy), (sx, sz, sy) = cosine, sine
     rows = (

@@ -17,10 +17,8 @@ from pcm3.data.synthetic.actions import ACTIONS, AXES, INTERACTIONS, ROLES, Term
 from pcm3.data.synthetic.puppet import Floats, Puppet, about_y, make_puppet, pose, rotations
 from pcm3.skeleton import NTU25, Skeleton
 
-__all__ = ["generate", "synthetic_sequences"]
-
 _FPS = 30.0
-_STYLE, _POSTURE, _SWAY = 0.25, 0.12, 0.10  # spread of subjects' amplitude, of rest angles, radians
+_STYLE, _POSTURE, _SWAY = 0.25, 0.12, 0.10  # spreads of amplitude, rest angles and sway (radians)
 _VIEW_ANGLE = np.pi / 4  # the outer cameras look from this far to the sides, as in NTU RGB+D
 _CAMERA_HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 
@@ -44,8 +42,8 @@ def generate(
 ) -> Store:
     """Write a store of synthetic recordings.
 
-    ``sequences`` to ``seed`` are those of ``synthetic_sequences``, ``normalization`` to
-    ``overwrite`` those of ``prepare``.
+    The arguments from ``sequences`` to ``seed`` are those of ``synthetic_sequences``, those from
+    ``normalization`` to ``overwrite`` those of ``prepare``.
 
     Raises:
         ValueError: If ``out`` exists or an argument is out of range.
@@ -92,7 +90,7 @@ def synthetic_sequences(
     missing: float = 0.05,
     seed: int = 0,
 ) -> Source:
-    """Recordings of a puppet, generated one by one; equal seeds give equal recordings.
+    """Generate recordings of a puppet one by one; equal seeds give equal recordings.
 
     Each subject has its own bone lengths, posture and style, each sequence its own speed,
     amplitude, timing and facing, each view its own camera. Classes are taken in the order of a
@@ -101,7 +99,7 @@ def synthetic_sequences(
 
     Args:
         sequences: Number of sequences; classes, subjects and views are spread evenly over them.
-        classes: Number of classes, up to 16, or up to 22 with two persons, when the last third
+        classes: Number of classes, up to 16; with two persons up to 22, of which the last third
             are interactions.
         subjects: Number of subjects.
         views: Number of cameras, from -45 to 45 degrees.
@@ -166,7 +164,7 @@ Script = tuple[tuple[Term, ...], ...]
 
 
 def _scripts(classes: int, persons: int) -> dict[str, Script]:
-    """For each class one tuple of terms for each person in the scene."""
+    """Return, for each class, one tuple of terms for each person in the scene."""
     if persons not in (1, 2):
         raise ValueError(f"expected 1 or 2 persons, got {persons}")
     together = min(-(-classes // 3), len(INTERACTIONS)) if persons == 2 else 0
@@ -198,7 +196,7 @@ def _person(puppet: Puppet, rng: np.random.Generator) -> _Person:
 def _play(
     puppet: Puppet, cast: list[_Person], script: Script, length: int, rng: np.random.Generator
 ) -> Floats:
-    """World coordinates (T, M, V, 3): y up from the floor, person 0 around the origin."""
+    """Return world coordinates (T, M, V, 3): y up from the floor, person 0 around the origin."""
     facing = rng.normal(0.0, 0.2)
     scene = []
     for place, (person, terms) in enumerate(zip(cast, script, strict=True)):
@@ -213,7 +211,7 @@ def _play(
 def _angles(
     terms: tuple[Term, ...], person: _Person, length: int, rng: np.random.Generator
 ) -> Floats:
-    """Angles (T, roles, axes) of one performance of a script by a person."""
+    """Draw the angles (T, roles, axes) of one performance of a script by a person."""
     time = np.linspace(0.0, 1.0, length)
     time = time + rng.uniform(-0.1, 0.1) * np.sin(2 * np.pi * time)  # uneven pace
     begin, end = rng.uniform(0.0, 0.25), rng.uniform(0.75, 1.0)
@@ -237,7 +235,7 @@ def _angles(
 def _film(
     scene: Floats, yaw: float, noise: float, missing: float, rng: np.random.Generator
 ) -> Floats:
-    """The scene in the coordinates of a camera at this angle, with noise and lost joints."""
+    """Return the scene as seen by a camera at this angle, with noise and lost joints."""
     tilt = np.array([rng.normal(0.0, 0.05), rng.normal(0.0, 0.02), yaw + rng.normal(0.0, 0.05)])
     seen = (scene - (0.0, _CAMERA_HEIGHT, 0.0)) @ rotations(tilt).T
     seen += (rng.normal(0.0, 0.2), 0.0, _DISTANCE + rng.normal(0.0, 0.2))

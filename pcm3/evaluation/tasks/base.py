@@ -21,11 +21,11 @@ class Draws(NamedTuple):
     """Repetitions with different random draws, whose mean is a figure.
 
     Attributes:
-        values: From a result and the name of a figure to the values that it is the mean of; empty
-            for other figures.
-        spread: Pattern of the figures that hold their standard deviation, which tables show beside
-            the mean instead.
-        note: What tables say about this standard deviation.
+        values: Function that returns, for a result and the name of a figure, the values whose mean
+            the figure is; empty for other figures.
+        spread: Pattern of the figures that hold the standard deviation of such values. Tables show
+            them beside the mean, not in rows of their own.
+        note: Note on this standard deviation, for tables.
     """
 
     values: Callable[[Result, str], Sequence[float]]
@@ -34,11 +34,13 @@ class Draws(NamedTuple):
 
 
 class Fusion(NamedTuple):
-    """How the class scores of several encoders are judged together.
+    """The evaluation of several encoders by the sum of their class scores.
 
     Attributes:
-        scores: From the arguments of ``Task.evaluate`` to scores (N, classes) of the test part.
-        judge: From added scores, test part and settings to what ``Task.evaluate`` returns.
+        scores: Function that takes the arguments of ``Task.evaluate`` and returns scores
+            (N, classes) of the test part.
+        judge: Function that takes summed scores, test part and settings and returns what
+            ``Task.evaluate`` returns.
     """
 
     scores: Callable[..., Tensor]
@@ -50,31 +52,32 @@ class Task:
     """A downstream task.
 
     Attributes:
-        about: What it measures, in one line.
-        settings: Dataclass of its settings.
-        evaluate: From encoder, training part, test part and settings to the figures, and under
-            ``"details"`` what pictures need.
-        headline: Patterns of the names of its main figures, the most important one first.
-        legend: Name of a figure, with a capital in place of a number, to an explanation.
+        about: Description of the task in one line.
+        settings: Dataclass of the settings.
+        evaluate: Function that takes encoder, training part, test part and settings and returns
+            the figures and, under ``"details"``, values for pictures.
+        headline: Patterns of the names of the main figures, the most important one first.
+        legend: Explanation of each figure by its name, with a capital in place of a number.
         details: Typed dictionary of the parts of ``details`` that are read again.
-        check: Raises a ``ValueError`` if the parts of a result do not fit together.
+        check: Function that raises a ``ValueError`` if the parts of a result do not fit together.
         pictures: Functions that draw pictures of results.
         needs: What recordings must have: ``"labels"``, ``"frame labels"`` or ``""``.
         learns_classes: Whether the classes of the test part are learnt from the training part.
-        frames: From settings, as JSON has them, to how sequences of more than 300 frames count:
-            by the mean of the features of their ``"windows"``, by the ``"first"`` 300 frames as
-            in the published code, or by ``"all"``, as the task has its own windows.
-        protocol: From a store that an encoder was not trained on to the default protocol there;
-            None for the one that the encoder was trained under.
-        fusion: For tasks that can add the scores of several encoders.
-        labels: From details to the true class of each test sequence, from which chance follows;
-            None if not known.
-        draws: For tasks with repetitions whose mean is a figure.
+        frames: Function that takes settings as JSON has them and returns how the task uses
+            sequences of more than 300 frames: it averages the features of their ``"windows"``,
+            uses the ``"first"`` 300 frames as the published code does, or uses ``"all"`` in
+            windows of its own.
+        protocol: Function that returns the default protocol for a store that the encoder was not
+            trained on; None for the protocol that the encoder was trained under.
+        fusion: Set if the task can add the scores of several encoders.
+        labels: Function that returns the true class of each test sequence from the details, which
+            determine chance; None if not known.
+        draws: Set if the task has repetitions whose mean is a figure.
         shown: Settings that are shown beside figures even if they are the defaults.
-        also_called: Other names in the field, to what to write instead.
-        examples: Further command lines for its help, after ``pcm3 evaluate NAME``.
-        protocol_help: What its help adds about the default protocol.
-        frames_help: What its help adds about long recordings.
+        also_called: What to write instead of other names of the task in the field.
+        examples: Further command lines for the help, after ``pcm3 evaluate NAME``.
+        protocol_help: Addition to the help on the default protocol.
+        frames_help: Addition to the help on long recordings.
     """
 
     about: str
@@ -90,7 +93,7 @@ class Task:
     frames: Callable[[Mapping[str, Any]], Frames] = lambda _: "first"
     protocol: Callable[[Store], str | None] = lambda _: None
     fusion: Fusion | None = None
-    labels: Callable[[Mapping[str, Any]], Sequence[int] | None] = lambda found: found.get("labels")
+    labels: Callable[[Mapping[str, Any]], Sequence[int] | None] = lambda parts: parts.get("labels")
     draws: Draws | None = None
     shown: tuple[str, ...] = ()
     also_called: Mapping[str, str] = field(default_factory=dict)
@@ -104,11 +107,11 @@ class Task:
         return plain_settings(self.settings())
 
     def headlines(self, metrics: Mapping[str, Any]) -> list[str]:
-        """Names of the main figures among the metrics, the most important one first."""
+        """Return the names of the main figures among the metrics, the most important one first."""
         return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
-        """The main figures as text, in millimetres or per cent."""
+        """Format the main figures as text, in millimetres or per cent."""
         return ", ".join(
             f"{name} {metrics[name]:.1f}"
             if is_in_millimetres(name)
@@ -117,16 +120,16 @@ class Task:
         )
 
     def how(self, settings: Mapping[str, Any]) -> str:
-        """The settings that are always shown, in brackets; empty if there are none."""
+        """Format the settings that are always shown, in brackets; empty if there are none."""
         words = ", ".join(f"{name} {settings[name]}" for name in self.shown)
         return f" ({words})" if words else ""
 
     def limit(self, settings: Mapping[str, Any]) -> int | None:
-        """Frames after which sequences are cut off by default; None for nowhere."""
+        """Return the frame after which sequences are cut off by default; None for nowhere."""
         return LONGEST if self.frames(settings) == "first" else None
 
     def lacks(self, store: Store) -> str | None:
-        """Why a store does not support the task; None if it does."""
+        """Say why a store does not support the task; None if it does."""
         if self.needs == "labels" and store.frame_labels is not None:
             return "recordings are untrimmed, without a label of their own"
         if self.needs == "labels" and (store.labels < 0).all():

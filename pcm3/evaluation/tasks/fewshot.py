@@ -1,4 +1,4 @@
-"""Few-shot recognition: how well a few examples tell classes apart that were never seen before."""
+"""Few-shot recognition: telling new classes apart by a few examples of each."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ NTU120_UNSEEN_CLASSES = (
     *(60, 61, 66, 69, 72, 78, 79, 80, 84, 90, 91, 95, 96, 98, 99, 100, 102, 106, 108, 111, 113),
     *(114, 115),
 )
-"""Classes of NTU RGB+D 120, counted from 0, that PCM3++ (Sec. 4.4.2) takes its episodes from.
+"""Classes of NTU RGB+D 120, counted from 0, that PCM3++ (Sec. 4.4.2) draws its episodes from.
 
-None is in NTU RGB+D 60. The paper speaks of 20 classes, but its list holds these 23, with a comma
+None of them is in NTU RGB+D 60. The paper speaks of 20 classes, but lists these 23, with a comma
 missing between 113 and 114.
 """
 
 
 def published_protocol(store: Store) -> str | None:
-    """The protocol of PCM3++'s few-shot figures where the store is NTU RGB+D 120, else None.
+    """Return the protocol of PCM3++'s few-shot figures for NTU RGB+D 120, else None.
 
-    It is known by its protocol ``"xset"``, which no other data set has.
+    The data set is recognised by its protocol ``"xset"``, which no other data set has.
     """
     return "xset" if "xset" in store.protocols else None
 
@@ -53,18 +53,18 @@ class FewShotSettings:
     """Settings of few-shot recognition."""
 
     ways: int = 5
-    """Classes of an episode."""
+    """Number of classes in an episode."""
     shots: tuple[int, ...] = (1, 5)
-    """Examples of each class."""
+    """Numbers of examples of each class."""
     queries: int = 15
-    """Sequences of each class to be recognised."""
+    """Number of sequences of each class to recognise."""
     episodes: int = 1000
     """Number of episodes."""
     classifiers: tuple[FewShotClassifier, ...] = ("svm", "centroid", "logistic")
     """Linear SVM (one against one), nearest mean, multinomial logistic regression; C = 1."""
     classes: tuple[int, ...] | ClassNames = "auto"
-    """Labels to draw from, ntu120-unseen for PCM3++'s, or all that have enough sequences; auto is
-    ntu120-unseen on NTU RGB+D 120, else all."""
+    """Labels to draw from; ntu120-unseen for those of PCM3++, all for all labels with enough
+    sequences; auto is ntu120-unseen on NTU RGB+D 120, else all."""
     seed: int = 0
     """Seed of the episodes."""
 
@@ -97,48 +97,49 @@ def evaluate_fewshot(
     test: SkeletonDataset,
     settings: FewShotSettings = FewShotSettings(),
 ) -> dict[str, Any]:
-    """Accuracy on episodes of a few classes with a few examples each, drawn from the test part.
+    """Recognise episodes of a few classes with a few examples each, drawn from the test part.
 
-    Features are L2-normalised. All classifiers see the same episodes, and those with fewer shots
-    use some of the examples of those with more. The classes should be ones that pretraining has
-    not seen: what the test part holds is the caller's choice.
+    Features are L2-normalised. All classifiers get the same episodes, and episodes with fewer
+    shots use some of the examples of those with more. Choose a test part whose classes pretraining
+    has not seen.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         training: Not used.
         test: Labelled sequences.
-        settings: The episodes.
+        settings: Settings of the episodes.
 
     Returns:
-        For every classifier and number of shots the mean accuracy ``svm_5shot`` ... and half
-        the width of its 95 % interval ``svm_5shot_ci95``, ``1.96 std / sqrt(episodes)``, as
+        For every classifier and number of shots the mean accuracy, such as ``svm_5shot``, and half
+        the width of its 95 % interval, ``svm_5shot_ci95``, ``1.96 std / sqrt(episodes)``, as
         fractions. ``details``: ``classes`` (labels drawn from), ``left_out`` (labels with too few
         sequences), ``episodes`` (accuracy of each, by the same names as the means), ``notes``.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, a given class
-            has too few sequences, or too few classes have enough.
+            has too few sequences, or too few classes have enough sequences.
 
     Source:
-        PCM3++ Sec. 4.4.2: classifier and classes. UniSiam (Lu et al. 2022), which it follows:
-        normalisation, queries and interval. The number of episodes is this library's.
+        Classifier and classes are those of PCM3++ Sec. 4.4.2; normalisation, queries and interval
+        those of UniSiam (Lu et al. 2022), which it follows. The number of episodes is this
+        library's choice.
     """
     check_labels(test)
     named, notes = _named(test, settings)
     classes, left_out = _choose(test.labels, named, settings)
     features = F.normalize(extract_features(pretrained, test).values.double(), dim=1).numpy()
     accuracies: dict[str, list[float]] = {
-        f"{judge}_{shots}shot": [] for shots in settings.shots for judge in settings.classifiers
+        f"{kind}_{shots}shot": [] for shots in settings.shots for kind in settings.classifiers
     }
-    wanted = np.repeat(np.arange(settings.ways), settings.queries)
+    truth = np.repeat(np.arange(settings.ways), settings.queries)
     for support, query in draw_episodes(test.labels, classes, settings):
-        asked = features[query.ravel()]
+        queries = features[query.ravel()]
         for shots in settings.shots:
             examples = features[support[:, :shots].ravel()]
             labels = np.repeat(np.arange(settings.ways), shots)
-            for judge in settings.classifiers:
-                right = _CLASSIFIERS[judge](examples, labels, asked) == wanted
-                accuracies[f"{judge}_{shots}shot"].append(float(right.mean()))
+            for kind in settings.classifiers:
+                right = _CLASSIFIERS[kind](examples, labels, queries) == truth
+                accuracies[f"{kind}_{shots}shot"].append(float(right.mean()))
     result: dict[str, Any] = {}
     for name, values in accuracies.items():
         result[name] = float(np.mean(values))
@@ -155,10 +156,10 @@ def evaluate_fewshot(
 def draw_episodes(
     labels: Integers, classes: list[int], settings: FewShotSettings
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Draw episodes without replacement within each: classes first, then their sequences.
+    """Draw episodes: classes first, then their sequences, without replacement in an episode.
 
     Args:
-        labels: Of all sequences (N,).
+        labels: Labels of all sequences (N,).
         classes: Labels to draw from, each with enough sequences.
         settings: Size and number of the episodes, and the seed.
 
@@ -175,11 +176,11 @@ def draw_episodes(
 
 
 def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int, ...], list[str]]:
-    """The labels to draw from, empty for all, and notes on them."""
+    """Return the labels to draw from, empty for all, and notes on them."""
     published = settings.classes == "auto" and published_protocol(test.store) is not None
     if published or settings.classes == "ntu120-unseen":
-        there = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
-        note = f"{there} of the {len(NTU120_UNSEEN_CLASSES)} classes ntu120-unseen"
+        present = np.isin(NTU120_UNSEEN_CLASSES, test.labels).sum()
+        note = f"{present} of the {len(NTU120_UNSEEN_CLASSES)} classes ntu120-unseen"
         return NTU120_UNSEEN_CLASSES, [note]
     return (settings.classes if isinstance(settings.classes, tuple) else ()), []
 
@@ -187,10 +188,10 @@ def _named(test: SkeletonDataset, settings: FewShotSettings) -> tuple[tuple[int,
 def _choose(
     labels: Integers, named: tuple[int, ...], settings: FewShotSettings
 ) -> tuple[list[int], list[int]]:
-    """Labels to draw from, and labels with too few sequences."""
+    """Return the labels to draw from, and the labels with too few sequences."""
     size = settings.queries + max(settings.shots)
-    there, counts = np.unique(labels, return_counts=True)
-    count_of = dict(zip(there.tolist(), counts.tolist(), strict=True))
+    present, counts = np.unique(labels, return_counts=True)
+    count_of = dict(zip(present.tolist(), counts.tolist(), strict=True))
     wanted = sorted(set(named)) or list(count_of)
     enough = [label for label in wanted if count_of.get(label, 0) >= size]
     left_out = [label for label in wanted if label not in enough]
@@ -210,16 +211,16 @@ def _choose(
 
 
 def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
-    """Options that would fit classes of these sizes, in rising order."""
+    """Suggest options that would fit classes of these sizes, in rising order."""
     options = [f"--ways {enough}"] if enough > 1 else []
     if len(sizes) >= settings.ways:
         queries = sizes[-settings.ways] - max(settings.shots)
         options += [f"--queries {queries}"] if queries > 0 else []
-    return f"take {' or '.join(options)}" if options else f"the largest class has {sizes[-1]}"
+    return f"try {' or '.join(options)}" if options else f"the largest class has {sizes[-1]}"
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:
-    # in a tie of votes the margins decide, not the order of the classes
+    # if votes tie, the margins decide, not the order of the classes
     model = SVC(kernel="linear", C=1.0, break_ties=True).fit(examples, labels)
     return np.asarray(model.predict(queries))
 
@@ -243,7 +244,7 @@ _CLASSIFIERS: dict[FewShotClassifier, Callable[[Floats, Integers, Floats], Integ
 
 
 def _bars(series: Series) -> Iterator[Picture]:
-    known = dict.fromkeys(name for each in series.entries for name in each.result.metrics)
+    known = dict.fromkeys(name for entry in series.entries for name in entry.result.metrics)
     names = [name for name in known if f"{name}_ci95" in known]
     if not names:
         return
@@ -253,12 +254,12 @@ def _bars(series: Series) -> Iterator[Picture]:
             metrics = entries[0].result.metrics
             intervals = [metrics.get(f"{name}_ci95", 0.0) for name in names]
             bars[label] = bars[label]._replace(spread=intervals)
-    seeds = ", of several runs the standard deviation over seeds" if series.has_seeds else ""
+    seeds = "; with several runs, the standard deviation over seeds" if series.has_seeds else ""
     titles = [name.replace("_", ", ").replace("shot", " shot") for name in names]
     yield Picture(
         "Few-shot recognition",
         "Mean accuracy over episodes of a few classes with a few examples each, by classifier "
-        f"and number of examples. The lines are 95 % intervals of the mean{seeds}. "
+        f"and number of examples. Lines are 95 % intervals of the mean{seeds}. "
         f"{source_of(series.entries)}",
         [bar_figure(bars, titles, "accuracy")],
     )

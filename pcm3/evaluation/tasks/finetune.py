@@ -1,4 +1,4 @@
-"""Fine-tuning for recognition: the whole model learns from labels, all of them or a few."""
+"""Fine-tuning for recognition: the whole model learns from all labels or from a few."""
 
 from __future__ import annotations
 
@@ -30,13 +30,7 @@ from pcm3.evaluation.classification import (
 from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
-from pcm3.evaluation.tasks.finetune_recipes import (
-    Defaults,
-    FinetuneRecipe,
-    describe,
-    rate_factor,
-    resolve,
-)
+from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, RecipeSettings
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.schedules import parameter_groups
 from pcm3.skeleton import to_stream
@@ -46,14 +40,14 @@ def check_fraction(fraction: float) -> None:
     """Require a share in (0, 1].
 
     Raises:
-        ValueError: With what came.
+        ValueError: If the share is another.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"expected a label fraction in (0, 1], got {fraction}")
 
 
 @dataclass(frozen=True)
-class FinetuneSettings(FinetuneRecipe):
+class FinetuneSettings(RecipeSettings):
     """Settings of fine-tuning."""
 
     label_fraction: float = 1.0
@@ -65,17 +59,17 @@ class FinetuneSettings(FinetuneRecipe):
 
 
 class Recognizer(nn.Module):
-    """An encoder and a head: clips in, class scores out.
+    """An encoder and a head that map clips to class scores.
 
     Args:
-        encoder: Any encoder; one with tokens for a ``FinetuneHead``.
+        encoder: Any encoder; a ``FinetuneHead`` needs an encoder with tokens.
         head: A ``FinetuneHead`` on the encoder's tokens, or any module on its sequence features.
 
     Shapes:
         ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
 
     Raises:
-        ValueError: If a ``FinetuneHead`` is on an encoder without tokens.
+        ValueError: If the head is a ``FinetuneHead`` and the encoder has no tokens.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -89,7 +83,7 @@ class Recognizer(nn.Module):
         self.head = head
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Class scores of clips ``(N, C, T, V, M)``."""
+        """Compute class scores of clips ``(N, C, T, V, M)``."""
         if isinstance(self.head, FinetuneHead):
             scores: Tensor = self.head(self.encoder.tokens(clips), self.encoder.present(clips))
         else:
@@ -98,11 +92,11 @@ class Recognizer(nn.Module):
 
 
 class Finetuned(NamedTuple):
-    """What fine-tuning gives.
+    """Result of fine-tuning.
 
     Attributes:
-        model: In evaluation mode, on the device of the pretrained encoder.
-        rows: The items of the training part that it learnt from, sorted, int64.
+        model: The model in evaluation mode, on the device of the pretrained encoder.
+        rows: The items of the training part that the model learnt from, sorted, int64.
         losses: Mean loss of every epoch.
     """
 
@@ -144,10 +138,12 @@ def draw_labelled(
         classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         counts = [max(1, round(fraction * len(rows))) for rows in classes]
     else:
-        # a hair more, because 0.29 * 100 is a hair below 29 in floating point
+        # slightly more, because 0.29 * 100 is slightly below 29 in floating point
         classes, counts = [np.arange(len(labels))], [int(fraction * len(labels) + 1e-9)]
     if sum(counts) == 0:
-        raise ValueError(f"expected a sequence at least, but {fraction} of {len(labels)} is none")
+        raise ValueError(
+            f"expected at least one sequence, but {fraction} of {len(labels)} is less than one"
+        )
     drawn = [
         random.choice(rows, count, replace=False)
         for rows, count in zip(classes, counts, strict=True)
@@ -162,17 +158,17 @@ def finetune(
 ) -> Finetuned:
     """Fine-tune a copy of a pretrained encoder, and a new head, on labelled sequences.
 
-    Sequences are cropped to 50 to 100 % of their frames, and rotated where the recipe does. All
+    Sequences are cropped to 50 to 100 % of their frames, and rotated if the recipe says so. All
     parts are in training mode.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled sequences, of the pretraining store or any other.
         settings: Recipe, share of the labels, seed.
 
     Raises:
         ValueError: If a sequence has no label, the data or the settings do not fit the encoder,
-            fewer than two sequences would make a batch, or the loss stops being finite.
+            a batch would have fewer than two sequences, or the loss stops being finite.
 
     Source:
         CMD (Mao et al., ECCV 2022) and PCM3 Sec. 4.3; MAMP (Mao et al., ICCV 2023).
@@ -180,11 +176,11 @@ def finetune(
     check_data(pretrained, training)
     check_cut(training)
     check_labels(training)
-    name, recipe = resolve(settings, pretrained.encoder)
+    recipe = settings.resolve(pretrained.encoder)
     rows, steps = draw_rows(training.labels, settings, recipe.batch_size)
     device = next(pretrained.encoder.parameters()).device
     torch.manual_seed(settings.seed)
-    model = _build(pretrained.encoder, len(training.class_names), name, recipe, settings.scratch)
+    model = _build(pretrained.encoder, len(training.class_names), recipe, settings.scratch)
     model.to(device).train().requires_grad_(True)
     order = torch.Generator().manual_seed(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
@@ -204,10 +200,10 @@ def finetune(
 
     losses = train(
         "fine-tuning",
-        finetune_optimizer(model, name, recipe),
+        finetune_optimizer(model, recipe),
         recipe.epochs,
         draw,
-        lambda epoch: rate_factor(epoch, name, recipe),
+        recipe.factor,
     )
     return Finetuned(model.eval(), rows, losses)
 
@@ -216,13 +212,13 @@ def finetune(
 def recognition_scores(
     pretrained: Pretrained, model: Recognizer, dataset: SkeletonDataset, batch_size: int = 256
 ) -> Tensor:
-    """Class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
+    """Compute class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
 
     Args:
-        pretrained: How the model wants its clips.
-        model: As ``finetune`` gives it, in evaluation mode.
+        pretrained: The input of the model.
+        model: The model that ``finetune`` returns, in evaluation mode.
         dataset: The sequences.
-        batch_size: Sequences at a time.
+        batch_size: Number of sequences at a time.
 
     Raises:
         ValueError: If the data do not fit the encoder.
@@ -245,40 +241,40 @@ def evaluate_finetune(
     test: SkeletonDataset,
     settings: FinetuneSettings = FinetuneSettings(),
 ) -> dict[str, Any]:
-    """Accuracy after fine-tuning, of the last epoch.
+    """Recognise actions after fine-tuning, with the weights of the last epoch.
 
-    Training and test part may come from another store than the pretraining: transfer.
+    Training and test part may come from another store than the pretraining (transfer).
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled training part.
         test: Labelled test part.
         settings: Recipe, share of the labels, seed.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions; ``details``: those of
-        ``evaluate_linear``, ``training_sequences`` (how many labels were used), ``recipe`` (all
-        that it did, by name), and ``training_loss`` of every epoch.
+        ``top1`` and ``per_class`` accuracies as fractions. ``details``: those of
+        ``evaluate_linear``, ``training_sequences`` (number of labels that were used), ``recipe``
+        (all its values by name), and ``training_loss`` of every epoch.
 
     Raises:
-        ValueError: If the parts have other classes than each other, and as ``finetune``.
+        ValueError: If the classes of the two parts differ, and as ``finetune``.
     """
     check_parts(training, test)
     model, rows, losses = finetune(pretrained, training, settings)
     result = summarize(recognition_scores(pretrained, model, test), test)
     result["details"] |= {
         "training_sequences": len(rows),
-        "recipe": describe(settings, pretrained.encoder),
+        "recipe": settings.resolve(pretrained.encoder)._asdict(),
         "training_loss": losses,
     }
     return result
 
 
 def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:
-    """Require labels of every sequence, and the same classes in both parts.
+    """Require a label for every sequence, and the same classes in both parts.
 
     Raises:
-        ValueError: Naming the sequence or the stores.
+        ValueError: If a label is missing or the classes differ; the message names the stores.
     """
     check_labels(training, test)
     if training.class_names != test.class_names:
@@ -291,10 +287,10 @@ def check_parts(training: SkeletonDataset, test: SkeletonDataset) -> None:
 def draw_rows(
     labels: NDArray[np.int64], settings: FinetuneSettings, batch_size: int
 ) -> tuple[NDArray[np.int64], int]:
-    """The labelled sequences, and into how many batches they go.
+    """Draw the labelled sequences; return also the number of batches that they form.
 
     Raises:
-        ValueError: If they are too few.
+        ValueError: If there are too few.
     """
     rows = np.arange(len(labels))
     if settings.label_fraction < 1:
@@ -308,18 +304,16 @@ def draw_rows(
     return rows, steps
 
 
-def _build(
-    pretrained: Encoder, classes: int, name: str, recipe: Defaults, scratch: bool
-) -> Recognizer:
+def _build(pretrained: Encoder, classes: int, recipe: FinetuneRecipe, scratch: bool) -> Recognizer:
     encoder = type(pretrained)(**pretrained.arguments) if scratch else copy.deepcopy(pretrained)
     encoder.set_drop_path(recipe.drop_path)
-    if name == "mamp":
+    if recipe.recipe == "mamp":
         return Recognizer(encoder, FinetuneHead(encoder.out_features, encoder.joints, classes))
     return Recognizer(encoder, Classifier(encoder.out_features, classes))
 
 
-def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.optim.Optimizer:
-    """The optimiser of a recipe of this name."""
+def finetune_optimizer(model: Recognizer, recipe: FinetuneRecipe) -> torch.optim.Optimizer:
+    """Make the optimiser of a recipe."""
     scales = model.encoder.learning_rate_scales(recipe.layer_decay)
     groups = parameter_groups(
         model,
@@ -327,7 +321,9 @@ def finetune_optimizer(model: Recognizer, name: str, recipe: Defaults) -> torch.
         recipe.weight_decay,
         scales={f"encoder.{parameter}": scale for parameter, scale in scales.items()},
     )
-    return torch.optim.AdamW(groups) if name == "mamp" else torch.optim.SGD(groups, momentum=0.9)
+    if recipe.recipe == "mamp":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=0.9)
 
 
 TASK = Task(

@@ -1,10 +1,10 @@
-"""Recipes of fine-tuning: CMD's and MAMP's, and how settings change them."""
+"""Recipes of fine-tuning, those of CMD and of MAMP, and the settings that change them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pcm3.checks import check_positive, check_seed
 from pcm3.encoders import Encoder
@@ -12,12 +12,12 @@ from pcm3.schedules import schedule
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe:
-    """How to fine-tune. Settings that are None take the value of the recipe, see ``RECIPES``.
+class RecipeSettings:
+    """Settings of every kind of fine-tuning; None takes the value of the recipe, see ``RECIPES``.
 
-    cmd: SGD, a tenth of the rate after 5/8 and 7/8 of the epochs, a linear head on the sequence
-    feature. mamp: AdamW, a warm-up and a cosine to a thirtieth of the rate, lower rates for lower
-    layers, a hidden layer on the mean token of every joint.
+    cmd: SGD whose rate falls tenfold after 5/8 and 7/8 of the epochs, and a linear head on the
+    sequence feature. mamp: AdamW with a warm-up, a cosine to a thirtieth of the rate and lower
+    rates for lower layers, and a head with a hidden layer on the mean token of every joint.
     """
 
     recipe: Literal["auto", "cmd", "mamp"] = "auto"
@@ -33,13 +33,13 @@ class FinetuneRecipe:
     warmup_epochs: float | None = None
     """Epochs over which the rate rises linearly from 0; for mamp a twentieth of all epochs."""
     label_smoothing: float | None = None
-    """Share of the target spread over all classes, in [0, 1)."""
+    """Share of the target that is spread over all classes, in [0, 1)."""
     rotation: float | None = None
     """Largest random rotation about each axis, in degrees."""
     layer_decay: float | None = None
-    """Factor of the rate from a layer to the one below, in (0, 1]; encoders with layers."""
+    """Factor of the rate from a layer to the one below, in (0, 1]; needs an encoder with layers."""
     drop_path: float | None = None
-    """Probability of leaving out a branch of the last block; encoders that can."""
+    """Probability of dropping a branch of the last block; needs an encoder with drop-path."""
     scratch: bool = False
     """Start from random weights: the supervised baseline."""
     balanced: bool = False
@@ -61,10 +61,47 @@ class FinetuneRecipe:
             raise ValueError(f"expected layer_decay <= 1, got {self.layer_decay}")
         check_seed(self.seed)
 
+    def resolve(self, encoder: Encoder) -> FinetuneRecipe:
+        """Complete the settings by the recipe; the schedule keeps its shape with other epochs.
 
-class Defaults(NamedTuple):
-    """What a recipe takes where the settings say nothing."""
+        Raises:
+            ValueError: If the recipe is unknown, or the encoder lacks what it or a setting needs.
+        """
+        name: str = self.recipe
+        if name == "auto":
+            name = "mamp" if encoder.has_tokens else "cmd"
+        if name not in RECIPES:
+            raise ValueError(f"expected a recipe among auto, {', '.join(RECIPES)}, got {name!r}")
+        given = {field: getattr(self, field) for field in FinetuneRecipe._fields[1:]}
+        given = {field: value for field, value in given.items() if value is not None}
+        lacks = {
+            "recipe mamp, which needs tokens": name == "mamp" and not encoder.has_tokens,
+            "layer_decay": "layer_decay" in given and not encoder.stack(),
+            "drop_path": "drop_path" in given and encoder.drop_path is None,
+        }
+        if any(lacks.values()):
+            needed = " and ".join(what for what, lacking in lacks.items() if lacking)
+            raise ValueError(
+                f"expected an encoder with {needed}, such as a TransformerEncoder, got a "
+                f"{type(encoder).__name__}"
+            )
+        recipe = RECIPES[name]
+        if name == "cmd" and encoder.out_features < _NARROW:
+            recipe = recipe._replace(lr=0.1)
+        if self.scratch or not encoder.stack():
+            recipe = recipe._replace(layer_decay=1.0)
+        if encoder.drop_path is None:
+            recipe = recipe._replace(drop_path=0.0)
+        if self.epochs is not None:
+            warmup = recipe.warmup_epochs * self.epochs / recipe.epochs
+            recipe = recipe._replace(warmup_epochs=warmup)
+        return recipe._replace(**given)
 
+
+class FinetuneRecipe(NamedTuple):
+    """A recipe of fine-tuning; see ``RecipeSettings`` for what its fields mean."""
+
+    recipe: Literal["cmd", "mamp"]
     epochs: int
     batch_size: int
     lr: float
@@ -75,67 +112,18 @@ class Defaults(NamedTuple):
     layer_decay: float
     drop_path: float
 
+    def factor(self, epoch: float) -> float:
+        """Return the factor of the learning rate at a fractional epoch, counted from 0."""
+        drops = (self.epochs * 5 / 8, self.epochs * 7 / 8) if self.recipe == "cmd" else None
+        return schedule(epoch, self.epochs, low=1 / 30, warmup=self.warmup_epochs, drops=drops)
+
 
 RECIPES = {
-    "cmd": Defaults(80, 64, 0.01, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-    "mamp": Defaults(100, 48, 3e-4, 0.05, 5.0, 0.1, math.degrees(0.3), 0.8, 0.3),
+    "cmd": FinetuneRecipe("cmd", 80, 64, 0.01, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    "mamp": FinetuneRecipe("mamp", 100, 48, 3e-4, 0.05, 5.0, 0.1, math.degrees(0.3), 0.8, 0.3),
 }
 """The published recipes by name. From random weights, MAMP has no layer-wise decay."""
 
 
 _NARROW = 512
 """Features narrower than this are not those of the papers' models."""
-
-
-def resolve(settings: FinetuneRecipe, encoder: Encoder) -> tuple[str, Defaults]:
-    """The recipe's name and what is to be done: the settings, and where they say nothing, it.
-
-    Raises:
-        ValueError: If there is no such recipe, or it or a setting is not for this encoder.
-    """
-    name: str = settings.recipe
-    if name == "auto":
-        name = "mamp" if encoder.has_tokens else "cmd"
-    if name not in RECIPES:
-        raise ValueError(f"expected a recipe among auto, {', '.join(RECIPES)}, got {name!r}")
-    given = {field: getattr(settings, field) for field in Defaults._fields}
-    given = {field: value for field, value in given.items() if value is not None}
-    lacks = {
-        "recipe mamp, which needs tokens": name == "mamp" and not encoder.has_tokens,
-        "layer_decay": "layer_decay" in given and not encoder.stack(),
-        "drop_path": "drop_path" in given and encoder.drop_path is None,
-    }
-    if any(lacks.values()):
-        raise ValueError(
-            f"expected an encoder with {' and '.join(each for each in lacks if lacks[each])}, such "
-            f"as a TransformerEncoder, got a {type(encoder).__name__}"
-        )
-    recipe = RECIPES[name]
-    if name == "cmd" and encoder.out_features < _NARROW:
-        recipe = recipe._replace(lr=0.1)
-    if settings.scratch or not encoder.stack():
-        recipe = recipe._replace(layer_decay=1.0)
-    if encoder.drop_path is None:
-        recipe = recipe._replace(drop_path=0.0)
-    if settings.epochs is not None:  # the schedule keeps its shape
-        warmup = recipe.warmup_epochs * settings.epochs / recipe.epochs
-        recipe = recipe._replace(warmup_epochs=warmup)
-    return name, recipe._replace(**given)
-
-
-def describe(settings: FinetuneRecipe, encoder: Encoder) -> dict[str, Any]:
-    """What ``resolve`` finds, by name."""
-    name, recipe = resolve(settings, encoder)
-    return {"recipe": name, **recipe._asdict()}
-
-
-def rate_factor(epoch: float, name: str, recipe: Defaults) -> float:
-    """What the learning rate of a recipe of this name is multiplied by at a fractional epoch."""
-    cmd = (recipe.epochs * 5 / 8, recipe.epochs * 7 / 8)
-    return schedule(
-        epoch,
-        recipe.epochs,
-        low=1 / 30,
-        warmup=recipe.warmup_epochs,
-        drops=cmd if name == "cmd" else None,
-    )

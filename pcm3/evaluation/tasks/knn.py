@@ -64,27 +64,27 @@ def evaluate_knn(
     """Look the test sequences up among the training sequences, by cosine similarity.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         training: Labelled gallery.
         test: Labelled queries.
-        settings: How many neighbours count.
+        settings: Numbers of neighbours and of examples.
 
     Returns:
-        Fractions: ``top1`` (the nearest has the right label) and its ``per_class``; ``vote`` (the
-        label that most of k neighbours have); ``map`` (mean average precision, everything of the
-        query's class being relevant); ``recall_at_K`` (share of queries with their class among
-        the first K neighbours, of which there are no more than the gallery holds). ``details``:
-        those of ``evaluate_linear`` for the nearest neighbour, ``per_class`` of every figure, and
-        ``examples``: the store's indices of a query and of its five nearest neighbours, with
-        their similarity and whether they hit, and of all six, the query first, ``names``,
-        ``labels`` and ``frames``: five of them (5, M, V, C), evenly spaced, of the persons that
-        are there, the second coordinate pointing up (``Store.upright``). ``bones`` and
-        ``center`` of the skeleton. ``map``: the test features in the plane, see
-        ``embedding_map``; not where there are too few.
+        Fractions: ``top1`` (accuracy of the nearest neighbour) and its ``per_class``; ``vote``
+        (accuracy of the label that most of k neighbours have); ``map`` (mean average precision,
+        where all items of the query's class are relevant); ``recall_at_K`` (share of queries with
+        their class among the first K neighbours, or among the whole gallery if it is smaller).
+
+        ``details``: those of ``evaluate_linear`` for the nearest neighbour; ``per_class`` of every
+        figure; ``bones`` and ``center`` of the skeleton; ``map``, the test features in the plane,
+        see ``embedding_map``, if there are enough; and ``examples``. An example holds the store's
+        indices of a query and of its five nearest neighbours, with their ``similarity`` and
+        ``hits``, and of all six, the query first, ``names``, ``labels`` and five evenly spaced
+        ``frames`` (5, M, V, C) of the persons who are present, upright (``Store.upright``).
 
     Raises:
-        ValueError: If a sequence has no label, the data do not fit the encoder, or fewer than k
-            sequences are there to vote.
+        ValueError: If a sequence has no label, the data do not fit the encoder, or there are fewer
+            than k training sequences.
     """
     check_labels(training, test)
     gallery = extract_features(pretrained, training)
@@ -93,23 +93,26 @@ def evaluate_knn(
     neighbours, similarity, precision = rank(
         gallery.values, gallery.labels, queries.values, queries.labels, depth
     )
-    found = gallery.labels[neighbours]
-    hits = found == queries.labels[:, None]
-    each = {
-        "vote": vote(found[:, : settings.k], similarity[:, : settings.k]) == queries.labels,
+    labels = gallery.labels[neighbours]
+    hits = labels == queries.labels[:, None]
+    figures = {
+        "vote": vote(labels[:, : settings.k], similarity[:, : settings.k]) == queries.labels,
         "map": precision,
         **{f"recall_at_{k}": hits[:, :k].any(dim=1) for k in settings.recall_at},
     }
-    summary = summarize_labels(found[:, 0], test)
+    summary = summarize_labels(labels[:, 0], test)
     classes = len(test.class_names)
-    summary |= {name: float(values.double().mean()) for name, values in each.items()}
+    summary |= {name: float(values.double().mean()) for name, values in figures.items()}
     rng = np.random.default_rng(settings.seed)
     shown = rng.permutation(len(test))[: settings.examples].tolist()
     layout = embedding_map(queries.values, queries.labels, seed=settings.seed)
     summary["details"] |= {
         "per_class": {
             "top1": summary["per_class"],
-            **{name: class_means(each[name], queries.labels, classes) for name in each},
+            **{
+                name: class_means(values, queries.labels, classes)
+                for name, values in figures.items()
+            },
         },
         "examples": [
             {
@@ -117,7 +120,9 @@ def evaluate_knn(
                 "neighbours": training.indices[neighbours[row, :_SHOWN].numpy()].tolist(),
                 "similarity": similarity[row, :_SHOWN].tolist(),
                 "hits": hits[row, :_SHOWN].tolist(),
-                **_pictured([(test, row), *((training, at) for at in neighbours[row, :_SHOWN])]),
+                **_pictured(
+                    [(test, row), *((training, item) for item in neighbours[row, :_SHOWN])]
+                ),
             }
             for row in shown
         ],
@@ -133,18 +138,18 @@ _FRAMES = 5  # frames of each sequence in an example
 
 
 def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str, list[Any]]:
-    """Names, labels and a few frames (frames, M, V, C), upright, of items of data sets."""
+    """Return names, labels and a few upright frames (frames, M, V, C) of items of data sets."""
     names, labels, frames = [], [], []
     for dataset, item in items:
         batch = dataset.batch([int(item)])
         index = int(dataset.indices[int(item)])
         times = np.linspace(0, int(batch.lengths[0]) - 1, _FRAMES).round().astype(np.int64)
         people = rearrange(batch.clips[0], "c t v m -> t m v c").double().numpy()
-        there = np.asarray(people.any(axis=(0, 2, 3)))
-        there[0] = True
+        present = np.asarray(people.any(axis=(0, 2, 3)))
+        present[0] = True
         names.append(sequence_name(dataset.store, index))
         labels.append(int(dataset.store.labels[index]))
-        frames.append(dataset.store.upright(people[times][:, there]).round(3).tolist())
+        frames.append(dataset.store.upright(people[times][:, present]).round(3).tolist())
     return {"names": names, "labels": labels, "frames": frames}
 
 
@@ -184,30 +189,30 @@ def _check(result: Result) -> None:
 
 
 def _maps(series: Series) -> Iterator[Picture]:
-    for each, name in series.first_with("map"):
-        layout = each.result.details["map"]
+    for entry, name in series.first_with("map"):
+        layout = entry.result.details["map"]
         maps = {"PCA": layout["pca"], "t-SNE": layout["tsne"]}
         yield Picture(
             f"Map of the features: {name}",
             f"Features of {len(layout['labels'])} test sequences, L2-normalised, in the plane: "
             "their two principal components, and t-SNE, which keeps neighbours together, while "
-            "distances between groups mean little. A number is at the middle of its class. "
-            f"{source_of([each])}",
-            [embedding_figure(maps, layout["labels"], each.result.class_names)],
+            "distances between groups mean little. A number marks the middle of its class. "
+            f"{source_of([entry])}",
+            [embedding_figure(maps, layout["labels"], entry.result.class_names)],
         )
 
 
 def _galleries(series: Series) -> Iterator[Picture]:
-    for each, name in series.first_with("examples", "bones", "center"):
-        details = each.result.details
-        layout = details["bones"], details["center"], each.result.class_names
+    for entry, name in series.first_with("examples", "bones", "center"):
+        details = entry.result.details
+        layout = details["bones"], details["center"], entry.result.class_names
         if details["examples"]:
             yield Picture(
                 f"Retrieval: {name}",
-                "Test sequences, drawn at random, and below each the training sequences nearest "
-                "to it, with the cosine similarity of their features: blue those of the same "
-                "class, orange the others. Recordings are drawn as they are stored: bodies float "
-                f"where each frame is centred. {source_of([each])}",
+                "Random test sequences, each above the training sequences nearest to it, with the "
+                "cosine similarity of their features. Sequences of the same class are blue, others "
+                "orange. Recordings are drawn as stored: bodies float if each frame is centred. "
+                f"{source_of([entry])}",
                 [retrieval_figure(example, *layout) for example in details["examples"]],
             )
 
@@ -221,8 +226,8 @@ TASK = Task(
         "top1": "share of the test sequences whose nearest training sequence is of their class",
         "vote": "share of the test sequences given the right class by their k nearest training "
         "sequences, 5 by default",
-        "map": "mean average precision of retrieval: training sequences by similarity, those of "
-        "the same class being relevant",
+        "map": "mean average precision of retrieval: training sequences in the order of "
+        "similarity, where those of the same class are relevant",
         "recall_at_K": "share of the test sequences with their class among the K nearest training "
         "sequences",
     },

@@ -38,7 +38,7 @@ class LinearSettings:
 
     solver: Solver = "logistic"
     """Logistic regression on centre crops, or a published protocol: that of PCM3, of CMD and ISC,
-    or of MAMP, which has others for PKU-MMD I and II."""
+    or of MAMP, which has its own for PKU-MMD I and II."""
     regularization: float = 1.0
     """Inverse strength of the L2 penalty of logistic regression."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
@@ -62,7 +62,7 @@ class LinearSettings:
         return None if self.solver == "logistic" else self.probe.applied_to(self.solver)
 
     def describe(self) -> list[str]:
-        """Notes on the figures: how a published protocol trains; none for logistic regression."""
+        """Return notes on how a published protocol trains; none for logistic regression."""
         return [f"classifier trained for {self.recipe}"] if self.recipe else []
 
 
@@ -72,28 +72,28 @@ def evaluate_linear(
     test: SkeletonDataset,
     settings: LinearSettings = LinearSettings(),
 ) -> dict[str, Any]:
-    """Linear probe of a frozen encoder.
+    """Recognise actions by a linear classifier on the features of a frozen encoder.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         training: Labelled training part.
         test: Labelled test part.
-        settings: How the classifier is fitted.
+        settings: Settings of the classifier.
 
     Returns:
-        ``top1`` and ``per_class`` accuracies as fractions; ``details``: ``confusion`` (rows are
-        the true classes), ``predicted`` and ``labels`` of each sequence; and ``notes``, what the
-        solver did.
+        ``top1`` and ``per_class`` accuracies as fractions. ``details``: ``confusion`` (rows are
+        the true classes), ``predicted`` and ``labels`` of each sequence, and ``notes`` on the
+        solver.
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or solver
-            ``"logistic"`` has a single class to learn.
+            ``"logistic"`` has only one class to learn.
     """
     return judge_scores(linear_scores(pretrained, training, test, settings), test, settings)
 
 
 def judge_scores(scores: Tensor, test: SkeletonDataset, settings: LinearSettings) -> dict[str, Any]:
-    """The result of ``evaluate_linear`` from class scores ``(N, classes)`` of the test part.
+    """Compute the result of ``evaluate_linear`` from class scores ``(N, classes)``.
 
     Raises:
         ValueError: If a score is NaN or +infinity.
@@ -109,7 +109,7 @@ def linear_scores(
     test: SkeletonDataset,
     settings: LinearSettings = LinearSettings(),
 ) -> Tensor:
-    """Scores ``(N, classes)`` of the linear probe for the test part, see ``evaluate_linear``."""
+    """Compute class scores ``(N, classes)`` of the test part; see ``evaluate_linear``."""
     check_labels(training, test)
     check_classes(training, settings)
     if settings.recipe is not None:
@@ -124,7 +124,7 @@ def fit_probe(
     classes: int,
     settings: LinearSettings = LinearSettings(),
 ) -> Callable[[Tensor], Tensor]:
-    """The classifier of ``evaluate_linear``: from features (N, D) to scores (N, classes)."""
+    """Fit the classifier of ``evaluate_linear``, from features (N, D) to scores (N, classes)."""
     recipe = settings.recipe
     if recipe is None:
         features = extract_features(pretrained, training)
@@ -134,21 +134,20 @@ def fit_probe(
     def draw() -> Features:
         return extract_random_crops(pretrained, training, generator, degrees=recipe.degrees)
 
-    classifier = train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
-    return classifier.requires_grad_(False)
+    return train_classifier(draw, pretrained.encoder.out_features, classes, recipe)
 
 
 def check_classes(training: SkeletonDataset, settings: LinearSettings) -> None:
     """Require at least the two classes that logistic regression needs.
 
     Raises:
-        ValueError: Naming the store and its one class.
+        ValueError: If there are fewer; the message names the store and the class.
     """
-    there = np.unique(training.labels).tolist()
-    if settings.solver == "logistic" and len(there) < 2:
-        names = "".join(f" ({training.class_names[label]!r})" for label in there)
+    labels = np.unique(training.labels).tolist()
+    if settings.solver == "logistic" and len(labels) < 2:
+        names = "".join(f" ({training.class_names[label]!r})" for label in labels)
         raise ValueError(
-            f"expected a training part of at least 2 classes, got {len(there)}{names} in the "
+            f"expected a training part of at least 2 classes, got {len(labels)}{names} in the "
             f"{len(training)} training sequences of {training.store.path}"
         )
 
@@ -167,5 +166,5 @@ TASK = Task(
     shown=("solver",),
     also_called={"recognition": "linear"},
     examples=("--solver pcm3 --run joint bone motion --data store",),
-    frames_help=", the first 300 of other solvers",
+    frames_help="; other solvers than logistic use the first 300 frames",
 )

@@ -39,13 +39,13 @@ class OcclusionSettings:
     ratio: tuple[float, float] = (0.3, 0.7)
     """Range of the hidden share of the joints or frames."""
     persons: Persons = "first"
-    """Whose body parts are hidden."""
+    """Persons whose body parts are hidden."""
     train: Literal["clean", "occluded", "both"] = "both"
     """Recordings that the classifier is trained on."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or whose published protocol."""
+    """Logistic regression on centre crops, or a published protocol, see linear."""
     masks: Path | None = None
-    """Folder of masks: masks in it are used, missing ones are written."""
+    """Folder of masks; masks in it are used, missing ones are drawn and written."""
     seed: int = 0
     """Seed of the masks and of a published protocol."""
 
@@ -60,25 +60,25 @@ def evaluate_occlusion(
     test: SkeletonDataset,
     settings: OcclusionSettings = OcclusionSettings(),
 ) -> dict[str, Any]:
-    """Linear probe of a frozen encoder on occluded test recordings.
+    """Recognise occluded test recordings by a linear classifier on frozen features.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         training: Labelled training part.
         test: Labelled test part.
-        settings: What is hidden, and when.
+        settings: Settings of masks and classifier.
 
     Returns:
-        Fractions: ``top1`` of clean recordings; ``spatial_top1`` and ``temporal_top1`` of
-        occluded ones with the classifier that was trained on clean ones, and with the ending
-        ``_occluded_training`` with one trained on recordings occluded alike; ``spatial_drop``
-        ... is how much lower than ``top1`` each is. ``details``: for each of them ``per_class``,
-        ``confusion``, ``predicted`` and ``labels``, and ``hidden``, the hidden share of the
-        joints or frames of each test sequence; ``notes``, what the solver did.
+        Fractions: ``top1`` on clean recordings; ``spatial_top1`` and ``temporal_top1`` on occluded
+        ones, by the classifier trained on clean recordings; and, with the ending
+        ``_occluded_training``, by one trained on recordings occluded in the same way.
+        ``spatial_drop`` and so on are the differences to ``top1``. ``details``: for each of them
+        ``per_class``, ``confusion``, ``predicted`` and ``labels``; ``hidden``, the hidden share of
+        the joints or frames of each test sequence; ``notes`` on the solver.
 
     Raises:
-        ValueError: If a sequence has no label, the data do not fit the encoder, or kept masks
-            were drawn otherwise.
+        ValueError: If a sequence has no label, the data do not fit the encoder, or the masks in
+            the folder were drawn with other settings.
     """
     check_labels(training, test)
     check_cut(training, test)
@@ -99,10 +99,10 @@ def evaluate_occlusion(
         details["hidden"][kind] = masks.share(test).tolist()
         probes = {"": probe} if settings.train != "occluded" else {}
         if settings.train != "clean":
-            alike = occluded(training, _masks(training, kind, settings))
-            probes["_occluded_training"] = fit(alike)
-        for ending, each in probes.items():
-            judged = judge(pretrained, each, occluded(test, masks), test)
+            occluded_training = occluded(training, _masks(training, kind, settings))
+            probes["_occluded_training"] = fit(occluded_training)
+        for ending, classifier in probes.items():
+            judged = judge(pretrained, classifier, occluded(test, masks), test)
             result[f"{kind}_top1{ending}"] = judged.pop("top1")
             result[f"{kind}_drop{ending}"] = top1 - result[f"{kind}_top1{ending}"]
             details[kind + ending] = judged
@@ -114,7 +114,7 @@ CLEAN_TOP1 = "share of the unaltered test sequences given the right class"
 
 
 def probe_settings(solver: Solver, seed: int) -> LinearSettings:
-    """The linear probe of a solver, a published one with this seed."""
+    """Return the linear probe of a solver; a published one has this seed."""
     if solver == "logistic":
         return LinearSettings()
     return LinearSettings(solver, probe=ProbeSettings(seed=seed))
@@ -126,14 +126,14 @@ def judge(
     altered: ClipDataset,
     test: SkeletonDataset,
 ) -> dict[str, Any]:
-    """Figures and details of a classifier on altered recordings of a test part, in one mapping."""
+    """Compute figures and details of a classifier on altered test recordings, in one mapping."""
     summary = summarize(probe(extract_features(pretrained, altered).values), test)
     details: dict[str, Any] = summary.pop("details")
     return summary | details
 
 
 def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) -> OcclusionMasks:
-    """Masks of the data set's whole store, from their file if there is one."""
+    """Return the masks of the data set's whole store, from their file if there is one."""
     store = dataset.store
     whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
     drawn = (settings.ratio, settings.persons, settings.seed)
@@ -146,8 +146,8 @@ def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) ->
     if (masks.kind, masks.ratio, masks.persons, masks.seed) != (kind, *drawn):
         raise ValueError(
             f"{file}: expected {kind} masks of ratio, persons and seed {drawn}, got {masks.kind} "
-            f"ones of {(masks.ratio, masks.persons, masks.seed)}; give masks another folder, or "
-            "the settings of this one"
+            f"ones of {(masks.ratio, masks.persons, masks.seed)}; give --masks another folder, or "
+            "use the settings of this one"
         )
     return masks
 
@@ -163,20 +163,20 @@ class _Details(TypedDict, total=False):
 _BARS = {
     "top1": "clean",
     "spatial_top1": "parts hidden",
-    "spatial_top1_occluded_training": "parts, trained alike",
+    "spatial_top1_occluded_training": "parts, also in training",
     "temporal_top1": "frames hidden",
-    "temporal_top1_occluded_training": "frames, trained alike",
+    "temporal_top1_occluded_training": "frames, also in training",
 }
 
 
 def _bars(series: Series) -> Iterator[Picture]:
-    keys = [key for key in _BARS if any(key in each.result.metrics for each in series.entries)]
+    keys = [key for key in _BARS if any(key in entry.result.metrics for entry in series.entries)]
     if keys:
         yield Picture(
             "Occluded recordings",
             series.caption(
-                "Accuracy of a linear classifier on test recordings with body parts, or a block of "
-                "frames, hidden: trained on clean recordings, and trained on ones occluded alike"
+                "Accuracy of a linear classifier on test recordings with hidden body parts or a "
+                "hidden block of frames, trained on clean recordings or on occluded ones"
             ),
             [bar_figure(series.bars(keys), [_BARS[key] for key in keys], "top-1 accuracy")],
         )
@@ -192,13 +192,13 @@ TASK = Task(
         "spatial_top1": "top1 with body parts hidden",
         "temporal_top1": "top1 with a block of frames hidden",
         "spatial_top1_occluded_training": "spatial_top1 of a classifier trained on recordings "
-        "occluded alike",
+        "with hidden body parts",
         "temporal_top1_occluded_training": "temporal_top1 of a classifier trained on recordings "
-        "occluded alike",
-        "spatial_drop": "top1 less spatial_top1",
-        "temporal_drop": "top1 less temporal_top1",
-        "spatial_drop_occluded_training": "top1 less spatial_top1_occluded_training",
-        "temporal_drop_occluded_training": "top1 less temporal_top1_occluded_training",
+        "with hidden frames",
+        "spatial_drop": "top1 minus spatial_top1",
+        "temporal_drop": "top1 minus temporal_top1",
+        "spatial_drop_occluded_training": "top1 minus spatial_top1_occluded_training",
+        "temporal_drop_occluded_training": "top1 minus temporal_top1_occluded_training",
     },
     details=_Details,
     pictures=(_bars,),

@@ -21,14 +21,14 @@ TASKS: dict[str, Task] = {
     "fewshot": fewshot.TASK,
     "prediction": prediction.TASK,
 }
-"""Name on the command line to task."""
+"""The tasks by their names on the command line."""
 
 
 def check_result(result: Result) -> None:
     """Require a task of ``TASKS``, its headline figures, and the details that it needs.
 
     Raises:
-        ValueError: Naming what was expected and what came.
+        ValueError: If a part is missing or wrong; the message says what was expected.
     """
     task = TASKS.get(result.task)
     if task is None:

@@ -1,4 +1,4 @@
-"""Recognition of ever more altered recordings: hidden parts and frames, noise, fewer frames."""
+"""Recognition of increasingly altered recordings: hidden parts and frames, noise, fewer frames."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class RobustnessSettings:
     strides: tuple[int, ...] = (2, 3, 4)
     """Strides n of lower frame rates: every n-th frame is kept."""
     persons: Persons = "first"
-    """Whose body parts are hidden."""
+    """Persons whose body parts are hidden."""
     solver: Solver = "logistic"
-    """Logistic regression on cached features, or whose published protocol."""
+    """Logistic regression on centre crops, or a published protocol, see linear."""
     seed: int = 0
     """Seed of masks, noise and a published protocol."""
 
@@ -64,22 +64,21 @@ def evaluate_robustness(
     test: SkeletonDataset,
     settings: RobustnessSettings = RobustnessSettings(),
 ) -> dict[str, Any]:
-    """Linear probe, trained on clean recordings, on ever more altered test recordings.
+    """Recognise increasingly altered recordings by a linear classifier trained on clean ones.
 
     Args:
-        pretrained: The encoder and how it wants its clips.
+        pretrained: The encoder and its input.
         training: Labelled training part.
         test: Labelled test part.
         settings: The alterations.
 
     Returns:
-        Fractions: ``top1`` of unaltered recordings, and the means ``spatial_top1``,
-        ``temporal_top1``, ``noise_top1`` and ``frame_rate_top1`` over the steps of an
-        alteration. ``details``: ``curves`` with ``values`` and ``top1`` of each step of an
-        alteration, the first of which is the unaltered recording, and of occlusion ``hidden``,
-        the mean share that really was hidden: body parts are hidden whole, and ratios that hide
-        the same parts are one step; ``unit`` and ``fps`` of the store; ``notes``, what the
-        solver did.
+        Fractions: ``top1`` on unaltered recordings, and the means ``spatial_top1``,
+        ``temporal_top1``, ``noise_top1`` and ``frame_rate_top1`` over the steps of an alteration.
+        ``details``: ``curves`` with ``values`` and ``top1`` of each step of an alteration, the
+        first of which is the unaltered recording; for occlusion also ``hidden``, the mean share
+        that really was hidden. Body parts are hidden whole, so ratios that hide the same parts are
+        one step. Further ``unit`` and ``fps`` of the store, and ``notes`` on the solver.
 
     Raises:
         ValueError: If a sequence has no label, or the data do not fit the encoder.
@@ -148,7 +147,7 @@ def _check(result: Result) -> None:
 
 
 def _curves(series: Series) -> Iterator[Picture]:
-    units = {each.result.details.get("unit") for each in series.entries}
+    units = {entry.result.details.get("unit") for entry in series.entries}
     unit = f", {short_text(str(units.pop()))}" if len(units) == 1 and None not in units else ""
     labels = {
         "spatial": "hidden share of the joints",
@@ -160,8 +159,8 @@ def _curves(series: Series) -> Iterator[Picture]:
     for kind, label in labels.items():
         curves = {}
         for name, group in series.items():
-            found = [each.result.details.get("curves", {}).get(kind) for each in group.entries]
-            if points := _points([curve for curve in found if curve]):
+            known = [entry.result.details.get("curves", {}).get(kind) for entry in group.entries]
+            if points := _points([curve for curve in known if curve]):
                 curves[name] = group.curve(points, spread=len(group.entries) > 1)
         if curves:
             share = kind in ("spatial", "temporal")
@@ -170,7 +169,7 @@ def _curves(series: Series) -> Iterator[Picture]:
         yield Picture(
             "Robustness",
             series.caption(
-                "Accuracy of a linear classifier, trained on clean recordings, on ever more "
+                "Accuracy of a linear classifier, trained on clean recordings, on increasingly "
                 "altered test recordings"
             ),
             figures,
@@ -178,19 +177,19 @@ def _curves(series: Series) -> Iterator[Picture]:
 
 
 def _points(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[float, list[float]]:
-    """x, the hidden share if it is known, to the accuracies of all curves there."""
+    """Map x, the hidden share if it is known, to the accuracies of all curves at x."""
     points: dict[float, list[float]] = {}
     for curve in curves:
-        own: dict[float, list[float]] = {}
+        accuracies: dict[float, list[float]] = {}
         for x, y in zip(curve.get("hidden", curve["values"]), curve["top1"], strict=True):
-            own.setdefault(round(x, 6), []).append(y)  # several ratios may hide the same parts
-        for x, found in own.items():
-            points.setdefault(x, []).append(mean(found))
+            accuracies.setdefault(round(x, 6), []).append(y)  # ratios may hide the same parts
+        for x, values in accuracies.items():
+            points.setdefault(x, []).append(mean(values))
     return dict(sorted(points.items()))
 
 
 TASK = Task(
-    about="A linear classifier on ever more occluded, noisy and slower recordings.",
+    about="A linear classifier on increasingly occluded, noisy or slow recordings.",
     settings=RobustnessSettings,
     evaluate=evaluate_robustness,
     headline=("spatial_top1", "temporal_top1", "noise_top1", "frame_rate_top1"),

@@ -20,14 +20,14 @@ from pcm3.evaluation.tasks.finetune import (
     draw_rows,
     evaluate_finetune,
 )
-from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, describe, resolve
+from pcm3.evaluation.tasks.finetune_recipes import RecipeSettings
 from pcm3.runs.results import Result
 from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.results import curve_figure
 
 
 @dataclass(frozen=True)
-class SemiSettings(FinetuneRecipe):
+class SemiSettings(RecipeSettings):
     """Settings of semi-supervised evaluation."""
 
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
@@ -50,50 +50,48 @@ def evaluate_semi(
     test: SkeletonDataset,
     settings: SemiSettings = SemiSettings(),
 ) -> dict[str, Any]:
-    """Accuracy after fine-tuning with the labels of a share of the training part.
+    """Recognise actions after fine-tuning with the labels of a share of the training part.
 
     Each share is drawn several times, with other labelled sequences and another seed.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Labelled training part.
         test: Labelled test part.
         settings: Shares, number of draws, recipe, first seed.
 
     Returns:
-        For every share, say 0.1, ``top1_at_0.1``: the mean accuracy of the draws as a fraction,
-        and ``top1_std_at_0.1``: their standard deviation (n - 1 in the denominator; not with
-        one draw). ``details``: ``runs``, one for each share and draw with its ``fraction``,
-        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all that was done, by name; and
-        ``notes``: which shares were left out and why, and which hold few sequences.
+        For every share, such as 0.1: ``top1_at_0.1``, the mean accuracy of the draws as a fraction,
+        and, for more than one draw, ``top1_std_at_0.1``, their standard deviation (with n - 1 in
+        the denominator). ``details``: ``runs``, one for each share and draw with its ``fraction``,
+        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all its values by name; and
+        ``notes`` on shares that were left out, with the reason, or have few sequences.
 
     Raises:
         ValueError: If every share is too small, and as ``evaluate_finetune``.
     """
     check_parts(training, test)
     classes = np.unique(training.labels)
-    common = {field.name: getattr(settings, field.name) for field in fields(FinetuneRecipe)}
-    batch_size = resolve(settings, pretrained.encoder)[1].batch_size
+    common = {field.name: getattr(settings, field.name) for field in fields(RecipeSettings)}
+    recipe = settings.resolve(pretrained.encoder)
     runs: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     result: dict[str, Any] = {}
     for fraction in settings.fractions:
         first = FinetuneSettings(**common, label_fraction=fraction)
         try:
-            draw_rows(training.labels, first, batch_size)
+            draw_rows(training.labels, first, recipe.batch_size)
         except ValueError as error:
             skipped[str(fraction)] = str(error)
             continue
         for seed in range(settings.seed, settings.seed + settings.draws):
-            one = replace(first, seed=seed)
-            found = evaluate_finetune(pretrained, training, test, one)
-            used = found["details"]["training_sequences"]
+            draw = evaluate_finetune(pretrained, training, test, replace(first, seed=seed))
             runs.append(
                 {
                     "fraction": fraction,
                     "seed": seed,
-                    "training_sequences": used,
-                    "top1": found["top1"],
+                    "training_sequences": draw["details"]["training_sequences"],
+                    "top1": draw["top1"],
                 }
             )
         tops = [run["top1"] for run in runs if run["fraction"] == fraction]
@@ -109,7 +107,7 @@ def evaluate_semi(
         for fraction, count in used.items()
         if count < 2 * len(classes)
     ]
-    details = {"runs": runs, "recipe": describe(settings, pretrained.encoder), "notes": notes}
+    details = {"runs": runs, "recipe": recipe._asdict(), "notes": notes}
     return {**result, "details": details}
 
 
@@ -128,7 +126,7 @@ def _check(result: Result) -> None:
 
 
 def _draws(result: Result, figure: str) -> list[float]:
-    """The accuracies whose mean ``top1_at_F`` is."""
+    """Return the accuracies whose mean is ``top1_at_F``."""
     draws = result.details.get("runs", ())
     return [draw["top1"] for draw in draws if figure == f"top1_at_{draw['fraction']}"]
 
@@ -136,17 +134,17 @@ def _draws(result: Result, figure: str) -> list[float]:
 def _curve(series: Series) -> Iterator[Picture]:
     curves = {}
     for name, group in series.items():
-        found: dict[float, list[float]] = {}
-        for each in group.entries:
-            for run in each.result.details.get("runs", ()):
-                found.setdefault(run["fraction"], []).append(run["top1"])
-        if found:
-            curves[name] = group.curve(dict(sorted(found.items())), spread=True)
+        accuracies: dict[float, list[float]] = {}
+        for entry in group.entries:
+            for run in entry.result.details.get("runs", ()):
+                accuracies.setdefault(run["fraction"], []).append(run["top1"])
+        if accuracies:
+            curves[name] = group.curve(dict(sorted(accuracies.items())), spread=True)
     if curves:
         yield Picture(
             "Few labels",
             "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
-            "standard deviation over the draws of the labelled sequences, of all seeds together. "
+            "standard deviation over all draws of the labelled sequences and all seeds. "
             f"{source_of(series.entries)}",
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
         )
@@ -166,7 +164,7 @@ TASK = Task(
     draws=Draws(
         _draws,
         spread="top1_std_at_*",
-        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences, "
-        "those of several seeds taken together.",
+        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences "
+        "and all seeds.",
     ),
 )

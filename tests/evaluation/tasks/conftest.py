@@ -15,7 +15,7 @@ from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import AlteredDataset
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.metrics import accuracy
-from pcm3.evaluation.probes import logistic_probe
+from pcm3.evaluation.probes import fit_logistic
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -45,6 +45,6 @@ def probed(pretrained: Pretrained) -> Callable[[Features, AlteredDataset], float
 
     def probe(training: Features, test: AlteredDataset) -> float:
         features = extract_features(pretrained, test)
-        return accuracy(logistic_probe(training, features.values, 4).argmax(1), features.labels)
+        return accuracy(fit_logistic(training, 4)(features.values).argmax(1), features.labels)
 
     return probe

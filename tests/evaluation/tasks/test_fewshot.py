@@ -195,13 +195,13 @@ def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, sto
 def test_too_few_classes(pretrained: Pretrained, data: SkeletonDataset) -> None:
     with pytest.raises(
         ValueError,
-        match=r"at least 5 classes with 20 sequences \(5 shots and 15 queries\), got 0 of 6; take "
+        match=r"at least 5 classes with 20 sequences \(5 shots and 15 queries\), got 0 of 6; try "
         "--queries 7$",
     ):
         evaluate_fewshot(pretrained, data, data)
     evaluate_fewshot(pretrained, data, data, FewShotSettings(queries=7, episodes=1))
     with pytest.raises(
-        ValueError, match=r"expected at least 8 classes .*, got 6 of 6; take --ways 6$"
+        ValueError, match=r"expected at least 8 classes .*, got 6 of 6; try --ways 6$"
     ):
         evaluate_fewshot(pretrained, data, data, FewShotSettings(ways=8, shots=(1,), queries=2))
     with pytest.raises(ValueError, match=r"got 0 of 6; the largest class has 12$"):
@@ -298,5 +298,5 @@ def test_default_protocol(
     asked = evaluate_runs("fewshot", [tmp_path / "xsub"], ntu120, "setups:1", EPISODES)
     assert asked.protocol == "setups:1"
     assert published_protocol(store) is None
-    with pytest.raises(ValueError, match="does not say which protocol"):
+    with pytest.raises(ValueError, match="does not record the protocol"):
         protocol(tmp_path / "alone.safetensors", store)

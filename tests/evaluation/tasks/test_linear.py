@@ -18,7 +18,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.evaluation.metrics import confusion_matrix
-from pcm3.evaluation.probes import PROBES, ProbeSettings, logistic_probe
+from pcm3.evaluation.probes import PROBES, ProbeSettings, fit_logistic
 from pcm3.evaluation.tasks.linear import LinearSettings, evaluate_linear
 from pcm3.evaluation.tasks.occlusion import evaluate_occlusion
 from pcm3.evaluation.tasks.robustness import evaluate_robustness
@@ -37,7 +37,7 @@ def test_logistic_evaluation_is_the_probe_on_the_features(
 ) -> None:
     training, test = (extract_features(pretrained, part) for part in parts)
     metrics = evaluate_linear(pretrained, *parts, LinearSettings(regularization=0.3))
-    predicted = logistic_probe(training, test.values, 3, 0.3).argmax(1)
+    predicted = fit_logistic(training, 3, 0.3)(test.values).argmax(1)
     right = (predicted == test.labels).numpy()
     assert metrics["top1"] == pytest.approx(right.mean())
     assert metrics["per_class"] == pytest.approx(

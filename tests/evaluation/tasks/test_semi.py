@@ -71,11 +71,13 @@ def test_shares_that_hold_too_little_are_skipped(pretrained: Pretrained, parts: 
     found = evaluate_semi(pretrained, *parts, settings)
     assert set(found) == {"top1_at_0.1", "details"}
     first, second, few = found["details"]["notes"]
-    assert first.startswith("share 0.01 left out: expected a sequence at least, but 0.01 of 24 is")
+    assert first.startswith(
+        "share 0.01 left out: expected at least one sequence, but 0.01 of 24 is"
+    )
     assert second.startswith("share 0.05 left out: ")
     assert "got 1 in batches of 64" in second
     assert few == "share 0.1: 2 labelled sequences for 3 classes"
-    with pytest.raises(ValueError, match=r"fraction 0.01: expected .* 24 is none; fraction 0.05: "):
+    with pytest.raises(ValueError, match=r"fraction 0.01: expected .* of 24 .*; fraction 0.05: "):
         evaluate_semi(pretrained, *parts, SemiSettings(fractions=(0.01, 0.05)))
 
 

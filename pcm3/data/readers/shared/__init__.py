@@ -1,1 +1,1 @@
-"""What several readers share."""
+"""Modules that several readers use."""

@@ -48,7 +48,7 @@ class NtuName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> NtuName | None:
-        """The numbers in a name, with or without ``.skeleton``, None if the name is another."""
+        """Parse a name, with or without ``.skeleton``; None if it is not such a name."""
         match = _NAME.fullmatch(name)
         return cls(*map(int, match.groups())) if match else None
 
@@ -59,16 +59,16 @@ class NtuName(NamedTuple):
 
 
 def ntu_names(names: Iterable[str]) -> list[NtuName] | None:
-    """The numbers in all these names, None if any name is not of that kind."""
+    """Parse all names; None if any of them is not named like a sample of NTU RGB+D."""
     parsed = [NtuName.parse(name) for name in names]
     known = [name for name in parsed if name is not None]
     return known if len(known) == len(parsed) else None
 
 
 def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset[int]:
-    """Positions of the labels that are not the actions in their names, if at least half are.
+    """Return the positions of labels that are not the actions in their names, if at least half are.
 
-    If fewer are, the labels are taken for those of another data set, and none is wrong.
+    If fewer are, the labels are assumed to be those of another data set, and none is wrong.
     """
     pairs = enumerate(zip(labels, names or (), strict=False))
     wrong = frozenset(at for at, (label, name) in pairs if label != name.action - 1)
@@ -76,7 +76,7 @@ def at_odds(labels: Sequence[int], names: Sequence[NtuName] | None) -> frozenset
 
 
 def ntu_class_names(labels: Sequence[int], names: Sequence[NtuName] | None) -> tuple[str, ...]:
-    """NTU RGB+D's action names if labels are the actions in the sample names, else numbers."""
+    """Return NTU RGB+D's action names if the labels are the actions in the names, else numbers."""
     count = max(labels, default=-1) + 1
     actions = [name.action - 1 for name in names or ()]
     if actions != labels or count > len(NTU_ACTIONS):
@@ -85,10 +85,10 @@ def ntu_class_names(labels: Sequence[int], names: Sequence[NtuName] | None) -> t
 
 
 def ntu_edition(names: Iterable[NtuName]) -> Literal[60, 120]:
-    """The edition of NTU RGB+D: 60 if no action is above 60, else 120."""
+    """Return the edition of NTU RGB+D: 60 if no action is above 60, else 120."""
     return 60 if all(name.action <= 60 for name in names) else 120
 
 
 def ntu_protocols(edition: Literal[60, 120]) -> dict[str, Protocol]:
-    """The protocols that the edition is published with, as a dict that can be pickled."""
+    """Return the protocols that the edition is published with, as a dict that can be pickled."""
     return dict(NTU60_PROTOCOLS if edition == 60 else NTU120_PROTOCOLS)

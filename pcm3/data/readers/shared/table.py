@@ -19,8 +19,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, MOST_COLUMNS, fail, files_below, parse_float, shown
 
-__all__ = ["TABLE", "named_files", "refuse_table", "with_table"]
-
 TABLE = "labels.csv"
 _KEYS = ("file", "label", "fps")
 _SHOWN = 5  # number of files to name
@@ -42,7 +40,7 @@ class _Table(NamedTuple):
     class_names: tuple[str, ...] | None  # None without labels
 
     def rows_of(self, files: Sequence[Path]) -> list[_Row | None]:
-        """The row that names each file, directly or through a link."""
+        """Return the row that names each file, directly or through a link."""
         folder = self.file.parent
         by_name = {row.name: row for row in self.rows if _is_inside(row.name)}
         names = [file.relative_to(folder).as_posix() for file in files]
@@ -55,7 +53,7 @@ class _Table(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """A unit: one of the source with its row, or None with the row of a missing file."""
+    """A unit of a table: a unit of the source, or None if its file is missing, and its row."""
 
     unit: Any
     row: _Row
@@ -64,21 +62,21 @@ class _Named(NamedTuple):
 def with_table(
     read: Callable[Concatenate[str | Path, P], Source],
 ) -> Callable[Concatenate[str | Path, P], Source]:
-    """Make a reader of a folder of files, each a unit, use the ``labels.csv`` in the folder.
+    """Make a reader of a folder, whose units are files, use the ``labels.csv`` in the folder.
 
     The table has the column ``file``, a path inside the folder (if a recording has several files,
     that of the coordinates). It may have ``label`` (class indices or names, empty for none) and
     ``fps`` (frames per second), unless files of the format have these themselves. All others
     become columns of integers or of words, see ``read_value``; empty cells are -1. Cells are
-    separated by commas, or by semicolons, as some spreadsheets write. Files that the table does
-    not name are left out.
+    separated by commas or, as in the files of some spreadsheets, by semicolons. Files that the
+    table does not name are left out.
     """
 
     @wraps(read)
     def wrapped(path: str | Path, /, *args: P.args, **options: P.kwargs) -> Source:
         source, folder = read(path, *args, **options), Path(path)
         if others := _tables_below(folder):
-            what = f"not read, as only a table in {folder.resolve().name} itself is"
+            what = f"not read, because only a table in {folder.resolve().name} itself is"
             source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
         table = _read_table(folder)
         return source if table is None else _join(source, table)
@@ -87,7 +85,7 @@ def with_table(
 
 
 def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """The files that the table in the folder names, or all if there is no table."""
+    """Return the files that the table in the folder names, or all if there is no table."""
     table = _read_table(folder)
     if table is None:
         return list(files)
@@ -99,7 +97,7 @@ def refuse_table(folder: Path, format: str) -> None:
     """Refuse a table, for readers that use none.
 
     Raises:
-        SkeletonFormatError: If the folder holds one.
+        SkeletonFormatError: If the folder holds a table.
     """
     if os.path.lexists(folder / TABLE):
         fail(folder / TABLE, f"format {format} has its own label files; move the table away")
@@ -166,7 +164,7 @@ def _read_unit(
 
 
 def _tables_below(folder: Path) -> list[str]:
-    """Tables in sub-folders, which are not used."""
+    """Find tables in sub-folders, which are not used."""
     files = files_below(folder) if folder.is_dir() else ()
     return sorted(
         file.relative_to(folder).as_posix()
@@ -176,7 +174,7 @@ def _tables_below(folder: Path) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """The path with links resolved, or as it is if they form a loop."""
+    """Resolve the links of a path; return it as it is if they form a loop."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):
@@ -205,14 +203,20 @@ def _read_table(folder: Path) -> _Table | None:
     columns = {key: _column(file, numbers, key, cells[key]) for key in header if key not in _KEYS}
     rates = _rates(file, numbers, cells.get("fps", [""] * len(lines)))
     rows = [
-        _Row(line, names[at], labels[at], rates[at], {key: of[at] for key, of in columns.items()})
+        _Row(
+            line,
+            names[at],
+            labels[at],
+            rates[at],
+            {key: column[at] for key, column in columns.items()},
+        )
         for at, line in enumerate(numbers)
     ]
     return _Table(file, rows, class_names)
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with its line number; cells are stripped of blanks."""
+    """Read the header, and each row with its line number; cells are stripped of blanks."""
     rows, last = [], 0
     try:
         with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
@@ -251,7 +255,7 @@ _OPEN_QUOTE = "a quote is opened but not closed in this line"
 
 
 def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) -> list[int | str]:
-    """The integers or words of a column."""
+    """Read the integers or words of a column."""
     values: list[int | str] = []
     for line, cell in zip(lines, cells, strict=True):
         try:
@@ -270,7 +274,7 @@ def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) ->
 def _labels(
     file: Path, lines: Sequence[int], cells: Mapping[str, Sequence[str]]
 ) -> tuple[list[int], tuple[str, ...] | None]:
-    """Class indices, and the names of the classes."""
+    """Return class indices, and the names of the classes."""
     if "label" not in cells:
         return [-1] * len(lines), None
     labels = _column(file, lines, "label", cells["label"])
@@ -287,7 +291,7 @@ def _labels(
 
 
 def _rates(file: Path, lines: Sequence[int], cells: Sequence[str]) -> list[float | None]:
-    """Frames per second of each row, or None in all rows."""
+    """Read the frames per second of each row; None in all rows if the table does not give them."""
     rates: list[float | None] = []
     for line, cell in zip(lines, cells, strict=True):
         try:

@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 
 from pcm3.io.reading import fail
 
-__all__ = ["Coordinates", "Third", "find_third"]
-
 Coordinates = Literal[2, 3] | None
-"""How many numbers of a joint are coordinates; None finds out."""
+"""Number of coordinates among the numbers of a joint; None finds it out."""
 
-_IMAGE = 2  # larger coordinates are pixels, not shares of an image or of half an image
+_IMAGE = 2  # larger coordinates are pixels, not fractions of an image or of half an image
 _LIKELY = 0.5  # most scores are above this
 
 
 class Third(NamedTuple):
-    """What the third numbers of all recordings are.
+    """The meaning of the third numbers of all recordings.
 
     Attributes:
-        coordinates: How many numbers of each joint are coordinates.
-        why: The recording that this follows from, None if the user says so.
+        coordinates: Number of coordinates of each joint.
+        why: The recording that this follows from; None if the user set it.
     """
 
     coordinates: int
@@ -38,7 +36,7 @@ class Third(NamedTuple):
         return ["the third coordinate is 0 in all recordings: read as 2D"] if flat else []
 
     def take(self, frames: NDArray[np.float32], file: Path, place: str) -> NDArray[np.float32]:
-        """The coordinates of one recording (T, B, V, 3).
+        """Return the coordinates of one recording (T, B, V, 3).
 
         Raises:
             SkeletonFormatError: If its third numbers look like scores, or differ in kind from
@@ -58,16 +56,16 @@ _REMEDY = "--coordinates 2 reads x and y only, --coordinates 3 reads the third a
 
 
 def find_third(
-    recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]], asked: Coordinates
+    recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]], given: Coordinates
 ) -> Third:
-    """What the third numbers are, by ``asked`` or else by the first recording with a body.
+    """Find out what the third numbers are, as given or else by the first recording with a body.
 
     Args:
         recordings: Names, and functions that read frames (T, B, V, 3).
-        asked: How many numbers of a joint are coordinates, None finds out.
+        given: Number of coordinates of a joint; None finds it out.
     """
-    if asked is not None:
-        return Third(asked, None)
+    if given is not None:
+        return Third(given, None)
     name = ""
     for name, read in recordings:
         frames = read()
@@ -77,10 +75,10 @@ def find_third(
 
 
 def _looks_like_score(frames: NDArray[np.float32]) -> bool:
-    """Whether the third values may be scores that pose estimators add to x and y.
+    """Return whether the third values may be scores that pose estimators add to x and y.
 
-    Scores are from 0 to 1, as heights may be. They are told apart by x and y, which are pixels or
-    shares of an image, or by being mostly high.
+    Scores are from 0 to 1, as heights may be. With scores, x and y are pixels or fractions of an
+    image, or the values are mostly high.
     """
     seen = frames[frames.any(-1)]
     third = seen[:, 2]

@@ -10,7 +10,7 @@ from pcm3.evaluation.tasks.detection.proposals import Proposal
 
 
 def true_intervals(dataset: SkeletonDataset) -> list[Proposal]:
-    """The annotated intervals; ``video`` is a recording's place in the data set.
+    """Return the annotated intervals; ``video`` is a recording's place in the data set.
 
     Raises:
         ValueError: If the recordings are trimmed.
@@ -26,7 +26,7 @@ def true_intervals(dataset: SkeletonDataset) -> list[Proposal]:
 
 
 def frame_labels(dataset: SkeletonDataset, item: int) -> NDArray[np.int64]:
-    """Class of every frame of a recording (T,), -1 is background; T is not cut off.
+    """Return the class of every frame of a recording (T,), -1 for background; T is not cut off.
 
     Raises:
         ValueError: If the recordings are trimmed.
@@ -55,5 +55,5 @@ def check_annotation(*datasets: SkeletonDataset) -> None:
     if len(names) > 1:
         raise ValueError(
             "expected the same classes in the training and the test part, got "
-            + " and ".join(str(list(each)) for each in names)
+            + " and ".join(str(list(classes)) for classes in names)
         )

@@ -1,10 +1,10 @@
 """Metrics of action detection.
 
-Two average precisions are in use, both here under the field's names: ``voc_ap``, which the PCM3
-papers report by action, and ``pku_ap``, PKU-MMD's own, which they report by video. Overlap is the
-number of frames that two intervals have in common, over the number of frames of both. The VOC rule
-counts them from the first to the last frame, ``last - first + 1``, and PKU-MMD's evaluator takes
-the difference of the ends as they stand; with exclusive ends, as they are here, the two are one.
+Two average precisions are in use: ``voc_ap``, which the PCM3 papers report by action, and
+``pku_ap``, PKU-MMD's own, which they report by video. Overlap is the number of frames that two
+intervals have in common, divided by the number of frames in their union. The VOC rule counts
+frames as ``last - first + 1``, and PKU-MMD's evaluator as the difference of the ends. Here ends
+are exclusive, so that both counts are equal.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ AveragePrecision = Callable[[Sequence[Proposal], Sequence[Proposal], float], flo
 def voc_ap(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Average precision as in PASCAL VOC, interpolated at all points.
+    """Compute average precision as in PASCAL VOC, interpolated at all points.
 
-    From the surest proposal to the least sure: each goes to the interval of its video and class in
-    the truth that it overlaps most. It is a true positive if they overlap by at least the
-    threshold and nobody has taken that interval before, else a false positive. The area below
-    precision over recall, where precision is the highest at this recall or a higher one.
+    Proposals are taken from the most to the least confident. Each is matched with the annotated
+    interval of its video and class that it overlaps most. It is a true positive if the overlap
+    reaches the threshold and no earlier proposal has taken that interval, else a false positive.
+    The result is the area below precision over recall, with the highest precision at this or a
+    higher recall.
 
     Args:
-        proposals: Of any videos and classes; of the same confidence, earlier ones come first.
+        proposals: Proposals of any videos and classes; of equal confidence, earlier ones come
+            first.
         truth: The annotated intervals.
         threshold: Smallest overlap of a match, in (0, 1].
 
     Returns:
-        In [0, 1]; 0 where there are no proposals, or nothing to find.
+        The average precision in [0, 1]; 0 if there are no proposals or no annotated intervals.
 
     Raises:
         ValueError: If an interval is empty, a confidence is NaN, or the threshold is out of range.
@@ -60,11 +62,11 @@ def voc_ap(
         1.0
     """
     matched = _matches(proposals, truth, threshold)
-    surest = np.argsort([-each.confidence for each in proposals], kind="stable")
-    taken = matched[surest]
+    order = np.argsort([-proposal.confidence for proposal in proposals], kind="stable")
+    taken = matched[order]
     hits = np.zeros(len(taken), dtype=bool)
-    there = np.flatnonzero(taken >= 0)
-    hits[there[np.unique(taken[there], return_index=True)[1]]] = True
+    matches = np.flatnonzero(taken >= 0)
+    hits[matches[np.unique(taken[matches], return_index=True)[1]]] = True
     precision = hits.cumsum() / np.arange(1, len(hits) + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float(best[hits].sum() / max(len(truth), 1))
@@ -73,29 +75,31 @@ def voc_ap(
 def pku_ap(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Average precision as PKU-MMD's evaluator computes it.
+    """Compute average precision as PKU-MMD's evaluator does.
 
-    Each proposal goes to the interval of its video and class in the truth that it overlaps most,
-    if by at least the threshold; several may share one. Found are the intervals that have any;
-    precision is their number over that of proposals, recall over that of intervals. Proposals are
-    then taken away, from the least sure to the surest. Whenever one that has an interval is gone,
-    both are computed again, and the drop in recall counts with the highest precision so far.
+    Each proposal is matched with the annotated interval of its video and class that it overlaps
+    most, if the overlap reaches the threshold; several proposals may match one interval. An
+    interval with a match is found. Precision is the number of found intervals divided by that of
+    proposals, recall the same number divided by that of intervals. Proposals are then removed,
+    from the least to the most confident. Whenever a proposal with a match is removed, both are
+    computed again, and the drop in recall counts with the highest precision so far.
 
-    Precision is so never looked at when only false positives have gone since the last look. It
-    is therefore not above ``voc_ap`` (but for equal confidences), and can be far below:
+    Precision is not computed again after a false positive is removed. The result is therefore at
+    most ``voc_ap``, except for equal confidences, and can be far lower:
 
-    * With one interval to find, every false positive counts, however unsure it is (first example:
-      1/3, where ``voc_ap`` is 1). With two true positives above it, it is forgiven.
-    * A second proposal for an interval is a false positive too, but when it goes, precision is
-      computed again: at the bottom it does no harm (second example).
+    * With one annotated interval, every false positive counts, whatever its confidence (first
+      example: 1/3, while ``voc_ap`` is 1). Below two true positives it does not count.
+    * A second proposal for an interval is a false positive too, but precision is computed again
+      after its removal: with the lowest confidence it does no harm (second example).
 
     Args:
-        proposals: Of any videos and classes; of the same confidence, earlier ones go first.
+        proposals: Proposals of any videos and classes; of equal confidence, earlier ones are
+            removed first.
         truth: The annotated intervals.
         threshold: Smallest overlap of a match, in (0, 1].
 
     Returns:
-        In [0, 1]; 0 where there are no proposals, or nothing to find.
+        The average precision in [0, 1]; 0 if there are no proposals or no annotated intervals.
 
     Raises:
         ValueError: If an interval is empty, a confidence is NaN, or the threshold is out of range.
@@ -113,19 +117,19 @@ def pku_ap(
         1.0
     """
     matched = _matches(proposals, truth, threshold)
-    order = np.argsort([each.confidence for each in proposals], kind="stable")
+    order = np.argsort([proposal.confidence for proposal in proposals], kind="stable")
     return _pku_area(matched[order], len(truth))
 
 
 def f1_score(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float = 0.5
 ) -> float:
-    """Harmonic mean of precision and recall as PKU-MMD counts them, see ``pku_ap``.
+    """Compute the harmonic mean of precision and recall as PKU-MMD counts them, see ``pku_ap``.
 
-    The confidences play no part. 0 where nothing is found.
+    Confidences do not matter. The score is 0 if nothing is found.
     """
-    found = np.unique(_matches(proposals, truth, threshold))
-    return 2 * int((found >= 0).sum()) / max(len(proposals) + len(truth), 1)
+    matched = np.unique(_matches(proposals, truth, threshold))
+    return 2 * int((matched >= 0).sum()) / max(len(proposals) + len(truth), 1)
 
 
 def map_by_action(
@@ -135,22 +139,22 @@ def map_by_action(
     ap: AveragePrecision = voc_ap,
     labels: Collection[int] | None = None,
 ) -> float:
-    """Mean over classes of the average precision of all videos together (mAP_a).
+    """Average the average precision over classes, with all videos together (mAP_a).
 
     Args:
-        proposals: Of all videos and classes.
+        proposals: Proposals of all videos and classes.
         truth: The annotated intervals.
         threshold: Smallest overlap of a match, in (0, 1].
         ap: ``voc_ap`` or ``pku_ap``.
-        labels: Classes of the mean; those in the truth by default. PKU-MMD's evaluator takes all
-            51, and those that are not in the truth count as 0.
+        labels: Classes to average over, by default those in the truth. PKU-MMD's evaluator uses
+            all 51; classes without annotated intervals count as 0.
 
     Raises:
         ValueError: As ``ap``.
     """
-    found, wanted = _grouped(proposals, "label"), _grouped(truth, "label")
-    labels = sorted(wanted) if labels is None else labels
-    return _mean([ap(found[label], wanted[label], threshold) for label in labels])
+    proposed, annotated = _grouped(proposals, "label"), _grouped(truth, "label")
+    labels = sorted(annotated) if labels is None else labels
+    return _mean([ap(proposed[label], annotated[label], threshold) for label in labels])
 
 
 def map_by_video(
@@ -160,29 +164,29 @@ def map_by_video(
     ap: AveragePrecision = pku_ap,
     videos: Collection[int] | None = None,
 ) -> float:
-    """Mean over videos of the average precision of all classes together (mAP_v).
+    """Average the average precision over videos, with all classes together (mAP_v).
 
     Args:
-        proposals: Of all videos and classes.
+        proposals: Proposals of all videos and classes.
         truth: The annotated intervals.
         threshold: Smallest overlap of a match, in (0, 1].
         ap: ``pku_ap`` or ``voc_ap``.
-        videos: Videos of the mean; by default those with a proposal or an annotated interval.
-            PKU-MMD's evaluator takes those that have a file of results.
+        videos: Videos to average over, by default those with a proposal or an annotated interval.
+            PKU-MMD's evaluator uses those that have a file of results.
 
     Raises:
         ValueError: As ``ap``.
     """
-    found, wanted = _grouped(proposals, "video"), _grouped(truth, "video")
-    videos = sorted(found.keys() | wanted.keys()) if videos is None else videos
-    return _mean([ap(found[video], wanted[video], threshold) for video in videos])
+    proposed, annotated = _grouped(proposals, "video"), _grouped(truth, "video")
+    videos = sorted(proposed.keys() | annotated.keys()) if videos is None else videos
+    return _mean([ap(proposed[video], annotated[video], threshold) for video in videos])
 
 
 def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
-    """PKU-MMD's 2D-AP: mean ``pku_ap`` over thresholds 0.05, 0.1, ... 1, all classes together."""
+    """Compute PKU-MMD's 2D-AP: the mean ``pku_ap`` over thresholds 0.05, 0.1, ... 1."""
     _check(proposals, truth)
     owners, overlaps = _best_overlaps(proposals, truth)
-    order = np.argsort([each.confidence for each in proposals], kind="stable")
+    order = np.argsort([proposal.confidence for proposal in proposals], kind="stable")
     owners, overlaps = owners[order], overlaps[order]
     return _mean(
         [
@@ -195,23 +199,24 @@ def ap_2d(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> float:
 def summarize_detection(
     probabilities: Sequence[ArrayLike], proposals: Sequence[Proposal], test: SkeletonDataset
 ) -> dict[str, Any]:
-    """Metrics and details of ``evaluate_detection``.
+    """Compute metrics and details of ``evaluate_detection``.
 
     Args:
-        probabilities: (T, classes + 1) of each test recording, the last column background.
-        proposals: What was made of them.
+        probabilities: Probabilities (T, classes + 1) of each test recording; the last column is
+            background.
+        proposals: Proposals made from the probabilities.
         test: The recordings.
 
     Raises:
-        ValueError: If the recordings are trimmed, or their lengths are others.
+        ValueError: If the recordings are trimmed, or have other lengths.
     """
     truth = true_intervals(test)
     labels = [frame_labels(test, video) for video in range(len(test))]
     predicted = [np.asarray(rows).argmax(axis=1) for rows in probabilities]
-    if [len(each) for each in labels] != [len(each) for each in predicted]:
+    if [*map(len, labels)] != [*map(len, predicted)]:
         raise ValueError(f"expected probabilities of every frame of the {len(test)} recordings")
     classes = len(test.class_names)
-    predicted = [np.where(each == classes, -1, each) for each in predicted]
+    predicted = [np.where(columns == classes, -1, columns) for columns in predicted]
     metrics: dict[str, Any] = {}
     for threshold in THRESHOLDS:
         metrics[f"map_action_voc_{threshold}"] = map_by_action(proposals, truth, threshold)
@@ -224,15 +229,15 @@ def summarize_detection(
     metrics["ap_2d"] = ap_2d(proposals, truth)
     right = np.concatenate(predicted) == np.concatenate(labels)
     metrics["frame_accuracy"] = float(right.mean())
-    wanted, found = _grouped(truth, "video"), _grouped(proposals, "video")
+    annotated, proposed = _grouped(truth, "video"), _grouped(proposals, "video")
     metrics["details"] = {
         "class_names": list(test.class_names),
         "videos": [
             {
                 "name": sequence_name(test.store, int(test.indices[video])),
                 "frames": len(labels[video]),
-                "truth": [[each.label, each.start, each.end] for each in wanted[video]],
-                "proposals": [list(each[1:]) for each in found[video]],
+                "truth": [list(interval[1:4]) for interval in annotated[video]],
+                "proposals": [list(proposal[1:]) for proposal in proposed[video]],
                 "predicted": _runs(predicted[video].tolist()),
             }
             for video in videos
@@ -242,19 +247,19 @@ def summarize_detection(
 
 
 def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) -> dict[str, float]:
-    """Metrics as the code of PCM3 and of the survey of PCM3++ evaluates, to compare with papers.
+    """Compute metrics as the code of PCM3 and of the survey of PCM3++ does, to compare with papers.
 
-    It takes the ends of proposals and of label files as they stand. By action it counts both ends
-    as included, so that the interval of a label file, whose end is the frame after its last one,
-    gets a frame more; by video it takes plain differences. Proposals of the sliding-window rule,
-    which end with their last frame, are so a frame short.
+    That code does not convert the ends of proposals and label files. By action, it counts both ends
+    as included, so that an interval of a label file, whose end is the frame after its last one, is
+    a frame too long. By video, it uses plain differences. Proposals of the sliding-window rule,
+    whose end is their last frame, are a frame too short.
 
     Args:
-        proposals: As ``published_proposals`` gives them.
+        proposals: Proposals of ``published_proposals``.
         test: The recordings.
 
     Returns:
-        For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_published_θ``, the mean ``voc_ap`` over
+        For each overlap θ of 0.1, 0.3 and 0.5, ``map_action_published_θ``, the mean ``voc_ap`` over
         the classes in the truth, and ``map_video_published_θ``, the mean ``pku_ap`` over all
         recordings.
 
@@ -262,32 +267,36 @@ def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) ->
         ValueError: If the recordings are trimmed.
     """
     truth = true_intervals(test)
-    found, wanted = (
-        [each._replace(end=each.end + 1) for each in intervals] for intervals in (proposals, truth)
+    detected, annotated = (
+        [interval._replace(end=interval.end + 1) for interval in intervals]
+        for intervals in (proposals, truth)
     )
     by_action = {
-        f"map_action_published_{each}": map_by_action(found, wanted, each) for each in THRESHOLDS
+        f"map_action_published_{threshold}": map_by_action(detected, annotated, threshold)
+        for threshold in THRESHOLDS
     }
     videos = range(len(test))
     return by_action | {
-        f"map_video_published_{each}": map_by_video(proposals, truth, each, pku_ap, videos)
-        for each in THRESHOLDS
+        f"map_video_published_{threshold}": map_by_video(
+            proposals, truth, threshold, pku_ap, videos
+        )
+        for threshold in THRESHOLDS
     }
 
 
 def _check(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> None:
-    for what, each in (("proposals", proposals), ("truth", truth)):
-        for proposal in each:
-            if not proposal.start < proposal.end:
-                raise ValueError(f"expected start < end in the {what}, got {proposal}")
-            if math.isnan(proposal.confidence):
-                raise ValueError(f"expected confidences other than NaN, got {proposal}")
+    for what, intervals in (("proposals", proposals), ("truth", truth)):
+        for interval in intervals:
+            if not interval.start < interval.end:
+                raise ValueError(f"expected start < end in the {what}, got {interval}")
+            if math.isnan(interval.confidence):
+                raise ValueError(f"expected confidences other than NaN, got {interval}")
 
 
 def _matches(
     proposals: Sequence[Proposal], truth: Sequence[Proposal], threshold: float
 ) -> NDArray[np.int64]:
-    """Index of the interval in the truth that each proposal goes to (P,), -1 for none."""
+    """Return the index of the annotated interval that each proposal matches (P,), -1 for none."""
     if not 0 < threshold <= 1:
         raise ValueError(f"expected threshold in (0, 1], got {threshold}")
     _check(proposals, truth)
@@ -298,25 +307,25 @@ def _matches(
 def _best_overlaps(
     proposals: Sequence[Proposal], truth: Sequence[Proposal]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The interval of its video and class that each proposal overlaps most, and by how much."""
+    """Find the annotated interval of its video and class that each proposal overlaps most."""
     owners = np.full(len(proposals), -1)
     overlaps = np.zeros(len(proposals))
-    found, wanted = _places(proposals), _places(truth)
-    for key in found.keys() & wanted.keys():
-        start, end = _bounds(proposals, found[key])
-        true_start, true_end = _bounds(truth, wanted[key])
+    proposed, annotated = _places(proposals), _places(truth)
+    for key in proposed.keys() & annotated.keys():
+        start, end = _bounds(proposals, proposed[key])
+        true_start, true_end = _bounds(truth, annotated[key])
         common = np.minimum(end[:, None], true_end) - np.maximum(start[:, None], true_start)
-        # of intervals that meet the hull is the union; the others are below any threshold
+        # the hull of intervals that meet is their union; others are below any threshold
         hull = np.maximum(end[:, None], true_end) - np.minimum(start[:, None], true_start)
         overlap = common / hull
         best = overlap.argmax(axis=1)
-        owners[found[key]] = np.array(wanted[key])[best]
-        overlaps[found[key]] = overlap[np.arange(len(best)), best]
+        owners[proposed[key]] = np.array(annotated[key])[best]
+        overlaps[proposed[key]] = overlap[np.arange(len(best)), best]
     return owners, overlaps
 
 
 def _places(intervals: Sequence[Proposal]) -> dict[tuple[int, int], list[int]]:
-    """Positions of the intervals of each video and class."""
+    """Return the positions of the intervals of each video and class."""
     places = defaultdict(list)
     for place, interval in enumerate(intervals):
         places[interval.video, interval.label].append(place)
@@ -327,23 +336,24 @@ def _bounds(
     intervals: Sequence[Proposal], places: list[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     chosen = [intervals[place] for place in places]
-    return np.array([each.start for each in chosen]), np.array([each.end for each in chosen])
+    starts, ends = ([getattr(interval, side) for interval in chosen] for side in ("start", "end"))
+    return np.array(starts), np.array(ends)
 
 
 def _pku_area(matched: NDArray[np.int64], intervals: int) -> float:
-    """PKU-MMD's area for proposals from the least to the most sure, each with its match or -1."""
+    """Compute PKU-MMD's area from the matches of proposals, the least confident first."""
     if not len(matched) or not intervals:
         return 0.0
     counts = np.bincount(matched[matched >= 0], minlength=intervals)
     positives = int((counts > 0).sum())
     best, area = positives / len(matched), 0.0
-    for gone, interval in enumerate(matched.tolist(), 1):
+    for removed, interval in enumerate(matched.tolist(), 1):
         if interval < 0:
             continue
         counts[interval] -= 1
         lost = counts[interval] == 0
         positives -= int(lost)
-        best = max(best, positives / max(len(matched) - gone, 1))
+        best = max(best, positives / max(len(matched) - removed, 1))
         area += best * lost
     return float(area) / intervals
 
@@ -360,7 +370,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _runs(labels: Sequence[int]) -> list[list[int]]:
-    """Equal neighbours as [label, start, end]."""
+    """Group equal neighbours as [label, start, end]."""
     runs: list[list[int]] = []
     for label, run in groupby(labels):
         start = runs[-1][2] if runs else 0

@@ -1,4 +1,4 @@
-"""The classifier of action detection: windows of untrimmed recordings to the class of a frame."""
+"""The classifier of action detection: it tells the class of a frame from the window around it."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from pcm3.skeleton import to_stream
 _HALF = {"consecutive": 16, "strided": 8}  # frames of a window before its middle one
 _TRAINING_STRIDES = {"consecutive": (1,), "strided": (3, 4, 5)}
 _TEST_STRIDE = {"consecutive": 1, "strided": 4}
-_PER_EPOCH = 16  # windows of a recording
+_PER_EPOCH = 16  # windows per recording and epoch
 _CHUNK = 512  # windows encoded at a time
 
 
 def window_frames(
     centres: Tensor, strides: Tensor, length: int, windows: Windows, borders: Borders
 ) -> tuple[Tensor, Tensor]:
-    """Frames of the windows around some frames of a recording.
+    """Return the frames of windows around some frames of a recording.
 
     Args:
         centres: Frames of the recording (W,), int64.
-        strides: Frames from one of a window to the next (W,), int64.
-        length: T, frames of the recording.
+        strides: Step from one frame of a window to the next (W,), int64.
+        length: Number of frames T of the recording.
         windows: ``"consecutive"``, L = 32 frames, or ``"strided"``, L = 16.
-        borders: What becomes of a window that would reach beyond the recording. ``"repeat"``: it
-            has the end frame there. ``"inside"``: it is moved inside, so that frames near an end
-            see the first or the last whole window; in a recording shorter than a window, it begins
-            at frame 0.
+        borders: Treatment of windows that would reach beyond the recording. ``"repeat"`` repeats
+            the frame at the end. ``"inside"`` moves the window inside, so that frames near an end
+            get the first or the last whole window; in a recording shorter than a window, the
+            window begins at frame 0.
 
     Returns:
         The frames of each window (W, L), and its middle frame (W,), whose class it is trained on.
         Numbers from T on are after the end of the recording.
 
     Source:
-        ``"inside"`` is of the detection code of PCM3 and of the survey of PCM3++. In recordings
-        shorter than a window that code does the same, or fails.
+        ``"inside"`` comes from the detection code of PCM3 and of the survey of PCM3++, which does
+        the same or fails in recordings shorter than a window.
     """
     half = _HALF[windows] * strides
     first = centres - half
@@ -61,17 +61,17 @@ def window_frames(
 
 
 def cut_windows(clip: Tensor, frames: Tensor) -> Tensor:
-    """Windows (W, C, L, V, M) of a clip (C, T, V, M); frames (W, L) from T on are zero."""
+    """Cut windows (W, C, L, V, M) from a clip (C, T, V, M); frames (W, L) from T on are zero."""
     outside = frames >= clip.shape[1]
     windows = clip[:, frames.clamp(max=clip.shape[1] - 1)].transpose(0, 1)
     return windows.masked_fill(outside[:, None, :, None, None], 0)
 
 
 def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
-    """From how many recordings nothing is learnt: the middles of windows are after their end.
+    """Count the recordings that end before the middle of every window, so that nothing is learnt.
 
     Raises:
-        ValueError: If all are.
+        ValueError: If all recordings are too short.
     """
     if recipe.borders == "repeat":
         return 0
@@ -87,12 +87,12 @@ def too_short(training: SkeletonDataset, recipe: DetectionRecipe) -> int:
 
 
 class WindowClassifier(nn.Module):
-    """Windows of joint coordinates (W, C, L, V, M) to class scores, the last one background.
+    """Classifier of windows (W, C, L, V, M); the last of its class scores is background.
 
     Args:
-        pretrained: The encoder, which is copied, and how it wants its clips.
+        pretrained: The encoder, which is copied, and its input.
         classes: Number of classes, without the background.
-        normalize: Standardise features by batch statistics before the linear map.
+        normalize: Whether to standardise features by batch statistics before the linear map.
     """
 
     def __init__(self, pretrained: Pretrained, classes: int, normalize: bool) -> None:
@@ -105,7 +105,7 @@ class WindowClassifier(nn.Module):
         self.head = head(self.encoder.out_features, classes + 1).to(self.device)
 
     def set_training(self, finetune: bool, adapt_norm: bool) -> None:
-        """Train the head, and the whole encoder, or of a frozen one its running statistics."""
+        """Set to training mode the head, and the encoder or only its running statistics."""
         self.train()
         self.encoder.train(finetune).requires_grad_(finetune)
         for module in self.encoder.modules():
@@ -113,7 +113,7 @@ class WindowClassifier(nn.Module):
                 module.train()
 
     def features(self, windows: Tensor) -> Tensor:
-        """Sequence features (W, D) of windows."""
+        """Compute sequence features (W, D) of windows."""
         clips = windows.to(self.device)
         if self.frames is not None and self.frames != clips.shape[2]:
             lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
@@ -125,29 +125,32 @@ class WindowClassifier(nn.Module):
 
     @torch.no_grad()
     def frozen_features(self, windows: Tensor) -> Tensor:
-        """Without gradient, float32 on the CPU."""
+        """Compute features without gradient, float32 on the CPU."""
         return self.features(windows).float().cpu()
 
     @torch.no_grad()
     def probabilities(
         self, clip: Tensor, recipe: DetectionRecipe, every: int = 1
     ) -> NDArray[np.float32]:
-        """Probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
+        """Compute probabilities (T, classes + 1) of the frames of a clip (C, T, V, M).
 
-        Windows are cut around every n-th frame, the other frames take the nearest one's.
+        Windows are cut around every n-th frame; other frames get the result of the nearest one.
         """
         parts = _around(clip, every, _TEST_STRIDE[recipe.windows], recipe)
         features = torch.cat([self.frozen_features(part) for part in parts])
-        found = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
+        computed = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
         nearest = (np.arange(clip.shape[1]) + every // 2) // every
-        rows: NDArray[np.float32] = found[np.minimum(nearest, len(found) - 1)]
+        rows: NDArray[np.float32] = computed[np.minimum(nearest, len(computed) - 1)]
         return rows
 
 
 def train_window_classifier(
     pretrained: Pretrained, training: SkeletonDataset, recipe: DetectionRecipe, seed: int
 ) -> WindowClassifier:
-    """Train on windows around random frames of whole recordings; in evaluation mode.
+    """Train a classifier on windows around random frames of whole recordings.
+
+    Returns:
+        The classifier in evaluation mode.
 
     Raises:
         ValueError: If all recordings are too short, or the loss stops being finite.
@@ -157,7 +160,7 @@ def train_window_classifier(
     generator = torch.Generator().manual_seed(seed)
     model = WindowClassifier(pretrained, len(training.class_names), recipe.normalize)
     model.set_training(recipe.finetune, recipe.adapt_norm)
-    weights = [each for each in model.parameters() if each.requires_grad]
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(weights, recipe.lr, momentum=0.9, nesterov=True)
     epochs = draw_epochs(model, training, recipe, generator)
 
@@ -189,9 +192,9 @@ def draw_epochs(
     recipe: DetectionRecipe,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The windows of each epoch and their columns.
+    """Yield the windows of each epoch and their columns.
 
-    In place of windows their features, where the encoder does not change.
+    If the encoder does not change, their features are yielded instead of the windows.
     """
     strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
     items = range(len(training))
@@ -220,18 +223,18 @@ def draw_epochs(
 
 
 def _changes(recipe: DetectionRecipe) -> bool:
-    """Whether the encoder gives other features after a step than before."""
+    """Return whether a training step changes the encoder's features."""
     return recipe.finetune or recipe.adapt_norm
 
 
 def cache_pays(training: SkeletonDataset, recipe: DetectionRecipe) -> bool:
-    """Whether there are fewer windows than training would draw."""
+    """Return whether there are fewer windows than training would draw."""
     windows = int(training.lengths.sum()) * len(_TRAINING_STRIDES[recipe.windows])
     return windows <= recipe.epochs * _PER_EPOCH * len(training)
 
 
 def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe) -> Tensor:
-    """Features (strides, T, D) of the windows around every frame."""
+    """Compute features (strides, T, D) of the windows around every frame."""
     return torch.stack(
         [
             torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, recipe)])
@@ -241,7 +244,7 @@ def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe
 
 
 def _around(clip: Tensor, every: int, stride: int, recipe: DetectionRecipe) -> Iterator[Tensor]:
-    """Windows around every n-th frame of a clip, in chunks."""
+    """Yield windows around every n-th frame of a clip, in chunks."""
     length = clip.shape[1]
     for centres in torch.arange(0, length, every).split(_CHUNK):
         strides = torch.full_like(centres, stride)
@@ -254,6 +257,6 @@ def _clip(dataset: SkeletonDataset, item: int) -> Tensor:
 
 
 def _columns(dataset: SkeletonDataset, item: int) -> Tensor:
-    """Column of every frame's class (T,): background is the last one."""
+    """Return the column of every frame's class (T,); background is the last one."""
     labels = torch.from_numpy(frame_labels(dataset, item))
     return torch.where(labels < 0, len(dataset.class_names), labels)

@@ -41,22 +41,21 @@ from pcm3.viz.results import time_line_figure
 
 RecipeName = Literal["default", "pcm3", "survey", "survey-finetune", "survey-sliding-window"]
 
-_PADDING = 50  # frames of background after a recording; the rules look less far ahead
+_PADDING = 50  # frames of background after a recording, more than the rules look ahead
 
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """How windows become classes of frames, and these intervals. What is None is the recipe's.
-
-    ``default`` is our recipe, for small data; the others are published, see ``RECIPES``.
-    """
+    """Settings of detection; None takes the value of the recipe, see ``RECIPES``."""
 
     recipe: RecipeName = "default"
-    """Ours for small data (default) or a published one; options below override what it says."""
+    """This library's recipe for small data (default) or a published one; other options override
+    its values."""
     windows: Windows | None = None
-    """32 frames in a row, or 16 frames, every third to fifth (in tests every fourth)."""
+    """consecutive: 32 frames in a row; strided: 16 frames, every third to fifth one in training,
+    every fourth in tests."""
     borders: Borders | None = None
-    """Near an end, windows repeat the end frame, or are moved inside the recording."""
+    """Near an end, repeat the end frame, or move windows inside the recording."""
     finetune: bool | None = None
     """Train the whole encoder, not only a linear classifier of its frozen features."""
     adapt_norm: bool | None = None
@@ -64,23 +63,23 @@ class DetectionSettings:
     normalize: bool | None = None
     """Standardise features by batch statistics before the linear map."""
     epochs: int | None = None
-    """Passes over the training recordings: 16 windows around random frames of each."""
+    """Passes over the training recordings, with 16 windows around random frames of each."""
     lr: float | None = None
     """SGD learning rate; Nesterov momentum 0.9, no weight decay."""
     drops: tuple[int, ...] | None = None
     """Epochs, counted from 0, at which the rate falls tenfold."""
     batch_size: int | None = None
-    """Windows a step."""
+    """Number of windows per step."""
     rule: Rule | None = None
-    """How the probabilities of frames become intervals."""
+    """Rule that turns the probabilities of frames into intervals."""
     smoothing: int | None = None
-    """Frames of a moving mean over the probabilities before that; 0 for none."""
+    """Frames of a moving mean over the probabilities before the rule; 0 for none."""
     every: int = 1
-    """Classify every n-th frame of test recordings; the others take the nearest one's."""
+    """Classify every n-th frame of test recordings; other frames get the nearest one's class."""
     seed: int = 0
-    """Of weights, windows and their order."""
+    """Seed of weights, windows and their order."""
     pku_files: Path | None = None
-    """Folder to write the proposals into, as PKU-MMD's evaluator reads them."""
+    """Folder to write the proposals to, in the format of PKU-MMD's evaluator."""
 
     def __post_init__(self) -> None:
         kinds = {"recipe": RecipeName, "windows": Windows, "borders": Borders, "rule": Rule}
@@ -100,18 +99,17 @@ class DetectionSettings:
             raise ValueError(f"expected smoothing >= 0, got {resolved.smoothing}")
 
     def resolve(self) -> DetectionRecipe:
-        """What is to be done: the settings, and where they say nothing, the recipe.
-
-        With another number of epochs the schedule keeps its shape.
-        """
+        """Complete the settings by the recipe; the schedule keeps its shape with other epochs."""
         recipe = RECIPES[self.recipe]
         if self.epochs is not None:
             first, *drops = (
-                each * self.epochs // recipe.epochs for each in (recipe.start_epoch, *recipe.drops)
+                epoch * self.epochs // recipe.epochs
+                for epoch in (recipe.start_epoch, *recipe.drops)
             )
             recipe = recipe._replace(start_epoch=first, drops=tuple(drops))
-        given = {name: getattr(self, name, None) for name in recipe._fields}
-        return recipe._replace(**{name: each for name, each in given.items() if each is not None})
+        values: dict[str, Any] = {name: getattr(self, name, None) for name in recipe._fields}
+        given = {name: value for name, value in values.items() if value is not None}
+        return recipe._replace(**given)
 
 
 def evaluate_detection(
@@ -122,35 +120,35 @@ def evaluate_detection(
 ) -> dict[str, Any]:
     """Find the actions in untrimmed recordings.
 
-    A linear classifier on the encoder's feature of a window tells the class of a frame, background
-    being one of them: in training of the window's middle frame, in tests of the frame that the
-    window was cut around, which is not the middle one where the window was moved inside the
-    recording. A recording shorter than such a window is followed by empty frames, and nothing is
-    learnt from windows whose middle frame is one of them. Windows go to the encoder at their own
-    length, not at the one it was trained with, as in the papers; for a transformer they are
-    resized to that one, which its temporal embeddings belong to. Whole recordings are used,
-    whatever the data sets' ``max_frames``; classes are not balanced.
+    A linear classifier predicts the class of a frame, which may be background, from the encoder's
+    feature of a window. In training this is the middle frame of the window, in tests the frame
+    that the window was cut around; they differ if the window was moved inside the recording. A
+    recording shorter than such a window is padded with empty frames, and windows whose middle
+    frame is empty are not learnt from. As in the papers, windows keep their own length, which is
+    not the length that the encoder was trained on. Only for a transformer they are resized to
+    that length, because its temporal embeddings need it. Whole recordings are used, whatever the
+    ``max_frames`` of the data sets. Classes are not balanced.
 
     The default recipe was chosen for small data, on training subjects held out of 36 short
-    recordings. The published ones are for features of width 2048 and 25 times as many steps an
-    epoch. The activity rule makes one interval of actions that follow each other at once.
+    recordings. The published recipes are for features of width 2048 and 25 times as many steps
+    per epoch. The activity rule joins actions that follow each other without a gap.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It is left as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Annotated untrimmed recordings to train on.
-        test: The same to test on.
-        settings: ``DetectionSettings()`` by default, the recipe for small data.
+        test: Annotated untrimmed recordings to test on.
+        settings: Settings, by default the recipe for small data.
 
     Returns:
-        For each overlap θ of 0.1, 0.3 and 0.5 ``map_action_voc_θ`` (of the papers' kind),
-        ``map_action_pku_θ``, and, with ends read as the papers' code reads them,
-        ``map_action_published_θ`` and ``map_video_published_θ``, see ``summarize_published``;
-        ``map_video_pku_0.5``, ``f1_0.5``, ``ap_2d``, and ``frame_accuracy`` with background as a
-        class; all in [0, 1]. Under ``details`` ``recipe`` (all that it did, by name), ``notes``
-        on recordings too short to learn from, ``class_names`` and ``videos``: of each ``name``,
-        ``frames``, ``truth`` and ``predicted`` (the likeliest class of the frames) as lists of
-        ``[class, start, end]``, end exclusive, where class -1 is background, and ``proposals`` as
-        ``[class, start, end, confidence]``.
+        For each overlap θ of 0.1, 0.3 and 0.5: ``map_action_voc_θ``, which the papers report;
+        ``map_action_pku_θ``; and, with ends as the papers' code reads them,
+        ``map_action_published_θ`` and ``map_video_published_θ``, see ``summarize_published``.
+        Further ``map_video_pku_0.5``, ``f1_0.5``, ``ap_2d``, and ``frame_accuracy`` with background
+        as a class. All are in [0, 1]. ``details`` holds ``recipe`` (all its values by name),
+        ``notes`` on recordings too short to learn from, ``class_names`` and ``videos``. Each video
+        has ``name``, ``frames``, ``truth`` and ``predicted`` (the likeliest class of the frames) as
+        lists of ``[class, start, end]``, with an exclusive end and class -1 for background, and
+        ``proposals`` as ``[class, start, end, confidence]``.
 
     Raises:
         ValueError: If a store has no frame labels, the classes of the two parts differ, the
@@ -158,7 +156,7 @@ def evaluate_detection(
             being finite.
 
     Source:
-        PCM3 Sec. 4.3 and the survey of PCM3++, with what their code leaves beyond the text.
+        PCM3 Sec. 4.3 and the survey of PCM3++, and their code where the text leaves something open.
     """
     probabilities = frame_probabilities(pretrained, training, test, settings)
     proposals = find_proposals(probabilities, settings)
@@ -169,8 +167,8 @@ def evaluate_detection(
     result["details"]["recipe"] = {"recipe": settings.recipe, **described}
     if short := too_short(training, recipe):
         result["details"]["notes"] = [
-            f"nothing is learnt from {short} of {len(training)} training recordings, which are no "
-            "longer than half a window"
+            f"{short} of {len(training)} training recordings are no longer than half a window: "
+            "not used"
         ]
     if settings.pku_files is not None:
         videos = test.indices.tolist()
@@ -180,7 +178,7 @@ def evaluate_detection(
 
 
 def _file_name(store: Store, index: int) -> str:
-    """The name of a recording, where readers did not make one up, or else its number."""
+    """Return the name of a recording, or its number if the reader only made a name up."""
     name = re.sub(r"^sequence (?=\d+$)", "sequence-", sequence_name(store, index))
     return name or f"sequence-{index}"
 
@@ -194,7 +192,7 @@ def frame_probabilities(
     """Train the classifier of ``evaluate_detection`` and apply it to every frame.
 
     Returns:
-        For each test recording (T, classes + 1), the last column background.
+        Probabilities (T, classes + 1) of each test recording; the last column is background.
 
     Raises:
         ValueError: As ``evaluate_detection``.
@@ -213,41 +211,44 @@ def frame_probabilities(
 def find_proposals(
     probabilities: Sequence[ArrayLike], settings: DetectionSettings
 ) -> list[Proposal]:
-    """Smooth and apply the rule of the settings to every recording.
+    """Smooth probabilities and apply the rule of the settings to every recording.
 
-    After the recording there is background, into which the probabilities of its last frames are
-    smoothed, as in the published code. What reaches into it is cut.
+    As in the published code, background follows the recording, and smoothing mixes it into the
+    last frames. Proposals are cut at the end of the recording.
 
     Args:
-        probabilities: As ``frame_probabilities`` gives them.
-        settings: Its ``smoothing`` and ``rule`` count.
+        probabilities: Result of ``frame_probabilities``.
+        settings: Settings, of which ``smoothing`` and ``rule`` matter.
 
     Returns:
         Proposals whose ``video`` is the recording's place in the list.
     """
     frames = [len(np.asarray(rows)) for rows in probabilities]
     return [
-        each._replace(end=min(each.end, frames[each.video]))
-        for each in _search(probabilities, settings)
+        proposal._replace(end=min(proposal.end, frames[proposal.video]))
+        for proposal in _search(probabilities, settings)
     ]
 
 
 def published_proposals(
     probabilities: Sequence[ArrayLike], settings: DetectionSettings
 ) -> list[Proposal]:
-    """The proposals of ``find_proposals`` as the published code has them, to compare figures.
+    """Find proposals as the published code does, to compare figures.
 
-    They may end after the recording. The end of the sliding-window rule is the last frame, not
-    the frame after it, and its confidence has five decimals.
+    Proposals may end after the recording. With the sliding-window rule, the end is the last frame,
+    not the frame after it, and the confidence has five decimals.
     """
-    found = _search(probabilities, settings)
+    proposals = _search(probabilities, settings)
     if settings.resolve().rule == "activity":
-        return found
-    return [each._replace(end=each.end - 1, confidence=round(each.confidence, 5)) for each in found]
+        return proposals
+    return [
+        proposal._replace(end=proposal.end - 1, confidence=round(proposal.confidence, 5))
+        for proposal in proposals
+    ]
 
 
 def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> list[Proposal]:
-    """Proposals with exclusive ends in recordings that are followed by background."""
+    """Find proposals with exclusive ends in recordings that are followed by background."""
     recipe = settings.resolve()
     rule = sliding_window_proposals if recipe.rule == "sliding_window" else activity_proposals
     proposals = []
@@ -258,7 +259,7 @@ def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> 
 
 
 def uncut(dataset: SkeletonDataset) -> SkeletonDataset:
-    """The same recordings, not cut off after a number of frames."""
+    """Return the same recordings, not cut off after a number of frames."""
     return SkeletonDataset(
         dataset.store,
         dataset.indices,
@@ -285,15 +286,15 @@ def _check(result: Result) -> None:
 
 
 def _time_lines(series: Series) -> Iterator[Picture]:
-    for each, name in series.first_with("videos"):
-        videos = each.result.details["videos"]
+    for entry, name in series.first_with("videos"):
+        videos = entry.result.details["videos"]
         if videos:
             yield Picture(
                 f"Detected actions: {name}",
-                f"{len(videos[:6])} of {len(videos)} test recordings over time: the annotated "
-                "actions above, what was found below, the paler the less sure. Numbers and "
-                f"colours are classes. {source_of([each])}",
-                [time_line_figure(videos[:6], each.result.class_names)],
+                f"{len(videos[:6])} of {len(videos)} test recordings over time: annotated actions "
+                "above, detected ones below, paler with lower confidence. Numbers and colours are "
+                f"classes. {source_of([entry])}",
+                [time_line_figure(videos[:6], entry.result.class_names)],
             )
 
 
@@ -304,11 +305,11 @@ TASK = Task(
     headline=("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
     legend={
         "map_action_voc_T": "mean over classes of the average precision of detected intervals, as "
-        "in PASCAL VOC; right is an overlap (intersection over union) of T or more",
+        "in PASCAL VOC; a match overlaps (intersection over union) by T or more",
         "map_action_pku_T": "mean over classes of the average precision of detected intervals, as "
-        "in PKU-MMD's evaluation; right is an overlap of T or more",
+        "in PKU-MMD's evaluation; a match overlaps by T or more",
         "map_video_pku_T": "mean over recordings of the average precision of detected intervals, "
-        "all classes together, as in PKU-MMD's evaluation; right is an overlap of T or more",
+        "all classes together, as in PKU-MMD's evaluation; a match overlaps by T or more",
         "map_action_published_T": "map_action_voc_T with ends as the code of PCM3 and PCM3++ "
         "reads them, to compare with their figures: proposals may end a frame early or after the "
         "recording, and both ends count as included",
@@ -316,8 +317,8 @@ TASK = Task(
         "them, to compare with their figures: proposals may end a frame early or after the "
         "recording",
         "f1_T": "harmonic mean of precision and recall of detected intervals, overlap T or more",
-        "ap_2d": "PKU-MMD's 2D-AP: average precision, the mean over overlaps 0.05, 0.1 ... 1",
-        "frame_accuracy": "share of the frames given the right class, background being one",
+        "ap_2d": "PKU-MMD's 2D-AP: mean average precision over overlaps 0.05, 0.1, ... 1",
+        "frame_accuracy": "share of the frames given the right class, with background as a class",
     },
     details=_Details,
     check=_check,

@@ -1,8 +1,7 @@
-"""Proposals of action detection: from the probabilities of frames, and in PKU-MMD's files."""
+"""Proposals of action detection from the probabilities of frames, and their PKU-MMD files."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.checks import check_positive
-from pcm3.errors import SkeletonFormatError
-from pcm3.io.files import regular, replacing
+from pcm3.io.files import replacing
 
 
 class Proposal(NamedTuple):
-    """An interval of a recording that holds one action; found, or annotated.
+    """An interval of a recording with one action, detected or annotated.
 
     Attributes:
         video: Number of the recording.
-        label: Class of the action, from 0; background is no class here.
+        label: Class of the action, from 0; background is not a class here.
         start: First frame, from 0.
-        end: Frame behind the last one.
-        confidence: Higher is surer; any scale. Not looked at in the truth.
+        end: Frame after the last one.
+        confidence: Confidence on any scale; not used in annotated intervals.
     """
 
     video: int
@@ -45,26 +43,26 @@ def sliding_window_proposals(
 ) -> list[Proposal]:
     """Follow the likeliest class of the frames, window by window (PCM3).
 
-    An action of class c may start at any frame whose likeliest class is c, not background. It does
-    if c is the likeliest class in more than ``ratio`` of the ``window`` frames after it. It grows
-    by a window as long as that holds for the window behind its last frame, and then loses ``step``
-    frames at the end as long as c has less than ``ratio`` of these. The confidence is the mean
-    probability of c from the first to the last frame. The search goes on at the last frame, so
-    that two proposals in a row may share it.
+    A proposal of class c may start at any frame whose likeliest class is c, not background. It
+    starts there if c is the likeliest class in more than ``ratio`` of the next ``window`` frames.
+    It grows by a window as long as this holds for the window after its last frame. Then it loses
+    ``step`` frames at the end as long as c is the likeliest in less than ``ratio`` of these. The
+    confidence is the mean probability of c from the first to the last frame. The search continues
+    at the last frame, so that two consecutive proposals may share it.
 
-    Behind the recording there is background, as in the reference, which fills all up to 9000
-    frames. A proposal that ends there has that frame in its confidence, and is cut.
+    Background follows the recording, as in the reference, which pads to 9000 frames. If a proposal
+    ends there, that frame counts in its confidence, and the proposal is cut.
 
     Args:
-        probabilities: (T, classes + 1), rows sum to 1.
+        probabilities: Probabilities (T, classes + 1) whose rows sum to 1.
         background: The column of the background. The other columns are the classes, in order.
         video: Number of the recording, for the proposals.
-        window: L in frames.
-        step: S in frames.
-        ratio: r in [0, 1).
+        window: Length L of a window in frames.
+        step: Step S in frames.
+        ratio: Share r in [0, 1).
 
     Returns:
-        In the order of time.
+        Proposals in the order of time.
 
     Raises:
         ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
@@ -85,7 +83,7 @@ def sliding_window_proposals(
     counts = np.pad(counts, ((0, 0), (1, 0)))
 
     def share(column: int, first: int, last: int) -> float:
-        """Of the frames behind ``first``, up to and with ``last``."""
+        """Return the share of a class in the frames after ``first`` up to ``last``."""
         hits = counts[column, last + 1] - counts[column, max(first + 1, 0)]
         return float(hits) / (last - first)
 
@@ -117,22 +115,21 @@ def activity_proposals(
     threshold: float = 0.4,
     min_length: int = 1,
 ) -> list[Proposal]:
-    """Every run of frames that are probably no background is an action (PCM3++).
+    """Propose every run of frames that are probably not background as an action (PCM3++).
 
-    Runs are as long as they can be, and each is one proposal: its class is the likeliest on
-    average, background left out, and that average is the confidence. Two actions without
-    background between them become one proposal. The reference smooths the probabilities before,
-    see ``smooth``.
+    Each longest run is one proposal. Its class has the highest mean probability, background left
+    out, and this mean is the confidence. Two actions without background between them become one
+    proposal. The reference first smooths the probabilities, see ``smooth``.
 
     Args:
-        probabilities: (T, classes + 1), rows sum to 1.
+        probabilities: Probabilities (T, classes + 1) whose rows sum to 1.
         background: The column of the background. The other columns are the classes, in order.
         video: Number of the recording, for the proposals.
         threshold: Smallest ``1 - p(background)`` of a frame in a run, in [0, 1].
         min_length: Shorter runs are left out; the reference leaves out none.
 
     Returns:
-        In the order of time.
+        Proposals in the order of time.
 
     Raises:
         ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
@@ -160,12 +157,15 @@ def activity_proposals(
 def pad_with_background(
     probabilities: ArrayLike, background: int, frames: int
 ) -> NDArray[np.float64]:
-    """Probabilities (T + frames, columns) of a recording that is followed by frames of background.
+    """Append frames of background to the probabilities of a recording.
 
     Args:
-        probabilities: (T, columns), rows sum to 1.
+        probabilities: Probabilities (T, columns) whose rows sum to 1.
         background: The column of the background.
-        frames: How many frames follow.
+        frames: Number of frames that follow.
+
+    Returns:
+        Probabilities (T + frames, columns).
 
     Raises:
         ValueError: If the probabilities are of another shape, not finite or not within [0, 1], or
@@ -178,14 +178,14 @@ def pad_with_background(
 
 
 def smooth(probabilities: ArrayLike, window: int = 20) -> NDArray[np.float64]:
-    """Moving mean of the probabilities of frames: of frame i, over frames [i - w/2, i + w/2).
+    """Smooth probabilities by a moving mean: of frame i, over the frames [i - w/2, i + w/2).
 
-    The last frame is in none of these means, as in the reference of PCM3++; a recording of one
-    frame stays as it is.
+    As in the reference of PCM3++, the last frame is in none of these means; a recording of one
+    frame stays unchanged.
 
     Args:
-        probabilities: (T, columns).
-        window: w in frames; 0 and 1 change nothing.
+        probabilities: Probabilities (T, columns).
+        window: Length w of the window in frames; 0 and 1 change nothing.
 
     Raises:
         ValueError: If the probabilities are of another shape or the window is negative.
@@ -208,18 +208,18 @@ def write_pku_results(
 ) -> None:
     """Write proposals as PKU-MMD's evaluator reads them: a text file for each video.
 
-    ``NAME.txt`` has a line ``label,start,end,confidence`` for each proposal; labels count from 1,
-    frames from 0, and the end is the frame behind the last one, as the data set's own label files
-    are read. A video without proposals gets an empty file, because that evaluator leaves videos
-    without a file out of its mean.
+    ``NAME.txt`` has a line ``label,start,end,confidence`` for each proposal. Labels count from 1,
+    frames from 0, and the end is the frame after the last one, as in the data set's label files. A
+    video without proposals gets an empty file, because the evaluator leaves videos without a file
+    out of its mean.
 
     Args:
-        folder: Made if it is not there; files of the same names are replaced.
-        proposals: Of videos that have a name.
+        folder: Folder of the files, created if needed; files of the same names are replaced.
+        proposals: Proposals of videos that have a name.
         names: Name of each video by its number, ``{0: "0002-L", ...}``.
 
     Raises:
-        ValueError: If a video has no name, a name is not fit for a file, or two are the same.
+        ValueError: If a video has no name, a name cannot be that of a file, or two are equal.
     """
     lines: dict[int, list[str]] = {video: [] for video in names}
     for video, label, start, end, confidence in proposals:
@@ -227,37 +227,13 @@ def write_pku_results(
             raise ValueError(f"expected a name for every video, got none for {video}")
         lines[video].append(f"{label + 1},{start},{end},{float(confidence)!r}\n")
     if len(set(names.values())) < len(names):
-        raise ValueError("expected different names of all videos, got some of them twice")
+        raise ValueError("expected a different name for each video, got a name twice")
+    for name in names.values():
+        if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+            raise ValueError(f"expected the name of a video without folders, got {name!r}")
     for video, name in names.items():
-        with replacing(_result_file(folder, name)) as temporary:
+        with replacing(Path(folder) / f"{name}.txt") as temporary:
             temporary.write_text("".join(lines[video]))
-
-
-def read_pku_results(folder: str | Path, names: Mapping[int, str]) -> list[Proposal]:
-    """Read what ``write_pku_results`` wrote, or PKU-MMD's label files.
-
-    Args:
-        folder: Where the files are.
-        names: Name of each video by its number; a file ``NAME.txt`` of each is read.
-
-    Returns:
-        Proposals in the order of the names and lines.
-
-    Raises:
-        SkeletonFormatError: Naming file and line, if a file is missing or a line is no interval.
-        ValueError: If a name is not fit for a file.
-    """
-    proposals = []
-    for video, name in names.items():
-        file = _result_file(folder, name)
-        try:
-            lines = regular(file).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                proposals.append(_parse(file, number, line, video))
-    return proposals
 
 
 def _check_probabilities(
@@ -276,24 +252,3 @@ def _check_probabilities(
             f"column {column}"
         )
     return rows, background % rows.shape[1]
-
-
-def _result_file(folder: str | Path, name: str) -> Path:
-    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-        raise ValueError(f"expected the name of a video without folders, got {name!r}")
-    return Path(folder) / f"{name}.txt"
-
-
-def _parse(file: Path, number: int, line: str, video: int) -> Proposal:
-    try:
-        label, start, end = (int(value) for value in line.split(",")[:3])
-        (confidence,) = (float(value) for value in line.split(",")[3:])
-        good = label >= 1 and 0 <= start < end and not math.isnan(confidence)
-    except ValueError:
-        good = False
-    if not good:
-        raise SkeletonFormatError(
-            f"{file}: line {number}: expected label,start,end,confidence with label >= 1 and "
-            f"0 <= start < end, got {line[:60]!r}"
-        )
-    return Proposal(video, label - 1, start, end, confidence)

@@ -12,10 +12,10 @@ Rule = Literal["sliding_window", "activity"]
 
 
 class DetectionRecipe(NamedTuple):
-    """What a recipe says; see ``DetectionSettings`` for what its fields mean.
+    """A recipe of detection; see ``DetectionSettings`` for what its fields mean.
 
     Attributes:
-        start_epoch: The first epoch that is trained; those before it are skipped.
+        start_epoch: The first epoch of the training; those before it are skipped.
     """
 
     windows: Windows
@@ -32,7 +32,7 @@ class DetectionRecipe(NamedTuple):
     smoothing: int
 
     def factor(self, epoch: float) -> float:
-        """What the learning rate is multiplied by at an epoch, counted from 0."""
+        """Return the factor of the learning rate at a fractional epoch, counted from 0."""
         return schedule(epoch, self.epochs, drops=self.drops)
 
 
@@ -70,8 +70,9 @@ RECIPES = {
     "survey-finetune": _SURVEY._replace(finetune=True, adapt_norm=False, drops=(50,)),
     "survey-sliding-window": _PCM3._replace(epochs=60, start_epoch=25, drops=(30, 70)),
 }
-"""Our recipe for small data, and by name the published ones, for full-size encoders on PKU-MMD.
+"""This library's recipe for small data, and the published ones for full-size encoders on PKU-MMD.
 
-``pcm3`` is the code of 2023; its rate would fall at epochs 50 and 70, so it never does. The others
-are the code of the survey of PCM3++: linear, fine-tuned, and with the windows and the rule of 2023.
+``pcm3`` follows the code of 2023, whose rate would fall at epochs 50 and 70 and so never does. The
+others follow the code of the survey of PCM3++: linear, fine-tuned, and with the windows and the
+rule of 2023.
 """

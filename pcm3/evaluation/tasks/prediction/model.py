@@ -1,4 +1,4 @@
-"""What predicts motion: an encoder with a recurrent decoder, and what it has to beat."""
+"""The motion predictor, an encoder with a recurrent decoder, and the baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pcm3.skeleton import to_stream
 
 
 class MotionDecoder(nn.Module):
-    r"""A recurrent decoder that predicts how the last frame moves on, fed its own output.
+    r"""A recurrent decoder that continues a motion from its last frame, fed its own output.
 
     With the feature :math:`f` and the last observed frame :math:`x_0`, both vectors,
 
@@ -25,17 +25,17 @@ class MotionDecoder(nn.Module):
 
     Args:
         in_features: Width D of the encoder's feature.
-        joints: V.
-        in_channels: Coordinates C of a joint.
-        persons: M.
+        joints: Number of joints V.
+        in_channels: Number of coordinates C of a joint.
+        persons: Number of persons M.
         hidden: Width of the GRU.
 
     Shapes:
         Feature ``(N, D)`` and last frame ``(N, C, V, M)`` to clips ``(N, C, frames, V, M)``.
-        Coordinates of the order of 1 (metres).
+        Coordinates should be of the order of 1, such as metres.
 
     Source:
-        The decoder of Martinez et al., CVPR 2017, on another encoder; PCM3 Sec. 4.3.
+        The decoder of Martinez et al., CVPR 2017, with another encoder; PCM3 Sec. 4.3.
 
     Example:
         >>> decoder = MotionDecoder(in_features=8, joints=25, hidden=16)
@@ -73,10 +73,10 @@ class MotionDecoder(nn.Module):
 
 
 class MotionPredictor(nn.Module):
-    """An encoder that looks at a motion and a decoder that goes on with it.
+    """An encoder of the observed motion and a decoder that continues it.
 
     Args:
-        pretrained: The encoder, used and trained as it is, and how it wants its clips.
+        pretrained: The encoder, which is not copied, and its input.
         hidden: Width of the decoder; by default that of the encoder's features, 1024 at most.
     """
 
@@ -94,12 +94,10 @@ class MotionPredictor(nn.Module):
         """Predict clips ``(N, C, frames, V, 1)`` of the first person.
 
         Args:
-            observed: Joint coordinates ``(N, C, T, V, M)`` of the encoder's unit and
-                normalization. Encoders of a fixed number of frames get them resized to it, others
-                as they are.
-            last: Frame to go on from ``(N, C, V, 1)``: the last observed one, in metres, relative
-                to the centre joint.
-            frames: Frames to predict.
+            observed: Joint coordinates ``(N, C, T, V, M)`` in the encoder's unit and
+                normalization. They are resized if the encoder needs a fixed number of frames.
+            last: Last observed frame ``(N, C, V, 1)``, in metres, relative to the centre joint.
+            frames: Number of frames to predict.
         """
         if self.encoder.fixed_frames:
             observed = center_crop_resize(observed, None, self.frames, ratio=1.0)
@@ -109,12 +107,12 @@ class MotionPredictor(nn.Module):
 
 
 def hold_mean(observed: Tensor, frames: int, window: int = 1) -> Tensor:
-    """Predict that the mean of the last frames stays; with a window of 1, zero velocity.
+    """Predict that the body holds the mean of its last frames; a window of 1 is zero velocity.
 
     Args:
         observed: Clips ``(N, C, T, V, M)``.
-        frames: Frames to predict.
-        window: Frames of the mean, 1 to T.
+        frames: Number of frames to predict.
+        window: Number of frames in the mean, 1 to T.
 
     Returns:
         Clips ``(N, C, frames, V, M)``.

@@ -1,4 +1,4 @@
-"""Details of prediction, and pictures of them."""
+"""Details of motion prediction, and the pictures drawn from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Motion(TypedDict):
 
 
 class PredictionDetails(LayoutDetails, total=False):
-    """What pictures need of ``details``."""
+    """Entries of ``details`` that pictures are drawn from."""
 
     by_frame: dict[str, list[float]]
     examples: list[_Motion]
@@ -32,29 +32,29 @@ def check_details(result: Result) -> None:
     """Require errors of every predicted frame, and examples that can be drawn.
 
     Raises:
-        ValueError: Naming what does not fit.
+        ValueError: If a part does not fit; the message names it.
     """
     details = result.details
     for at, example in enumerate(details.get("examples", ())):
         lengths = [len(example[name]) for name in ("true", "predicted")]
         require(len({*lengths}) == 1, f"parts of examples[{at}] that fit, got {lengths}")
     check_examples(
-        details, lambda each: [each["observed"], each["true"], each["predicted"]], axes=3
+        details, lambda motion: [motion["observed"], motion["true"], motion["predicted"]], axes=3
     )
     if "by_frame" in details:
         frames, errors = result.settings.get("predicted"), details["by_frame"]
-        counts = {name: len(each) for name, each in errors.items()}
+        counts = {name: len(values) for name, values in errors.items()}
         good = "mpjpe" in errors and {*counts.values()} == {frames}
         require(good, f"errors of {frames} frames by_frame, got {counts}")
 
 
 def draw_curves(series: Series) -> Iterator[Picture]:
-    """The error by predicted frame."""
+    """Draw the error by predicted frame."""
     curves = {}
     still: Sequence[float] = ()
     for name, group in series.items():
-        details = [each.result.details for each in group.entries]
-        rows = [each["by_frame"] for each in details if "by_frame" in each]
+        details = [entry.result.details for entry in group.entries]
+        rows = [parts["by_frame"] for parts in details if "by_frame" in parts]
         if rows:
             errors = zip(*(row["mpjpe"] for row in rows), strict=True)
             curves[name] = group.curve(dict(enumerate(errors, 1)), spread=len(rows) > 1)
@@ -64,8 +64,8 @@ def draw_curves(series: Series) -> Iterator[Picture]:
         yield Picture(
             "Motion prediction",
             series.caption(
-                "Mean distance of the predicted joints from where they really were (MPJPE), by "
-                "frame, beside predicting that nothing moves"
+                "Mean distance of the predicted joints from their true positions (MPJPE) by frame, "
+                "and the error of predicting that nothing moves"
             ),
             [
                 curve_figure(
@@ -78,9 +78,9 @@ def draw_curves(series: Series) -> Iterator[Picture]:
 
 
 def draw_strips(series: Series) -> Iterator[Picture]:
-    """A few predicted motions over the true ones."""
-    for each, name in series.first_with("examples", "bones", "center"):
-        details, metrics = each.result.details, each.result.metrics
+    """Draw a few predicted motions over the true ones."""
+    for entry, name in series.first_with("examples", "bones", "center"):
+        details, metrics = entry.result.details, entry.result.metrics
         layout = details["bones"], details["center"]
         if details["examples"]:
             errors = [
@@ -89,9 +89,9 @@ def draw_strips(series: Series) -> Iterator[Picture]:
             ]
             yield Picture(
                 f"Predicted motion: {name}",
-                "The predicted motion, orange, over the true one, grey, relative to the centre "
-                "joint, so that the body floats; frame 0 is the last one seen. "
+                "The predicted motion (orange) over the true one (grey), relative to the centre "
+                "joint, so that the body floats; frame 0 is the last observed one. "
                 f"Over the whole test part the error is {errors[0]}; predicting that "
-                f"nothing moves (zero velocity) gives {errors[1]}. {source_of([each])}",
+                f"nothing moves (zero velocity) gives {errors[1]}. {source_of([entry])}",
                 [motion_figure(example, *layout) for example in details["examples"]],
             )

@@ -1,4 +1,4 @@
-"""Motion prediction: where every joint will be, a fraction of a second ahead."""
+"""Motion prediction: the position of every joint a fraction of a second ahead."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class PredictionSettings:
     """Settings of motion prediction."""
 
     observed: int = 50
-    """Frames that the encoder sees, at the recording's own rate."""
+    """Number of frames that the encoder gets, at the recording's own rate."""
     predicted: int = 10
-    """Frames to predict after them."""
+    """Number of frames to predict after them."""
     horizons: tuple[int, ...] = (2, 4, 8, 10)
     """Predicted frames, counted from 1, at which errors are reported."""
     finetune: bool = True
@@ -54,13 +54,13 @@ class PredictionSettings:
     hidden: int | None = None
     """Width of the decoder; by default that of the encoder's features, 1024 at most."""
     epochs: int = 100
-    """Passes over the training sequences, one window for each that fits in without overlap."""
+    """Passes over the training sequences, with as many windows as fit without overlap."""
     batch_size: int = 32
-    """Most windows a step; an epoch is cut into steps as even as can be."""
+    """Largest number of windows per step; the steps of an epoch are of almost equal size."""
     lr: float = 1e-3
-    """Adam's learning rate; it falls to 0 along a cosine."""
+    """Adam's learning rate, which falls to 0 along a cosine."""
     seed: int = 0
-    """Of weights, data order and windows."""
+    """Seed of weights, data order and windows."""
 
     def __post_init__(self) -> None:
         for name in ("observed", "predicted", "epochs", "batch_size", "lr"):
@@ -71,23 +71,23 @@ class PredictionSettings:
         check_not_empty("horizons", self.horizons)
         if not all(1 <= frame <= self.predicted for frame in self.horizons):
             raise ValueError(
-                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}; give "
-                "others (--horizons)"
+                f"expected horizons in [1, predicted={self.predicted}], got {self.horizons}; "
+                "--horizons sets them"
             )
 
     @property
     def window(self) -> int:
-        """Frames observed and predicted."""
+        """Number of frames observed and predicted."""
         return self.observed + self.predicted
 
 
 class _Windows(NamedTuple):
-    """Windows of N sequences, first person.
+    """Windows of N sequences with the first person.
 
     Attributes:
-        observed: As stored, with nobody in the other places (N, C, observed, V, M).
-        motion: In metres, each frame relative to its centre joint (N, C, window, V, 1).
-        present: Joints that are there (N, window, V, 1).
+        observed: Coordinates as stored, without other persons (N, C, observed, V, M).
+        motion: Coordinates in metres, relative to the centre joint (N, C, window, V, 1).
+        present: Joints that are present (N, window, V, 1).
     """
 
     observed: Tensor
@@ -110,30 +110,30 @@ class _Sequences:
         self.rows = np.flatnonzero(lengths >= settings.window)
         self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
         self.left_out = len(dataset) - len(self.rows)
-        # each as often as windows fit into it
+        # each sequence as often as windows fit into it
         self.repeated = np.repeat(np.arange(len(self.rows)), 1 + self.spare // settings.window)
         if not len(self.rows):
             raise ValueError(
                 f"expected sequences of {settings.observed} + {settings.predicted} frames with "
-                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}; take "
-                "fewer of them (--observed, --predicted)"
+                f"somebody in them, the longest of {dataset.store.path} has {lengths.max()}; "
+                "--observed and --predicted set these numbers"
             )
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def cut(self, which: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
-        """Windows that start after such a share, in [0, 1), of the places there are."""
+    def cut(self, chosen: NDArray[np.int64], shares: NDArray[np.float64]) -> _Windows:
+        """Cut windows that start after the given shares, in [0, 1), of the possible places."""
         dataset, settings = self.dataset, self.settings
-        starts = self.starts[which] + (shares * (self.spare[which] + 1)).astype(np.int64)
-        size = (len(which), dataset.store.channels)
+        starts = self.starts[chosen] + (shares * (self.spare[chosen] + 1)).astype(np.int64)
+        size = (len(chosen), dataset.store.channels)
         joints = len(dataset.skeleton)
         observed = torch.zeros(*size, settings.observed, joints, dataset.persons)
         motion = torch.zeros(*size, settings.window, joints, 1)
         for row, start in enumerate(starts.tolist()):  # one at a time: they may be long
-            own = dataset.batch([int(self.rows[which[row]])]).clips[0, ..., :1]
-            observed[row, ..., :1] = own[:, start : start + settings.observed]
-            frames = rearrange(own, "c t v m -> t m v c").numpy()
+            person = dataset.batch([int(self.rows[chosen[row]])]).clips[0, ..., :1]
+            observed[row, ..., :1] = person[:, start : start + settings.observed]
+            frames = rearrange(person, "c t v m -> t m v c").numpy()
             centred = torch.from_numpy(normalize(frames, dataset.skeleton, "center"))
             window = centred[start : start + settings.window] * self.metres
             motion[row] = rearrange(window, "t m v c -> c t v m")
@@ -149,11 +149,12 @@ def fit_predictor(
 ) -> tuple[MotionPredictor, list[float]]:
     """Train a decoder, and a copy of the encoder with it, to predict motion.
 
-    In an epoch as many windows of a sequence as fit into it side by side, their starts drawn; mean
-    squared error of the coordinates in metres; gradients clipped to a norm of 5.
+    In an epoch, each sequence gives as many windows as fit into it side by side, at random starts.
+    The loss is the mean squared error of the coordinates in metres. Gradients are clipped to a
+    norm of 5.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Sequences; labels are not used.
         settings: Sizes and schedule.
 
@@ -163,7 +164,7 @@ def fit_predictor(
 
     Raises:
         ValueError: If no sequence is long enough, the data do not fit the encoder, their unit is
-            no length, or the loss stops being finite.
+            not a length, or the loss stops being finite.
     """
     check_data(pretrained, training)
     return _fit(pretrained, _Sequences(training, settings), settings)
@@ -175,40 +176,39 @@ def evaluate_prediction(
     test: SkeletonDataset,
     settings: PredictionSettings = PredictionSettings(),
 ) -> dict[str, Any]:
-    """Error of predicted motion, beside that of predicting none.
+    """Predict motion, and compare the error with that of predicting no motion.
 
-    Only the first person counts, in frames relative to its centre joint, at the recording's own
-    rate. A sequence takes part if that person is there in enough frames in a row; tests use
-    the window in the middle of the longest such stretch. Papers do not say which sequences,
-    persons, windows and origin they use: compare with theirs with care.
+    Only the first person counts, relative to its centre joint, at the recording's own frame rate.
+    A sequence is used if this person is present in enough consecutive frames; tests use the window
+    in the middle of the longest such run. Papers do not say which sequences, persons, windows and
+    origin they use: compare figures with care.
 
     Args:
-        pretrained: The encoder and how it wants its clips. It stays as it is.
+        pretrained: The encoder, which is not changed, and its input.
         training: Training part; labels are not used.
         test: Test part; labels are not used.
         settings: Sizes and schedule.
 
     Returns:
         ``mpjpe_mm``, the mean error over joints, predicted frames and sequences in millimetres,
-        and the same of the baselines ``zero_velocity_mm``, ``running_average_2_mm``,
+        and that of the baselines ``zero_velocity_mm``, ``running_average_2_mm`` and
         ``running_average_4_mm``; each also ``..._by_horizon``, by the number of the predicted
-        frame. ``details``: ``by_frame``, errors of every predicted frame; ``fps``;
-        how many ``training_sequences`` and ``test_sequences`` took part and how many were too
-        short (``training_left_out``, ``test_left_out``); ``training_loss`` of every epoch;
-        ``examples``, a few test sequences with their ``sequence`` in the store, their own
-        ``mpjpe_mm`` and ``zero_velocity_mm`` and, each (frames, V, C) in metres, ``observed``
-        (the last ones), ``true`` and ``predicted``, the second coordinate pointing up
-        (``Store.upright``); ``bones`` and ``center`` of the
-        skeleton.
+        frame. ``details``: ``by_frame``, the errors of every predicted frame; ``fps``; the numbers
+        of used sequences, ``training_sequences`` and ``test_sequences``, and of sequences that are
+        too short, ``training_left_out`` and ``test_left_out``; ``training_loss`` of every epoch;
+        ``bones`` and ``center`` of the skeleton; and ``examples``, a few test sequences with their
+        ``sequence`` in the store, their ``mpjpe_mm`` and ``zero_velocity_mm``, and ``observed``
+        (the last frames), ``true`` and ``predicted``, each (frames, V, C) in metres and upright
+        (``Store.upright``).
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
     """
     for part in (training, test):
         check_data(pretrained, part)
-    learnt, asked = _Sequences(training, settings), _Sequences(test, settings)
-    model, losses = _fit(pretrained, learnt, settings)
-    windows, predicted = _predict(model, asked, settings)
+    trained, tested = _Sequences(training, settings), _Sequences(test, settings)
+    model, losses = _fit(pretrained, trained, settings)
+    windows, predicted = _predict(model, tested, settings)
     observed, true = windows.motion.split([settings.observed, settings.predicted], dim=2)
     present = windows.present[:, settings.observed :]
     guesses = {"mpjpe": predicted, "zero_velocity": hold_mean(observed, settings.predicted)}
@@ -227,14 +227,14 @@ def evaluate_prediction(
     details = {
         "by_frame": by_frame,
         "fps": test.store.meta["fps"],
-        "training_sequences": len(learnt),
-        "training_left_out": learnt.left_out,
-        "test_sequences": len(asked),
-        "test_left_out": asked.left_out,
+        "training_sequences": len(trained),
+        "training_left_out": trained.left_out,
+        "test_sequences": len(tested),
+        "test_left_out": tested.left_out,
         "training_loss": losses,
         "examples": [
             {
-                "sequence": int(test.indices[asked.rows[row]]),
+                "sequence": int(test.indices[tested.rows[row]]),
                 **{
                     f"{name}_mm": float(
                         1000 * mpjpe(guesses[name][[row]], true[[row]], present[[row]]).mean()
@@ -245,21 +245,21 @@ def evaluate_prediction(
                 "true": _rounded(true[row], test.store),
                 "predicted": _rounded(predicted[row], test.store),
             }
-            for row in np.unique(np.linspace(0, len(asked) - 1, _EXAMPLES).astype(int)).tolist()
+            for row in np.unique(np.linspace(0, len(tested) - 1, _EXAMPLES).astype(int)).tolist()
         ],
         "bones": [list(bone) for bone in test.skeleton.bones],
         "center": test.skeleton.center,
-        "notes": _notes(result, asked),
+        "notes": _notes(result, tested),
     }
     return {**result, "details": details}
 
 
-def _notes(result: dict[str, Any], asked: _Sequences) -> list[str]:
+def _notes(result: dict[str, Any], tested: _Sequences) -> list[str]:
     notes = []
-    if asked.left_out:
+    if tested.left_out:
         notes.append(
-            f"{len(asked)} of {len(asked) + asked.left_out} test sequences; the others are "
-            f"shorter than {asked.settings.window} frames"
+            f"{len(tested)} of {len(tested) + tested.left_out} test sequences; the others are "
+            f"shorter than {tested.settings.window} frames"
         )
     if result["mpjpe_mm"] > result["zero_velocity_mm"]:
         notes.append("worse than predicting no motion at all")
@@ -283,9 +283,9 @@ def _fit(
     def draw() -> Epoch[NDArray[np.int64]]:
         return np.array_split(random.permutation(sequences.repeated), steps), loss_of
 
-    def loss_of(which: NDArray[np.int64]) -> Tensor:
-        windows = sequences.cut(which, random.random(len(which)))
-        observed, motion, present = (each.to(device) for each in windows)
+    def loss_of(chosen: NDArray[np.int64]) -> Tensor:
+        windows = sequences.cut(chosen, random.random(len(chosen)))
+        observed, motion, present = (tensor.to(device) for tensor in windows)
         seen = settings.observed
         predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
         return masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
@@ -308,27 +308,27 @@ def _predict(
     settings: PredictionSettings,
     batch_size: int = 256,
 ) -> tuple[_Windows, Tensor]:
-    """The windows in the middle, and what is predicted of each; on the CPU."""
+    """Return the middle windows, and the predicted motion of each; on the CPU."""
     device = next(model.parameters()).device
     windows, predicted = [], []
     for start in range(0, len(sequences), batch_size):
-        which = np.arange(start, min(start + batch_size, len(sequences)))
-        part = sequences.cut(which, np.full(len(which), 0.5))
+        chosen = np.arange(start, min(start + batch_size, len(sequences)))
+        part = sequences.cut(chosen, np.full(len(chosen), 0.5))
         last = part.motion[:, :, settings.observed - 1]
         guess = model(part.observed.to(device), last.to(device), settings.predicted)
         windows.append(part._replace(observed=part.observed[:0]))
         predicted.append(guess.float().cpu())
-    joined = (torch.cat(each) for each in zip(*windows, strict=True))
+    joined = (torch.cat(tensors) for tensors in zip(*windows, strict=True))
     return _Windows(*joined), torch.cat(predicted)
 
 
 def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Start and length of each sequence's longest run of frames with the first person."""
+    """Return start and length of each sequence's longest run of frames with the first person."""
     runs = []
     for item in range(len(dataset)):  # one at a time: they may be long
         clip = dataset.batch([item]).clips[0]
-        there = np.pad((clip[..., 0] != 0).any(dim=2).any(dim=0).numpy(), 1)
-        begin, end = np.flatnonzero(there[1:] != there[:-1]).reshape(-1, 2).T
+        present = np.pad((clip[..., 0] != 0).any(dim=2).any(dim=0).numpy(), 1)
+        begin, end = np.flatnonzero(present[1:] != present[:-1]).reshape(-1, 2).T
         best = int(np.argmax(end - begin)) if len(begin) else None
         runs.append((0, 0) if best is None else (begin[best], end[best] - begin[best]))
     starts, lengths = np.array(runs, dtype=np.int64).reshape(-1, 2).T
@@ -336,14 +336,14 @@ def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _rounded(clip: Tensor, store: Store) -> list[Any]:
-    """(frames, V, C), upright, to a tenth of a millimetre, of a clip (C, frames, V, 1)."""
+    """Turn a clip (C, frames, V, 1) upright, as (frames, V, C) to a tenth of a millimetre."""
     frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
     rounded: list[Any] = store.upright(frames).round(4).tolist()
     return rounded
 
 
 TASK = Task(
-    about="The next frames of a motion, beside predicting none.",
+    about="The next frames of a motion, compared with predicting no motion.",
     settings=PredictionSettings,
     evaluate=evaluate_prediction,
     headline=("mpjpe_mm", "zero_velocity_mm"),
@@ -351,10 +351,10 @@ TASK = Task(
         "mpjpe_mm": "mean distance of predicted joints from the true ones (MPJPE) over all "
         "predicted frames; less is better",
         "mpjpe_mm_by_horizon.N": "mpjpe_mm of the N-th predicted frame alone",
-        "zero_velocity_mm": "what mpjpe_mm is when nothing moves after the last frame seen",
+        "zero_velocity_mm": "mpjpe_mm of predicting that nothing moves after the last observed "
+        "frame",
         "zero_velocity_mm_by_horizon.N": "zero_velocity_mm of the N-th frame alone",
-        "running_average_N_mm": "what mpjpe_mm is for the mean of the last N frames seen, held "
-        "still",
+        "running_average_N_mm": "mpjpe_mm of predicting the mean of the last N observed frames",
         "running_average_N_mm_by_horizon.N": "running_average_N_mm of one frame alone",
     },
     details=PredictionDetails,

@@ -37,7 +37,6 @@ from pcm3.evaluation.tasks.detection.detection import (
     find_proposals,
     frame_probabilities,
 )
-from pcm3.evaluation.tasks.detection.proposals import read_pku_results
 from pcm3.evaluation.tasks.detection.recipes import Borders, Windows
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -523,9 +522,10 @@ def test_proposals_as_files_of_the_data_set(
     settings = replace(SHORT, epochs=2, drops=(), every=8, pku_files=tmp_path / "pku")
     result = evaluate_detection(pretrained, training, test, settings)
     videos = result["details"]["videos"]
-    names = {number: video["name"] for number, video in enumerate(videos)}
-    written = [list(proposal) for proposal in read_pku_results(tmp_path / "pku", names)]
-    assert written == [[k, *each] for k, video in enumerate(videos) for each in video["proposals"]]
+    for video in videos:
+        lines = (tmp_path / "pku" / f"{video['name']}.txt").read_text().splitlines()
+        written = [[float(value) for value in line.split(",")] for line in lines]
+        assert written == [[label + 1, *rest] for label, *rest in video["proposals"]]
     assert result == evaluate_detection(
         pretrained, training, test, replace(settings, pku_files=None)
     )

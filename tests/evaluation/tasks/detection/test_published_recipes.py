@@ -247,7 +247,7 @@ def test_short_recordings(tmp_path: Path, data: SkeletonDataset) -> None:
     short = SkeletonDataset(write(tmp_path / "short", [16, 60, 3, 1, 100]))
     settings = DetectionSettings(epochs=2, borders="inside")
     result = evaluate_detection(pretrained, short, short, settings)
-    assert result["details"]["notes"][0].startswith("nothing is learnt from 3 of 5 training")
+    assert result["details"]["notes"][0].startswith("3 of 5 training recordings")
     assert [video["frames"] for video in result["details"]["videos"]] == [16, 60, 3, 1, 100]
     assert "notes" not in evaluate_detection(pretrained, data, short, settings)["details"]
     other = SkeletonDataset(write(tmp_path / "other", [16, 60, 3, 1, 100], short=1))
