@@ -63,8 +63,10 @@ def train(
                 nn.utils.clip_grad_norm_(trained, clip_norm)
             optimizer.step()
             taken.append((loss.detach(), len(rows)))
-        # read at the end, as the host would wait for the device in each step
-        total = sum(float(loss) * count / samples for loss, count in taken)
+        # read at the end of the epoch, as the host would wait for the device at each step
+        values = torch.stack([loss for loss, _ in taken]).tolist() if taken else []
+        counts = [count for _, count in taken]
+        total = sum(value * count / samples for value, count in zip(values, counts, strict=True))
         if not math.isfinite(total):
             raise ValueError(f"the loss became {total} in epoch {epoch + 1}; lower lr (now {lr})")
         losses.append(total)
