@@ -132,21 +132,35 @@ def test_names_do_not_break_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 SCRIPT = """
 import sys
+from importlib.machinery import SourceFileLoader
+
+{setup}
 from pcm3.cli import main
 
-for command in eval(sys.argv[1]):
+for command in {commands!a}:
     try:
         code = main(command)
     except SystemExit as end:
         code = end.code or 0
-    print(f"\\nended with {code}", flush=True)
+    print(f"\\nended with {{code}}", flush=True)
+"""
+STRIPPED = """
+get_code = SourceFileLoader.get_code
+
+def without_docstrings(loader, name):
+    if name.partition(".")[0] != "pcm3":
+        return get_code(loader, name)
+    file = loader.get_filename(name)
+    return compile(loader.get_data(file), file, "exec", dont_inherit=True, optimize=2)
+
+SourceFileLoader.get_code = without_docstrings
 """
 
 
-def run(*options: str, commands: list[list[str]]) -> tuple[bytes, bytes]:
+def run(*options: str, commands: list[list[str]], setup: str = "") -> tuple[bytes, bytes]:
     """What commands print on a terminal of ASCII, all in one process of Python with options."""
     done = subprocess.run(
-        [sys.executable, *options, "-c", SCRIPT, ascii(commands)],
+        [sys.executable, *options, "-c", SCRIPT.format(setup=setup, commands=commands)],
         env=os.environ | ASCII,
         capture_output=True,
         check=False,
@@ -164,9 +178,17 @@ def test_terminals_of_ascii(store: Path) -> None:
     assert (out + errors).isascii()
 
 
-def test_help_without_docstrings() -> None:
+@pytest.mark.parametrize(
+    ("options", "setup"),
+    [
+        ([], f"{STRIPPED}import pcm3.errors; assert pcm3.errors.__doc__ is None"),
+        pytest.param(["-OO"], "", marks=pytest.mark.slow),  # torch and all others are compiled too
+    ],
+    ids=["of pcm3", "of all"],
+)
+def test_help_without_docstrings(options: list[str], setup: str) -> None:
     commands = [["--help"], ["pretrain", "--help"], ["evaluate"], ["evaluate", "knn", "--help"]]
-    out, _ = run("-OO", commands=commands)
+    out, _ = run(*options, commands=commands, setup=setup)
     assert re.findall(rb"ended with (\d)", out) == [b"0"] * 4
     *helps, rest = re.split(rb"\nended with \d\n", out)
     assert rest == b""
