@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import call, expect_errors
 from numpy.typing import NDArray
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells and nohup may have both ignored
@@ -48,31 +48,12 @@ def golden() -> GetGolden:
     return load
 
 
-_SMALL = """
-import resource, sys
-{setup}
-import pcm3.errors
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + {megabytes} * 2**20,) * 2)
-for line in {lines!r}:
-    try:
-        exec(line)
-    except ValueError as error:
-        assert "allocate" not in str(error) and "MemoryError" not in str(error), (line, error)
-        assert len(str(error)) < 4000, (line, error)
-    else:
-        sys.exit("nothing was raised by " + line)
-"""
-
-
 @pytest.fixture(scope="session")
 def small_memory() -> Callable[..., None]:
     """Run lines that are to raise a ``ValueError`` each, soon, where there is hardly any memory."""
 
     def run(setup: str, *lines: str, megabytes: int = 300, seconds: float = 60) -> None:
-        script = _SMALL.format(setup=setup, lines=lines, megabytes=megabytes)
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        done = call(expect_errors, setup, list(lines), megabytes, seconds=seconds)
         assert done.returncode == 0, done.stderr[-3000:]
 
     if not sys.platform.startswith("linux"):

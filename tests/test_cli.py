@@ -342,7 +342,13 @@ def test_show_pictures_a_sequence(
     assert result["metrics"]["index"] == 2
     assert file.read_bytes().startswith(begins)
     assert list(file.parent.iterdir()) == [file]
-    assert run_json(capsys, arguments)["metrics"]["index"] == 0  # the first one by default
+
+
+def test_show_pictures_the_first_sequence_by_default(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = ["show", f"{folder}/store", "--out", f"{tmp_path}/a.png"]
+    assert run_json(capsys, arguments)["metrics"]["index"] == 0
 
 
 def test_show_animates_the_sequence_that_was_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -912,10 +918,7 @@ def test_an_encoder_without_its_run(folder: Path, tmp_path: Path, capsys: Captur
     assert list(tmp_path.iterdir()) == [file]
     out = ["--out", f"{tmp_path}/features.npz"]
     assert main(["features", "--run", str(file), *data, *out]) == 0
-    assert main(["export", "--run", str(file), "--out", f"{tmp_path}/encoder.pt2"]) == 0
-    assert {each.name for each in tmp_path.iterdir()} == {
-        "joint.safetensors", "features.npz", "encoder.pt2"
-    }  # fmt: skip
+    assert {each.name for each in tmp_path.iterdir()} == {"joint.safetensors", "features.npz"}
 
 
 def test_kept_encoders_are_evaluated_in_their_run(
@@ -1126,18 +1129,24 @@ def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:
 
 def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "deep" / "encoder.pt2"
-    export = ["export", "--run", f"{folder}/run", "--out"]
+    run = tmp_path / "run"
+    options = ["--model.layers", "1", "--train.epochs", "0"]
+    assert main(pretrain(folder / "store", run, *options)) == 0
+    capsys.readouterr()
+    export = ["export", "--run", str(run), "--out"]
     assert main([*export, str(out), "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["metrics"]["clips"] == [None, 3, 16, 25, 1]
     assert result["metrics"]["deviation"] < 1e-5
     clips = torch.randn(3, 3, 16, 25, 1)
     frames, pooled = torch.export.load(out).module()(clips)
-    encoder = load_encoder(folder / "run/encoder.safetensors").encoder
+    encoder = load_encoder(run / "encoder.safetensors").encoder
     expected = encoder(clips).detach()
     torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
-    assert main([*export, f"{tmp_path}/encoder.onnx", "--frames", "20"]) == 0
+    alone = shutil.copy(run / "encoder.safetensors", tmp_path)  # without its run
+    onnx = ["export", "--run", str(alone), "--out", f"{tmp_path}/encoder.onnx"]
+    assert main([*onnx, "--frames", "20"]) == 0
     assert "clips (N, 3, 20, 25, 1)" in capsys.readouterr().out
     wanted = "expected --out FILE.pt2 or FILE.onnx, got encoder.pt"
     assert wanted in one_error(capsys, [*export, "encoder.pt"])
@@ -1409,10 +1418,13 @@ def test_pretraining_on_one_subject(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_a_file_where_a_folder_should_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert main(evaluate("knn", folder)) == 0
+    run = shutil.copytree(
+        folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("results")
+    )
+    assert main(["evaluate", "knn", "--run", str(run), "--data", f"{folder}/store"]) == 0
     (tmp_path / "report").write_text("mine")
     capsys.readouterr()
-    line = one_error(capsys, ["report", f"{folder}/run", "--out", f"{tmp_path}/report"])
+    line = one_error(capsys, ["report", str(run), "--out", f"{tmp_path}/report"])
     assert f"expected a folder, got the file {tmp_path}/report" in line
     assert (tmp_path / "report").read_text() == "mine"
 
@@ -1519,7 +1531,11 @@ def test_help_fits_a_screen_and_has_an_example(
     assert command == ["evaluate"] or f"example:\n  pcm3 {' '.join(command)}" in shown
 
 
-def test_damaged_results_are_evaluated_anew(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_damaged_results_are_evaluated_anew(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: TASKS[name] for name in ("linear", "knn")}
+    monkeypatch.setattr("pcm3.evaluation.evaluate.TASKS", few)
     run = shutil.copytree(folder / "run", tmp_path / "run")
     shutil.rmtree(run / "results", ignore_errors=True)
     command = ["evaluate", "knn", "--run", str(run), "--data", f"{folder}/store"]
@@ -1799,7 +1815,7 @@ def test_test_classes_without_training_sequences_are_said(
 
 
 def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
-    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "7", "--dry-run")
+    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "3", "--dry-run")
     capsys.readouterr()
     assert main(command) == 0
     said = capsys.readouterr().out
@@ -1807,15 +1823,15 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     count = len(split(store, "xsub")[0])
     planned = run_json(capsys, command)["metrics"]
     batch = int(SMALL[SMALL.index("--train.batch-size") + 1])
-    assert (planned["sequences"], planned["epochs"]) == (count, 7)
-    assert planned["steps"] == 7 * (count // batch)
+    assert (planned["sequences"], planned["epochs"]) == (count, 3)
+    assert planned["steps"] == 3 * (count // batch)
     steps = planned["steps"]
     settings, line, rest = said.partition(
-        f"\n{count} training sequences, 7 epochs, {steps} steps of {batch}\n"
+        f"\n{count} training sequences, 3 epochs, {steps} steps of {batch}\n"
     )
     assert line
     config = RunSettings.from_json(settings)
-    assert (config.model.hidden, config.train.epochs) == (8, 7)
+    assert (config.model.hidden, config.train.epochs) == (8, 3)
     assert f", {steps * batch * planned['step'] / 1e15:.3g} P " in rest
     assert f" {planned['bytes'] / 1e9:.2g} GB of memory" in rest
     assert 2 * planned["forward"] < planned["step"] < 3 * planned["forward"]

@@ -202,9 +202,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(folder: Path, *arguments: str) -> str:
+SCRIPT = """
+import io, json, sys
+from contextlib import redirect_stdout
+from pcm3.cli import main
+
+said = []
+for command in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()) as out:
+        try:
+            code = main(command)
+        except SystemExit as end:
+            code = end.code or 0
+    if code != 0:
+        sys.exit(f"{command}: {code}")
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
+RUN = ("--run", "run", "--data", "store")
+COMMANDS = {
+    "help of prepare": ("prepare", "--help-all"),
+    "prepare": ("prepare", "toys", "store", "--factor", "0.5", "--normalization", "none"),
+    "presets": ("presets",),
+    "help of pretrain": ("pretrain", "--preset", "small-slow", "--help-all"),
+    "pretrain": (
+        *("pretrain", "--preset", "small-slow", "--model.weight", "2"),
+        *("--data", "store", "--out", "run"),
+    ),
+    "knn": ("evaluate", "knn", "--k", "2", *RUN, "--json"),
+    "help of evaluate": ("evaluate", "--help"),
+    "length": ("evaluate", "length", "--least", "7", *RUN),
+    "report": ("report", "run"),
+}
+
+
+def call_all(folder: Path) -> dict[str, str]:
+    """What the commands print, of the package in a folder; one process imports it for all."""
     done = subprocess.run(
-        [sys.executable, "-m", "pcm3.cli", *arguments],
+        [sys.executable, "-c", SCRIPT, json.dumps([*COMMANDS.values()])],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -212,42 +247,32 @@ def call(folder: Path, *arguments: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def test_from_raw_files_to_a_report(folder: Path) -> None:
-    help_text = call(folder, "prepare", "--help-all")
-    assert "--factor" in help_text
-    assert "Metres in a unit of the files" in " ".join(help_text.replace("│", "").split())
-    call(folder, "prepare", "toys", "store", "--factor", "0.5", "--normalization", "none")
+    said = call_all(folder)
+    assert "--factor" in said["help of prepare"]
+    help_text = " ".join(said["help of prepare"].replace("│", "").split())
+    assert "Metres in a unit of the files" in help_text
     store = Store(folder / "store")
     first = np.loadtxt(folder / "toys" / "0-1.toy").reshape(-1, 1, 15, 3)
     assert store.names[0] == "0-1"
     np.testing.assert_allclose(store.sequence(0), first / 2, rtol=1e-6)
 
-    assert "small-slow" in call(folder, "presets")
-    options = call(folder, "pretrain", "--preset", "small-slow", "--help-all")
-    assert "--model.weight" in options
-    call(
-        *(folder, "pretrain", "--preset", "small-slow", "--model.weight", "2"),
-        *("--data", "store", "--out", "run"),
-    )
+    assert "small-slow" in said["presets"]
+    assert "--model.weight" in said["help of pretrain"]
     config = json.loads((folder / "run" / "config.json").read_text())
     assert (config["method"], config["model"]["encoder"]) == ("slow", "toy")
     assert (config["model"]["weight"], config["model"]["hidden"]) == (2.0, 6)
 
-    knn = json.loads(call(folder, "evaluate", "knn", "--k", "2", *RUN, "--json").splitlines()[-1])
+    knn = json.loads(said["knn"].splitlines()[-1])
     assert 0 <= knn["metrics"]["top1"] <= 1
-    assert "Share of long recordings" in call(folder, "evaluate", "--help")
-    length = call(folder, "evaluate", "length", "--least", "7", *RUN)
-    assert "long 50.0%" in length  # of the subjects 2 and 4, with 6 and 8 frames
-    call(folder, "report", "run")
+    assert "Share of long recordings" in said["help of evaluate"]
+    assert "long 50.0%" in said["length"]  # of the subjects 2 and 4, with 6 and 8 frames
     text = (folder / "report" / "report.md").read_text()
     assert "| store | xsub | length (least 7) | long | 50.0% |" in text
     assert "share of the test sequences that are long" in text
-
-
-RUN = ("--run", "run", "--data", "store")
 
 
 def test_the_page_names_these_lines() -> None:

@@ -6,10 +6,11 @@ import copy
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -44,52 +45,98 @@ KINDS: dict[str, Callable[[], Encoder]] = {
 }
 
 
-@pytest.fixture(params=KINDS)
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    """In training mode, with statistics of its own."""
-    torch.manual_seed(0)
-    made = KINDS[request.param]()
-    made(clips_for(made, 16) + 1)
-    return made
+HAS_ONNX = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs pip install 'pcm3[onnx]'")
+SCRIPT = """
+import sys, torch
+for folder in sys.argv[1:]:
+    program = torch.export.load(f"{folder}/encoder.pt2").module()
+    torch.save(program(torch.load(f"{folder}/clips.pt")), f"{folder}/features.pt")
+assert not any(name.startswith("pcm3") for name in sys.modules)
+"""
+
+
+class Written(NamedTuple):
+    """An encoder in training mode, with statistics of its own, and the files of it."""
+
+    encoder: Encoder
+    state: dict[str, torch.Tensor]
+    folder: Path
+    deviations: list[float]
 
 
 def clips_for(encoder: Encoder, batch: int) -> torch.Tensor:
     return torch.randn(batch, encoder.in_channels, FRAMES, encoder.joints, encoder.persons)
 
 
-def test_program_runs_with_torch_alone(tmp_path: Path, encoder: Encoder) -> None:
-    file = tmp_path / "deep" / "encoder.pt2"
+def write(encoder: Encoder, folder: Path) -> Written:
+    encoder(clips_for(encoder, 16) + 1)
     state = copy.deepcopy(encoder.state_dict())
-    deviation = export_program(encoder, file, frames=FRAMES)
-    assert deviation < 1e-5
-    assert [path.name for path in file.parent.iterdir()] == ["encoder.pt2"]
+    deviations = [export_program(encoder, folder / "program" / "encoder.pt2", frames=FRAMES)]
+    if HAS_ONNX:
+        (folder / "onnx").mkdir()
+        deviations.append(export_onnx(encoder, folder / "onnx" / "encoder.onnx", frames=FRAMES))
+    return Written(encoder, state, folder, deviations)
+
+
+@pytest.fixture(scope="module")
+def all_written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
+    torch.manual_seed(0)
+    return {kind: write(make(), tmp_path_factory.mktemp("files")) for kind, make in KINDS.items()}
+
+
+@pytest.fixture(params=KINDS)
+def written(request: pytest.FixtureRequest, all_written: dict[str, Written]) -> Written:
+    one: Written = all_written[request.param]
+    return one
+
+
+def test_files_are_written_alone_and_the_encoder_is_not_changed(written: Written) -> None:
+    assert max(written.deviations) < 1e-5
+    names = ["encoder.pt2", *(["encoder.onnx"] if HAS_ONNX else [])]
+    assert [[path.name for path in folder.iterdir()] for folder in subfolders(written)] == [
+        [name] for name in names
+    ]
+    encoder = written.encoder
     assert encoder.training
-    assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
+    assert all(
+        torch.equal(value, written.state[name]) for name, value in encoder.state_dict().items()
+    )
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
-    clips = clips_for(encoder, 7)
-    clips[:3, ..., -1] = clips[2:5, ..., 0] = 0  # absent persons, and nobody in sample 2
-    torch.save(clips, tmp_path / "clips.pt")
-    script = (
-        "import sys, torch; program = torch.export.load('deep/encoder.pt2').module();"
-        "torch.save(program(torch.load('clips.pt')), 'features.pt');"
-        "assert not any(name.startswith('pcm3') for name in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    frames, pooled = torch.load(tmp_path / "features.pt")
-    expected = encoder.eval()(clips).detach()
+
+def subfolders(written: Written) -> list[Path]:
+    return [written.folder / name for name in ("program", "onnx")[: len(written.deviations)]]
+
+
+def check_features(encoder: Encoder, clips: torch.Tensor, found: Iterable[torch.Tensor]) -> None:
+    frames, pooled = found
+    expected = copy.deepcopy(encoder).eval()(clips).detach()
     torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
 
 
-def test_files_name_no_folder_of_this_machine(tmp_path: Path, encoder: Encoder) -> None:
-    writers = {"encoder.pt2": export_program}
-    if all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
-        writers["encoder.onnx"] = export_onnx
-    folders = [Path(export.__file__).parent, Path(torch.__file__).parent, tmp_path]
-    for name, write in writers.items():
-        write(encoder, tmp_path / name, FRAMES)
-        content = (tmp_path / name).read_bytes()
+def test_programs_run_with_torch_alone(all_written: dict[str, Written], tmp_path: Path) -> None:
+    for kind, each in all_written.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "encoder.pt2").symlink_to(each.folder / "program" / "encoder.pt2")
+        clips = clips_for(each.encoder, 7)
+        clips[:3, ..., -1] = clips[2:5, ..., 0] = 0  # absent persons, and nobody in sample 2
+        torch.save(clips, folder / "clips.pt")
+    subprocess.run([sys.executable, "-c", SCRIPT, *KINDS], cwd=tmp_path, check=True)
+    for kind, each in all_written.items():
+        clips, found = (
+            torch.load(tmp_path / kind / f"{name}.pt") for name in ("clips", "features")
+        )
+        check_features(each.encoder, clips, found)
+
+
+def test_files_name_no_folder_of_this_machine(written: Written, tmp_path: Path) -> None:
+    folders = [Path(export.__file__).parent, Path(torch.__file__).parent, written.folder, tmp_path]
+    for subfolder in subfolders(written):
+        (file,) = subfolder.iterdir()
+        content = file.read_bytes()
         assert [folder for folder in folders if str(folder).encode() in content] == []
 
 
@@ -138,9 +185,9 @@ def test_features_that_are_not_finite_are_no_success(tmp_path: Path) -> None:
     encoder = make_gru()
     with torch.no_grad():
         next(encoder.parameters()).fill_(torch.nan)
-    for write, name in ((export_program, "encoder.pt2"), (export_onnx, "encoder.onnx")):
+    for export_to, name in ((export_program, "encoder.pt2"), (export_onnx, "encoder.onnx")):
         with pytest.raises(RuntimeError, match="deviate"):
-            write(encoder, tmp_path / name, frames=FRAMES)
+            export_to(encoder, tmp_path / name, frames=FRAMES)
     assert not list(tmp_path.iterdir())
 
 
@@ -177,27 +224,18 @@ def test_onnx_names_the_packages_it_lacks(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.iterdir())
 
 
-def test_onnx(tmp_path: Path, encoder: Encoder) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    file = tmp_path / "encoder.onnx"
-    deviation = export_onnx(encoder, file, frames=FRAMES)
-    assert deviation < 1e-5
-    assert list(tmp_path.iterdir()) == [file]
-    assert encoder.training
-    session = onnxruntime.InferenceSession(file)
-    clips = clips_for(encoder, 3)
-    frames, pooled = session.run(["frame_features", "features"], {"clips": clips.numpy()})
-    expected = encoder.eval()(clips).detach()
-    torch.testing.assert_close(torch.from_numpy(frames), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(torch.from_numpy(pooled), encoder.pool(expected), rtol=0, atol=1e-5)
+@needs_onnx
+def test_onnx(written: Written) -> None:
+    onnxruntime = import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(written.folder / "onnx" / "encoder.onnx")
+    clips = clips_for(written.encoder, 3)
+    found = session.run(["frame_features", "features"], {"clips": clips.numpy()})
+    check_features(written.encoder, clips, map(torch.from_numpy, found))
 
 
+@needs_onnx
 def test_onnx_says_what_goes_in(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = import_module("onnxruntime")
     file = tmp_path / "encoder.onnx"
     export_onnx(Pretrained(make_graph(), SBU15, "bone", 64, "center"), file, frames=FRAMES)
     said = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map

@@ -33,11 +33,17 @@ COMMANDS = {
     "devices": [*ENDLESS, "--train.devices", "2"],
     "workers of devices": [*ENDLESS, "--train.devices", "2", "--train.workers", "1"],
 }
+SLOW = pytest.mark.slow
 KILLS = [
-    *(("prepare", child, moment) for child in (1, 2) for moment in ("starts", "works")),
-    *(("workers", child, moment) for child in (0, 1) for moment in ("starts", "works")),
-    *(("devices", 0, moment) for moment in ("starts", "works")),
-    *(("workers of devices", child, "works") for child in range(3)),
+    *(("prepare", 1, "starts"), ("prepare", 2, "works")),
+    *(("workers", 0, "starts"), ("devices", 0, "works"), ("workers of devices", 1, "works")),
+    *(pytest.param("prepare", *rest, marks=SLOW) for rest in ((1, "works"), (2, "starts"))),
+    *(
+        pytest.param("workers", *rest, marks=SLOW)
+        for rest in ((1, "starts"), (0, "works"), (1, "works"))
+    ),
+    pytest.param("devices", 0, "starts", marks=SLOW),
+    *(pytest.param("workers of devices", child, "works", marks=SLOW) for child in (0, 2)),
 ]
 """Command, which of its processes by their numbers, and when it is killed. The first process of
 ``prepare`` is Python's own, which does no work; it has a test of its own."""

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
+from forks import Ended
 
 from pcm3.cli import main
 from pcm3.data.synthetic import generate
@@ -98,21 +100,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def call(folder: Path, *arguments: str) -> Ended:
     done = attempt(folder, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def attempt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pcm3.cli", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def attempt(folder: Path, *arguments: str) -> Ended:
+    return forks.call(forks.command, folder, *arguments)
 
 
 def test_the_run_keeps_import_paths_and_arguments(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -129,29 +130,66 @@ def test_names_do_not_break_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert ("wave" in plain) == (r"wave\n" in broken), broken
 
 
-def test_terminals_of_ascii(store: Path) -> None:
-    for arguments in (["show"], ["show", "--json", "--index", "5"], ["show", "--index", "\u00e9"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "pcm3.cli", arguments[0], str(store), *arguments[1:]],
-            env=os.environ | ASCII,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode in (0, 2)
-        assert b"Traceback" not in done.stderr
-        assert (done.stdout + done.stderr).isascii()
+SCRIPT = """
+import sys
+from importlib.machinery import SourceFileLoader
+
+{setup}
+from pcm3.cli import main
+
+for command in {commands!a}:
+    try:
+        code = main(command)
+    except SystemExit as end:
+        code = end.code or 0
+    print(f"\\nended with {{code}}", flush=True)
+"""
+STRIPPED = """
+get_code = SourceFileLoader.get_code
+
+def without_docstrings(loader, name):
+    if name.partition(".")[0] != "pcm3":
+        return get_code(loader, name)
+    file = loader.get_filename(name)
+    return compile(loader.get_data(file), file, "exec", dont_inherit=True, optimize=2)
+
+SourceFileLoader.get_code = without_docstrings
+"""
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["pretrain", "--help"], ["evaluate"], ["evaluate", "knn", "--help"]]
-)
-def test_help_without_docstrings(arguments: list[str]) -> None:
+def run(*options: str, commands: list[list[str]], setup: str = "") -> tuple[bytes, bytes]:
+    """What commands print on a terminal of ASCII, all in one process of Python with options."""
     done = subprocess.run(
-        [sys.executable, "-OO", "-m", "pcm3.cli", *arguments],
+        [sys.executable, *options, "-c", SCRIPT.format(setup=setup, commands=commands)],
         env=os.environ | ASCII,
         capture_output=True,
         check=False,
-        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "usage" in done.stdout
+    return done.stdout, done.stderr
+
+
+def test_terminals_of_ascii(store: Path) -> None:
+    show = ["show", str(store)]
+    commands = [show, [*show, "--json", "--index", "5"], [*show, "--index", "\u00e9"]]
+    out, errors = run(commands=commands)
+    assert re.findall(rb"ended with (\d)", out) == [b"0", b"0", b"2"]
+    assert b"Traceback" not in errors
+    assert (out + errors).isascii()
+
+
+@pytest.mark.parametrize(
+    ("options", "setup"),
+    [
+        ([], f"{STRIPPED}import pcm3.errors; assert pcm3.errors.__doc__ is None"),
+        pytest.param(["-OO"], "", marks=pytest.mark.slow),  # torch and all others are compiled too
+    ],
+    ids=["of pcm3", "of all"],
+)
+def test_help_without_docstrings(options: list[str], setup: str) -> None:
+    commands = [["--help"], ["pretrain", "--help"], ["evaluate"], ["evaluate", "knn", "--help"]]
+    out, _ = run(*options, commands=commands, setup=setup)
+    assert re.findall(rb"ended with (\d)", out) == [b"0"] * 4
+    *helps, rest = re.split(rb"\nended with \d\n", out)
+    assert rest == b""
+    assert all(b"usage" in each for each in helps)

@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
@@ -190,6 +187,10 @@ def fit_logistic(
     Raises:
         ValueError: If a training feature is not finite; the message names its row.
     """
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - scikit-learn is slow
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
     check_rows_finite("training features", training.values)
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)

@@ -64,7 +64,7 @@ def train(
             optimizer.step()
             taken.append((loss.detach(), len(rows)))
         # read at the end of the epoch, as the host would wait for the device at each step
-        values = torch.stack([loss for loss, _ in taken]).tolist() if taken else []
+        values = torch.stack([loss for loss, _ in taken]).cpu().tolist() if taken else []
         counts = [count for _, count in taken]
         total = sum(value * count / samples for value, count in zip(values, counts, strict=True))
         if not math.isfinite(total):

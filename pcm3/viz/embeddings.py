@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pcm3.viz.figures import PALETTE
+from pcm3.viz.maps import embedding_map
 from pcm3.viz.results import PANEL, embedding_figure
 
 _BINS = np.linspace(-1, 1, 81).tolist()
@@ -43,8 +44,6 @@ def features_figure(
     Raises:
         ValueError: If the shapes do not fit, or there are too few features.
     """
-    from pcm3.viz.maps import embedding_map  # noqa: PLC0415 - scikit-learn is slow
-
     values = torch.as_tensor(features).detach().cpu().float().numpy()
     layout = embedding_map(values, torch.as_tensor(labels).cpu().numpy(), limit, seed)
     if layout is None:

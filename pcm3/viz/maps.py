@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 from pcm3.checks import check_rows_finite, check_seed
 
@@ -42,6 +40,9 @@ def embedding_map(
         van der Maaten and Hinton, JMLR 2008, as in scikit-learn, with perplexity 30 or N / 3,
         whichever is less, and initialised by PCA.
     """
+    from sklearn.decomposition import PCA  # noqa: PLC0415 - scikit-learn is slow
+    from sklearn.manifold import TSNE  # noqa: PLC0415
+
     values, labels = np.asarray(features, np.float64), np.asarray(labels)
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(

@@ -20,17 +20,22 @@ from pcm3.data.report import describe, read_report
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import COCO17
 
-FILES = 300  # shards of 18
+FILES, SHARD = 80, 5
+MANY = 300  # so that there is still work when a process is killed
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Sequences of one or two persons as plain files."""
+    return write(tmp_path, FILES)
+
+
+def write(tmp_path: Path, files: int) -> Path:
     rng = np.random.default_rng(0)
     folder = tmp_path / "files"
     folder.mkdir()
     rows = ["file,label,subjects"]
-    for index in range(FILES):
+    for index in range(files):
         frames = rng.normal(size=(3 + index % 5, 2, 17, 2)).astype(np.float32)
         frames[:, 1] *= index % 2
         np.save(folder / f"{index:03}.npy", frames)
@@ -58,7 +63,7 @@ def test_everything_arrives_in_order(folder, tmp_path, workers):
     assert store.slots.tolist() == [1, 2] * (FILES // 2)
     assert store.labels.tolist() == [index % 4 for index in range(FILES)]
     assert store.columns["subjects"].tolist() == [index % 3 for index in range(FILES)]
-    for index in (0, 17, 18, 150, FILES - 1):
+    for index in (0, SHARD - 1, SHARD, 40, FILES - 1):
         np.testing.assert_array_equal(store.sequence(index), frames_of(folder, index))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "s"]
 
@@ -71,10 +76,10 @@ def test_workers_change_nothing(folder, tmp_path):
 
 
 def test_bad_files_are_counted_or_stop_it(folder, tmp_path):
-    bad = frames_of(folder, 200)
+    bad = frames_of(folder, 50)
     bad[1, 0, 3, 1] = np.nan
-    np.save(folder / "200.npy", bad)
-    message = "200.npy: frame 1, person 0, joint 3: NaN"
+    np.save(folder / "050.npy", bad)
+    message = "050.npy: frame 1, person 0, joint 3: NaN"
     with pytest.raises(SkeletonFormatError, match=message):
         prepare(folder, tmp_path / "s", skeleton="coco17", workers=2)
     assert not (tmp_path / "s").exists()
@@ -99,13 +104,13 @@ def test_what_is_dropped_is_reported(folder, tmp_path):
 
 
 def test_nothing_left(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"of 300.*left: 300.*99"):
+    with pytest.raises(ValueError, match=r"of 80.*left: 80.*99"):
         prepare(folder, tmp_path / "s", skeleton="coco17", min_frames=99, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
 
 def stop_after(done: int, _total: int) -> None:
-    if done >= 18:
+    if done >= SHARD:
         raise KeyboardInterrupt
 
 
@@ -120,29 +125,29 @@ def test_finished_shards_are_not_read_again(folder, tmp_path):
     os.utime(folder / "000.npy", ns=(status.st_atime_ns, status.st_mtime_ns))
     seen = []
     report = prepare(folder, tmp_path / "s", progress=lambda *n: seen.append(n), **options)
-    assert seen[0] == (18, FILES)
+    assert seen[0] == (SHARD, FILES)
     assert report["kept"] == FILES
     np.testing.assert_array_equal(Store(tmp_path / "s").sequence(0), before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "s"]
 
 
 def test_skip_bad_goes_on_where_a_bad_file_stopped_it(folder, tmp_path):
-    (folder / "200.npy").write_bytes(b"nonsense")
-    (folder / "201.npy").write_bytes((folder / "201.npy").read_bytes()[:-9])
-    np.save(folder / "202.npy", frames_of(folder, 202)[:, :, :16])
-    np.save(folder / "203.npy", np.zeros((4, 2, 17, 3), np.float32))
-    with pytest.raises(SkeletonFormatError, match=r"200.npy"):
+    (folder / "050.npy").write_bytes(b"nonsense")
+    (folder / "051.npy").write_bytes((folder / "051.npy").read_bytes()[:-9])
+    np.save(folder / "052.npy", frames_of(folder, 52)[:, :, :16])
+    np.save(folder / "053.npy", np.zeros((4, 2, 17, 3), np.float32))
+    with pytest.raises(SkeletonFormatError, match=r"050.npy"):
         prepare(folder, tmp_path / "s", skeleton="coco17", workers=1)
     seen = []
     report = prepare(
         folder, tmp_path / "s", skeleton="coco17", workers=1, skip_bad=True,
         progress=lambda *done: seen.append(done),
     )  # fmt: skip
-    assert seen[0] == (18, FILES)
+    assert seen[0] == (SHARD, FILES)
     assert (report["kept"], len(report["bad"])) == (FILES - 4, 4)
     for message, part in zip(
         report["bad"],
-        ("200.npy: not a readable", "201.npy: not a readable", "expected 17 joints", "expected 2 "),
+        ("050.npy: not a readable", "051.npy: not a readable", "expected 17 joints", "expected 2 "),
         strict=True,
     ):
         assert part in message
@@ -191,8 +196,9 @@ if __name__ == "__main__":
 """
 
 
-def test_kill_in_the_middle(folder, tmp_path):
+def test_kill_in_the_middle(tmp_path):
     """No half store is left, what was done counts, and no worker stays behind."""
+    folder = write(tmp_path, MANY)
     prepare(folder, tmp_path / "expected", skeleton="coco17", workers=1)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -228,8 +234,9 @@ def _alive(group: int) -> bool:
     return True
 
 
-def test_a_killed_worker_is_told_of(folder, tmp_path):
+def test_a_killed_worker_is_told_of(tmp_path):
     """What is done counts, and the same call goes on from it."""
+    folder = write(tmp_path, MANY)
 
     def kill(*_: int) -> None:
         for worker in multiprocessing.active_children():
@@ -240,10 +247,10 @@ def test_a_killed_worker_is_told_of(folder, tmp_path):
         prepare(folder, tmp_path / "s", progress=kill, **options)
     assert not (tmp_path / "s").exists()
     assert list(tmp_path.glob(".s.shards/*.json"))
-    assert prepare(folder, tmp_path / "s", **options)["kept"] == FILES
+    assert prepare(folder, tmp_path / "s", **options)["kept"] == MANY
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"kept": 18}', "[" * 100_000, '{"bad": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"kept": 5}', "[" * 100_000, '{"bad": 1}'])
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_a_damaged_report_of_a_shard_is_made_again(folder, tmp_path, text, skip_bad):
     options = {"skeleton": "coco17", "workers": 1, "skip_bad": skip_bad}
@@ -369,7 +376,7 @@ def test_report_is_in_the_store(folder, tmp_path):
     assert written["options"] == {"skeleton": "coco17"}
     assert str(tmp_path) not in json.dumps(report["summary"] | written)
     summary = Store(tmp_path / "s").summary()
-    assert summary["length_histogram"] == {"edges": [3, 4, 5, 6, 7, 8], "counts": [60] * 5}
-    assert "    7 to 7  ######################################## 60" in describe(
+    assert summary["length_histogram"] == {"edges": [3, 4, 5, 6, 7, 8], "counts": [FILES // 5] * 5}
+    assert "    7 to 7  ######################################## 16" in describe(
         Store(tmp_path / "s")
     )

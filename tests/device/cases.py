@@ -1,4 +1,4 @@
-"""What has to be the same on every device; ``python cases.py CASE``, a process for each."""
+"""What has to be the same on every device; ``python cases.py CASE ...``, in its own process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from elsewhere import DEVICE, Elsewhere, register
 from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.strategies import SingleDeviceStrategy
+from torch import nn
 
 from pcm3.cli import main as command
 from pcm3.data.dataset import SkeletonDataset
@@ -28,6 +30,7 @@ from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.probes import ProbeSettings
+from pcm3.evaluation.supervised import train
 from pcm3.evaluation.tasks.detection.detection import DetectionSettings
 from pcm3.evaluation.tasks.fewshot import FewShotSettings
 from pcm3.evaluation.tasks.finetune import FinetuneSettings
@@ -42,7 +45,7 @@ from pcm3.skeleton import NTU25
 from pcm3.training import devices
 from pcm3.training.trainer import fit
 
-FRAMES = 16
+FRAMES = 12
 POSITIVES = ("intra", "inter", "mask", "predict", "clip")
 SHORT = {"epochs": 1, "batch_size": 8}
 WINDOWS = {"observed": 6, "predicted": 5, "horizons": (1, 5), "hidden": 8}
@@ -74,7 +77,7 @@ def encoders() -> list[Encoder]:
         GRUEncoder(NTU25, persons=1, hidden=8, layers=1),
         GRUEncoder(NTU25, persons=1, hidden=8, layers=2, direction="bidirectional"),
         STGCNEncoder(NTU25, persons=1, channels=4, layers=(1, 1), out_features=8),
-        TransformerEncoder(NTU25, persons=1, frames=FRAMES, depth=2, width=16, heads=2),
+        TransformerEncoder(NTU25, persons=1, frames=FRAMES, depth=1, width=16, heads=2),
     ]
 
 
@@ -163,7 +166,7 @@ def check_steps() -> None:
 
 def check_training() -> None:
     """Epochs, nearest-neighbour checks in between among them, are those of the CPU."""
-    dataset = SkeletonDataset(store())
+    dataset = SkeletonDataset(store(24))
     halves = [SkeletonDataset(dataset.store, part) for part in split(dataset.store, "xsub")]
 
     def nearest(model: Method) -> dict[str, float]:
@@ -190,8 +193,8 @@ def check_training() -> None:
 
 
 def check_waits() -> None:
-    """The host waits for the device once an epoch, however many steps the epoch has."""
-    dataset = SkeletonDataset(store())
+    """The host waits for the device as often in an epoch of many steps as in one of few."""
+    dataset = SkeletonDataset(store(24))
     for number in (1, 6):
         waits = []
         for batch_size in (4, 12):
@@ -202,6 +205,16 @@ def check_waits() -> None:
                 devices.Fabric = Fabric  # type: ignore[misc]
                 waits.append(Elsewhere.waits)
         assert waits[0] == waits[1], waits
+    with Elsewhere():
+        waits = []
+        for size in (2, 8):
+            before, layer = Elsewhere.waits, nn.Linear(4, 2).to(DEVICE)
+            optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+            batches = torch.randn(16, 4).to(DEVICE).split(size)
+            epoch = (batches, lambda rows, layer=layer: layer(rows).square().mean())
+            train("probe", optimizer, 2, lambda epoch=epoch: epoch, lambda _: 1.0, clip_norm=1.0)
+            waits.append(Elsewhere.waits - before)
+        assert waits[0] == waits[1] > 0, waits
 
 
 def _fabric(**arguments: Any) -> Fabric:
@@ -216,14 +229,24 @@ class _Accelerator(CPUAccelerator):
 
 
 def check_tasks() -> None:
-    """Every task gives the figures of the CPU."""
-    trimmed, untrimmed, folder = store(), untrimmed_store(), Path(tempfile.mkdtemp())
+    """Every task of the first encoder and of the last, and the training of all of them."""
+    compare_tasks(lambda number, task: number in (0, 3) or task == "finetune")
+
+
+def check_all_tasks() -> None:
+    """Every task of every encoder."""
+    compare_tasks(lambda *_: True)
+
+
+def compare_tasks(chosen: Callable[[int, str], bool]) -> None:
+    """Require the tasks chosen by encoder and name to give the figures of the CPU."""
+    trimmed, untrimmed, folder = store(36), untrimmed_store(), Path(tempfile.mkdtemp())
     for number, encoder in enumerate(encoders()):
         file = folder / f"{number}.safetensors"
         save_encoder(file, Pretrained(encoder, NTU25, "joint", FRAMES))
         for task, declared in TASKS.items():
             data = untrimmed if declared.needs == "frame labels" else trimmed
-            for settings in SETTINGS.get(task, [None]):
+            for settings in SETTINGS.get(task, [None]) if chosen(number, task) else []:
                 what = f"{task} of {type(encoder).__name__}"
                 if getattr(settings, "layer_decay", None) and number < 3:
                     continue  # the transformer alone has it
@@ -251,17 +274,17 @@ def check_features(file: Path, data: Store) -> None:
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-4, atol=1e-6)
 
 
-def store() -> Store:
+def store(sequences: int) -> Store:
     """Recordings of three actions."""
     folder = Path(tempfile.mkdtemp())
-    return generate(folder / "store", sequences=36, classes=3, subjects=4, frames=(24, 40))
+    return generate(folder / "store", sequences=sequences, classes=3, subjects=4, frames=(14, 24))
 
 
 def untrimmed_store() -> Store:
     """Recordings with several actions each."""
     random, folder = np.random.default_rng(0), Path(tempfile.mkdtemp())
-    labels = np.repeat([-1, 0, -1, 1, -1], (10, 30, 15, 40, 5))
-    segments = np.array([[10, 40, 0], [55, 95, 1]])
+    labels = np.repeat([-1, 0, -1, 1, -1], (5, 15, 8, 20, 2))
+    segments = np.array([[5, 20, 0], [28, 48, 1]])
     with StoreWriter(folder / "store", NTU25, class_names=["a", "b"]) as writer:
         for number in range(8):
             frames = random.normal(size=(len(labels), 1, 25, 3)) + labels[:, None, None, None]
@@ -274,13 +297,18 @@ CASES: dict[str, Callable[[], None]] = {
     "device": check_device,
     "steps": check_steps,
     "tasks": check_tasks,
-    "training": check_training,
+    "all tasks": check_all_tasks,
     "waits": check_waits,
+    "training": check_training,  # which changes how models move, and so comes last
 }
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     register()
-    CASES[sys.argv[1]]()
-    print(f"{sys.argv[1]}: holds")
+    for name in sys.argv[1:]:
+        try:
+            CASES[name]()
+            print(f"{name}: holds", flush=True)
+        except Exception:
+            traceback.print_exc()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 DEVICE = torch.device("privateuseone", 0)
 
@@ -56,11 +56,7 @@ class Elsewhere(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        created = _is_here(kwargs.get("device"))
-        if created or any(isinstance(each, _Elsewhere) for each in tree_leaves((args, kwargs))):
-            return _compute(function, args, kwargs)
-        return function(*args, **kwargs)
+        return _compute(function, args, kwargs or {})
 
 
 class _Calls(TorchFunctionMode):
@@ -137,25 +133,28 @@ def _is_here(device: torch.device | str | None) -> bool:
 
 
 def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-    away = [each for each in tensors if isinstance(each, _Elsewhere)]
+    values, structure = tree_flatten((args, kwargs))
+    away = [each for each in values if isinstance(each, _Elsewhere)]
+    device = kwargs.get("device")
+    if not away and not _is_here(device):
+        return function(*args, **kwargs)
     if away and function not in _MOVES | _INDEXING:
-        alien = [each for each in tensors if each.ndim and not isinstance(each, _Elsewhere)]
-        if alien:
+        tensors = [each for each in values if isinstance(each, Tensor)]
+        if any(each.ndim and not isinstance(each, _Elsewhere) for each in tensors):
             shapes = [(str(each.device), *each.shape) for each in tensors]
             raise RuntimeError(f"{function}: expected tensors of one device, got {shapes}")
-    if kwargs.get("device") is not None:
-        stays = _is_here(kwargs["device"])
-        kwargs = {**kwargs, "device": "cpu"}
+    if device is not None:
+        stays = _is_here(device)
     else:
         stays = isinstance(args[0], _Elsewhere) if function is _aten.copy_.default else bool(away)
     fetched = function in _MOVES and away and not stays and not kwargs.get("non_blocking")
     if function in _WAITS or fetched:
         Elsewhere.waits += 1
     own = {id(each.here): each for each in away}
-
-    def enter(value: Any) -> Any:
-        return value.here if isinstance(value, _Elsewhere) else value
+    here = (each.here if isinstance(each, _Elsewhere) else each for each in values)
+    args, kwargs = tree_unflatten(here, structure)
+    if device is not None:
+        kwargs["device"] = "cpu"
 
     def leave(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -164,8 +163,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return own[id(value)]
         return _Elsewhere(value) if stays else value
 
-    run = _SUBSTITUTES.get(function, function)
-    return tree_map(leave, run(*tree_map(enter, args), **tree_map(enter, kwargs)))
+    return tree_map(leave, _SUBSTITUTES.get(function, function)(*args, **kwargs))
 
 
 def _gru_cell(

@@ -17,12 +17,12 @@ from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.skeleton import NTU25
 
 PCM3_SMALL: dict[str, Any] = {
-    **{"hidden": 8, "frames": 16, "decoder_hidden": 8, "queue_size": 16},
-    **{"crop_min_frames": 16},
+    **{"hidden": 8, "frames": 8, "decoder_hidden": 8, "queue_size": 16},
+    **{"crop_min_frames": 8},
 }
 MAMP_SMALL: dict[str, Any] = {
-    **{"frames": 16, "width": 8, "depth": 1, "heads": 2, "decoder_depth": 1, "mask_ratio": 0.8},
-    **{"crop_min_frames": 16},
+    **{"frames": 8, "width": 8, "depth": 1, "heads": 2, "decoder_depth": 1, "mask_ratio": 0.8},
+    **{"crop_min_frames": 8},
 }
 MODELS = {
     "pcm3": PCM3Settings(**PCM3_SMALL),
@@ -61,8 +61,8 @@ class Watch(TorchDispatchMode):
 def watched_step(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is found in a second step; the first may put constants on the device."""
     model = model.to("meta").train()
-    clips = torch.randn(6, 3, 20, 25, 2, device="meta")
-    lengths = torch.full((6,), 20, device="meta")
+    clips = torch.randn(6, 3, 10, 25, 2, device="meta")
+    lengths = torch.full((6,), 10, device="meta")
     # which does not know this device, where nothing is computed
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     model(clips, lengths).total.backward()

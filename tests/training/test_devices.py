@@ -137,43 +137,57 @@ from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
 from pcm3.training.trainer import fit
 
-folder, model_settings, settings = Path(sys.argv[1]), eval(sys.argv[2]), eval(sys.argv[3])
-torch.manual_seed(0)
-model = PCM3Settings(**model_settings).build(NTU25, persons=1)
-drawn = []
-model.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[2].initial_seed()))
-config = TrainSettings(epochs=2, batch_size=2, lr=0.05, accelerator="cpu", **settings)
-fit(model, SkeletonDataset(Store(folder / "store")), config, quiet=True)
-torch.save({"model": model.state_dict(), "drawn": drawn}, folder / f"rank{dist.get_rank()}.pt")
-'''
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"accumulate": 2}, {"accumulate": 2, "clip_norm": 0.1, "sync_norm": True}, {"clip_norm": 0.1}],
-)
-@pytest.mark.parametrize("model", [MODEL, MODEL | {"positives": (), "queue_size": 5}])
-def test_processes_stay_equal_and_draw_differently(
-    store: Store, tmp_path: Path, settings: dict[str, Any], model: dict[str, Any]
-) -> None:
-    (tmp_path / "store").symlink_to(store.path)
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    run(str(script), str(tmp_path), repr(model), repr(settings), devices=2)
-    ends = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-    before = PCM3Settings(**model)
+folder = Path(sys.argv[1])
+for number, (model_settings, settings) in enumerate(eval(sys.argv[2])):
     torch.manual_seed(0)
-    untrained = before.build(NTU25, persons=1).state_dict()
+    model = PCM3Settings(**model_settings).build(NTU25, persons=1)
+    drawn = []
+    model.register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[2].initial_seed()))
+    config = TrainSettings(epochs=2, batch_size=2, lr=0.05, accelerator="cpu", **settings)
+    fit(model, SkeletonDataset(Store(folder / "store")), config, quiet=True)
+    state = {"model": model.state_dict(), "drawn": drawn}
+    torch.save(state, folder / f"end{number}-rank{dist.get_rank()}.pt")
+'''
+TRAINED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (model, settings)
+    for model in (MODEL, MODEL | {"positives": (), "queue_size": 5})
+    for settings in (
+        {"accumulate": 2},
+        {"accumulate": 2, "clip_norm": 0.1, "sync_norm": True},
+        {"clip_norm": 0.1},
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def ends(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what two processes end each training with, one after the other."""
+    folder = tmp_path_factory.mktemp("ends")
+    (folder / "store").symlink_to(store.path)
+    script = folder / "ranks.py"
+    script.write_text(RANKS)
+    run(str(script), str(folder), repr(TRAINED), devices=2)
+    return folder
+
+
+@pytest.mark.parametrize("number", range(len(TRAINED)))
+def test_processes_stay_equal_and_draw_differently(ends: Path, number: int) -> None:
+    model, settings = TRAINED[number]
+    first, second = (
+        torch.load(ends / f"end{number}-rank{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
+    torch.manual_seed(0)
+    untrained = PCM3Settings(**model).build(NTU25, persons=1).state_dict()
     moved = 0
-    for name, value in ends[0]["model"].items():
+    for name, value in first["model"].items():
         own_statistics = "running_" in name and "sync_norm" not in settings
         if not own_statistics:
-            assert torch.equal(value, ends[1]["model"][name]), name
+            assert torch.equal(value, second["model"][name]), name
         moved += not torch.equal(value, untrained[name])
     assert moved > 20
-    steps = len(ends[0]["drawn"])
-    assert steps == len(ends[1]["drawn"]) == 2 * 6  # of 24 sequences in twos on two processes
-    assert len({*ends[0]["drawn"], *ends[1]["drawn"]}) == 2 * steps
+    steps = len(first["drawn"])
+    assert steps == len(second["drawn"]) == 2 * 6  # of 24 sequences in twos on two processes
+    assert len({*first["drawn"], *second["drawn"]}) == 2 * steps
 
 
 def test_one_command_trains_on_two_and_goes_on_with_one(store: Store, tmp_path: Path) -> None:

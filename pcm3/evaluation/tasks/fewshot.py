@@ -9,8 +9,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
 
 from pcm3.checks import check_at_least, check_different, check_not_empty, check_seed
 from pcm3.data.dataset import SkeletonDataset
@@ -220,12 +218,16 @@ def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:
 
 
 def _svm(examples: Floats, labels: Integers, queries: Floats) -> Integers:
+    from sklearn.svm import SVC  # noqa: PLC0415 - scikit-learn is slow
+
     # if votes tie, the margins decide, not the order of the classes
     model = SVC(kernel="linear", C=1.0, break_ties=True).fit(examples, labels)
     return np.asarray(model.predict(queries))
 
 
 def _logistic(examples: Floats, labels: Integers, queries: Floats) -> Integers:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - scikit-learn is slow
+
     model = LogisticRegression(C=1.0, max_iter=1000).fit(examples, labels)
     return np.asarray(model.predict(queries))
 

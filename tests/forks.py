@@ -1,0 +1,86 @@
+"""Functions in processes of their own that start at once: forks of one that has imported pcm3."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        *("pcm3.evaluation.evaluate", "pcm3.training.pretrain", "pcm3.report.page"),
+        *("sklearn.linear_model", "tyro"),
+    ]
+)
+
+
+class Ended(NamedTuple):
+    """What a process ended with."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(function: Callable[..., object], *arguments: Any, seconds: float = 120) -> Ended:
+    """Call a function of a module, by its name, in a process of its own.
+
+    The process exits with the integer that the function returns, by default 0, and with 1 and a
+    traceback if it raises. A process that does not end in time is killed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = _CONTEXT.Process(
+            target=_run, args=([*map(str, files)], dict(os.environ), function, arguments)
+        )
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return Ended(process.exitcode, *(file.read_text(encoding="utf-8") for file in files))
+
+
+def _run(
+    files: list[str],
+    environment: Mapping[str, str],
+    function: Callable[..., object],
+    arguments: tuple[Any, ...],
+) -> None:
+    for number, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(function(*arguments))
+
+
+def command(folder: Path, *arguments: str) -> int:
+    """``pcm3`` in a folder; to be called through ``call``."""
+    from pcm3.cli import main
+
+    os.chdir(folder)
+    return main(list(arguments))
+
+
+def expect_errors(setup: str, lines: list[str], megabytes: int) -> None:
+    """Run lines that are to raise a ``ValueError`` each, where there is hardly any memory."""
+    import resource
+
+    names: dict[str, Any] = {}
+    exec(setup, names)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20,) * 2)
+    for line in lines:
+        with pytest.raises(ValueError) as raised:
+            exec(line, names)
+        said = str(raised.value)
+        assert "allocate" not in said, line
+        assert "MemoryError" not in said, line
+        assert len(said) < 4000, line
