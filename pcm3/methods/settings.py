@@ -278,8 +278,7 @@ class TrainSettings(Settings):
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """Precision of the forward pass; losses are always float32. tf32 and fp16 need a GPU."""
     graph: Literal["auto", "on", "off"] = "auto"
-    """Whether steps are captured as CUDA graphs, which saves the time to issue their kernels; auto
-    does so on CUDA wherever all batches need the same operations."""
+    """Whether steps are captured as CUDA graphs; auto: on CUDA if all need the same operations."""
     compile: bool = False
     """Compile the blocks of transformer and graph encoders: slow to start, then faster."""
     deterministic: bool = False
@@ -295,8 +294,7 @@ class TrainSettings(Settings):
     workers: int = 0
     """Processes that read batches; 0 reads them in the main process."""
     cache: Literal["auto", "device", "none"] = "auto"
-    """Whether the data lie on the device whole; auto does so on CUDA if they take at most a quarter
-    of the free memory."""
+    """Whether data lie on the device whole; auto: on CUDA if they fill at most a quarter of it."""
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
