@@ -49,15 +49,13 @@ class DetectionSettings:
     """Settings of detection; None takes the value of the recipe, see ``RECIPES``."""
 
     recipe: RecipeName = "default"
-    """This library's recipe for small data (default) or a published one; other options override
-    its values."""
+    """A recipe for small data (default) or a published one; other options override its values."""
     windows: Windows | None = None
-    """consecutive: 32 frames in a row; strided: 16 frames, every third to fifth one in training,
-    every fourth in tests."""
+    """32 frames in a row, or 16 frames, every third to fifth (in tests every fourth)."""
     borders: Borders | None = None
     """Near an end, repeat the end frame, or move windows inside the recording."""
     finetune: bool | None = None
-    """Train the whole encoder, not only a linear classifier of its frozen features."""
+    """Train the whole encoder, not only a linear classifier."""
     adapt_norm: bool | None = None
     """Let the batch normalisation of a frozen encoder adapt to the training windows."""
     normalize: bool | None = None
@@ -73,7 +71,7 @@ class DetectionSettings:
     rule: Rule | None = None
     """Rule that turns the probabilities of frames into intervals."""
     smoothing: int | None = None
-    """Frames of a moving mean over the probabilities before the rule; 0 for none."""
+    """Frames of a moving mean over the probabilities; 0 for none."""
     every: int = 1
     """Classify every n-th frame of test recordings; other frames get the nearest one's class."""
     seed: int = 0
