@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
 from pcm3.evaluation.features import Features
@@ -216,11 +217,7 @@ def fit_logistic(
     Raises:
         ValueError: If a training feature is not finite; the message names its row.
     """
-    check_rows_finite("training features", training.values)
-    classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
-    )
-    classifier.fit(training.values.numpy(), training.labels.numpy())
+    classifier = _fit(training, regularization)
 
     def score(features: Tensor) -> Tensor:
         check_rows_finite("features", features)
@@ -237,3 +234,43 @@ def fit_logistic(
         return scores
 
     return score
+
+
+def logistic_head(training: Features, classes: int, regularization: float = 1.0) -> nn.Linear:
+    """The classifier of ``logistic_probe`` as one linear map, the standardisation in its weights.
+
+    Args:
+        training: Training features, of every class.
+        classes: Number of classes.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        Features ``(N, D)`` to logits ``(N, classes)``, without gradient.
+
+    Raises:
+        ValueError: If a class has no training feature, or a feature is not finite.
+    """
+    missing = sorted(set(range(classes)) - set(training.labels.tolist()))
+    if missing:
+        raise ValueError(f"expected training features of {classes} classes, got none of {missing}")
+    scaler, regression = (step for _, step in _fit(training, regularization).steps)
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
+    if len(weight) == 1:  # of two classes, the second's
+        weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
+    head = nn.Linear(weight.shape[1], classes).requires_grad_(False)
+    head.load_state_dict({"weight": torch.as_tensor(weight), "bias": torch.as_tensor(bias)})
+    return head
+
+
+def _fit(training: Features, regularization: float) -> Pipeline:
+    """Standardisation and logistic regression, fitted.
+
+    Raises:
+        ValueError: If a training feature is not finite; the message names its row.
+    """
+    check_rows_finite("training features", training.values)
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
+    )
+    return classifier.fit(training.values.numpy(), training.labels.numpy())
