@@ -57,11 +57,12 @@ class Neighbours(nn.Module):
             raise ValueError(f"expected sizes >= 1 that add up to {len(gallery)}, got {counts}")
         self.register_buffer("gallery", F.normalize(gallery.float(), dim=1))
         self.register_buffer("sizes", sizes)
+        self._counts = counts  # what torch.export can trace
 
     def forward(self, features: Tensor, temperature: float = 1.0) -> Tensor:
         """Logarithms of the summed votes ``(N, K)`` for features ``(N, D)``."""
         votes = F.normalize(features.float(), dim=1) @ self.gallery.T / temperature
-        parts = votes.split(self.sizes.tolist(), dim=1)
+        parts = votes.split(self._counts, dim=1)
         return torch.stack([part.logsumexp(dim=1) for part in parts], dim=1)
 
 
