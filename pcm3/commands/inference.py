@@ -1,4 +1,4 @@
-"""The commands ``classifier`` and ``predict``."""
+"""The commands ``classifier``, ``predict`` and ``search``."""
 
 import sys
 from collections import Counter
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pcm3.inference.predictions import Prediction
 
 _TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
+_FOUND = (".csv", ".json", ".html")
 _SHOWN = 20  # rows
 
 
@@ -235,7 +236,7 @@ def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
     from pcm3.inference.predictions import who  # noqa: PLC0415
 
     shown = predictions[:_SHOWN]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for each in shown:
         span = f"{each.start} to {each.end}"
         if fps is not None:
@@ -244,10 +245,109 @@ def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
         if len(each.ranked) > 1:
             label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
         rows.append((each.recording, f"person {who(each.person)}", span, label))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return _aligned(rows, len(predictions))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
+    """Rows as lines in columns, and a line on those that are not shown."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    left = len(predictions) - len(shown)
+    left = count - len(rows)
     return [*lines, f"... and {left} more"] if left else lines
+
+
+def search_command(arguments: Sequence[str]) -> None:
+    """Find the recordings that are most similar to a recording."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    def options(
+        run: Path,
+        data: Path,
+        query: str,
+        k: Annotated[int, arg(aliases=["-k"])] = 5,
+        out: Path | None = None,
+        accelerator: str = "auto",
+        allow_normalization: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Find the most similar recordings of a store, by cosine similarity of features; exact.
+
+        If the store has recordings of more than 300 frames, all are searched in windows as long as
+        the query, and the best window of each recording counts.
+
+        Args:
+            run: The run folder, which keeps the features for the next search, or the file of an
+                encoder.
+            data: The store to search.
+            query: A recording of the store, by its number, from 0, or its name; or other
+                recordings: a file, a folder or a store, as of pcm3 predict.
+            k: Number of recordings to find.
+            out: The .csv or .json table to write, or an .html page with film strips.
+            accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            allow_normalization: Allow a store with another normalization than the encoder's.
+            json: Print the result as JSON on the last line.
+        """
+        from dataclasses import asdict  # noqa: PLC0415
+
+        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.store import Store  # noqa: PLC0415
+        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.inference.search import (  # noqa: PLC0415
+            make_gallery,
+            open_queries,
+            search,
+            window_for,
+            write_matches,
+        )
+
+        if out is not None and out.suffix not in _FOUND:
+            raise ValueError(f"expected a file ending in {', '.join(_FOUND)}, got {out}")
+        store = Store(data)
+        pretrained, notes = load_for(run, store, allow_normalization)
+        pretrained.encoder.to(find_device(accelerator))
+        allow_tf32(False)
+        with open_queries(query, pretrained, store) as queries:
+            window = window_for(store, queries.clips.lengths)
+            gallery = make_gallery(run, pretrained, store, window)
+            matches = search(gallery, queries.features(), queries.names, k, queries.own)
+            rows = [asdict(match) for match in matches]
+            if out is not None and out.suffix == ".csv":
+                write_matches(out, matches)
+            elif out is not None and out.suffix == ".json":
+                _write_json(out, rows)
+            elif out is not None:
+                from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
+
+                write_search_page(queries, store, matches, out)
+        notes += queries.notes
+        for note in notes:
+            tell(f"pcm3: note: {note}", file=sys.stderr)
+        several = len(queries.names) > 1
+        shown = [
+            (
+                *((match.query,) if several else ()),
+                str(match.rank),
+                match.recording,
+                f"{match.start} to {match.end}",
+                f"{match.similarity:.3f}",
+                match.label,
+            )
+            for match in matches[:_SHOWN]
+        ]
+        lines = _aligned(shown, len(matches))
+        if out is not None:
+            lines.append(str(out))
+        metrics = {"queries": len(queries.names), "window": window}
+        rest = {"matches": rows, "notes": notes, "out": None if out is None else str(out)}
+        finish("search", metrics, json, *lines, **rest)
+
+    parse(
+        options,
+        "search",
+        arguments,
+        "pcm3 search --run run --data store --query 3 --out similar.html",
+        "pcm3 search --run run --data store --query walk.npy -k 10",
+    )

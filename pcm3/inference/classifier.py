@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +20,7 @@ from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import extract_features
 from pcm3.evaluation.recognizer import Recognizer, recognition_scores
 from pcm3.heads import FinetuneHead
-from pcm3.inference.clips import Clips
+from pcm3.inference.intake import Intake
 from pcm3.skeleton import to_stream
 
 How: TypeAlias = Literal["linear", "knn", "finetune"]
@@ -79,11 +79,10 @@ def log_probabilities(head: nn.Module, values: Tensor, temperature: float) -> Te
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifier:
+class Classifier(Intake):
     """A trained classifier, as ``fit_classifier`` makes it and ``load_classifier`` reads it.
 
     Attributes:
-        pretrained: The encoder and how it wants its clips.
         head: ``Neighbours`` or ``nn.Linear`` on sequence features, or a ``FinetuneHead`` on tokens.
         class_names: Names of the classes.
         how: How it was fitted.
@@ -93,14 +92,11 @@ class Classifier:
         window: Frames of a window of long recordings.
         longest: Frames of the longest recording that it was fitted on. Recordings of more than
             twice as many are long.
-        fps: Frames per second of the recordings; None if unknown.
-        unit: Unit of the coordinates.
         background: Whether the last class is the background of untrimmed recordings, which
             the classifier was fitted on in windows.
         made: How the classifier was made, JSON-able.
     """
 
-    pretrained: Pretrained
     head: nn.Module
     class_names: tuple[str, ...]
     how: How
@@ -109,15 +105,8 @@ class Classifier:
     threshold: float
     window: int
     longest: int
-    fps: float | None
-    unit: str
     background: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def persons(self) -> int:
-        """Number of persons that are classified together."""
-        return self.pretrained.encoder.persons
 
     def predict_proba(
         self, recordings: Store | SkeletonDataset | Tensor, lengths: Tensor | None = None
@@ -182,47 +171,6 @@ class Classifier:
         best = int(probabilities.argmax())
         least = self.threshold if threshold is None else threshold
         return UNKNOWN if probabilities[best] < least else self.class_names[best]
-
-    def clips(self, store: Store, indices: Sequence[int] | None = None) -> Clips:
-        """Recordings of a store as the classifier takes them, all by default.
-
-        Raises:
-            ValueError: If the recordings do not fit the classifier.
-        """
-        self.check(store)
-        chosen = np.arange(len(store)) if indices is None else indices
-        return Clips(self.pretrained, store, chosen)
-
-    def check(self, store: Store) -> None:
-        """Require recordings like those that the classifier was fitted on.
-
-        Coordinates, persons, frame rate and normalisation are compared here, the joints when the
-        recordings are read.
-
-        Raises:
-            ValueError: Saying what the classifier takes and what the store has.
-        """
-        normalization, fps = store.meta["normalization"], store.meta["fps"]
-        what = f"{store.path}: expected recordings"
-        if self.pretrained.normalization not in (None, normalization):
-            raise ValueError(
-                f"{what} of normalization {self.pretrained.normalization!r}, as those that the "
-                f"classifier was fitted on, got {normalization!r}"
-            )
-        if None not in (fps, self.fps) and abs(fps - (self.fps or 0)) > 1e-6 * fps:
-            raise ValueError(
-                f"{what} of {self.fps:g} frames per second, as those that the classifier was "
-                f"fitted on, got {fps:g}; pcm3 prepare --fps {self.fps:g} resamples them"
-            )
-        if store.channels != self.pretrained.encoder.in_channels:
-            raise ValueError(
-                f"{what} of {self.pretrained.encoder.in_channels} coordinates, got {store.channels}"
-            )
-        if store.persons > self.persons:
-            raise ValueError(
-                f"{what} of at most {self.persons} persons, who are classified together, got room "
-                f"for {store.persons}; pcm3 prepare --persons {self.persons} keeps the foremost"
-            )
 
     def _of_clips(self, clips: Tensor, lengths: Tensor | None) -> Tensor:
         if not isinstance(clips, Tensor):

@@ -45,6 +45,7 @@ class Clips(SkeletonDataset):
         super().__init__(
             store, indices, persons=persons, max_frames=max_frames, skeleton=pretrained.skeleton
         )
+        self.pretrained = pretrained
         self.class_names = tuple(class_names)
         none = np.full(len(self.indices), -1)
         self.labels = np.asarray(none if labels is None else labels, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Recordings for a classifier: a store, or files that are prepared as its training data were."""
+"""Recordings for an encoder: a store, or files that are prepared as its training data were."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pcm3.data.readers import detect_format
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
-from pcm3.inference.classifier import Classifier
+from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
 
 _BY_PERSON = ("none", "center")
@@ -25,15 +25,15 @@ _BY_PERSON = ("none", "center")
 
 
 class Recordings(NamedTuple):
-    """Recordings as a classifier takes them.
+    """Recordings as an encoder takes them.
 
     Attributes:
         store: The recordings, with all persons.
-        clips: What is classified: the same store, or one in which every person is a sequence.
+        clips: What the encoder reads: the same store, or one in which every person is a sequence.
         indices: The recording in ``store`` of each sequence of ``clips``.
         persons: The person in the recording of each sequence of ``clips``; -1 if several are
-            classified together.
-        notes: What predictions should be read with.
+            taken together.
+        notes: What results should be read with.
     """
 
     store: Store
@@ -44,30 +44,30 @@ class Recordings(NamedTuple):
 
 
 @contextmanager
-def open_recordings(source: str | Path, classifier: Classifier) -> Iterator[Recordings]:
+def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
     """Open a store, or prepare files for the time of the ``with`` block.
 
-    Files get the normalisation and the frame rate of the classifier's training data, and, if they
+    Files get the normalisation and the frame rate of the training recordings, and, if they
     do not name their joints, its joints. A file that is one recording of a folder format may be
-    given alone. A classifier of single persons takes every person of a recording alone.
+    given alone. An encoder of one person takes every person of a recording alone.
 
     Args:
         source: A store, or anything that ``prepare`` reads without further options.
-        classifier: The classifier.
+        intake: The encoder and what it takes, such as a ``Classifier``.
 
     Raises:
         SkeletonFormatError: If files do not follow their format.
-        ValueError: If the recordings do not fit the classifier.
+        ValueError: If the recordings do not fit the intake.
     """
     source = Path(source)
     with TemporaryDirectory(prefix="pcm3-") as folder:
         if is_store(source):
-            yield _separated(Store(source), classifier, Path(folder), [])
+            yield _separated(Store(source), intake, Path(folder), [])
             return
         target, files = Path(folder) / "store", Path(folder) / _FILES
         try:
-            notes = _prepare(source, target, classifier)
-            yield _separated(Store(target), classifier, Path(folder), notes)
+            notes = _prepare(source, target, intake)
+            yield _separated(Store(target), intake, Path(folder), notes)
         except (SkeletonFormatError, ValueError) as error:
             message = str(error)
             for temporary in (target, files / source.name, files):
@@ -78,21 +78,21 @@ def open_recordings(source: str | Path, classifier: Classifier) -> Iterator[Reco
 _FILES = "files"
 
 
-def _prepare(source: Path, target: Path, classifier: Classifier) -> list[str]:
-    """Prepare files as the classifier's training data were; return notes on how."""
+def _prepare(source: Path, target: Path, intake: Intake) -> list[str]:
+    """Prepare files as the training recordings were; return notes on how."""
     options: dict[str, Any] = {}
     format, path = _find_format(source, target.with_name(_FILES))
     if format == "folder" and not (path / "skeleton.json").is_file():
-        options["skeleton"] = classifier.pretrained.skeleton
-    normalization: Any = classifier.pretrained.normalization
-    together = classifier.persons > 1 or normalization not in (None, *_BY_PERSON)
+        options["skeleton"] = intake.pretrained.skeleton
+    normalization: Any = intake.pretrained.normalization
+    together = intake.persons > 1 or normalization not in (None, *_BY_PERSON)
     report = prepare(
         path,
         target,
         format=format,
         normalization=normalization,
-        persons=classifier.persons if together else None,
-        fps=classifier.fps,
+        persons=intake.persons if together else None,
+        fps=intake.fps,
         workers=1,
         **options,
     )
@@ -125,22 +125,22 @@ def _find_format(source: Path, folder: Path) -> tuple[Any, Path]:
             return "folder", path
 
 
-def _separated(store: Store, classifier: Classifier, folder: Path, notes: list[str]) -> Recordings:
+def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> Recordings:
     """The recordings of a store, with every person as a sequence where persons come alone.
 
     Raises:
-        ValueError: If the recordings do not fit the classifier.
+        ValueError: If the recordings do not fit the intake.
     """
     unit = store.meta["unit"]
-    if unit != classifier.unit:
+    if unit != intake.unit:
         notes = [
             *notes,
-            f"the classifier was fitted on coordinates in {classifier.unit}, these are in {unit}",
+            f"the training recordings are in {intake.unit}, these are in {unit}",
         ]
     normalization: Normalization = store.meta["normalization"]
-    alone = classifier.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
+    alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
-        classifier.clips(store)  # which checks it
+        intake.clips(store)  # which checks it
         together = np.where(store.slots > 1, -1, 0)
         return Recordings(store, store, np.arange(len(store)), together, notes)
     indices, persons = [], []
@@ -162,5 +162,5 @@ def _separated(store: Store, classifier: Classifier, folder: Path, notes: list[s
                 indices.append(index)
                 persons.append(person)
     clips = Store(target)
-    classifier.clips(clips)
+    intake.clips(clips)
     return Recordings(store, clips, np.array(indices), np.array(persons), notes)
