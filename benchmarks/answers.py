@@ -1,9 +1,10 @@
-"""Classifiers from a few labels: accuracy and calibration on unseen people, and speed.
+"""Kept classifiers: labels and intervals for the recordings of unseen people, and speed.
 
 Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, classifier, predict)
 for several seeds and writes one JSON file with every figure, the commands, the commit, versions
-and device. Each seed draws its own labels from the training subjects, 5 of each class; all other
-recordings have none. Test data choose nothing.
+and device. Odd subjects train. Of trimmed recordings each seed draws its own labels, 5 of each
+class; all other recordings have none. Untrimmed recordings of the test subjects are predicted from
+a store without annotations, and compared with them afterwards. Test data choose nothing.
 
     python benchmarks/answers.py utd_mhad --data FOLDER_OF_PACKED_NPZ
 """
@@ -24,13 +25,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from detection import EPOCHS
 from environment import environment
 from recognition import as_typed, call
 
 import pcm3
-from pcm3.data import Store, split
+from pcm3.data import SkeletonDataset, Store, split
 from pcm3.evaluation.metrics import expected_calibration_error
+from pcm3.evaluation.tasks.detection.annotation import true_intervals
+from pcm3.evaluation.tasks.detection.average_precision import f1_score, map_by_action
+from pcm3.evaluation.tasks.detection.proposals import Proposal
 
+PACKED = ("joints", "lengths", "joint_names", "parents", "fps", "unit")
+PRETRAIN = ["pretrain", "--preset", "small", "--protocol", "xsub"]
 HOW = ("linear", "knn", "finetune")
 REPEATS = 5  # of a command that is timed; the median counts
 FILES = (1, 100)  # recordings to predict
@@ -40,35 +47,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("dataset", choices=["utd_mhad"])
+    parser.add_argument("dataset", choices=["utd_mhad", *EPOCHS])
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for runs")
     parser.add_argument("--labels", type=int, default=5, help="of each class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    store = options.work / f"{options.dataset}_few"
+    few = options.dataset not in EPOCHS
+    store = options.work / (f"{options.dataset}_few" if few else options.dataset)
+    source = options.data / f"{options.dataset}.npz"
     if not store.exists():
-        packed = options.work / f"{options.dataset}_few.npz"
-        write_few(options.data / f"{options.dataset}.npz", packed, options.labels, options.seeds)
+        packed = source
+        if few:
+            packed = options.work / f"{options.dataset}_few.npz"
+            write_few(source, packed, options.labels, options.seeds)
         call(["prepare", "packed", str(packed), str(store)])
+    measure = measure_labels if few else measure_intervals
+    if not few and not new_store(store).exists():
+        write_new(source, new_store(store).with_suffix(".npz"))
+        packed = str(new_store(store).with_suffix(".npz"))
+        call(["prepare", "packed", packed, str(new_store(store))])
     runs = [each for seed in range(options.seeds) for each in measure(store, options, seed)]
+    ways = list(dict.fromkeys(run["how"] for run in runs))
     command = ["python benchmarks/answers.py", options.dataset, f"--seeds {options.seeds}"]
     command += [f"--labels {options.labels}"] * (options.labels != parser.get_default("labels"))
     result = {
         "benchmark": "answers",
         "command": " ".join(command),
         "dataset": options.dataset,
-        "labels_per_class": options.labels,
-        "summary": {how: summarise([run for run in runs if run["how"] == how]) for how in HOW},
-        "speed": measure_speed(store, options),
+        **({"labels_per_class": options.labels} if few else {}),
+        "summary": {how: summarise([run for run in runs if run["how"] == how]) for how in ways},
+        **({"speed": measure_speed(store, options)} if few else {}),
         "runs": runs,
         "environment": environment() | {"threads_per_run": 1},
     }
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"answers_{options.dataset}.json"
     out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps({"summary": result["summary"], "speed": result["speed"]}, indent=2))
+    print(json.dumps({"summary": result["summary"], "speed": result.get("speed")}, indent=2))
 
 
 def write_few(source: Path, target: Path, count: int, seeds: int) -> None:
@@ -87,12 +104,11 @@ def write_few(source: Path, target: Path, count: int, seeds: int) -> None:
     np.savez(target, **arrays)
 
 
-def measure(store: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+def measure_labels(store: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """Classifiers of every kind on one encoder, which is pretrained if it is not there."""
     run = options.work / f"{store.name}-pcm3-{seed}"
     common = ["--data", str(store), "--json"]
-    pretrain = ["pretrain", "--preset", "small", "--protocol", "xsub", "--train.seed", str(seed)]
-    pretrain += ["--out", str(run), *common]
+    pretrain = [*PRETRAIN, "--train.seed", str(seed), "--out", str(run), *common]
     call(pretrain)
     measured = []
     for how in HOW:
@@ -112,6 +128,71 @@ def measure(store: Path, options: argparse.Namespace, seed: int) -> list[dict[st
                 "threshold": fitted["threshold"],
                 "out_of_fold": fitted["out_of_fold"],
                 **score(Store(store), found, file),
+            }
+        )
+        print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
+    return measured
+
+
+def new_store(store: Path) -> Path:
+    """The store of the test part of untrimmed recordings, without annotations."""
+    return store.with_name(f"{store.name}_new")
+
+
+def write_new(source: Path, target: Path) -> None:
+    """Write the recordings of even subjects without labels and annotations."""
+    with np.load(source) as file:
+        arrays = {name: file[name] for name in PACKED}
+        rows = np.flatnonzero(file["subjects"] % 2 == 0)
+    ends = np.cumsum(arrays["lengths"])
+    parts = [arrays["joints"][ends[row] - arrays["lengths"][row] : ends[row]] for row in rows]
+    arrays |= {"joints": np.concatenate(parts), "lengths": arrays["lengths"][rows]}
+    np.savez(target, **arrays)
+
+
+def measure_intervals(store: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Intervals of unlabelled recordings, with one encoder; runs are those of detection.py."""
+    run = options.work / f"{store.name}-detection-pcm3-{seed}"
+    epochs = EPOCHS[options.dataset]
+    common = ["--data", str(store), "--json"]
+    pretrain = [*PRETRAIN, "--train.epochs", str(epochs)]
+    pretrain += ["--train.drop-epoch", str(round(0.8 * epochs))]
+    pretrain += ["--train.seed", str(seed), "--out", str(run), *common]
+    call(pretrain)
+    opened, measured = Store(store), []
+    _, test = split(opened, "xsub")
+    truth = true_intervals(SkeletonDataset(opened, test))
+    for how in ("linear", "knn"):
+        file = options.work / f"{run.name}-{how}.safetensors"
+        fit = ["classifier", "--run", str(run), "--protocol", "xsub", "--how", how]
+        fit += ["--seed", str(seed), "--out", str(file), *common]
+        fitted = call(fit)["metrics"]
+        predict = ["predict", str(file), str(new_store(store)), "--json"]
+        found = [
+            Proposal(
+                each["index"],
+                opened.class_names.index(each["label"]),
+                each["start"],
+                each["end"],
+                each["probability"],
+            )
+            for each in call(predict)["predictions"]
+            if each["label"] in opened.class_names
+        ]
+        measured.append(
+            {
+                "how": how,
+                "seed": seed,
+                "commands": [as_typed(each, options) for each in (pretrain, fit, predict)],
+                "recordings": fitted["recordings"],
+                "temperature": fitted["temperature"],
+                "threshold": fitted["threshold"],
+                "out_of_fold": fitted["out_of_fold"],
+                "test_recordings": len(test),
+                "intervals": len(truth),
+                "found": len(found),
+                "f1_0.5": round(f1_score(found, truth, 0.5), 4),
+                "map_action_voc_0.5": round(map_by_action(found, truth, 0.5), 4),
             }
         )
         print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
@@ -148,7 +229,7 @@ def score(store: Store, found: list[dict[str, Any]], file: Path) -> dict[str, fl
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds."""
     names = ["accuracy", "calibration_error", "calibration_error_without_temperature"]
-    names += ["unknown", "accuracy_of_known"]
+    names += ["unknown", "accuracy_of_known", "f1_0.5", "map_action_voc_0.5"]
     summary = {}
     for name in names:
         values = [run[name] for run in runs if name in run]
