@@ -42,7 +42,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
         Args:
             run: The run folder, or the file of an encoder.
             data: The store.
-            out: The .safetensors file to write.
+            out: The file to write, usually .safetensors.
             protocol: Fit on the training part of this protocol; by default on that of the protocol
                 that the run was trained under on this store, else on all recordings.
             label: The column with the labels, of words or integers; by default the store's classes.
@@ -62,8 +62,6 @@ def classifier_command(arguments: Sequence[str]) -> None:
         from pcm3.inference.files import save_classifier  # noqa: PLC0415
         from pcm3.inference.fit import fit_classifier, training_part  # noqa: PLC0415
 
-        if out.suffix != ".safetensors":
-            raise ValueError(f"expected --out FILE.safetensors, got {out}")
         if epochs is not None and how != "finetune":
             raise ValueError(f"an option has no effect: epochs are of finetune, got {how}")
         device = find_device(accelerator)

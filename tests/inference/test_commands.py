@@ -197,7 +197,6 @@ def test_options_of_predict(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "classifier.pt"], ".safetensors"),
         (["--epochs", "3"], "finetune"),
         (["--label", "quality2"], "quality?"),
         (["--protocol", "xview"], "views"),
@@ -211,8 +210,9 @@ def test_options_of_classifier(
     arguments: list[str],
     message: str,
 ) -> None:
-    out = ["--out", str(tmp_path / "classifier.safetensors")] if "--out" not in arguments else []
-    command = ["classifier", "--run", str(encoder), "--data", str(store.path), *out, *arguments]
+    out = str(tmp_path / "classifier.safetensors")
+    command = ["classifier", "--run", str(encoder), "--data", str(store.path), "--out", out]
+    command += arguments
     assert main(command) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
