@@ -109,7 +109,7 @@ def fit_classifier(
         torch.from_numpy(examples.labels[np.concatenate(rows)]),
     )
     return Classifier(
-        pretrained=fitted.pretrained,
+        pretrained=fitted.pretrained._replace(normalization=store.meta["normalization"]),
         head=fitted.head.requires_grad_(False).eval(),
         class_names=examples.names,
         how=how,
@@ -128,7 +128,7 @@ def fit_classifier(
             "seed": seed,
             "recordings": len(np.unique(examples.indices)),
             "unlabelled": len(part) - len(np.unique(examples.indices)),
-            "folds": "by group" if folds.grouped else "by recording",
+            "folds": f"by {examples.group if folds.grouped else examples.item}",
             "out_of_fold": calibration.figures,
             "pcm3": __version__,
         },
@@ -164,6 +164,7 @@ class _Examples(NamedTuple):
         indices: Sequence of each example (N,).
         labels: Class of each example (N,).
         groups: Group of each example, -1 if unknown (N,); None without groups.
+        group: What a group is.
         window: Frames of a window.
         offsets: First frame of each window (N,); None for whole recordings.
         lengths: Frames of each window (N,); None for whole recordings.
@@ -173,9 +174,15 @@ class _Examples(NamedTuple):
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None
+    group: str
     window: int
     offsets: NDArray[np.int64] | None = None
     lengths: NDArray[np.int64] | None = None
+
+    @property
+    def item(self) -> str:
+        """What an example is."""
+        return "recording" if self.offsets is None else "window"
 
     def clips(
         self,
@@ -218,6 +225,7 @@ def _recordings(store: Store, part: NDArray[np.int64], column: str | None) -> _E
             indices,
             codes[indices],
             None if groups is None else groups[indices],
+            "subject",
             min(max(window, 1), LONGEST),
         )
     )
@@ -243,10 +251,10 @@ def _windows(store: Store, part: NDArray[np.int64]) -> _Examples:
         lengths = np.minimum(window, store.lengths[index] - starts)
         columns.append(np.stack([np.full_like(starts, index), labels, starts, lengths]))
     indices, labels, offsets, lengths = np.concatenate(columns, axis=1)
-    groups = store.columns.get("subjects", np.full(len(store), -1))[indices]
+    groups, group = store.columns.get("subjects", np.full(len(store), -1))[indices], "subject"
     if (groups < 0).any():
-        groups = indices
-    return _only_used(_Examples(names, indices, labels, groups, window, offsets, lengths))
+        groups, group = indices, "recording"
+    return _only_used(_Examples(names, indices, labels, groups, group, window, offsets, lengths))
 
 
 def _only_used(examples: _Examples) -> _Examples:

@@ -18,7 +18,7 @@ class Labels(NamedTuple):
     """A label for some of the sequences of a store, or of the frames of untrimmed ones.
 
     Attributes:
-        names: Name of each class; only classes that occur.
+        names: Name of each class.
         codes: Class of each sequence (N,), or of each frame (sum of T,); -1 if there is none.
     """
 
@@ -43,7 +43,7 @@ def read_labels(store: Store, column: str | None = None) -> Labels:
             raise ValueError(
                 f"{store.path}: recordings are untrimmed, without a label of their own"
             )
-        return _used(store.class_names, store.labels)
+        return Labels(store.class_names, store.labels)
     if column not in store.columns:
         near = get_close_matches(column, store.columns, n=1)
         raise ValueError(
@@ -52,10 +52,11 @@ def read_labels(store: Store, column: str | None = None) -> Labels:
         )
     codes = store.columns[column]
     if column in store.words:
-        return _used(store.words[column], codes)
+        return Labels(store.words[column], codes)
     values = np.unique(codes[codes >= 0])
     places = np.searchsorted(values, codes)
-    return _used([str(value) for value in values], np.where(codes < 0, -1, places))
+    names = tuple(str(value) for value in values.tolist())
+    return Labels(names, np.where(codes < 0, -1, places))
 
 
 def read_frame_labels(store: Store) -> Labels:
@@ -71,11 +72,4 @@ def read_frame_labels(store: Store) -> Labels:
             f"{store.path}: expected no class {BACKGROUND!r}, which frames without a class have"
         )
     codes = np.where(store.frame_labels < 0, len(store.class_names), store.frame_labels)
-    return _used((*store.class_names, BACKGROUND), codes)
-
-
-def _used(names: tuple[str, ...] | list[str], codes: NDArray[np.int64]) -> Labels:
-    """Only the classes that occur."""
-    present = np.unique(codes[codes >= 0])
-    places = np.searchsorted(present, codes)
-    return Labels(tuple(names[code] for code in present.tolist()), np.where(codes < 0, -1, places))
+    return Labels((*store.class_names, BACKGROUND), codes)

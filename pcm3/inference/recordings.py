@@ -57,7 +57,7 @@ def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
 
     Raises:
         SkeletonFormatError: If files do not follow their format.
-        ValueError: If the recordings do not fit the intake.
+        ValueError: If the recordings do not fit the encoder.
     """
     source = Path(source)
     with TemporaryDirectory(prefix="pcm3-") as folder:
@@ -129,14 +129,11 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     """The recordings of a store, with every person as a sequence where persons come alone.
 
     Raises:
-        ValueError: If the recordings do not fit the intake.
+        ValueError: If the recordings do not fit the encoder.
     """
     unit = store.meta["unit"]
     if unit != intake.unit:
-        notes = [
-            *notes,
-            f"the training recordings are in {intake.unit}, these are in {unit}",
-        ]
+        notes = [*notes, f"the training recordings are in {intake.unit}, these are in {unit}"]
     normalization: Normalization = store.meta["normalization"]
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:

@@ -194,7 +194,9 @@ def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Q
         clips = Clips(pretrained, store, [index])
         yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
         return
-    intake = Intake(pretrained=pretrained, fps=store.meta["fps"], unit=store.meta["unit"])
+    meta = store.meta
+    alike = pretrained._replace(normalization=meta["normalization"])
+    intake = Intake(pretrained=alike, fps=meta["fps"], unit=meta["unit"])
     with open_recordings(query, intake) as recordings:
         same = recordings.clips.fingerprint == store.fingerprint
         names = [

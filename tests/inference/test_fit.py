@@ -202,3 +202,13 @@ def test_another_encoder_is_refused(store: Store, pretrained: Pretrained) -> Non
     flat = Pretrained(GRUEncoder(25, 2, 1, hidden=4, layers=1), NTU25, "joint", 16)
     with pytest.raises(ValueError, match="C=2"):
         fit_classifier(flat, store)
+
+
+def test_the_normalization_is_that_of_the_store(
+    store: Store, training: np.ndarray, pretrained: Pretrained, fitted: Fitted
+) -> None:
+    """Even if the encoder does not know its own, so that new recordings are prepared alike."""
+    found = fit_classifier(pretrained._replace(normalization=None), store, training)
+    assert found.pretrained.normalization == "center"
+    assert torch.equal(found.head.weight, fitted("linear").head.weight)
+    assert found.made["folds"] == "by subject"
