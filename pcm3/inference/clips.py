@@ -70,8 +70,11 @@ def window_starts(
         The middles, and the first frames of the windows (W,).
 
     Example:
-        >>> window_starts(10, 4, 3)
-        (array([0, 3, 6, 9]), array([0, 1, 4, 6]))
+        >>> middles, starts = window_starts(10, 4, 3)
+        >>> middles.tolist()
+        [0, 3, 6, 9]
+        >>> starts.tolist()
+        [0, 1, 4, 6]
     """
     middles = np.arange(0, length, step)
     return middles, np.clip(middles - window // 2, 0, max(length - window, 0))
