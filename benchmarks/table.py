@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("results", "robustness", "training")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("classify", "results", "robustness", "training")),
 )
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
@@ -158,6 +158,33 @@ def detection() -> list[str]:
     return rows
 
 
+def labels() -> list[str]:
+    """One row for each kind of classifier from a few labels."""
+    rows = ["| `--how` | Accuracy | Calibration error | at temperature 1 | `unknown` |"]
+    rows[0] += " Accuracy of the others |"
+    rows += ["| --- | --- | --- | --- | --- | --- |"]
+    names = ["accuracy", "calibration_error", "calibration_error_without_temperature"]
+    names += ["unknown", "accuracy_of_known"]
+    summary = json.loads((RESULTS / "answers_utd_mhad.json").read_text())["summary"]
+    for how, figures in summary.items():
+        cells = [percent(figures[name]) if name in figures else "-" for name in names]
+        rows.append(f"| `{how}` | {' | '.join(cells)} |")
+    return rows
+
+
+def intervals() -> list[str]:
+    """One row for each kind of classifier of untrimmed recordings."""
+    rows = ["| Recordings | `--how` | F1 at tIoU 0.5 | mAP at tIoU 0.5 (`voc`) |"]
+    rows += ["| --- | --- | --- | --- |"]
+    for dataset, title in DETECTION.items():
+        file = RESULTS / f"answers_{dataset}.json"
+        if file.exists():
+            for how, figures in json.loads(file.read_text())["summary"].items():
+                cells = [percent(figures[name]) for name in ("f1_0.5", "map_action_voc_0.5")]
+                rows.append(f"| {title} | `{how}` | {' | '.join(cells)} |")
+    return rows
+
+
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A figure of a random encoder and of PCM3."""
     file = RESULTS / f"downstream_{dataset}.json"
@@ -276,6 +303,8 @@ def filled(page: str) -> str:
             "gradients": gradients,
             "downstream": downstream,
             "detection": detection,
+            "intervals": intervals,
+            "labels": labels,
             "steps": steps,
             "kills": kills,
             "fuzz": fuzz,

@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING, Any
 from pcm3._version import __version__
 
 if TYPE_CHECKING:
+    from pcm3.inference.files import load_classifier
     from pcm3.methods.mamp import MAMP
     from pcm3.methods.pcm3 import PCM3
     from pcm3.queue import MemoryQueue
     from pcm3.skeleton import NTU25, Skeleton
 
-__all__ = ["MAMP", "NTU25", "PCM3", "MemoryQueue", "Skeleton", "__version__"]
+__all__ = [
+    "MAMP",
+    "NTU25",
+    "PCM3",
+    "MemoryQueue",
+    "Skeleton",
+    "__version__",
+    "load_classifier",
+]
 
 _HOMES = {
     "MAMP": "pcm3.methods.mamp",
@@ -19,6 +28,7 @@ _HOMES = {
     "PCM3": "pcm3.methods.pcm3",
     "MemoryQueue": "pcm3.queue",
     "Skeleton": "pcm3.skeleton",
+    "load_classifier": "pcm3.inference.files",
 }
 
 

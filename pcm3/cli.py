@@ -15,6 +15,7 @@ from pcm3.commands.evaluation import (
     features_command,
     report_command,
 )
+from pcm3.commands.inference import classifier_command, predict_command, search_command
 from pcm3.commands.options import meant
 from pcm3.commands.training import demo_command, presets_command, pretrain_command
 from pcm3.errors import is_out_of_memory
@@ -135,6 +136,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "presets": presets_command,
     "pretrain": pretrain_command,
     "evaluate": evaluate_command,
+    "classifier": classifier_command,
+    "predict": predict_command,
+    "search": search_command,
     "features": features_command,
     "export": export_command,
     "report": report_command,

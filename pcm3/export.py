@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,15 +27,31 @@ __all__ = ["export_onnx", "export_program"]
 _TOLERANCE = 1e-5
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+Run = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-class _Both(nn.Module):
-    """An encoder that returns the frame features and the sequence feature of clips."""
+class Network(nn.Module):
+    """What a file computes from clips: tensors that are made with an encoder.
+
+    A subclass names its tensors in ``outputs``, and defines ``forward`` from clips
+    ``(N, C, T, V, M)`` to a tuple of them.
+
+    Args:
+        encoder: The encoder. It is copied, to the CPU and to float32 in evaluation mode.
+    """
+
+    outputs: tuple[str, ...]
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = copy.deepcopy(encoder).cpu().float()
+        self.eval().requires_grad_(False)
+
+
+class _Both(Network):
+    """An encoder that returns the frame features and the sequence feature of clips."""
+
+    outputs = ("frame_features", "features")
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.encoder(clips)
@@ -80,15 +96,35 @@ def export_program(
         'joint'
     """
     model, length = _frozen(encoder, frames)
-    about = {"pcm3.json": json.dumps(_about(encoder, length))}
-    program = _trace(model, length)
+    return write_program(model, file, length, _about(encoder, length))
+
+
+def write_program(
+    network: Network, file: str | Path, frames: int, about: Mapping[str, str]
+) -> float:
+    """Write a network as a ``torch.export`` program, see ``export_program``.
+
+    Args:
+        network: What the program computes.
+        file: The file to write.
+        frames: T, fixed in the program.
+        about: Content of the extra file ``pcm3.json``.
+
+    Returns:
+        The largest deviation of an output, as of ``export_program``.
+
+    Raises:
+        ValueError: If ``frames`` is below 1, or the encoder does not accept this number of frames.
+        RuntimeError: If an output deviates by 1e-5 or more; nothing is written then.
+    """
+    program = _trace(network, frames)
     with replacing(Path(file)) as temporary:
         content = BytesIO()  # writing to a full disk, torch would end the process
-        torch.export.save(program, content, extra_files=about)
+        torch.export.save(program, content, extra_files={"pcm3.json": json.dumps(dict(about))})
         temporary.write_bytes(content.getbuffer())
         with temporary.open("rb") as stream:
             written = torch.export.load(stream).module()
-        return _deviation(written, model, length, Path(file))
+        return _deviation(written, network, frames, Path(file))
 
 
 def export_onnx(
@@ -115,25 +151,45 @@ def export_onnx(
             not accept this number of frames.
         RuntimeError: If a feature deviates by 1e-5 or more; nothing is written then.
     """
+    model, length = _frozen(encoder, frames)
+    return write_onnx(model, file, length, _about(encoder, length))
+
+
+def write_onnx(network: Network, file: str | Path, frames: int, about: Mapping[str, str]) -> float:
+    """Write a network as ONNX, see ``export_onnx``.
+
+    Args:
+        network: What the graph computes; its outputs have the names of the network's.
+        file: The file to write.
+        frames: T, fixed in the graph.
+        about: The metadata.
+
+    Returns:
+        The largest deviation of an output in onnxruntime, as of ``export_program``.
+
+    Raises:
+        ImportError: If a package is missing.
+        ValueError: If ``frames`` is below 1, or the encoder does not accept this number of frames.
+        RuntimeError: If an output deviates by 1e-5 or more; nothing is written then.
+    """
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
         )
-    model, length = _frozen(encoder, frames)
     with _quietly():
         program = torch.onnx.export(
-            _trace(model, length),
+            _trace(network, frames),
             dynamo=True,
             input_names=["clips"],
-            output_names=["frame_features", "features"],
+            output_names=list(network.outputs),
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(_about(encoder, length))
+    program.model.metadata_props.update(about)
     with replacing(Path(file)) as temporary:
         program.save(temporary, external_data=False)
-        return _deviation(_onnx_run(temporary), model, length, Path(file))
+        return _deviation(_onnx_run(temporary), network, frames, Path(file))
 
 
 @contextmanager
@@ -159,8 +215,7 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
             f"expected an Encoder or the result of load_encoder, got {type_name(encoder)}; pass "
             "the trained_encoder of a method, or load_encoder(path) of a file or run"
         )
-    model = _Both(copy.deepcopy(encoder).cpu().float()).eval().requires_grad_(False)
-    return model, 64 if frames is None else frames
+    return _Both(encoder), 64 if frames is None else frames
 
 
 def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
@@ -170,7 +225,7 @@ def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
     return {"frames": str(frames)}
 
 
-def _trace(model: _Both, frames: int) -> torch.export.ExportedProgram:
+def _trace(model: Network, frames: int) -> torch.export.ExportedProgram:
     check_positive("frames", frames)
     clips = next(_random_clips(model.encoder, frames))
     model(clips)  # raises the encoder's own error, which torch.export would wrap
@@ -195,8 +250,8 @@ def _random_clips(encoder: Encoder, frames: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
-    """Return the largest deviation of the features; raise if it is too large."""
+def _deviation(run: Run, model: Network, frames: int, file: Path) -> float:
+    """Return the largest deviation of an output; raise if it is too large."""
     worst = 0.0
     for clips in _random_clips(model.encoder, frames):
         for exported, expected in zip(run(clips), model(clips), strict=True):
@@ -205,7 +260,7 @@ def _deviation(run: Run, model: _Both, frames: int, file: Path) -> float:
             worst = max(worst, deviation) if deviation >= 0 else math.inf  # inf if it is NaN
     if not worst < _TOLERANCE:
         raise RuntimeError(
-            f"{file}: expected features that deviate less than {_TOLERANCE} from the encoder's, "
+            f"{file}: expected outputs that deviate less than {_TOLERANCE} from the network's, "
             f"got {worst:.1e}; nothing was written"
         )
     return worst
@@ -215,8 +270,7 @@ def _onnx_run(file: Path) -> Run:
     onnxruntime = import_module("onnxruntime")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
-    def run(clips: Tensor) -> tuple[Tensor, Tensor]:
-        frame_features, features = session.run(None, {"clips": clips.numpy()})
-        return torch.from_numpy(frame_features), torch.from_numpy(features)
+    def run(clips: Tensor) -> tuple[Tensor, ...]:
+        return tuple(map(torch.from_numpy, session.run(None, {"clips": clips.numpy()})))
 
     return run

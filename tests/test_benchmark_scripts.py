@@ -223,6 +223,40 @@ def test_downstream(
     assert {tuple(each) for each in epochs} == {("0",), ("1",)}
 
 
+@pytest.mark.parametrize("dataset", ["utd_mhad", "precog2016"])
+def test_answers(
+    script: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    dataset: str,
+) -> None:
+    answers = script("answers")
+    arrays = packed(KINECT20, 1, 4, 40)
+    if dataset == "precog2016":
+        arrays = untrimmed(arrays)
+        monkeypatch.setitem(answers.EPOCHS, dataset, 2)
+    small = [] if dataset == "precog2016" else ["--train.epochs", "1"]
+    monkeypatch.setattr(answers, "PRETRAIN", [*answers.PRETRAIN, *small, *TRAINED])
+    monkeypatch.setattr(answers, "HOW", ("linear", "knn"))
+    monkeypatch.setattr(answers, "REPEATS", 1)
+    monkeypatch.setattr(answers, "FILES", (2,))
+    np.savez(tmp_path / f"{dataset}.npz", **arrays)
+    work = tmp_path / "work"
+    start(answers, dataset, "--data", tmp_path, "--work", work, "--out", tmp_path, "--seeds", 1)
+    result = read(tmp_path, f"answers_{dataset}")
+    test = int((arrays["subjects"] % 2 == 0).sum())
+    assert [run["test_recordings"] for run in result["runs"]] == [test, test]
+    figure = "accuracy" if dataset == "utd_mhad" else "f1_0.5"
+    for how in ("linear", "knn"):
+        assert 0 <= result["summary"][how][figure]["mean"] <= 1
+    if dataset == "utd_mhad":
+        assert {"import_torch", "predict_2"} == result["speed"].keys()
+        with np.load(work / "utd_mhad_few.npz") as file:
+            few, subjects = file["few_0"], file["subjects"]
+        assert (subjects[few != ""] % 2 == 1).all()
+        assert [int((few == f"class {number}").sum()) for number in range(4)] == [5] * 4
+
+
 def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> None:
     start(script("majority"), "--data", data, "--out", tmp_path)
     shares = read(tmp_path, "majority")["top1"]

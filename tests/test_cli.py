@@ -1581,7 +1581,7 @@ def test_presets_are_all_listed(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("pre", {"prepare", "presets", "pretrain"}),
+        ("pre", {"predict", "prepare", "presets", "pretrain"}),
         ("evaluate f", {"finetune", "fewshot"}),
         ("evaluate finetune --recipe m", {"mamp"}),
         ("evaluate finetune --rec", {"--recipe"}),

@@ -20,7 +20,8 @@ from torch import Tensor
 from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
 from pcm3.data import generate
-from pcm3.encoders import Encoder, TransformerEncoder
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.methods import Method
@@ -105,6 +106,20 @@ def test_python_of_tasks(here: Path) -> None:
     assert names["top1"] == names["figures"]["top1"]
 
 
+def test_python_of_classify(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate(here / "store", sequences=60)
+    (here / "new").mkdir()
+    for number, recording in enumerate(synthetic_sequences(sequences=12)):
+        np.save(here / "new" / f"{number}.npy", recording.frames[:, 0])
+    encoder = GRUEncoder(NTU25, persons=1, hidden=8, layers=1)
+    save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16, "center"))
+    names = run_all(python_of(ROOT / "docs" / "classify.md"))
+    assert names["probabilities"].shape == (60, 12)
+    assert set(names["labels"]) <= {*names["store"].class_names, "unknown"}
+    *rows, shape, _ = capsys.readouterr().out.splitlines()
+    assert (len(rows), shape) == (12, "(12, 2)")
+
+
 def test_python_of_parts(here: Path) -> None:
     names = run_all(python_of(ROOT / "docs" / "parts.md"))
     assert torch.equal(names["queue"].anchors[:8], names["key"])
@@ -146,7 +161,7 @@ def test_python_of_recipes(here: Path) -> None:
 def test_every_page_with_python_is_tested() -> None:
     tested = Path(__file__).read_text()
     pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
-    assert len(pages) == 7
+    assert len(pages) == 8
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
@@ -188,12 +203,18 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     def begin(*_: object, **__: object) -> None:
         raise Understood
 
-    for module in ("pcm3.demo", "pcm3.evaluation.evaluate", "pcm3.training.pretrain"):
+    for module in (
+        "pcm3.demo",
+        "pcm3.evaluation.evaluate",
+        "pcm3.inference.fit",
+        "pcm3.training.pretrain",
+    ):
         import_module(module)  # what they import is not to be what stands in for it below
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),
         ("pcm3.encoders.files", "load_encoder"),
+        ("pcm3.inference.files", "load_classifier"),
         ("pcm3.demo", "demo"),
         ("pcm3.report.page", "write_report"),
     ):

@@ -14,7 +14,7 @@ from pcm3.augment import functional as f
 from pcm3.data import HybridDataset, SkeletonDataset, Store, generate
 from pcm3.data.dataset import collate
 from pcm3.encoders import GRUEncoder, STGCNEncoder
-from pcm3.evaluation.tasks.finetune import Recognizer
+from pcm3.evaluation.recognizer import Recognizer
 from pcm3.heads import FinetuneHead, MaskedMotionDecoder, Projector
 from pcm3.losses import info_nce, masked_mse
 from pcm3.prompts import TaskPrompt

@@ -249,36 +249,64 @@ def features_command(arguments: Sequence[str]) -> None:
 
 
 def export_command(arguments: Sequence[str]) -> None:
-    """Export the encoder of a run to a file that runs without pcm3."""
+    """Export an encoder or a classifier to a file that runs without pcm3."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
     from pcm3.encoders.files import load_encoder  # noqa: PLC0415
     from pcm3.export import export_onnx, export_program  # noqa: PLC0415
 
     writers = {".pt2": export_program, ".onnx": export_onnx}
 
-    def options(run: Path, out: Path, frames: int | None = None, json: bool = False) -> None:
-        """Export the encoder as .pt2 for PyTorch or .onnx for other runtimes, and verify it.
+    def options(
+        classifier: Annotated[Path | None, Positional, arg(metavar="[CLASSIFIER]")] = None,
+        *,
+        out: Path,
+        run: Path | None = None,
+        frames: int | None = None,
+        json: bool = False,
+    ) -> None:
+        """Export as .pt2 for PyTorch or .onnx for other runtimes, and verify the file.
 
-        The input is clips (N, C, T, V, M), normalised and of the encoder's stream. The outputs are
-        frame features (N, T', D) and sequence features (N, D).
+        The input is clips (N, C, T, V, M), normalised and of the encoder's stream. The outputs of
+        an encoder are frame features (N, T', D) and sequence features (N, D), the output of a
+        classifier is probabilities (N, classes), whose names are in the metadata.
 
         Args:
-            run: The run folder, or the file of an encoder.
+            classifier: The file of a classifier that pcm3 classifier wrote.
             out: The .pt2 or .onnx file to write.
+            run: Instead of a classifier, the run folder, or the file of an encoder.
             frames: Number of frames T, fixed in the file; by default that of training.
             json: Print the result as JSON on the last line.
         """
         if out.suffix not in writers:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
-        pretrained = load_encoder(run)
+        if (classifier is None) == (run is None):
+            got = "neither" if run is None else "both"
+            raise ValueError(f"expected a CLASSIFIER or --run RUN, got {got}")
+        if run is not None:
+            pretrained, what = load_encoder(run), "features"
+        else:
+            from pcm3.inference.export import export_classifier  # noqa: PLC0415
+            from pcm3.inference.files import load_classifier  # noqa: PLC0415
+
+            loaded, what = load_classifier(str(classifier)), "probabilities"
+            pretrained = loaded.pretrained
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
-        deviation = writers[out.suffix](pretrained, out, length)
+        if run is not None:
+            deviation = writers[out.suffix](pretrained, out, length)
+        else:
+            deviation = export_classifier(loaded, out, length)
         clips = [None, encoder.in_channels, length, encoder.joints, encoder.persons]
-        text = (
-            f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), features within {deviation:.0e}"
-        )
+        text = f"{out}: clips (N, {', '.join(map(str, clips[1:]))}), {what} within {deviation:.0e}"
         finish("export", {"clips": clips, "deviation": deviation}, json, text, out=str(out))
 
-    parse(options, "export", arguments, "pcm3 export --run run --out encoder.onnx")
+    parse(
+        options,
+        "export",
+        arguments,
+        "pcm3 export --run run --out encoder.onnx",
+        "pcm3 export classifier.safetensors --out classifier.onnx",
+    )
 
 
 def report_command(arguments: Sequence[str]) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor
 from pcm3.checks import type_name
 from pcm3.encoders import ENCODERS, Encoder
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.files import regular, replacing
+from pcm3.io.files import regular
 from pcm3.io.imports import find_class, import_path, is_import_path
+from pcm3.io.tensors import check_finite, read_tensors, verify, write_tensors
 from pcm3.skeleton import MOST_PERSONS, Skeleton, Stream
 
 _MOST_FRAMES = 100_000
@@ -51,42 +52,21 @@ def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
         ValueError: If the encoder is not an ``Encoder`` or cannot be rebuilt, its joints, stream or
             frames do not fit, or a weight is not finite.
     """
-    from safetensors.torch import save  # noqa: PLC0415
-
     check_savable(pretrained)
-    encoder = pretrained.encoder
-    header = {
-        "encoder": _name_of(type(encoder)),
-        "arguments": json.dumps(encoder.arguments),
+    write_tensors(Path(file), describe_encoder(pretrained), pretrained.encoder.state_dict())
+
+
+def describe_encoder(pretrained: Pretrained) -> dict[str, str]:
+    """Describe an encoder and its input in the header of a file; ``HEADER`` has the keys."""
+    return {
+        "encoder": _name_of(type(pretrained.encoder)),
+        "arguments": json.dumps(pretrained.encoder.arguments),
         **describe_input(pretrained),
     }
-    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    _check_finite(weights)
-    header["checksum"] = _checksum(header, weights)
-    with replacing(Path(file)) as temporary:
-        temporary.write_bytes(_ordered(save(weights, metadata=header)))
 
 
-_HEADER = {"encoder", "arguments", "skeleton", "stream", "frames", "normalization", "checksum"}
-"""Keys in the header of an encoder's file."""
-
-
-def _checksum(header: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
-    """Compute the checksum of the weights and of the header without its own checksum."""
-    digest = hashlib.blake2b(digest_size=16)
-    content = {key: value for key, value in header.items() if key != "checksum"}
-    digest.update(json.dumps(content, sort_keys=True).encode())
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _check_finite(weights: Mapping[str, Tensor]) -> None:
-    bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if bad:
-        raise ValueError(f"expected finite weights, got NaN or infinity in {', '.join(bad[:3])}")
+HEADER = ("encoder", "arguments", "skeleton", "stream", "frames", "normalization")
+"""Keys that describe an encoder in the header of a file."""
 
 
 def fingerprint(path: str | Path) -> str:
@@ -114,16 +94,6 @@ def describe_input(pretrained: Pretrained) -> dict[str, str]:
     if pretrained.normalization is not None:
         entries["normalization"] = pretrained.normalization
     return entries
-
-
-def _ordered(content: bytes) -> bytes:
-    """Sort the metadata of a safetensors file, which safetensors writes in random order."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def encoder_file(path: str | Path) -> Path:
@@ -160,31 +130,29 @@ def load_encoder(path: str | Path) -> Pretrained:
             checksum is wrong or a weight is not finite. Files of earlier versions have no checksum;
             only their weights are checked.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
     file = encoder_file(path)
-    try:
-        with safe_open(file, framework="pt") as archive:
-            header = archive.metadata() or {}
-            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        other = file.suffix != ".safetensors"
-        hint = "; published checkpoints need load_official, then save_encoder" if other else ""
-        raise SkeletonFormatError(f"{file}: not a safetensors file ({error}){hint}") from None
-    kind = _find(header.get("encoder", ""), file)
-    unknown = sorted(header.keys() - _HEADER)
-    if unknown or header.get("checksum") not in (None, _checksum(header, weights)):
-        damage = f"{unknown[0]!r:.60} in the header" if unknown else "the checksum is wrong"
-        raise SkeletonFormatError(f"{file}: damaged, {damage}")
-    try:
-        _check_finite(weights)
-        return _rebuild(kind, header, weights)
-    except Exception as error:  # invalid arguments may raise any error
-        reason = " ".join(str(error).split())  # torch names each weight on its own line
+    other = file.suffix != ".safetensors"
+    hint = "; published checkpoints need load_official, then save_encoder" if other else ""
+    header, weights = read_tensors(file, hint)
+    if "class_names" in header:
         raise SkeletonFormatError(
-            f"{file}: the header does not describe the weights "
-            f"({type(error).__name__}: {reason:.1000})"
-        ) from None
+            f"{file}: expected an encoder, got a classifier, which load_classifier and "
+            "pcm3 predict read"
+        )
+    kind = find_encoder(file, header)
+    verify(file, header, weights, HEADER)
+    try:
+        return rebuild_encoder(kind, header, weights)
+    except Exception as error:  # invalid arguments may raise any error
+        raise wrong_header(file, error) from None
+
+
+def wrong_header(file: Path, error: Exception) -> SkeletonFormatError:
+    """The error of a file whose header does not describe its weights, and why."""
+    reason = " ".join(str(error).split())  # torch names each weight on its own line
+    return SkeletonFormatError(
+        f"{file}: the header does not describe the weights ({type(error).__name__}: {reason:.1000})"
+    )
 
 
 def _name_of(kind: type[Encoder]) -> str:
@@ -192,12 +160,13 @@ def _name_of(kind: type[Encoder]) -> str:
     return kind.__name__ if _ENCODERS.get(kind.__name__) is kind else import_path(kind)
 
 
-def _find(name: str, file: Path) -> type[Encoder]:
-    """Find the encoder class that a file names.
+def find_encoder(file: Path, header: Mapping[str, str]) -> type[Encoder]:
+    """Find the encoder class that the header of a file names.
 
     Raises:
         SkeletonFormatError: If the class does not exist, or its module is not imported.
     """
+    name = header.get("encoder", "")
     if name in _ENCODERS:
         return _ENCODERS[name]
     if not is_import_path(name):
@@ -233,7 +202,15 @@ def _check_rebuildable(encoder: object) -> None:
         ) from None
 
 
-def _rebuild(kind: type[Encoder], header: dict[str, str], weights: dict[str, Tensor]) -> Pretrained:
+def rebuild_encoder(
+    kind: type[Encoder], header: Mapping[str, str], weights: Mapping[str, Tensor]
+) -> Pretrained:
+    """Rebuild an encoder from the header and the weights of a file, in evaluation mode.
+
+    Raises:
+        Exception: Any, if the header does not describe the weights, or a weight is not finite.
+    """
+    check_finite(weights)
     skeleton = Skeleton.from_dict(json.loads(header["skeleton"]))
     arguments = json.loads(header["arguments"])
     if isinstance(arguments.get("skeleton"), dict):

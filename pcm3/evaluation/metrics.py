@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcm3.checks import check_tensor
+from pcm3.checks import check_at_least, check_tensor
 
 
 def check_scores(name: str, scores: Tensor) -> None:
@@ -95,3 +95,38 @@ def mpjpe(predicted: Tensor, true: Tensor, present: Tensor | None = None) -> Ten
     if present.shape != distances.shape:
         raise ValueError(f"expected present {tuple(distances.shape)}, got {tuple(present.shape)}")
     return (distances * present).sum(dim=(0, 2, 3)) / present.sum(dim=(0, 2, 3))
+
+
+def expected_calibration_error(probabilities: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """How far the probabilities of predictions are from the share of right ones.
+
+    Predictions are put into ``bins`` equal ranges of probability. The error is the mean, over all
+    predictions, of the distance between the mean probability of their range and the share of
+    right predictions in it.
+
+    Args:
+        probabilities: Of the predicted class ``(N,)``, in [0, 1].
+        correct: Whether each prediction is right ``(N,)``, boolean.
+        bins: Number of ranges.
+
+    Returns:
+        The error, in [0, 1].
+
+    Raises:
+        ValueError: If shapes differ, there is no prediction, or a probability is out of range.
+
+    Source:
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, Eq. 3.
+    """
+    if probabilities.shape != correct.shape or probabilities.ndim != 1 or len(correct) == 0:
+        raise ValueError(
+            f"expected probabilities and correct of one shape (N,), got "
+            f"{tuple(probabilities.shape)} and {tuple(correct.shape)}"
+        )
+    if not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
+        raise ValueError("expected probabilities in [0, 1]")
+    check_at_least("bins", bins, 1)
+    values, right = probabilities.double(), correct.double()
+    places = (values * bins).ceil().long().clamp(1, bins) - 1
+    sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, places, values - right)
+    return float(sums.abs().sum() / len(values))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
 from pcm3.evaluation.features import Features
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.heads import Classifier, ProbeHead
 from pcm3.schedules import schedule
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -187,15 +192,7 @@ def fit_logistic(
     Raises:
         ValueError: If a training feature is not finite; the message names its row.
     """
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - scikit-learn is slow
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
-
-    check_rows_finite("training features", training.values)
-    classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
-    )
-    classifier.fit(training.values.numpy(), training.labels.numpy())
+    classifier = _fit(training, regularization)
 
     def score(features: Tensor) -> Tensor:
         check_rows_finite("features", features)
@@ -212,3 +209,47 @@ def fit_logistic(
         return scores
 
     return score
+
+
+def logistic_head(training: Features, classes: int, regularization: float = 1.0) -> nn.Linear:
+    """Fit what ``fit_logistic`` fits as one linear map, with the standardisation in its weights.
+
+    Args:
+        training: Training features, of every class.
+        classes: Number of classes.
+        regularization: scikit-learn's C, the inverse strength of the L2 penalty.
+
+    Returns:
+        Features ``(N, D)`` to logits ``(N, classes)``, without gradient.
+
+    Raises:
+        ValueError: If a class has no training feature, or a feature is not finite.
+    """
+    missing = sorted(set(range(classes)) - set(training.labels.tolist()))
+    if missing:
+        raise ValueError(f"expected training features of {classes} classes, got none of {missing}")
+    scaler, regression = (step for _, step in _fit(training, regularization).steps)
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
+    if len(weight) == 1:  # of two classes, the second's
+        weight, bias = (np.concatenate([np.zeros_like(each), each]) for each in (weight, bias))
+    head = nn.Linear(weight.shape[1], classes).requires_grad_(False)
+    head.load_state_dict({"weight": torch.as_tensor(weight), "bias": torch.as_tensor(bias)})
+    return head
+
+
+def _fit(training: Features, regularization: float) -> Pipeline:
+    """Fit standardisation and logistic regression.
+
+    Raises:
+        ValueError: If a training feature is not finite; the message names its row.
+    """
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - scikit-learn is slow
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
+    check_rows_finite("training features", training.values)
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
+    )
+    return classifier.fit(training.values.numpy(), training.labels.numpy())

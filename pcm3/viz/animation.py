@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -51,7 +52,7 @@ def animate(
     title: str = "",
     axes: tuple[int, int] = (0, 1),
     max_frames: int = 300,
-    note: str = "",
+    note: str | Sequence[str] = "",
 ) -> Animation:
     """Animate one clip in three dimensions, at the speed of the recording.
 
@@ -71,13 +72,13 @@ def animate(
         axes: The coordinate channels that point right and up, as in ``film_strip``.
         max_frames: Longer clips, and clips of more than 50 frames per second, show only every n-th
             frame, at the same speed.
-        note: Text next to the time.
+        note: Text next to the time: one for all frames, or one for each.
 
     Returns:
         An animation, which ``save`` writes as ``.gif``, ``.mp4`` or ``.html``.
 
     Raises:
-        ValueError: If the shapes do not fit, or a number is not positive.
+        ValueError: If the shapes or the number of notes do not fit, or a number is not positive.
 
     Example:
         >>> from pcm3 import NTU25
@@ -96,6 +97,9 @@ def animate(
         guess = as_twin("prediction", as_one("prediction", prediction), clips, skeleton)[0]
         guess = np.where(seen, guess if mask is None else np.where(hidden, guess, points), np.nan)
     length = clips.shape[2]
+    notes = [note] * length if isinstance(note, str) else list(note)
+    if len(notes) != length:
+        raise ValueError(f"expected a note for each of {length} frames, got {len(notes)}")
     step = max(-(-length // max_frames), ceil(fps / _FASTEST))
 
     figure, axis = _stage(np.concatenate([points, guess], axis=1), axes)
@@ -108,7 +112,7 @@ def animate(
     layers = _layers(axis, skeleton, points, guess, hidden, differs)
 
     def draw(frame: int) -> None:
-        remark = f"; {short_text(note, 60)}" if note else ""
+        remark = f"; {short_text(notes[frame], 60)}" if notes[frame] else ""
         clock.set_text(f"frame {frame} of {length}, {frame / fps:.2f} s{remark}")
         for line, shown, bones in layers:
             line.set_data_3d(*_trace(shown[:, frame], bones))

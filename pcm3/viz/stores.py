@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _STRIPS, _ANIMATIONS = (".png", ".pdf", ".svg"), (".gif", ".mp4", ".html")
 
 
-def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
+def picture_sequence(
+    store: Store, index: int, out: str | Path, notes: Sequence[str] | None = None
+) -> Path:
     """Write a picture of a sequence of a store, with bodies upright.
 
     Args:
@@ -27,6 +30,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
         index: Index of the sequence, from 0.
         out: ``.png``, ``.pdf`` or ``.svg`` for a film strip, ``.gif``, ``.mp4`` or ``.html`` for an
             animation, ``.rrd`` for the rerun viewer.
+        notes: Text beside the time of each frame of an animation.
 
     Returns:
         The path.
@@ -49,7 +53,7 @@ def picture_sequence(store: Store, index: int, out: str | Path) -> Path:
     if suffix == ".rrd":
         show_in_rerun(clip, store.skeleton, fps, out, name)
     elif suffix in _ANIMATIONS:
-        save(animate(clip, store.skeleton, fps, title=title, note=note), out)
+        save(animate(clip, store.skeleton, fps, title=title, note=notes or note), out)
     else:
         figure = film_strip(clip[None], store.skeleton)
         lines = [short_text(line, 80) for line in (title, note) if line]

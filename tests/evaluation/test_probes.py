@@ -20,6 +20,7 @@ from pcm3.evaluation.probes import (
     ProbeRecipe,
     ProbeSettings,
     fit_logistic,
+    logistic_head,
     train_classifier,
 )
 from pcm3.evaluation.tasks.linear import LinearSettings
@@ -216,3 +217,16 @@ def test_a_probe_changes_what_it_names_alone() -> None:
 def test_probes_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProbeSettings(**options)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_one_linear_map_gives_the_probabilities_of_logistic_regression(classes: int) -> None:
+    training, test = features(1, classes=classes), features(1, samples=50, classes=classes)
+    scale = torch.logspace(-3, 3, 8)
+    training, queries = Features(training.values * scale + 5, training.labels), test.values * scale
+    head = logistic_head(training, classes, 0.5)
+    expected = fit_logistic(training, classes, 0.5)(queries + 5)
+    torch.testing.assert_close(head(queries + 5).log_softmax(dim=1), expected, atol=2e-3, rtol=1e-3)
+    assert not head.weight.requires_grad
+    with pytest.raises(ValueError, match=rf"{classes + 1} classes.*\[{classes}\]"):
+        logistic_head(training, classes + 1)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from pcm3.augment import MotionAwareMask
 from pcm3.augment.functional import motion_aware_mask
 from pcm3.encoders import TransformerEncoder
-from pcm3.evaluation.tasks.finetune import Recognizer, finetune_optimizer
+from pcm3.evaluation.recognizer import Recognizer
+from pcm3.evaluation.tasks.finetune import finetune_optimizer
 from pcm3.evaluation.tasks.finetune_recipes import RECIPES
 from pcm3.heads import FinetuneHead, ProbeHead
 from pcm3.hub import load_official

@@ -26,8 +26,9 @@ from pcm3.encoders import (
     TransformerEncoder,
 )
 from pcm3.evaluation.features import extract_features, extract_random_crops
+from pcm3.evaluation.recognizer import Recognizer
 from pcm3.evaluation.tasks.detection.classifier import WindowClassifier
-from pcm3.evaluation.tasks.finetune import FinetuneSettings, Recognizer, finetune
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, finetune
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.prediction.model import MotionPredictor
 from pcm3.heads import Classifier, FinetuneHead

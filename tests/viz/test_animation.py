@@ -231,6 +231,20 @@ class TestAnimate:
         texts = animate(make_clip(1), SBU15, note="a $x_1$ note").figure.texts
         assert texts[1].get_text() == r"frame 0 of 1, 0.00 s; a \$x_1\$ note"
 
+    def test_each_frame_may_have_a_note_of_its_own(self) -> None:
+        picture = animate(make_clip(3), SBU15, fps=10, note=["up", "", "down"])
+        said = []
+        for frame in range(3):
+            picture.draw(frame)
+            said.append(picture.figure.texts[1].get_text())
+        assert said == [
+            "frame 0 of 3, 0.00 s; up",
+            "frame 1 of 3, 0.10 s",
+            "frame 2 of 3, 0.20 s; down",
+        ]
+        with pytest.raises(ValueError, match="3 frames, got 2"):
+            animate(make_clip(3), SBU15, note=["up", "down"])
+
     def test_says_what_is_wrong(self) -> None:
         clip = make_clip()
         for error, arguments in (

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from pcm3.augment import Compose, Rotate, TemporalCropResize
-from pcm3.augment.functional import center_crop_resize
-from pcm3.checks import check_seed, type_name
-from pcm3.data.dataset import SkeletonDataset, collate
+from pcm3.checks import check_seed
+from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders import Encoder
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.classification import (
@@ -28,6 +26,7 @@ from pcm3.evaluation.classification import (
     summarize,
 )
 from pcm3.evaluation.features import check_cut, check_data
+from pcm3.evaluation.recognizer import Recognizer, recognition_scores
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, RecipeSettings
@@ -56,39 +55,6 @@ class FinetuneSettings(RecipeSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fraction(self.label_fraction)
-
-
-class Recognizer(nn.Module):
-    """An encoder and a head that map clips to class scores.
-
-    Args:
-        encoder: Any encoder; a ``FinetuneHead`` needs an encoder with tokens.
-        head: A ``FinetuneHead`` on the encoder's tokens, or any module on its sequence features.
-
-    Shapes:
-        ``(N, C, T, V, M)`` of the encoder's stream and size to scores ``(N, classes)``.
-
-    Raises:
-        ValueError: If the head is a ``FinetuneHead`` and the encoder has no tokens.
-    """
-
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
-        super().__init__()
-        if isinstance(head, FinetuneHead) and not encoder.has_tokens:
-            raise ValueError(
-                "expected an encoder with tokens under a FinetuneHead, such as a "
-                f"TransformerEncoder, got {type_name(encoder)}"
-            )
-        self.encoder = encoder
-        self.head = head
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Compute class scores of clips ``(N, C, T, V, M)``."""
-        if isinstance(self.head, FinetuneHead):
-            scores: Tensor = self.head(self.encoder.tokens(clips), self.encoder.present(clips))
-        else:
-            scores = self.head(self.encoder.pool(self.encoder(clips)))
-        return scores
 
 
 class Finetuned(NamedTuple):
@@ -206,33 +172,6 @@ def finetune(
         recipe.factor,
     )
     return Finetuned(model.eval(), rows, losses)
-
-
-@torch.no_grad()
-def recognition_scores(
-    pretrained: Pretrained, model: Recognizer, dataset: SkeletonDataset, batch_size: int = 256
-) -> Tensor:
-    """Compute class scores ``(N, classes)`` on the CPU, from the centre crop of 95 % of the frames.
-
-    Args:
-        pretrained: The input of the model.
-        model: The model that ``finetune`` returns, in evaluation mode.
-        dataset: The sequences.
-        batch_size: Number of sequences at a time.
-
-    Raises:
-        ValueError: If the data do not fit the encoder.
-    """
-    check_data(pretrained, dataset)
-    check_cut(dataset)
-    device = next(model.parameters()).device
-    scores = []
-    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
-        clips = center_crop_resize(
-            batch.clips.to(device), batch.lengths.to(device), pretrained.frames
-        )
-        scores.append(model(to_stream(clips, pretrained.skeleton, pretrained.stream)).float().cpu())
-    return torch.cat(scores)
 
 
 def evaluate_finetune(

@@ -22,12 +22,12 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.evaluation.recognizer import recognition_scores
 from pcm3.evaluation.tasks.finetune import (
     FinetuneSettings,
     draw_labelled,
     evaluate_finetune,
     finetune,
-    recognition_scores,
 )
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.hub import Pretrained

@@ -1,0 +1,351 @@
+"""The commands ``classifier``, ``predict`` and ``search``."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pcm3.commands.options import finish, parse
+from pcm3.terminal import tell
+
+if TYPE_CHECKING:
+    from pcm3.inference.classifier import Classifier
+    from pcm3.inference.predictions import Prediction
+
+_TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
+_FOUND = (".csv", ".json", ".html")
+_SHOWN = 20  # rows
+
+
+def classifier_command(arguments: Sequence[str]) -> None:
+    """Fit a classifier on labelled recordings, and keep it in one file."""
+
+    def options(
+        run: Path,
+        data: Path,
+        out: Path,
+        protocol: str | None = None,
+        label: str | None = None,
+        how: Literal["linear", "knn", "finetune"] = "linear",
+        epochs: int | None = None,
+        seed: int = 0,
+        accelerator: str = "auto",
+        allow_normalization: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Fit a classifier on the labelled recordings of a store, for pcm3 predict.
+
+        The file has the encoder, the classifier, the names of the classes and all that is needed to
+        prepare recordings alike. Its probabilities are calibrated with out-of-fold predictions.
+
+        Args:
+            run: The run folder, or the file of an encoder.
+            data: The store.
+            out: The file to write, usually .safetensors.
+            protocol: Fit on the training part of this protocol; by default on that of the protocol
+                that the run was trained under on this store, else on all recordings.
+            label: The column with the labels, of words or integers; by default the store's classes.
+            how: linear is logistic regression on features of the encoder; knn lets all labelled
+                recordings vote, the nearest most; finetune trains the encoder too.
+            epochs: Passes of finetune over the labelled recordings; by default as published.
+            seed: Random seed of the folds, and of finetune.
+            accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            allow_normalization: Allow a store with another normalization than the encoder's.
+            json: Print the result as JSON on the last line.
+        """
+        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.store import Store  # noqa: PLC0415
+        from pcm3.encoders.files import fingerprint  # noqa: PLC0415
+        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.evaluation.tasks.finetune import FinetuneSettings  # noqa: PLC0415
+        from pcm3.inference.files import save_classifier  # noqa: PLC0415
+        from pcm3.inference.fit import fit_classifier, training_part  # noqa: PLC0415
+
+        if epochs is not None and how != "finetune":
+            raise ValueError(f"an option has no effect: epochs are of finetune, got {how}")
+        device = find_device(accelerator)
+        allow_tf32(False)
+        store = Store(data)
+        pretrained, notes = load_for(run, store, allow_normalization)
+        chosen, part = training_part(run, store, protocol)
+        pretrained.encoder.to(device)
+        classifier = fit_classifier(
+            pretrained,
+            store,
+            part,
+            label=label,
+            how=how,
+            settings=FinetuneSettings(epochs=epochs, seed=seed),
+            seed=seed,
+            about={
+                "command": ["classifier", *arguments],
+                "run": run.resolve().name,
+                "encoder_fingerprint": fingerprint(run),
+                "protocol": chosen,
+            },
+        )
+        store.check_unchanged()
+        save_classifier(out, classifier)
+        for note in notes:
+            tell(f"pcm3: note: {note}", file=sys.stderr)
+        metrics = _metrics(classifier)
+        finish("classifier", metrics, json, *_describe(out, classifier), out=str(out))
+
+    parse(
+        options,
+        "classifier",
+        arguments,
+        "pcm3 classifier --run run --data store --out classifier.safetensors",
+        "pcm3 classifier --run run --data store --label correct --how knn --out good.safetensors",
+    )
+
+
+def _metrics(classifier: "Classifier") -> dict[str, Any]:
+    made = classifier.made
+    return {
+        "classes": list(classifier.class_names),
+        "recordings": made["recordings"],
+        "unlabelled": made["unlabelled"],
+        "protocol": made["protocol"],
+        "folds": made["folds"],
+        "out_of_fold": made["out_of_fold"],
+        "temperature": classifier.temperature,
+        "threshold": classifier.threshold,
+    }
+
+
+def _describe(out: Path, classifier: "Classifier") -> list[str]:
+    made = classifier.made
+    figures = made["out_of_fold"]
+    unlabelled = f", {made['unlabelled']} without label left out" if made["unlabelled"] else ""
+    return [
+        f"{out}: {classifier.how}, {len(classifier.class_names)} classes, fitted on "
+        f"{made['recordings']} recordings of protocol {made['protocol']}{unlabelled}",
+        f"out-of-fold predictions ({made['folds']}): accuracy {figures['accuracy']:.1%}, "
+        f"calibration error {figures['calibration_error']:.1%}",
+        f"temperature {classifier.temperature:.3g}; labels below {classifier.threshold:.1%} are "
+        "unknown",
+    ]
+
+
+def predict_command(arguments: Sequence[str]) -> None:
+    """Predict the labels of recordings with a kept classifier."""
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    def options(
+        classifier: Annotated[Path, Positional, arg(metavar="CLASSIFIER")],
+        source: Annotated[Path, Positional, arg(metavar="SOURCE")],
+        out: Path | None = None,
+        index: str | None = None,
+        top: int = 1,
+        threshold: float | None = None,
+        windows: bool = False,
+        whole: bool = False,
+        rule: Literal["sliding_window", "activity"] = "sliding_window",
+        accelerator: str = "auto",
+        json: bool = False,
+    ) -> None:
+        """Label recordings: each person of each recording, or intervals of long recordings.
+
+        Args:
+            classifier: The file that pcm3 classifier wrote.
+            source: A store, or files that pcm3 prepare reads without options.
+            out: The .csv or .json file to write, or a .gif, .html or .mp4 animation of one
+                recording with its labels over time.
+            index: Predict this recording only: its number, from 0, or its name.
+            top: Number of classes to list, the likeliest first.
+            threshold: Labels with a lower probability are unknown; 0 for none. By default that of
+                the classifier.
+            windows: Find intervals in all recordings; by default in those of more than twice the
+                frames of the longest training recording, and with a classifier of untrimmed ones.
+            whole: Give every recording one label, however long it is.
+            rule: How the probabilities of frames become intervals: sliding_window follows the
+                likeliest class, activity takes every run of frames that are no background.
+            accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            json: Print the predictions as JSON on the last line.
+        """
+        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.report import find_sequence  # noqa: PLC0415
+        from pcm3.inference.files import load_classifier  # noqa: PLC0415
+        from pcm3.inference.predictions import predict, write_csv  # noqa: PLC0415
+        from pcm3.inference.recordings import open_recordings  # noqa: PLC0415
+
+        if out is not None and out.suffix not in (*_TABLES, *_ANIMATIONS):
+            expected = ", ".join((*_TABLES, *_ANIMATIONS))
+            raise ValueError(f"expected a file ending in {expected}, got {out}")
+        if windows and whole:
+            raise ValueError("expected --windows or --whole, got both")
+        loaded = load_classifier(classifier)
+        loaded.pretrained.encoder.to(find_device(accelerator))
+        allow_tf32(False)
+        with open_recordings(source, loaded) as recordings:
+            store = recordings.store
+            chosen = None if index is None else [find_sequence(store, index)]
+            found = predict(
+                loaded,
+                recordings,
+                chosen,
+                top=top,
+                threshold=threshold,
+                windows=windows or (False if whole else None),
+                rule=rule,
+            )
+            fps = store.meta["fps"]
+            rows = [each.to_json(fps) for each in found]
+            if out is not None and out.suffix == ".csv":
+                write_csv(out, found)
+            elif out is not None and out.suffix == ".json":
+                _write_json(out, rows)
+            elif out is not None:
+                from pcm3.inference.pictures import picture_predictions  # noqa: PLC0415
+
+                picture_predictions(store, found, out)
+        for note in recordings.notes:
+            tell(f"pcm3: note: {note}", file=sys.stderr)
+        counts = Counter(each.label for each in found)
+        metrics = {"recordings": len({each.index for each in found}), "labels": dict(counts)}
+        lines = _table(found, fps)
+        if out is not None:
+            lines.append(str(out))
+        rest = {"predictions": rows, "notes": recordings.notes, "fps": fps}
+        finish("predict", metrics, json, *lines, **rest, out=None if out is None else str(out))
+
+    parse(
+        options,
+        "predict",
+        arguments,
+        "pcm3 predict classifier.safetensors recordings --out predictions.csv",
+        "pcm3 predict classifier.safetensors long.npy --out long.html",
+    )
+
+
+def _write_json(out: Path, rows: list[dict[str, Any]]) -> None:
+    import json  # noqa: PLC0415
+
+    from pcm3.io.files import replacing  # noqa: PLC0415
+
+    with replacing(out) as temporary:
+        temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
+    """The first predictions as lines."""
+    from pcm3.inference.predictions import who  # noqa: PLC0415
+
+    shown = predictions[:_SHOWN]
+    rows: list[tuple[str, ...]] = []
+    for each in shown:
+        span = f"{each.start} to {each.end}"
+        if fps is not None:
+            span += f" ({each.start / fps:.1f} to {each.end / fps:.1f} s)"
+        label = f"{each.label} {each.probability:.0%}"
+        if len(each.ranked) > 1:
+            label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
+        rows.append((each.recording, f"person {who(each.person)}", span, label))
+    return _aligned(rows, len(predictions))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
+    """Rows as lines in columns, and a line on those that are not shown."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    left = count - len(rows)
+    return [*lines, f"... and {left} more"] if left else lines
+
+
+def search_command(arguments: Sequence[str]) -> None:
+    """Find the recordings that are most similar to a recording."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    def options(
+        run: Path,
+        data: Path,
+        query: str,
+        k: Annotated[int, arg(aliases=["-k"])] = 5,
+        out: Path | None = None,
+        accelerator: str = "auto",
+        allow_normalization: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Find the most similar recordings of a store, by cosine similarity of features; exact.
+
+        If the store has recordings of more than 300 frames, all are searched in windows as long as
+        the query, and the best window of each recording counts.
+
+        Args:
+            run: The run folder, which keeps the features for the next search, or the file of an
+                encoder.
+            data: The store to search.
+            query: A recording of the store, by its number, from 0, or its name; or other
+                recordings: a file, a folder or a store, as of pcm3 predict.
+            k: Number of recordings to find.
+            out: The .csv or .json table to write, or an .html page with film strips.
+            accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            allow_normalization: Allow a store with another normalization than the encoder's.
+            json: Print the result as JSON on the last line.
+        """
+        from dataclasses import asdict  # noqa: PLC0415
+
+        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.store import Store  # noqa: PLC0415
+        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.inference.search import (  # noqa: PLC0415
+            make_gallery,
+            open_queries,
+            search,
+            window_for,
+            write_matches,
+        )
+
+        if out is not None and out.suffix not in _FOUND:
+            raise ValueError(f"expected a file ending in {', '.join(_FOUND)}, got {out}")
+        store = Store(data)
+        pretrained, notes = load_for(run, store, allow_normalization)
+        pretrained.encoder.to(find_device(accelerator))
+        allow_tf32(False)
+        with open_queries(query, pretrained, store) as queries:
+            window = window_for(store, queries.clips.lengths)
+            gallery = make_gallery(run, pretrained, store, window)
+            matches = search(gallery, queries.features(), queries.names, k, queries.own)
+            rows = [asdict(match) for match in matches]
+            if out is not None and out.suffix == ".csv":
+                write_matches(out, matches)
+            elif out is not None and out.suffix == ".json":
+                _write_json(out, rows)
+            elif out is not None:
+                from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
+
+                write_search_page(queries, store, matches, out)
+        notes += queries.notes
+        for note in notes:
+            tell(f"pcm3: note: {note}", file=sys.stderr)
+        several = len(queries.names) > 1
+        shown = [
+            (
+                *((match.query,) if several else ()),
+                str(match.rank),
+                match.recording,
+                f"{match.start} to {match.end}",
+                f"{match.similarity:.3f}",
+                match.label,
+            )
+            for match in matches[:_SHOWN]
+        ]
+        lines = _aligned(shown, len(matches))
+        if out is not None:
+            lines.append(str(out))
+        metrics = {"queries": len(queries.names), "window": window}
+        rest = {"matches": rows, "notes": notes, "out": None if out is None else str(out)}
+        finish("search", metrics, json, *lines, **rest)
+
+    parse(
+        options,
+        "search",
+        arguments,
+        "pcm3 search --run run --data store --query 3 --out similar.html",
+        "pcm3 search --run run --data store --query walk.npy -k 10",
+    )

@@ -1,0 +1,1 @@
+"""Answers about recordings: kept classifiers, their predictions, and similar recordings."""

@@ -1,0 +1,277 @@
+"""Search: the recordings of a store that are most similar to a query."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcm3.checks import check_at_least
+from pcm3.data.dataset import LONGEST
+from pcm3.data.report import find_sequence
+from pcm3.data.store import Store
+from pcm3.encoders.files import Pretrained, fingerprint
+from pcm3.evaluation.features import extract_features
+from pcm3.inference.clips import Clips, window_starts
+from pcm3.inference.intake import Intake
+from pcm3.inference.recordings import open_recordings
+from pcm3.io.files import replacing
+from pcm3.io.npz import load_npz
+from pcm3.runs.folder import find_run
+
+_SHORTEST = 8  # frames of a window
+_MOST_WINDOWS = 200_000
+
+
+@dataclass(frozen=True)
+class Match:
+    """A recording, or a window of a long one, that is similar to a query.
+
+    Attributes:
+        query: Name of the query.
+        rank: Place among its matches, from 1.
+        recording: Name of the recording in its store.
+        index: Number of the recording in its store.
+        start: First frame.
+        end: Frame after the last one.
+        label: Class of the recording, or of the middle frame of a window; empty if unknown.
+        similarity: Cosine similarity of the features, in [-1, 1].
+    """
+
+    query: str
+    rank: int
+    recording: str
+    index: int
+    start: int
+    end: int
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Features of all recordings of a store, or of windows of them.
+
+    Attributes:
+        store: The store.
+        values: The features ``(G, D)``.
+        indices: Recording of each feature ``(G,)``, ascending.
+        starts: First frame of each feature ``(G,)``.
+        ends: Frame after the last one of each feature ``(G,)``.
+    """
+
+    store: Store
+    values: Tensor
+    indices: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def make_gallery(
+    path: Path, pretrained: Pretrained, store: Store, window: int | None = None
+) -> Gallery:
+    """Encode the recordings of a store, or read their features from an earlier search.
+
+    Args:
+        path: The run folder or the file of the encoder. A run folder keeps the features, in
+            ``features/``, for this encoder and content of the store.
+        pretrained: The encoder.
+        store: The recordings.
+        window: Frames of the windows that recordings are cut into, a quarter of a window apart; by
+            default recordings are taken whole.
+
+    Raises:
+        ValueError: If the recordings do not fit the encoder.
+    """
+    whole = np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
+    indices, starts, ends = whole if window is None else _windows(store, window)
+    clips = Clips(pretrained, store, indices, offsets=starts, lengths=ends - starts)
+    file = _cache(path, store, window)
+    values = _kept(file, len(indices), pretrained)
+    if values is None:
+        values = extract_features(pretrained, clips).values
+        if file is not None:
+            with replacing(file) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, features=values.numpy())
+    return Gallery(store, values, indices, starts, ends)
+
+
+def _windows(store: Store, window: int) -> tuple[NDArray[np.int64], ...]:
+    step = max(1, window // 4, int(store.lengths.sum()) // _MOST_WINDOWS)
+    rows = []
+    for index, length in enumerate(store.lengths.tolist()):
+        _, starts = window_starts(length, window, step)
+        ends = np.minimum(starts + window, length)
+        rows.append(np.stack([np.full_like(starts, index), starts, ends]))
+    indices, starts, ends = np.concatenate(rows, axis=1)
+    return indices, starts, ends
+
+
+def _cache(path: Path, store: Store, window: int | None) -> Path | None:
+    """Where a run folder keeps the features; None without a run folder."""
+    run, _ = find_run(path)
+    if run is None:
+        return None
+    key = blake2b(f"{fingerprint(path)} {store.fingerprint} {window}".encode(), digest_size=8)
+    return run.path / "features" / f"{store.path.resolve().name}-{key.hexdigest()}.npz"
+
+
+def _kept(file: Path | None, count: int, pretrained: Pretrained) -> Tensor | None:
+    """Features that an earlier search kept; None if they are missing or damaged."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        arrays, _ = load_npz(file, ("features",), ())
+    except ValueError:
+        return None
+    values = torch.from_numpy(np.array(arrays["features"]))
+    size = (count, pretrained.encoder.out_features)
+    good = values.dtype == torch.float32 and values.shape == size and bool(values.isfinite().all())
+    return values if good else None
+
+
+def window_for(store: Store, lengths: NDArray[np.int64]) -> int | None:
+    """The window for queries of these lengths: their median if the store has long recordings.
+
+    Recordings of more than 300 frames are long. The window has 8 to 300 frames.
+    """
+    if int(store.lengths.max()) <= LONGEST:
+        return None
+    return int(np.clip(np.median(lengths), _SHORTEST, LONGEST))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Recordings to which similar ones are searched.
+
+    Attributes:
+        store: The recordings.
+        indices: The recording in ``store`` of each query (Q,).
+        clips: The queries as clips.
+        names: Names of the queries (Q,).
+        own: The recording of the searched store that each query is itself (Q,); -1 if none is.
+        notes: What matches should be read with.
+    """
+
+    store: Store
+    indices: NDArray[np.int64]
+    clips: Clips
+    names: list[str]
+    own: list[int]
+    notes: list[str]
+
+    def features(self) -> Tensor:
+        """Features of the queries ``(Q, D)``."""
+        return extract_features(self.clips.pretrained, self.clips).values
+
+
+@contextmanager
+def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Queries]:
+    """Open queries for the time of the ``with`` block.
+
+    Args:
+        query: The number of a recording of the store; or a path that ``open_recordings`` takes; or
+            the name of a recording of the store.
+        pretrained: The encoder.
+        store: The store that is searched.
+
+    Raises:
+        SkeletonFormatError: If files do not follow their format.
+        ValueError: If there is no such recording, or the recordings do not fit the encoder.
+    """
+    if query.isdecimal() or not Path(query).exists():
+        index = find_sequence(store, query)
+        clips = Clips(pretrained, store, [index])
+        yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
+        return
+    meta = store.meta
+    alike = pretrained._replace(normalization=meta["normalization"])
+    intake = Intake(pretrained=alike, fps=meta["fps"], unit=meta["unit"])
+    with open_recordings(query, intake) as recordings:
+        same = recordings.clips.fingerprint == store.fingerprint
+        names = [
+            recordings.store.names[index] + (f", person {person}" if person > 0 else "")
+            for index, person in zip(recordings.indices, recordings.persons, strict=True)
+        ]
+        yield Queries(
+            recordings.store,
+            recordings.indices,
+            intake.clips(recordings.clips),
+            names,
+            recordings.indices.tolist() if same else [-1] * len(names),
+            recordings.notes,
+        )
+
+
+def search(
+    gallery: Gallery,
+    queries: Tensor,
+    names: Sequence[str],
+    k: int = 5,
+    own: Sequence[int] | None = None,
+) -> list[Match]:
+    """The recordings of a gallery with the highest cosine similarity to each query.
+
+    Exact. Of a recording in windows only the most similar one counts; of equal ones the first.
+
+    Args:
+        gallery: The recordings.
+        queries: Features of the queries ``(Q, D)``.
+        names: Names of the queries (Q,).
+        k: Matches of each query, at most.
+        own: For each query the recording of the gallery that it is itself, which is left out; -1
+            for none. By default none is.
+
+    Returns:
+        Query by query, the most similar recording first.
+
+    Raises:
+        ValueError: If ``k`` is below 1.
+    """
+    check_at_least("k", k, 1)
+    wide = F.normalize(gallery.values.double(), dim=1)
+    firsts = np.flatnonzero(np.diff(gallery.indices, prepend=-1))
+    matches = []
+    for row, (name, query) in enumerate(zip(names, queries, strict=True)):
+        similarity = (wide @ F.normalize(query.double(), dim=0)).numpy().clip(-1, 1)
+        best = np.maximum.reduceat(similarity, firsts)
+        order = np.argsort(-best, kind="stable")
+        if own is not None:
+            order = order[gallery.indices[firsts[order]] != own[row]]
+        ends = np.append(firsts[1:], len(similarity))
+        for rank, at in enumerate(order[:k].tolist(), start=1):
+            place = int(firsts[at] + similarity[firsts[at] : ends[at]].argmax())
+            matches.append(_match(gallery, name, rank, place, float(similarity[place])))
+    return matches
+
+
+def _match(gallery: Gallery, query: str, rank: int, place: int, similarity: float) -> Match:
+    store, index = gallery.store, int(gallery.indices[place])
+    start, end = int(gallery.starts[place]), int(gallery.ends[place])
+    label = int(store.labels[index])
+    if store.frame_labels is not None:
+        label = int(store.frame_labels[int(store.starts[index]) + (start + end) // 2])
+    word = store.class_names[label] if label >= 0 else ""
+    return Match(query, rank, store.names[index], index, start, end, word, similarity)
+
+
+def write_matches(file: str | Path, matches: Sequence[Match]) -> None:
+    """Write matches as a table with the attributes of ``Match``, whole or not at all."""
+    rows: list[dict[str, Any]] = [asdict(each) for each in matches]
+    with (
+        replacing(Path(file)) as temporary,
+        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
+    ):
+        writer = csv.DictWriter(stream, list(Match.__annotations__), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | {"similarity": f"{row['similarity']:.6f}"} for row in rows)

@@ -1,0 +1,232 @@
+"""The commands on classifiers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pcm3
+from pcm3.cli import main
+from pcm3.data import split
+from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
+from pcm3.hub import Pretrained, load_encoder, save_encoder
+from pcm3.inference.fit import fit_classifier
+from pcm3.skeleton import NTU25
+
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command with --json and return what it says last."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory, pretrained: Pretrained) -> Path:
+    file = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    save_encoder(file, pretrained)
+    return file
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, encoder: Path, store: Store, call: Call) -> Path:
+    file = tmp_path / "classifier.safetensors"
+    call("classifier", "--run", encoder, "--data", store.path, "--protocol", "xsub", "--out", file)
+    return file
+
+
+def test_a_classifier_is_kept(
+    tmp_path: Path, encoder: Path, store: Store, call: Call, pretrained: Pretrained
+) -> None:
+    file = tmp_path / "classifier.safetensors"
+    said = call(
+        *("classifier", "--run", encoder, "--data", store.path, "--protocol", "subjects:1,2"),
+        *("--label", "arms", "--how", "knn", "--seed", 3, "--out", file),
+    )
+    training, _ = split(store, "subjects:1,2")
+    expected = fit_classifier(pretrained, store, training, label="arms", how="knn", seed=3)
+    found = pcm3.load_classifier(file)
+    assert np.array_equal(found.predict_proba(store), expected.predict_proba(store))
+    metrics = said["metrics"]
+    assert metrics["classes"] == ["high", "low"]
+    assert metrics["recordings"] + metrics["unlabelled"] == len(training)
+    assert metrics["out_of_fold"] == expected.made["out_of_fold"]
+    assert (metrics["temperature"], metrics["protocol"]) == (found.temperature, "subjects:1,2")
+    assert found.made["command"][:3] == ["classifier", "--run", str(encoder)]
+    assert found.made["store_fingerprint"] == store.fingerprint
+
+
+def test_without_a_protocol_the_test_part_of_the_run_stays_unseen(
+    tmp_path: Path, store: Store, encoder: Path, call: Call
+) -> None:
+    run = tmp_path / "run"
+    call(
+        *("pretrain", "--preset", "small", "--train.epochs", 0, "--data", store.path),
+        *("--protocol", "xsub", "--train.batch-size", 8, "--out", run),
+    )
+    out = tmp_path / "classifier.safetensors"
+    said = call("classifier", "--run", run, "--data", store.path, "--out", out)
+    training, _ = split(store, "xsub")
+    assert said["metrics"]["protocol"] == "xsub"
+    assert said["metrics"]["recordings"] == int((store.labels[training] >= 0).sum())
+    said = call("classifier", "--run", encoder, "--data", store.path, "--out", out)
+    assert said["metrics"]["protocol"] == "all"
+    assert said["metrics"]["recordings"] == int((store.labels >= 0).sum())
+
+
+def test_finetuning_by_the_command(tmp_path: Path, encoder: Path, store: Store, call: Call) -> None:
+    file = tmp_path / "classifier.safetensors"
+    how = ("--how", "finetune", "--epochs", 1)
+    call("classifier", "--run", encoder, "--data", store.path, "--out", file, *how)
+    kept, before = pcm3.load_classifier(file), load_encoder(encoder).encoder.state_dict()
+    after = kept.pretrained.encoder.state_dict()
+    assert any(not np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, call: Call) -> None:
+    out = tmp_path / "predictions.csv"
+    said = call("predict", classifier, store.path, "--out", out)
+    labels = pcm3.load_classifier(classifier).predict(store)
+    with out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["recording", "person", "start", "end", "label", "probability"]
+    assert [row["label"] for row in rows] == labels
+    assert [row["recording"] for row in rows] == list(store.names)
+    assert [int(row["end"]) for row in rows] == store.lengths.tolist()
+    assert [row["label"] for row in said["predictions"]] == labels
+    assert said["metrics"]["labels"] == {name: labels.count(name) for name in set(labels)}
+
+    one = call("predict", classifier, store.path, "--index", "recording-7", "--top", 2)
+    (row,) = one["predictions"]
+    assert (row["index"], row["label"]) == (7, labels[7])
+    assert len(row["ranked"]) == 2
+    sure = call("predict", classifier, store.path, "--threshold", 0, "--out", tmp_path / "p.json")
+    assert "unknown" not in sure["metrics"]["labels"]
+    assert json.loads((tmp_path / "p.json").read_text()) == sure["predictions"]
+
+
+def test_the_screen_shows_labels(
+    classifier: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(classifier), str(store.path), "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21
+    assert "76 more" in lines[-1]
+    assert "recording-0.npy" in lines[0]
+    assert "person 0" in lines[0]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "html"])
+def test_a_picture_of_a_recording_with_its_labels(
+    tmp_path: Path, classifier: Path, store: Store, call: Call, suffix: str
+) -> None:
+    out = tmp_path / f"picture.{suffix}"
+    said = call("predict", classifier, store.path, "--index", 2, "--windows", "--out", out)
+    assert said["out"] == str(out)
+    if suffix == "gif":
+        with Image.open(out) as picture:
+            assert picture.n_frames > 3
+
+
+def test_a_picture_shows_the_label_of_each_frame(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pcm3.inference import pictures
+    from pcm3.inference.predictions import Prediction
+
+    def one(person: int, start: int, end: int, label: str) -> Prediction:
+        return Prediction(store.names[0], 0, person, start, end, label, 0.5, ())
+
+    given: list[Any] = []
+    monkeypatch.setattr(pictures, "picture_sequence", lambda *values: given.extend(values))
+    length = int(store.lengths[0])
+    found = [one(0, 0, 3, "wave"), one(0, 3, 5, "bow"), one(1, 2, length, "sit")]
+    pictures.picture_predictions(store, found, tmp_path / "picture.gif")
+    assert given[:3] == [store, 0, tmp_path / "picture.gif"]
+    assert given[3][:4] == ["0: wave 50%"] * 2 + [
+        "0: wave 50%, 1: sit 50%",
+        "0: bow 50%, 1: sit 50%",
+    ]
+    assert len(given[3]) == length
+    other = [*found, one(0, 0, 3, "wave")]
+    object.__setattr__(other[-1], "index", 1)
+    with pytest.raises(ValueError, match="one recording"):
+        pictures.picture_predictions(store, other, tmp_path / "picture.gif")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "table.txt"], ".csv"),
+        (["--windows", "--whole"], "--whole"),
+        (["--index", "nobody"], "nobody"),
+        (["--out", "picture.gif"], "--index"),
+        (["--top", "0"], "top"),
+    ],
+)
+def test_options_of_predict(
+    classifier: Path,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert main(["predict", str(classifier), str(store.path), *arguments]) == 2
+    (line,) = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("pcm3: error")
+    ]
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "3"], "finetune"),
+        (["--label", "quality2"], "quality?"),
+        (["--protocol", "xview"], "views"),
+    ],
+)
+def test_options_of_classifier(
+    tmp_path: Path,
+    encoder: Path,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    out = str(tmp_path / "classifier.safetensors")
+    command = ["classifier", "--run", str(encoder), "--data", str(store.path), "--out", out]
+    command += arguments
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_normalization_only_if_asked(
+    tmp_path: Path, encoder: Path, store: Store, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StoreWriter(tmp_path / "raw", NTU25, class_names=["a", "b"]) as writer:
+        for index in range(8):
+            writer.add(store.sequence(index), label=index % 2)
+    out = tmp_path / "classifier.safetensors"
+    command = ["classifier", "--run", encoder, "--data", tmp_path / "raw", "--out", out]
+    assert main([str(word) for word in command]) == 2
+    assert "normalization" in capsys.readouterr().err
+    call(*command, "--allow-normalization")
+    assert pcm3.load_classifier(out).pretrained.normalization == "none"

@@ -1,0 +1,143 @@
+"""Estimators of scikit-learn, and live recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.features import extract_features
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.inference.classifier import Classifier
+from pcm3.inference.estimators import ActionClassifier, PretrainedEncoder
+from pcm3.inference.fit import fit_classifier
+from pcm3.inference.streaming import StreamingClassifier
+from pcm3.skeleton import NTU25
+
+Fitted = Callable[..., Classifier]
+
+
+@pytest.fixture(scope="module")
+def raw() -> list[np.ndarray]:
+    """The recordings of the store as the camera gave them (T, V, C)."""
+    source = synthetic_sequences(sequences=96, classes=4, subjects=4, frames=(10, 40))
+    return [recording.frames[:, 0] for recording in source]
+
+
+@pytest.fixture
+def run(tmp_path: Path, pretrained: Pretrained) -> Path:
+    save_encoder(tmp_path / "run" / "encoder.safetensors", pretrained)
+    return tmp_path / "run"
+
+
+def test_features_are_those_of_the_store(
+    run: Path, raw: list[np.ndarray], store: Store, pretrained: Pretrained
+) -> None:
+    expected = extract_features(pretrained, SkeletonDataset(store)).values.numpy()
+    found = PretrainedEncoder(run).fit(raw).transform(raw)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    as_several = [frames[:, None] for frames in raw[:3]]
+    found = PretrainedEncoder(run).fit_transform(as_several)
+    np.testing.assert_allclose(found, expected[:3], atol=1e-6)
+
+
+def test_pipelines_and_searches(run: Path, raw: list[np.ndarray], store: Store) -> None:
+    rows = np.flatnonzero(store.labels >= 0)[:48]
+    recordings = [raw[row] for row in rows]
+    words = np.array(store.class_names)[store.labels[rows]]
+    pipeline = make_pipeline(PretrainedEncoder(run), LogisticRegression(max_iter=500))
+    scores = cross_val_score(pipeline, recordings, words, cv=2)
+    assert scores.mean() > 0.4
+    search = GridSearchCV(ActionClassifier(run), {"how": ["linear", "knn"]}, cv=2)
+    search.fit(recordings, words)
+    assert set(search.predict(recordings)) <= set(words)
+    assert clone(search.best_estimator_).get_params() == search.best_estimator_.get_params()
+
+
+@pytest.mark.parametrize("kind", ["words", "numbers"])
+def test_the_classifier_is_the_one_of_the_store(
+    run: Path, raw: list[np.ndarray], store: Store, pretrained: Pretrained, kind: str
+) -> None:
+    rows = np.flatnonzero(store.labels >= 0)
+    labels = store.labels[rows] * 10 - 10
+    if kind == "words":
+        labels = np.array(["b", "c", "a", "d"])[store.labels[rows]]
+    estimator = ActionClassifier(run, seed=1)
+    estimator.fit([raw[row] for row in rows], labels, groups=store.columns["subjects"][rows])
+    expected = fit_classifier(pretrained, store, rows, seed=1)
+    probabilities = expected.predict_proba(store)
+    order = [2, 0, 1, 3] if kind == "words" else [0, 1, 2, 3]
+    found = estimator.predict_proba(raw)
+    np.testing.assert_allclose(found, probabilities[:, order], atol=1e-4)
+    assert estimator.classes_.tolist() == np.unique(labels).tolist()
+    assert estimator.predict(raw).tolist() == estimator.classes_[found.argmax(axis=1)].tolist()
+    assert estimator.predict(raw).dtype == labels.dtype
+    assert estimator.classifier_.temperature == pytest.approx(expected.temperature, rel=1e-3)
+
+
+def test_wrong_recordings_are_named(run: Path, raw: list[np.ndarray]) -> None:
+    encoder = PretrainedEncoder(run).fit(raw)
+    for bad, message in (
+        (np.zeros((4, 7, 3)), r"recording 1.*V=25.*\(4, 7, 3\)"),
+        (np.zeros((0, 25, 3)), r"recording 1.*\(0, 25, 3\)"),
+        (np.full((4, 25, 3), np.nan), "recording 1.*finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoder.transform([raw[0], bad])
+    with pytest.raises(ValueError, match="2 labels, got 1"):
+        ActionClassifier(run).fit(raw[:2], [0])
+
+
+def test_a_live_recording_has_the_label_of_its_latest_frames(
+    raw: list[np.ndarray], fitted: Fitted
+) -> None:
+    classifier = fitted()
+    stream, frames = StreamingClassifier(classifier), np.concatenate(raw[:4])
+    for number, frame in enumerate(frames):
+        found = stream.push(frame)
+        if number % 9 == 0:
+            part = frames[max(0, number + 1 - classifier.window) : number + 1, None]
+            clip = torch.from_numpy(normalize(part, NTU25, "center")).permute(3, 0, 2, 1)[None]
+            expected = classifier.predict_proba(clip)[0]
+            np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+            assert found.label == classifier.name(expected)
+            assert found.probability == pytest.approx(expected.max())
+    stream.reset()
+    again = StreamingClassifier(classifier).push(frames[3:4])
+    np.testing.assert_array_equal(stream.push(frames[3]).probabilities, again.probabilities)
+
+
+def test_frames_that_do_not_fit(fitted: Fitted) -> None:
+    stream = StreamingClassifier(fitted())
+    for frame in (np.zeros((20, 3)), np.zeros((2, 25, 3)), np.zeros(3)):
+        with pytest.raises(ValueError, match=r"V=25, C=3.*1 to 1 persons"):
+            stream.push(frame)
+    with pytest.raises(ValueError, match="NaN"):
+        stream.push(np.full((25, 3), np.nan))
+    turned = replace(fitted(), pretrained=fitted().pretrained._replace(normalization="isc"))
+    with pytest.raises(ValueError, match="isc"):
+        StreamingClassifier(turned)
+
+
+def test_several_persons_at_once(store: Store) -> None:
+    encoder = GRUEncoder(25, persons=2, hidden=8, layers=1, pool="mean").eval()
+    classifier = fit_classifier(Pretrained(encoder, NTU25, "joint", 16, "center"), store)
+    frame = np.random.default_rng(0).normal(size=(2, 25, 3))
+    both = StreamingClassifier(classifier).push(frame).probabilities
+    one = StreamingClassifier(classifier).push(frame[0]).probabilities
+    assert not np.allclose(both, one)
+    padded = np.stack([frame[0], np.zeros((25, 3))])
+    np.testing.assert_array_equal(one, StreamingClassifier(classifier).push(padded).probabilities)

@@ -1,0 +1,168 @@
+"""The most similar recordings, against a slow look-up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcm3.cli import main
+from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.evaluation.features import extract_features
+from pcm3.hub import Pretrained, save_encoder
+from pcm3.inference import search as module
+from pcm3.inference.search import make_gallery, open_queries, search, window_for
+from pcm3.methods.features import sequence_features
+from pcm3.skeleton import NTU25
+
+
+@pytest.fixture
+def run(tmp_path: Path, pretrained: Pretrained) -> Path:
+    save_encoder(tmp_path / "run" / "encoder.safetensors", pretrained)
+    return tmp_path / "run"
+
+
+def cosines(pretrained: Pretrained, store: Store) -> np.ndarray:
+    values = extract_features(pretrained, SkeletonDataset(store)).values.double().numpy()
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return values @ values.T
+
+
+def test_the_nearest_come_first(run: Path, pretrained: Pretrained, store: Store) -> None:
+    gallery = make_gallery(run, pretrained, store)
+    expected = cosines(pretrained, store)
+    np.fill_diagonal(expected, -2)
+    for query in ("7", "recording-7"):
+        with open_queries(query, pretrained, store) as queries:
+            found = search(gallery, queries.features(), queries.names, 6, queries.own)
+        assert [match.index for match in found] == np.argsort(-expected[7])[:6].tolist()
+        for match in found:
+            assert match.similarity == pytest.approx(expected[7, match.index], abs=1e-6)
+            label = store.labels[match.index]
+            assert match.label == ("" if label < 0 else store.class_names[label])
+            assert (match.start, match.end) == (0, store.lengths[match.index])
+            assert match.recording == store.names[match.index]
+    assert [match.rank for match in found] == list(range(1, 7))
+
+
+def test_a_whole_store_finds_others_only(run: Path, pretrained: Pretrained, store: Store) -> None:
+    with open_queries(str(store.path), pretrained, store) as queries:
+        gallery = make_gallery(run, pretrained, store)
+        found = search(gallery, queries.features(), queries.names, 1, queries.own)
+    expected = cosines(pretrained, store)
+    np.fill_diagonal(expected, -2)
+    assert [match.index for match in found] == expected.argmax(axis=1).tolist()
+    assert [match.query for match in found] == list(store.names)
+
+
+def test_files_are_prepared_as_the_store_was(
+    tmp_path: Path, run: Path, pretrained: Pretrained, store: Store
+) -> None:
+    """A recording of the store, as the camera gave it, finds itself."""
+    source = list(synthetic_sequences(sequences=96, classes=4, subjects=4, frames=(10, 40)))
+    np.save(tmp_path / "new.npy", source[11].frames)
+    with open_queries(str(tmp_path / "new.npy"), pretrained, store) as queries:
+        gallery = make_gallery(run, pretrained, store)
+        found = search(gallery, queries.features(), queries.names, 2, queries.own)
+    assert (found[0].query, found[0].index) == ("new.npy", 11)
+    assert found[0].similarity == pytest.approx(1, abs=1e-6)
+
+
+def test_features_are_kept_and_checked(
+    run: Path, pretrained: Pretrained, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_gallery(run, pretrained, store)
+    (file,) = (run / "features").iterdir()
+
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "extract_features", fail)
+        again = make_gallery(run, pretrained, store)
+        assert torch.equal(first.values, again.values)
+        for content in (b"", b"damaged", file.read_bytes()[:-40]):
+            whole = file.read_bytes()
+            file.write_bytes(content)
+            with pytest.raises(AssertionError):
+                make_gallery(run, pretrained, store)
+            file.write_bytes(whole)
+        for values in (np.zeros((3, 8), np.float32), np.full((96, 8), np.nan, np.float32)):
+            np.savez(file, features=values)
+            with pytest.raises(AssertionError):
+                make_gallery(run, pretrained, store)
+    assert torch.equal(make_gallery(run, pretrained, store).values, first.values)
+    changed = pretrained._replace(stream="motion")
+    save_encoder(run / "encoder.safetensors", changed)
+    assert not torch.equal(make_gallery(run, changed, store).values, first.values)
+    make_gallery(run / "encoder.safetensors", changed, store)  # keeps nothing
+    assert len(list((run / "features").iterdir())) == 2
+
+
+def test_long_recordings_are_searched_in_windows(
+    tmp_path: Path, run: Path, pretrained: Pretrained, store: Store
+) -> None:
+    order = np.random.default_rng(0).permutation(60)
+    with StoreWriter(
+        tmp_path / "films", NTU25, class_names=["act"], fps=30, normalization="center"
+    ) as writer:
+        for film in np.split(order, 3):
+            frames = np.concatenate([store.sequence(index) for index in film])
+            labels = np.repeat(film % 2 - 1, store.lengths[film])
+            writer.add(frames, frame_labels=labels)
+    films = Store(tmp_path / "films")
+    window = window_for(films, store.lengths[[25]])
+    assert window == store.lengths[25]
+    with open_queries(str(store.path), pretrained, films) as queries:
+        gallery = make_gallery(run, pretrained, films, window)
+        found = search(gallery, queries.features()[[25]], ["25"], 5, [-1])
+    assert len(found) == 3  # one a film
+    query = extract_features(pretrained, SkeletonDataset(store, [25])).values[0].double()
+    for match in found:
+        clip = torch.tensor(films.sequence(match.index))
+        best = (-2.0, 0)
+        for middle in range(0, len(clip), window // 4):
+            start = min(max(middle - window // 2, 0), len(clip) - window)
+            part = clip[start : start + window].permute(3, 0, 2, 1)[None]
+            one = sequence_features(pretrained.encoder, part, None, NTU25, frames=16)[0].double()
+            similarity = float(torch.nn.functional.cosine_similarity(one, query, dim=0))
+            best = max(best, (similarity, -start))
+        assert match.similarity == pytest.approx(best[0], abs=1e-6)
+        assert match.end - match.start == window
+        labels = films.frame_labels
+        middle = labels[films.starts[match.index] + (match.start + match.end) // 2]
+        assert match.label == ("act" if middle == 0 else "")
+
+
+def test_the_command(
+    tmp_path: Path, run: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: object) -> dict[str, Any]:
+        common = ["search", "--run", run, "--data", store.path, *arguments, "--json"]
+        assert main(list(map(str, common))) == 0
+        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return said
+
+    said = call("--query", 3, "-k", 4, "--out", tmp_path / "found.csv")
+    assert len(said["matches"]) == 4
+    with (tmp_path / "found.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["index"]) for row in rows] == [match["index"] for match in said["matches"]]
+    assert list(rows[0])[:4] == ["query", "rank", "recording", "index"]
+    call("--query", store.path, "--k", 1, "--out", tmp_path / "found.html")
+    page = (tmp_path / "found.html").read_text()
+    assert len(re.findall("<h2>", page)) == len(re.findall("<img", page)) == 20
+    assert "20 of 96" in page
+    call("--query", 3, "--out", tmp_path / "found.json")
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 5
+    for bad in (["--query", "nobody"], ["--query", "3", "-k", "0"], ["--query", "3", "--out", "x"]):
+        assert main(["search", "--run", str(run), "--data", str(store.path), *bad]) == 2
