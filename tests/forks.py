@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -58,6 +59,7 @@ def _run(
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(environment)
+    multiprocessing.set_start_method(None, force=True)  # the default again, for its own children
     sys.exit(function(*arguments))
 
 
@@ -67,6 +69,13 @@ def command(folder: Path, *arguments: str) -> int:
 
     os.chdir(folder)
     return main(list(arguments))
+
+
+def script(file: Path, *arguments: str) -> None:
+    """A Python script; to be called through ``call``."""
+    sys.argv[:] = [str(file), *arguments]
+    sys.path.insert(0, str(file.parent))
+    runpy.run_path(str(file), run_name="__main__")
 
 
 def expect_errors(setup: str, lines: list[str], megabytes: int) -> None:

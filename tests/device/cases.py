@@ -1,4 +1,4 @@
-"""What has to be the same on every device; ``python cases.py CASE ...``, in a process of its own."""
+"""What has to be the same on every device; ``python cases.py CASE ...`` checks it."""
 
 from __future__ import annotations
 
