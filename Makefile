@@ -5,6 +5,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Tests start many processes; compiled modules are kept for them, whatever the environment says.
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test test-all coverage lint docs bench clean
 
@@ -12,16 +14,16 @@ demo: $(STAMP)
 	$(BIN)/pcm3 demo --out demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope
+	$(TEST_ENV) $(BIN)/pytest -q -n 2 --dist worksteal
 
 # Also the tests marked slow: fuzzed files, killed runs.
 test-all: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope -m "slow or not slow"
+	$(TEST_ENV) $(BIN)/pytest -q -n 2 --dist worksteal -m "slow or not slow"
 
 # At least 95 % of the lines, and every message of an error, without any recordings.
 coverage: $(STAMP)
 	rm -f .coverage .coverage.*
-	PCM3_SHARED=none OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadscope \
+	PCM3_SHARED=none $(TEST_ENV) $(BIN)/pytest -q -n 2 --dist worksteal \
 		--cov --cov-context=test --cov-fail-under=95
 	$(BIN)/python tests/raises.py
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -29,23 +30,38 @@ class Ended(NamedTuple):
     stderr: str
 
 
-def call(function: Callable[..., object], *arguments: Any, seconds: float = 120) -> Ended:
-    """Call a function of a module, by its name, in a process of its own.
+class Started:
+    """A function of a module, by its name, that runs in a process of its own.
 
     The process exits with the integer that the function returns, by default 0, and with 1 and a
-    traceback if it raises. A process that does not end in time is killed.
+    traceback if it raises.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = _CONTEXT.Process(
-            target=_run, args=([*map(str, files)], dict(os.environ), function, arguments)
+
+    def __init__(
+        self, function: Callable[..., object], *arguments: Any, **environment: str
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._files = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
+        self._process = _CONTEXT.Process(
+            target=_run,
+            args=([*map(str, self._files)], os.environ | environment, function, arguments),
         )
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        return Ended(process.exitcode, *(file.read_text(encoding="utf-8") for file in files))
+        self._process.start()
+
+    def end(self, seconds: float = 120) -> Ended:
+        """Wait for the end; a process that does not end in time is killed."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        said = [file.read_text(encoding="utf-8") for file in self._files]
+        self._folder.cleanup()
+        return Ended(self._process.exitcode, *said)
+
+
+def call(function: Callable[..., object], *arguments: Any, seconds: float = 120) -> Ended:
+    """Start a function and wait for its end."""
+    return Started(function, *arguments).end(seconds)
 
 
 def _run(
@@ -58,6 +74,7 @@ def _run(
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(environment)
+    multiprocessing.set_start_method(None, force=True)  # the default again, for its own children
     sys.exit(function(*arguments))
 
 
@@ -67,6 +84,13 @@ def command(folder: Path, *arguments: str) -> int:
 
     os.chdir(folder)
     return main(list(arguments))
+
+
+def script(file: Path, *arguments: str) -> None:
+    """A Python script; to be called through ``call``."""
+    sys.argv[:] = [str(file), *arguments]
+    sys.path.insert(0, str(file.parent))
+    runpy.run_path(str(file), run_name="__main__")
 
 
 def expect_errors(setup: str, lines: list[str], megabytes: int) -> None:

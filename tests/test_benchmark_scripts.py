@@ -363,8 +363,8 @@ MUTATION = """
 import sys
 sys.path.insert(0, {folder!r})
 import mutation
-mutation.changed = lambda code: [(1, code.replace("% size", "% (size + 1)", 1))]
-sys.argv[1:] = ["pcm3/queue.py", "--out", {out!r}]
+mutation.changed = lambda code: [(1, code.replace("labels).double()", "labels).float()", 1))]
+sys.argv[1:] = ["pcm3/evaluation/metrics.py", "--out", {out!r}]
 mutation.main()
 """
 
@@ -372,7 +372,7 @@ mutation.main()
 def test_mutation_but_for_cosmic_ray(tmp_path: Path) -> None:
     code = MUTATION.format(folder=str(BENCHMARKS), out=str(tmp_path))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
-    module = read(tmp_path, "mutation")["modules"]["pcm3/queue.py"]
+    module = read(tmp_path, "mutation")["modules"]["pcm3/evaluation/metrics.py"]
     assert (module["mutants"], module["killed"]) == (1, 1)
 
 

@@ -1127,7 +1127,9 @@ def test_training_data_test_nothing(folder: Path, capsys: Capture) -> None:
     assert "'all' would test on training data; give another --protocol" in line
 
 
-def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_export(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "deep" / "encoder.pt2"
     run = tmp_path / "run"
     options = ["--model.layers", "1", "--train.epochs", "0"]
@@ -1145,8 +1147,17 @@ def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     torch.testing.assert_close(frames, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
     alone = shutil.copy(run / "encoder.safetensors", tmp_path)  # without its run
+    written: list[tuple[Any, ...]] = []  # tests/test_export.py writes such files
+
+    def write(*arguments: Any) -> float:
+        written.append(arguments)
+        return 0.0
+
+    monkeypatch.setattr("pcm3.export.export_onnx", write)
     onnx = ["export", "--run", str(alone), "--out", f"{tmp_path}/encoder.onnx"]
     assert main([*onnx, "--frames", "20"]) == 0
+    ((pretrained, file, length),) = written
+    assert (pretrained.stream, str(file), length) == ("joint", onnx[-1], 20)
     assert "clips (N, 3, 20, 25, 1)" in capsys.readouterr().out
     wanted = "expected --out FILE.pt2 or FILE.onnx, got encoder.pt"
     assert wanted in one_error(capsys, [*export, "encoder.pt"])

@@ -423,7 +423,11 @@ class TestOtherParts:
         pretrain = ["pretrain", "--preset", "small", "--data", store, "--out", run, *small]
         assert main([*pretrain, "--protocol", "subjects:0,1"]) == 0
         for task in ("knn", "occlusion", "prediction"):
-            more = ["--observed", "6", "--predicted", "10"] if task == "prediction" else []
+            more = (
+                ["--observed", "6", "--predicted", "10", "--epochs", "1"]
+                if task == "prediction"
+                else []
+            )
             assert main(["evaluate", task, "--run", run, "--data", store, *more]) == 0
         occluded = json.loads(next(Path(run, "results").glob("occlusion*.json")).read_text())
         sizes = [len(part) / len(hand) for part in hand.parts.values()]

@@ -182,7 +182,7 @@ def check_input(said: dict[str, str], expected: dict[str, str]) -> None:
 
 
 def test_features_that_are_not_finite_are_no_success(tmp_path: Path) -> None:
-    encoder = make_gru()
+    encoder = make_graph()
     with torch.no_grad():
         next(encoder.parameters()).fill_(torch.nan)
     for export_to, name in ((export_program, "encoder.pt2"), (export_onnx, "encoder.onnx")):

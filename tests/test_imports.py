@@ -12,6 +12,7 @@ from architecture import (
     BELOW,
     PAGE,
     PICTURE,
+    Import,
     describe_files,
     draw,
     find_imports,
@@ -27,6 +28,13 @@ HEAVY = ("lightning_fabric", "tyro", "rich", "sklearn", "matplotlib", "safetenso
 ROOT = Path(__file__).parents[1]
 MODULES = find_modules()
 LAYERS = read_layers()
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    return list(find_imports(MODULES))
+
+
 # Imports inside functions that reach up.
 REACHES_UP = {
     ("pcm3.methods.base", "pcm3.training.trainer"),
@@ -66,10 +74,10 @@ def test_the_page_and_its_picture_are_as_the_code_is() -> None:
     assert PICTURE.read_text(encoding="utf-8") == draw(MODULES)
 
 
-def test_nothing_is_imported_in_a_circle() -> None:
+def test_nothing_is_imported_in_a_circle(imports: list[Import]) -> None:
     """Not even by functions; a package's own ``__init__`` aside, which imports its modules."""
     uses: dict[str, set[str]] = {module: set() for module in MODULES}
-    for source, target, _ in find_imports(MODULES):
+    for source, target, _ in imports:
         package = MODULES.get(source, ROOT).name == "__init__.py"
         if target in MODULES and not package and (source, target) not in REACHES_UP:
             uses[source].add(target)
@@ -83,9 +91,9 @@ def test_nothing_is_imported_in_a_circle() -> None:
         assert module not in found, f"{module} imports itself through others"
 
 
-def test_layers_import_from_lower_ones_only() -> None:
+def test_layers_import_from_lower_ones_only(imports: list[Import]) -> None:
     reached = set()
-    for source, target, lazy in find_imports(MODULES):
+    for source, target, lazy in imports:
         if not target.startswith("pcm3.") or source == "pcm3":
             continue
         here, there = home(source, LAYERS), home(target, LAYERS)
@@ -96,14 +104,12 @@ def test_layers_import_from_lower_ones_only() -> None:
     assert reached == REACHES_UP
 
 
-def test_the_package_itself_imports_only_its_version() -> None:
-    found = {
-        target for source, target, lazy in find_imports(MODULES) if source == "pcm3" and not lazy
-    }
+def test_the_package_itself_imports_only_its_version(imports: list[Import]) -> None:
+    found = {target for source, target, lazy in imports if source == "pcm3" and not lazy}
     assert {name for name in found if name.startswith("pcm3")} == {"pcm3._version"}
 
 
-def test_extras_cover_what_is_imported() -> None:
+def test_extras_cover_what_is_imported(imports: list[Import]) -> None:
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -117,7 +123,7 @@ def test_extras_cover_what_is_imported() -> None:
         assert module in modules(project["optional-dependencies"][extra]), module
     assert {*ONNX_PACKAGES} == {module for module, extra in EXTRAS.items() if extra == "onnx"}
     used = set()
-    for source, target, lazy in find_imports(MODULES):
+    for source, target, lazy in imports:
         module = target.partition(".")[0].replace("mpl_toolkits", "matplotlib")
         if module == "pcm3" or module in sys.stdlib_module_names:
             continue

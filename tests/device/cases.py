@@ -1,4 +1,4 @@
-"""What has to be the same on every device; ``python cases.py CASE ...``, in its own process."""
+"""What has to be the same on every device; ``python cases.py CASE ...`` checks it."""
 
 from __future__ import annotations
 

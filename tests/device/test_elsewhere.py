@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
+from forks import Started
 from torch.utils import backend_registration
 
 pytestmark = pytest.mark.skipif(
@@ -19,14 +18,8 @@ CASES = ("device", "steps", "tasks", "waits", "training")
 
 def run(folder: Path, *cases: str) -> tuple[list[str], str]:
     """Lines of the cases that hold, and what was said of others."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("cases.py")), *cases],
-        env=os.environ | {"TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    script = Path(__file__).with_name("cases.py")
+    done = Started(forks.script, script, *cases, TMPDIR=str(folder)).end(600)
     return done.stdout.splitlines(), done.stderr[-8000:]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from written_results import EVIL, check_page, result, table_of, write_run
+from written_results import EVIL, Page, check_page, result, table_of, write_run
 
 from pcm3.cli import main
 from pcm3.evaluation.tasks.registry import TASKS
@@ -115,6 +115,12 @@ def test_command_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def plain(evaluated: list[Path]) -> Page:
+    """The page of one run."""
+    return check_page(make_page(read_entries(evaluated[:1])))
+
+
 def test_the_whole_page(evaluated: list[Path]) -> None:
     read = read_entries(evaluated)
     drawn = [*draw_pictures(read.entries)]
@@ -192,7 +198,7 @@ def hostile(value: Any, texts: Iterator[str], key: str = "") -> Any:
     "first", [0, *(pytest.param(at, marks=pytest.mark.slow) for at in range(1, len(HOSTILE)))]
 )
 def test_no_word_of_a_result_becomes_markup(
-    evaluated: list[Path], tmp_path: Path, first: int
+    evaluated: list[Path], plain: Page, tmp_path: Path, first: int
 ) -> None:
     """Every word is replaced by the next of those that are hostile, whatever it names."""
     texts = cycle([*HOSTILE[first:], *HOSTILE[:first]])
@@ -210,7 +216,6 @@ def test_no_word_of_a_result_becomes_markup(
         (run / "results" / file.name).write_text(json.dumps(content))
     report = write_report([run], tmp_path / "out")
     page = check_page(report.page.read_text(encoding="utf-8"))
-    plain = check_page(make_page(read_entries(evaluated[:1])))
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in plain.tags}
     allowed = {(tag, name) for tag, given in plain.tags for name in given}
     assert {(tag, name) for tag, given in page.tags for name in given} <= allowed

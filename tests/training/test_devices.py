@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,8 +78,26 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return generate(out, sequences=24, classes=3, subjects=4, views=2, frames=(10, 30))
 
 
+def run_ranks(script: Path, *arguments: str, devices: int) -> None:
+    """Run a script in processes that are told of each other as torchrun does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": str(devices), "LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": "0"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+    started = [
+        forks.Started(
+            forks.script, script, *arguments, **told, RANK=str(rank), LOCAL_RANK=str(rank)
+        )
+        for rank in range(devices)
+    ]
+    for each in started:
+        ended = each.end(300)
+        assert ended.returncode == 0, ended.stderr
+
+
 def run(*command: str, devices: int = 1) -> str:
-    """Run Python with a script or module, under torchrun for several processes."""
+    """Run Python with a module, under torchrun for several processes."""
     several = ["-m", "torch.distributed.run", f"--nproc-per-node={devices}", "--standalone"]
     launcher = several if devices > 1 else []
     done = subprocess.run(
@@ -106,8 +126,8 @@ def test_two_halves_train_like_one_batch(store: Store, tmp_path: Path) -> None:
         torch.save(replace(views, inter=inter), tmp_path / f"views{step}.pt")
     script = tmp_path / "halves.py"
     script.write_text(HALVES)
-    run(str(script), str(tmp_path), repr(MODEL), "1")
-    run(str(script), str(tmp_path), repr(MODEL), "2", devices=2)
+    for devices in (1, 2):
+        run_ranks(script, str(tmp_path), repr(MODEL), str(devices), devices=devices)
     ends = [
         torch.load(tmp_path / name, weights_only=True)
         for name in ("end1-0.pt", "end2-0.pt", "end2-1.pt")
@@ -166,7 +186,7 @@ def ends(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "store").symlink_to(store.path)
     script = folder / "ranks.py"
     script.write_text(RANKS)
-    run(str(script), str(folder), repr(TRAINED), devices=2)
+    run_ranks(script, str(folder), repr(TRAINED), devices=2)
     return folder
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_runs_end_equal(tmp_path: Path, kills: int) -> None:
     # a process of its own: this one has threads, which do not come along into children
-    command = [sys.executable, str(SCRIPT), "--kills", str(kills), "--out", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    options = ["--kills", str(kills), "--out", str(tmp_path)]
+    done = forks.call(forks.script, SCRIPT, *options, seconds=3600)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "kills.json").read_text())
     assert sum(figures["kills"].values()) >= kills

@@ -107,8 +107,31 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert [record["step"] for record in records] == [3, 6, 9]
 
 
+@pytest.fixture(scope="module")
+def without_kept(
+    store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[int, dict[str, Tensor]], dict[str, Tensor]]:
+    """Of runs that keep no encoders: the weights after epochs 1 and 2, and at the end."""
+    weights = {}
+    for epoch in (1, 2):
+        folder = tmp_path_factory.mktemp("stopped")
+        with pytest.raises(Interrupted):
+            fit(new_model(), StopsItself(store, 3 * epoch), TRAIN, folder, quiet=True)
+        checkpoint = Run(folder).load_checkpoint()
+        assert checkpoint is not None
+        weights[epoch] = checkpoint["model"]
+    alone = new_model()
+    fit(alone, SkeletonDataset(store), TRAIN, quiet=True)
+    return weights, state_of(alone)
+
+
 @pytest.mark.parametrize("at", [1, 3, 4, 6, 8])  # of nine steps, three an epoch
-def test_encoders_of_chosen_epochs_are_kept(store: Store, tmp_path: Path, at: int) -> None:
+def test_encoders_of_chosen_epochs_are_kept(
+    store: Store,
+    tmp_path: Path,
+    at: int,
+    without_kept: tuple[dict[int, dict[str, Tensor]], dict[str, Tensor]],
+) -> None:
     """Those of a run that was stopped there, also where the run that keeps them was stopped."""
     config = replace(TRAIN, checkpoint_every=10, keep_epochs=(1, 2, 3))
     data = SkeletonDataset(store)
@@ -117,20 +140,14 @@ def test_encoders_of_chosen_epochs_are_kept(store: Store, tmp_path: Path, at: in
     assert len([*(tmp_path / "run").glob("encoder-epoch*")]) == at // 3
     whole = new_model(seed=9)
     fit(whole, data, config, tmp_path / "run", quiet=True)
-    for epoch in (1, 2):
-        stops = StopsItself(store, 3 * epoch)
-        with pytest.raises(Interrupted):
-            fit(new_model(), stops, TRAIN, tmp_path / f"{epoch}", quiet=True)
-        checkpoint = Run(tmp_path / f"{epoch}").load_checkpoint()
-        assert checkpoint is not None
+    weights, end = without_kept
+    for epoch, wanted in weights.items():
         kept = load_encoder(Run(tmp_path / "run").kept_encoder(epoch)).encoder.state_dict()
         for name, weight in kept.items():
-            assert torch.equal(weight, checkpoint["model"][f"encoder.{name}"]), name
+            assert torch.equal(weight, wanted[f"encoder.{name}"]), name
     last = Run(tmp_path / "run").kept_encoder(3).read_bytes()
     assert last == Run(tmp_path / "run").encoder.read_bytes()
-    alone = new_model()
-    fit(alone, data, TRAIN, quiet=True)
-    assert_equal_states(state_of(alone), state_of(whole))  # keeping changes nothing
+    assert_equal_states(end, state_of(whole))  # keeping changes nothing
 
 
 def test_what_is_kept_may_change_while_a_run_is_stopped(store: Store, tmp_path: Path) -> None:

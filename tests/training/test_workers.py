@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 
 from pcm3.data.synthetic import generate
@@ -24,6 +22,8 @@ from pcm3.methods.settings import TrainSettings
 from pcm3.training.trainer import fit
 
 store, out, how = sys.argv[1:]
+os.setsid()
+print(os.getpid())
 
 
 class Disturbed(SkeletonDataset):
@@ -62,32 +62,21 @@ ENDINGS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.Popen[str]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workers")
     generate(folder / "store", sequences=12, frames=(10, 30))
     (folder / "script.py").write_text(SCRIPT)
-    started = {}
-    for how in ENDINGS:
-        command = [sys.executable, "script.py", "store", f"run-{how}", how]
-        started[how] = subprocess.Popen(
-            command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-    return started
+    return folder
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_a_run_with_workers_ends(
-    runs: dict[str, subprocess.Popen[str]], how: str, tmp_path: Path
-) -> None:
-    run = runs[how]
-    try:
-        _, err = run.communicate(timeout=120)  # until no process holds its standard error
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)
-        pytest.fail(f"the run does not end; it said {run.communicate()[1]}")
+def test_a_run_with_workers_ends(folder: Path, how: str) -> None:
+    arguments = (str(folder / "store"), str(folder / f"run-{how}"), how)
+    run = forks.call(forks.script, folder / "script.py", *arguments)
+    group = int(run.stdout.splitlines()[0])
     assert (run.returncode == 0) == (how == "exit")
-    assert ENDINGS[how] in err
-    assert not is_there(run.pid)
+    assert ENDINGS[how] in run.stderr
+    assert not is_there(group)
 
 
 def is_there(group: int) -> bool:
