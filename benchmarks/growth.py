@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from environment import environment
-from step import peak_memory, repeat, training_step
+from step import peak_memory, plain_step, repeat
 
 from pcm3 import NTU25, PCM3
 from pcm3.encoders import GRUEncoder
@@ -80,9 +80,9 @@ def measure(batch: int, frames: int, hidden: int, queue: int) -> dict[str, float
     torch.manual_seed(0)
     before = peak_memory(CPU)
     model = PCM3(GRUEncoder(NTU25, hidden=hidden), NTU25, frames=frames, queue_size=queue)
-    step = training_step(model, CPU, "fp32")
+    step = plain_step(model)
     clips, lengths = torch.randn(batch, 3, frames, 25, 2), torch.full((batch,), frames)
-    seconds = repeat(lambda: step(model, clips, lengths), 5, CPU)
+    seconds = repeat(lambda: step(clips, lengths), 5, CPU)
     memory = peak_memory(CPU) - before
     gmac = count(model).step * batch / 1e9
     return {"seconds": round(seconds, 4), "memory_mb": memory, "gmac": round(gmac, 3)}
