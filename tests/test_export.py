@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,15 +81,26 @@ def write(encoder: Encoder, folder: Path) -> Written:
 
 
 @pytest.fixture(scope="module")
-def all_written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
-    torch.manual_seed(0)
-    return {kind: write(make(), tmp_path_factory.mktemp("files")) for kind, make in KINDS.items()}
+def write_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written]:
+    """The files of an encoder of a kind, written when they are first asked for."""
+
+    @cache
+    def written(kind: str) -> Written:
+        torch.manual_seed(0)
+        return write(KINDS[kind](), tmp_path_factory.mktemp("files"))
+
+    return written
 
 
-@pytest.fixture(params=KINDS)
-def written(request: pytest.FixtureRequest, all_written: dict[str, Written]) -> Written:
-    one: Written = all_written[request.param]
-    return one
+SLOW = {"causal pair", "transformer"}  # much like the kinds below them
+QUICK = [kind for kind in KINDS if kind not in SLOW]
+
+
+@pytest.fixture(
+    params=[*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in sorted(SLOW))]
+)
+def written(request: pytest.FixtureRequest, write_once: Callable[[str], Written]) -> Written:
+    return write_once(request.param)
 
 
 def test_files_are_written_alone_and_the_encoder_is_not_changed(written: Written) -> None:
@@ -116,16 +128,20 @@ def check_features(encoder: Encoder, clips: torch.Tensor, found: Iterable[torch.
     torch.testing.assert_close(pooled, encoder.pool(expected), rtol=0, atol=1e-5)
 
 
-def test_programs_run_with_torch_alone(all_written: dict[str, Written], tmp_path: Path) -> None:
-    for kind, each in all_written.items():
+@pytest.mark.parametrize("kinds", [QUICK, pytest.param(sorted(SLOW), marks=pytest.mark.slow)])
+def test_programs_run_with_torch_alone(
+    kinds: list[str], write_once: Callable[[str], Written], tmp_path: Path
+) -> None:
+    several = {kind: write_once(kind) for kind in kinds}
+    for kind, each in several.items():
         folder = tmp_path / kind
         folder.mkdir()
         (folder / "encoder.pt2").symlink_to(each.folder / "program" / "encoder.pt2")
         clips = clips_for(each.encoder, 7)
         clips[:3, ..., -1] = clips[2:5, ..., 0] = 0  # absent persons, and nobody in sample 2
         torch.save(clips, folder / "clips.pt")
-    subprocess.run([sys.executable, "-c", SCRIPT, *KINDS], cwd=tmp_path, check=True)
-    for kind, each in all_written.items():
+    subprocess.run([sys.executable, "-c", SCRIPT, *kinds], cwd=tmp_path, check=True)
+    for kind, each in several.items():
         clips, found = (
             torch.load(tmp_path / kind / f"{name}.pt") for name in ("clips", "features")
         )
