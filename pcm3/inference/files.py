@@ -126,8 +126,6 @@ def _rebuild(
     names = parse_json(header["class_names"].encode(), f"{file}: class_names", list[str])
     about = parse_json(header["classifier"].encode(), f"{file}: classifier", _About)
     made = parse_json(header["made"].encode(), f"{file}: made")
-    if unknown := sorted(about.keys() - _About.__annotations__.keys()):
-        raise ValueError(f"unknown entry {unknown[0]!r:.60}")
     check_finite(tensors)
     head = _make_head(header["head"], tensors)
     classifier = Classifier(

@@ -20,6 +20,7 @@ from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.inference.classifier import Classifier, How
 from pcm3.inference.files import load_classifier, save_classifier
 from pcm3.inference.fit import fit_classifier
+from pcm3.io import tensors
 from pcm3.io.tensors import write_tensors
 from pcm3.skeleton import NTU25
 
@@ -180,6 +181,23 @@ def test_weights_that_are_not_finite_are_refused(good: Path, fitted: Fitted) -> 
         broken.head.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match=r"NaN or infinity in head\.weight"):
         save_classifier(good, broken)
+
+
+def test_weights_that_somebody_made_infinite_are_refused(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even with a right checksum."""
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors, "check_finite", lambda _: None)
+        content = good.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        del header["checksum"]
+        weights = load_file(good)
+        name = next(name for name in weights if name.startswith("head.") and weights[name].ndim > 1)
+        weights[name].view(-1)[0] = torch.inf
+        tensors.write_tensors(good, header, weights)
+    with pytest.raises(SkeletonFormatError, match="infinity"):
+        load_classifier(good)
 
 
 def load_classifier_of(fitted: Fitted) -> Classifier:

@@ -75,6 +75,21 @@ def test_files_are_prepared_as_the_training_data_were(
         assert sum(value for _, value in each.ranked) == pytest.approx(1, abs=1e-5)
 
 
+def test_recordings_of_another_frame_rate_are_resampled(
+    tmp_path: Path, raw: list[np.ndarray], fitted: Fitted
+) -> None:
+    """Twice as many frames a second are every second frame."""
+    out = tmp_path / "fast"
+    out.mkdir()
+    np.save(out / "fast.npy", np.repeat(raw[3], 2, axis=0))
+    (out / "labels.csv").write_text("file,fps\nfast.npy,60\n")
+    with open_recordings(out, fitted()) as recordings:
+        (found,) = predict(fitted(), recordings)
+    row = expected_of(fitted(), raw[3:4])[0]
+    assert (found.end, found.label) == (len(raw[3]), fitted().name(row))
+    assert found.probability == pytest.approx(row.max(), abs=1e-5)
+
+
 def test_one_file_is_a_recording(folder: Path, raw: list[np.ndarray], fitted: Fitted) -> None:
     with open_recordings(folder / "3.npy", fitted()) as recordings:
         (found,) = predict(fitted(), recordings)

@@ -126,6 +126,11 @@ def test_long_recordings_are_searched_in_windows(
         gallery = make_gallery(run, pretrained, films, window)
         found = search(gallery, queries.features()[[25]], ["25"], 5, [-1])
     assert len(found) == 3  # one a film
+    values = [match.similarity for match in found]
+    assert values == sorted(values, reverse=True)
+    firsts = gallery.values[np.flatnonzero(np.diff(gallery.indices, prepend=-1))]
+    by_first = torch.nn.functional.cosine_similarity(firsts, queries.features()[[25]]).argsort()
+    assert [match.index for match in found] != by_first.flip(0).tolist()
     query = extract_features(pretrained, SkeletonDataset(store, [25])).values[0].double()
     for match in found:
         clip = torch.tensor(films.sequence(match.index))
