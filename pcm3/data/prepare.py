@@ -297,8 +297,7 @@ def _partial_folder(
         ValueError: If another process is using it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    digest.update(repr((opened.skeleton, opened.units)).encode())
-    digest.update(repr(skeleton).encode())
+    digest.update(repr((opened.skeleton, skeleton, opened.units)).encode())
     for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a broken link
             status = file.stat()

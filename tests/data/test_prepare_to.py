@@ -143,11 +143,18 @@ def test_another_target_does_not_go_on_with_the_parts_of_the_last(tmp_path: Path
         np.save(folder / f"{index}.npy", body.astype(np.float32))
     np.save(folder / "9.npy", np.ones((6, 16, 3), np.float32))
     options: dict[str, Any] = {"format": "folder", "skeleton": "coco17", "workers": 1}
+    options["normalization"] = "isc"
     with pytest.raises(SkeletonFormatError, match=r"9\.npy"):
         prepare(folder, tmp_path / "s", to="common15", **options)
     assert (tmp_path / ".s.shards").is_dir()
-    prepare(folder, tmp_path / "s", to="sbu15", skip_bad=True, **options)
-    assert Store(tmp_path / "s").skeleton == SBU15
+    parents = list(COMMON15.parents)
+    for shoulder in COMMON15.starts.shoulders:  # type: ignore[union-attr]
+        parents[shoulder] = COMMON15.joints.index("head")
+    other = Skeleton.from_parents(COMMON15.joints, parents, "common15", center="mid_hip")
+    for name in ("s", "anew"):
+        prepare(folder, tmp_path / name, to=other, skip_bad=True, **options)
+    assert Store(tmp_path / "s").skeleton == other
+    np.testing.assert_array_equal(Store(tmp_path / "s").bodies, Store(tmp_path / "anew").bodies)
 
 
 def test_recordings_without_the_needed_joints_are_dropped(tmp_path: Path) -> None:
