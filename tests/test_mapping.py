@@ -179,6 +179,13 @@ class TestCommon15:
         left = [joint for joint in COMMON15.joints if not joint.startswith("right")]
         assert [found[joint].removeprefix("mixamorig:") for joint in left] == of.split()
 
+    def test_of_bones_of_the_hand(self) -> None:
+        """Beside a hand, which begins at the wrist, carpal bones are of the palm."""
+        joints = "hip neck head lShldr lForearm lHand lCarpal1 rShldr rForearm rHand rCarpal1 "
+        joints += "lThigh lShin lFoot rThigh rShin rFoot"
+        body = layout("d", joints, [-1, 0, 1, 1, 3, 4, 5, 1, 7, 8, 9, 0, 11, 12, 0, 14, 15])
+        assert exact(body, COMMON15)["left_wrist"] == "lHand"
+
     def test_of_smpl(self) -> None:
         found = exact(SMPL, COMMON15)
         assert found.pop("mid_hip") == "pelvis"

@@ -216,10 +216,11 @@ def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int, int]:
             f"skeleton {skeleton.name!r}, got {', '.join(skeleton.parts)}; 'center' needs none"
         )
     center = skeleton.center
+    if starts.pelvis not in (None, center):
+        return (starts.pelvis,), center, *starts.shoulders
     if starts.chest is not None and anatomical_names(skeleton)[center] == "mid_hip":
         return (center,), starts.chest, *starts.shoulders
-    pelvis = starts.hips if starts.pelvis in (None, center) else (starts.pelvis,)
-    return pelvis, center, *starts.shoulders
+    return starts.hips, center, *starts.shoulders
 
 
 def _turn(

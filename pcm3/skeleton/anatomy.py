@@ -24,7 +24,7 @@ _JOINTS = _table(
         "collar": "collar clavicle clavicula clav sternoclavicular acromioclavicular scapula",
         "shoulder": "shoulder shldr sho glenohumeral",
         "elbow": "elbow elb",
-        "wrist": "wrist wri carpal radiocarpal",
+        "wrist": "wrist wri radiocarpal",
         "hand": "hand palm",
         "hip": "hip hipjoint",
         "knee": "knee kne patella",
@@ -39,6 +39,7 @@ _BONES = _table(
     {
         "shoulder": "arm upperarm uparm uarm humerus",
         "elbow": "forearm lowarm farm radius ulna",
+        "wrist": "carpal",
         "hip": "thigh upleg upperleg femur",
         "knee": "leg shin calf tibia shank lowleg",
     }
@@ -46,16 +47,18 @@ _BONES = _table(
 """Words for bones, and the joints that they begin at: an upper arm begins at the shoulder."""
 _LIMB_QUALIFIERS = _set("up upper low lower fore base")
 _MIDDLE = _set("center centre mid middle")
+_ABOVE_LEGS = ({"spine", "base"}, {"waist"}, {"sacrum"}, {"root"})
+_NECK = _set("upper up lower low")
 _TIP = _set("top tip end nub")
 _SPINE = _set(
     "spine vertebra lumbar lowback lowerback upback upperback back thorax thoracic torso trunk "
     "body chest sternum navel abdomen belly stomach waist"
 )
-_NOTHING = _set("joint bone")
+_NOTHING = _set("joint bone bend")
 _IS_CALLED: dict[str, Callable[[frozenset[str]], bool]] = {
-    "head": lambda words: words in ({"head"}, {"skull"}),
+    "head": lambda words: words in ({"head"}, {"skull"}, {"skullbase"}),
     "head_tip": lambda words: bool(words & _TIP) and words - _TIP in ({"head"}, {"skull"}),
-    "neck": lambda words: "neck" in words and words <= {"neck", "upper", "up", "lower", "low"},
+    "neck": lambda words: words - _NECK in ({"neck"}, {"cervical"}),
     "neck_base": lambda words: (
         words == {"neck", "base"}
         or ("shoulder" in words and words <= _MIDDLE | {"spine", "shoulder"})
@@ -163,8 +166,8 @@ class _Anatomy:
             if name in by_bone:
                 by_name.pop(name, None)
         for end, above, tip in (("wrist", "elbow", "hand"), ("ankle", "knee", "foot")):
-            if end not in by_name and above not in by_name and above in by_bone:
-                by_name[end] = by_name.pop(tip, None)
+            if tip in by_name and by_name.keys().isdisjoint((end, above)) and above in by_bone:
+                by_name[end] = by_name.pop(tip)
         for name, index in (by_bone | by_name).items():
             if index is not None:
                 self.found[f"{side}_{name}"] = index
@@ -192,11 +195,9 @@ class _Anatomy:
         if name == "mid_hip":
             if words & {"hip", "pelvis"} and words <= {"hip", "pelvis", *_MIDDLE}:
                 return 0
-            if words in ({"spine", "base"}, {"waist"}):
-                return 1
             starts = self.skeleton.starts
-            below = starts is not None and starts.pelvis == joint
-            return 2 if words == {"root"} and below else None
+            above_legs = starts is None or starts.pelvis in (None, joint)
+            return 1 if above_legs and words in _ABOVE_LEGS else None
         return 0 if _IS_CALLED[name](words) else None
 
     def _from_hips(self, joint: int) -> tuple[int, int]:
