@@ -16,7 +16,18 @@ from pcm3.augment import CutMix, TopologyMask
 from pcm3.cli import main
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
-from pcm3.skeleton import BLAZEPOSE33, KINECT20, NTU25, PARTS, SBU15, SKELETONS, UIPRMD22, Skeleton
+from pcm3.skeleton import (
+    BLAZEPOSE33,
+    COMMON15,
+    KINECT20,
+    NTU25,
+    PARTS,
+    SBU15,
+    SKELETONS,
+    UIPRMD22,
+    Skeleton,
+    joint_map,
+)
 
 ALL = CONVENTIONS | HANDS
 EACH = pytest.mark.parametrize("name", ALL)
@@ -89,6 +100,33 @@ class TestConventions:
             other = Skeleton.from_parents(names, plain.parents)
             assert (other.parts, other.mirror) == (plain.parts, plain.mirror)
             assert other.center == plain.center
+
+
+NOT_COMMON = {
+    "opensim": "head",  # without one
+    "opensim joints": "head",
+    "plug-in gait markers": "mid_hip",  # markers lie on the skin, beside the joints
+    "optitrack": "left_elbow",
+    "tracked points, all below the pelvis": "left_shoulder",
+    "sides in several ways": "left_elbow",
+    "a prop, and joints named alike on both sides": "left_wrist",
+    **dict.fromkeys(HANDS, "mid_hip|neck"),
+}
+"""Conventions that lack joints of ``COMMON15``, and one that is missing."""
+
+
+@EACH
+def test_bodies_have_the_common_joints(name: str) -> None:
+    skeleton = derived(ALL[name])
+    if name in NOT_COMMON:
+        with pytest.raises(ValueError, match=NOT_COMMON[name]):
+            joint_map(skeleton, COMMON15)
+        return
+    mapping = joint_map(skeleton, COMMON15)
+    mirrored = dict(enumerate(skeleton.mirror))
+    for joint, other in enumerate(COMMON15.mirror):
+        swapped = {mirrored[source]: share for source, share in mapping.sources[joint].items()}
+        assert swapped == mapping.sources[other]
 
 
 # One body, 21 joints, in the words of several conventions.
@@ -167,6 +205,12 @@ class TestOneBodyInManyWords:
         one, other = (Skeleton.from_parents(in_words(way), TREE) for way in (first, second))
         assert one.parts == other.parts
         assert (one.mirror, one.center, one.bones) == (other.mirror, other.center, other.bones)
+
+    def test_words_do_not_change_the_common_joints(self) -> None:
+        joints = [0, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 17, 18, 19]
+        for way in WAYS.keys() - {"kinect"}:  # whose shoulders ``in_words`` spells wrongly
+            mapping = joint_map(Skeleton.from_parents(in_words(way), TREE), COMMON15)
+            assert mapping.sources == tuple({joint: 1.0} for joint in joints), way
 
     @pytest.mark.parametrize("recipe", ["none", "center", "isc", "sgn"])
     def test_words_do_not_change_what_is_stored(self, recipe: str) -> None:

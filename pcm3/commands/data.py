@@ -32,6 +32,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
         skeleton: Path | None = None,
+        to: Path | None = None,
         normalization: Normalization | Literal["auto"] = "auto",
         duplicate_single: bool = False,
         persons: int | None = None,
@@ -57,6 +58,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
             store: The folder to write; it appears only when it is complete.
             skeleton: Joint layout: the name of a built-in one, such as coco17, or a skeleton.json
                 with body parts and centre.
+            to: Layout of the store, if another one, such as common15: joints are mapped by anatomy.
             normalization: center subtracts the first person's centre joint in each frame; isc
                 (PCM3) also turns bodies to face one way; sgn (MAMP) moves each recording once;
                 auto is the recipe that was already applied to the files, or else center.
@@ -92,6 +94,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 source,
                 store,
                 format=None if format == "auto" else format,
+                to=to,
                 normalization=None if normalization == "auto" else normalization,
                 duplicate_single=duplicate_single,
                 persons=persons,

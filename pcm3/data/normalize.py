@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.skeleton import PARTS, Skeleton
+from pcm3.skeleton.anatomy import anatomical_names
 
 Normalization = Literal["none", "center", "isc", "sgn"]
 
@@ -38,8 +40,9 @@ def normalize(
     highest spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
     subtracted as above, except that nothing is subtracted if it is absent, and that joints whose
     coordinates sum to 0 stay 0. Then everything is rotated so that, in frame 0 of person 0, the
-    vector from pelvis to centre joint points to +z, and again so that the vector from left to right
-    shoulder points to +x, which may undo the first rotation. As in the authors' code, sequences are
+    vector from pelvis to centre joint points to +z (to the joint that the arms hang from, if the
+    centre joint is the pelvis), and again so that the vector from left to right shoulder points to
+    +x, which may undo the first rotation. As in the authors' code, sequences are
     cut after 300 frames; they are not padded to 300, because the authors' training never reads the
     padding. The authors take bodies by their place in each frame's list, not by tracked persons:
     ``read_ntu(bodies="place")``. Applying the recipe twice rotates bodies again.
@@ -181,9 +184,9 @@ def is_isc(frames: Frames, skeleton: Skeleton) -> bool:
     if skeleton.starts is None:
         return False
     first = frames[0, 0].astype(np.float64)
-    pelvis, left, right = _landmarks(skeleton)
+    pelvis, top, left, right = _landmarks(skeleton)
     width, *off = first[right] - first[left]
-    spine = first[skeleton.center] - first[list(pelvis)].mean(0)
+    spine = first[top] - first[list(pelvis)].mean(0)
     size = np.linalg.norm(spine)
     turned = spine[2] > 0.99 * size or abs(spine[0]) > 0.01 * size
     return bool(width > 0 and np.abs(off).max() <= 1e-5 * width and turned)
@@ -197,23 +200,27 @@ def _isc(frames: Frames, skeleton: Skeleton, persons: int, keep_order: bool) -> 
     clip = _slots(bodies, persons).astype(np.float64)
     absent = clip.sum(-1, keepdims=True) == 0
     clip = np.where(absent, 0.0, clip - clip[:, :1, skeleton.center, None])
-    pelvis, left, right = _landmarks(skeleton)
-    clip = _turn(clip, pelvis, (skeleton.center,), (0.0, 0.0, 1.0))
+    pelvis, top, left, right = _landmarks(skeleton)
+    clip = _turn(clip, pelvis, (top,), (0.0, 0.0, 1.0))
     clip = _turn(clip, (left,), (right,), (1.0, 0.0, 0.0))
     return clip.astype(np.float32)
 
 
-def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int]:
-    """Find the pelvis (or the joints whose mean it is), the left and the right shoulder."""
+@lru_cache(maxsize=16)
+def _landmarks(skeleton: Skeleton) -> tuple[tuple[int, ...], int, int, int]:
+    """Find pelvis (or the joints whose mean it is), top of the spine, left and right shoulder."""
     starts = skeleton.starts
     if starts is None:
         raise ValueError(
             f"'isc' needs shoulders and hips: expected the parts {', '.join(PARTS[1:])} of "
             f"skeleton {skeleton.name!r}, got {', '.join(skeleton.parts)}; 'center' needs none"
         )
-    if starts.pelvis is None or starts.pelvis == skeleton.center:
-        return starts.hips, *starts.shoulders
-    return (starts.pelvis,), *starts.shoulders
+    center = skeleton.center
+    if starts.pelvis not in (None, center):
+        return (starts.pelvis,), center, *starts.shoulders
+    if starts.chest is not None and anatomical_names(skeleton)[center] == "mid_hip":
+        return (center,), starts.chest, *starts.shoulders
+    return starts.hips, center, *starts.shoulders
 
 
 def _turn(

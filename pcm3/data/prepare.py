@@ -22,6 +22,7 @@ from typing import Any, get_args
 
 from pcm3.data.normalize import Normalization
 from pcm3.data.readers import Format, Source, open_source
+from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
 from pcm3.data.shards import Shard, append_shards, read_shard, total
 from pcm3.data.store import Store, StoreDtype
@@ -29,7 +30,7 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.tally import limit_of_jumps
 from pcm3.io.files import LOCK, locked
 from pcm3.io.reading import file_or_files
-from pcm3.skeleton import Skeleton
+from pcm3.skeleton import JointMap, Skeleton, joint_map
 
 _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
@@ -43,6 +44,7 @@ def prepare(
     out: str | Path,
     *,
     format: Format | None = None,
+    to: str | Path | Skeleton | None = None,
     normalization: Normalization | None = None,
     duplicate_single: bool = False,
     persons: int | None = None,
@@ -67,6 +69,9 @@ def prepare(
         source: The file or folder to read.
         out: The store to write; it appears only when it is complete.
         format: Format of the files, by default detected from the path.
+        to: Layout of the store, if not that of the recordings: a skeleton, the name of a built-in
+            one, or a ``skeleton.json``. Joints are mapped by ``skeleton.joint_map``, before
+            anything is normalised.
         normalization: Recipe for the coordinates, see ``normalize``. By default ``"center"``, or
             the recipe that was already applied to the recordings, which is not applied again.
         duplicate_single: Option of the recipe ``"sgn"``, see ``normalize``.
@@ -94,14 +99,15 @@ def prepare(
         (``Skeleton.summary``), ``units`` (files, or parts of a large file), ``left_out`` files
         with the reason, ``read`` sequences, everything in ``Tally.report`` (what was kept,
         dropped, bad or resampled, which bodies jump, and in how many frames persons are missing),
-        ``held`` (the recipe that the format says was applied already), ``rounding`` (the largest
+        ``held`` (the recipe that the format says was applied already), ``mapping``
+        (``JointMap.report``, only where joints were mapped), ``rounding`` (the largest
         error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
     Raises:
         SkeletonFormatError: If a file does not follow its format.
         ValueError: If ``out`` exists, an option is unknown, the recipe does not suit the
-            recordings, recordings have several frame rates and ``fps`` is not given, or no
-            sequence is left.
+            recordings, their joints do not give those of ``to``, recordings have several frame
+            rates and ``fps`` is not given, or no sequence is left.
         ChildProcessError: If a process that reads files is killed. The same call continues with
             the rest.
     """
@@ -117,6 +123,8 @@ def prepare(
     rate = rate_of_store(opened, fps)
     by_body = opened.unit == "pixels" and not keep_pixels
     normalization = _settle(opened, normalization, duplicate_single)
+    mapping = None if to is None else _mapping(opened, to, normalization)
+    skeleton = opened.skeleton if mapping is None else mapping.target
     if opened.bodies is not None:
         options["bodies"] = opened.bodies
     settings = {
@@ -132,11 +140,13 @@ def prepare(
         "source_fps": source_fps,
         "keep_pixels": keep_pixels,
         "min_frames": min_frames,
-        "skeleton": opened.skeleton.summary(),
+        "skeleton": skeleton.summary(),
     }
+    if mapping is not None:
+        settings["mapping"] = mapping.report()
     writer = StoreWriter(  # first, because it refuses a bad target
         out,
-        opened.skeleton,
+        skeleton,
         class_names=opened.class_names,
         dtype=dtype,
         fps=rate,
@@ -145,16 +155,18 @@ def prepare(
         licence=opened.licence,
         normalization=normalization,
         bodies=opened.bodies,
+        mapping=None if mapping is None else mapping.report(),
         protocols=opened.protocols,
         overwrite=overwrite,
     )
     with (
         _writing_to(Path(out)),
-        _partial_folder(Path(out), Path(source), opened, settings) as partial,
+        _partial_folder(Path(out), Path(source), opened, skeleton, settings) as partial,
     ):
         whole = Shard(
             partial,
             replace(opened, units=()),  # not pickled again for every shard
+            mapping,
             opened.units,
             normalization,
             duplicate_single,
@@ -234,6 +246,28 @@ def _settle(
     return recipe
 
 
+def _mapping(
+    source: Source, to: str | Path | Skeleton, normalization: Normalization
+) -> JointMap | None:
+    """Find the map to another layout; None if it is that of the recordings.
+
+    Raises:
+        ValueError: If the layout has joints that the recordings do not give, or the recordings
+            went through a recipe, which used their own joints.
+    """
+    target = choose_layout(to)
+    if target == source.skeleton:
+        return None
+    if normalization == source.normalization != "none":
+        center = source.skeleton.joints[source.skeleton.center]
+        remedy = "; --normalization center follows" if normalization == "sgn" else ""
+        raise ValueError(
+            f"{source.format!r} recordings are already normalised by {normalization!r}, with "
+            f"{center} as their centre, so they cannot be mapped to {target.name!r}{remedy}"
+        )
+    return joint_map(source.skeleton, target)
+
+
 def _cut(whole: Shard) -> list[Shard]:
     size = max(1, min(_LARGEST_SHARD, len(whole.units) // _FEWEST_SHARDS))
     return [
@@ -255,7 +289,7 @@ def _writing_to(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _partial_folder(
-    out: Path, source: Path, opened: Source, settings: dict[str, Any]
+    out: Path, source: Path, opened: Source, skeleton: Skeleton, settings: dict[str, Any]
 ) -> Iterator[Path]:
     """Yield a folder for the finished shards of exactly this work; others are removed.
 
@@ -263,7 +297,7 @@ def _partial_folder(
         ValueError: If another process is using it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    digest.update(repr((opened.skeleton, opened.units)).encode())
+    digest.update(repr((opened.skeleton, skeleton, opened.units)).encode())
     for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a broken link
             status = file.stat()

@@ -190,7 +190,8 @@ def _contents(summary: dict[str, Any]) -> list[str]:
     stored += [summary["unit"]]
     stored += [f"{summary['fps']:g} frames per second"] if summary["fps"] else []
     stored += [f"{summary['dtype']}, {summary['megabytes']:,.1f} MB"]
-    lines = [", ".join(counts), ", ".join(kind), *_body(summary), ", ".join(stored)]
+    lines = [", ".join(counts), ", ".join(kind), *_body(summary), *_mapped(summary)]
+    lines.append(", ".join(stored))
     lines += [f"columns: {', '.join(columns)}"] if columns else []
     labels = [f"{name} {count:,}" for name, count in summary["labelled"].items()]
     more = len(labels) - _CLASSES_SHOWN
@@ -229,6 +230,22 @@ def _body(summary: dict[str, Any]) -> list[str]:
             lines.append("  no joint name gives a side: unless given, left comes first")
     if summary["alone"]:
         lines.append(f"  without a counterpart: {_some(summary['alone'])}")
+    return lines
+
+
+def _mapped(summary: dict[str, Any]) -> list[str]:
+    """Describe what the joints were mapped from, if they were, and each joint that is derived."""
+    if (mapping := summary.get("mapping")) is None:
+        return []
+    exact, derived = mapping["exact"], mapping["derived"]
+    lines = [
+        f"mapped from {mapping['source']}: {_count(len(exact), 'joint')} exact, "
+        f"{len(derived)} derived{':' * bool(derived)}"
+    ]
+    for joint, weights in derived.items():
+        shares = [f"{weight:g} {name}" for name, weight in weights.items()]
+        alone = f"{joint}: {next(iter(weights), '')} stands in for it"
+        lines.append(f"  {alone}" if len(weights) == 1 else f"  {joint}: {' + '.join(shares)}")
     return lines
 
 

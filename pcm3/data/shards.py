@@ -21,6 +21,7 @@ from pcm3.data.tally import Counts, Tally, body_length, count_jumps
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import replacing, reuse_memory
 from pcm3.io.json import read_json
+from pcm3.skeleton import JointMap, Skeleton
 
 
 class _NothingKeptError(Exception):
@@ -32,6 +33,7 @@ class Shard(NamedTuple):
 
     folder: Path
     source: Source
+    mapping: JointMap | None
     units: Sequence[Any]
     normalization: Normalization
     duplicate_single: bool
@@ -40,6 +42,11 @@ class Shard(NamedTuple):
     by_body: bool
     min_frames: int
     skip_bad: bool
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The layout of the store."""
+        return self.source.skeleton if self.mapping is None else self.mapping.target
 
     @property
     def report(self) -> Path:
@@ -63,7 +70,7 @@ def read_shard(shard: Shard) -> None:
     reuse_memory()
     source, tally = shard.source, Tally()
     writer = StoreWriter(
-        shard.folder, source.skeleton, class_names=source.class_names, overwrite=True
+        shard.folder, shard.skeleton, class_names=source.class_names, overwrite=True
     )
     try:
         with writer:
@@ -101,6 +108,11 @@ def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalizati
         return "none"
     if is_isc(recording.frames, shard.source.skeleton):
         tally.report["already_isc"] += 1
+        if shard.normalization == "isc" and shard.mapping is not None:
+            raise ValueError(
+                f"{recording.name} is already normalised by 'isc', by its coordinates; that cannot "
+                "be mapped to another layout; give --normalization center, or leave out --to"
+            )
         if shard.normalization == "isc":
             return "none"
     return shard.normalization
@@ -116,6 +128,10 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         recording = replace(recording, frames=associate(recording.frames))
     speed_of = rate if source.unit == "metres" else None
     tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
+    if shard.mapping is not None:
+        recording = replace(recording, frames=shard.mapping.apply(recording.frames))
+        if not recording.frames.any():
+            return f"nobody has the joints that {shard.skeleton.name} is made of"
     if shard.fps and rate and not is_same_rate(rate, shard.fps):
         recording = resample(recording, rate, shard.fps)
         tally.count_resampled(rate)
@@ -126,7 +142,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         recording = replace(recording, frames=recording.frames / np.float32(size))
     frames = normalize(
         recording.frames,
-        source.skeleton,
+        shard.skeleton,
         recipe,
         source.persons,
         keep_order=source.keep_order,

@@ -118,7 +118,17 @@ UIPRMD22 = _layout(
 )
 """Kinect v2 with absolute joint positions by forward kinematics: UI-PRMD."""
 
-SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22)}
+COMMON15 = _layout(
+    "common15",
+    "mid_hip neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist "
+    "left_hip left_knee left_ankle right_hip right_knee right_ankle",
+    (-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13),
+    ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14)),
+    "mid_hip",
+)
+"""Joints that all layouts of bodies have, or others give: for stores of several layouts."""
+
+SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22, COMMON15)}
 """The built-in skeletons by name."""
 
 

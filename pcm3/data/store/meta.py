@@ -45,6 +45,14 @@ class _Rule(TypedDict):
     test: list[int] | None
 
 
+class StoredMapping(TypedDict):
+    """What the joints of a store were mapped from, see ``JointMap.report``."""
+
+    source: str
+    exact: dict[str, str]
+    derived: dict[str, dict[str, float]]
+
+
 class _Required(TypedDict):
     sequences: int
     frames: int
@@ -65,6 +73,7 @@ class _Required(TypedDict):
 
 
 class _Meta(_Required, total=False):  # old stores lack these
+    mapping: StoredMapping  # and stores whose joints were not mapped
     bodies: str | None
     words: dict[str, list[str]]
     checksum: int

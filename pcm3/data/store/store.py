@@ -380,6 +380,7 @@ class Store:
             "unit": self.meta["unit"],
             "dtype": self.meta["dtype"],
             "megabytes": self.bodies.nbytes / 1e6,
+            **({"mapping": self.meta["mapping"]} if "mapping" in self.meta else {}),
         }
 
 

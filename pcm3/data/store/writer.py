@@ -57,6 +57,7 @@ class StoreWriter:
         normalization: The recipe that was applied to the coordinates.
         bodies: How the bodies of a frame were told apart, ``"place"`` or ``"tracked"``, or None
             if the format leaves no choice.
+        mapping: What the joints were mapped from, see ``JointMap.report``, or None.
         protocols: Published divisions into training and test part, by name; each needs its column.
         overwrite: Replace an existing store. Folders that are not a store, or hold other files
             too, are never replaced.
@@ -86,6 +87,7 @@ class StoreWriter:
         licence: str = "",
         normalization: str = "none",
         bodies: str | None = None,
+        mapping: Mapping[str, Any] | None = None,
         protocols: Mapping[str, Protocol] | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -108,6 +110,7 @@ class StoreWriter:
             "normalization": normalization,
             "bodies": bodies,
             "protocols": {name: rule._asdict() for name, rule in (protocols or {}).items()},
+            **({} if mapping is None else {"mapping": dict(mapping)}),
         }
         self._overwrite = overwrite
         self._check_target()
