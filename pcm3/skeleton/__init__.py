@@ -1,12 +1,18 @@
 """Joint layouts of human bodies, and the three input streams derived from them."""
 
 from pcm3.skeleton.layouts import (
+    AZURE32,
     BLAZEPOSE33,
     COCO17,
+    HUMAN36M17,
     KINECT20,
     NTU25,
+    OPENPOSE18,
+    OPENPOSE25,
     SBU15,
     SKELETONS,
+    SMPL22,
+    SMPL24,
     UIPRMD22,
     find_skeleton,
 )
@@ -21,14 +27,20 @@ from pcm3.skeleton.skeleton import (
 from pcm3.skeleton.tree import PARTS
 
 __all__ = [
+    "AZURE32",
     "BLAZEPOSE33",
     "COCO17",
+    "HUMAN36M17",
     "KINECT20",
     "MOST_PERSONS",
     "NTU25",
+    "OPENPOSE18",
+    "OPENPOSE25",
     "PARTS",
     "SBU15",
     "SKELETONS",
+    "SMPL22",
+    "SMPL24",
     "UIPRMD22",
     "Skeleton",
     "Stream",
