@@ -133,7 +133,7 @@ def test_layouts(tmp_path: Path) -> None:
 
 def test_detect(tmp_path: Path) -> None:
     assert not detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match="expected .json files"):
+    with pytest.raises(SkeletonFormatError, match=r"expected \.json files"):
         read_coco(tmp_path)
     write(tmp_path / "a.json", {"images": [{"image_id": 1}]})  # annotations are no results
     assert not detect(tmp_path)

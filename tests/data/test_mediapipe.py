@@ -165,7 +165,7 @@ def test_says_what_is_wrong(tmp_path: Path, content: Any, message: str) -> None:
 
 def test_detect(tmp_path: Path) -> None:
     assert not detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match="expected .json files"):
+    with pytest.raises(SkeletonFormatError, match=r"expected \.json files"):
         read_mediapipe(tmp_path)
     write(tmp_path / "a.json", task(clip(1)))
     assert detect(tmp_path)

@@ -125,6 +125,7 @@ def changed(key: str, value: Any) -> list[dict[str, Any]]:
         ([{"frame_id": 3, "instances": []}] * 2, "each frame once"),
         ({"meta_info": {"keypoint_id2name": {"1": "nose"}}, "instance_info": []}, "0, 1, 2"),
         ({"meta_info": {"keypoint_id2name": [1]}, "instance_info": []}, "keypoint_id2name"),
+        ({"meta_info": 3, "instance_info": []}, "meta_info"),
         (with_meta(clip(2, joints=17), COCO17.joints[1:]), "expected 16 joints"),
     ],
 )

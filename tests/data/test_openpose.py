@@ -169,7 +169,7 @@ def test_other_joints(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     assert not detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match="NAME_000000000000_keypoints.json"):
+    with pytest.raises(SkeletonFormatError, match=r"NAME_000000000000_keypoints\.json"):
         read_openpose(tmp_path)
     write(tmp_path, "a", [[], []])
     assert detect(tmp_path)

@@ -55,8 +55,8 @@ def read_coco(
 
     Args:
         path: A file, or a folder whose ``.json`` files are read, also those in sub-folders.
-        skeleton: As in ``read_openpose``.
-        min_score: As in ``read_openpose``.
+        skeleton: As in ``read_mediapipe``.
+        min_score: As in ``read_mediapipe``.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;

@@ -100,10 +100,9 @@ def read_csv(
         skeleton: Layout of the joints. By default it is the built-in one with their names, or of
             their number, if they have no names: 33 are ``blazepose33``, 17 ``coco17``, 18
             ``openpose18`` and 25 ``openpose25``.
-        min_score: As in ``read_openpose``; scores are also called visibility, confidence or
-            likelihood.
-        image_size: Width and height of the images, for x and y in shares of the image, as
-            MediaPipe's image landmarks are; z is then left out.
+        min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
+            likelihood, v or c.
+        image_size: As in ``read_mediapipe``; z is then left out.
         unit: Unit of the coordinates, by default metres, or pixels for 2D.
 
     Raises:

@@ -59,10 +59,10 @@ def read_mediapipe(
 
     Args:
         path: A file, or a folder whose ``.json`` files are read, also those in sub-folders.
-        skeleton: As in ``read_openpose``.
-        min_score: As in ``read_openpose``; the score is the visibility.
-        image_size: Width and height of the images, to read image landmarks, 2D in pixels, instead
-            of the world landmarks.
+        skeleton: Layout of the joints, in place of the one by their number.
+        min_score: Joints with a lower score (visibility, confidence) are taken as not seen.
+        image_size: Width and height of the images, to read 2D coordinates in pixels from shares of
+            an image. Image landmarks are read then, otherwise world landmarks.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;

@@ -36,6 +36,10 @@ class _Frame(TypedDict):
     instances: list[_Instance]
 
 
+class _Meta(TypedDict, total=False):
+    keypoint_id2name: dict[str, str]
+
+
 _WORDS = re.compile(r'"(instance_info|meta_info|instances)"')
 
 
@@ -60,8 +64,8 @@ def read_mmpose(
 
     Args:
         path: A file, or a folder whose ``.json`` files are read, also those in sub-folders.
-        skeleton: As in ``read_openpose``.
-        min_score: As in ``read_openpose``.
+        skeleton: As in ``read_mediapipe``.
+        min_score: As in ``read_mediapipe``.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;
@@ -118,13 +122,13 @@ def _person(file: Path, place: str, frame: int, instance: _Instance) -> Person:
 
 def _joints(file: Path, meta: Any) -> list[str] | None:
     """Return the names of the joints in ``meta_info``; None if it does not give them."""
-    names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
-    if names is None:
-        return None
     try:
-        check_kind(names, dict[str, str], "meta_info.keypoint_id2name")
+        check_kind(meta, _Meta | None, "meta_info")
     except ValueError as error:
         fail(file, str(error))
+    names = None if meta is None else meta.get("keypoint_id2name")
+    if names is None:
+        return None
     if set(names) != {str(at) for at in range(len(names))}:
         fail(file, "meta_info.keypoint_id2name", "expected the joints 0, 1, 2, ...")
     return [names[str(at)] for at in range(len(names))]

@@ -56,8 +56,8 @@ def read_openpose(
 
     Args:
         path: A folder, searched with its sub-folders.
-        skeleton: Layout of the joints, in place of the one by their number.
-        min_score: Joints with a lower score are taken as not seen.
+        skeleton: As in ``read_mediapipe``.
+        min_score: As in ``read_mediapipe``.
 
     Raises:
         SkeletonFormatError: If no file has such a name. Wrong files raise only when they are read;
