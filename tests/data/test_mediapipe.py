@@ -55,7 +55,7 @@ def task(points: Any) -> dict[str, Any]:
 
 def write(file: Path, content: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content).replace("Infinity", "1e999"))
 
 
 def test_reads_everything(tmp_path: Path) -> None:
@@ -150,6 +150,7 @@ def changed(**change: Any) -> list[dict[str, Any]]:
             "landmark 0: .*x, y, z",
         ),
         (changed(pose_world_landmarks=[[1, 2, "3"]]), r"frame 1.*landmarks\[0\]\[2\].*number"),
+        (changed(pose_world_landmarks=[[1.0, 2.0, float("1e999")]] * 33), "frame 1.*finite"),
         (changed(pose_world_landmarks=[[1, 2, True]]), r"frame 1.*landmarks\[0\]\[2\].*number"),
         (changed(pose_world_landmarks=[[1, 2, 3]] * 32), "frame 1: expected 33 joints.*got 32"),
         ([{"frame": 0}], "frame 0 .*expected pose_world_landmarks"),

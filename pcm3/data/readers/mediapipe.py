@@ -169,8 +169,13 @@ def _numbers(file: Path, place: str, landmarks: list[Any]) -> NDArray[np.float64
             fail(file, place, f"landmark {joint}: expected x, y, z, got {shown(mark)}")
         rows.append(row[:4])
     width = min(map(len, rows))
-    try:
-        check_kind([row[:width] for row in rows], list[list[float]], "landmarks")
-    except ValueError as error:
-        fail(file, place, str(error))
-    return np.array([row[:width] for row in rows], dtype=np.float64)
+    rows = [row[:width] for row in rows]
+    if {type(value) for row in rows for value in row} != {float}:  # mostly so, and checked faster
+        try:
+            check_kind(rows, list[list[float]], "landmarks")
+        except ValueError as error:
+            fail(file, place, str(error))
+    values = np.array(rows, dtype=np.float64)
+    if not np.isfinite(values).all():
+        fail(file, place, "expected finite numbers")
+    return values
