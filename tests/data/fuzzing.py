@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import test_agcn
+import test_azure
 import test_bvh
 import test_coco
 import test_csv
@@ -540,6 +541,26 @@ def _read_mmpose(folder: Path) -> bool:
     return refused
 
 
+def _write_azure(folder: Path) -> None:
+    test_azure.write(folder / "a.json", test_azure.content([*test_azure.clip(2), []]))
+    test_azure.write(folder / "b.json", test_azure.content(test_azure.clip(2, 2)))
+
+
+def _read_azure(folder: Path) -> bool:
+    source, found, refused = _recordings("azure", folder)
+    for file, recording in found:
+        content, persons = json.loads(file.read_text()), []
+        own = [re.sub("[^a-z0-9]", "", name.lower()) for name in content["joint_names"]]
+        all_of = [re.sub("[^a-z0-9]", "", name.lower()) for name in source.skeleton.joints]
+        for frame in content["frames"]:
+            for body in frame["bodies"]:
+                points = [body["joint_positions"][own.index(name)] for name in all_of]
+                _require_numbers([value for point in points for value in point])
+                persons.append((frame["frame_id"], np.array(points, np.float64) / 1000))
+        _same_poses(recording, persons, [frame["frame_id"] for frame in content["frames"]])
+    return refused
+
+
 def _write_csv(folder: Path) -> None:
     points = test_mediapipe.clip(3, 2)[:, :, :15].round(3)
     test_csv.write(folder / "a.csv", test_csv.wide(points[:, 0], SBU15.joints))
@@ -951,6 +972,7 @@ CASES = {
     "openpose": Case(_write_openpose, _read_openpose),
     "coco": Case(_write_coco, _read_coco),
     "mmpose": Case(_write_mmpose, _read_mmpose),
+    "azure": Case(_write_azure, _read_azure),
     "csv": Case(_write_csv, _read_csv),
     "store": Case(_write_store, _read_store),
     "encoder": Case(_write_encoder, _read_encoder),

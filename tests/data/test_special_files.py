@@ -59,6 +59,7 @@ ALONE = {
     "openpose": "a_000000000001_keypoints.json",
     "coco": "a.json",
     "mmpose": "a.json",
+    "azure": "a.json",
     "csv": "a.csv",
 }
 

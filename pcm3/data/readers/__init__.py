@@ -35,6 +35,7 @@ Format = Literal[
     "openpose",
     "coco",
     "mmpose",
+    "azure",
     "csv",
 ]
 """Names of the formats; each is a module of this package with ``detect`` and ``read_NAME``."""
