@@ -137,6 +137,7 @@ def changed(**change: Any) -> list[dict[str, Any]]:
     [
         ([], "list of frames"),
         ({"frames": None}, "list of frames"),
+        (solution(clip(1))[0], "list of frames.*got .*'pose_landmarks'"),  # a file for each frame
         ({"fps": "25", "frames": [{}]}, "fps"),
         ({"fps": 0, "frames": [{}]}, "fps above 0"),
         ([*solution(clip(1)), [1]], "frame 1 of the list: expected an object"),

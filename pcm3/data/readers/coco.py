@@ -35,7 +35,9 @@ class _Result(_Required, total=False):
 
 def detect(path: Path) -> bool:
     """Return whether this is a file of such results, or a folder with one."""
-    return detect_text(path, ".json", lambda text: '"image_id"' in text and text[:1] == "[")
+    return detect_text(
+        path, ".json", lambda text: '"image_id"' in text and text.lstrip()[:1] == "["
+    )
 
 
 @with_table

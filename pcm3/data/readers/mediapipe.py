@@ -106,9 +106,10 @@ def _read(image_size: ImageSize, file: Path) -> Poses:
                 fps = check_rate("fps", content["fps"])
             except ValueError as error:
                 fail(file, str(error))
-        content = content.get("frames")
+        content = content.get("frames", content)
     if not isinstance(content, list) or not content:
-        fail(file, f"expected a list of frames, or an object with frames, got {shown(content)}")
+        got = shown(list(content) if isinstance(content, dict) else content)
+        fail(file, f"expected a list of frames, or an object with frames, got {got}")
     persons: list[Person] = []
     numbers: dict[int, int] = {}
     for at, frame in enumerate(content):
