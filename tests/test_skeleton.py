@@ -14,6 +14,7 @@ import pcm3.skeleton as skeletons
 from pcm3.skeleton import (
     AZURE32,
     COCO17,
+    HALPE26,
     HUMAN36M17,
     KINECT20,
     NTU25,
@@ -86,6 +87,7 @@ class TestBuiltIn:
             (UIPRMD22, 22),
             (OPENPOSE18, 18),
             (OPENPOSE25, 25),
+            (HALPE26, 26),
             (AZURE32, 32),
             (SMPL22, 22),
             (SMPL24, 24),

@@ -150,6 +150,25 @@ OPENPOSE25 = _layout(
 )
 """OpenPose's 25 key points (BODY_25)."""
 
+HALPE26 = _layout(
+    "halpe26",
+    " ".join(COCO17.joints) + " head neck hip left_big_toe right_big_toe left_small_toe "
+    "right_small_toe left_heel right_heel",
+    (
+        *(18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14),
+        *(18, 19, -1, 15, 16, 20, 21, 15, 16),
+    ),
+    (
+        (*range(5), 17, 18, 19),
+        (5, 7, 9),
+        (6, 8, 10),
+        (11, 13, 15, 20, 22, 24),
+        (12, 14, 16, 21, 23, 25),
+    ),
+    "hip",
+)
+"""COCO's key points with head, neck, hip and feet: models of AlphaPose and RTMPose."""
+
 AZURE32 = _layout(
     "azure32",
     "pelvis spine_navel spine_chest neck clavicle_left shoulder_left elbow_left wrist_left "
@@ -211,7 +230,7 @@ SKELETONS = {
     s.name: s
     for s in (
         *(NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22),
-        *(OPENPOSE18, OPENPOSE25, AZURE32, SMPL22, SMPL24, HUMAN36M17),
+        *(OPENPOSE18, OPENPOSE25, HALPE26, AZURE32, SMPL22, SMPL24, HUMAN36M17),
     )
 }
 """The built-in skeletons by name."""

@@ -12,7 +12,7 @@ from test_openpose import clip
 from pcm3.data.readers import open_source
 from pcm3.data.readers.coco import detect, read_coco
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import COCO17, OPENPOSE18
+from pcm3.skeleton import COCO17, HALPE26, OPENPOSE18
 
 
 def alphapose(people: Any, name: str = "{}.jpg", ids: Any = None) -> list[dict[str, Any]]:
@@ -127,7 +127,9 @@ def test_layouts(tmp_path: Path) -> None:
     write(tmp_path / "a.json", coco(clip(2, joints=18)))
     assert open_source(tmp_path).skeleton == OPENPOSE18
     write(tmp_path / "a.json", coco(clip(2, joints=26)))
-    with pytest.raises(SkeletonFormatError, match=r"for coco17, .*got \(26, 2\); --skeleton"):
+    assert open_source(tmp_path).skeleton == HALPE26
+    write(tmp_path / "a.json", coco(clip(2, joints=136)))
+    with pytest.raises(SkeletonFormatError, match=r"for coco17, .*got \(136, 2\); --skeleton"):
         open_source(tmp_path)
 
 

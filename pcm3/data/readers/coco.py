@@ -18,9 +18,9 @@ from pcm3.data.readers.shared.poses import (
 from pcm3.data.readers.shared.table import with_table
 from pcm3.io.json import read_json
 from pcm3.io.reading import fail, shown
-from pcm3.skeleton import COCO17, OPENPOSE18, Skeleton
+from pcm3.skeleton import COCO17, HALPE26, OPENPOSE18, Skeleton
 
-_LAYOUTS = {(17, 2): COCO17, (18, 2): OPENPOSE18}
+_LAYOUTS = {(17, 2): COCO17, (18, 2): OPENPOSE18, (26, 2): HALPE26}
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})", re.ASCII | re.DOTALL)
 
 
@@ -53,7 +53,7 @@ def read_coco(
     joint). Frames are the numbers that image ids are, or end with (``12.jpg``, ``anna_0012.png``);
     in those from the first to the last that the list lacks, nobody is seen. AlphaPose's ``idx``
     tells persons apart, unless two persons of a frame share it; otherwise persons are tracked by
-    position. 17 joints are ``coco17``, 18 ``openpose18``.
+    position. 17 joints are ``coco17``, 18 ``openpose18``, 26 ``halpe26``.
 
     Args:
         path: A file, or a folder whose ``.json`` files are read, also those in sub-folders.

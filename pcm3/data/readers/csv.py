@@ -23,12 +23,12 @@ from pcm3.data.readers.shared.poses import (
 from pcm3.data.readers.shared.table import with_table
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail, parse_float, shown
-from pcm3.skeleton import BLAZEPOSE33, COCO17, OPENPOSE18, OPENPOSE25, Skeleton
+from pcm3.skeleton import BLAZEPOSE33, COCO17, HALPE26, OPENPOSE18, OPENPOSE25, Skeleton
 from pcm3.skeleton.words import normal_name
 
 _LAYOUTS = {
     (len(layout), coordinates): layout
-    for layout in (BLAZEPOSE33, OPENPOSE25, OPENPOSE18, COCO17)
+    for layout in (BLAZEPOSE33, HALPE26, OPENPOSE25, OPENPOSE18, COCO17)
     for coordinates in (2, 3)
 }
 _FRAME = ("frame", "frameid", "frameindex", "framenumber", "frameidx")
@@ -99,7 +99,7 @@ def read_csv(
         path: A file, or a folder whose ``.csv`` files are read, also those in sub-folders.
         skeleton: Layout of the joints. By default it is the built-in one with their names, or of
             their number, if they have no names: 33 are ``blazepose33``, 17 ``coco17``, 18
-            ``openpose18`` and 25 ``openpose25``.
+            ``openpose18``, 25 ``openpose25`` and 26 ``halpe26``.
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
         image_size: As in ``read_mediapipe``; z is then left out.

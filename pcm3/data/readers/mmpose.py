@@ -19,7 +19,7 @@ from pcm3.data.readers.shared.poses import (
 from pcm3.data.readers.shared.table import with_table
 from pcm3.io.json import check_kind, read_json
 from pcm3.io.reading import fail
-from pcm3.skeleton import COCO17, Skeleton
+from pcm3.skeleton import COCO17, HALPE26, Skeleton
 
 
 class _Keypoints(TypedDict):
@@ -60,7 +60,7 @@ def read_mmpose(
     A file is a list of frames with ``frame_id`` and ``instances``, or an object with this list as
     ``instance_info``. An instance is a person with ``keypoints`` (V, 2) in pixels or (V, 3),
     ``keypoint_scores`` and maybe ``track_id``; without it persons are tracked by position. Joints
-    are those that ``meta_info`` names, or else 17 of 2D are ``coco17``.
+    are those that ``meta_info`` names, or else 17 of 2D are ``coco17`` and 26 ``halpe26``.
 
     Args:
         path: A file, or a folder whose ``.json`` files are read, also those in sub-folders.
@@ -73,7 +73,13 @@ def read_mmpose(
     """
     root = Path(path)
     return pose_source(
-        *("mmpose", root, find_recordings(root, ".json"), _read, {(17, 2): COCO17}),
+        *(
+            "mmpose",
+            root,
+            find_recordings(root, ".json"),
+            _read,
+            {(17, 2): COCO17, (26, 2): HALPE26},
+        ),
         skeleton=skeleton,
         min_score=min_score,
     )
