@@ -163,7 +163,9 @@ def test_other_joints(tmp_path: Path) -> None:
     ):
         read_openpose(tmp_path / "more")
     assert read_openpose(tmp_path / "more", skeleton="coco17").skeleton == COCO17
-    with pytest.raises(SkeletonFormatError, match="as many as the file, 17"):
+    with pytest.raises(
+        SkeletonFormatError, match="expected 25 joints, as skeleton 'openpose25' has, got 17"
+    ):
         read_openpose(tmp_path / "more", skeleton="openpose25")
 
 

@@ -72,7 +72,8 @@ def read_azure(path: str | Path, *, skeleton: str | Path | Skeleton | None = Non
 
 def _read(file: Path) -> Poses:
     content = read_json(file, _Content)
-    joints, numbers = content["joint_names"], [frame["frame_id"] for frame in content["frames"]]
+    joints = [name.lower() for name in content["joint_names"]]  # as in AZURE32
+    numbers = [frame["frame_id"] for frame in content["frames"]]
     if not numbers or len(set(numbers)) < len(numbers):
         fail(file, "frames", "expected frames, each frame_id once")
     persons = []

@@ -121,6 +121,7 @@ def read_csv(
         skeleton=skeleton,
         min_score=min_score,
         unit=unit,
+        by_name=False,
     )
 
 

@@ -82,6 +82,7 @@ def read_mmpose(
         ),
         skeleton=skeleton,
         min_score=min_score,
+        by_name=False,
     )
 
 

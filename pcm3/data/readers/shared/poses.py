@@ -123,6 +123,7 @@ def pose_source(
     skeleton: str | Path | Skeleton | None,
     min_score: float,
     unit: str | None = None,
+    by_name: bool = True,
 ) -> Source:
     """Make a source of what a pose estimator found in each unit.
 
@@ -135,6 +136,8 @@ def pose_source(
         skeleton: A layout to use instead, see ``choose_layout``.
         min_score: Joints with a lower score are taken as not seen.
         unit: Unit of the coordinates, by default pixels for 2D, metres for 3D.
+        by_name: Whether ``layouts`` name the joints, so that ``skeleton`` is matched by name.
+            Otherwise it is matched by order, unless the files name their joints.
 
     Raises:
         SkeletonFormatError: If no file can be read, or none has a person in it. Other files that
@@ -165,7 +168,7 @@ def pose_source(
     different = group_rates(rates)
     return Source(
         format=format,
-        skeleton=_layout(first, layouts, skeleton),
+        skeleton=_layout(first, layouts, skeleton, by_name),
         class_names=(),
         units=units,
         read=partial(_read_unit, _Content(root, read, first, min_score)),
@@ -199,25 +202,30 @@ def _shape(file: Path, poses: Poses) -> tuple[int, int] | None:
 
 
 def _layout(
-    first: _First, layouts: Mapping[tuple[int, int], Skeleton], given: str | Path | Skeleton | None
+    first: _First,
+    layouts: Mapping[tuple[int, int], Skeleton],
+    given: str | Path | Skeleton | None,
+    by_name: bool,
 ) -> Skeleton:
-    count, coordinates = first.shape
+    known, joints = layouts.get(first.shape), first.joints
     if given is not None:
-        layout = choose_layout(given, first.joints)
-        if len(layout) != count:
-            what = f"skeleton {layout.name!r} has {len(layout)} joints"
-            fail(first.file, f"expected as many as the file, {count}; {what}")
+        if joints is None and by_name and known is not None:
+            return choose_layout(given, known.joints, known.parents)
+        layout = choose_layout(given, joints)
+        if len(layout) != first.shape[0]:
+            what = f"expected {len(layout)} joints, as skeleton {layout.name!r} has"
+            fail(first.file, f"{what}, got {first.shape[0]}")
         return layout
-    if first.joints is not None:
+    if joints is not None:
         try:
-            return find_skeleton(first.joints)
+            return find_skeleton(joints)
         except ValueError as error:
             fail(first.file, f"{error}; --skeleton gives the layout")
-    if first.shape not in layouts:
-        known = ", ".join(f"{shape} for {layout.name}" for shape, layout in layouts.items())
-        what = f"expected joints and coordinates {known}, got {(count, coordinates)}"
+    if known is None:
+        names = ", ".join(f"{shape} for {layout.name}" for shape, layout in layouts.items())
+        what = f"expected joints and coordinates {names}, got {first.shape}"
         fail(first.file, f"{what}; --skeleton gives the layout")
-    return layouts[first.shape]
+    return known
 
 
 def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
