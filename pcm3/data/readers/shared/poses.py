@@ -254,7 +254,7 @@ def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
         fail(file, f"too large for 32 bits in {where}")
     notes = list(poses.notes)
     if step > 1:
-        notes.append(f"frames are numbered in steps of {step}: read as consecutive ones")
+        notes.append(f"frames are numbered in steps of {step}: a step is one frame")
     if bodies > 1 and not tracked:
         frames = associate(frames)
         notes.append("persons without ids, tracked by position")
