@@ -146,8 +146,8 @@ def test_prepare_of_what_is_not_there(
     ("words", "advice"),
     [
         (
-            "mediapipe folder store",
-            "got 'mediapipe'; .* first: pcm3 prepare folder mediapipe store",
+            "keypoints folder store",
+            "got 'keypoints'; .* first: pcm3 prepare folder keypoints store",
         ),
         (
             "files folder store",
@@ -158,7 +158,7 @@ def test_prepare_of_what_is_not_there(
             "got 'files'; the format comes first: pcm3 prepare folder files store",
         ),
         ("--persons 2 files --skip-bad folder --fps=30 store", "pcm3 prepare folder files store"),
-        ("mediapipe files store", "expected FORMAT SOURCE STORE, .* got 'mediapipe'"),
+        ("keypoints files store", "expected FORMAT SOURCE STORE, .* got 'keypoints'"),
         ("files store more", "expected FORMAT SOURCE STORE, .* got 'files'"),
     ],
 )
@@ -204,7 +204,7 @@ def test_prepare_has_every_option_of_the_readers(capsys: Capture) -> None:
         formats = ", ".join(name for name, reader in READERS.items() if option in reader.options)
         about = "Joint layout" if option == "skeleton" else f"{formats}: \\w"
         flag = f"--{option.replace('_', '-')} "
-        assert re.search(rf"{flag}([A-Z]+ |{{[\w,]+}} )?{about}", page), option
+        assert re.search(rf"{flag}(([A-Z]+ )*|{{[\w,]+}} ){about}", page), option
 
 
 def test_prepare_gives_a_reader_what_was_said_alone(tmp_path: Path, capsys: Capture) -> None:

@@ -17,13 +17,17 @@ from pcm3.cli import main
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.skeleton import (
+    AZURE32,
     BLAZEPOSE33,
     COMMON15,
+    HUMAN36M17,
     KINECT20,
     NTU25,
     PARTS,
     SBU15,
     SKELETONS,
+    SMPL22,
+    SMPL24,
     UIPRMD22,
     Skeleton,
     joint_map,
@@ -240,13 +244,14 @@ class TestOneBodyInManyWords:
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_isc_of_the_built_in_ones_goes_by_the_joints_it_always_went_by(skeleton: Skeleton) -> None:
     assert skeleton.starts is not None
-    named = {NTU25: 0, KINECT20: 0, UIPRMD22: 0}.get(skeleton)
+    pelvis = dict.fromkeys((NTU25, KINECT20, UIPRMD22, AZURE32, SMPL22, SMPL24, HUMAN36M17), 0)
+    named = pelvis.get(skeleton)
     if named is not None:
         assert skeleton.starts.pelvis == named
     else:  # the mean of the hips: there is no pelvis, or it is the centre
         assert skeleton.starts.pelvis in (None, skeleton.center)
     for side, joint in zip(("left", "right"), skeleton.starts.shoulders, strict=True):
-        assert {side, "shoulder", "collar"} > set(skeleton.joints[joint].split("_"))
+        assert {side, "shoulder", "collar", "clavicle"} > set(skeleton.joints[joint].split("_"))
     for side, joint in zip(("left", "right"), skeleton.starts.hips, strict=True):
         assert skeleton.joints[joint] in {f"{side}_hip", f"hip_{side}", f"{side}_upper_leg"}
 
@@ -496,7 +501,7 @@ def test_layouts_whose_hips_hang_from_the_shoulders_are_drawn_with_a_torso() -> 
         extra = [tuple(skeleton.joints[j] for j in bone) for bone in skeleton.bones[len(tree) :]]
         assert list(skeleton.bones[: len(tree)]) == tree
         torso = [("left_shoulder", "right_shoulder"), ("left_hip", "right_hip")]
-        assert extra == (torso if skeleton.name in ("coco17", "blazepose33") else [])
+        assert extra == (torso if skeleton.name in ("coco17", "blazepose33", "openpose18") else [])
     assert derived(CONVENTIONS["penn action"]).bones[-2:] == ((1, 4), (7, 10))
     assert BLAZEPOSE33.starts is not None
 

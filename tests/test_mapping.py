@@ -64,13 +64,20 @@ ALL = (*SKELETONS.values(), *OTHERS)
 
 # To which built-in layouts each one can be mapped, beside itself and common15.
 POSSIBLE = {
-    "ntu25": {"kinect20", "sbu15"},
-    "kinect20": {"sbu15"},
-    "sbu15": set(),
-    "coco17": {"sbu15"},
-    "blazepose33": {"kinect20", "sbu15", "coco17"},
-    "uiprmd22": {"sbu15"},
-    "common15": {"sbu15"},
+    "ntu25": {"kinect20", "sbu15", "human36m17"},
+    "kinect20": {"sbu15", "human36m17"},
+    "sbu15": {"human36m17"},
+    "coco17": {"sbu15", "openpose18", "human36m17"},
+    "blazepose33": {"kinect20", "sbu15", "coco17", "openpose18", "human36m17"},
+    "uiprmd22": {"sbu15", "human36m17"},
+    "openpose18": {"sbu15", "coco17", "human36m17"},
+    "openpose25": {"sbu15", "coco17", "openpose18", "halpe26", "human36m17"},
+    "halpe26": {"sbu15", "coco17", "openpose18", "openpose25", "human36m17"},
+    "azure32": {"ntu25", "kinect20", "sbu15", "coco17", "openpose18", "human36m17"},
+    "smpl22": {"sbu15", "human36m17"},
+    "smpl24": {"kinect20", "sbu15", "smpl22", "human36m17"},
+    "human36m17": {"sbu15"},
+    "common15": {"sbu15", "human36m17"},
 }
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,19 @@ from hypothesis import strategies as st
 
 import pcm3.skeleton as skeletons
 from pcm3.skeleton import (
+    AZURE32,
     COCO17,
+    HALPE26,
+    HUMAN36M17,
     KINECT20,
     NTU25,
+    OPENPOSE18,
+    OPENPOSE25,
     PARTS,
     SBU15,
     SKELETONS,
+    SMPL22,
+    SMPL24,
     UIPRMD22,
     Skeleton,
     find_skeleton,
@@ -71,11 +79,88 @@ class TestBuiltIn:
 
     @pytest.mark.parametrize(
         ("skeleton", "count"),
-        [(NTU25, 25), (KINECT20, 20), (SBU15, 15), (COCO17, 17), (UIPRMD22, 22)],
+        [
+            (NTU25, 25),
+            (KINECT20, 20),
+            (SBU15, 15),
+            (COCO17, 17),
+            (UIPRMD22, 22),
+            (OPENPOSE18, 18),
+            (OPENPOSE25, 25),
+            (HALPE26, 26),
+            (AZURE32, 32),
+            (SMPL22, 22),
+            (SMPL24, 24),
+            (HUMAN36M17, 17),
+        ],
         ids=lambda value: getattr(value, "name", ""),
     )
     def test_joint_counts(self, skeleton: Skeleton, count: int) -> None:
         assert len(skeleton) == len(skeleton.joints) == count
+
+    def test_smpl_is_that_of_its_other_names(self) -> None:
+        other = from_tree(SMPL)
+        assert SMPL24.parents == other.parents
+        assert SMPL24.mirror == other.mirror
+        assert SMPL24.parts == other.parts
+        assert SMPL22.joints == SMPL24.joints[:22]
+
+    def test_facts_of_the_estimators_layouts(self) -> None:
+        """From their documentation: numbers of joints, and bones that are drawn."""
+        body = OPENPOSE25.joints
+        assert [body[at] for at in (0, 1, 8, 9, 12, 15, 19, 21, 22, 24)] == [
+            "nose",
+            "neck",
+            "mid_hip",
+            "right_hip",
+            "left_hip",
+            "right_eye",
+            "left_big_toe",
+            "left_heel",
+            "right_big_toe",
+            "right_heel",
+        ]
+        drawn = "1-8 1-2 1-5 2-3 3-4 5-6 6-7 8-9 9-10 10-11 8-12 12-13 13-14 1-0 0-15 15-17 0-16 "
+        drawn += "16-18 14-19 19-20 14-21 11-22 22-23 11-24"
+        pairs = {frozenset(map(int, bone.split("-"))) for bone in drawn.split()}
+        assert pairs == {frozenset(bone) for bone in OPENPOSE25.bones}
+        azure = AZURE32.joints
+        assert [azure[at] for at in (4, 10, 11, 17, 18, 22, 26, 27, 31)] == [
+            "clavicle_left",
+            "thumb_left",
+            "clavicle_right",
+            "thumb_right",
+            "hip_left",
+            "hip_right",
+            "head",
+            "nose",
+            "ear_right",
+        ]
+        tree = {name: azure[at] for name, at in zip(azure, AZURE32.parents, strict=True) if at >= 0}
+        assert tree["clavicle_left"] == tree["neck"] == "spine_chest"
+        assert (tree["thumb_left"], tree["handtip_left"]) == ("wrist_left", "hand_left")
+        assert tree["nose"] == tree["ear_left"] == "head"
+
+    @BUILT_IN
+    def test_shoulders_and_hips_are_connected(self, skeleton: Skeleton) -> None:
+        """Pictures have a torso."""
+        near: dict[int, set[int]] = {joint: {joint} for joint in range(len(skeleton))}
+        for one, other in skeleton.bones:
+            near[one].add(other)
+            near[other].add(one)
+        starts = skeleton.starts
+        assert starts is not None
+        for pair in (starts.shoulders, starts.hips):
+            assert pair[1] in near[pair[0]] or len(near[pair[0]] & near[pair[1]] - {*pair}) > 0
+        assert all(len(skeleton.parts[part]) > 2 for part in skeleton.parts)
+
+    @BUILT_IN
+    def test_the_documentation_lists_the_joints_in_order(self, skeleton: Skeleton) -> None:
+        page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+        center = skeleton.joints[skeleton.center]
+        ends = f"| `{center}` | {', '.join(skeleton.joints)} |"
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{skeleton.name}` |")]
+        assert row.endswith(ends)
 
     @BUILT_IN
     def test_has_the_five_parts(self, skeleton: Skeleton) -> None:

@@ -147,15 +147,17 @@ def check_room(file: Path, size: int, *place: str) -> None:
         fail(file, *place, f"expected at most {most:,} bytes of such a file, got {size:,}")
 
 
-def most_bytes(file: Path) -> int:
-    """Return the number of bytes that ``check_room`` allows.
+def most_bytes(*files: Path) -> int:
+    """Return the number of bytes that ``check_room`` allows for the content of files.
 
     Raises:
-        OSError: If the file is gone.
+        OSError: If a file is gone.
     """
-    status = file.stat()
-    blocks: int = getattr(status, "st_blocks", 0)  # some file systems do not give it
-    return max(1 << 26, 16 * min(status.st_size, 512 * blocks or status.st_size))
+    total = 0
+    for status in (file.stat() for file in files):
+        blocks: int = getattr(status, "st_blocks", 0)  # some file systems do not give it
+        total += min(status.st_size, 512 * blocks or status.st_size)
+    return max(1 << 26, 16 * total)
 
 
 SEQUENCE_BYTES = 512

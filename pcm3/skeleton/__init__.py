@@ -1,13 +1,20 @@
 """Joint layouts of human bodies, maps between them, and the three input streams."""
 
 from pcm3.skeleton.layouts import (
+    AZURE32,
     BLAZEPOSE33,
     COCO17,
     COMMON15,
+    HALPE26,
+    HUMAN36M17,
     KINECT20,
     NTU25,
+    OPENPOSE18,
+    OPENPOSE25,
     SBU15,
     SKELETONS,
+    SMPL22,
+    SMPL24,
     UIPRMD22,
     find_skeleton,
 )
@@ -23,15 +30,22 @@ from pcm3.skeleton.skeleton import (
 from pcm3.skeleton.tree import PARTS
 
 __all__ = [
+    "AZURE32",
     "BLAZEPOSE33",
     "COCO17",
     "COMMON15",
+    "HALPE26",
+    "HUMAN36M17",
     "KINECT20",
     "MOST_PERSONS",
     "NTU25",
+    "OPENPOSE18",
+    "OPENPOSE25",
     "PARTS",
     "SBU15",
     "SKELETONS",
+    "SMPL22",
+    "SMPL24",
     "UIPRMD22",
     "JointMap",
     "Skeleton",

@@ -118,6 +118,114 @@ UIPRMD22 = _layout(
 )
 """Kinect v2 with absolute joint positions by forward kinematics: UI-PRMD."""
 
+OPENPOSE18 = _layout(
+    "openpose18",
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist "
+    "right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear "
+    "left_ear",
+    (1, -1, 1, 2, 3, 1, 5, 6, 2, 8, 9, 5, 11, 12, 0, 0, 14, 15),
+    ((0, 1, 14, 15, 16, 17), (5, 6, 7), (2, 3, 4), (11, 12, 13), (8, 9, 10)),
+    "neck",
+)
+"""OpenPose's 18 key points (COCO); shoulders are the parents of hips, as in PYSKL."""
+
+OPENPOSE25 = _layout(
+    "openpose25",
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip "
+    "right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear "
+    "left_ear left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel",
+    (
+        *(1, 8, 1, 2, 3, 1, 5, 6, -1),
+        *(8, 9, 10, 8, 12, 13, 0, 0, 15, 16),
+        *(14, 19, 14, 11, 22, 11),
+    ),
+    (
+        (0, 1, 8, 15, 16, 17, 18),
+        (5, 6, 7),
+        (2, 3, 4),
+        (12, 13, 14, 19, 20, 21),
+        (9, 10, 11, 22, 23, 24),
+    ),
+    "mid_hip",
+)
+"""OpenPose's 25 key points (BODY_25)."""
+
+HALPE26 = _layout(
+    "halpe26",
+    " ".join(COCO17.joints) + " head neck hip left_big_toe right_big_toe left_small_toe "
+    "right_small_toe left_heel right_heel",
+    (
+        *(18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14),
+        *(18, 19, -1, 15, 16, 20, 21, 15, 16),
+    ),
+    (
+        (*range(5), 17, 18, 19),
+        (5, 7, 9),
+        (6, 8, 10),
+        (11, 13, 15, 20, 22, 24),
+        (12, 14, 16, 21, 23, 25),
+    ),
+    "hip",
+)
+"""COCO's key points with head, neck, hip and feet: models of AlphaPose and RTMPose."""
+
+AZURE32 = _layout(
+    "azure32",
+    "pelvis spine_navel spine_chest neck clavicle_left shoulder_left elbow_left wrist_left "
+    "hand_left handtip_left thumb_left clavicle_right shoulder_right elbow_right wrist_right "
+    "hand_right handtip_right thumb_right hip_left knee_left ankle_left foot_left hip_right "
+    "knee_right ankle_right foot_right head nose eye_left ear_left eye_right ear_right",
+    (
+        *(-1, 0, 1, 2, 2, 4, 5, 6, 7, 8, 7, 2, 11, 12, 13, 14, 15, 14),
+        *(0, 18, 19, 20, 0, 22, 23, 24, 3, 26, 26, 26, 26, 26),
+    ),
+    (
+        (0, 1, 2, 3, *range(26, 32)),
+        range(4, 11),
+        range(11, 18),
+        range(18, 22),
+        range(22, 26),
+    ),
+    "spine_navel",
+)
+"""Azure Kinect body tracking."""
+
+SMPL24 = _layout(
+    "smpl24",
+    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 "
+    "left_foot right_foot neck left_collar right_collar head left_shoulder right_shoulder "
+    "left_elbow right_elbow left_wrist right_wrist left_hand right_hand",
+    (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
+    (
+        (0, 3, 6, 9, 12, 15),
+        (13, 16, 18, 20, 22),
+        (14, 17, 19, 21, 23),
+        (1, 4, 7, 10),
+        (2, 5, 8, 11),
+    ),
+    "spine1",
+)
+"""SMPL's 24 joints."""
+
+SMPL22 = _layout(
+    "smpl22",
+    " ".join(SMPL24.joints[:22]),
+    SMPL24.parents[:22],
+    ([joint for joint in part if joint < 22] for part in SMPL24.parts.values()),
+    "spine1",
+)
+"""SMPL without hands: HumanML3D, AMASS."""
+
+HUMAN36M17 = _layout(
+    "human36m17",
+    "root right_hip right_knee right_foot left_hip left_knee left_foot spine thorax neck_base head "
+    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist",
+    (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
+    ((0, 7, 8, 9, 10), (11, 12, 13), (14, 15, 16), (4, 5, 6), (1, 2, 3)),
+    "spine",
+)
+"""Human3.6M's 17 joints, the output of most methods that lift poses to 3D; names are MMPose's."""
+
 COMMON15 = _layout(
     "common15",
     "mid_hip neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist "
@@ -128,7 +236,13 @@ COMMON15 = _layout(
 )
 """Joints that all layouts of bodies have, or others give: for stores of several layouts."""
 
-SKELETONS = {s.name: s for s in (NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22, COMMON15)}
+SKELETONS = {
+    s.name: s
+    for s in (
+        *(NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22),
+        *(OPENPOSE18, OPENPOSE25, HALPE26, AZURE32, SMPL22, SMPL24, HUMAN36M17, COMMON15),
+    )
+}
 """The built-in skeletons by name."""
 
 

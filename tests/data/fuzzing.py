@@ -10,6 +10,7 @@ import csv
 import faulthandler
 import io
 import json
+import math
 import pickle
 import random
 import re
@@ -29,11 +30,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import test_agcn
+import test_azure
 import test_bvh
+import test_coco
+import test_csv
 import test_ctrgcn
 import test_folder
+import test_mediapipe
+import test_mmpose
 import test_msr
 import test_ntu
+import test_openpose
 import test_packed
 import test_pku
 import test_pyskl
@@ -400,6 +407,187 @@ def _read_ucla(folder: Path) -> bool:
                 require(type(joint) is list and len(joint) == 3, "coordinates")
                 require(all(type(value) in (int, float) for value in joint), "numbers", joint)
         same(recording.frames[:, 0], as_float32(values))
+    return refused
+
+
+# --- pose estimators ------------------------------------------------------------------------------
+
+
+def _same_poses(recording: Any, persons: list[tuple[int, Any]], numbers: list[int]) -> None:
+    """The bodies of each frame, in any slots; (V, C) of persons by number of their frame."""
+    start, step = min(numbers), math.gcd(*(number - min(numbers) for number in numbers)) or 1
+    require(len(recording.frames) == (max(numbers) - start) // step + 1, "frames")
+    bodies = [((number - start) // step, as_float32(points) + 0) for number, points in persons]
+    wanted = Counter((at, body.tobytes()) for at, body in bodies if body.any())
+    found = Counter(
+        (at, (body + 0).tobytes())
+        for at, frame in enumerate(recording.frames)
+        for body in frame
+        if body.any()
+    )
+    require(found == wanted, recording.name, "differs")
+
+
+def _require_numbers(values: Any) -> None:
+    require(all(type(value) in (int, float) for value in values), "no numbers", values)
+
+
+def _sure(values: Any) -> Any:
+    """x, y of each joint, 0 where the score is below 0."""
+    triples = np.reshape(values, (-1, 3))
+    return triples[:, :2] * (triples[:, 2:] >= 0)
+
+
+def _write_mediapipe(folder: Path) -> None:
+    points = test_mediapipe.clip(3).round(3)
+    points[1] = 0
+    test_mediapipe.write(folder / "a.json", test_mediapipe.solution(points))
+    test_mediapipe.write(folder / "b.json", test_mediapipe.task(test_mediapipe.clip(2, 2).round(3)))
+
+
+def _read_mediapipe(folder: Path) -> bool:
+    _, found, refused = _recordings("mediapipe", folder)
+    for file, recording in found:
+        content = json.loads(file.read_text())
+        content = content["frames"] if isinstance(content, dict) else content
+        persons, numbers = [], []
+        for at, frame in enumerate(content):
+            number = next((frame[key] for key in _FRAME_KEYS if key in frame), at)
+            landmarks = frame.get("pose_world_landmarks", frame.get("worldLandmarks")) or []
+            many = bool(landmarks) and isinstance(landmarks[0], list)
+            for person in landmarks if many else [landmarks] * bool(landmarks):
+                marks = [[mark[axis] for axis in "xyz"] for mark in person]
+                _require_numbers([value for mark in marks for value in mark])
+                scored = all("visibility" in mark for mark in person)
+                kept = [not scored or mark["visibility"] >= 0 for mark in person]
+                points = np.array(marks) * np.array(kept)[:, None]
+                persons.append((number, points))
+            numbers.append(number)
+        _same_poses(recording, persons, numbers)
+    return refused
+
+
+_FRAME_KEYS = ("frame", "frame_id", "frame_index", "frame_number")
+
+
+def _write_openpose(folder: Path) -> None:
+    test_openpose.write(folder / "anna", "wave", test_openpose.clip(2, 2))
+    test_openpose.write(folder, "bow", [*test_openpose.clip(2), []])
+
+
+def _read_openpose(folder: Path) -> bool:
+    _, found, refused = _recordings("openpose", folder)
+    for unit, recording in found:
+        persons = []
+        for number, file in zip(unit.numbers, unit.files, strict=True):
+            for person in json.loads(file.read_text())["people"]:
+                values = person["pose_keypoints_2d"]
+                _require_numbers(values)
+                persons.append((number, _sure(values)))
+        _same_poses(recording, persons, list(unit.numbers))
+    return refused
+
+
+def _write_coco(folder: Path) -> None:
+    people = test_openpose.clip(3, 2, 17)
+    test_coco.write(folder / "a.json", test_coco.alphapose(people, "cam_{}.jpg", ids=[1, 2]))
+    test_coco.write(folder / "b.json", test_coco.coco(people[:2, :1], 7))
+
+
+def _read_coco(folder: Path) -> bool:
+    _, found, refused = _recordings("coco", folder)
+    for file, recording in found:
+        persons = []
+        for result in json.loads(file.read_text()):
+            number = result["image_id"]
+            if isinstance(number, str):
+                number = int(re.findall(r"[0-9]+", number.rpartition(".")[0] or number)[-1])
+            _require_numbers(result["keypoints"])
+            persons.append((number, _sure(result["keypoints"])))
+        _same_poses(recording, persons, [number for number, _ in persons])
+    return refused
+
+
+def _write_mmpose(folder: Path) -> None:
+    people = test_openpose.clip(3, 2, 17)
+    test_mmpose.write(folder / "a.json", test_mmpose.with_meta(people[:2]))
+    frames = test_mmpose.frames_of([*people, []], track_id=[3, 4])
+    joints = {str(at): name for at, name in enumerate(COCO17.joints)}
+    content = {"meta_info": {"keypoint_id2name": joints}, "instance_info": frames}
+    test_mmpose.write(folder / "b.json", content)
+
+
+def _read_mmpose(folder: Path) -> bool:
+    source, found, refused = _recordings("mmpose", folder)
+    for file, recording in found:
+        content = json.loads(file.read_text())
+        order = list(range(17))
+        if isinstance(content, dict):
+            names = content.get("meta_info", {}).get("keypoint_id2name")
+            if names:
+                own = [re.sub("[^a-z0-9]", "", names[str(at)].lower()) for at in range(17)]
+                all_of = [re.sub("[^a-z0-9]", "", name.lower()) for name in source.skeleton.joints]
+                order = [own.index(name) for name in all_of]
+            content = content["instance_info"]
+        persons = []
+        for frame in content:
+            for instance in frame["instances"]:
+                points = [instance["keypoints"][at] for at in order]
+                _require_numbers([value for point in points for value in point])
+                scores = instance.get("keypoint_scores", [1] * 17)
+                kept = np.array([scores[at] >= 0 for at in order])
+                persons.append((frame["frame_id"], np.array(points) * kept[:, None]))
+        _same_poses(recording, persons, [frame["frame_id"] for frame in content])
+    return refused
+
+
+def _write_azure(folder: Path) -> None:
+    test_azure.write(folder / "a.json", test_azure.content([*test_azure.clip(2), []]))
+    test_azure.write(folder / "b.json", test_azure.content(test_azure.clip(2, 2)))
+
+
+def _read_azure(folder: Path) -> bool:
+    source, found, refused = _recordings("azure", folder)
+    for file, recording in found:
+        content, persons = json.loads(file.read_text()), []
+        own = [re.sub("[^a-z0-9]", "", name.lower()) for name in content["joint_names"]]
+        all_of = [re.sub("[^a-z0-9]", "", name.lower()) for name in source.skeleton.joints]
+        for frame in content["frames"]:
+            for body in frame["bodies"]:
+                points = [body["joint_positions"][own.index(name)] for name in all_of]
+                _require_numbers([value for point in points for value in point])
+                persons.append((frame["frame_id"], np.array(points, np.float64) / 1000))
+        _same_poses(recording, persons, [frame["frame_id"] for frame in content["frames"]])
+    return refused
+
+
+def _write_csv(folder: Path) -> None:
+    points = test_mediapipe.clip(3, 2)[:, :, :15].round(3)
+    test_csv.write(folder / "a.csv", test_csv.wide(points[:, 0], SBU15.joints))
+    test_csv.write(folder / "b.csv", test_csv.long(points[:2], SBU15.joints))
+
+
+def _read_csv(folder: Path) -> bool:
+    source, found, refused = _recordings("csv", folder)
+    for file, recording in found:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if any(row)]
+        joints, head, persons, numbers = source.skeleton.joints, rows[0], {}, []
+        wide = [f"{joint}_{axis}" for joint in SBU15.joints for axis in "xyz"]
+        if joints != SBU15.joints or head not in (wide, ["frame", "person", "joint", *"xyz"]):
+            continue  # other names, other joints
+        for at, row in enumerate(rows[1:]):
+            cells = row if head == wide else row[3:]
+            values = [_number(cell.encode()) if cell else 0.0 for cell in cells]
+            number = at if head == wide else int(Fraction(row[0]))
+            key = (number, at) if head == wide else (number, row[1])
+            body = persons.setdefault(key, np.zeros((15, 3)))
+            if head == wide:
+                body[:] = np.reshape(values, (15, 3))
+            else:
+                body[joints.index(row[2])] = values
+            numbers.append(number)
+        _same_poses(recording, [(key[0], body) for key, body in persons.items()], numbers)
     return refused
 
 
@@ -780,6 +968,12 @@ CASES = {
     "bvh": Case(_write_bvh, _read_bvh),
     "packed": Case(_write_packed, _read_packed),
     "folder": Case(_write_folder, _read_folder),
+    "mediapipe": Case(_write_mediapipe, _read_mediapipe),
+    "openpose": Case(_write_openpose, _read_openpose),
+    "coco": Case(_write_coco, _read_coco),
+    "mmpose": Case(_write_mmpose, _read_mmpose),
+    "azure": Case(_write_azure, _read_azure),
+    "csv": Case(_write_csv, _read_csv),
     "store": Case(_write_store, _read_store),
     "encoder": Case(_write_encoder, _read_encoder),
     "official": Case(_write_official, _read_official),

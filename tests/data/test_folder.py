@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pcm3.data.readers import READERS, open_source
 from pcm3.data.readers.folder import detect, read_folder
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import BLAZEPOSE33, COCO17, SBU15, UIPRMD22
+from pcm3.skeleton import BLAZEPOSE33, COCO17, SBU15, SKELETONS, UIPRMD22
 
 RNG = np.random.default_rng(0)
 CLIPS = {
@@ -102,6 +102,17 @@ def test_skeleton_file(folder):
     other = {"joints": [f"{name}_x" for name in COCO17.joints], "parents": COCO17.parents}
     (folder / "skeleton.json").write_text(json.dumps(other))
     assert read_folder(folder).skeleton.parts == COCO17.parts
+
+
+@pytest.mark.parametrize("name", ["smpl22", "smpl24", "human36m17"])
+def test_joints_of_motion_data(tmp_path, name):
+    """As HumanML3D's ``new_joints``: one person without an axis for it."""
+    joints = RNG.normal(size=(4, len(SKELETONS[name]), 3)).astype(np.float32)
+    np.save(tmp_path / "000021.npy", joints)
+    source = read_folder(tmp_path, skeleton=name)
+    (recording,) = source
+    assert (source.skeleton, source.unit) == (SKELETONS[name], "metres")
+    np.testing.assert_array_equal(recording.frames[:, 0], joints)
 
 
 def test_blazepose(tmp_path):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pcm3.data import Store, prepare, split
 from pcm3.data.protocols import NTU60_PROTOCOLS, NTU120_PROTOCOLS
 from pcm3.data.readers.ntu import NTU_ACTIONS
-from pcm3.data.readers.pyskl import HAND21, OPENPOSE18, detect, read_pyskl
+from pcm3.data.readers.pyskl import HAND21, detect, read_pyskl
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import COCO17, NTU25
+from pcm3.skeleton import COCO17, NTU25, OPENPOSE18
 
 NAMES = ["S001C002P003R002A013", "S001C001P001R001A060", "S017C003P040R001A001"]
 

@@ -13,12 +13,17 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import test_bvh
+import test_coco
 import test_ctrgcn
+import test_mediapipe
+import test_mmpose
 import test_ntu
+import test_openpose
 import test_packed
 import test_pyskl
 import torch
@@ -160,6 +165,25 @@ def corpus(root: Path) -> list[str]:
     add("z2/a.npy", of(np.ones((2, 17, 3))))
     add("z2/skeleton.json", joints, "folder")
 
+    far = PETA  # a frame of this number is a recording of as many
+    results = test_coco.coco(test_openpose.clip(3, joints=17))
+    results[1]["image_id"] = far
+    add("a2/a.json", json.dumps(results), "folder")
+    frames = test_mmpose.frames_of(test_openpose.clip(3, joints=17))
+    frames[1]["frame_id"] = far
+    add("b2/a.json", json.dumps(frames), "folder")
+    frames = test_mediapipe.solution(test_mediapipe.clip(3))
+    frames[1]["frame"] = far
+    add("c2/a.json", json.dumps(frames), "folder")
+    people = test_openpose.content(test_openpose.clip(1)[0])
+    for number in (0, 2, 10**11 + 1):
+        file = f"d2/a_{number}_keypoints.json"
+        add(file, json.dumps(people), "folder" if number > 2 else "")
+    add("e2/a.csv", f"frame,nose_x,nose_y\n0,1,2\n2,1,2\n{far + 1},1,2\n")
+    lines.append(f"read({str(root / 'e2')!r}, skeleton={str(root / 'nose.json')!r})")
+    parts = {"all": ["nose"]}
+    add("nose.json", json.dumps({"joints": ["nose"], "parents": [-1], "parts": parts}))
+
     lines += small_files(add)
     contents = test_pyskl.three_d()
     contents["annotations"][0]["total_frames"] = 10**4000
@@ -183,6 +207,9 @@ def small_files(add: Callable[..., Path]) -> list[str]:
     motion = "MOTION\nFrames: 200000\nFrame Time: 0.01\n"
     head = re.sub(r"CHANNELS.*", "", head).replace("{", "{\nCHANNELS 1 Xrotation\n", 1)
     add("ends/a.bvh", f"{head}{ends}}}\n{motion}{rows}", "folder")
+    nobody: list[Any] = [[]] * 2000
+    crowd = [*nobody, test_mediapipe.clip(1, 600)[0]]
+    add("crowd of json/a.json", json.dumps(test_mediapipe.task(crowd)), "folder")
     header = ",".join(f"c{number}" for number in range(200_000))
     add("wide/a.npy", of(np.ones((2, 17, 3))))
     add("wide/labels.csv", f"file,{header}\na.npy,1\n", "folder", **FOLDER)

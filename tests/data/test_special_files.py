@@ -55,6 +55,12 @@ ALONE = {
     "ucla": "a01_s01_e01_v01.json",
     "utd": "a1_s1_t1_skeleton.mat",
     "msr": "a01_s01_e01_skeleton3D.txt",
+    "mediapipe": "a.json",
+    "openpose": "a_000000000001_keypoints.json",
+    "coco": "a.json",
+    "mmpose": "a.json",
+    "azure": "a.json",
+    "csv": "a.csv",
 }
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_bvh
+import test_coco
 import test_msr
 import test_ntu
+import test_openpose
 import test_pku
 import test_ucla
 import test_utd
@@ -70,10 +72,27 @@ def write_folder(folder: Path) -> list[str]:
     return names
 
 
+def write_coco(folder: Path) -> list[str]:
+    names = ["a.json", "b.json", "sub/c.json"]
+    for name in names:
+        test_coco.write(folder / name, test_coco.coco(test_openpose.clip(2, joints=17)))
+    return names
+
+
+def write_openpose(folder: Path) -> list[str]:
+    for name in ("a", "b"):
+        test_openpose.write(folder, name, test_openpose.clip(2))
+    test_openpose.write(folder / "sub", "c", test_openpose.clip(2))
+    return ["a", "b", "sub/c"]
+
+
 OWN: dict[str, Write] = {
     "ntu": write_ntu, "pku": write_pku, "msr": write_msr, "ucla": write_ucla, "utd": write_utd,
 }  # fmt: skip
-ALL: dict[str, Write] = {"bvh": write_bvh, "folder": write_folder} | OWN
+FREE: dict[str, Write] = {
+    "bvh": write_bvh, "folder": write_folder, "coco": write_coco, "openpose": write_openpose,
+}  # fmt: skip
+ALL: dict[str, Write] = FREE | OWN
 
 
 def read(format, folder):
@@ -98,7 +117,7 @@ def test_columns_travel_and_other_files_are_left_out(tmp_path, format):
         np.testing.assert_array_equal(recording.frames, frames)
 
 
-@pytest.mark.parametrize("format", ["bvh", "folder"])
+@pytest.mark.parametrize("format", FREE)
 def test_labels_of_files_that_have_none(tmp_path, format):
     first, second, third = ALL[format](tmp_path)
     (tmp_path / "labels.csv").write_text(f"file,label\n{first},wave\n{second},\n{third},bow\n")

@@ -20,7 +20,23 @@ from pcm3.skeleton import Skeleton
 __all__ = ["READERS", "Format", "Reader", "Recording", "Source", "open_source"]
 
 Format = Literal[
-    "ntu", "pku", "pyskl", "ctrgcn", "agcn", "ucla", "utd", "msr", "bvh", "packed", "folder"
+    "ntu",
+    "pku",
+    "pyskl",
+    "ctrgcn",
+    "agcn",
+    "ucla",
+    "utd",
+    "msr",
+    "bvh",
+    "packed",
+    "folder",
+    "mediapipe",
+    "openpose",
+    "coco",
+    "mmpose",
+    "azure",
+    "csv",
 ]
 """Names of the formats; each is a module of this package with ``detect`` and ``read_NAME``."""
 

@@ -25,19 +25,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import check_room, fail, format_error, parsing, shown
-from pcm3.skeleton import COCO17, NTU25, Skeleton
-
-OPENPOSE18 = Skeleton.from_parents(
-    (
-        *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder"),
-        *("left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip"),
-        *("left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear"),
-    ),
-    (1, -1, 1, 2, 3, 1, 5, 6, 2, 8, 9, 5, 11, 12, 0, 0, 14, 15),
-    name="openpose18",
-    center="neck",
-)
-"""OpenPose's 18 key points, with the shoulders as parents of the hips, as in PYSKL."""
+from pcm3.skeleton import COCO17, NTU25, OPENPOSE18, Skeleton
 
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 HAND21 = Skeleton(
