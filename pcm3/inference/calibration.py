@@ -17,6 +17,7 @@ from pcm3.evaluation.metrics import accuracy, expected_calibration_error
 
 _LOWEST, _HIGHEST = 1e-3, 1e3  # temperatures
 _RIGHT_BUT_UNKNOWN = 0.05  # share of right labels below the threshold
+_LEAST = math.log(1e-12)  # smallest log probability that counts
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,11 @@ class Calibration(NamedTuple):
 def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> Calibration:
     """Choose the temperature and the threshold of a classifier from out-of-fold predictions.
 
-    The temperature has the lowest log loss. The threshold is the 5 % quantile of the probabilities
-    of the predictions that are right: of 20 right labels one becomes unknown. It is 0 if none is
-    right.
+    The temperature has the lowest log loss, in which one further prediction counts as wrong: of n
+    predictions that are all right, which would give probabilities of 1, each counts as right by
+    (n + 1) / (n + 2) and as each other class by an equal share of the rest. The threshold is the
+    5 % quantile of the probabilities of the predictions that are right: of 20 right labels one
+    becomes unknown. It is 0 if none is right.
 
     Args:
         log_probabilities: From a temperature to logarithms of probabilities ``(N, classes)``.
@@ -108,14 +111,19 @@ def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> C
         ValueError: If there is no prediction.
 
     Source:
-        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the temperature.
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the temperature;
+        Platt, "Probabilistic Outputs for Support Vector Machines", 1999, for targets below 1.
     """
     if len(labels) == 0:
         raise ValueError("expected predictions to calibrate with, got none")
 
-    def loss(logarithm: float) -> float:
-        rows = log_probabilities(math.exp(logarithm)).double()
-        return float(-rows.gather(1, labels[:, None]).mean())
+    share = 1 / (len(labels) + 2)  # of the other classes
+
+    def loss(logarithm: float, share: float = share) -> float:
+        rows = log_probabilities(math.exp(logarithm)).double().clamp(min=_LEAST)
+        right = rows.gather(1, labels[:, None])[:, 0]
+        others = (rows.sum(dim=1) - right) / max(rows.shape[1] - 1, 1)
+        return float(-((1 - share) * right + share * others).mean())
 
     span = (math.log(_LOWEST), math.log(_HIGHEST))
     # from a coarse grid, as the loss of nearest neighbours may have several minima
@@ -135,8 +143,8 @@ def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> C
         {
             "recordings": len(labels),
             "accuracy": accuracy(predicted, labels),
-            "log_loss": loss(math.log(best)),
-            "log_loss_before": loss(0.0),
+            "log_loss": loss(math.log(best), share=0),
+            "log_loss_before": loss(0.0, share=0),
             "calibration_error": expected_calibration_error(probabilities.clamp(0, 1), right),
         },
     )

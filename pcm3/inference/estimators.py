@@ -131,7 +131,8 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If a recording does not fit the encoder; the message says which.
         """
-        predicted: NDArray[Any] = self.classes_[self.predict_proba(recordings).argmax(axis=1)]
+        likeliest = self.predict_proba(recordings).argmax(axis=1)
+        predicted: NDArray[Any] = self.classes_[likeliest]
         return predicted
 
 

@@ -111,7 +111,8 @@ def predict(
         In the order of the recordings, persons and intervals.
 
     Raises:
-        ValueError: If the recordings do not fit the classifier, or ``top`` is below 1.
+        ValueError: If the recordings do not fit the classifier, ``top`` is below 1, ``threshold``
+            outside [0, 1], or ``rule`` is ``"activity"`` for a classifier of trimmed recordings.
     """
     check_at_least("top", top, 1)
     if windows is False and classifier.background:
@@ -119,7 +120,14 @@ def predict(
             "expected recordings in windows, as the classifier was fitted on untrimmed ones, got "
             "whole recordings"
         )
+    if rule == "activity" and not classifier.background:
+        raise ValueError(
+            "expected rule sliding_window, as the classifier was fitted on trimmed recordings, "
+            "which have no background that separates activity; got activity"
+        )
     threshold = classifier.threshold if threshold is None else threshold
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"expected threshold in [0, 1], got {threshold}")
     store = recordings.clips
     rows = np.arange(len(store))
     if indices is not None:

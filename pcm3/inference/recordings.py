@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,8 @@ def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
             message = str(error)
             for temporary in (target, files / source.name, files):
                 message = message.replace(str(temporary), str(source))
+            if "--" in message or "give the format" in message:  # options of prepare
+                message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
             raise type(error)(message) from None
 
 
@@ -96,7 +99,12 @@ def _prepare(source: Path, target: Path, intake: Intake) -> list[str]:
         workers=1,
         **options,
     )
-    return [f"{source.name} ({format}): {note}" for note in report["notes"]]
+    notes = list(report["notes"])
+    if count := report["left_out"]:
+        notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
+    reasons = Counter(entry["reason"] for entry in report["dropped"])
+    notes += [f"{count} left out: {reason}" for reason, count in reasons.most_common()]
+    return [f"{source.name} ({format}): {note}" for note in notes]
 
 
 def _find_format(source: Path, folder: Path) -> tuple[Any, Path]:

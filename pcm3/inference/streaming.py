@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3.checks import type_name
 from pcm3.data.normalize import Normalization, normalize
-from pcm3.inference.classifier import Classifier
+from pcm3.inference.classifier import UNKNOWN, Classifier
 
 _FRAME_BY_FRAME = ("none", "center")
 """Recipes that hardly depend on the frames before those that are seen."""
@@ -20,7 +21,7 @@ class LiveLabel(NamedTuple):
     """What is done in the latest frames.
 
     Attributes:
-        label: The likeliest class, or ``"unknown"``.
+        label: The likeliest class, or ``"unknown"``, also where nobody was seen.
         probability: Of the likeliest class.
         probabilities: Of all classes (classes,).
     """
@@ -41,7 +42,7 @@ class StreamingClassifier:
         classifier: The classifier, of normalisation ``"center"`` or ``"none"``.
 
     Raises:
-        ValueError: If the normalisation needs whole recordings.
+        ValueError: If it is not a ``Classifier``, or the normalisation needs whole recordings.
 
     Example:
         >>> classifier = load_classifier("classifier.safetensors")           # doctest: +SKIP
@@ -51,6 +52,10 @@ class StreamingClassifier:
     """
 
     def __init__(self, classifier: Classifier) -> None:
+        if not isinstance(classifier, Classifier):
+            raise ValueError(
+                f"expected a Classifier, as load_classifier reads it, got {type_name(classifier)}"
+            )
         self._recipe: Normalization | Any = classifier.pretrained.normalization or "none"
         if self._recipe not in _FRAME_BY_FRAME:
             raise ValueError(
@@ -93,5 +98,6 @@ class StreamingClassifier:
         clip = torch.from_numpy(frames).permute(3, 0, 2, 1)[None]
         device = next(encoder.parameters()).device
         probabilities = self.classifier.predict_proba(clip.to(device))[0]
-        label = self.classifier.name(probabilities)
+        nobody = not np.stack(self._frames).any()
+        label = UNKNOWN if nobody else self.classifier.name(probabilities)
         return LiveLabel(label, float(probabilities.max()), probabilities)

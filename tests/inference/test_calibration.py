@@ -18,16 +18,37 @@ def overconfident(factor: float) -> tuple[torch.Tensor, torch.Tensor]:
     return logits * factor, labels
 
 
+def smoothed_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The log loss if each prediction counts as wrong by a share of one among all and one more."""
+    share = 1 / (len(labels) + 2)
+    targets = torch.full_like(logits, share / (logits.shape[1] - 1))
+    targets[torch.arange(len(labels)), labels] = 1 - share
+    return float(torch.nn.functional.cross_entropy(logits, targets))
+
+
+def test_a_few_predictions_that_are_all_right_do_not_make_certainty() -> None:
+    """Ten of ten are right by far: on average they get 11/12."""
+    labels = torch.arange(10) % 4
+    logits = 100.0 * torch.nn.functional.one_hot(labels, 4)
+    found = calibrate(lambda temperature: (logits / temperature).log_softmax(dim=1), labels)
+    probabilities = (logits / found.temperature).softmax(dim=1).amax(dim=1)
+    assert probabilities.mean() == pytest.approx(11 / 12, abs=1e-3)
+    assert found.threshold == pytest.approx(11 / 12, abs=1e-3)
+    # classes that a fold lacks have no probability at any temperature
+    rows = torch.full((10, 1), -torch.inf)
+    found = calibrate(
+        lambda temperature: torch.cat([(logits / temperature).log_softmax(dim=1), rows], 1), labels
+    )
+    assert 0.85 < float((logits / found.temperature).softmax(dim=1).amax(dim=1).mean()) < 0.95
+
+
 @pytest.mark.parametrize("factor", [0.3, 1.0, 5.0])
 def test_the_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     logits, labels = overconfident(factor)
     found = calibrate(lambda temperature: (logits / temperature).log_softmax(dim=1), labels)
     assert found.temperature == pytest.approx(factor, rel=0.1)
     grid = np.geomspace(0.01, 100, 2001)
-    losses = [
-        float(torch.nn.functional.cross_entropy(logits.double() / each, labels)) for each in grid
-    ]
-    assert found.figures["log_loss"] <= min(losses) + 1e-6
+    losses = [smoothed_loss(logits.double() / each, labels) for each in grid]
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
     assert found.figures["log_loss"] <= found.figures["log_loss_before"]
     assert found.figures["calibration_error"] < 0.05

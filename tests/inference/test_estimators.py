@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -99,6 +100,8 @@ def test_wrong_recordings_are_named(run: Path, raw: list[np.ndarray]) -> None:
             encoder.transform([raw[0], bad])
     with pytest.raises(ValueError, match="2 labels, got 1"):
         ActionClassifier(run).fit(raw[:2], [0])
+    with pytest.raises(NotFittedError):
+        ActionClassifier(run).predict(raw[:2])
 
 
 def test_a_live_recording_has_the_label_of_its_latest_frames(
@@ -127,6 +130,10 @@ def test_frames_that_do_not_fit(fitted: Fitted) -> None:
             stream.push(frame)
     with pytest.raises(ValueError, match="NaN"):
         stream.push(np.full((25, 3), np.nan))
+    with pytest.raises(ValueError, match=r"Classifier.*str"):
+        StreamingClassifier("classifier.safetensors")
+    assert stream.push(np.zeros((25, 3))).label == "unknown"
+    assert stream.push(np.ones((25, 3))).probability > 0
     turned = replace(fitted(), pretrained=fitted().pretrained._replace(normalization="isc"))
     with pytest.raises(ValueError, match="isc"):
         StreamingClassifier(turned)

@@ -210,9 +210,37 @@ def test_a_long_recording_without_a_sure_frame_is_unknown(
 ) -> None:
     film, _ = concatenated(tmp_path / "film", store, list(range(1, 12)))
     with open_recordings(film.path, fitted()) as recordings:
-        for rule in ("sliding_window", "activity"):
-            (found,) = predict(fitted(), recordings, threshold=1, rule=rule)
-            assert (found.label, found.start, found.end) == ("unknown", 0, film.lengths[0])
+        (found,) = predict(fitted(), recordings, threshold=1)
+        assert (found.label, found.start, found.end) == ("unknown", 0, film.lengths[0])
+        with pytest.raises(ValueError, match=r"background.*activity"):
+            predict(fitted(), recordings, rule="activity")
+        for threshold in (-0.1, 1.1, float("nan")):
+            with pytest.raises(ValueError, match=r"threshold in \[0, 1\]"):
+                predict(fitted(), recordings, threshold=threshold)
+
+
+def test_files_that_a_table_does_not_name_are_counted(
+    tmp_path: Path, raw: list[np.ndarray], fitted: Fitted
+) -> None:
+    for name, frames in zip(("one", "two", "three"), raw, strict=False):
+        np.save(tmp_path / f"{name}.npy", frames)
+    (tmp_path / "labels.csv").write_text("file,label\none.npy,wave\n")
+    with open_recordings(tmp_path, fitted()) as recordings:
+        assert len(predict(fitted(), recordings)) == 1
+        assert any(
+            note.startswith(tmp_path.name) and "2 files" in note for note in recordings.notes
+        )
+
+
+def test_options_of_prepare_are_not_those_of_predict(
+    tmp_path: Path, raw: list[np.ndarray], fitted: Fitted
+) -> None:
+    np.save(tmp_path / "turned.npy", raw[0].transpose(2, 0, 1))
+    with (
+        pytest.raises(ValueError, match=r"--axes.*pcm3 prepare"),
+        open_recordings(tmp_path, fitted()),
+    ):
+        pass
 
 
 def test_short_recordings_have_intervals_if_asked(store: Store, fitted: Fitted) -> None:
