@@ -229,6 +229,26 @@ def steps() -> list[str]:
     return rows
 
 
+def threads() -> list[str]:
+    """Steps of small models with one thread and with two."""
+    kinds = {
+        (1, "passive"): "one thread",
+        (2, "passive"): "two, asleep",
+        (2, "spin"): "two, spinning",
+    }
+    rows = [
+        f"| Preset | Beside | {' | '.join(kinds.values())} |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    measured: dict[tuple[str, str], dict[tuple[int, str], float]] = {}
+    for row in json.loads((RESULTS / "threads.json").read_text())["rows"]:
+        found = measured.setdefault((row["case"].partition(":")[0], row["beside"]), {})
+        found[row["threads"], row["wait"]] = row["seconds"]
+    for (preset, beside), seconds in measured.items():
+        rows.append(f"| `{preset}` | {beside} | {' | '.join(f'{seconds[k]:.2f}' for k in kinds)} |")
+    return rows
+
+
 def gradients() -> list[str]:
     """Mean gradient norms of prompts in either position."""
     rows = ["| Domain prompts | of domain prompts | of task prompts | of the input normalisation |"]
@@ -306,6 +326,7 @@ def filled(page: str) -> str:
             "intervals": intervals,
             "labels": labels,
             "steps": steps,
+            "threads": threads,
             "kills": kills,
             "fuzz": fuzz,
             "small_files": small_files,

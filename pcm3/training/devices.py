@@ -84,16 +84,19 @@ _DEFAULT_THREADS = torch.get_num_threads()
 
 @contextmanager
 def suitable_threads(model: nn.Module, config: TrainSettings) -> Iterator[None]:
-    """Let a small model train with one thread on a CPU, unless the user chose the number.
+    """Let a small recurrent model train with one thread on a CPU, unless the user chose the number.
 
-    The operations of a model of less than a million parameters are short. More threads gain little
-    in them, and on a busy machine each operation waits for the slowest thread. The number counts as
-    chosen if ``OMP_NUM_THREADS`` is set or ``torch.set_num_threads`` was called.
+    The operations of recurrent layers of a model of less than a million parameters are short. More
+    threads gain little in them, and on a busy machine each operation waits for the slowest thread.
+    The number counts as chosen if ``OMP_NUM_THREADS`` is set or ``torch.set_num_threads`` was
+    called.
     """
     before = torch.get_num_threads()
     chosen = "OMP_NUM_THREADS" in os.environ or before != _DEFAULT_THREADS
     small = sum(parameter.numel() for parameter in model.parameters()) < _SMALL
-    if chosen or not small or find_device(config.accelerator).type != "cpu":
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    on_cpu = find_device(config.accelerator).type == "cpu"
+    if chosen or not (small and recurrent and on_cpu):
         yield
         return
     torch.set_num_threads(1)

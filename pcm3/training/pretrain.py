@@ -45,8 +45,8 @@ def pretrain(
 ) -> list[dict[str, Any]]:
     """Pretrain on the training part of one or more stores, or continue a run that was stopped.
 
-    On a CPU a model of less than a million parameters trains with one thread, unless the number of
-    threads was chosen by ``OMP_NUM_THREADS`` or ``torch.set_num_threads``.
+    On a CPU a recurrent model of less than a million parameters trains with one thread, unless the
+    number of threads was chosen by ``OMP_NUM_THREADS`` or ``torch.set_num_threads``.
 
     Args:
         config: All settings.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -296,3 +297,40 @@ def test_synchronized_normalization_alone_is_the_ordinary_one(shape: tuple[int, 
 def test_fp16_is_refused_on_a_cpu() -> None:
     with pytest.raises(ValueError, match="fp16"):
         launch(TrainSettings(accelerator="cpu", precision="fp16"))
+
+
+THREADS = """
+import os
+import torch
+from pcm3 import NTU25
+from pcm3.methods.catalog import get_preset
+from pcm3.methods.settings import TrainSettings
+from pcm3.training.devices import suitable_threads
+
+torch.manual_seed(0)
+default = torch.get_num_threads()
+def during(preset, **changes):
+    model = get_preset(preset).model.changed(changes).build(NTU25, persons=1)
+    with suitable_threads(model, TrainSettings(accelerator="cpu")):
+        inside = torch.get_num_threads()
+    assert torch.get_num_threads() == before
+    return inside
+
+before = default
+assert during("small", queue_size=16) == 1
+assert during("small-mamp") == default
+assert during("small", queue_size=16, hidden=300) == default
+before = default + 1
+torch.set_num_threads(before)
+assert during("small", queue_size=16) == before
+torch.set_num_threads(default)
+before, os.environ["OMP_NUM_THREADS"] = default, str(default)
+assert during("small", queue_size=16) == default
+"""
+
+
+def test_a_small_recurrent_model_trains_with_one_thread() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-c", THREADS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
