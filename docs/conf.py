@@ -1,5 +1,6 @@
 """How Sphinx builds these pages; nothing is fetched from the network."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,5 +40,11 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 
 
-def setup(_: Any) -> None:
+def leave_out(_app: Any, _what: str, name: str, *_rest: Any) -> bool | None:
+    """Leave out the methods that scikit-learn gives its estimators; their docs link to its own."""
+    return True if re.fullmatch("set_.*_request", name) else None
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", leave_out)
     draw_parts()

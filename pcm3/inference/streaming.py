@@ -39,7 +39,8 @@ class StreamingClassifier:
     also give features frame by frame, see ``StreamingEncoder``.
 
     Args:
-        classifier: The classifier, of normalisation ``"center"`` or ``"none"``.
+        classifier (~pcm3.inference.classifier.Classifier): The classifier, of normalisation
+            ``"center"`` or ``"none"``.
 
     Raises:
         ValueError: If it is not a ``Classifier``, or the normalisation needs whole recordings.
