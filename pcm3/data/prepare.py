@@ -330,6 +330,7 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
     # spawned, because a process that has started torch's threads must not fork
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(waiting))
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
         try:
             with _no_interrupts():  # workers inherit it: Ctrl-C goes to all processes
@@ -338,6 +339,9 @@ def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
                 future.result()
                 yield futures[future]
         except BrokenProcessPool:
+            # the pool would wait forever for one that misses its termination while it starts
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
             raise ChildProcessError(
                 "a process that reads files was killed, as the system does when memory runs out; "
                 "the same command continues with the rest, and fewer --workers need less memory"
