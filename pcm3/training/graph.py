@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs. All that only CUDA has is here."""
+"""Steps as CUDA graphs, which only CUDA has."""
 
 from __future__ import annotations
 
