@@ -40,6 +40,13 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy values to a device; the host does not wait for a GPU that is still computing."""
+    if device.type == "cuda":
+        values = values.pin_memory()  # no copy if they lie so already
+    return values.to(device, non_blocking=True)
+
+
 def index_tensor(values: tuple[int, ...], device: torch.device) -> Tensor:
     """The values as an integer tensor on a device, which must not be modified."""
     if torch.compiler.is_compiling():  # a constant of the graph, so no cache is needed

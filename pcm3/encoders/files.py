@@ -44,6 +44,11 @@ class Pretrained(NamedTuple):
     frames: int
     normalization: str | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the encoder's weights."""
+        return next(self.encoder.parameters()).device
+
 
 def save_encoder(file: str | Path, pretrained: Pretrained) -> None:
     """Write an encoder as safetensors; the header holds what ``load_encoder`` needs to rebuild it.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pcm3._torch import send
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.checks import type_name
 from pcm3.data.dataset import (
@@ -32,12 +33,18 @@ class Features(NamedTuple):
     """Features of a data set, in its order.
 
     Attributes:
-        values: ``(N, D)`` float32 on the CPU.
+        values: ``(N, D)`` float32; on the CPU when extracted.
         labels: ``(N,)`` int64.
     """
 
     values: Tensor
     labels: Tensor
+
+    def on(self, device: torch.device) -> Features:
+        """Copy to a device, or to the CPU instead of MPS, which has no float64 to compare them."""
+        if device.type == "mps":
+            device = torch.device("cpu")
+        return Features(self.values.to(device), self.labels.to(device))
 
 
 def extract_features(
@@ -53,7 +60,7 @@ def extract_features(
             encoder's, or a feature is not finite; the message names the sequence.
     """
     check_data(pretrained, dataset)
-    device = next(pretrained.encoder.parameters()).device
+    device = pretrained.device
     if isinstance(dataset, SkeletonDataset) and _is_uncut(dataset):
         windows = dataset.windows(LONGEST)
         values = extract_features(pretrained, windows, batch_size).values.double()
@@ -65,8 +72,8 @@ def extract_features(
     def features(batch: Batch) -> Tensor:
         return sequence_features(
             pretrained.encoder,
-            batch.clips.to(device),
-            batch.lengths.to(device),
+            send(batch.clips, device),
+            send(batch.lengths, device),
             pretrained.skeleton,
             pretrained.stream,
             pretrained.frames,
@@ -102,12 +109,12 @@ def extract_random_crops(
     check_data(pretrained, dataset)
     check_cut(dataset)
     encoder = pretrained.encoder.eval()
-    device = next(encoder.parameters()).device
+    device = pretrained.device
     crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
     augment = Compose(crop, Rotate(degrees)) if degrees else crop
 
     def features(batch: Batch) -> Tensor:
-        clips = augment(batch.clips, batch.lengths, generator=generator).to(device)
+        clips = send(augment(batch.clips, batch.lengths, generator=generator), device)
         frames = encoder(to_stream(clips, pretrained.skeleton, pretrained.stream))
         check_frames(encoder, frames, len(clips))
         return pool_features(encoder, frames)
@@ -121,20 +128,21 @@ def _collect(
     dataset: ClipDataset,
     batch_size: int,
 ) -> Features:
-    values = [torch.zeros(0, pretrained.encoder.out_features)]
-    labels = [torch.zeros(0, dtype=torch.int64)]
+    values, labels = [], [torch.zeros(0, dtype=torch.int64)]
     for batch in DataLoader(dataset, batch_size, collate_fn=collate):
-        features = compute(batch).float().cpu()
-        wrong = ~features.isfinite().all(dim=1)
-        if bool(wrong.any()):
-            first = dataset.describe(batch.indices[wrong][:1].tolist())
-            raise ValueError(
-                f"expected finite features, got NaN or infinity in {int(wrong.sum())} of a batch "
-                f"of {len(wrong)}: first for {first}"
-            )
-        values.append(features)
+        values.append(compute(batch).float())
         labels.append(batch.labels)
-    return Features(torch.cat(values), torch.cat(labels))
+    # fetched and looked at only now, so that the host does not wait for the device at each batch
+    features = (
+        torch.cat(values).cpu() if values else torch.zeros(0, pretrained.encoder.out_features)
+    )
+    wrong = (~features.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if wrong:
+        raise ValueError(
+            f"expected finite features, got NaN or infinity for {len(wrong)} of {len(features)} "
+            f"sequences: first for {dataset.describe(wrong[:1])}"
+        )
+    return Features(features, torch.cat(labels))
 
 
 def _is_uncut(dataset: SkeletonDataset) -> bool:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from pcm3._torch import send
 from pcm3.augment.functional import center_crop_resize
 from pcm3.checks import type_name
 from pcm3.data.dataset import SkeletonDataset, collate
@@ -70,7 +71,7 @@ def recognition_scores(
     scores = []
     for batch in DataLoader(dataset, batch_size, collate_fn=collate):
         clips = center_crop_resize(
-            batch.clips.to(device), batch.lengths.to(device), pretrained.frames
+            send(batch.clips, device), send(batch.lengths, device), pretrained.frames
         )
-        scores.append(model(to_stream(clips, pretrained.skeleton, pretrained.stream)).float().cpu())
-    return torch.cat(scores)
+        scores.append(model(to_stream(clips, pretrained.skeleton, pretrained.stream)).float())
+    return torch.cat(scores).cpu()

@@ -200,7 +200,7 @@ def scores_or_features(pretrained: Pretrained, head: nn.Module, dataset: Skeleto
         windows = dataset
         if int(dataset.lengths.max(initial=0)) > LONGEST:
             windows = dataset.windows(LONGEST)
-        device = next(pretrained.encoder.parameters()).device
+        device = pretrained.device
         model = Recognizer(pretrained.encoder, head.to(device)).eval()
         each = recognition_scores(pretrained, model, windows)
         if windows is dataset:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcm3._torch import send
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
 from pcm3.data.hybrid import HybridDataset
 from pcm3.methods.settings import TrainSettings
@@ -50,10 +51,10 @@ class DeviceCache:
             place = torch.arange(int(lengths.max()))
             index = self._starts[items][:, None] + place
             index[place >= lengths[:, None]] = len(self._frames) - 1
-            frames: Tensor = self._frames[_send(index, device)]
+            frames: Tensor = self._frames[send(index, device)]
             clips = frames.movedim(2, 1).float().contiguous()
             labels = torch.from_numpy(np.asarray(self._dataset.labels)[row])
-            yield Batch(clips, _send(lengths, device), labels, items)
+            yield Batch(clips, send(lengths, device), labels, items)
 
 
 def fits_on(dataset: ClipDataset, device: torch.device, config: TrainSettings) -> bool:
@@ -77,10 +78,3 @@ def _stored_type(dataset: ClipDataset) -> torch.dtype:
         for part in parts
     )
     return torch.float16 if half else torch.float32
-
-
-def _send(values: Tensor, device: torch.device) -> Tensor:
-    """Copy values to a device without waiting for it."""
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)

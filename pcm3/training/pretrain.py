@@ -314,7 +314,9 @@ def _knn_monitor(
 
     def monitor(model: Method) -> dict[str, float]:
         view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
-        known, queried = (extract_features(view, part) for part in (gallery, queries))
+        known, queried = (
+            extract_features(view, part).on(view.device) for part in (gallery, queries)
+        )
         nearest = nearest_labels(known.values, known.labels, queried.values)
         return {"knn": accuracy(nearest, queried.labels)}
 

@@ -215,6 +215,15 @@ def check_waits() -> None:
             train("probe", optimizer, 2, lambda epoch=epoch: epoch, lambda _: 1.0, clip_norm=1.0)
             waits.append(Elsewhere.waits - before)
         assert waits[0] == waits[1] > 0, waits
+    for encoder in encoders()[:4:3]:
+        view = Pretrained(encoder, NTU25, "joint", FRAMES)
+        with Elsewhere():
+            encoder.to(DEVICE)
+            waits = [0]
+            for batch_size in (3, 12):
+                extract_features(view, dataset, batch_size)
+                waits.append(Elsewhere.waits)
+            assert 2 * waits[1] == waits[2] > 0, waits
 
 
 def _fabric(**arguments: Any) -> Fabric:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from pcm3._torch import send
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.checks import check_seed
 from pcm3.data.dataset import SkeletonDataset
@@ -144,7 +145,7 @@ def finetune(
     check_labels(training)
     recipe = settings.resolve(pretrained.encoder)
     rows, steps = draw_rows(training.labels, settings, recipe.batch_size)
-    device = next(pretrained.encoder.parameters()).device
+    device = pretrained.device
     torch.manual_seed(settings.seed)
     model = _build(pretrained.encoder, len(training.class_names), recipe, settings.scratch)
     model.to(device).train().requires_grad_(True)
@@ -159,9 +160,10 @@ def finetune(
 
     def loss_of(part: Tensor) -> Tensor:
         batch = training.batch(rows[part.numpy()].tolist())
-        clips = augment(batch.clips.to(device), batch.lengths.to(device), generator=generator)
+        clips, lengths = send(batch.clips, device), send(batch.lengths, device)
+        clips = augment(clips, lengths, generator=generator)
         scores = model(to_stream(clips, pretrained.skeleton, pretrained.stream))
-        labels = batch.labels.to(device)
+        labels = send(batch.labels, device)
         return F.cross_entropy(scores, labels, label_smoothing=recipe.label_smoothing)
 
     losses = train(

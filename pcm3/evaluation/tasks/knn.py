@@ -87,12 +87,10 @@ def evaluate_knn(
             than k training sequences.
     """
     check_labels(training, test)
-    gallery = extract_features(pretrained, training)
-    queries = extract_features(pretrained, test)
+    gallery, queries = (extract_features(pretrained, part) for part in (training, test))
     depth = max(settings.k, min(len(training), max(_SHOWN, *settings.recall_at)))
-    neighbours, similarity, precision = rank(
-        gallery.values, gallery.labels, queries.values, queries.labels, depth
-    )
+    compared = (*gallery.on(pretrained.device), *queries.on(pretrained.device))
+    neighbours, similarity, precision = (part.cpu() for part in rank(*compared, depth))
     labels = gallery.labels[neighbours]
     hits = labels == queries.labels[:, None]
     figures = {

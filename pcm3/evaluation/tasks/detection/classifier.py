@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pcm3._torch import send
 from pcm3.augment.functional import crop_resize
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders.files import Pretrained
@@ -101,7 +102,7 @@ class WindowClassifier(nn.Module):
         self.skeleton, self.stream = pretrained.skeleton, pretrained.stream
         self.frames = pretrained.frames if self.encoder.fixed_frames else None
         head = ProbeHead if normalize else nn.Linear
-        self.device = next(self.encoder.parameters()).device
+        self.device = pretrained.device
         self.head = head(self.encoder.out_features, classes + 1).to(self.device)
 
     def set_training(self, finetune: bool, adapt_norm: bool) -> None:
@@ -114,7 +115,7 @@ class WindowClassifier(nn.Module):
 
     def features(self, windows: Tensor) -> Tensor:
         """Compute sequence features (W, D) of windows."""
-        clips = windows.to(self.device)
+        clips = send(windows, self.device)
         if self.frames is not None and self.frames != clips.shape[2]:
             lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
             clips = crop_resize(clips, torch.zeros_like(lengths), lengths, self.frames)
@@ -124,9 +125,9 @@ class WindowClassifier(nn.Module):
         return features
 
     @torch.no_grad()
-    def frozen_features(self, windows: Tensor) -> Tensor:
-        """Compute features without gradient, float32 on the CPU."""
-        return self.features(windows).float().cpu()
+    def frozen_features(self, parts: Iterable[Tensor]) -> Tensor:
+        """Compute features of chunks of windows without gradient, float32 on the CPU."""
+        return torch.cat([self.features(part).float() for part in parts]).cpu()
 
     @torch.no_grad()
     def probabilities(
@@ -137,8 +138,9 @@ class WindowClassifier(nn.Module):
         Windows are cut around every n-th frame; other frames get the result of the nearest one.
         """
         parts = _around(clip, every, _TEST_STRIDE[recipe.windows], recipe)
-        features = torch.cat([self.frozen_features(part) for part in parts])
-        computed = self.head(features.to(self.device)).softmax(dim=1).cpu().numpy()
+        computed = (
+            self.head(self.frozen_features(parts).to(self.device)).softmax(dim=1).cpu().numpy()
+        )
         nearest = (np.arange(clip.shape[1]) + every // 2) // every
         rows: NDArray[np.float32] = computed[np.minimum(nearest, len(computed) - 1)]
         return rows
@@ -168,9 +170,9 @@ def train_window_classifier(
         inputs, labels = next(epochs)
 
         def loss_of(rows: Tensor) -> Tensor:
-            batch = inputs[rows].to(model.device)
+            batch = send(inputs[rows], model.device)
             scores = model.head(model.features(batch) if _changes(recipe) else batch)
-            return F.cross_entropy(scores, labels[rows].to(model.device))
+            return F.cross_entropy(scores, send(labels[rows], model.device))
 
         order = torch.randperm(len(inputs), generator=generator)
         return order.split(recipe.batch_size), loss_of
@@ -218,7 +220,7 @@ def draw_epochs(
                 drawn.append(cut_windows(_clip(training, item), frames[inside]))
         inputs = torch.cat(drawn)
         if not (cached or _changes(recipe)):
-            inputs = torch.cat([model.frozen_features(part) for part in inputs.split(_CHUNK)])
+            inputs = model.frozen_features(inputs.split(_CHUNK))
         yield inputs, torch.cat(labels)
 
 
@@ -237,7 +239,7 @@ def _all_features(model: WindowClassifier, clip: Tensor, recipe: DetectionRecipe
     """Compute features (strides, T, D) of the windows around every frame."""
     return torch.stack(
         [
-            torch.cat([model.frozen_features(part) for part in _around(clip, 1, stride, recipe)])
+            model.frozen_features(_around(clip, 1, stride, recipe))
             for stride in _TRAINING_STRIDES[recipe.windows]
         ]
     )

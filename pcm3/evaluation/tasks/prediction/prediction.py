@@ -12,6 +12,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcm3._torch import send
 from pcm3.checks import check_not_empty, check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.normalize import normalize
@@ -269,7 +270,7 @@ def _notes(result: dict[str, Any], tested: _Sequences) -> list[str]:
 def _fit(
     pretrained: Pretrained, sequences: _Sequences, settings: PredictionSettings
 ) -> tuple[MotionPredictor, list[float]]:
-    device = next(pretrained.encoder.parameters()).device
+    device = pretrained.device
     torch.manual_seed(settings.seed)
     encoder = copy.deepcopy(pretrained.encoder).requires_grad_(settings.finetune)
     model = MotionPredictor(pretrained._replace(encoder=encoder), settings.hidden)
@@ -285,7 +286,7 @@ def _fit(
 
     def loss_of(chosen: NDArray[np.int64]) -> Tensor:
         windows = sequences.cut(chosen, random.random(len(chosen)))
-        observed, motion, present = (tensor.to(device) for tensor in windows)
+        observed, motion, present = (send(tensor, device) for tensor in windows)
         seen = settings.observed
         predicted = model(observed, motion[:, :, seen - 1], settings.predicted)
         return masked_mse(predicted, motion[:, :, seen:], present[:, seen:])
@@ -315,11 +316,11 @@ def _predict(
         chosen = np.arange(start, min(start + batch_size, len(sequences)))
         part = sequences.cut(chosen, np.full(len(chosen), 0.5))
         last = part.motion[:, :, settings.observed - 1]
-        guess = model(part.observed.to(device), last.to(device), settings.predicted)
+        guess = model(send(part.observed, device), send(last, device), settings.predicted)
         windows.append(part._replace(observed=part.observed[:0]))
-        predicted.append(guess.float().cpu())
+        predicted.append(guess.float())
     joined = (torch.cat(tensors) for tensors in zip(*windows, strict=True))
-    return _Windows(*joined), torch.cat(predicted)
+    return _Windows(*joined), torch.cat(predicted).cpu()
 
 
 def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
