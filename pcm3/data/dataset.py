@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pcm3.checks import check_count, check_tensor, shorten, type_name
+from pcm3.data.body import BODY, BodyForm, Form
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, check_skeleton, to_stream
 
@@ -91,6 +92,8 @@ class SkeletonDataset(ClipDataset):
             window ends with the sequence. Items are then windows, for training on long recordings.
         skeleton: Order of the joints, by default the store's. Data sets with the same joints
             often order them differently.
+        normalization: ``"body"`` gives the body form of ``skeleton``, see ``BodyForm``, whatever
+            the joints, unit and normalization of the store; by default coordinates stay as stored.
 
     Attributes:
         indices: The store's index of each item (len,), int64.
@@ -99,12 +102,16 @@ class SkeletonDataset(ClipDataset):
         parents: Position, among the given sequences, of each item's sequence (len,), int64.
         lengths: Frames of each item after cutting (len,), int64.
         skeleton: The layout of the joint axis.
-        normalization: The recipe that the store was prepared with.
+        normalization: The recipe that the store was prepared with, or ``"body"``.
+        channels: Number of coordinates C.
+        unit: Unit of the coordinates.
+        body: What brings frames to the body form; None if they stay as stored.
         class_names: Names of the classes.
 
     Raises:
         ValueError: If an index is outside the store, persons, max_frames or window is below 1,
-            or the skeleton has other joints than the store.
+            the skeleton has other joints than the store, or, for the body form, needs joints
+            that the store lacks.
 
     Example:
         >>> data = SkeletonDataset(store, train)                             # doctest: +SKIP
@@ -120,6 +127,7 @@ class SkeletonDataset(ClipDataset):
         max_frames: int | None = None,
         skeleton: Skeleton | None = None,
         window: int | None = None,
+        normalization: Form | None = None,
     ) -> None:
         if not isinstance(store, Store):
             raise ValueError(f"expected a Store, as Store(path) opens it, got {type_name(store)}")
@@ -140,8 +148,13 @@ class SkeletonDataset(ClipDataset):
             raise ValueError(f"expected a list of indices in [0, {len(store)}), got {given}")
         self.skeleton = skeleton or store.skeleton
         check_skeleton(self.skeleton)
-        self._order = _joint_order(store.skeleton, self.skeleton)
-        self.normalization = store.meta["normalization"]
+        self.body = None if normalization is None else BodyForm(store, self.skeleton)
+        self.normalization = normalization or store.meta["normalization"]
+        self.channels, self.unit = store.channels, str(store.meta["unit"])
+        if self.body is not None:
+            self.channels, self.unit = 3, "body lengths"
+        else:
+            self._order = _joint_order(store.skeleton, self.skeleton)
         self.class_names = store.class_names
         self.offsets = np.zeros(len(self.indices), np.int64)
         self.parents = np.arange(len(self.indices))
@@ -171,7 +184,12 @@ class SkeletonDataset(ClipDataset):
             self.max_frames,
             self.skeleton,
             window=size,
+            normalization=None if self.body is None else BODY,
         )
+
+    def upright(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Turn coordinates (..., C) of the data set so that the second one points up."""
+        return points if self.body is not None else self.store.upright(points)
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -186,14 +204,11 @@ class SkeletonDataset(ClipDataset):
         self.store.check_unchanged()  # reading from a file that shrank would end the process
         items = check_items(indices, len(self))
         lengths = self.lengths[items]
-        size = (self.persons, len(self.skeleton), self.store.channels)
+        size = (self.persons, len(self.skeleton), self.channels)
         frames = np.zeros((len(items), int(lengths.max()), *size), np.float32)
         for row, (item, length) in enumerate(zip(items.tolist(), lengths.tolist(), strict=True)):
-            start = int(self.offsets[item])
-            stored = self.store.stored(int(self.indices[item]))
-            stored = stored[start : start + length, : self.persons]
-            ordered = stored if self._order is None else stored[:, :, self._order]
-            frames[row, :length, : stored.shape[1]] = ordered
+            read = self._read(int(self.indices[item]), int(self.offsets[item]), length)
+            frames[row, :length, : read.shape[1]] = read
         clips = torch.from_numpy(frames).permute(0, 4, 1, 3, 2).contiguous()
         if self.stream != "joint":
             clips = to_stream(clips, self.skeleton, self.stream)
@@ -206,6 +221,14 @@ class SkeletonDataset(ClipDataset):
             torch.from_numpy(self.labels[items]),
             torch.from_numpy(items),
         )
+
+    def _read(self, index: int, start: int, length: int) -> NDArray[Any]:
+        """Frames (T, M', V, C) of a sequence."""
+        part = slice(start, start + length), slice(self.persons)
+        if self.body is not None:
+            return self.body.frames(index)[part]
+        stored = self.store.stored(index)[part]
+        return stored if self._order is None else stored[:, :, self._order]
 
     @property
     def checksums(self) -> NDArray[np.int64] | None:
@@ -230,6 +253,12 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
         f"left out {frames:,} frames of {sequences:,} sequences: those after the first {limit} "
         "(max_frames)"
     ]
+
+
+def describe_form(dataset: SkeletonDataset) -> list[str]:
+    """Return a note on joints that were mapped, if any."""
+    mapped = dataset.body is not None and dataset.skeleton != dataset.store.skeleton
+    return [dataset.body.describe()] if mapped and dataset.body is not None else []
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:

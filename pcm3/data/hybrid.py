@@ -12,13 +12,11 @@ from torch import Tensor
 
 from pcm3.checks import type_name
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset, check_items
-from pcm3.data.store import Store
 
 
-def _image_unit(store: Store) -> str:
+def _image_unit(dataset: SkeletonDataset) -> str:
     """Return the unit of image coordinates; all units of length in space count as one."""
-    unit = str(store.meta["unit"])
-    return unit if unit in ("pixels", "body lengths") else "of length"
+    return dataset.unit if dataset.unit in ("pixels", "body lengths") else "of length"
 
 
 class HybridDataset(ClipDataset):
@@ -66,8 +64,8 @@ class HybridDataset(ClipDataset):
                 ("normalization", first.normalization, other.normalization),
                 ("stream", first.stream, other.stream),
                 ("persons", first.persons, other.persons),
-                ("coordinates", first.store.channels, other.store.channels),
-                ("unit", _image_unit(first.store), _image_unit(other.store)),
+                ("coordinates", first.channels, other.channels),
+                ("unit", _image_unit(first), _image_unit(other)),
             ):
                 if expected != got:
                     raise ValueError(

@@ -35,7 +35,8 @@ class Pretrained(NamedTuple):
         skeleton: Joint layout of the clips.
         stream: Stream of the clips.
         frames: Number of frames that clips are resized to.
-        normalization: Normalization of the recordings; None if unknown.
+        normalization: Normalization of the recordings; None if unknown. With ``"body"`` the encoder
+            takes recordings of any layout, in the body form, see :mod:`pcm3.data.body`.
     """
 
     encoder: Encoder

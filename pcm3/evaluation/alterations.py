@@ -15,6 +15,7 @@ from torch import Tensor
 from pcm3.augment.functional import apply_mask
 from pcm3.augment.mask import part_of_joint
 from pcm3.checks import check_seed
+from pcm3.data.body import BODY
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import replacing
@@ -252,7 +253,7 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
 
     Args:
         dataset: The recordings.
-        sigma: Standard deviation in the store's unit, at least 0.
+        sigma: Standard deviation in the unit of the data set, at least 0.
         seed: Seed of the noise, at least 0.
 
     Raises:
@@ -261,8 +262,9 @@ def with_noise(dataset: SkeletonDataset, sigma: float, seed: int = 0) -> Altered
     if not sigma >= 0:
         raise ValueError(f"expected sigma >= 0, got {sigma}")
     check_seed(seed)
-    stored = dataset.store.skeleton.joints
-    order = [stored.index(joint) for joint in dataset.skeleton.joints]
+    stored, joints = dataset.store.skeleton.joints, dataset.skeleton.joints
+    # noise belongs to a joint, whatever its place; joints of the body form are not the store's
+    order = [stored.index(joint) for joint in joints] if dataset.normalization != BODY else ...
 
     def shake(batch: Batch) -> Batch:
         clips = batch.clips.clone()

@@ -12,7 +12,7 @@ import numpy as np
 
 from pcm3._torch import allow_tf32, find_device
 from pcm3.checks import check_not_empty
-from pcm3.data.dataset import SkeletonDataset, describe_left_out, describe_windows
+from pcm3.data.dataset import SkeletonDataset, describe_form, describe_left_out, describe_windows
 from pcm3.data.splits import Indices, note_on_words
 from pcm3.data.store import Store
 from pcm3.encoders.files import encoder_file, fingerprint
@@ -98,6 +98,7 @@ def evaluate_runs(
     left_out = {name: count + test.left_out[name] for name, count in training.left_out.items()}
     notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol), *unlabelled]
     notes += describe_left_out(left_out, limit)
+    notes += describe_form(test)
     if chosen.frames(plain) == "windows":
         both = dataset_for(pretrained, store, np.union1d(*parts), limit)
         notes += describe_windows(both, "the features of their windows are averaged")

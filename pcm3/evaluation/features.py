@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from pcm3._torch import send
 from pcm3.augment import Compose, Rotate, TemporalCropResize
 from pcm3.checks import type_name
+from pcm3.data.body import form_of
 from pcm3.data.dataset import (
     LONGEST,
     Batch,
@@ -175,7 +176,7 @@ def dataset_for(
     indices: ArrayLike | None = None,
     max_frames: int | None = None,
 ) -> SkeletonDataset:
-    """Select sequences of a store, in the encoder's joint order and with its number of persons.
+    """Select sequences of a store, with the joints, form and number of persons of the encoder.
 
     Args:
         pretrained: The encoder.
@@ -185,11 +186,16 @@ def dataset_for(
 
     Raises:
         ValueError: If the store has other joints, more persons, or another normalization than
-            the encoder was trained on.
+            the encoder was trained on; or lacks joints of an encoder for all layouts.
     """
     persons = max(store.persons, pretrained.encoder.persons)
     dataset = SkeletonDataset(
-        store, indices, persons=persons, max_frames=max_frames, skeleton=pretrained.skeleton
+        store,
+        indices,
+        persons=persons,
+        max_frames=max_frames,
+        skeleton=pretrained.skeleton,
+        normalization=form_of(pretrained.normalization),
     )
     check_data(pretrained, dataset)
     return dataset
@@ -235,6 +241,8 @@ def load_for(
         ValueError: If the normalization is another and that is not allowed.
     """
     pretrained, normalization = load_encoder(path), store.meta["normalization"]
+    if form_of(pretrained.normalization) is not None:
+        return pretrained, []  # any recipe may have been applied
     if not allow_normalization:
         _check_normalization(pretrained, normalization)
     if pretrained.normalization in (None, normalization):

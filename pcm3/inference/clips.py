@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pcm3.data.body import form_of
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
@@ -26,7 +27,7 @@ class Clips(SkeletonDataset):
         max_frames: Frames after which sequences are cut off; by default nowhere.
 
     Raises:
-        ValueError: If the store has other joints than the encoder.
+        ValueError: If the store does not have or give the joints of the encoder.
     """
 
     def __init__(
@@ -43,7 +44,12 @@ class Clips(SkeletonDataset):
     ) -> None:
         persons = max(store.persons, pretrained.encoder.persons)
         super().__init__(
-            store, indices, persons=persons, max_frames=max_frames, skeleton=pretrained.skeleton
+            store,
+            indices,
+            persons=persons,
+            max_frames=max_frames,
+            skeleton=pretrained.skeleton,
+            normalization=form_of(pretrained.normalization),
         )
         self.pretrained = pretrained
         self.class_names = tuple(class_names)

@@ -28,11 +28,19 @@ from pcm3.inference.classifier import Classifier, How, Neighbours
 from pcm3.io.files import regular
 from pcm3.io.json import parse_json
 from pcm3.io.tensors import check_finite, read_tensors, verify, write_tensors
+from pcm3.skeleton import Skeleton
 
 _ENCODER, _HEAD = "encoder.", "head."
 
 
-class _About(TypedDict):
+class _Later(TypedDict, total=False):
+    """Entries that files of earlier versions lack."""
+
+    persons: int
+    layout: dict[str, Any]
+
+
+class _About(_Later):
     """The entry ``classifier`` of the header."""
 
     how: str
@@ -69,6 +77,8 @@ def save_classifier(file: str | Path, classifier: Classifier) -> None:
         "fps": classifier.fps,
         "unit": classifier.unit,
         "background": classifier.background,
+        "persons": classifier.persons,
+        "layout": classifier.layout.to_dict(),
     }
     header = {
         **describe_encoder(classifier.pretrained),
@@ -125,11 +135,19 @@ def _rebuild(
 ) -> Classifier:
     names = parse_json(header["class_names"].encode(), f"{file}: class_names", list[str])
     about = parse_json(header["classifier"].encode(), f"{file}: classifier", _About)
+    persons = about.pop("persons", pretrained.encoder.persons)
+    layout = about.pop("layout", None)
     made = parse_json(header["made"].encode(), f"{file}: made")
     check_finite(tensors)
     head = _make_head(header["head"], tensors)
     classifier = Classifier(
-        pretrained=pretrained, head=head.eval(), class_names=tuple(names), made=made, **about
+        pretrained=pretrained,
+        head=head.eval(),
+        class_names=tuple(names),
+        made=made,
+        persons=persons,
+        layout=pretrained.skeleton if layout is None else Skeleton.from_dict(layout),
+        **about,
     )
     _check(classifier)
     return classifier
@@ -213,6 +231,8 @@ def _check(classifier: Classifier) -> None:
         )
     if classifier.fps is not None and not classifier.fps > 0:
         raise ValueError(f"expected fps > 0, got {classifier.fps}")
+    if not 1 <= classifier.persons <= encoder.persons:
+        raise ValueError(f"expected 1 to {encoder.persons} persons, got {classifier.persons}")
     if not 1 <= classifier.window <= LONGEST or classifier.longest < 1:
         raise ValueError(
             f"expected a window of 1 to {LONGEST} frames and a longest recording of at least one, "

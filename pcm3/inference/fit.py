@@ -30,6 +30,7 @@ from pcm3.inference.classifier import (
     scores_or_features,
 )
 from pcm3.inference.clips import Clips, window_starts
+from pcm3.inference.intake import Intake
 from pcm3.inference.labels import BACKGROUND, read_frame_labels, read_labels
 from pcm3.runs.folder import find_run
 from pcm3.runs.seen import own_protocol
@@ -109,7 +110,6 @@ def fit_classifier(
         torch.from_numpy(examples.labels[np.concatenate(rows)]),
     )
     return Classifier(
-        pretrained=fitted.pretrained._replace(normalization=store.meta["normalization"]),
         head=fitted.head.requires_grad_(False).eval(),
         class_names=examples.names,
         how=how,
@@ -118,8 +118,7 @@ def fit_classifier(
         threshold=calibration.threshold,
         window=examples.window,
         longest=int(store.lengths[examples.indices].max()),
-        fps=store.meta["fps"],
-        unit=store.meta["unit"],
+        **vars(Intake.like(store, fitted.pretrained)),
         background=untrimmed,
         made={
             **about,

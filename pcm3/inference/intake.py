@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pcm3.data.body import form_of
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
 from pcm3.inference.clips import Clips
+from pcm3.skeleton import Skeleton
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,16 +22,37 @@ class Intake:
         pretrained: The encoder and how it wants its clips.
         fps: Frames per second of the recordings; None if unknown.
         unit: Unit of the coordinates.
+        persons: Number of persons that are taken together, at most that of the encoder. If it is
+            1, each person of a recording counts alone.
+        layout: Layout of the recordings; that of the encoder, unless it takes any.
     """
 
     pretrained: Pretrained
     fps: float | None
     unit: str
+    persons: int
+    layout: Skeleton
 
-    @property
-    def persons(self) -> int:
-        """Number of persons that the encoder takes together."""
-        return self.pretrained.encoder.persons
+    @staticmethod
+    def like(store: Store, pretrained: Pretrained) -> Intake:
+        """The intake of recordings that are like those of a store.
+
+        They have the normalization of the store, which may be another than the encoder's. An
+        encoder for all layouts has room for several persons, but takes each alone if the store
+        has room for one.
+        """
+        normalization, persons = str(store.meta["normalization"]), pretrained.encoder.persons
+        layout = pretrained.skeleton
+        if form := form_of(pretrained.normalization):
+            normalization, persons = form, min(persons, store.persons)
+            layout = store.skeleton
+        return Intake(
+            pretrained=pretrained._replace(normalization=normalization),
+            fps=store.meta["fps"],
+            unit=store.meta["unit"],
+            persons=persons,
+            layout=layout,
+        )
 
     def clips(self, store: Store, indices: Sequence[int] | None = None) -> Clips:
         """Recordings of a store as clips for the encoder, all by default.
@@ -52,7 +75,8 @@ class Intake:
         """
         normalization, fps = store.meta["normalization"], store.meta["fps"]
         what = f"{store.path}: expected recordings"
-        if self.pretrained.normalization not in (None, normalization):
+        any_form = form_of(self.pretrained.normalization) is not None
+        if not any_form and self.pretrained.normalization not in (None, normalization):
             raise ValueError(
                 f"{what} of normalization {self.pretrained.normalization!r}, as the training "
                 f"recordings were, got {normalization!r}"
@@ -62,12 +86,12 @@ class Intake:
                 f"{what} of {self.fps:g} frames per second, as the training recordings were, got "
                 f"{fps:g}; pcm3 prepare --fps {self.fps:g} resamples them"
             )
-        if store.channels != self.pretrained.encoder.in_channels:
+        if not any_form and store.channels != self.pretrained.encoder.in_channels:
             raise ValueError(
                 f"{what} of {self.pretrained.encoder.in_channels} coordinates, got {store.channels}"
             )
         if store.persons > self.persons:
             raise ValueError(
-                f"{what} of at most {self.persons} persons, as the encoder takes, got room "
-                f"for {store.persons}; pcm3 prepare --persons {self.persons} keeps the foremost"
+                f"{what} of at most {self.persons} persons, as are taken together, got room for "
+                f"{store.persons}; pcm3 prepare --persons {self.persons} keeps the foremost"
             )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.body import form_of
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.prepare import prepare
 from pcm3.data.readers import detect_format
@@ -86,8 +87,10 @@ def _prepare(source: Path, target: Path, intake: Intake) -> list[str]:
     options: dict[str, Any] = {}
     format, path = _find_format(source, target.with_name(_FILES))
     if format == "folder" and not (path / "skeleton.json").is_file():
-        options["skeleton"] = intake.pretrained.skeleton
+        options["skeleton"] = intake.layout
     normalization: Any = intake.pretrained.normalization
+    if form_of(normalization) is not None:
+        normalization = None  # any will do
     together = intake.persons > 1 or normalization not in (None, *_BY_PERSON)
     report = prepare(
         path,

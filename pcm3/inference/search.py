@@ -194,9 +194,7 @@ def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Q
         clips = Clips(pretrained, store, [index])
         yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
         return
-    meta = store.meta
-    alike = pretrained._replace(normalization=meta["normalization"])
-    intake = Intake(pretrained=alike, fps=meta["fps"], unit=meta["unit"])
+    intake = Intake.like(store, pretrained)
     with open_recordings(query, intake) as recordings:
         same = recordings.clips.fingerprint == store.fingerprint
         names = [

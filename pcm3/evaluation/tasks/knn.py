@@ -80,7 +80,8 @@ def evaluate_knn(
         see ``embedding_map``, if there are enough; and ``examples``. An example holds the store's
         indices of a query and of its five nearest neighbours, with their ``similarity`` and
         ``hits``, and of all six, the query first, ``names``, ``labels`` and five evenly spaced
-        ``frames`` (5, M, V, C) of the persons who are present, upright (``Store.upright``).
+        ``frames`` (5, M, V, C) of the persons who are present, upright
+        (``SkeletonDataset.upright``).
 
     Raises:
         ValueError: If a sequence has no label, the data do not fit the encoder, or there are fewer
@@ -147,7 +148,7 @@ def _pictured(items: Sequence[tuple[SkeletonDataset, int | Tensor]]) -> dict[str
         present[0] = True
         names.append(sequence_name(dataset.store, index))
         labels.append(int(dataset.store.labels[index]))
-        frames.append(dataset.store.upright(people[times][:, present]).round(3).tolist())
+        frames.append(dataset.upright(people[times][:, present]).round(3).tolist())
     return {"names": names, "labels": labels, "frames": frames}
 
 

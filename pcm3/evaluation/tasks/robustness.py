@@ -120,8 +120,7 @@ def evaluate_robustness(
         for name, curve in curves.items()
         if len(curve["top1"]) > 1
     }
-    meta = test.store.meta
-    details = {"curves": curves, "unit": meta["unit"], "fps": meta["fps"]}
+    details = {"curves": curves, "unit": test.unit, "fps": test.store.meta["fps"]}
     details["notes"] = linear.describe()
     return {"top1": clean, **means, "details": details}
 

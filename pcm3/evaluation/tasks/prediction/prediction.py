@@ -16,7 +16,6 @@ from pcm3._torch import send
 from pcm3.checks import check_not_empty, check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.normalize import normalize
-from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.metrics import mpjpe
@@ -100,13 +99,12 @@ class _Sequences:
     """The sequences of a part that are long enough, and windows of them."""
 
     def __init__(self, dataset: SkeletonDataset, settings: PredictionSettings) -> None:
-        unit = dataset.store.meta["unit"]
-        if unit not in _METRES:
+        if dataset.unit not in _METRES:
             raise ValueError(
                 f"expected coordinates in metres, centimetres or millimetres, which errors in "
-                f"millimetres need, got a store in {unit!r}: {dataset.store.path}"
+                f"millimetres need, got {dataset.unit!r}: {dataset.store.path}"
             )
-        self.dataset, self.settings, self.metres = dataset, settings, _METRES[unit]
+        self.dataset, self.settings, self.metres = dataset, settings, _METRES[dataset.unit]
         starts, lengths = _longest_runs(dataset)
         self.rows = np.flatnonzero(lengths >= settings.window)
         self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
@@ -127,7 +125,7 @@ class _Sequences:
         """Cut windows that start after the given shares, in [0, 1), of the possible places."""
         dataset, settings = self.dataset, self.settings
         starts = self.starts[chosen] + (shares * (self.spare[chosen] + 1)).astype(np.int64)
-        size = (len(chosen), dataset.store.channels)
+        size = (len(chosen), dataset.channels)
         joints = len(dataset.skeleton)
         observed = torch.zeros(*size, settings.observed, joints, dataset.persons)
         motion = torch.zeros(*size, settings.window, joints, 1)
@@ -200,7 +198,7 @@ def evaluate_prediction(
         ``bones`` and ``center`` of the skeleton; and ``examples``, a few test sequences with their
         ``sequence`` in the store, their ``mpjpe_mm`` and ``zero_velocity_mm``, and ``observed``
         (the last frames), ``true`` and ``predicted``, each (frames, V, C) in metres and upright
-        (``Store.upright``).
+        (``SkeletonDataset.upright``).
 
     Raises:
         ValueError: As ``fit_predictor``, for either part.
@@ -242,9 +240,9 @@ def evaluate_prediction(
                     )
                     for name in ("mpjpe", "zero_velocity")
                 },
-                "observed": _rounded(observed[row, :, -settings.predicted :], test.store),
-                "true": _rounded(true[row], test.store),
-                "predicted": _rounded(predicted[row], test.store),
+                "observed": _rounded(observed[row, :, -settings.predicted :], test),
+                "true": _rounded(true[row], test),
+                "predicted": _rounded(predicted[row], test),
             }
             for row in np.unique(np.linspace(0, len(tested) - 1, _EXAMPLES).astype(int)).tolist()
         ],
@@ -336,10 +334,10 @@ def _longest_runs(dataset: SkeletonDataset) -> tuple[NDArray[np.int64], NDArray[
     return starts, lengths
 
 
-def _rounded(clip: Tensor, store: Store) -> list[Any]:
+def _rounded(clip: Tensor, dataset: SkeletonDataset) -> list[Any]:
     """Turn a clip (C, frames, V, 1) upright, as (frames, V, C) to a tenth of a millimetre."""
     frames = rearrange(clip, "c t v 1 -> t v c").double().numpy()
-    rounded: list[Any] = store.upright(frames).round(4).tolist()
+    rounded: list[Any] = dataset.upright(frames).round(4).tolist()
     return rounded
 
 

@@ -1,0 +1,125 @@
+"""The body form: recordings of any layout, unit and axis as those of one upright body."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
+from pcm3.data.tally import body_length
+from pcm3.skeleton import JointMap, Skeleton, joint_map
+from pcm3.skeleton.anatomy import anatomical_names
+
+Form = Literal["body"]
+BODY: Form = "body"
+"""Name of the form where a normalization is named."""
+
+_LIMBS = (("hip", "knee"), ("knee", "ankle"))
+_TRUNK = ("mid_hip", "neck")
+_SHARE = 0.37
+"""Share of the trunk in the length of a body where no leg is seen."""
+
+
+def form_of(normalization: str | None) -> Form | None:
+    """The form that an encoder wants recordings in, by the normalization that it was trained on."""
+    return BODY if normalization == BODY else None
+
+
+class BodyForm:
+    """Turns frames of a store into the body form, the input of encoders for all layouts.
+
+    Joints are mapped to the encoder's by ``joint_map``; the second coordinate points up, as
+    ``Store.upright`` finds it; each frame is relative to the centre of the first person, as the
+    recipe ``"center"`` of ``normalize`` makes it; and coordinates are divided by the length of the
+    body: trunk and leg, the median over frames and persons. 2D recordings get a third coordinate
+    of 0.
+
+    Args:
+        store: The recordings, of any normalization.
+        skeleton: Layout of the result, with hips, knees, ankles and a neck.
+
+    Raises:
+        ValueError: If the store lacks what a joint of ``skeleton`` is made of.
+    """
+
+    def __init__(self, store: Store, skeleton: Skeleton) -> None:
+        self.store, self.skeleton = store, skeleton
+        try:
+            self.map: JointMap = joint_map(store.skeleton, skeleton)
+        except ValueError as error:
+            raise ValueError(f"{store.path}: {error}") from None
+        self._last = -1, np.zeros((0, 0, 0, 3), np.float32)
+
+    def frames(self, index: int) -> NDArray[np.float32]:
+        """Frames ``(T, M, V, 3)`` of a whole sequence, which must not be modified."""
+        if self._last[0] != index:  # kept for the next window of a long recording
+            mapped = self._mapped(index)
+            centred = normalize(mapped, self.skeleton, "center")
+            length = np.float32(trunk_and_leg(mapped, self.skeleton))
+            self._last = index, centred / length
+        return self._last[1]
+
+    def describe(self) -> str:
+        """Say what the joints were mapped from, for readers of results."""
+        derived = [*self.map.report()["derived"]]
+        how = f"{', '.join(derived)} derived from others" if derived else "all exact"
+        return (
+            f"joints were mapped from {self.store.skeleton.name} to the encoder's "
+            f"{self.skeleton.name}: {how}"
+        )
+
+    def _mapped(self, index: int) -> NDArray[np.float32]:
+        """Mapped and upright frames, moved away from the origin, where joints look absent."""
+        stored = self.store.stored(index).astype(np.float32)
+        seen = np.asarray(stored.any(axis=-1))
+        if self.store.origin is not None:  # that joint is at 0 in every frame of the first person
+            seen[:, 0, self.store.skeleton.center] |= seen[:, 0].any(axis=-1)
+        points = self.store.upright(stored)
+        flat = np.zeros((*points.shape[:-1], 3 - points.shape[-1]), np.float32)
+        points = np.concatenate([points, flat], axis=-1) + np.float32(np.abs(points).max(initial=1))
+        return self.map.apply(points * seen[..., None])
+
+
+def trunk_and_leg(frames: NDArray[np.float32], skeleton: Skeleton) -> float:
+    """Length of the trunk and of a leg, each bone's median over frames and persons.
+
+    Of a body without legs the trunk is taken to be 37 %; without a trunk, its length is that of
+    ``body_length``. It is 1 where nobody is.
+
+    Args:
+        frames: Coordinates (T, M, V, C), 0 where a joint is not seen.
+        skeleton: Layout with hips, knees, ankles and a neck.
+    """
+    trunk, *legs = (
+        np.median(lengths) if len(lengths) else 0.0
+        for lengths in (_bone_lengths(frames, bones) for bones in _bones(skeleton))
+    )
+    length = float(trunk + sum(legs) if min(legs) > 0 else trunk / _SHARE)
+    if trunk == 0 and frames.any():
+        length = body_length(frames)
+    return length or 1.0
+
+
+def _bone_lengths(
+    frames: NDArray[np.float32], bones: tuple[tuple[int, int], ...]
+) -> NDArray[np.float32]:
+    """Lengths of bones wherever both ends are seen."""
+    ends = np.stack([frames[..., list(bone), :] for bone in bones])
+    ends = ends[ends.any(axis=-1).all(axis=-1)]
+    lengths: NDArray[np.float32] = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1)
+    return lengths
+
+
+@lru_cache(maxsize=16)
+def _bones(skeleton: Skeleton) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """The trunk, the thighs and the shanks, as pairs of joints."""
+    places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
+    legs = [
+        tuple((places[f"{side}_{upper}"], places[f"{side}_{lower}"]) for side in ("left", "right"))
+        for upper, lower in _LIMBS
+    ]
+    return ((places[_TRUNK[0]], places[_TRUNK[1]]),), *legs

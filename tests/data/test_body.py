@@ -1,0 +1,165 @@
+"""The body form: recordings of any layout, unit and axis look alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcm3.data.body import BODY, trunk_and_leg
+from pcm3.data.dataset import SkeletonDataset, describe_form
+from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.skeleton import COMMON15, KINECT20, NTU25, Skeleton, find_skeleton, joint_map
+
+SEQUENCES = [
+    recording.frames
+    for recording in synthetic_sequences(
+        sequences=6, persons=2, classes=22, frames=(12, 20), missing=0.02, seed=3
+    )
+]
+
+
+def write(
+    path: Path, sequences: list[Any], skeleton: Skeleton = NTU25, recipe: Any = "none"
+) -> Store:
+    with StoreWriter(path, skeleton, class_names=(), normalization=recipe) as writer:
+        for frames in sequences:
+            writer.add(normalize(np.asarray(frames, np.float32), skeleton, recipe))
+    return Store(path)
+
+
+def body(store: Store, **options: Any) -> SkeletonDataset:
+    return SkeletonDataset(store, skeleton=COMMON15, normalization=BODY, **options)
+
+
+def frames_of(dataset: SkeletonDataset, item: int) -> Any:
+    batch = dataset.batch([item])
+    return batch.clips[0, :, : int(batch.lengths[0])].permute(1, 3, 2, 0).numpy()
+
+
+def expected(frames: Any) -> Any:
+    """The body form of raw upright frames of NTU25, step by step."""
+    mapped = joint_map(NTU25, COMMON15).apply(np.asarray(frames, np.float32))
+    names = COMMON15.joints
+    total = 0.0
+    for first, second in (("mid_hip", "neck"), ("hip", "knee"), ("knee", "ankle")):
+        sides = [""] if first == "mid_hip" else ["left_", "right_"]
+        lengths = []
+        for side in sides:
+            a, b = (mapped[:, :, names.index(side + name)] for name in (first, second))
+            seen = a.any(-1) & b.any(-1)
+            lengths += np.linalg.norm(a - b, axis=-1)[seen].tolist()
+        total += float(np.median(lengths))
+    return normalize(mapped, COMMON15, "center") / total
+
+
+@pytest.mark.parametrize("recipe", ["none", "center"])
+def test_is_the_mapped_centred_and_scaled_recording(tmp_path: Path, recipe: str) -> None:
+    dataset = body(write(tmp_path / "store", SEQUENCES, recipe=recipe))
+    assert (dataset.channels, dataset.unit, dataset.normalization) == (3, "body lengths", "body")
+    for item, frames in enumerate(SEQUENCES):
+        found, wanted = frames_of(dataset, item), expected(frames)
+        if recipe == "center":  # where a centre is lost, that of another frame stands in for it
+            centres = np.asarray(frames)[:, 0, [NTU25.center, NTU25.joints.index("spine_base")]]
+            kept = centres.any(-1).all(-1)
+            found, wanted = found[kept], wanted[kept]
+            assert kept.any()
+        np.testing.assert_allclose(found, wanted, atol=2e-5)
+        assert np.array_equal(found.any(-1), wanted.any(-1))
+
+
+def test_units_axes_and_places_do_not_matter(tmp_path: Path) -> None:
+    plain = body(write(tmp_path / "plain", SEQUENCES))
+    half_a_turn = np.float32([1, -1, -1])
+    moved = [
+        np.where(frames.any(-1, keepdims=True), 1000 * frames * half_a_turn + 500, 0)
+        for frames in SEQUENCES
+    ]
+    other = body(write(tmp_path / "other", moved))
+    for item in range(len(SEQUENCES)):
+        np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-3)
+
+
+def test_a_turned_recording_has_the_same_distances(tmp_path: Path) -> None:
+    """``isc`` rotates bodies about the vertical axis and lays this axis along z."""
+    complete = [
+        recording.frames for recording in synthetic_sequences(sequences=4, missing=0.0, seed=5)
+    ]
+    plain, turned = (
+        body(write(tmp_path / recipe, complete, recipe=recipe)) for recipe in ("none", "isc")
+    )
+    for item in range(len(complete)):
+        one, two = (frames_of(each, item)[:, :1] for each in (plain, turned))
+        for joint in range(15):
+            distances = [np.linalg.norm(each - each[:, :, [joint]], axis=-1) for each in (one, two)]
+            np.testing.assert_allclose(*distances, atol=1e-4)
+        assert two[0, 0, COMMON15.joints.index("head"), 1] > 0.3  # upright
+
+
+def test_windows_are_parts_of_the_whole(tmp_path: Path) -> None:
+    store = write(tmp_path / "store", SEQUENCES)
+    whole, windows = body(store), body(store).windows(5)
+    assert len(windows) > len(whole)
+    for item, (parent, offset) in enumerate(zip(windows.parents, windows.offsets, strict=True)):
+        part = frames_of(whole, int(parent))[offset : offset + 5]
+        np.testing.assert_allclose(frames_of(windows, item), part, atol=1e-6)
+
+
+def test_2d_recordings_get_a_flat_third_coordinate(tmp_path: Path) -> None:
+    mapped = joint_map(NTU25, COMMON15)
+    flat = [mapped.apply(frames)[..., :2] * np.float32([100, -100]) for frames in SEQUENCES]
+    dataset = body(write(tmp_path / "store", flat, COMMON15))
+    found = frames_of(dataset, 0)
+    assert found.shape[-1] == 3
+    assert not found[..., 2].any()
+    assert found[0, 0, COMMON15.joints.index("head"), 1] > 0  # y pointed down
+    assert describe_form(dataset) == []  # nothing was mapped
+
+
+def test_the_joints_are_described(tmp_path: Path) -> None:
+    [note] = describe_form(body(write(tmp_path / "store", SEQUENCES)))
+    for word in ("ntu25", "common15"):
+        assert word in note
+
+
+def test_a_layout_without_the_joints_is_refused(tmp_path: Path) -> None:
+    hand = find_skeleton([f"finger{k}" for k in range(5)], [-1, 0, 1, 2, 3])
+    frames = np.random.default_rng(0).random((4, 1, 5, 3), np.float32)
+    store = write(tmp_path / "hand", [frames], hand)
+    with pytest.raises(ValueError, match="finger0"):
+        body(store)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "length"),
+    [((), 1.5), (("left_knee", "right_knee"), 0.5 / 0.37), (("neck", "mid_hip"), 1.6), (None, 1.0)],
+)
+def test_length_of_a_body(hidden: tuple[str, ...] | None, length: float) -> None:
+    frames = np.zeros((3, 1, 15, 3), np.float32)
+    at = {name: joint for joint, name in enumerate(COMMON15.joints)}
+    for name, height in (("mid_hip", 2.0), ("neck", 2.5), ("head", 2.6)):
+        frames[..., at[name], 1] = height
+    for side in ("left", "right"):
+        for name, height in (("hip", 2.0), ("knee", 1.5), ("ankle", 1.0)):
+            frames[..., at[f"{side}_{name}"], 1] = height
+    if hidden is None:
+        frames[:] = 0
+    else:
+        frames[..., [at[name] for name in hidden], :] = 0
+    assert trunk_and_leg(frames, COMMON15) == pytest.approx(length, rel=1e-5)
+
+
+def test_layouts_of_one_body_look_alike(tmp_path: Path) -> None:
+    """The same person in two layouts, where the common joints are exact or nearly so."""
+    kinect = [joint_map(NTU25, KINECT20).apply(frames) for frames in SEQUENCES]
+    one = body(write(tmp_path / "ntu", SEQUENCES))
+    two = body(write(tmp_path / "kinect", kinect, KINECT20))
+    for item in range(len(SEQUENCES)):
+        both = [frames_of(each, item) for each in (one, two)]
+        seen = np.logical_and(*(each.any(-1) for each in both))
+        assert np.abs(both[0] - both[1])[seen].mean() < 0.1
