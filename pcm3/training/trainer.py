@@ -357,7 +357,8 @@ class _Training:
 
         def rows() -> Iterator[list[int]]:
             for at in starts:
-                yield from self._rows(at)
+                for row in self._rows(at):
+                    yield self.dataset.in_epoch(row, at.epoch)
 
         if fits_on(self.dataset, self.fabric.device, self.config):
             yield DeviceCache(self.dataset, self.fabric.device).batches(rows())

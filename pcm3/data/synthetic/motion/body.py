@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,18 +122,29 @@ def draw_bodies(draws: Draws) -> Bodies:
     return Bodies({name: offset.astype(np.float32) for name, offset in offsets.items()})
 
 
-def pose(bodies: Bodies, programme: Programme) -> Floats:
+_TOUCHING = [
+    place for place, name in enumerate(BODY.joints) if name.partition("_")[2] not in (*_HEAD, *_HAND)
+]
+"""Joints that the floor holds; the others are worked out only if they are wanted."""
+
+
+def pose(bodies: Bodies, programme: Programme, wanted: Collection[str] = BODY.joints) -> Floats:
     """Return the joints of bodies that carry out a programme, metres (N, T, V of BODY, 3).
 
     The person stands on the floor, y = 0, and at rest faces -z.
+
+    Args:
+        bodies: N bodies.
+        programme: What they do in T frames.
+        wanted: Joints that are needed; details of head and hands that are not remain at 0.
     """
     size = programme.size
     joints = np.zeros((*size, len(BODY), 3), np.float32)
     pelvis, frame = _pelvis(bodies, programme)
     joints[:, :, 0] = pelvis
-    chest = _trunk(bodies, programme, frame, joints)
+    chest = _trunk(bodies, programme, frame, wanted, joints)
     for side, sign in (("left", -1.0), ("right", 1.0)):
-        _arm(bodies, programme, side, sign, chest, joints)
+        _arm(bodies, programme, side, sign, chest, wanted, joints)
         _leg(bodies, programme, side, sign, frame, joints)
     return _place(programme, joints)
 
@@ -162,7 +174,9 @@ def _ankle(bodies: Bodies, programme: Programme, side: str, sign: float) -> Floa
     return np.stack(np.broadcast_arrays(*parts), axis=-1).astype(np.float32)
 
 
-def _trunk(bodies: Bodies, programme: Programme, frame: Floats, joints: Floats) -> Floats:
+def _trunk(
+    bodies: Bodies, programme: Programme, frame: Floats, wanted: Collection[str], joints: Floats
+) -> Floats:
     """Place spine and head; return the frame of the chest."""
     bend = (-programme["bow"], programme["twist"], programme["lean"])
     half = rotation(*(0.5 * angle for angle in bend))
@@ -175,24 +189,31 @@ def _trunk(bodies: Bodies, programme: Programme, frame: Floats, joints: Floats) 
         joints[:, :, place] = joints[:, :, BODY.parents[place]] + step
     skull = chest @ rotation(-programme["nod"], programme["turn"], programme["tilt"])
     sided = [f"{side}_{name}" for side in ("left", "right") for name in _HEAD[3:]]
-    _attach(bodies, skull, (*_HEAD[:3], *sided), joints)
+    _attach(bodies, skull, _HEAD[:1], joints)
+    _attach(bodies, skull, [name for name in (*_HEAD[1:3], *sided) if name in wanted], joints)
     return chest
 
 
-def _attach(bodies: Bodies, frame: Floats, names: tuple[str, ...], joints: Floats) -> None:
-    """Place joints that do not move in a frame (N, T, 3, 3)."""
-    for name in names:
-        place = _PLACE[name]
-        step = turned(frame, bodies.offsets[name])
-        joints[:, :, place] = joints[:, :, BODY.parents[place]] + step
+def _attach(bodies: Bodies, frame: Floats, names: Sequence[str], joints: Floats) -> None:
+    """Place joints of one parent that do not move in a frame (N, T, 3, 3)."""
+    if names:
+        offsets = np.stack([bodies.offsets[name] for name in names], axis=-1)
+        base = joints[:, :, BODY.parents[_PLACE[names[0]]], None]
+        joints[:, :, [_PLACE[name] for name in names]] = base + np.swapaxes(frame @ offsets, 2, 3)
 
 
 def _arm(
-    bodies: Bodies, programme: Programme, side: str, sign: float, chest: Floats, joints: Floats
+    bodies: Bodies,
+    programme: Programme,
+    side: str,
+    sign: float,
+    chest: Floats,
+    wanted: Collection[str],
+    joints: Floats,
 ) -> None:
     base = joints[:, :, _PLACE["neck_base"]]
     shrug = programme[f"{side}_shrug"][..., None] * np.float32((0.0, 1.0, 0.0))
-    _attach(bodies, chest, (f"{side}_collar",), joints)
+    _attach(bodies, chest, [f"{side}_collar"], joints)
     shoulder = base + turned(chest, bodies.offsets[f"{side}_shoulder"] + shrug)
     upper, lower = bodies.length(f"{side}_elbow"), bodies.length(f"{side}_wrist")
     out, up, ahead = (programme[f"{side}_hand_{name}"] for name in ("out", "up", "ahead"))
@@ -205,10 +226,13 @@ def _arm(
     joints[:, :, _PLACE[f"{side}_shoulder"]] = shoulder
     joints[:, :, _PLACE[f"{side}_elbow"]] = shoulder + turned(chest, elbow)
     joints[:, :, _PLACE[f"{side}_wrist"]] = shoulder + turned(chest, wrist)
+    parts = [name for part in _HAND if (name := f"{side}_{part}") in wanted]
+    if not parts:
+        return
     forearm = _along(wrist - elbow, pole)
     wrist_turn = (programme[f"{side}_wrist_bend"], sign * programme[f"{side}_roll"])
     hand = chest @ forearm @ rotation(wrist_turn[0], wrist_turn[1], 0 * wrist_turn[0])
-    _attach(bodies, hand, tuple(f"{side}_{name}" for name in _HAND), joints)
+    _attach(bodies, hand, parts, joints)
 
 
 def _along(bone: Floats, pole: Floats) -> Floats:
@@ -234,16 +258,16 @@ def _leg(
     joints[:, :, _PLACE[f"{side}_ankle"]] = hip + ankle
     point = programme[f"{side}_point"]
     sole = rotation(-point, -0.7 * spread, 0 * point)
-    _attach(bodies, sole, tuple(f"{side}_{name}" for name in _SOLE), joints)
+    _attach(bodies, sole, [f"{side}_{name}" for name in _SOLE], joints)
 
 
 def _place(programme: Programme, joints: Floats) -> Floats:
     """Tilt bodies that lie, put them on the floor, lift those that jump, and turn and move them."""
     tilt = rotation(programme["fall"], 0 * programme["fall"], programme["fall_aside"])
     placed = joints @ np.swapaxes(tilt, -1, -2)
-    low = np.minimum(placed[..., 1].min(axis=-1), 0.0)
+    lowest = placed[:, :, _TOUCHING, 1].min(axis=-1)
     lying = np.clip((np.abs(programme["fall"]) + np.abs(programme["fall_aside"])) / 0.3, 0.0, 1.0)
-    ground = lying * (placed[..., 1].min(axis=-1) - low) + low
+    ground = np.where(lowest < 0, lowest, lying * lowest)
     placed[..., 1] += (programme["jump"] - ground)[..., None]
     heading = rotation(0 * programme["heading"], programme["heading"], 0 * programme["heading"])
     placed = placed @ np.swapaxes(heading, -1, -2)

@@ -59,7 +59,10 @@ class SyntheticMotion(ClipDataset):
         self.labels = np.full(sequences, -1, np.int64)
         draws = np.random.default_rng((seed, _VERSION))
         self.lengths = draws.integers(frames[0], frames[1], sequences, endpoint=True)
-        self._map = joint_map(BODY, skeleton).weights.astype(np.float32)
+        weights = joint_map(BODY, skeleton).weights.astype(np.float32)
+        used = np.flatnonzero(weights.any(axis=0))
+        self._wanted = frozenset(BODY.joints[joint] for joint in used)
+        self._used, self._weights = used, weights[:, used]
         self._mirror = np.array(skeleton.mirror)
         ends = ("wrist", "hand", "ankle", "foot", "toe", "thumb", "heel")
         self._far = np.array([any(end in joint for end in ends) for joint in skeleton.joints])
@@ -82,8 +85,8 @@ class SyntheticMotion(ClipDataset):
         rate = np.exp(draws.uniform(np.log(0.7), np.log(1.5), 1)) / _FPS
         time = rate * np.arange(lengths.max(), dtype=np.float32)
         bodies = draw_bodies(draws)
-        joints = pose(bodies, draw_programmes(draws, time))
-        seen = film(draws, self._map @ joints)
+        joints = pose(bodies, draw_programmes(draws, time), self._wanted)
+        seen = film(draws, self._weights @ joints[:, :, self._used])
         frames = sense(draws, seen, lengths, self._mirror, self._far)
         clips = np.zeros((len(items), *frames.shape[1:3], 3, 1), np.float32)
         for row, sequence, length in zip(clips, frames, lengths.tolist(), strict=True):
