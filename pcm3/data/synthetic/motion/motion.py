@@ -86,7 +86,7 @@ class SyntheticMotion(ClipDataset):
         time = rate * np.arange(lengths.max(), dtype=np.float32)
         bodies = draw_bodies(draws)
         joints = pose(bodies, draw_programmes(draws, time), self._wanted)
-        seen = film(draws, self._weights @ joints[:, :, self._used])
+        seen = film(draws, np.tensordot(self._weights, joints[self._used], axes=1))
         frames = sense(draws, seen, lengths, self._mirror, self._far)
         clips = np.zeros((len(items), *frames.shape[1:3], 3, 1), np.float32)
         for row, sequence, length in zip(clips, frames, lengths.tolist(), strict=True):

@@ -273,7 +273,7 @@ def _walk(draws: Draws, angles: Floats, time: Floats) -> dict[str, Floats]:
     add("bow", np.where(runs, 0.2, 0.03))
     speed = 0.8 * stride * frequency / duty * envelope
     hop = runs * envelope * 0.08 * np.abs(np.sin(2 * np.pi * (cycle - 0.5 * duty)))
-    return {"hop": hop, "speed": speed * np.cos(angle), "aside": speed * np.sin(angle)}
+    return {"hop": hop.astype(np.float32), "speed": speed * np.cos(angle), "aside": speed * np.sin(angle)}
 
 
 def _jump(draws: Draws, angles: Floats, time: Floats) -> Floats:
@@ -297,7 +297,7 @@ def _jump(draws: Draws, angles: Floats, time: Floats) -> Floats:
         angles[:, _PLACE[f"{side}_foot_out"]] += spread * wide
         angles[:, _PLACE[f"{side}_hand_up"]] += spread * 5.0 * wide
         angles[:, _PLACE[f"{side}_hand_out"]] += spread * wide
-    return up
+    return up.astype(np.float32)
 
 
 def _whole_body(draws: Draws, time: Floats, gait: Mapping[str, Floats]) -> dict[str, Floats]:

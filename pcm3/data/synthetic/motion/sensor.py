@@ -6,31 +6,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.synthetic.motion.draws import Draws, Floats
-from pcm3.data.synthetic.motion.kinematics import rotation
+from pcm3.data.synthetic.motion.kinematics import product, rotation
 
 _HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 
 
 def film(draws: Draws, scene: Floats) -> Floats:
-    """Move a scene (N, T, V, 3) with y up from the floor into the coordinates of a camera.
+    """Return a scene with y up from the floor (V, 3, N, T) as a camera sees it, (N, T, V, 3).
 
     The camera looks along +z from about a metre above the floor, 1.5 to 4.5 m away, most often at
     the front of the person.
     """
-    aside = draws.happens(0.35)
-    yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2), draws.normal(0.35))
-    yaw = np.where(draws.happens(0.08), draws.uniform(-np.pi, np.pi), yaw)
-    pitch, roll = draws.normal(0.12), draws.normal(0.04)
-    matrix = rotation(pitch, 0 * yaw, roll) @ rotation(0 * yaw, yaw, 0 * yaw)
-    height = _HEIGHT + draws.normal(0.25)
-    place = np.stack([draws.normal(0.3), 0 * yaw, _DISTANCE + draws.normal(0.6)], axis=-1)
-    scene = scene - np.stack([0 * yaw, height, 0 * yaw], axis=-1)[:, None, None]
-    seen = scene @ np.swapaxes(matrix, -1, -2)[:, None] + place[:, None, None]
-    return np.asarray(seen, np.float32)
+    aside = draws.happens(0.35, 1)
+    yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.35, 1))
+    yaw = np.where(draws.happens(0.08, 1), draws.uniform(-np.pi, np.pi, 1), yaw)
+    pitch, roll = draws.normal(0.12, 1), draws.normal(0.04, 1)
+    matrix = product(rotation(pitch, 0 * yaw, roll), rotation(0 * yaw, yaw, 0 * yaw))
+    height, aside_by = _HEIGHT + draws.normal(0.25, 1), draws.normal(0.3, 1)
+    distance = _DISTANCE + draws.normal(0.6, 1)
+    x, y, z = np.moveaxis(scene, 1, 0)
+    seen = np.empty((*scene.shape[2:], scene.shape[0], 3), np.float32)
+    shifts = (aside_by, 0 * yaw, distance)
+    for axis, (row, shift) in enumerate(zip(matrix, shifts, strict=True)):
+        along = row[0] * x + row[1] * (y - height) + row[2] * z + shift
+        seen[..., axis] = np.moveaxis(along, 0, -1)
+    return seen
 
 
 def sense(
-    draws: Draws, seen: Floats, lengths: NDArray[np.int64], mirror: NDArray[np.int64], far: NDArray[np.bool_]
+    draws: Draws,
+    seen: Floats,
+    lengths: NDArray[np.int64],
+    mirror: NDArray[np.int64],
+    far: NDArray[np.bool_],
 ) -> Floats:
     """Return coordinates (N, T, V, 3) as a sensor gives them, 0 where it loses a joint.
 
@@ -41,19 +49,22 @@ def sense(
         mirror: The joint of the other side, for each joint (V,).
         far: Joints of hands and feet (V,), which are measured worse.
     """
-    count, frames, joints, _ = seen.shape
+    joints = seen.shape[2]
     seen = _swap(draws, seen, mirror)
     spread = np.exp(draws.uniform(np.log(0.001), np.log(0.02), 1, 1, 1))
     distance = np.clip(seen[..., 2:] / _DISTANCE, 0.3, 2.0) ** 2
-    worse = np.where(far, 1.6, 1.0)[:, None] * np.exp(draws.normal(0.3, 1, joints, 1))
+    worse = np.where(far, np.float32(1.6), np.float32(1.0))[:, None]
+    worse = worse * np.exp(draws.normal(0.3, 1, joints, 1)) * spread
     hidden = 1.0 + draws.uniform(0.0, 4.0, 1, 1, 1) * _behind(seen)[..., None]
     noise = draws.noise(lengths, joints, 3)
-    slow = draws.happens(0.5)[:, None, None, None]
-    noise = np.where(slow, _smooth(_smooth(noise)) * 2.0, noise)
-    seen = seen + noise * spread * distance * worse * hidden
-    smooth = draws.choice((0.5, 0.3, 0.2))[:, None, None, None]
+    slow = np.flatnonzero(draws.happens(0.5))
+    noise[slow] = 2.0 * _smooth(_smooth(noise[slow]))
+    noise *= distance * hidden * worse
+    seen = seen + noise
+    smooth = draws.choice((0.5, 0.3, 0.2))
     for least in (1, 2):
-        seen = np.where(smooth >= least, _smooth(seen, lengths), seen)
+        rows = np.flatnonzero(smooth >= least)
+        seen[rows] = _smooth(seen[rows], lengths[rows])
     return _lose(draws, seen)
 
 
@@ -66,33 +77,36 @@ def _behind(seen: Floats) -> NDArray[np.bool_]:
 
 def _swap(draws: Draws, seen: Floats, mirror: NDArray[np.int64]) -> Floats:
     """Confuse left and right for a while in a few sequences."""
-    time = np.arange(seen.shape[1])
     begin, lasts = draws.uniform(0, 60, 1), draws.uniform(3, 25, 1)
+    time = np.arange(seen.shape[1])
     swaps = draws.happens(0.04)[:, None] & (time >= begin) & (time < begin + lasts)
-    return np.where(swaps[..., None, None], seen[:, :, mirror], seen)
+    seen = seen.copy()
+    seen[swaps] = seen[swaps][:, mirror]
+    return seen
 
 
 def _smooth(values: Floats, lengths: NDArray[np.int64] | None = None) -> Floats:
     """Average each frame (N, T, ...) with those before and after."""
-    before = np.concatenate([values[:, :1], values[:, :-1]], axis=1)
-    after = np.concatenate([values[:, 1:], values[:, -1:]], axis=1)
-    if lengths is not None:  # the last frame has none after it
-        rows = np.arange(len(values))
-        after[rows, lengths - 1] = values[rows, lengths - 1]
-    return np.asarray(0.25 * before + 0.5 * values + 0.25 * after)
+    smooth = 0.5 * values
+    smooth[:, 1:] += 0.25 * values[:, :-1]
+    smooth[:, :-1] += 0.25 * values[:, 1:]
+    rows = np.arange(len(values))
+    last = np.full(len(values), values.shape[1]) if lengths is None else lengths
+    for end in (0 * rows, last - 1):  # a frame at an end has but one beside it
+        smooth[rows, end] = values[rows, end]
+    return smooth
 
 
 def _lose(draws: Draws, seen: Floats) -> Floats:
     """Lose joints for a while: some sensors give 0, others what they last saw."""
-    count, frames, joints, _ = seen.shape
-    time = np.arange(frames)[:, None]
+    joints = seen.shape[2]
+    time = np.arange(seen.shape[1])[:, None]
     likely = np.where(draws.happens(0.25), draws.uniform(0.0, 0.25), 0.0)[:, None]
-    begin = draws.uniform(-10, 80, 1, joints)
-    lasts = draws.uniform(2, 25, 1, joints)
-    lost = draws.happens(likely, joints)[:, None]
-    lost = lost & (time >= begin) & (time < begin + lasts)
-    held = np.where(lost, 0, np.broadcast_to(time, lost.shape))
-    held = np.maximum.accumulate(held, axis=1)
-    kept = np.take_along_axis(seen, held[..., None], axis=1)
+    begin, lasts = draws.uniform(-10, 80, 1, joints), draws.uniform(2, 25, 1, joints)
+    lost = draws.happens(likely, joints)[:, None] & (time >= begin) & (time < begin + lasts)
     zero = draws.happens(0.35)[:, None, None]
-    return np.where((lost & zero)[..., None], np.float32(0.0), np.where(lost[..., None], kept, seen))
+    rows = np.flatnonzero(lost.any(axis=(1, 2)))
+    held = np.maximum.accumulate(np.where(lost[rows], 0, time), axis=1)
+    seen[rows] = np.take_along_axis(seen[rows], held[..., None], axis=1)
+    seen[lost & zero] = 0.0
+    return seen
