@@ -49,7 +49,7 @@ _SIDED = {  # of the right side
     "thumb": (0.0, -0.08, -0.05),
     "index": (0.0, -0.10, -0.03),
     "pinky": (0.0, -0.09, 0.04),
-    "hip": (0.095, -0.05, 0.0),
+    "hip": (0.095, -0.07, 0.0),
     "knee": (0.0, -0.44, 0.0),
     "ankle": (0.0, -0.41, 0.0),
     "heel": (0.0, -0.065, 0.05),
@@ -58,6 +58,13 @@ _SIDED = {  # of the right side
     "big_toe": (-0.03, -0.065, -0.17),
     "small_toe": (0.04, -0.065, -0.14),
 }
+_MISPLACED = {
+    "pelvis": (0.0, 0.0, 0.0),
+    "neck_base": (0.0, 0.03, 0.01),
+    "head": (0.005, 0.04, 0.02),
+    "side": (0.012, 0.035, 0.01),
+}
+"""Spread of the places that sensors give for the same joint, metres; the last is of hip and shoulder."""
 _FLOOR = 0.07  # height of the ankle above the sole
 _HEAD = ("head", "head_top", "nose", "eye_inner", "eye", "eye_outer", "ear", "mouth")
 _HAND = ("hand", "hand_tip", "thumb", "index", "pinky")
@@ -119,22 +126,21 @@ def draw_bodies(draws: Draws) -> Bodies:
     child = draws.happens(0.12, 1)
     height = np.where(child, draws.uniform(0.6, 0.85, 1), 1.0 + draws.normal(0.06, 1))
     growth = np.clip((height - 0.6) / 0.4, 0.0, 1.0)  # children have large heads and short legs
-    factors = {name: 1.0 + draws.normal(0.06, 1) for name in ("trunk", "arm", "leg", "wide")}
+    factors = {name: 1.0 + draws.normal(0.06, 1) for name in ("arm", "leg")}
+    factors["trunk"], factors["wide"] = (1.0 + draws.normal(0.1, 1) for _ in range(2))
     factors["leg"] = factors["leg"] * (0.88 + 0.12 * growth)
     factors["head"] = (1.0 + draws.normal(0.08, 1)) * (1.35 - 0.35 * growth)
     offsets: dict[str, Floats] = {}
     for name, rest in _MIDDLE.items():
         factor = factors["head" if name in _HEAD else "trunk"]
-        shift = draws.normal((0.004, 0.01, 0.012), 3)
-        if name == "pelvis":
-            shift *= 0.0
+        shift = draws.normal(_MISPLACED.get(name, (0.004, 0.01, 0.012)), 3)
         offsets[name] = _vector((np.float32(rest) * factor + shift) * height)
     for name, rest in _SIDED.items():
         part = "arm" if name in ("elbow", "wrist", *_HAND) else "leg"
         factor = factors["head" if name in _HEAD else part]
         own = np.float32(rest) * factor * (1.0 + draws.normal(0.04, 1))
         if name in ("hip", "shoulder", "collar"):
-            own = np.float32(rest) * factors["wide"] + draws.normal((0.012, 0.02, 0.01), 3)
+            own = np.float32(rest) * factors["wide"] + draws.normal(_MISPLACED["side"], 3)
         for side, sign in _SIDES:
             uneven = 1.0 + draws.normal(0.01, 1)
             sided = own * uneven * height * np.float32((sign, 1.0, 1.0))

@@ -66,7 +66,7 @@ GROUPS = tuple(dict.fromkeys(channel.group for channel in CHANNELS.values()))
 """Parts of the body that have their own timing."""
 
 HANDS: dict[str, tuple[float, tuple[float, float, float], tuple[float, float, float]]] = {
-    "hang": (1.0, (0.10, -0.97, 0.04), (0.06, 0.02, 0.08)),
+    "hang": (1.0, (0.10, -0.985, 0.04), (0.06, 0.02, 0.08)),
     "forward": (1.6, (-0.10, 0.05, 0.80), (0.25, 0.25, 0.15)),
     "forward low": (0.8, (-0.15, -0.45, 0.70), (0.25, 0.20, 0.15)),
     "up": (1.2, (0.10, 0.85, 0.15), (0.20, 0.12, 0.20)),

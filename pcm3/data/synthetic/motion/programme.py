@@ -78,7 +78,7 @@ def _draw_rest(draws: Draws) -> Floats:
     for side in _SIDES:
         for name, values in {
             "hand_out": 0.08 + np.abs(hang),
-            "hand_up": np.full(len(draws), -0.97),
+            "hand_up": np.full(len(draws), -0.985),
             "hand_ahead": 0.04 + ahead + draws.normal(0.03),
             "swivel": draws.normal(0.25),
             "wrist_bend": draws.normal(0.15),

@@ -15,11 +15,13 @@ def film(draws: Draws, scene: Floats) -> Floats:
     """Return a scene with y up from the floor (V, 3, N, T) as a camera sees it, (N, T, V, 3).
 
     The camera looks along +z from about a metre above the floor, 1.5 to 4.5 m away, most often at
-    the front of the person.
+    the front of the person. In every third sequence the coordinates are turned round, as in files in
+    which people face +z.
     """
     aside = draws.happens(0.35, 1)
-    yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.35, 1))
+    yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.2, 1))
     yaw = np.where(draws.happens(0.08, 1), draws.uniform(-np.pi, np.pi, 1), yaw)
+    yaw = yaw + np.where(draws.happens(0.35, 1), np.float32(np.pi), np.float32(0.0))
     pitch, roll = draws.normal(0.12, 1), draws.normal(0.04, 1)
     matrix = product(rotation(pitch, 0 * yaw, roll), rotation(0 * yaw, yaw, 0 * yaw))
     height, aside_by = _HEIGHT + draws.normal(0.25, 1), draws.normal(0.3, 1)
