@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,12 +13,35 @@ from pcm3.data.synthetic.motion.kinematics import product, rotation
 _HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 
 
-def film(draws: Draws, scene: Floats) -> Floats:
-    """Return a scene with y up from the floor (V, 3, N, T) as a camera sees it, (N, T, V, 3).
+@dataclass(frozen=True)
+class Cameras:
+    """Where the cameras of N sequences stand.
 
-    The camera looks along +z from about a metre above the floor, 1.5 to 4.5 m away, most often at
-    the front of the person. In every third sequence the coordinates are turned round, as in files in
-    which people face +z.
+    Attributes:
+        matrix: What turns the scene, (3, 3, N, 1).
+        height: Metres above the floor (N, 1).
+        shift: Where the first person begins in the frame of the camera, metres (3, N, 1).
+    """
+
+    matrix: Floats
+    height: Floats
+    shift: Floats
+
+    def see(self, scene: Floats) -> Floats:
+        """Return joints (V, 3, N, T) with y up from the floor as the cameras see them, (N, T, V, 3)."""
+        x, y, z = np.moveaxis(scene, 1, 0)
+        seen = np.empty((*scene.shape[2:], scene.shape[0], 3), np.float32)
+        for axis, (row, shift) in enumerate(zip(self.matrix, self.shift, strict=True)):
+            along = row[0] * x + row[1] * (y - self.height) + row[2] * z + shift
+            seen[..., axis] = np.moveaxis(along, 0, -1)
+        return seen
+
+
+def draw_cameras(draws: Draws) -> Cameras:
+    """Draw cameras about a metre above the floor, 1.5 to 4.5 m away, most often in front.
+
+    Their z axis points to the person. In every third sequence everything is turned round, as in files
+    in which people face +z.
     """
     aside = draws.happens(0.35, 1)
     yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.2, 1))
@@ -24,15 +49,9 @@ def film(draws: Draws, scene: Floats) -> Floats:
     yaw = yaw + np.where(draws.happens(0.35, 1), np.float32(np.pi), np.float32(0.0))
     pitch, roll = draws.normal(0.12, 1), draws.normal(0.04, 1)
     matrix = product(rotation(pitch, 0 * yaw, roll), rotation(0 * yaw, yaw, 0 * yaw))
-    height, aside_by = _HEIGHT + draws.normal(0.25, 1), draws.normal(0.3, 1)
-    distance = _DISTANCE + draws.normal(0.6, 1)
-    x, y, z = np.moveaxis(scene, 1, 0)
-    seen = np.empty((*scene.shape[2:], scene.shape[0], 3), np.float32)
-    shifts = (aside_by, 0 * yaw, distance)
-    for axis, (row, shift) in enumerate(zip(matrix, shifts, strict=True)):
-        along = row[0] * x + row[1] * (y - height) + row[2] * z + shift
-        seen[..., axis] = np.moveaxis(along, 0, -1)
-    return seen
+    height = _HEIGHT + draws.normal(0.25, 1)
+    shift = np.stack([draws.normal(0.3, 1), 0 * yaw, _DISTANCE + draws.normal(0.6, 1)])
+    return Cameras(matrix, height, shift)
 
 
 def sense(
