@@ -14,6 +14,7 @@ from pcm3.terminal import tell
 
 if TYPE_CHECKING:
     from pcm3.data.store import Store
+    from pcm3.data.synthetic.motion import SyntheticMotion
     from pcm3.methods.catalog import RunSettings
 
 
@@ -47,7 +48,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     import tyro  # noqa: PLC0415
 
     from pcm3.data.splits import join_protocols, part_protocols  # noqa: PLC0415
-    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.data.synthetic.motion import SyntheticMotion  # noqa: PLC0415
     from pcm3.methods.catalog import RunSettings  # noqa: PLC0415
     from pcm3.methods.settings import TrainSettings  # noqa: PLC0415
     from pcm3.runs.folder import Run  # noqa: PLC0415
@@ -70,7 +71,10 @@ def pretrain_command(arguments: Sequence[str]) -> None:
 
         data: Annotated[
             tuple[Path, ...],
-            tyro.conf.arg(help="The store, or several stores to train on together."),
+            tyro.conf.arg(
+                help="The store, or several stores to train on together; synthetic generates "
+                "motion during training, see --motion."
+            ),
         ] = tyro.MISSING
         out: Annotated[Path, tyro.conf.arg(help="The run folder.")] = tyro.MISSING
         preset: Annotated[
@@ -117,6 +121,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     class AllOptions(Options):
         model: Annotated[model_type, tyro.conf.arg(help="Settings of the method.")] = chosen.model
         train: TrainSettings = field(default_factory=lambda: chosen.train)
+        motion: MotionSettings = field(default_factory=MotionSettings)
 
     AllOptions.__doc__ = Options.__doc__
     brief = not everything and not {"-h", "--help"}.isdisjoint(arguments)
@@ -127,22 +132,23 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pcm3 pretrain --preset small --data store --out run",
         "pcm3 pretrain --preset small --train.epochs 50 --model.hidden 128 --data store --out run",
         "pcm3 pretrain --phase post-distill --from run --data store --out distilled",
+        "pcm3 pretrain --data synthetic --train.batch-size 128 --train.epochs 40 --out run",
     )
     config = RunSettings(
         options.model, options.train, join_protocols(options.protocol), options.max_frames
     )
-    stores = [Store(path) for path in options.data]
-    if early.preset and is_first():
-        _say_normalization(early.preset, stores)
+    data = _data(options.data, options.motion)
+    if early.preset and is_first() and not isinstance(data, SyntheticMotion):
+        _say_normalization(early.preset, data)
     if options.dry_run:
-        planned = plan(config, stores, options.out, start=options.start)
+        planned = plan(config, data, options.out, start=options.start)
         tell(*config.to_json().split("\n"))
         settings = json.loads(config.to_json())
         finish("pretrain", planned, options.json, *_describe_plan(planned), settings=settings)
         return
     before = len(Run(options.out).read_metrics())
     try:
-        records = pretrain(config, stores, options.out, start=options.start)
+        records = pretrain(config, data, options.out, start=options.start)
     except KeyboardInterrupt:
         if is_first():
             raise
@@ -158,6 +164,47 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         f"{options.out}: {_epochs(options.train.epochs)} trained" + kept,
         run=str(options.out),
     )
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """Motion that --data synthetic generates during training."""
+
+    sequences: int = 12800
+    """Sequences in an epoch; each epoch has new ones."""
+    skeleton: Path = Path("common15")
+    """Joint layout: the name of a built-in one, or a skeleton.json."""
+    persons: int = 1
+    """1, or 2: then a second person is there in six of ten sequences."""
+    frames: tuple[int, int] = (20, 120)
+    """Shortest and longest sequence, at 30 frames per second."""
+    seed: int = 0
+    """Seed of the sequences."""
+    normalization: Literal["none", "center", "isc"] = "center"
+    """Recipe, as in prepare."""
+
+
+def _data(paths: Sequence[Path], motion: MotionSettings) -> "list[Store] | SyntheticMotion":
+    """Open the stores, or set up the motion that ``synthetic`` stands for."""
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.data.synthetic.motion import SyntheticMotion  # noqa: PLC0415
+
+    word = Path(_GENERATED)
+    if word not in paths:
+        if motion != MotionSettings():
+            raise ValueError("expected --data synthetic with --motion, got stores")
+        return [Store(path) for path in paths]
+    if len(paths) > 1:
+        raise ValueError("expected --data synthetic alone, got stores beside it")
+    if word.exists():
+        raise ValueError(
+            f"--data {word} stands for generated motion, but there is a folder {word}; write its "
+            "full path to train on it, or rename it"
+        )
+    return SyntheticMotion(**vars(motion))
+
+
+_GENERATED = "synthetic"
 
 
 def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:

@@ -66,6 +66,13 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """Read the items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
+    def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:
+        """Indices by which a run reads these items in an epoch, counted from 0.
+
+        They are the same in each epoch, unless the data set has other items each time.
+        """
+        return list(indices)
+
     @property
     def checksums(self) -> NDArray[np.int64] | None:
         """Checksum of the recording of each item and its first frame (len, 2); None if unknown."""

@@ -33,6 +33,7 @@ class HybridDataset(ClipDataset):
         labels: Class of each item (len,), int64.
         lengths: Frames of each item (len,), int64.
         skeleton: The layout of the joint axis.
+        channels: Number of coordinates C.
         normalization: The recipe that all stores were prepared with.
         class_names: Names of the classes.
 
@@ -83,7 +84,7 @@ class HybridDataset(ClipDataset):
         self.datasets = list(datasets)
         self.skeleton, self.normalization = first.skeleton, first.normalization
         self.stream = first.stream
-        self.persons = first.persons
+        self.persons, self.channels = first.persons, first.store.channels
         self.class_names = tuple(
             f"{data.store.path.name}/{name}" for data in datasets for name in data.class_names
         )

@@ -58,7 +58,16 @@ class DeviceCache:
 
 
 def fits_on(dataset: ClipDataset, device: torch.device, config: TrainSettings) -> bool:
-    """Return whether a run keeps its data set on the device."""
+    """Return whether a run keeps its data set on the device.
+
+    Raises:
+        ValueError: If it shall, and the data set has other items in each epoch.
+    """
+    if config.cache == "device" and type(dataset).in_epoch is not ClipDataset.in_epoch:
+        raise ValueError(
+            "expected cache auto or none for a data set that has other items in each epoch, got "
+            "device"
+        )
     if config.cache != "auto":
         return config.cache == "device"
     if device.type != "cuda" or not isinstance(dataset, (SkeletonDataset, HybridDataset)):

@@ -1,4 +1,4 @@
-"""Pretraining on stores with the settings of a run."""
+"""Pretraining on stores or synthetic motion with the settings of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3.checks import check_not_empty
-from pcm3.data.dataset import LONGEST, SkeletonDataset, describe_left_out, describe_windows
+from pcm3.data.dataset import LONGEST, ClipDataset, SkeletonDataset, describe_left_out, describe_windows
 from pcm3.data.hybrid import HybridDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
+from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.encoders.files import Pretrained
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.classification import check_labels
@@ -35,25 +36,33 @@ from pcm3.training.order import used_sequences
 from pcm3.training.trainer import fit
 
 
+Data: TypeAlias = Store | Sequence[Store] | SyntheticMotion
+"""What a model is pretrained on."""
+
+
 def pretrain(
     config: RunSettings,
-    stores: Store | Sequence[Store],
+    data: Data,
     out: str | Path,
     *,
     start: str | Path | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
-    """Pretrain on the training part of one or more stores, or continue a run that was stopped.
+    """Pretrain on the training part of stores, or on motion that is generated meanwhile.
+
+    A run that was stopped is continued.
 
     On a CPU a recurrent model of less than a million parameters trains with one thread, unless the
     number of threads was chosen by ``OMP_NUM_THREADS`` or ``torch.set_num_threads``.
 
     Args:
         config: All settings.
-        stores: The data. Only the training part of each store is used. Untrimmed recordings are
-            cut into windows of twice the frames of a view. Other recordings of more than 300
-            frames are cut into windows of 300, unless ``config.max_frames`` truncates them.
-            Nearest-neighbour checks during training use the first store.
+        data: One or more stores, of which only the training part is used, or synthetic motion.
+            Untrimmed recordings are cut into windows of twice the frames of a view. Other
+            recordings of more than 300 frames are cut into windows of 300, unless
+            ``config.max_frames`` truncates them. Nearest-neighbour checks during training use the
+            first store; with synthetic motion there are none, and the protocol only becomes the
+            default of later evaluations.
         out: The run folder.
         start: A run folder whose last checkpoint gives the initial weights; the optimiser starts
             afresh. If that run was trained on test sequences of these stores, a warning is printed
@@ -69,24 +78,22 @@ def pretrain(
             or normalization.
     """
     quiet = quiet or not is_first()
-    stores = [stores] if isinstance(stores, Store) else list(stores)
-    data, protocols, parts = _training_data(config, stores)
-    first = stores[0]
+    stores, dataset, protocols, parts = _training_data(config, data)
     for store, protocol in zip(stores, protocols, strict=True):
-        notes = [*note_on_words(store, protocol), *_note_on_frames(store, config, data)]
+        notes = [*note_on_words(store, protocol), *_note_on_frames(store, config, dataset)]
         for note in [] if quiet else notes:
             tell(f"note: {store.path}: {note}", file=sys.stderr)
     torch.manual_seed(config.train.seed)
-    model = config.model.build(first.skeleton, data.persons, first.channels)
+    model = config.model.build(dataset.skeleton, dataset.persons, dataset.channels)
     monitor = None
-    if config.train.knn_every:
+    if config.train.knn_every and stores:
         monitor = _knn_monitor(
-            first, parts[0][0], data.persons, config.max_frames, protocols[0], quiet
+            stores[0], parts[0][0], dataset.persons, config.max_frames, protocols[0], quiet
         )
     settings = _settings(config, stores, protocols)
     if start is not None:
         _check_start(start, out)
-        earlier = _load(model, Run(start), config, data)
+        earlier = _load(model, Run(start), config, dataset)
         settings |= _origin(start, earlier, settings["seen"])
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
             seen = count_seen(Run(start), store, test) if protocol != "all" else 0
@@ -97,12 +104,14 @@ def pretrain(
                     file=sys.stderr,
                 )
     with suitable_threads(model, config.train):
-        return fit(model, data, config.train, out, settings=settings, monitor=monitor, quiet=quiet)
+        return fit(
+            model, dataset, config.train, out, settings=settings, monitor=monitor, quiet=quiet
+        )
 
 
 def plan(
     config: RunSettings,
-    stores: Store | Sequence[Store],
+    data: Data,
     out: str | Path | None = None,
     *,
     start: str | Path | None = None,
@@ -111,7 +120,7 @@ def plan(
 
     Args:
         config: All settings.
-        stores: The data.
+        data: Stores, or synthetic motion.
         out: The run folder, which is checked but not written; None skips the check.
         start: A run folder that gives the initial weights.
 
@@ -124,23 +133,22 @@ def plan(
     Raises:
         ValueError: For the same reasons as ``pretrain``.
     """
-    stores = [stores] if isinstance(stores, Store) else list(stores)
-    data, protocols, _ = _training_data(config, stores)
+    stores, dataset, protocols, _ = _training_data(config, data)
     train = config.train
-    used = used_sequences(len(data), train, train.devices * train.nodes)
+    used = used_sequences(len(dataset), train, train.devices * train.nodes)
     batch = train.batch_size * train.accumulate * train.devices * train.nodes
-    model = config.model.build(stores[0].skeleton, data.persons, stores[0].channels)
+    model = config.model.build(dataset.skeleton, dataset.persons, dataset.channels)
     settings = _settings(config, stores, protocols)
     if start is not None:
         _check_start(start, out)
-        earlier = _load(model, Run(start), config, data)
+        earlier = _load(model, Run(start), config, dataset)
         settings |= _origin(start, earlier, settings["seen"])
     if out is not None:
-        Run(out).check(settings | {"data": describe_data(data)})
+        Run(out).check(settings | {"data": describe_data(dataset)})
     steps = train.epochs * used // batch
     costs = estimate(model, train)
     return {
-        "sequences": len(data),
+        "sequences": len(dataset),
         "epochs": train.epochs,
         "steps": steps,
         "batch": batch,
@@ -150,10 +158,19 @@ def plan(
     }
 
 
-def _training_data(
-    config: RunSettings, stores: Sequence[Store]
-) -> tuple[HybridDataset, list[str], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """The training parts as one data set, and the protocol and the parts of each store."""
+class _Training(NamedTuple):
+    """The data of a run: its stores, the items, and the protocol and the parts of each store."""
+
+    stores: list[Store]
+    dataset: HybridDataset | SyntheticMotion
+    protocols: list[str]
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+def _training_data(config: RunSettings, data: Data) -> _Training:
+    if isinstance(data, SyntheticMotion):
+        return _Training([], data, [], [])
+    stores = [data] if isinstance(data, Store) else list(data)
     check_not_empty("stores", stores)
     paths = [str(store.path) for store in stores]
     if len({store.path.resolve() for store in stores}) < len(stores):
@@ -177,7 +194,7 @@ def _training_data(
         )
         for store, (training, _) in zip(stores, parts, strict=True)
     ]
-    return HybridDataset(datasets), protocols, parts
+    return _Training(stores, HybridDataset(datasets), protocols, parts)
 
 
 def _window(store: Store, config: RunSettings) -> int | None:
@@ -187,7 +204,8 @@ def _window(store: Store, config: RunSettings) -> int | None:
     return LONGEST if config.max_frames is None else None
 
 
-def _note_on_frames(store: Store, config: RunSettings, data: HybridDataset) -> list[str]:
+def _note_on_frames(store: Store, config: RunSettings, data: ClipDataset) -> list[str]:
+    assert isinstance(data, HybridDataset)  # as there is a store
     part = next(dataset for dataset in data.datasets if dataset.store is store)
     notes = describe_left_out(part.left_out, config.max_frames)
     if store.frame_labels is None:
@@ -231,7 +249,7 @@ def _check_start(start: str | Path, out: str | Path | None) -> None:
         )
 
 
-def _load(model: Method, run: Run, config: RunSettings, data: HybridDataset) -> dict[str, Any]:
+def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> dict[str, Any]:
     """Load the weights of a run into a model and return the settings of the run."""
     old, new = run.settings(), json.loads(config.to_json())
     if not old.keys() >= {"data", "model"}:
@@ -250,7 +268,7 @@ def _load(model: Method, run: Run, config: RunSettings, data: HybridDataset) -> 
     return old
 
 
-def _data_differences(old: dict[str, Any], data: HybridDataset) -> list[str]:
+def _data_differences(old: dict[str, Any], data: ClipDataset) -> list[str]:
     joints, skeleton = old["skeleton"]["joints"], data.skeleton
     differences = find_differences(
         {"normalization": old["normalization"]}, {"normalization": data.normalization}

@@ -333,7 +333,8 @@ class _Training:
         )
 
     def _where(self, at: Position, row: Sequence[int]) -> str:
-        return f"epoch {at.epoch + 1}, step {at.step + 1}, {self.dataset.describe(row)}"
+        items = self.dataset.describe(self.dataset.in_epoch(row, at.epoch))
+        return f"epoch {at.epoch + 1}, step {at.step + 1}, {items}"
 
     def _agree(self, flag: bool) -> bool:
         """Whether any process raises the flag."""
@@ -357,7 +358,8 @@ class _Training:
 
         def rows() -> Iterator[list[int]]:
             for at in starts:
-                yield from self._rows(at)
+                for row in self._rows(at):
+                    yield self.dataset.in_epoch(row, at.epoch)
 
         if fits_on(self.dataset, self.fabric.device, self.config):
             yield DeviceCache(self.dataset, self.fabric.device).batches(rows())

@@ -1,0 +1,274 @@
+"""What an encoder that never saw a recording is worth on real ones.
+
+Pretrains `small` (15 joints of `common15`, 30 frames a second) for a number of steps and reads real
+recordings with it: accuracy of a logistic regression and of the nearest neighbour on frozen features.
+Every choice is made with held-out *training* subjects (views, styles) of the data sets. `--final` uses
+the true test parts, and chooses nothing.
+
+    python benchmarks/shipped.py --data FOLDER --cache FOLDER --on untrained scripts motion --steps 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from environment import environment
+
+from pcm3.data import generate, prepare
+from pcm3.data.dataset import ClipDataset, SkeletonDataset
+from pcm3.data.store import Store
+from pcm3.data.synthetic.motion import SyntheticMotion
+from pcm3.encoders.files import Pretrained, save_encoder
+from pcm3.evaluation.features import Features, extract_features
+from pcm3.evaluation.metrics import accuracy
+from pcm3.evaluation.neighbours import nearest_labels
+from pcm3.evaluation.probes import fit_logistic
+from pcm3.methods.catalog import get_preset
+from pcm3.skeleton import COMMON15
+from pcm3.training.trainer import fit
+
+Indices = np.ndarray
+_BATCH, _STEPS = 128, 100  # sequences in a step, steps in an epoch
+
+
+class Parts(NamedTuple):
+    """Labelled sequences and those to recognise."""
+
+    training: Indices
+    test: Indices
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a data set is divided, for choices and for the final figure.
+
+    Attributes:
+        file: Name of the packed file.
+        column: Column of the store by which it is divided.
+        training: Values of the column in the official training part; None for half of the
+            sequences by chance.
+        chosen: Those of them that are labelled when something is chosen.
+        labels: Share of the labels that is used.
+    """
+
+    file: str
+    column: str
+    training: tuple[int, ...] | None
+    chosen: tuple[int, ...] | None = None
+    labels: float = 1.0
+
+    def parts(self, store: Store, final: bool) -> Parts:
+        """Divide the sequences of a store."""
+        if self.training is None or self.chosen is None:
+            training, test = np.array_split(np.random.default_rng(0).permutation(len(store)), 2)
+            return Parts(_stratified(training, store.labels, self.labels), test)
+        values = store.columns[self.column]
+        inside = np.isin(values, self.training)
+        labelled = inside if final else np.isin(values, self.chosen)
+        test = ~inside if final else inside & ~labelled
+        training = np.flatnonzero(labelled)
+        if self.labels < 1:
+            training = _stratified(training, store.labels, self.labels)
+        return Parts(training, _new(store, training, np.flatnonzero(test)))
+
+
+_ODD = tuple(range(1, 60, 2))
+_EVERY_OTHER = tuple(range(1, 60, 4))
+TRIALS = {
+    "utd_mhad": Trial("utd_mhad", "subjects", (1, 3, 5, 7), (1, 5)),
+    "nw_ucla": Trial("nw_ucla", "views", (1, 2), (1,)),
+    "kard": Trial("kard", "subjects", _ODD, _EVERY_OTHER),
+    "uiprmd": Trial("uiprmd_kinect", "subjects", _ODD, _EVERY_OTHER),
+    "bandai": Trial("bandai_namco", "styles", tuple(range(0, 19, 2)), tuple(range(0, 19, 4))),
+    "msrc12, 1 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.01),
+    "msrc12, 5 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.05),
+    "msrc12, 10 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.10),
+    "gtu, 5 %": Trial("gtu_action3d", "", None, labels=0.05),
+}
+
+
+def _stratified(training: Indices, labels: Indices, share: float) -> Indices:
+    """Keep a share of the sequences of each class, at least one."""
+    order = np.random.default_rng(0).permutation(training)
+    kept = []
+    for label in np.unique(labels[order]):
+        own = order[labels[order] == label]
+        kept.append(own[: max(1, round(share * len(own)))])
+    return np.sort(np.concatenate(kept))
+
+
+def _new(store: Store, training: Indices, test: Indices) -> Indices:
+    """Leave out test recordings that are bit-identical to a training recording."""
+    known = {store.sequence(int(index)).tobytes() for index in training}
+    return np.array([i for i in test if store.sequence(int(i)).tobytes() not in known])
+
+
+def open_store(trial: Trial, data: Path, cache: Path, normalization: str) -> Store:
+    """Open the data set in the common layout; prepare it first if it is not in the cache."""
+    out = cache / f"{trial.file}-{normalization}"
+    if not out.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            source = data / f"{trial.file}.npz"
+            if trial.file == "msrc12":
+                source = Path(folder) / "msrc12.npz"
+                _cut(data / "msrc12_untrimmed.npz", source)
+            prepare(
+                source,
+                out,
+                format="packed",
+                to="common15",
+                persons=1,
+                fps=30,
+                normalization=normalization,
+            )
+    return Store(out)
+
+
+def _cut(source: Path, out: Path) -> None:
+    """Cut untrimmed recordings at their intervals."""
+    with np.load(source) as file:
+        packed = {name: file[name] for name in file.files if name != "frame_labels"}
+    segments = packed.pop("segments")
+    starts = np.cumsum(packed["lengths"]) - packed["lengths"]
+    sequence, first, last, label = segments.T
+    joints = packed["joints"]
+    packed["joints"] = np.concatenate(
+        [joints[starts[s] + a : starts[s] + b] for s, a, b, _ in segments]
+    )
+    packed["lengths"], packed["labels"] = last - first, label
+    for column in ("subjects", "views", "instructions"):
+        if column in packed:
+            packed[column] = packed[column][sequence]
+    np.savez(out, **packed)
+
+
+def judge(encoder: Pretrained, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Accuracy of the probe and of the nearest neighbour on each data set."""
+    figures: dict[str, dict[str, float]] = {}
+    features: dict[str, Features] = {}
+    for name in options.sets:
+        trial = TRIALS[name]
+        store = open_store(trial, options.data, options.cache, options.normalization)
+        if trial.file not in features:
+            features = {trial.file: extract_features(encoder, SkeletonDataset(store))}
+        values, labels = features[trial.file]
+        training, test = (torch.from_numpy(part) for part in trial.parts(store, options.final))
+        classes = len(store.class_names)
+        known = Features(values[training], labels[training])
+        scores = fit_logistic(known, classes)(values[test])
+        nearest = nearest_labels(known.values, known.labels, values[test])
+        figures[name] = {
+            "linear": accuracy(scores.argmax(dim=1), labels[test]),
+            "knn": accuracy(nearest, labels[test]),
+        }
+    return figures
+
+
+def _scripts(options: argparse.Namespace) -> ClipDataset:
+    """9,800 sequences of the 16 scripted actions."""
+    out = options.cache / f"scripts-{options.normalization}"
+    if not out.exists():
+        generate(
+            out,
+            sequences=9800,
+            classes=16,
+            subjects=40,
+            views=5,
+            skeleton=COMMON15,
+            normalization=options.normalization,
+            seed=1,
+        )
+    return SkeletonDataset(Store(out))
+
+
+def _motion(options: argparse.Namespace) -> ClipDataset:
+    return SyntheticMotion(
+        _BATCH * _STEPS, seed=options.seed, normalization=options.normalization
+    )
+
+
+DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
+    "untrained": _motion,
+    "scripts": _scripts,
+    "motion": _motion,
+}
+
+
+def train(what: str, options: argparse.Namespace) -> Pretrained:
+    """Pretrain on one kind of data for the given number of steps."""
+    small = get_preset("small")
+    torch.manual_seed(options.seed)
+    model = small.model.build(COMMON15, 1)
+    steps = 0 if what == "untrained" else options.steps
+    dataset = DATA[what](options)
+    epochs = round(steps / (len(dataset) // _BATCH))
+    config = replace(
+        small.train,
+        batch_size=_BATCH,
+        epochs=epochs,
+        drop_epoch=round(0.8 * epochs),
+        knn_every=0,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    records = fit(model, dataset, config, quiet=True) if epochs else []
+    if records:
+        print({k: round(v, 3) for k, v in records[-1].items()}, file=sys.stderr)
+    encoder = model.trained_encoder.eval()
+    return Pretrained(encoder, COMMON15, model.stream, model.frames, options.normalization)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--on", nargs="+", choices=DATA, default=list(DATA), help="what to learn on")
+    parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
+    parser.add_argument("--sets", nargs="+", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that generate sequences")
+    parser.add_argument("--normalization", choices=("center", "isc"), default="center")
+    parser.add_argument("--final", action="store_true", help="judge on the true test parts")
+    parser.add_argument("--out", type=Path, help="file for the figures, JSON")
+    options = parser.parse_args()
+
+    results: dict[str, Any] = {}
+    for what in options.on:
+        began = time.perf_counter()
+        encoder = train(what, options)
+        seconds = time.perf_counter() - began
+        results[what] = {"seconds": seconds, "figures": judge(encoder, options)}
+        if options.out:
+            save_encoder(options.out.with_name(f"{options.out.stem}-{what}.safetensors"), encoder)
+        print(describe(what, results[what]), flush=True)
+    if options.out:
+        record = {"options": {k: str(v) for k, v in vars(options).items()}, "results": results}
+        options.out.write_text(json.dumps(environment() | record, indent=1))
+
+
+def describe(what: str, result: dict[str, Any]) -> str:
+    """One line: linear / nearest neighbour in percent for each set, and their means."""
+    pairs = [(f["linear"], f["knn"]) for f in result["figures"].values()]
+    cells = [
+        f"{name} {100 * f['linear']:.1f}/{100 * f['knn']:.1f}"
+        for name, f in result["figures"].items()
+    ]
+    linear, knn = (100 * np.mean(column) for column in zip(*pairs, strict=True))
+    cells.append(f"MEAN {linear:.1f}/{knn:.1f}")
+    return f"{what:<12} {'  '.join(cells)}  ({result['seconds']:.0f} s)"
+
+
+if __name__ == "__main__":
+    main()
