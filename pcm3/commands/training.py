@@ -106,6 +106,14 @@ def pretrain_command(arguments: Sequence[str]) -> None:
                 "all frames, in windows."
             ),
         ] = chosen.max_frames
+        any_layout: Annotated[
+            bool,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.arg(
+                help="Train an encoder for recordings of any layout and unit: joints are mapped "
+                "to the 15 common ones, bodies are turned upright and scaled to one size."
+            ),
+        ] = False
         dry_run: Annotated[
             bool,
             tyro.conf.FlagCreatePairsOff,
@@ -135,7 +143,11 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         "pcm3 pretrain --data synthetic --train.batch-size 128 --train.epochs 40 --out run",
     )
     config = RunSettings(
-        options.model, options.train, join_protocols(options.protocol), options.max_frames
+        options.model,
+        options.train,
+        join_protocols(options.protocol),
+        options.max_frames,
+        options.any_layout or options.motion.normalization == "body",
     )
     data = _data(options.data, options.motion)
     if early.preset and is_first() and not isinstance(data, SyntheticMotion):
@@ -180,8 +192,8 @@ class MotionSettings:
     """Shortest and longest sequence, at 30 frames per second."""
     seed: int = 0
     """Seed of the sequences."""
-    normalization: Literal["none", "center", "isc"] = "center"
-    """Recipe, as in prepare."""
+    normalization: Literal["none", "center", "isc", "body"] = "center"
+    """Recipe, as in prepare; body as with --any-layout."""
 
 
 def _data(paths: Sequence[Path], motion: MotionSettings) -> "list[Store] | SyntheticMotion":

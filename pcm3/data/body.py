@@ -32,11 +32,13 @@ def form_of(normalization: str | None) -> Form | None:
 class BodyForm:
     """Turns frames of a store into the body form, the input of encoders for all layouts.
 
-    Joints are mapped to the encoder's by ``joint_map``; the second coordinate points up, as
-    ``Store.upright`` finds it; each frame is relative to the centre of the first person, as the
-    recipe ``"center"`` of ``normalize`` makes it; and coordinates are divided by the length of the
-    body: trunk and leg, the median over frames and persons. 2D recordings get a third coordinate
-    of 0.
+    Joints are mapped to the encoder's by ``joint_map``. The second coordinate points up, as
+    ``Store.upright`` finds it. Each frame is relative to the centre of the first person, as the
+    recipe ``"center"`` of ``normalize`` makes it. Coordinates are divided by the length of the
+    bodies: trunk and leg, the median over frames and persons of the sequence. A clip is turned
+    about the vertical so that the first person's right shoulder and hip lie in the direction of
+    the first axis from the left ones, on average over its frames. 2D recordings get a third
+    coordinate of 0.
 
     Args:
         store: The recordings, of any normalization.
@@ -54,14 +56,11 @@ class BodyForm:
             raise ValueError(f"{store.path}: {error}") from None
         self._last = -1, np.zeros((0, 0, 0, 3), np.float32)
 
-    def frames(self, index: int) -> NDArray[np.float32]:
-        """Frames ``(T, M, V, 3)`` of a whole sequence, which must not be modified."""
+    def frames(self, index: int, part: slice = slice(None)) -> NDArray[np.float32]:
+        """Frames ``(T, M, V, 3)`` of a part of a sequence."""
         if self._last[0] != index:  # kept for the next window of a long recording
-            mapped = self._mapped(index)
-            centred = normalize(mapped, self.skeleton, "center")
-            length = np.float32(trunk_and_leg(mapped, self.skeleton))
-            self._last = index, centred / length
-        return self._last[1]
+            self._last = index, scaled(self._mapped(index), self.skeleton)
+        return turned(self._last[1][part], self.skeleton)
 
     def describe(self) -> str:
         """Say what the joints were mapped from, for readers of results."""
@@ -82,6 +81,29 @@ class BodyForm:
         flat = np.zeros((*points.shape[:-1], 3 - points.shape[-1]), np.float32)
         points = np.concatenate([points, flat], axis=-1) + np.float32(np.abs(points).max(initial=1))
         return self.map.apply(points * seen[..., None])
+
+
+def scaled(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
+    """Centre upright frames (T, M, V, 3), and divide them by the length of the bodies."""
+    return normalize(frames, skeleton, "center") / np.float32(trunk_and_leg(frames, skeleton))
+
+
+def turned(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
+    """Turn upright frames (T, M, V, 3) about the vertical so that the first person faces z.
+
+    Where neither both shoulders nor both hips are seen, nothing is turned.
+    """
+    across = np.zeros(3)
+    for left, right in _pairs(skeleton):
+        ends = frames[:, 0, [left, right]]
+        ends = ends[ends.any(axis=-1).all(axis=-1)]
+        across += (ends[:, 1] - ends[:, 0]).sum(axis=0, dtype=np.float64)
+    size = np.hypot(across[0], across[2])
+    if size == 0:
+        return frames
+    cosine, sine = across[0] / size, across[2] / size
+    turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]], np.float32)
+    return frames @ turn
 
 
 def trunk_and_leg(frames: NDArray[np.float32], skeleton: Skeleton) -> float:
@@ -123,3 +145,10 @@ def _bones(skeleton: Skeleton) -> tuple[tuple[tuple[int, int], ...], ...]:
         for upper, lower in _LIMBS
     ]
     return ((places[_TRUNK[0]], places[_TRUNK[1]]),), *legs
+
+
+@lru_cache(maxsize=16)
+def _pairs(skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
+    """Left and right shoulder, left and right hip."""
+    places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
+    return tuple((places[f"left_{name}"], places[f"right_{name}"]) for name in ("shoulder", "hip"))

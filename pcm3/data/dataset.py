@@ -231,10 +231,10 @@ class SkeletonDataset(ClipDataset):
 
     def _read(self, index: int, start: int, length: int) -> NDArray[Any]:
         """Frames (T, M', V, C) of a sequence."""
-        part = slice(start, start + length), slice(self.persons)
+        part = slice(start, start + length)
         if self.body is not None:
-            return self.body.frames(index)[part]
-        stored = self.store.stored(index)[part]
+            return self.body.frames(index, part)[:, : self.persons]
+        stored = self.store.stored(index)[part, : self.persons]
         return stored if self._order is None else stored[:, :, self._order]
 
     @property

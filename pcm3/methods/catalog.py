@@ -38,6 +38,7 @@ PCM3++, ``mamp`` for MAMP and ``mae`` for its baseline.
 
 class _Known(TypedDict, total=False):
     max_frames: int | None
+    any_layout: bool
 
 
 class _Parts(_Known):
@@ -58,6 +59,9 @@ class RunSettings:
     by spaces."""
     max_frames: int | None = None
     """Number of frames at which longer sequences are truncated; None trains on them in windows."""
+    any_layout: bool = False
+    """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of different
+    layouts and units then train together, and the encoder takes recordings of any layout."""
 
     def __post_init__(self) -> None:
         if self.max_frames is not None:
@@ -86,6 +90,7 @@ class RunSettings:
             train=TrainSettings.from_dict(raw["train"]),
             protocol=raw["protocol"],
             max_frames=raw.get("max_frames"),
+            any_layout=raw.get("any_layout", False),
         )
 
 

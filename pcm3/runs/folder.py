@@ -260,6 +260,7 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {name: value for name, value in settings.items() if name != "seen"}
     kept.setdefault("max_frames", LONGEST)  # earlier versions did not store it and cut there
+    kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
     model = settings.get("model", {}).items()  # earlier versions lack settings that are now empty

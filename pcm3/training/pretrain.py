@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3.checks import check_not_empty
-from pcm3.data.dataset import LONGEST, ClipDataset, SkeletonDataset, describe_left_out, describe_windows
+from pcm3.data.body import BODY, Form
+from pcm3.data.dataset import (
+    LONGEST,
+    ClipDataset,
+    SkeletonDataset,
+    describe_left_out,
+    describe_windows,
+)
 from pcm3.data.hybrid import HybridDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
@@ -29,12 +36,12 @@ from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences
 from pcm3.runs.seen import count_seen, describe_data, describe_seen
+from pcm3.skeleton import COMMON15, Skeleton
 from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first, suitable_threads
 from pcm3.training.order import used_sequences
 from pcm3.training.trainer import fit
-
 
 Data: TypeAlias = Store | Sequence[Store] | SyntheticMotion
 """What a model is pretrained on."""
@@ -88,7 +95,12 @@ def pretrain(
     monitor = None
     if config.train.knn_every and stores:
         monitor = _knn_monitor(
-            stores[0], parts[0][0], dataset.persons, config.max_frames, protocols[0], quiet
+            stores[0],
+            parts[0][0],
+            _layout(config, stores),
+            config.max_frames,
+            protocols[0],
+            quiet,
         )
     settings = _settings(config, stores, protocols)
     if start is not None:
@@ -169,6 +181,11 @@ class _Training(NamedTuple):
 
 def _training_data(config: RunSettings, data: Data) -> _Training:
     if isinstance(data, SyntheticMotion):
+        if config.any_layout and data.normalization != BODY:
+            raise ValueError(
+                f"expected synthetic motion in the form {BODY!r} for an encoder of any layout, got "
+                f"{data.normalization!r}"
+            )
         return _Training([], data, [], [])
     stores = [data] if isinstance(data, Store) else list(data)
     check_not_empty("stores", stores)
@@ -187,14 +204,31 @@ def _training_data(config: RunSettings, data: Data) -> _Training:
         SkeletonDataset(
             store,
             training,
-            persons=max(other.persons for other in stores),
             max_frames=config.max_frames if store.frame_labels is None else None,
-            skeleton=stores[0].skeleton,
             window=_window(store, config),
+            **_layout(config, stores),
         )
         for store, (training, _) in zip(stores, parts, strict=True)
     ]
     return _Training(stores, HybridDataset(datasets), protocols, parts)
+
+
+class _Layout(TypedDict):
+    persons: int
+    skeleton: Skeleton
+    normalization: Form | None
+
+
+_ROOM = 2
+"""Persons that an encoder for all layouts has room for, at least."""
+
+
+def _layout(config: RunSettings, stores: Sequence[Store]) -> _Layout:
+    """What the recordings of all stores have in common."""
+    persons = max(store.persons for store in stores)
+    if config.any_layout:
+        return {"persons": max(persons, _ROOM), "skeleton": COMMON15, "normalization": BODY}
+    return {"persons": persons, "skeleton": stores[0].skeleton, "normalization": None}
 
 
 def _window(store: Store, config: RunSettings) -> int | None:
@@ -307,7 +341,7 @@ def _weight_differences(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[
 def _knn_monitor(
     store: Store,
     train: NDArray[np.int64],
-    persons: int,
+    layout: _Layout,
     max_frames: int | None,
     protocol: str,
     quiet: bool,
@@ -319,7 +353,7 @@ def _knn_monitor(
     try:
         parts = validation_split(store, train, protocol)
         gallery, queries = (
-            SkeletonDataset(store, known, persons=persons, max_frames=max_frames)
+            SkeletonDataset(store, known, max_frames=max_frames, **layout)
             for known in (part[store.labels[part] >= 0] for part in parts)
         )
         if len(gallery) == 0 or len(queries) == 0:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from pcm3.checks import check_count, check_seed
+from pcm3.data.body import BODY as BODY_FORM
+from pcm3.data.body import Form, scaled, turned
 from pcm3.data.dataset import Batch, ClipDataset, check_items
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
@@ -44,7 +46,8 @@ class SyntheticMotion(ClipDataset):
         persons: 1, or 2: then a second person faces the first in six of ten sequences.
         frames: Range of the lengths, both included, at 30 frames per second.
         seed: Seed of all sequences.
-        normalization: A recipe of ``normalize``.
+        normalization: A recipe of ``normalize``, or ``"body"`` for the body form, see
+            :mod:`pcm3.data.body`.
 
     Raises:
         ValueError: If an argument is out of range, or the layout has joints that a body lacks.
@@ -65,7 +68,7 @@ class SyntheticMotion(ClipDataset):
         persons: int = 1,
         frames: tuple[int, int] = (20, 120),
         seed: int = 0,
-        normalization: Normalization = "center",
+        normalization: Normalization | Form = "center",
     ) -> None:
         check_count("sequences", sequences)
         check_seed(seed)
@@ -77,7 +80,7 @@ class SyntheticMotion(ClipDataset):
             raise ValueError("expected normalization none, center or isc, got 'sgn'")
         self.skeleton = choose_layout(skeleton)
         self.persons, self.frames, self.seed = persons, frames, seed
-        self.normalization: Normalization = normalization
+        self.normalization: Normalization | Form = normalization
         self.labels = np.full(sequences, -1, np.int64)
         draws = np.random.default_rng((seed, _VERSION))
         self.lengths = draws.integers(frames[0], frames[1], sequences, endpoint=True)
@@ -104,13 +107,18 @@ class SyntheticMotion(ClipDataset):
         frames = self._generate(numbers.tolist(), lengths)
         clips = np.zeros(frames.shape, np.float32)
         for row, sequence, length in zip(clips, frames, lengths.tolist(), strict=True):
-            row[:length] = normalize(sequence[:length], self.skeleton, self.normalization)
+            row[:length] = self._normalized(sequence[:length])
         return Batch(
             torch.from_numpy(clips).permute(0, 4, 1, 3, 2).contiguous(),
             torch.from_numpy(lengths),
             torch.full((len(numbers),), -1),
             torch.from_numpy(numbers),
         )
+
+    def _normalized(self, frames: Floats) -> Floats:
+        if self.normalization != BODY_FORM:
+            return normalize(frames, self.skeleton, self.normalization)
+        return turned(scaled(frames, self.skeleton), self.skeleton)
 
     def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64]) -> Floats:
         """Return sequences (N, T, M, V, 3) as a sensor gives them."""

@@ -273,7 +273,11 @@ def _walk(draws: Draws, angles: Floats, time: Floats) -> dict[str, Floats]:
     add("bow", np.where(runs, 0.2, 0.03))
     speed = 0.8 * stride * frequency / duty * envelope
     hop = runs * envelope * 0.08 * np.abs(np.sin(2 * np.pi * (cycle - 0.5 * duty)))
-    return {"hop": hop.astype(np.float32), "speed": speed * np.cos(angle), "aside": speed * np.sin(angle)}
+    return {
+        "hop": hop.astype(np.float32),
+        "speed": speed * np.cos(angle),
+        "aside": speed * np.sin(angle),
+    }
 
 
 def _jump(draws: Draws, angles: Floats, time: Floats) -> Floats:
