@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ BODY: Form = "body"
 
 _LIMBS = (("hip", "knee"), ("knee", "ankle"))
 _TRUNK = ("mid_hip", "neck")
+_SOME = 20  # sequences that show how the axes of a store lie
+_CLEAR = 0.04
 _SHARE = 0.37
 """Share of the trunk in the length of a body where no leg is seen."""
 
@@ -37,8 +39,9 @@ class BodyForm:
     recipe ``"center"`` of ``normalize`` makes it. Coordinates are divided by the length of the
     bodies: trunk and leg, the median over frames and persons of the sequence. A clip is turned
     about the vertical so that the first person's right shoulder and hip lie in the direction of
-    the first axis from the left ones, on average over its frames. 2D recordings get a third
-    coordinate of 0.
+    the first axis from the left ones, on average over its frames; it then faces -z. If people
+    clearly face the other way in the store as a whole, by ``in_front``, its axes are left-handed,
+    and the first one is turned round. 2D recordings get a third coordinate of 0.
 
     Args:
         store: The recordings, of any normalization.
@@ -60,7 +63,15 @@ class BodyForm:
         """Frames ``(T, M, V, 3)`` of a part of a sequence."""
         if self._last[0] != index:  # kept for the next window of a long recording
             self._last = index, scaled(self._mapped(index), self.skeleton)
-        return turned(self._last[1][part], self.skeleton)
+        return turned(self._last[1][part] * self._sides, self.skeleton)
+
+    @cached_property
+    def _sides(self) -> NDArray[np.float32]:
+        """Signs (3,) of the coordinates that make the axes right-handed."""
+        some = np.unique(np.linspace(0, len(self.store) - 1, _SOME).astype(int))
+        sequences = [scaled(self._mapped(int(index)), self.skeleton) for index in some]
+        fronts = [in_front(turned(frames, self.skeleton), self.skeleton) for frames in sequences]
+        return np.array([-1.0 if np.mean(fronts) < -_CLEAR else 1.0, 1.0, 1.0], np.float32)
 
     def describe(self) -> str:
         """Say what the joints were mapped from, for readers of results."""
@@ -84,12 +95,21 @@ class BodyForm:
 
 
 def scaled(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
-    """Centre upright frames (T, M, V, 3), and divide them by the length of the bodies."""
-    return normalize(frames, skeleton, "center") / np.float32(trunk_and_leg(frames, skeleton))
+    """Centre upright frames (T, M, V, 3), and divide them by the length of the bodies.
+
+    If the centre of the first person is never seen, as in pictures of the upper body, the mean of
+    all joints that are seen is the centre of all frames.
+    """
+    seen = np.asarray(frames.any(axis=-1, keepdims=True))
+    if seen[:, 0, skeleton.center].any() or not seen.any():
+        centred = normalize(frames, skeleton, "center")
+    else:
+        centred = (frames - frames[seen[..., 0]].mean(axis=0)) * seen
+    return centred / np.float32(trunk_and_leg(frames, skeleton))
 
 
 def turned(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
-    """Turn upright frames (T, M, V, 3) about the vertical so that the first person faces z.
+    """Turn upright frames (T, M, V, 3) about the vertical so that the first person faces -z.
 
     Where neither both shoulders nor both hips are seen, nothing is turned.
     """
@@ -104,6 +124,34 @@ def turned(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float3
     cosine, sine = across[0] / size, across[2] / size
     turn = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]], np.float32)
     return frames @ turn
+
+
+def in_front(frames: NDArray[np.float32], skeleton: Skeleton) -> float:
+    """How far hands and knees are in front, and elbows behind, of a body that faces -z.
+
+    It is negative if the body faces z, as it does in left-handed axes. Hands count from the centre,
+    knees and elbows from the middle between the ends of the limb.
+
+    Args:
+        frames: Centred and turned coordinates (T, M, V, 3), 0 where a joint is not seen.
+        skeleton: Layout with arms and legs.
+    """
+    total = 0.0
+    for joints in _limbs(skeleton):
+        arms, legs = (_depths(frames, limb) for limb in joints)
+        total += _bend(arms) - _bend(legs) - (float(arms[:, 2].mean()) if len(arms) else 0.0)
+    return total / 2
+
+
+def _depths(frames: NDArray[np.float32], limb: tuple[int, ...]) -> NDArray[np.float32]:
+    """Third coordinates (T', 3) of a limb of the first person where all of it is seen."""
+    ends = frames[:, 0, list(limb)]
+    return ends[ends.any(axis=-1).all(axis=-1)][..., 2]
+
+
+def _bend(depths: NDArray[np.float32]) -> float:
+    """How far the middle of a limb lies in the direction of z, on average."""
+    return float((depths @ np.array([-0.5, 1.0, -0.5], np.float32)).mean()) if len(depths) else 0.0
 
 
 def trunk_and_leg(frames: NDArray[np.float32], skeleton: Skeleton) -> float:
@@ -145,6 +193,17 @@ def _bones(skeleton: Skeleton) -> tuple[tuple[tuple[int, int], ...], ...]:
         for upper, lower in _LIMBS
     ]
     return ((places[_TRUNK[0]], places[_TRUNK[1]]),), *legs
+
+
+@lru_cache(maxsize=16)
+def _limbs(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Arm and leg of the left and of the right side, each as three joints."""
+    places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
+    arm, leg = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
+    return tuple(
+        (tuple(places[f"{s}_{n}"] for n in arm), tuple(places[f"{s}_{n}"] for n in leg))
+        for s in ("left", "right")
+    )
 
 
 @lru_cache(maxsize=16)

@@ -123,6 +123,15 @@ def test_windows_are_parts_of_the_whole(tmp_path: Path) -> None:
         np.testing.assert_allclose(frames_of(windows, item), face(part), atol=1e-5)
 
 
+def test_left_handed_axes_are_turned_round(tmp_path: Path) -> None:
+    plain = body(write(tmp_path / "plain", SEQUENCES))
+    mirrored = body(
+        write(tmp_path / "other", [frames * np.float32([1, 1, -1]) for frames in SEQUENCES])
+    )
+    for item in range(len(SEQUENCES)):
+        np.testing.assert_allclose(frames_of(mirrored, item), frames_of(plain, item), atol=1e-4)
+
+
 def test_the_camera_does_not_matter(tmp_path: Path) -> None:
     angle = 2.0
     turn = np.array(
@@ -143,6 +152,17 @@ def test_2d_recordings_get_a_flat_third_coordinate(tmp_path: Path) -> None:
     assert not found[..., 2].any()
     assert found[0, 0, COMMON15.joints.index("head"), 1] > 0  # y pointed down
     assert describe_form(dataset) == []  # nothing was mapped
+
+
+def test_the_upper_body_alone_has_a_centre(tmp_path: Path) -> None:
+    frames = np.where(SEQUENCES[0].any(-1, keepdims=True), SEQUENCES[0] + 5.0, 0.0)
+    legs = [joint for part in ("left_leg", "right_leg") for joint in NTU25.parts[part]]
+    frames[:, :, [NTU25.joints.index("spine_base"), *legs]] = 0
+    found = frames_of(body(write(tmp_path / "store", [frames])), 0)
+    seen = found[:, 0].any(-1)
+    assert 4 < seen.sum(-1).mean() < 9
+    assert np.abs(found[:, 0][seen].mean(0)).max() < 0.3
+    assert np.abs(found).max() < 2
 
 
 def test_the_joints_are_described(tmp_path: Path) -> None:
