@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from pcm3._version import __version__
 
 if TYPE_CHECKING:
-    from pcm3.encoders.files import load_pretrained
     from pcm3.inference.files import load_classifier
     from pcm3.methods.mamp import MAMP
     from pcm3.methods.pcm3 import PCM3
@@ -21,7 +20,6 @@ __all__ = [
     "Skeleton",
     "__version__",
     "load_classifier",
-    "load_pretrained",
 ]
 
 _HOMES = {
@@ -31,7 +29,6 @@ _HOMES = {
     "MemoryQueue": "pcm3.queue",
     "Skeleton": "pcm3.skeleton",
     "load_classifier": "pcm3.inference.files",
-    "load_pretrained": "pcm3.encoders.files",
 }
 
 

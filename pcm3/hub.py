@@ -9,14 +9,7 @@ from typing import Any, Literal, NamedTuple
 from torch import nn
 
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
-from pcm3.encoders.files import (
-    Pretrained,
-    encoder_file,
-    fingerprint,
-    load_encoder,
-    load_pretrained,
-    save_encoder,
-)
+from pcm3.encoders.files import Pretrained, encoder_file, fingerprint, load_encoder, save_encoder
 from pcm3.methods.mamp import MAMP
 from pcm3.methods.official import (
     Checkpoint,
@@ -40,7 +33,6 @@ __all__ = [
     "fingerprint",
     "load_encoder",
     "load_official",
-    "load_pretrained",
     "save_encoder",
 ]
 
