@@ -1,0 +1,165 @@
+"""One encoder for recordings of any layout: pretraining, evaluation, classifiers, search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcm3.cli import main
+from pcm3.data.normalize import normalize
+from pcm3.data.store import Store
+from pcm3.data.store.writer import StoreWriter
+from pcm3.data.synthetic import synthetic_sequences
+from pcm3.encoders import GRUEncoder
+from pcm3.hub import Pretrained, load_encoder, save_encoder
+from pcm3.inference.files import load_classifier, save_classifier
+from pcm3.inference.fit import fit_classifier
+from pcm3.inference.predictions import predict
+from pcm3.inference.recordings import open_recordings
+from pcm3.skeleton import COMMON15, KINECT20, NTU25, Skeleton, joint_map
+
+RECORDINGS = list(
+    synthetic_sequences(sequences=48, classes=4, subjects=4, frames=(12, 30), missing=0.0)
+)
+CLASSES = ("wave", "raise both arms", "punch", "kick right")
+Call = Callable[..., dict[str, Any]]
+
+
+def write(path: Path, skeleton: Skeleton, change: Callable[[Any], Any] = lambda x: x) -> Store:
+    """The same recordings in another layout."""
+    mapping = joint_map(NTU25, skeleton)
+    with StoreWriter(path, skeleton, class_names=CLASSES, fps=30, normalization="center") as writer:
+        for number, recording in enumerate(RECORDINGS):
+            frames = normalize(change(mapping.apply(recording.frames)), skeleton, "center")
+            subject = int(recording.columns["subjects"])
+            writer.add(frames, recording.label, name=f"recording-{number}", subjects=subject)
+    return Store(path)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
+    folder = tmp_path_factory.mktemp("layouts")
+    return {
+        "ntu25": write(folder / "ntu25", NTU25),
+        "kinect20": write(folder / "kinect20", KINECT20, lambda x: 1000 * x * [1, -1, -1]),
+        "common15": write(folder / "common15", COMMON15),
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = GRUEncoder(COMMON15, persons=2, hidden=8, layers=1, pool="mean").eval()
+    file = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    save_encoder(file, Pretrained(network, COMMON15, "joint", 16, "body"))
+    return file
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return said
+
+    return run
+
+
+def test_a_classifier_labels_recordings_of_another_layout(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path
+) -> None:
+    """One of NTU25 in metres gives the same labels for Kinect's, upside down in millimetres."""
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    assert (classifier.persons, classifier.layout) == (1, NTU25)
+    save_classifier(tmp_path / "classifier.safetensors", classifier)
+    kept = load_classifier(tmp_path / "classifier.safetensors")
+    assert (kept.persons, kept.layout) == (1, NTU25)
+    expected = kept.predict_proba(stores["common15"])
+    labels = []
+    for name in ("ntu25", "kinect20"):
+        with open_recordings(stores[name].path, kept) as recordings:
+            labels.append([row.label for row in predict(kept, recordings, threshold=0.0)])
+    assert labels[0] == [CLASSES[row] for row in expected.argmax(1)]
+    agreement = np.mean([one == other for one, other in zip(*labels, strict=True)])
+    assert agreement > 0.8  # derived joints lie elsewhere
+
+
+def test_files_without_joint_names_have_the_layout_of_training(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path
+) -> None:
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    np.save(tmp_path / "new.npy", RECORDINGS[5].frames)
+    with open_recordings(tmp_path / "new.npy", classifier) as recordings:
+        [row] = predict(classifier, recordings, threshold=0.0)
+    probabilities = classifier.predict_proba(stores["ntu25"])[5]
+    assert row.probability == pytest.approx(float(probabilities.max()), abs=1e-4)
+
+
+def test_every_person_counts_alone_after_training_on_one(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path
+) -> None:
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    both = np.concatenate([RECORDINGS[0].frames[:12], RECORDINGS[1].frames[:12] + 1.0], axis=1)
+    np.save(tmp_path / "pair.npy", both)
+    with open_recordings(tmp_path / "pair.npy", classifier) as recordings:
+        rows = predict(classifier, recordings, threshold=0.0)
+    assert [row.person for row in rows] == [0, 1]
+
+
+def test_search_finds_a_recording_in_another_layout(
+    stores: dict[str, Store], encoder: Path, call: Call
+) -> None:
+    said = call(
+        *("search", "--run", encoder, "--data", stores["ntu25"].path),
+        *("--query", stores["common15"].path, "-k", 1),
+    )
+    found = [match["recording"] for match in said["matches"]]
+    assert found == [f"recording-{number}" for number in range(len(RECORDINGS))]
+
+
+def test_an_evaluation_says_what_was_mapped(
+    stores: dict[str, Store], encoder: Path, call: Call
+) -> None:
+    arguments = ("evaluate", "knn", "--run", encoder, "--protocol", "subjects:1,2")
+    said = {name: call(*arguments, "--data", store.path) for name, store in stores.items()}
+    assert not any("mapped" in note for note in said["common15"]["notes"])
+    for name in ("ntu25", "kinect20"):
+        [note] = [note for note in said[name]["notes"] if "mapped" in note]
+        assert name in note
+    tops = [result["metrics"]["top1"] for result in said.values()]
+    assert max(tops) - min(tops) < 0.15
+
+
+def test_motion_is_not_predicted_in_body_lengths(
+    stores: dict[str, Store], encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "prediction", "--run", encoder, "--data", stores["ntu25"].path]
+    assert main([*map(str, arguments), "--protocol", "subjects:1,2"]) == 2
+    assert "body lengths" in capsys.readouterr().err
+
+
+def test_stores_of_several_layouts_train_together(
+    tmp_path: Path, stores: dict[str, Store], call: Call
+) -> None:
+    run = tmp_path / "run"
+    data = [stores[name].path for name in ("ntu25", "kinect20")]
+    options = ("--preset", "small", "--protocol", "subjects:1,2", "--train.epochs", 1)
+    small = ("--train.batch-size", 16, "--model.hidden", 8, "--model.queue-size", 32)
+    call("pretrain", *options, *small, "--any-layout", "--data", *data, "--out", run)
+    trained = load_encoder(run)
+    assert (trained.normalization, trained.skeleton, trained.encoder.persons) == (
+        *("body", COMMON15),
+        2,
+    )
+    said = call("evaluate", "linear", "--run", run, "--data", stores["common15"].path)
+    assert said["metrics"]["top1"] > 0.3
+    assert (
+        main(list(map(str, ["pretrain", *options, "--data", *data, "--out", tmp_path / "b"]))) == 2
+    )
