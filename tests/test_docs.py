@@ -106,18 +106,32 @@ def test_python_of_tasks(here: Path) -> None:
     assert names["top1"] == names["figures"]["top1"]
 
 
-def test_python_of_classify(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_of_classify(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = python_of(ROOT / "docs" / "classify.md")
+    sharing = next(block for block in blocks if "SharedModel" in block)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        blocks.remove(sharing)
+    else:
+        module = import_module("pcm3.inference.sharing")
+        upload = module.SharedModel.save_pretrained
+        monkeypatch.setattr(module.SharedModel, "push_to_hub", upload)
+        monkeypatch.setattr(module, "snapshot_download", lambda name, **_: name)
     generate(here / "store", sequences=60)
     (here / "new").mkdir()
     for number, recording in enumerate(synthetic_sequences(sequences=12)):
         np.save(here / "new" / f"{number}.npy", recording.frames[:, 0])
     encoder = GRUEncoder(NTU25, persons=1, hidden=8, layers=1)
     save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16, "center"))
-    names = run_all(python_of(ROOT / "docs" / "classify.md"))
+    names = run_all(blocks)
     assert names["probabilities"].shape == (60, 12)
     assert set(names["labels"]) <= {*names["store"].class_names, "unknown"}
     *rows, shape, _ = capsys.readouterr().out.splitlines()
     assert (len(rows), shape) == (12, "(12, 2)")
+    if sharing in blocks:
+        assert (here / "folder" / "classifier.safetensors").is_file()
+        assert "license: apache-2.0" in (here / "user" / "name" / "README.md").read_text()
 
 
 def test_python_of_parts(here: Path) -> None:
