@@ -1,10 +1,12 @@
 """README and documentation say what was measured, and their code runs."""
 
+import csv
 import importlib.util
 import json
 import re
 import shlex
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from webcam import record, record_session
 
 from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
-from pcm3.data import generate
+from pcm3.data import Store, generate, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.export import export_program
@@ -28,6 +31,7 @@ from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
+from pcm3.skeleton import BLAZEPOSE33
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -191,6 +195,8 @@ def commands() -> list[str]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition(" #")[0].strip() for line in lines]
+        for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
+            found += re.findall(r"^!(pcm3 .*?)(?: \|.*)?$", block, re.MULTILINE)
     return [line for line in dict.fromkeys(found) if line]
 
 
@@ -290,3 +296,25 @@ def test_pictures_of_the_readme_are_there_and_small() -> None:
     files = re.findall(r"!\[.+\]\((.+)\)", (ROOT / "README.md").read_text())
     assert files
     assert all((ROOT / file).stat().st_size < 250_000 for file in files)
+
+
+def test_recordings_of_the_page_on_labelling_are_as_it_says(tmp_path: Path) -> None:
+    truth = record(tmp_path / "recordings")
+    files = sorted((tmp_path / "recordings").glob("*.json"))
+    assert [file.name for file in files] == list(truth)
+    assert len(files) == 100
+    rows = list(csv.DictReader((tmp_path / "recordings" / "labels.csv").open()))
+    labels = {row["file"]: row["label"] for row in rows if row["label"]}
+    assert list(labels) == list(truth)[:20]
+    assert Counter(labels.values()) == dict.fromkeys(set(truth.values()), 4)
+    assert all(truth[name] == label for name, label in labels.items())
+    report = prepare(tmp_path / "recordings", tmp_path / "store", workers=1)
+    assert report["kept"] == 100
+    store = Store(tmp_path / "store")
+    assert (store.skeleton.joints, store.meta["fps"]) == (BLAZEPOSE33.joints, 30)
+    assert int((store.labels >= 0).sum()) == 20
+    performed = record_session(tmp_path / "new" / "session.json")
+    prepare(tmp_path / "new", tmp_path / "session", workers=1)
+    assert Store(tmp_path / "session").lengths[0] == round(performed[-1][2] * 30)
+    assert Store(tmp_path / "session").lengths[0] > 2 * store.lengths.max()
+    assert {name for name, *_ in performed} <= set(truth.values())
