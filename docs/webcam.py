@@ -55,9 +55,8 @@ def record_session(file: Path) -> list[tuple[str, float, float]]:
 
 
 def _film(sequences: int, **options: Any) -> Any:
-    return synthetic_sequences(
-        sequences=sequences, classes=ACTIONS, subjects=5, views=1, skeleton=BLAZEPOSE33, **options
-    )
+    options |= {"classes": ACTIONS, "subjects": 5, "views": 1, "missing": 0}
+    return synthetic_sequences(sequences=sequences, skeleton=BLAZEPOSE33, **options)
 
 
 def _write(file: Path, points: np.ndarray) -> None:

@@ -196,7 +196,7 @@ def commands() -> list[str]:
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition(" #")[0].strip() for line in lines]
         for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
-            found += re.findall(r"^!(pcm3 .*?)(?: \|.*)?$", block, re.MULTILINE)
+            found += re.findall(r"^(pcm3 .*?)(?: \|.*)?$", block, re.MULTILINE)
     return [line for line in dict.fromkeys(found) if line]
 
 
