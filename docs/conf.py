@@ -39,6 +39,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # but for pages that ask for it
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # or what a command prints is cut into pieces
 nb_execution_timeout = 600  # seconds of a cell, on a busy machine
 
 
