@@ -37,7 +37,10 @@ napoleon_custom_sections = ["Shapes", "Source"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # but for pages that ask for it
+nb_execution_raise_on_error = True
+nb_merge_streams = True  # or what a command prints is cut into pieces
+nb_execution_timeout = 600  # seconds of a cell, on a busy machine
 
 
 def leave_out(_app: Any, _what: str, name: str, *_rest: Any) -> bool | None:

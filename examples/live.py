@@ -1,12 +1,17 @@
-"""Say what somebody is doing while they do it: frames in one by one, nearest neighbours out.
+"""Say what somebody is doing while they do it: frames go in one by one, labels come out.
 
-Without arguments a puppet performs before a noisy camera, and an untrained encoder watches, to be
-ready in seconds. With your own labelled store, a run trained on it, and a recording as your pose
-estimator gives it, an array (T, V, C) or (T, M, V, C) in the place of a camera:
+Without arguments a puppet performs, and a classifier on an untrained encoder watches, to be ready
+in seconds. With a classifier that ``pcm3 classifier`` wrote, give a recording that ``pcm3 prepare``
+reads, which is replayed at its frame rate:
 
-    python examples/live.py STORE RUN RECORDING.npy
+    python examples/live.py CLASSIFIER RECORDING
 
-A recording that the store holds under that file name is left out of the comparison.
+or, for a classifier of MediaPipe's 33 landmarks, the model file of MediaPipe's Pose Landmarker,
+which then follows you on the first camera (pip install mediapipe; Ctrl-C stops):
+
+    python examples/live.py CLASSIFIER pose_landmarker_full.task
+
+For another pose estimator, write a function like ``camera``, which yields keypoints.
 """
 
 from __future__ import annotations
@@ -14,126 +19,132 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from numpy.typing import NDArray
 
-from pcm3 import NTU25
-from pcm3.data import SkeletonDataset, Store, collate, generate, split
-from pcm3.data.normalize import Normalization, normalize
+from pcm3 import NTU25, load_classifier
+from pcm3.data import generate, split
 from pcm3.data.synthetic import synthetic_sequences
-from pcm3.encoders import Encoder, GRUEncoder, StreamingEncoder
-from pcm3.evaluation.features import dataset_for
-from pcm3.evaluation.neighbours import nearest_labels
-from pcm3.hub import Pretrained, load_encoder
+from pcm3.encoders import GRUEncoder
+from pcm3.encoders.files import Pretrained
+from pcm3.inference.classifier import Classifier
+from pcm3.inference.fit import fit_classifier
+from pcm3.inference.recordings import open_recordings
+from pcm3.inference.streaming import StreamingClassifier
+from pcm3.skeleton import BLAZEPOSE33
 
-FPS = 30  # of the camera
-WINDOW = 45  # frames that a label looks back
-SCENE: dict[str, Any] = {"sequences": 288, "classes": 6, "views": 1, "frames": (80, 120)}
+Pose = NDArray[np.float32]
+"""Keypoints of one frame: (V, C) of one person or (M, V, C) of several, 0 where nothing is seen."""
+
+SCENE: dict[str, Any] = {"sequences": 96, "classes": 4, "views": 1}
 
 
 def main() -> float:
-    """Follow a recording of people that the gallery does not know; return the share named right."""
+    """Follow people that the classifier does not know; return the share of frames named right."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        store = generate(Path(folder) / "store", **SCENE)
+        store = generate(Path(folder) / "store", frames=(40, 60), **SCENE)
         known, unseen = split(store, "xsub")
         encoder = GRUEncoder(NTU25, persons=1, hidden=64, pool="mean").eval()
-        pretrained = Pretrained(encoder, NTU25, "joint", 64, "center")
-        file = Path(folder) / "camera.npy"
-        wanted = record(file, [int(index) for index in unseen[:12]])
-        labels = follow(file, pretrained, SkeletonDataset(store, known), wanted)
-    right = float(np.mean(np.equal(labels, wanted)))
-    print(f"{right:.0%} of {len(wanted)} frames named right")
+        classifier = fit_classifier(Pretrained(encoder, NTU25, "joint", 64, "center"), store, known)
+    performed = list(synthetic_sequences(frames=(110, 130), **SCENE))
+    film = [performed[index] for index in unseen[:6]]
+    truth = [store.class_names[scene.label] for scene in film for _ in scene.frames]
+    labels = follow((frame for scene in film for frame in scene.frames), classifier, truth)
+    right = float(np.mean(np.equal(labels, truth)))
+    print(f"{right:.0%} of {len(truth)} frames named right")
     return right
 
 
-def own(store: str, run: str, recording: str) -> list[int]:
-    """Follow a recording with a trained encoder; return the label of each frame."""
+def own(file: str, source: str) -> list[str]:
+    """Follow a recording or the camera with a kept classifier; return the label of each frame."""
     try:
-        return follow(*opened(store, run, Path(recording)))
-    except (ValueError, OSError) as error:
+        classifier = load_classifier(file)
+        poses = (
+            camera(source, classifier) if source.endswith(".task") else replay(source, classifier)
+        )
+        return follow(poses, classifier)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:  # of MediaPipe
         raise SystemExit(f"live.py: {error}") from None
 
 
-def opened(folder: str, run: str, file: Path) -> tuple[Path, Pretrained, SkeletonDataset]:
-    """The recording, the encoder, and the sequences to compare with, if they fit together."""
-    store, pretrained = Store(folder), load_encoder(run)
-    file.stat()
-    if not isinstance(pretrained.encoder, GRUEncoder):
-        raise SystemExit(
-            "expected a run with a GRU encoder, which can see frames one by one, got a "
-            f"{type(pretrained.encoder).__name__}"
-        )
-    if pretrained.stream != "joint" or pretrained.normalization not in ("center", "none"):
-        raise SystemExit(
-            "expected a run on joints that are normalised frame by frame (center or none), got "
-            f"{pretrained.stream}, {pretrained.normalization}"
-        )
-    others = np.array([Path(name).name != file.name for name in store.names])
-    if not others.all():
-        print(f"{file.name} is in the store: it is compared with all others")
-    indices = np.flatnonzero((store.labels >= 0) & others)
-    return file, pretrained, dataset_for(pretrained, store, indices)
-
-
 def follow(
-    file: Path, pretrained: Pretrained, known: SkeletonDataset, wanted: list[int] | None = None
-) -> list[int]:
-    """Take the frames as a camera gives them, and print a label once a second."""
-    encoder, skeleton = pretrained.encoder, pretrained.skeleton
-    recipe: Normalization = "none" if pretrained.normalization == "none" else "center"
-    gallery, owners = make_gallery(encoder, known)
-    stream = StreamingEncoder(encoder)
-    camera = np.load(file, mmap_mode="r")
-    camera = camera if camera.ndim == 4 else camera[:, None]  # of one person
-    raw: deque[Any] = deque(maxlen=FPS)  # where the body's centre is lost, an earlier one counts
-    recent: deque[Tensor] = deque(maxlen=WINDOW)
-    labels = []
+    poses: Iterable[Pose], classifier: Classifier, truth: Sequence[str] | None = None
+) -> list[str]:
+    """Push frames as they come, and print a line when the label changes."""
+    stream, rate = StreamingClassifier(classifier), classifier.fps or 30
+    labels: list[str] = []
     started = time.perf_counter()
-    for frame in camera:
-        raw.append(frame)
-        frames = normalize(np.stack(raw), skeleton, recipe, encoder.persons)
-        recent.append(stream.push(torch.from_numpy(frames[-1]).permute(2, 1, 0)))  # (C, V, M)
-        query = torch.stack(list(recent)).mean(dim=0, keepdim=True)
-        labels.append(int(nearest_labels(gallery, owners, query, k=min(5, len(gallery)))))
-        if len(labels) % FPS == 0 or len(labels) == len(camera):
-            line = f"{len(labels) / FPS:>5.1f} s  {known.class_names[labels[-1]]:<18}"
-            if wanted:
-                line += f" (it is: {known.class_names[wanted[len(labels) - 1]]})"
-            print(line.rstrip())
+    with suppress(KeyboardInterrupt):
+        for pose in poses:
+            now = stream.push(pose)
+            if not labels or now.label != labels[-1]:
+                line = f"{len(labels) / rate:>6.1f} s  {now.label:<18} {now.probability:>4.0%}"
+                print(line + (f"  (it is: {truth[len(labels)]})" if truth else ""), flush=True)
+            labels.append(now.label)
     seconds = time.perf_counter() - started
-    print(f"{len(labels) / seconds:.0f} frames per second; the camera gives {FPS}")
+    print(f"{len(labels) / seconds:.0f} frames per second; the classifier knows {rate:g}")
     return labels
 
 
-@torch.no_grad()
-def make_gallery(encoder: Encoder, dataset: SkeletonDataset) -> tuple[Tensor, Tensor]:
-    """Features ``(G, D)`` of overlapping windows at the camera's pace, and labels ``(G,)``."""
-    features, owners = [], []
-    for clips, lengths, labels, _ in DataLoader(dataset, 64, collate_fn=collate):
-        frames = encoder(clips)  # causal: the padding at the end changes nothing before it
-        for row, (length, label) in enumerate(zip(lengths.tolist(), labels, strict=True)):
-            for start in range(0, max(1, length - WINDOW + 1), WINDOW // 3):
-                features.append(frames[row, start : min(length, start + WINDOW)].mean(dim=0))
-                owners.append(label)
-    return torch.stack(features), torch.stack(owners)
+def replay(source: str, classifier: Classifier) -> Iterator[Pose]:
+    """Yield the frames of a recording at the pace at which they were recorded."""
+    with open_recordings(source, classifier) as recordings:
+        if len(recordings.clips) > 1:
+            name = recordings.store.names[recordings.indices[0]]
+            print(f"{len(recordings.clips)} recordings or persons: the first is replayed, {name}")
+        started = time.perf_counter()
+        for number, frame in enumerate(recordings.clips.sequence(0)):
+            due = number / (recordings.clips.meta["fps"] or 30)
+            time.sleep(max(0.0, started + due - time.perf_counter()))
+            yield frame
 
 
-def record(file: Path, indices: list[int]) -> list[int]:
-    """Write raw frames (T, M, V, C) of some recordings, end to end; return the label of each."""
-    recordings = list(synthetic_sequences(**SCENE))
-    film = [recordings[index] for index in indices]
-    np.save(file, np.concatenate([recording.frames for recording in film]))
-    return [recording.label for recording in film for _ in recording.frames]
+def camera(model: str, classifier: Classifier) -> Iterator[Pose]:
+    """Yield MediaPipe's world landmarks of one person, at the frame rate of the classifier.
+
+    Frames of a faster camera are left out.
+    """
+    try:
+        import cv2  # noqa: PLC0415
+        from mediapipe import Image, ImageFormat  # noqa: PLC0415
+        from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError(f"the camera needs {error.name}: pip install mediapipe") from None
+    if classifier.pretrained.skeleton.joints != BLAZEPOSE33.joints:
+        name = classifier.pretrained.skeleton.name
+        raise ValueError(f"expected a classifier of the skeleton blazepose33, got one of {name}")
+    options = vision.PoseLandmarkerOptions(
+        BaseOptions(model_asset_path=model), running_mode=vision.RunningMode.VIDEO
+    )
+    film, fps = cv2.VideoCapture(0), classifier.fps or 30
+    if not film.isOpened():
+        raise OSError("found no camera")
+    with vision.PoseLandmarker.create_from_options(options) as landmarker:
+        started, last = time.perf_counter(), -1
+        while True:
+            taken, picture = film.read()
+            seconds = time.perf_counter() - started
+            if not taken:
+                return
+            if int(seconds * fps) == last:
+                continue
+            last = int(seconds * fps)
+            image = Image(ImageFormat.SRGB, np.ascontiguousarray(picture[..., ::-1]))
+            people = landmarker.detect_for_video(image, int(seconds * 1000)).pose_world_landmarks
+            pose = np.zeros((33, 3), np.float32)
+            if people:
+                pose[:] = [(mark.x, mark.y, mark.z) for mark in people[0]]
+            yield pose
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (1, 4):
+    if len(sys.argv) not in (1, 3):
         raise SystemExit(__doc__)
     own(*sys.argv[1:]) if sys.argv[1:] else main()

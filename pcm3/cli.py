@@ -36,6 +36,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "rerun": "rerun",
+    "huggingface_hub": "hub",
 }
 """The extra to install for a missing module."""
 

@@ -1161,6 +1161,10 @@ def test_export(
     assert "clips (N, 3, 20, 25, 1)" in capsys.readouterr().out
     wanted = "expected --out FILE.pt2 or FILE.onnx, got encoder.pt"
     assert wanted in one_error(capsys, [*export, "encoder.pt"])
+    for positional in (run, alone, folder / "store"):
+        said = one_error(capsys, ["export", str(positional), "--out", f"{tmp_path}/encoder.onnx"])
+        assert "expected" in said
+        assert (f"--run {positional}" in said) == (positional != folder / "store")
 
 
 def test_features(folder: Path, tmp_path: Path, capsys: Capture) -> None:

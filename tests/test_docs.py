@@ -1,10 +1,12 @@
 """README and documentation say what was measured, and their code runs."""
 
+import csv
 import importlib.util
 import json
 import re
 import shlex
 import sys
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from webcam import record, record_session
 
 from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
-from pcm3.data import generate
+from pcm3.data import Store, generate, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.export import export_program
@@ -28,6 +31,7 @@ from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
+from pcm3.skeleton import BLAZEPOSE33
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -106,18 +110,32 @@ def test_python_of_tasks(here: Path) -> None:
     assert names["top1"] == names["figures"]["top1"]
 
 
-def test_python_of_classify(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_of_classify(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = python_of(ROOT / "docs" / "classify.md")
+    sharing = next(block for block in blocks if "SharedModel" in block)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        blocks.remove(sharing)
+    else:
+        module = import_module("pcm3.inference.sharing")
+        upload = module.SharedModel.save_pretrained
+        monkeypatch.setattr(module.SharedModel, "push_to_hub", upload)
+        monkeypatch.setattr(module, "snapshot_download", lambda name, **_: name)
     generate(here / "store", sequences=60)
     (here / "new").mkdir()
     for number, recording in enumerate(synthetic_sequences(sequences=12)):
         np.save(here / "new" / f"{number}.npy", recording.frames[:, 0])
     encoder = GRUEncoder(NTU25, persons=1, hidden=8, layers=1)
     save_encoder("run/encoder.safetensors", Pretrained(encoder, NTU25, "joint", 16, "center"))
-    names = run_all(python_of(ROOT / "docs" / "classify.md"))
+    names = run_all(blocks)
     assert names["probabilities"].shape == (60, 12)
     assert set(names["labels"]) <= {*names["store"].class_names, "unknown"}
     *rows, shape, _ = capsys.readouterr().out.splitlines()
     assert (len(rows), shape) == (12, "(12, 2)")
+    if sharing in blocks:
+        assert (here / "folder" / "classifier.safetensors").is_file()
+        assert "license: apache-2.0" in (here / "user" / "name" / "README.md").read_text()
 
 
 def test_python_of_parts(here: Path) -> None:
@@ -177,6 +195,8 @@ def commands() -> list[str]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition(" #")[0].strip() for line in lines]
+        for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
+            found += re.findall(r"^(pcm3 .*?)(?: \|.*)?$", block, re.MULTILINE)
     return [line for line in dict.fromkeys(found) if line]
 
 
@@ -276,3 +296,25 @@ def test_pictures_of_the_readme_are_there_and_small() -> None:
     files = re.findall(r"!\[.+\]\((.+)\)", (ROOT / "README.md").read_text())
     assert files
     assert all((ROOT / file).stat().st_size < 250_000 for file in files)
+
+
+def test_recordings_of_the_page_on_labelling_are_as_it_says(tmp_path: Path) -> None:
+    truth = record(tmp_path / "recordings")
+    files = sorted((tmp_path / "recordings").glob("*.json"))
+    assert [file.name for file in files] == list(truth)
+    assert len(files) == 100
+    rows = list(csv.DictReader((tmp_path / "recordings" / "labels.csv").open()))
+    labels = {row["file"]: row["label"] for row in rows if row["label"]}
+    assert list(labels) == list(truth)[:20]
+    assert Counter(labels.values()) == dict.fromkeys(set(truth.values()), 4)
+    assert all(truth[name] == label for name, label in labels.items())
+    report = prepare(tmp_path / "recordings", tmp_path / "store", workers=1)
+    assert report["kept"] == 100
+    store = Store(tmp_path / "store")
+    assert (store.skeleton.joints, store.meta["fps"]) == (BLAZEPOSE33.joints, 30)
+    assert int((store.labels >= 0).sum()) == 20
+    performed = record_session(tmp_path / "new" / "session.json")
+    prepare(tmp_path / "new", tmp_path / "session", workers=1)
+    assert Store(tmp_path / "session").lengths[0] == round(performed[-1][2] * 30)
+    assert Store(tmp_path / "session").lengths[0] > 2 * store.lengths.max()
+    assert {name for name, *_ in performed} <= set(truth.values())

@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pcm3.commands.options import finish, meant, parse
+from pcm3.errors import SkeletonFormatError
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
     from pcm3.evaluation.tasks.base import Task
+    from pcm3.inference.classifier import Classifier
 
 _FRAMES = {
     "windows": "all frames are used, in windows of 300 whose features are averaged",
@@ -287,9 +290,8 @@ def export_command(arguments: Sequence[str]) -> None:
             pretrained, what = load_encoder(run), "features"
         else:
             from pcm3.inference.export import export_classifier  # noqa: PLC0415
-            from pcm3.inference.files import load_classifier  # noqa: PLC0415
 
-            loaded, what = load_classifier(str(classifier)), "probabilities"
+            loaded, what = _load_to_export(str(classifier)), "probabilities"
             pretrained = loaded.pretrained
         encoder, length = pretrained.encoder, pretrained.frames if frames is None else frames
         if run is not None:
@@ -307,6 +309,24 @@ def export_command(arguments: Sequence[str]) -> None:
         "pcm3 export --run run --out encoder.onnx",
         "pcm3 export classifier.safetensors --out classifier.onnx",
     )
+
+
+def _load_to_export(file: str) -> "Classifier":
+    """Load a classifier.
+
+    Raises:
+        ValueError: If it is none; the message names ``--run`` if it is an encoder.
+    """
+    from pcm3.encoders.files import load_encoder  # noqa: PLC0415
+    from pcm3.inference.files import load_classifier  # noqa: PLC0415
+
+    try:
+        return load_classifier(file)
+    except SkeletonFormatError as error:
+        with suppress(SkeletonFormatError):
+            load_encoder(file)
+            raise ValueError(f"{error}; --run {file} exports an encoder") from None
+        raise
 
 
 def report_command(arguments: Sequence[str]) -> None:

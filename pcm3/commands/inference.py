@@ -143,6 +143,7 @@ def predict_command(arguments: Sequence[str]) -> None:
         windows: bool = False,
         whole: bool = False,
         rule: Literal["sliding_window", "activity"] = "sliding_window",
+        source_fps: float | None = None,
         accelerator: str = "auto",
         json: bool = False,
     ) -> None:
@@ -162,6 +163,8 @@ def predict_command(arguments: Sequence[str]) -> None:
             whole: Give every recording one label, however long it is.
             rule: How the probabilities of frames become intervals: sliding_window follows the
                 likeliest class, activity takes every run of frames that are no background.
+            source_fps: Frames per second of the recordings, if the files do not give it; by default
+                that of the classifier.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             json: Print the predictions as JSON on the last line.
         """
@@ -179,7 +182,7 @@ def predict_command(arguments: Sequence[str]) -> None:
         loaded = load_classifier(classifier)
         loaded.pretrained.encoder.to(find_device(accelerator))
         allow_tf32(False)
-        with open_recordings(source, loaded) as recordings:
+        with open_recordings(source, loaded, source_fps) as recordings:
             store = recordings.store
             chosen = None if index is None else [find_sequence(store, index)]
             found = predict(
@@ -267,6 +270,7 @@ def search_command(arguments: Sequence[str]) -> None:
         query: str,
         k: Annotated[int, arg(aliases=["-k"])] = 5,
         out: Path | None = None,
+        source_fps: float | None = None,
         accelerator: str = "auto",
         allow_normalization: bool = False,
         json: bool = False,
@@ -284,6 +288,8 @@ def search_command(arguments: Sequence[str]) -> None:
                 recordings: a file, a folder or a store, as of pcm3 predict.
             k: Number of recordings to find.
             out: The .csv or .json table to write, or an .html page with film strips.
+            source_fps: Frames per second of other recordings, if the files do not give it; by
+                default that of the store.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
             json: Print the result as JSON on the last line.
@@ -307,7 +313,7 @@ def search_command(arguments: Sequence[str]) -> None:
         pretrained, notes = load_for(run, store, allow_normalization)
         pretrained.encoder.to(find_device(accelerator))
         allow_tf32(False)
-        with open_queries(query, pretrained, store) as queries:
+        with open_queries(query, pretrained, store, source_fps) as queries:
             window = window_for(store, queries.clips.lengths)
             gallery = make_gallery(run, pretrained, store, window)
             matches = search(gallery, queries.features(), queries.names, k, queries.own)

@@ -33,7 +33,7 @@ from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.intake import Intake
 from pcm3.inference.labels import BACKGROUND, read_frame_labels, read_labels
 from pcm3.runs.folder import find_run
-from pcm3.runs.seen import own_protocol
+from pcm3.runs.seen import name_data, own_protocol
 
 _FOLDS = {"linear": 5, "knn": 5, "finetune": 3}
 _MOST_CALIBRATED = 5_000  # items predicted out of fold
@@ -122,7 +122,7 @@ def fit_classifier(
         background=untrimmed,
         made={
             **about,
-            "store": store.path.resolve().name,
+            **name_data(store),
             "store_fingerprint": store.fingerprint,
             "seed": seed,
             "recordings": len(np.unique(examples.indices)),

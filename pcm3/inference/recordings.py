@@ -46,7 +46,9 @@ class Recordings(NamedTuple):
 
 
 @contextmanager
-def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
+def open_recordings(
+    source: str | Path, intake: Intake, source_fps: float | None = None
+) -> Iterator[Recordings]:
     """Open a store, or prepare files for the time of the ``with`` block.
 
     Files get the normalisation and the frame rate of the training recordings, and, if they
@@ -56,19 +58,25 @@ def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
     Args:
         source: A store, or anything that ``prepare`` reads without further options.
         intake: The encoder and what it takes, such as a ``Classifier``.
+        source_fps: Frames per second of recordings whose files do not give a rate; by default that
+            of the training recordings.
 
     Raises:
         SkeletonFormatError: If files do not follow their format.
-        ValueError: If the recordings do not fit the encoder.
+        ValueError: If the recordings do not fit the encoder, or their rate is given twice.
     """
     source = Path(source)
     with TemporaryDirectory(prefix="pcm3-") as folder:
         if is_store(source):
+            if source_fps is not None:
+                raise ValueError(
+                    f"source_fps is for files without a frame rate, but {source} is a store"
+                )
             yield _separated(Store(source), intake, Path(folder), [])
             return
         target, files = Path(folder) / "store", Path(folder) / _FILES
         try:
-            notes = _prepare(source, target, intake)
+            notes = _prepare(source, target, intake, source_fps)
             yield _separated(Store(target), intake, Path(folder), notes)
         except (SkeletonFormatError, ValueError) as error:
             message = str(error)
@@ -82,7 +90,7 @@ def open_recordings(source: str | Path, intake: Intake) -> Iterator[Recordings]:
 _FILES = "files"
 
 
-def _prepare(source: Path, target: Path, intake: Intake) -> list[str]:
+def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
     """Prepare files as the training recordings were; return notes on how."""
     options: dict[str, Any] = {}
     format, path = _find_format(source, target.with_name(_FILES))
@@ -99,6 +107,7 @@ def _prepare(source: Path, target: Path, intake: Intake) -> list[str]:
         normalization=normalization,
         persons=intake.persons if together else None,
         fps=intake.fps,
+        source_fps=source_fps,
         workers=1,
         **options,
     )

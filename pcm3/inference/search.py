@@ -176,7 +176,9 @@ class Queries:
 
 
 @contextmanager
-def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Queries]:
+def open_queries(
+    query: str, pretrained: Pretrained, store: Store, source_fps: float | None = None
+) -> Iterator[Queries]:
     """Open queries for the time of the ``with`` block.
 
     Args:
@@ -184,18 +186,24 @@ def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Q
             the name of a recording of the store.
         pretrained: The encoder.
         store: The store that is searched.
+        source_fps: As of ``open_recordings``.
 
     Raises:
         SkeletonFormatError: If files do not follow their format.
-        ValueError: If there is no such recording, or the recordings do not fit the encoder.
+        ValueError: If there is no such recording, the recordings do not fit the encoder, or their
+            rate is given twice.
     """
     if query.isdecimal() or not Path(query).exists():
+        if source_fps is not None:
+            raise ValueError(
+                f"source_fps is for files without a frame rate, but {query} is of the store"
+            )
         index = find_sequence(store, query)
         clips = Clips(pretrained, store, [index])
         yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
         return
     intake = Intake.like(store, pretrained)
-    with open_recordings(query, intake) as recordings:
+    with open_recordings(query, intake, source_fps) as recordings:
         same = recordings.clips.fingerprint == store.fingerprint
         names = [
             recordings.store.names[index] + (f", person {person}" if person > 0 else "")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pcm3.checks import type_name
+from pcm3.checks import check_count, type_name
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.inference.classifier import UNKNOWN, Classifier
 
@@ -23,7 +23,7 @@ class LiveLabel(NamedTuple):
     Attributes:
         label: The likeliest class, or ``"unknown"``, also where nobody was seen.
         probability: Of the likeliest class.
-        probabilities: Of all classes (classes,).
+        probabilities: Of all classes (classes,), the mean over the latest frames.
     """
 
     label: str
@@ -34,16 +34,21 @@ class LiveLabel(NamedTuple):
 class StreamingClassifier:
     """Classify a live recording: each frame in, the label of the latest frames out.
 
-    The label is that of the latest ``classifier.window`` frames, the length of the median training
-    recording, or of all frames at the beginning. It works with any encoder; a causal one can
-    also give features frame by frame, see ``StreamingEncoder``.
+    Each frame is classified together with those before it, ``classifier.window`` frames in all, the
+    length of the median training recording, or all frames at the beginning. The label is that of
+    the mean of the probabilities of the latest frames: where one action follows another, those of
+    single frames go to and fro. It works with any encoder; a causal one can also give features
+    frame by frame, see ``StreamingEncoder``.
 
     Args:
         classifier (~pcm3.inference.classifier.Classifier): The classifier, of normalisation
             ``"center"`` or ``"none"``.
+        smoothing: Number of frames whose probabilities are averaged, 1 for none. A label comes
+            about half as many frames later. By default an eighth of the window, at least 1.
 
     Raises:
-        ValueError: If it is not a ``Classifier``, or the normalisation needs whole recordings.
+        ValueError: If it is not a ``Classifier``, the normalisation needs whole recordings, or
+            ``smoothing`` is below 1.
 
     Example:
         >>> classifier = load_classifier("classifier.safetensors")           # doctest: +SKIP
@@ -52,7 +57,7 @@ class StreamingClassifier:
         ...     print(stream.push(keypoints).label)
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, smoothing: int | None = None) -> None:
         if not isinstance(classifier, Classifier):
             raise ValueError(
                 f"expected a Classifier, as load_classifier reads it, got {type_name(classifier)}"
@@ -64,11 +69,15 @@ class StreamingClassifier:
                 f"{self._recipe!r}, which needs whole recordings"
             )
         self.classifier = classifier
+        self.smoothing = max(1, classifier.window // 8) if smoothing is None else smoothing
+        check_count("smoothing", self.smoothing)
         self._frames: deque[NDArray[np.float32]] = deque(maxlen=classifier.window)
+        self._recent: deque[NDArray[np.float32]] = deque(maxlen=self.smoothing)
 
     def reset(self) -> None:
         """Forget all frames; the next one starts a new recording."""
         self._frames.clear()
+        self._recent.clear()
 
     def push(self, frame: ArrayLike) -> LiveLabel:
         """Add the next frame, and classify the latest ones.
@@ -95,10 +104,14 @@ class StreamingClassifier:
         room = np.zeros((encoder.persons, *size), np.float32)
         room[: len(bodies)] = bodies
         self._frames.append(room)
-        frames = normalize(np.stack(self._frames), skeleton, self._recipe, encoder.persons)
+        latest = np.stack(self._frames)
+        frames = normalize(latest, skeleton, self._recipe, encoder.persons)
         clip = torch.from_numpy(frames).permute(3, 0, 2, 1)[None]
         device = next(encoder.parameters()).device
-        probabilities = self.classifier.predict_proba(clip.to(device))[0]
-        nobody = not np.stack(self._frames).any()
-        label = UNKNOWN if nobody else self.classifier.name(probabilities)
+        self._recent.append(self.classifier.predict_proba(clip.to(device))[0])
+        probabilities = np.mean(self._recent, axis=0)
+        if not latest.any():
+            self._recent.clear()  # they do not count when somebody comes
+            return LiveLabel(UNKNOWN, float(probabilities.max()), probabilities)
+        label = self.classifier.name(probabilities)
         return LiveLabel(label, float(probabilities.max()), probabilities)

@@ -17,7 +17,14 @@ from pcm3.runs.folder import Run
 
 def describe_seen(store: Store, protocol: str) -> dict[str, Any]:
     """Describe a training store for the ``config.json`` of a run."""
-    return {"store": store.path.resolve().name, "protocol": protocol, **identify(store)}
+    return {**name_data(store), "protocol": protocol, **identify(store)}
+
+
+def name_data(store: Store) -> dict[str, str]:
+    """Return the name of a store and, where the store knows them, its source and licence."""
+    known = {key: str(store.meta.get(key) or "") for key in ("source", "licence")}
+    names = {key: value for key, value in known.items() if value}
+    return {"store": store.path.resolve().name, **names}
 
 
 def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:

@@ -178,6 +178,7 @@ def test_a_picture_shows_the_label_of_each_frame(
         (["--index", "nobody"], "nobody"),
         (["--out", "picture.gif"], "--index"),
         (["--top", "0"], "top"),
+        (["--source-fps", "60"], "source_fps is for files"),
     ],
 )
 def test_options_of_predict(

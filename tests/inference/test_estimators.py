@@ -108,7 +108,7 @@ def test_a_live_recording_has_the_label_of_its_latest_frames(
     raw: list[np.ndarray], fitted: Fitted
 ) -> None:
     classifier = fitted()
-    stream, frames = StreamingClassifier(classifier), np.concatenate(raw[:4])
+    stream, frames = StreamingClassifier(classifier, smoothing=1), np.concatenate(raw[:4])
     for number, frame in enumerate(frames):
         found = stream.push(frame)
         if number % 9 == 0:
@@ -121,6 +121,38 @@ def test_a_live_recording_has_the_label_of_its_latest_frames(
     stream.reset()
     again = StreamingClassifier(classifier).push(frames[3:4])
     np.testing.assert_array_equal(stream.push(frames[3]).probabilities, again.probabilities)
+
+
+@pytest.mark.parametrize("smoothing", [None, 5])
+def test_labels_are_those_of_the_mean_of_the_latest_probabilities(
+    raw: list[np.ndarray], fitted: Fitted, smoothing: int | None
+) -> None:
+    classifier = fitted()
+    single = StreamingClassifier(classifier, smoothing=1)
+    stream = StreamingClassifier(classifier, smoothing)
+    frames = np.concatenate(raw[:4])
+    each = np.stack([single.push(frame).probabilities for frame in frames])
+    wanted = smoothing or max(1, classifier.window // 8)
+    assert wanted > 1
+    found = [stream.push(frame) for frame in frames]
+    for number, now in enumerate(found):
+        mean = each[max(0, number + 1 - wanted) : number + 1].mean(axis=0)
+        np.testing.assert_allclose(now.probabilities, mean, atol=1e-6)
+        assert now.probability == pytest.approx(mean.max())
+        assert now.label == classifier.name(mean)
+    stream.reset()
+    np.testing.assert_allclose(stream.push(frames[0]).probabilities, each[0], atol=1e-6)
+
+
+def test_nobody_counts_for_nothing(raw: list[np.ndarray], fitted: Fitted) -> None:
+    stream = StreamingClassifier(fitted(), smoothing=9)
+    frames = np.zeros((3, 25, 3))
+    assert [stream.push(frame).label for frame in frames] == ["unknown"] * 3
+    found = stream.push(raw[1][0]).probabilities
+    alone = StreamingClassifier(fitted(), smoothing=1)
+    for frame in frames:
+        alone.push(frame)
+    np.testing.assert_array_equal(found, alone.push(raw[1][0]).probabilities)
 
 
 def test_frames_that_do_not_fit(fitted: Fitted) -> None:
@@ -137,6 +169,9 @@ def test_frames_that_do_not_fit(fitted: Fitted) -> None:
     turned = replace(fitted(), pretrained=fitted().pretrained._replace(normalization="isc"))
     with pytest.raises(ValueError, match="isc"):
         StreamingClassifier(turned)
+    for smoothing in (0, 1.5):
+        with pytest.raises(ValueError, match="smoothing"):
+            StreamingClassifier(fitted(), smoothing)
 
 
 def test_several_persons_at_once(store: Store) -> None:

@@ -90,6 +90,26 @@ def test_recordings_of_another_frame_rate_are_resampled(
     assert found.probability == pytest.approx(row.max(), abs=1e-5)
 
 
+def test_recordings_that_do_not_say_their_frame_rate(
+    tmp_path: Path, raw: list[np.ndarray], fitted: Fitted, store: Store
+) -> None:
+    np.save(tmp_path / "fast.npy", np.repeat(raw[3], 2, axis=0))
+    ends = []
+    for rate in (None, 30.0, 60.0):
+        with open_recordings(tmp_path, fitted(), rate) as recordings:
+            (found,) = predict(fitted(), recordings)
+            ends.append(found.end)
+    assert ends == [2 * len(raw[3]), 2 * len(raw[3]), len(raw[3])]
+    assert found.probability == pytest.approx(expected_of(fitted(), raw[3:4])[0].max(), abs=1e-5)
+    (tmp_path / "labels.csv").write_text("file,fps\nfast.npy,60\n")
+    for source in (tmp_path, store.path):
+        with (
+            pytest.raises(ValueError, match=r"source_fps is for files without a frame rate"),
+            open_recordings(source, fitted(), 60),
+        ):
+            pass
+
+
 def test_one_file_is_a_recording(folder: Path, raw: list[np.ndarray], fitted: Fitted) -> None:
     with open_recordings(folder / "3.npy", fitted()) as recordings:
         (found,) = predict(fitted(), recordings)

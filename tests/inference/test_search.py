@@ -75,6 +75,14 @@ def test_files_are_prepared_as_the_store_was(
         found = search(gallery, queries.features(), queries.names, 2, queries.own)
     assert (found[0].query, found[0].index) == ("new.npy", 11)
     assert found[0].similarity == pytest.approx(1, abs=1e-6)
+    np.save(tmp_path / "new.npy", np.repeat(source[11].frames, 2, axis=0))
+    with open_queries(str(tmp_path / "new.npy"), pretrained, store, 60) as queries:
+        assert queries.clips.lengths.tolist() == [len(source[11].frames)]
+    with (
+        pytest.raises(ValueError, match="source_fps is for files"),
+        open_queries("11", pretrained, store, 60),
+    ):
+        pass
 
 
 def test_features_are_kept_and_checked(
@@ -169,5 +177,10 @@ def test_the_command(
     assert "20 of 96" in page
     call("--query", 3, "--out", tmp_path / "found.json")
     assert len(json.loads((tmp_path / "found.json").read_text())) == 5
-    for bad in (["--query", "nobody"], ["--query", "3", "-k", "0"], ["--query", "3", "--out", "x"]):
+    for bad in (
+        ["--query", "nobody"],
+        ["--query", "3", "-k", "0"],
+        ["--query", "3", "--out", "x"],
+        ["--query", "3", "--source-fps", "60"],
+    ):
         assert main(["search", "--run", str(run), "--data", str(store.path), *bad]) == 2
