@@ -54,7 +54,7 @@ class MemoryQueue(nn.Module):
     position: Tensor
 
     def __init__(
-        self, size: int = 16384, dim: int = 128, generator: torch.Generator | None = None
+        self, *, size: int = 16384, dim: int = 128, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
         check_count("size", size)

@@ -54,7 +54,7 @@ class Filling(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = MemoryQueue(12, 8, torch.Generator().manual_seed(0))
+        self.queue = MemoryQueue(size=12, dim=8, generator=torch.Generator().manual_seed(0))
 
     def forward(self, keys: Tensor) -> Tensor:
         self.queue.enqueue(keys)

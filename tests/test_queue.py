@@ -31,7 +31,7 @@ def random_keys(*size: int) -> torch.Tensor:
 @settings(deadline=None, max_examples=60)
 @given(size=st.integers(1, 7), batches=st.lists(st.integers(0, 17), max_size=6))
 def test_holds_the_last_keys(size: int, batches: list[int]) -> None:
-    queue = MemoryQueue(size, dim=2)
+    queue = MemoryQueue(size=size, dim=2)
     last = deque([tuple(key) for key in queue.anchors.tolist()], maxlen=size)
     written = 0
     for batch in batches:
@@ -47,7 +47,7 @@ def test_holds_the_last_keys(size: int, batches: list[int]) -> None:
 
 def test_starts_with_different_random_unit_vectors() -> None:
     torch.manual_seed(0)
-    anchors = MemoryQueue(256, 16).anchors
+    anchors = MemoryQueue(size=256, dim=16).anchors
     assert anchors.dtype == torch.float32
     torch.testing.assert_close(anchors.norm(dim=1), torch.ones(256))
     similarity = anchors @ anchors.T - torch.eye(256)
@@ -57,7 +57,7 @@ def test_starts_with_different_random_unit_vectors() -> None:
 
 def test_enqueue_between_loss_and_backward_changes_no_gradient() -> None:
     torch.manual_seed(0)
-    queue = MemoryQueue(8, 4)
+    queue = MemoryQueue(size=8, dim=4)
     key = random_keys(3, 4)
     gradients = []
     for enqueue in (False, True):
@@ -71,7 +71,7 @@ def test_enqueue_between_loss_and_backward_changes_no_gradient() -> None:
 
 
 def test_keys_are_taken_without_their_graph_and_as_float32() -> None:
-    queue = MemoryQueue(4, 2)
+    queue = MemoryQueue(size=4, dim=2)
     keys = torch.tensor([[0.6, 0.8], [0.8, -0.6]], dtype=torch.float16, requires_grad=True)
     queue.enqueue(keys)
     assert queue.anchors.dtype == torch.float32
@@ -80,7 +80,7 @@ def test_keys_are_taken_without_their_graph_and_as_float32() -> None:
 
 
 def test_state_dict_carries_contents_and_position() -> None:
-    queue, twin = MemoryQueue(5, 2), MemoryQueue(5, 2)
+    queue, twin = MemoryQueue(size=5, dim=2), MemoryQueue(size=5, dim=2)
     queue.enqueue(turned(0, 10, 20))
     twin.load_state_dict(queue.state_dict())
     assert set(queue.state_dict()) == {"anchors", "position"}
@@ -93,7 +93,7 @@ def test_state_dict_carries_contents_and_position() -> None:
 @pytest.mark.parametrize("shape", [(3, 4), (3, 6), (3,), (3, 5, 1), (3, 8)])
 def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"keys \(N, D=5\).*size=8, dim=5\)") as raised:
-        MemoryQueue(8, 5).enqueue(torch.zeros(shape))
+        MemoryQueue(size=8, dim=5).enqueue(torch.zeros(shape))
     assert str(shape) in str(raised.value)
     assert ("did you mean MemoryQueue(size=5, dim=8)" in str(raised.value)) == (shape == (3, 8))
 
@@ -101,7 +101,7 @@ def test_keys_of_the_wrong_width(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_keys_are_of_length_1(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    queue = MemoryQueue(64, 128)
+    queue = MemoryQueue(size=64, dim=128)
     queue.enqueue(F.normalize(torch.randn(64, 128).to(dtype), dim=1))
     queue.enqueue(torch.zeros(0, 128, dtype=dtype))
     before, position = queue.anchors, int(queue.position)
@@ -115,7 +115,7 @@ def test_keys_are_of_length_1(dtype: torch.dtype) -> None:
 
 
 def test_a_queue_in_half_precision_holds_what_it_is_given() -> None:
-    queue = MemoryQueue(4, 8).to(torch.bfloat16)
+    queue = MemoryQueue(size=4, dim=8).to(torch.bfloat16)
     keys = random_keys(4, 8)
     for _ in range(3):
         queue.enqueue(keys)
@@ -124,11 +124,11 @@ def test_a_queue_in_half_precision_holds_what_it_is_given() -> None:
 
 def test_keys_that_are_no_fractions() -> None:
     with pytest.raises(ValueError, match=r"torch\.int64"):
-        MemoryQueue(8, 5).enqueue(torch.eye(5, dtype=torch.long))
+        MemoryQueue(size=8, dim=5).enqueue(torch.eye(5, dtype=torch.long))
 
 
 def test_what_is_filled_in_inference_mode_can_be_trained_with() -> None:
-    queue = MemoryQueue(8, 4)
+    queue = MemoryQueue(size=8, dim=4)
     with torch.inference_mode():
         keys = random_keys(3, 4)
         queue.enqueue(keys)
@@ -142,7 +142,7 @@ def test_what_is_filled_in_inference_mode_can_be_trained_with() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_keys_that_are_no_numbers(value: float) -> None:
-    queue, keys = MemoryQueue(8, 5), torch.zeros(4, 5)
+    queue, keys = MemoryQueue(size=8, dim=5), torch.zeros(4, 5)
     before = queue.anchors.clone()
     keys[1, 4] = keys[2, 0] = value
     with pytest.raises(ValueError, match="NaN or infinity in row 1"):
@@ -153,13 +153,13 @@ def test_keys_that_are_no_numbers(value: float) -> None:
 
 def test_keys_are_not_looked_at_on_an_accelerator() -> None:
     """A device without values stands for one that the host would have to wait for."""
-    queue = MemoryQueue(8, 5).to("meta")
+    queue = MemoryQueue(size=8, dim=5).to("meta")
     queue.enqueue(torch.zeros(3, 5, device="meta"))
     assert queue.anchors.shape == (8, 5)
 
 
 def test_keys_take_no_gradient_along() -> None:
-    queue = MemoryQueue(4, 2)
+    queue = MemoryQueue(size=4, dim=2)
     queue.anchors.requires_grad_()
     queue.enqueue(turned(0, 90))
     assert not queue.anchors.requires_grad
@@ -171,7 +171,7 @@ def test_size_and_width_are_shown_and_those_of_the_paper() -> None:
 
 def test_keys_of_another_kind() -> None:
     with pytest.raises(ValueError, match=r"numpy\.ndarray"):
-        MemoryQueue(8, 5).enqueue(torch.zeros(3, 5).numpy())  # type: ignore[arg-type]
+        MemoryQueue(size=8, dim=5).enqueue(torch.zeros(3, 5).numpy())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,12 @@ def test_keys_of_another_kind() -> None:
 )
 def test_sizes_below_one(size: int, dim: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        MemoryQueue(size, dim)
+        MemoryQueue(size=size, dim=dim)
+
+
+def test_size_and_width_are_given_by_name() -> None:
+    with pytest.raises(TypeError):
+        MemoryQueue(8, 4)  # type: ignore[misc]
 
 
 WORKER = """
@@ -196,7 +201,7 @@ def turned(*degrees):
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 torch.manual_seed(0)
-queue = MemoryQueue(5, 2)
+queue = MemoryQueue(size=5, dim=2)
 for batch in range(2):
     queue.enqueue(turned(10.0 * batch + rank, 10.0 * batch + rank + 0.5))
 torch.save(queue.state_dict(), f"{folder}/queue{rank}.pt")

@@ -293,5 +293,7 @@ def test_nothing_at_all() -> None:
 
 
 def test_a_queue_starts_as_its_generator_says() -> None:
-    one, other = (MemoryQueue(4, 3, torch.Generator().manual_seed(5)) for _ in range(2))
+    one, other = (
+        MemoryQueue(size=4, dim=3, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+    )
     assert torch.equal(one.anchors, other.anchors)

@@ -182,7 +182,7 @@ class PCM3(Method):
         self.key_encoder = MomentumTwin(encoder, chosen.momentum)
         self.key_projector = MomentumTwin(self.projector, chosen.momentum)
         self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
-        self.queue = MemoryQueue(chosen.queue_size, embedding)
+        self.queue = MemoryQueue(size=chosen.queue_size, dim=embedding)
         views = self._prompted_views if chosen.domain_prompts else ()
         self.domain_prompts = nn.ModuleDict({view: DomainPrompt(**size) for view in views})
         tasks = ("contrast", "predict") if chosen.task_prompts else ()
