@@ -560,3 +560,12 @@ class TestExchange:
 
     def test_public_names_exist(self) -> None:
         assert all(hasattr(skeletons, name) for name in skeletons.__all__)
+
+
+@BUILT_IN
+def test_the_repr_is_one_short_line(skeleton: Skeleton) -> None:
+    shown = repr(skeleton)
+    assert len(shown) < 80
+    assert "\n" not in shown
+    assert repr(skeleton.name) in shown
+    assert f"{len(skeleton.joints)} joints" in shown

@@ -45,6 +45,8 @@ class Skeleton:
         'spine_mid'
         >>> [len(indices) for indices in NTU25.parts.values()]
         [5, 6, 6, 4, 4]
+        >>> NTU25
+        Skeleton('ntu25', 25 joints, 5 parts)
     """
 
     name: str
@@ -94,6 +96,10 @@ class Skeleton:
     def __len__(self) -> int:
         """Number of joints V."""
         return len(self.joints)
+
+    def __repr__(self) -> str:
+        """One line; ``to_dict`` has everything."""
+        return f"{type(self).__name__}({self.name!r}, {len(self)} joints, {len(self.parts)} parts)"
 
     @cached_property
     def mirror_pairs(self) -> tuple[tuple[int, int], ...]:
