@@ -1,8 +1,8 @@
 """Self-supervised learning of human-action representations from 3D skeletons."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pcm3._names import names_of
 from pcm3._version import __version__
 
 if TYPE_CHECKING:
@@ -22,21 +22,18 @@ __all__ = [
     "load_classifier",
 ]
 
-_HOMES = {
-    "MAMP": "pcm3.methods.mamp",
-    "NTU25": "pcm3.skeleton",
-    "PCM3": "pcm3.methods.pcm3",
-    "MemoryQueue": "pcm3.queue",
-    "Skeleton": "pcm3.skeleton",
-    "load_classifier": "pcm3.inference.files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when it is first asked for: the command answers at once, without torch.
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # imported when first asked for: the command answers at once, without torch
+    __getattr__ = names_of(
+        __name__,
+        {
+            "MAMP": "pcm3.methods.mamp",
+            "NTU25": "pcm3.skeleton",
+            "PCM3": "pcm3.methods.pcm3",
+            "MemoryQueue": "pcm3.queue",
+            "Skeleton": "pcm3.skeleton",
+            "load_classifier": "pcm3.inference.files",
+        },
+    )
 
 
 def __dir__() -> list[str]:

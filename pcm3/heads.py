@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from einops import rearrange
 from torch import Tensor, nn
 
+from pcm3._names import names_of
 from pcm3._torch import recur
 from pcm3.checks import check_count, shape_or_type
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 
 class Projector(nn.Sequential):
@@ -103,6 +108,10 @@ class MaskedMotionDecoder(nn.Module):
 
 class Classifier(nn.Linear):
     """The linear probe's head: weights N(0, 0.01), zero bias.
+
+    Args:
+        in_features: Width D of the sequence feature.
+        classes: Number of classes.
 
     Shapes:
         ``(N, in_features)`` to class scores ``(N, classes)``.

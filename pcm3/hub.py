@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import nn
 
+from pcm3._names import names_of
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.encoders.files import Pretrained, encoder_file, fingerprint, load_encoder, save_encoder
 from pcm3.methods.mamp import MAMP
@@ -35,6 +36,9 @@ __all__ = [
     "load_official",
     "save_encoder",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 
 class Official(NamedTuple):

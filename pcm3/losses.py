@@ -5,17 +5,25 @@ Arithmetic is float32 for inputs of any precision, and within autocast regions.
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcm3._names import names_of
 from pcm3.checks import check_positive, readable, shape_or_type
 
 Reduction = Literal["mean", "none"]
 _REDUCTIONS = get_args(Reduction)
+_Module = TypeVar("_Module", bound=nn.Module)
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 
 def info_nce(
@@ -45,6 +53,9 @@ def info_nce(
 
     Raises:
         ValueError: If shapes do not fit or the temperature is not positive.
+
+    Source:
+        Van den Oord et al.: Representation Learning with Contrastive Predictive Coding, 2018.
 
     Example:
         >>> z = torch.eye(2)
@@ -138,6 +149,9 @@ def relational_kl(
 
     Raises:
         ValueError: If shapes do not fit or a temperature is not positive.
+
+    Source:
+        Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023.
     """
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
@@ -205,8 +219,43 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         return (squared * mask).sum() / (channels * mask.sum())
 
 
+def _described_by(function: Callable[..., Tensor]) -> Callable[[type[_Module]], type[_Module]]:
+    """Compose the docstrings of a module from that of its function, so that each is complete.
+
+    The text comes before the module's own. Each argument of the function is described where it is
+    one of the module: in the class if the constructor takes it, else in ``forward``.
+    """
+
+    def describe(module: type[_Module]) -> type[_Module]:
+        text, own = inspect.getdoc(function), module.__doc__
+        if text is None or own is None:  # under python -OO
+            return module
+        sections = re.compile(r"\n\n(?=(?:Args|Returns|Raises|Source|Example):\n)")
+        about, *rest = sections.split(text)
+        said = {section.partition(":")[0]: section for section in rest}
+        note, *example = sections.split(inspect.cleandoc(own))
+        settings = _args_of(module, said["Args"])
+        parts = [about, note, settings, said["Raises"], said.get("Source", ""), *example]
+        module.__doc__ = "\n\n".join(filter(None, parts))
+        call = _args_of(module.forward, said["Args"])
+        first = about.partition("\n\n")[0]
+        module.forward.__doc__ = "\n\n".join([first, call, said["Returns"], said["Raises"]])
+        return module
+
+    return describe
+
+
+def _args_of(taker: Callable[..., object], args: str) -> str:
+    """The section ``Args`` with the arguments that a callable takes; empty if it takes none."""
+    head, *entries = re.split(r"\n(?= {4}\w)", args)
+    names = inspect.signature(taker).parameters
+    taken = [entry for entry in entries if entry.split(":")[0].strip() in names]
+    return "\n".join([head, *taken]) if taken else ""
+
+
+@_described_by(info_nce)
 class InfoNCE(nn.Module):
-    """The loss :func:`info_nce` as a module; the caller L2-normalises the embeddings.
+    """This module is :func:`info_nce` with a fixed temperature; the caller normalises.
 
     A queue starts with random vectors, which are easy negatives, so the loss starts low and rises
     while keys replace them. Keys come from a slow copy of the network
@@ -231,7 +280,7 @@ class InfoNCE(nn.Module):
         reduction: Reduction = "mean",
         similarity: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss; see :func:`info_nce`."""
+        """Return the loss."""
         return info_nce(query, key, negatives, self.temperature, reduction, similarity)
 
     def extra_repr(self) -> str:
@@ -239,8 +288,15 @@ class InfoNCE(nn.Module):
         return f"temperature={self.temperature}"
 
 
+@_described_by(relational_kl)
 class RelationalKL(nn.Module):
-    """The loss :func:`relational_kl` as a module."""
+    """This module is :func:`relational_kl` with fixed temperatures; the caller normalises.
+
+    Example:
+        >>> z = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+        >>> RelationalKL()(z, z, torch.eye(8)).shape
+        torch.Size([])
+    """
 
     def __init__(self, student_temperature: float = 0.1, teacher_temperature: float = 0.05) -> None:
         super().__init__()
@@ -257,7 +313,7 @@ class RelationalKL(nn.Module):
         reduction: Reduction = "mean",
         similarity: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss; see :func:`relational_kl`."""
+        """Return the loss."""
         return relational_kl(
             student,
             teacher,
@@ -276,11 +332,18 @@ class RelationalKL(nn.Module):
         )
 
 
+@_described_by(masked_mse)
 class MaskedMSE(nn.Module):
-    """The loss :func:`masked_mse` as a module."""
+    """This module is :func:`masked_mse`.
+
+    Example:
+        >>> clips, mask = torch.zeros(2, 3, 4, 5, 1), torch.ones(2, 4, 5, 1, dtype=torch.bool)
+        >>> float(MaskedMSE()(clips + 2, clips, mask))
+        4.0
+    """
 
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss; see :func:`masked_mse`."""
+        """Return the loss."""
         return masked_mse(prediction, target, mask)
 
 

@@ -104,9 +104,14 @@ def test_layers_import_from_lower_ones_only(imports: list[Import]) -> None:
     assert reached == REACHES_UP
 
 
-def test_the_package_itself_imports_only_its_version(imports: list[Import]) -> None:
+def test_the_package_itself_imports_only_version_and_names(
+    imports: list[Import],
+) -> None:
     found = {target for source, target, lazy in imports if source == "pcm3" and not lazy}
-    assert {name for name in found if name.startswith("pcm3")} == {"pcm3._version"}
+    assert {name for name in found if name.startswith("pcm3")} == {
+        "pcm3._names",
+        "pcm3._version",
+    }
 
 
 def test_extras_cover_what_is_imported(imports: list[Import]) -> None:

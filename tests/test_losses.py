@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcm3.losses import (
     InfoNCE,
@@ -227,7 +228,7 @@ Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
         ((Z, Z, QUEUE[0]), r"\(K, D=8\), got \(8,\)"),
         ((Z, Z, QUEUE[:0]), r"\(K, D=8\), got \(0, 8\)"),
         (
-            (Z, Z, MemoryQueue(16, 8)),
+            (Z, Z, MemoryQueue(size=16, dim=8)),
             r"\(K, D=8\), got .*MemoryQueue, .*: the anchors of a MemoryQueue",
         ),
         ((Z.numpy(), Z, QUEUE), r"as tensors .*, got numpy\.ndarray, .*no torch tensor"),
@@ -305,3 +306,17 @@ def test_modules_say_their_temperatures_and_have_those_of_the_paper() -> None:
     query, key, queue = embeddings((6, 16), (6, 16), (64, 16))
     assert torch.equal(info_nce(query, key, queue), InfoNCE()(query, key, queue))
     assert torch.equal(relational_kl(query, key, queue), RelationalKL()(query, key, queue))
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [(InfoNCE, info_nce), (RelationalKL, relational_kl), (MaskedMSE, masked_mse)],
+)
+def test_a_module_says_all_that_its_function_says(
+    module: type[nn.Module], function: Callable[..., Tensor]
+) -> None:
+    shown = f"{inspect.getdoc(module)}\n{inspect.getdoc(module.forward)}"
+    texts = (inspect.getdoc(function) or "").partition("Example:")[0].split("\n")
+    assert [line for line in texts if line.strip() not in shown] == []
+    arguments = inspect.signature(function).parameters
+    assert [name for name in arguments if f"\n    {name}: " not in shown] == []

@@ -30,7 +30,7 @@ Z = torch.eye(4)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: TaskPrompt(NTU25), r"pcm3\.skeleton\..*Skeleton"),
+        (lambda: TaskPrompt(NTU25), r"whole number.*Skeleton"),
         (lambda: TaskPrompt(8, blocks=0), r"blocks >= 1.*0"),
         (lambda: TaskPrompt(8)(Z[:, :3], torch.tensor(0)), r"\(\.\.\., D=8\), got \(4, 3\)"),
         (lambda: TaskPrompt(8)(np.zeros((4, 8)), torch.tensor(0)), "features"),
@@ -46,7 +46,7 @@ Z = torch.eye(4)
         (lambda: GRUEncoder(25, NTU25), "in_channels"),
         (lambda: GRUEncoder(25, hidden=8.5), r"hidden to be a whole number, got 8\.5"),
         (lambda: STGCNEncoder(NTU25, channels=4.0), r"channels to be a whole number, got 4\.0"),
-        (lambda: MemoryQueue(4, 8, 7), r"torch\.Generator.*int"),
+        (lambda: MemoryQueue(size=4, dim=8, generator=7), r"torch\.Generator.*int"),
         (lambda: info_nce(Z, Z.to("meta"), Z), "key on cpu, like query, got meta"),
         (lambda: info_nce(Z, Z, Z.to("meta")), "negatives on cpu, like the embeddings, got meta"),
         (lambda: masked_mse(CLIPS, CLIPS, MASK.to("meta")), "mask on cpu, like prediction"),

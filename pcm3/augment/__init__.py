@@ -5,6 +5,9 @@ Classes hold ranges, draw values for each sample and take ``generator=``; the fu
 All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 channels.
 """
 
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
 from pcm3.augment import functional
 from pcm3.augment.compose import Compose, OneOf
 from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask
@@ -30,3 +33,6 @@ __all__ = [
     "TopologyMask",
     "functional",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

@@ -1,8 +1,8 @@
 """Data: readers, the store, protocols and the torch data set."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pcm3._names import names_of
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
@@ -26,10 +26,13 @@ __all__ = [
     "validation_split",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # processes that read files start without torch, which they do not need
-    if name in __all__:
-        home = "hybrid" if name == "HybridDataset" else "dataset"
-        return getattr(import_module(f"pcm3.data.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # processes that read files start without torch, which they do not need
+    __getattr__ = names_of(
+        __name__,
+        {
+            "Batch": "pcm3.data.dataset",
+            "HybridDataset": "pcm3.data.hybrid",
+            "SkeletonDataset": "pcm3.data.dataset",
+            "collate": "pcm3.data.dataset",
+        },
+    )

@@ -1,5 +1,8 @@
 """Encoders: clips ``(N, C, T, V, M)`` to frame features ``(N, T', D)``."""
 
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
 from pcm3.encoders.base import Encoder, EncoderAdapter
 from pcm3.encoders.gru import GRUEncoder
 from pcm3.encoders.stgcn import STGCNEncoder
@@ -22,3 +25,6 @@ __all__ = [
     "StreamingEncoder",
     "TransformerEncoder",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

@@ -77,7 +77,24 @@ class _GraphConvolution(nn.Module):
 
 
 class GraphBlock(nn.Module):
-    """Convolution over the graph, then over time, with a shortcut around both."""
+    """Convolution over the graph, then over time, with a shortcut around both.
+
+    Args:
+        in_channels: Number of channels C of the input.
+        out_channels: Number of channels C' of the output.
+        adjacency: Normalised adjacency of each partition ``(K, V, V)``.
+        kernel: Number of frames of the temporal convolution; odd.
+        stride: Temporal stride.
+        dropout: Share of the activations dropped in training.
+        edge_importance: Whether the block learns a weight for each edge.
+        residual: Whether the block has the shortcut.
+
+    Shapes:
+        ``(B, C, T, V)`` to ``(B, C', ceil(T / stride), V)``.
+
+    Source:
+        ST-GCN (Yan, Xiong, Lin, AAAI 2018).
+    """
 
     compiles = True
 

@@ -1,5 +1,8 @@
 """The pretraining methods, each a thin wrapper around the parts."""
 
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
 from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
@@ -18,3 +21,6 @@ __all__ = [
     "SimCLRSettings",
     "Views",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

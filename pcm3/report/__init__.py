@@ -1,1 +1,8 @@
 """One table and one page with pictures for the results of many runs."""
+
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

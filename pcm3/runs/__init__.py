@@ -1,1 +1,8 @@
 """Run folders: checkpoints, results, and the recordings that a run was trained on."""
+
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

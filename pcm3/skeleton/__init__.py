@@ -1,5 +1,8 @@
 """Joint layouts of human bodies, maps between them, and the three input streams."""
 
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
 from pcm3.skeleton.layouts import (
     AZURE32,
     BLAZEPOSE33,
@@ -56,3 +59,6 @@ __all__ = [
     "joint_map",
     "to_stream",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)

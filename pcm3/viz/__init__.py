@@ -3,6 +3,9 @@
 ``save`` writes what the other functions return.
 """
 
+from typing import TYPE_CHECKING
+
+from pcm3._names import names_of
 from pcm3.viz.animation import animate
 from pcm3.viz.curves import loss_curves
 from pcm3.viz.embeddings import features_figure, queue_figure
@@ -42,3 +45,6 @@ __all__ = [
     "show_in_rerun",
     "time_line_figure",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
