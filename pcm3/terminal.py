@@ -17,3 +17,11 @@ def printable(text: str) -> str:
 def tell(*lines: str, file: TextIO | None = None, flush: bool = False) -> None:
     """Print each text as one line, by default on standard output, with ``printable`` characters."""
     print(*map(printable, lines), sep="\n", file=file, flush=flush)
+
+
+def duration(seconds: float) -> str:
+    """Format a time in a suitable unit, such as "3.43 days" or "12 seconds"."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

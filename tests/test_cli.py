@@ -1841,10 +1841,8 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (planned["sequences"], planned["epochs"]) == (count, 3)
     assert planned["steps"] == 3 * (count // batch)
     steps = planned["steps"]
-    settings, line, rest = said.partition(
-        f"\n{count} training sequences, 3 epochs, {steps} steps of {batch}\n"
-    )
-    assert line
+    assert said.startswith(f"{count} training sequences, 3 epochs, {steps} steps of {batch}\n")
+    rest, _, settings = said.partition("\nsettings:\n")
     config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 3)
     assert f", {steps * batch * planned['step'] / 1e15:.3g} P " in rest

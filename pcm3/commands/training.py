@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pcm3.commands.options import finish, parse
-from pcm3.terminal import tell
+from pcm3.terminal import duration, tell
 
 if TYPE_CHECKING:
     from pcm3.data.store import Store
@@ -154,9 +154,9 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         _say_normalization(early.preset, data)
     if options.dry_run:
         planned = plan(config, data, options.out, start=options.start)
-        tell(*config.to_json().split("\n"))
-        settings = json.loads(config.to_json())
-        finish("pretrain", planned, options.json, *_describe_plan(planned), settings=settings)
+        text = config.to_json()
+        lines = [*_describe_plan(planned), "settings:", *text.split("\n")]
+        finish("pretrain", planned, options.json, *lines, settings=json.loads(text))
         return
     before = len(Run(options.out).read_metrics())
     try:
@@ -388,18 +388,10 @@ def _describe_plan(planned: dict[str, float]) -> list[str]:
         f"{planned['parameters'] / 1e6:.2f} M parameters",
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates per sequence forward, "
         f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in total",
-        f"about {_duration(planned['seconds'])} on this machine, if nothing else runs, and "
+        f"about {duration(planned['seconds'])} on this machine, if nothing else runs, and "
         f"{planned['bytes'] / 1e9:.2g} GB of memory besides the data",
     ]
 
 
 def _epochs(count: int) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
-
-
-def _duration(seconds: float) -> str:
-    """Format a time in a suitable unit."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} seconds"

@@ -14,16 +14,18 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from pcm3.runs.folder import Run
-from pcm3.terminal import printable, tell
+from pcm3.terminal import duration, printable, tell
 
 
 class ProgressReport:
     """Progress on standard error; standard output stays free for results.
+
+    On a terminal it is one line as wide as the terminal, with the time left. Elsewhere each call of
+    ``show`` prints a line.
 
     Args:
         description: The operation in a word or two.
@@ -45,16 +47,19 @@ class ProgressReport:
         self.plain = not console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("left"),
             console=console,
             disable=not console.is_terminal or quiet,
             transient=transient,
+            expand=True,
         )
         self._task = self._bar.add_task(description, total=total, completed=done, figures="")
+        self._description, self._total, self._done = description, total, done
+        self._before, self._started = done, time.monotonic()
 
     def __enter__(self) -> ProgressReport:
         self._bar.start()
@@ -64,20 +69,29 @@ class ProgressReport:
         if not self._bar.disable:  # rich before 15 ends a line that it has not begun
             self._bar.stop()
 
-    def advance(self, units: int = 1, figures: str = "") -> None:
-        """Advance by a number of units; ``figures`` are shown next to the bar."""
-        self._bar.update(self._task, advance=units, figures=figures)
+    def advance(self, units: int = 1) -> None:
+        """Advance by a number of units."""
+        self.advance_to(self._done + units)
 
     def advance_to(self, done: int) -> None:
         """Set the number of units that are done."""
+        self._done = done
         self._bar.update(self._task, completed=done)
 
-    def line(self, text: str) -> None:
-        """Print a line that stays above the bar."""
+    def show(self, figures: str) -> None:
+        """Show figures beside the bar, or without a terminal on a new line with the time left."""
+        self._bar.update(self._task, figures=printable(figures))
         if self.plain:
-            tell(text, file=sys.stderr, flush=True)
-        else:
-            self._bar.console.print(printable(text), highlight=False, markup=False)
+            left = self._seconds_left()
+            parts = [f"{self._description}: {figures}"]
+            parts += [f"{duration(left)} left"] if left else []
+            tell("  ".join(parts), file=sys.stderr, flush=True)
+
+    def _seconds_left(self) -> float:
+        """Time left at the mean speed so far; 0 if it is not known."""
+        new = self._done - self._before
+        passed = time.monotonic() - self._started
+        return passed * (self._total - self._done) / new if new > 0 else 0.0
 
 
 def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]:
@@ -88,16 +102,18 @@ def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]
             yield number
             report.advance()
             if report.plain and time.monotonic() - printed >= seconds:
-                report.line(f"{description}: {number + 1} of {count}")
+                report.show(f"{number + 1} of {count}")
                 printed = time.monotonic()
 
 
-def format_figures(figures: Mapping[str, Any]) -> str:
-    """Format names and numbers on one line."""
-    return "  ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in figures.items()
-    )
+def format_epoch(record: Mapping[str, Any], epochs: int) -> str:
+    """Format the figures of an epoch that matter while training; the record has them all."""
+    figures = [f"epoch {record['epoch']}/{epochs}", f"loss {record['total']:.4g}"]
+    if "knn" in record:
+        figures.append(f"kNN {record['knn']:.1%}")
+    if record.get("skipped"):
+        figures.append(f"{record['skipped']} skipped")
+    return "  ".join(figures)
 
 
 @contextmanager

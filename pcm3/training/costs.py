@@ -19,6 +19,7 @@ from pcm3.schedules import make_optimizer
 from pcm3.training.devices import launch
 
 _SAMPLES = 2
+_SLOW = 1.0  # seconds of a step from which a single measurement is exact enough
 
 
 class Costs(NamedTuple):
@@ -74,8 +75,9 @@ class Estimate(NamedTuple):
 def estimate(model: Method, config: TrainSettings) -> Estimate:
     """Measure a few steps on a copy of the model with random clips.
 
-    On a CPU, steps of 2 and of 8 samples are measured and extrapolated to the whole batch.
-    Elsewhere, where small batches say little, steps of the whole batch are measured.
+    On a CPU, steps of 2 and of 8 samples are measured, twice if they are fast, and extrapolated to
+    the whole batch. Elsewhere, where small batches say little, steps of the whole batch are
+    measured.
 
     Raises:
         ValueError: If the accelerator is not available.
@@ -111,8 +113,10 @@ def estimate(model: Method, config: TrainSettings) -> Estimate:
     batch = config.batch_size
     most = min(8, batch) if fabric.device.type == "cpu" else batch
     least = min(_SAMPLES, most)
-    run(least)
-    (less, few), (seconds, many) = (min(run(size), run(size)) for size in (least, most))
+    repeats = 2 if run(least)[0] < _SLOW else 1
+    (less, few), (seconds, many) = (
+        min(run(size) for _ in range(repeats)) for size in (least, most)
+    )
     if most < batch:
         share = (batch - most) / (most - least)
         seconds, many = seconds + share * max(0, seconds - less), many + share * (many - few)

@@ -26,7 +26,7 @@ from pcm3.io.files import reuse_memory
 from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
-from pcm3.runs.progress import ProgressReport, event_files, format_figures
+from pcm3.runs.progress import ProgressReport, event_files, format_epoch
 from pcm3.runs.seen import describe_data
 from pcm3.schedules import learning_rate
 from pcm3.terminal import tell
@@ -118,7 +118,7 @@ def fit(
                 epoch = training.at.epoch
                 if first and monitor and config.knn_every and epoch % config.knn_every == 0:
                     record |= monitor(model)
-                bar.line(format_figures(record | {"epoch": f"{epoch}/{config.epochs}"}))
+                bar.show(format_epoch(record, config.epochs))
                 write_summary(record)
                 training.keep(record, stopped)
         training.finish()
@@ -186,10 +186,7 @@ class _Training:
         rows = self._rows(self.at)
         for index in range(0, len(rows), self.config.accumulate):
             stop = self._update(rows[index : index + self.config.accumulate], batches, stopped)
-            bar.advance(
-                self._together * self.config.accumulate,
-                f"epoch {self.at.epoch + 1}/{self.config.epochs}",
-            )
+            bar.advance(self._together * self.config.accumulate)
             if stop and self.at.done < self.used:
                 self._stop(f"in epoch {self.at.epoch + 1}, after {self.at.step} steps")
         self._settle()
