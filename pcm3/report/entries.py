@@ -64,9 +64,12 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
     ]
     columns = _columns(names, [run.config for run in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
+    varied = _varied([run.config for run in read])
     entries = _tell_stores_apart(
         [
-            _entry(result, run.config, names[at], columns[at], column_of, file, at)
+            _entry(result, run.config, names[at], columns[at], column_of, file, at)._replace(
+                varied=varied[at]
+            )
             for at, run in enumerate(read)
             for file, result in run.files
         ]
@@ -222,6 +225,27 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
         for at in places:
             columns[at] = label if labels.count(label) == 1 else whole
     return columns
+
+
+_MOST_VARIED = 6
+
+
+def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the settings of each run that another run has otherwise, seed and epochs aside."""
+    known = [comparable(config) if config else {} for config in configs]
+    flat = [{**kept.get("model", {}), **kept.get("train", {})} for kept in known]
+    values: dict[str, set[str]] = {}
+    for settings in flat:
+        for name, value in settings.items():
+            values.setdefault(name, set()).add(repr(value))
+    names = [name for name in values if len(values[name]) > 1 and name not in ("seed", "epochs")]
+    texts = []
+    for settings in flat:
+        here = [f"{name} {settings[name]}" for name in names if name in settings]
+        more = len(here) - _MOST_VARIED
+        here[_MOST_VARIED:] = [f"{more} more"] if more > 0 else []
+        texts.append(", ".join(here))
+    return texts
 
 
 def _key(config: dict[str, Any]) -> str:

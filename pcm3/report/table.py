@@ -173,7 +173,10 @@ def explain(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
-    """Tabulate runs and the data that they were evaluated on, a line each, after a head."""
+    """Tabulate runs and the data that they were evaluated on, a line each, after a head.
+
+    The method is followed by the settings that tell the runs apart.
+    """
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
     chances: dict[tuple[str, str], float] = {}
@@ -187,7 +190,8 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
         result = entry.result
         key = (entry.run, entry.store, result.protocol)
         chance = chances.get(key[1:])
-        values = (entry.method, entry.epochs, entry.seed, entry.store, result.protocol)
+        method = f"{entry.method} ({entry.varied})" if entry.varied else entry.method
+        values = (method, entry.epochs, entry.seed, entry.store, result.protocol)
         counts = (result.train_sequences, result.test_sequences or None)
         known = ["" if value is None else str(value) for value in (*values, *counts)]
         lines[key] = [entry.run, *known, "" if chance is None else f"{chance:.1%}"]

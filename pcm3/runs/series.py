@@ -28,6 +28,7 @@ class Entry(NamedTuple):
         seed: Seed of the run; None if not known.
         file: File of the result, ``RUN/results/NAME.json``.
         place: Place of the run among those given, from 0.
+        varied: Settings that another of the runs has otherwise, such as ``"encoder gru"``.
     """
 
     result: Result
@@ -41,6 +42,7 @@ class Entry(NamedTuple):
     seed: int | None
     file: str
     place: int
+    varied: str = ""
 
     @property
     def how(self) -> str:

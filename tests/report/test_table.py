@@ -197,6 +197,33 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
     assert cells[:8] == rows[0][1:]
 
 
+def test_runs_of_one_name_are_told_apart_by_their_settings(tmp_path: Path) -> None:
+    content, common = result("linear", {"top1": 0.5}), {"temperature": 0.07, "shear": 1.0}
+    models: list[dict[str, Any]] = [
+        {"encoder": "gru", "hidden": 128, **common},
+        {"encoder": "stgcn", "hidden": 128, **common},
+        {"encoder": "gru", "hidden": 1024, **common},
+        {"encoder": "gru", "hidden": 128, **common},
+    ]
+    paths = [
+        write_run(tmp_path / str(number) / "run", content, seed=number, model=model)
+        for number, model in enumerate(models)
+    ]
+    rows = table_of(markdown(read_entries(paths)), "## Runs")[2:]
+    gru, graph, wide = "encoder gru, hidden 128", "encoder stgcn, hidden 128", "encoder gru, hidden"
+    assert [row[1] for row in rows] == [
+        f"pcm3 ({varied})" for varied in (gru, graph, f"{wide} 1024", gru)
+    ]
+    assert len({row[0] for row in rows}) == len(rows)
+    rows = table_of(markdown(read_entries([paths[0], paths[3]])), "## Runs")[2:]
+    assert [row[1] for row in rows] == ["pcm3", "pcm3"]
+    many = {f"setting_{number}": number for number in range(9)}
+    other = write_run(tmp_path / "many" / "run", content, seed=0, model={**many, "setting_0": 1})
+    paths = [write_run(tmp_path / "few" / "run", content, seed=0, model=dict.fromkeys(many, -1))]
+    (_, second) = table_of(markdown(read_entries([*paths, other])), "## Runs")[2:]
+    assert second[1].endswith("setting_5 5, 3 more)")
+
+
 def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
     clean = {"labels": [0, 1, 1, 1]}
     content = result("occlusion", {"spatial_top1": 0.5}, details={"clean": clean})
