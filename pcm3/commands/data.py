@@ -28,7 +28,8 @@ def prepare_command(arguments: Sequence[str]) -> None:
     reader_type: Any = (Suppress if brief else OmitArgPrefixes)[type(nothing)]
 
     def options(
-        format: Annotated[formats, Positional, arg(metavar="[FORMAT]", help=about)],
+        format: Annotated[formats, Positional, arg(metavar="[FORMAT]", help=about)] = "auto",
+        *,
         source: Annotated[Path, Positional, arg(metavar="SOURCE")],
         store: Annotated[Path, Positional, arg(metavar="STORE")],
         skeleton: Path | None = None,

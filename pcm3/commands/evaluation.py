@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from pcm3.commands.options import finish, meant, parse
 from pcm3.errors import SkeletonFormatError
@@ -89,7 +89,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
         runs,
         Store(options.data),
         options.protocol,
-        options.settings,
+        task.settings(**vars(options.settings)),
         getattr(options, "weights", None),
         options.accelerator,
         options.allow_normalization,
@@ -136,7 +136,8 @@ def _options(task: "Task | None" = None) -> Any:
             str | None,
             arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
-                f"protocol that the run was trained under{task.protocol_help if task else ''}."
+                f"protocol that the run was trained under{task.protocol_help if task else ''}.",
+                help_behavior_hint="",
             ),
         ] = None
         accelerator: Annotated[str, arg(help="Device of the encoder: cpu, cuda, mps or auto.")] = (
@@ -158,7 +159,7 @@ def _task_options(task: "Task") -> Any:
     """Build the class of the options of a task."""
     from tyro.conf import arg  # noqa: PLC0415
 
-    base, settings_type = _options(task), task.settings
+    base, settings_type = _options(task), _with_recipes(task)
     frames = _FRAMES[task.frames(task.defaults)]
 
     @dataclass
@@ -170,7 +171,8 @@ def _task_options(task: "Task") -> Any:
             int | None,
             arg(
                 help="Number of frames at which longer recordings are truncated; by default "
-                f"{frames}{task.frames_help}."
+                f"{frames}{task.frames_help}.",
+                help_behavior_hint="",
             ),
         ] = None
 
@@ -184,6 +186,32 @@ def _task_options(task: "Task") -> Any:
     kind = FusionOptions if task.fusion else Options
     kind.__doc__ = task.about
     return kind
+
+
+def _with_recipes(task: "Task") -> Any:
+    """The settings of a task; the help shows what the recipes have for those that are None."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    kinds = get_type_hints(task.settings)
+    declared: list[tuple[str, Any, Any]] = []
+    for setting in fields(task.settings):
+        names: dict[str, list[str]] = {}
+        for name, recipe in task.recipes.items():
+            if setting.default is None and hasattr(recipe, setting.name):
+                names.setdefault(_in_words(getattr(recipe, setting.name)), []).append(name)
+        if names:
+            each = [f"{'/'.join(having)} {value}" for value, having in names.items()]
+            shown = next(iter(names)) if len(names) == 1 else ", ".join(each)
+            hint = arg(help_behavior_hint=f"(default: {shown})")
+            declared.append((setting.name, Annotated[kinds[setting.name], hint], None))
+    name = task.settings.__name__
+    return make_dataclass(name, declared, bases=(task.settings,), frozen=True)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def features_command(arguments: Sequence[str]) -> None:

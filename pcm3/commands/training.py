@@ -15,6 +15,7 @@ from pcm3.terminal import duration, tell
 if TYPE_CHECKING:
     from pcm3.data.store import Store
     from pcm3.data.synthetic.motion import SyntheticMotion
+    from pcm3.methods.base import Preset
     from pcm3.methods.catalog import RunSettings
 
 
@@ -65,8 +66,11 @@ def pretrain_command(arguments: Sequence[str]) -> None:
     class Options:
         """Pretrain on the training part of a store; repeat the command to continue after a stop.
 
-        --help-all also lists the settings of model and training, with the values of the chosen
-        preset; with --from and without --preset, with those of that run.
+        The defaults are those of the chosen preset; with --from and without --preset, those of
+        that run. To train a finished run longer, start another from it: --from RUN.
+
+        This page leaves out the settings of the method (--model.NAME) and of generated motion
+        (--motion.NAME): pcm3 pretrain --help-all lists all.
         """
 
         data: Annotated[
@@ -126,15 +130,18 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         ] = False
 
     @dataclass
-    class AllOptions(Options):
-        model: Annotated[model_type, tyro.conf.arg(help="Settings of the method.")] = chosen.model
+    class TrainOptions(Options):
         train: TrainSettings = field(default_factory=lambda: chosen.train)
+
+    @dataclass
+    class AllOptions(TrainOptions):
+        model: Annotated[model_type, tyro.conf.arg(help="Settings of the method.")] = chosen.model
         motion: MotionSettings = field(default_factory=MotionSettings)
 
-    AllOptions.__doc__ = Options.__doc__
+    TrainOptions.__doc__ = AllOptions.__doc__ = Options.__doc__
     brief = not everything and not {"-h", "--help"}.isdisjoint(arguments)
     options = parse(
-        Options if brief else AllOptions,
+        TrainOptions if brief else AllOptions,
         "pretrain",
         arguments,
         "pcm3 pretrain --preset small --data store --out run",
@@ -166,6 +173,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             raise
         raise SystemExit(130) from None  # the first process prints the message for all
     kept = f", {before} of them earlier" if before else ""
+    if before == options.train.epochs:
+        kept += f"; to train longer, start another run: --from {options.out} --out OTHER"
     last = records[-1] if records else {"epoch": options.train.epochs}
     if not is_first():
         return
@@ -306,29 +315,42 @@ def _no_preset(early: argparse.Namespace) -> str:
 
 def presets_command(arguments: Sequence[str]) -> None:
     """List the presets: the settings of the papers, and what each costs."""
-    from pcm3.methods.catalog import PRESETS  # noqa: PLC0415
+    from tyro.conf import Positional, arg  # noqa: PLC0415
+
+    from pcm3.methods.base import find_preset  # noqa: PLC0415
+    from pcm3.methods.catalog import PRESETS, get_preset  # noqa: PLC0415
     from pcm3.methods.pcm3.tables import TABLES, command  # noqa: PLC0415
 
     tables: Any = Literal[tuple(TABLES)]
 
-    def options(table: tables | None = None, json: bool = False) -> None:
-        """List the presets, or with --table the commands that train the rows of a paper's table.
+    def options(
+        name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None,
+        table: tables | None = None,
+        json: bool = False,
+    ) -> None:
+        """List the presets, or show one with all its settings.
 
-        The column published is the accuracy of the linear evaluation. M is the number of parameters
-        in millions and G is 10^9 multiply-accumulates per sequence, both for encoder and heads with
-        25 joints and two persons. pcm3 pretrain --dry-run prints them for a store.
+        With --table, print the commands that train the rows of a paper's table.
 
         Args:
+            name: The preset to show; all are listed by default.
             table: An ablation table of PCM3 or of the survey of PCM3++.
             json: Print the list as JSON on the last line.
         """
+        if name is not None and table is not None:
+            raise ValueError(f"expected a preset or --table, got {name} and --table {table}")
         if table is None:
+            presets = PRESETS if name is None else {name: find_preset(name)}
             shown = ("data", "text", "published", "parameters", "forward")
             metrics: dict[str, Any] = {
                 name: {field: getattr(preset, field) for field in shown}
-                for name, preset in PRESETS.items()
+                for name, preset in presets.items()
             }
-            finish("presets", metrics, json, *_list_presets())
+            if name is None:
+                finish("presets", metrics, json, *_list_presets())
+                return
+            lines = get_preset(name).to_json().split("\n")
+            finish("presets", metrics, json, *_describe_preset(name, presets[name]), *lines)
             return
         rows = TABLES[table].rows
         commands = {name: command(table, name) for name in rows}
@@ -338,7 +360,24 @@ def presets_command(arguments: Sequence[str]) -> None:
         }
         finish("presets", metrics, json, *_list_rows(table, commands), table=table)
 
-    parse(options, "presets", arguments, "pcm3 presets", "pcm3 presets --table 8")
+    examples = ("pcm3 presets", "pcm3 presets small", "pcm3 presets --table 8")
+    parse(options, "presets", arguments, *examples)
+
+
+def _describe_preset(name: str, preset: "Preset") -> list[str]:
+    from pcm3.methods.recordings import DATA  # noqa: PLC0415
+
+    lines = [
+        f"{name}: {preset.text}, for {preset.data}",
+        *_wrapped(DATA[preset.data]),
+        f"{preset.parameters:.3g} M parameters, {preset.forward:.3g} G multiply-accumulates per "
+        "sequence",
+    ]
+    if preset.published:
+        lines.append(f"published accuracy of the linear evaluation: {preset.published}")
+    if preset.normalization:
+        lines.append(f"published on recordings with --normalization {preset.normalization}")
+    return [*lines, "settings:"]
 
 
 def _list_presets() -> list[str]:
@@ -356,6 +395,9 @@ def _list_presets() -> list[str]:
                 cost += f"{preset.parameters:>7.3g}{preset.forward:>8.3g}"
                 lines.append(f"  {name:<21}{cost}  {preset.text:<27}{preset.published}".rstrip())
     more = (
+        "M: million parameters. G: 10^9 multiply-accumulates of a sequence in the forward pass.",
+        "Both are of encoder and heads, for 25 joints and two persons; pcm3 pretrain --dry-run",
+        "prints those for a store.",
         "Published: pcm3 evaluate linear --solver pcm3; for MAMP, mamp, mamp-pku1 or mamp-pku2.",
         "Post-distilled: pcm3 pretrain --phase post-distill --from RUN, after PCM3 or PCM3++.",
         f"Ablations: pcm3 presets --table {', '.join(TABLES)}.",

@@ -160,7 +160,8 @@ def describe_sequence(store: Store, index: int) -> str:
     if summary["class"] is not None:
         lines.append(f"class {summary['label']}: {summary['class']}")
     if columns := summary["columns"]:
-        cells = [f"{name} {'-' if value is None else value}" for name, value in columns.items()]
+        missing = (None, -1)
+        cells = [f"{name} {'-' if value in missing else value}" for name, value in columns.items()]
         lines.append(", ".join(cells))
     if summary["duplicate_of"] is not None:
         lines.append(f"bit-identical to sequence {summary['duplicate_of']}")

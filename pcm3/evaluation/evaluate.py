@@ -24,7 +24,7 @@ from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.runs.folder import find_run
 from pcm3.runs.results import Result, RunAbout, plain_settings, write_result
-from pcm3.runs.seen import count_seen, identify
+from pcm3.runs.seen import count_seen, find_seen, identify
 from pcm3.terminal import tell
 
 
@@ -103,6 +103,8 @@ def evaluate_runs(
         both = dataset_for(pretrained, store, np.union1d(*parts), limit)
         notes += describe_windows(both, "the features of their windows are averaged")
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
+    if chosen.new_classes:
+        notes += _seen_classes(paths, store, details["classes"])
     return Result(
         task=task,
         store=store.path.resolve().name,
@@ -252,3 +254,18 @@ def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Tas
     if not task.learns_classes or tested <= known:
         return []
     return [f"{len(tested - known)} of {len(tested)} test classes have no training sequence"]
+
+
+def _seen_classes(paths: Sequence[Path], store: Store, classes: Sequence[int]) -> list[str]:
+    """Return a note if a run was pretrained on sequences of classes that should be new to it."""
+    known: set[int] = set()
+    for run, _ in map(find_run, paths):
+        seen = find_seen(run, store) if run and run.config.is_file() else None
+        known |= set() if seen is None else set(store.labels[seen].tolist())
+    count = len(known.intersection(classes))
+    if not count:
+        return []
+    return [
+        f"pretraining has seen sequences of {count} of the {len(classes)} classes, without labels; "
+        "few-shot figures of papers are of classes that it has not seen"
+    ]

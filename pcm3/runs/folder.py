@@ -167,7 +167,8 @@ class Run:
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(differences)}): "
-                "use the same settings, or another folder"
+                "use the same settings, or another folder; to go on from its weights with other "
+                f"settings, add --from {self.path} to another --out"
             )
 
     def _check_folder(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.dataset import ClipDataset
 from pcm3.data.splits import part_protocols, split
@@ -27,11 +27,11 @@ def name_data(store: Store) -> dict[str, str]:
     return {"store": store.path.resolve().name, **names}
 
 
-def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
-    """Count the given sequences of a store that a run was trained on; None if unknown.
+def find_seen(run: Run, store: Store) -> NDArray[np.bool_] | None:
+    """Return whether a run was trained on each sequence of a store (N,); None if unknown.
 
-    A store is recognised by its number of sequences and frames, even after it has moved. The
-    count is unknown if the store was prepared again and no longer has the protocol.
+    A store is recognised by its number of sequences and frames, even after it has moved. It is
+    unknown what was seen of a store that was prepared again and no longer has the protocol.
     """
     seen = run.settings().get("seen")
     if seen is None:
@@ -42,7 +42,13 @@ def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
             trained[split(store, entry["protocol"])[0]] = True
     except ValueError:
         return None
-    return int(trained[np.asarray(indices)].sum())
+    return trained
+
+
+def count_seen(run: Run, store: Store, indices: ArrayLike) -> int | None:
+    """Count the given sequences of a store that a run was trained on; None if unknown."""
+    trained = find_seen(run, store)
+    return None if trained is None else int(trained[np.asarray(indices)].sum())
 
 
 def own_protocol(run: Run, store: Store) -> tuple[list[str], bool]:

@@ -63,6 +63,7 @@ class Task:
         pictures: Functions that draw pictures of results.
         needs: What recordings must have: ``"labels"``, ``"frame labels"`` or ``""``.
         learns_classes: Whether the classes of the test part are learnt from the training part.
+        new_classes: Whether the ``classes`` of the details should be new to the encoder.
         frames: Function that takes settings as JSON has them and returns how the task uses
             sequences of more than 300 frames: it averages the features of their ``"windows"``,
             uses the ``"first"`` 300 frames as the published code does, or uses ``"all"`` in
@@ -73,6 +74,7 @@ class Task:
         labels: Function that returns the true class of each test sequence from the details, which
             determine chance; None if not known.
         draws: Set if the task has repetitions whose mean is a figure.
+        recipes: Recipes by name, whose values the settings that are None take.
         shown: Settings that are shown beside figures even if they are the defaults.
         also_called: What to write instead of other names of the task in the field.
         examples: Further command lines for the help, after ``pcm3 evaluate NAME``.
@@ -90,11 +92,13 @@ class Task:
     pictures: tuple[Callable[[Series], Iterator[Picture]], ...] = ()
     needs: Literal["labels", "frame labels", ""] = "labels"
     learns_classes: bool = True
+    new_classes: bool = False
     frames: Callable[[Mapping[str, Any]], Frames] = lambda _: "first"
     protocol: Callable[[Store], str | None] = lambda _: None
     fusion: Fusion | None = None
     labels: Callable[[Mapping[str, Any]], Sequence[int] | None] = lambda parts: parts.get("labels")
     draws: Draws | None = None
+    recipes: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ()
     also_called: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[str, ...] = ()

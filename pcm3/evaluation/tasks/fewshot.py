@@ -284,6 +284,7 @@ TASK = Task(
     },
     pictures=(_bars,),
     learns_classes=False,
+    new_classes=True,
     frames=lambda _: "windows",
     protocol=published_protocol,
     protocol_help=", or xset on NTU RGB+D 120 if that is new to it",

@@ -30,7 +30,7 @@ from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.recognizer import Recognizer, recognition_scores
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
-from pcm3.evaluation.tasks.finetune_recipes import FinetuneRecipe, RecipeSettings
+from pcm3.evaluation.tasks.finetune_recipes import RECIPES, FinetuneRecipe, RecipeSettings
 from pcm3.heads import Classifier, FinetuneHead
 from pcm3.schedules import parameter_groups
 from pcm3.skeleton import to_stream
@@ -270,6 +270,7 @@ def finetune_optimizer(model: Recognizer, recipe: FinetuneRecipe) -> torch.optim
 TASK = Task(
     about="The whole network trained on with labels.",
     settings=FinetuneSettings,
+    recipes=RECIPES,
     evaluate=evaluate_finetune,
     headline=("top1",),
     legend=LEGEND,

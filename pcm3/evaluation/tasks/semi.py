@@ -20,7 +20,7 @@ from pcm3.evaluation.tasks.finetune import (
     draw_rows,
     evaluate_finetune,
 )
-from pcm3.evaluation.tasks.finetune_recipes import RecipeSettings
+from pcm3.evaluation.tasks.finetune_recipes import RECIPES, RecipeSettings
 from pcm3.runs.results import Result
 from pcm3.runs.series import Picture, Series, source_of
 from pcm3.viz.results import curve_figure
@@ -153,6 +153,7 @@ def _curve(series: Series) -> Iterator[Picture]:
 TASK = Task(
     about="The whole network trained on with few labels, several draws of each share.",
     settings=SemiSettings,
+    recipes=RECIPES,
     evaluate=evaluate_semi,
     headline=("top1_at_*",),
     legend={

@@ -299,6 +299,7 @@ def _time_lines(series: Series) -> Iterator[Picture]:
 TASK = Task(
     about="Intervals of actions in untrimmed recordings.",
     settings=DetectionSettings,
+    recipes=RECIPES,
     evaluate=evaluate_detection,
     headline=("map_action_voc_0.5", "map_action_pku_0.5", "map_video_pku_0.5"),
     legend={
