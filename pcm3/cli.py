@@ -17,7 +17,8 @@ from pcm3.commands.evaluation import (
 )
 from pcm3.commands.inference import classifier_command, predict_command, search_command
 from pcm3.commands.options import meant
-from pcm3.commands.training import demo_command, presets_command, pretrain_command
+from pcm3.commands.presets import presets_command
+from pcm3.commands.training import demo_command, pretrain_command
 from pcm3.errors import is_out_of_memory
 from pcm3.io.imports import import_named
 from pcm3.terminal import tell

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings, evaluate_prediction
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
-from pcm3.methods.catalog import PRESETS, RunSettings
+from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.runs.folder import Run
 from pcm3.skeleton import KINECT20, NTU25, Skeleton
 
@@ -1865,3 +1866,99 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     checkpoint = Run(tmp_path / "run").load_checkpoint()
     assert checkpoint is not None
     assert checkpoint["position"]["step"] == planned["steps"]
+
+
+def test_pretrain_help_shows_the_main_settings_of_training(capsys: Capture) -> None:
+    pages = {}
+    for word in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main(["pretrain", "--preset", "ntu60-xsub", word])
+        pages[word] = unboxed(capsys.readouterr().out)
+    epochs = PRESETS["ntu60-xsub"].train.epochs
+    assert "--train.epochs INT Passes over the training part" in pages["--help"]
+    for page in pages.values():
+        assert f"(default: {epochs})" in page
+        assert "--help-all" in page
+    for name in ("--train.betas", "--model.hidden", "--motion.sequences"):
+        assert name not in pages["--help"].replace("--model.hidden 128", "")
+        assert name in pages["--help-all"]
+
+
+@pytest.mark.parametrize("task", ["finetune", "semi", "detection"])
+def test_help_shows_what_recipes_default_to(task: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", task, "--help"])
+    shown = unboxed(capsys.readouterr().out)
+    for setting in fields(TASKS[task].settings):
+        values = [getattr(recipe, setting.name, None) for recipe in TASKS[task].recipes.values()]
+        if setting.default is not None or None in values:
+            continue
+        name, first = setting.name.replace("_", "-"), values[0]
+        words = " ".join(map(str, first)) if isinstance(first, tuple) else str(first)
+        words = f"{first:g}" if isinstance(first, float) else words
+        about = re.search(rf" --{name}[ ,].*?\((?:default:|cmd) ([^,)]*)", shown)
+        assert about is not None, name
+        assert about[1] == words
+
+
+def test_a_preset_is_shown_alone(capsys: Capture) -> None:
+    shown = run_json(capsys, ["presets", "small"])["metrics"]
+    assert list(shown) == ["small"]
+    assert main(["presets", "small"]) == 0
+    _, _, settings = capsys.readouterr().out.partition("settings:\n")
+    assert RunSettings.from_json(settings) == get_preset("small")
+    assert "did you mean small" in one_error(capsys, ["presets", "smal"])
+    assert "preset or --table" in one_error(capsys, ["presets", "small", "--table", "8"])
+
+
+def test_a_finished_run_says_how_to_train_longer(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "1")
+    assert main(command) == 0
+    assert "--from" not in capsys.readouterr().out
+    assert main(command) == 0
+    assert f"--from {tmp_path}/run" in capsys.readouterr().out
+    longer = [*command, "--train.epochs", "2"]
+    assert f"--from {tmp_path}/run" in one_error(capsys, longer)
+    longer[longer.index("--out") + 1] = f"{tmp_path}/longer"
+    assert main([*longer, "--from", f"{tmp_path}/run"]) == 0
+
+
+def test_missing_columns_are_shown_as_missing(tmp_path: Path, capsys: Capture) -> None:
+    with StoreWriter(tmp_path / "store", NTU25, class_names=["a"]) as writer:
+        for view in (-1, 3):
+            writer.add(np.ones((4, 1, 25, 3), np.float32), label=0, views=view)
+    shown = []
+    for index in ("0", "1"):
+        assert main(["show", f"{tmp_path}/store", "--index", index]) == 0
+        shown.append(capsys.readouterr().out)
+    assert "views -\n" in f"{shown[0]}\n".replace(",", "\n")
+    assert "views 3" in shown[1]
+
+
+def test_the_encoder_of_a_run_knows_its_unit(folder: Path) -> None:
+    store = Store(folder / "store")
+    assert load_encoder(folder / "run").unit == store.meta["unit"]
+
+
+@pytest.mark.parametrize(("unit", "noted"), [("metres", False), ("millimetres", True)])
+def test_another_unit_is_noted(
+    unit: str, noted: bool, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store = Store(folder / "store")
+    with StoreWriter(
+        tmp_path / "other",
+        store.skeleton,
+        class_names=store.class_names,
+        normalization=store.meta["normalization"],
+        unit=unit,
+    ) as writer:
+        for row in range(len(store)):
+            subject = int(store.columns["subjects"][row])
+            label = int(store.labels[row])
+            writer.add(np.asarray(store.sequence(row)), label=label, subjects=subject)
+    command = ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/other"]
+    assert main([*command, "--protocol", "xsub"]) == 0
+    said = "the encoder was trained on recordings in metres, these are in millimetres"
+    assert (said in capsys.readouterr().err) == noted

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
+from pcm3.encoders.files import describe_input
 from pcm3.errors import SkeletonFormatError
 from pcm3.hub import Pretrained, fingerprint, load_encoder, save_encoder
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
@@ -206,3 +207,13 @@ def test_the_fingerprint_is_that_of_weights_and_input(good: Path, tmp_path: Path
         next(found.encoder.parameters()).view(-1)[0] += 1e-6
     save_encoder(other, found)
     assert fingerprint(other) != fingerprint(good)
+
+
+def test_the_unit_is_kept(good: Path, tmp_path: Path) -> None:
+    """Files of earlier versions have none."""
+    before = load_encoder(good)
+    assert before.unit is None
+    assert "unit" not in describe_input(before)
+    save_encoder(tmp_path / "metres.safetensors", before._replace(unit="metres"))
+    assert load_encoder(tmp_path / "metres.safetensors").unit == "metres"
+    assert fingerprint(tmp_path / "metres.safetensors") != fingerprint(good)

@@ -192,18 +192,23 @@ def _with_recipes(task: "Task") -> Any:
     """The settings of a task; the help shows what the recipes have for those that are None."""
     from tyro.conf import arg  # noqa: PLC0415
 
-    kinds = get_type_hints(task.settings)
+    kinds, usual = get_type_hints(task.settings), task.defaults.get("recipe")
     declared: list[tuple[str, Any, Any]] = []
     for setting in fields(task.settings):
-        names: dict[str, list[str]] = {}
-        for name, recipe in task.recipes.items():
-            if setting.default is None and hasattr(recipe, setting.name):
-                names.setdefault(_in_words(getattr(recipe, setting.name)), []).append(name)
-        if names:
-            each = [f"{'/'.join(having)} {value}" for value, having in names.items()]
-            shown = next(iter(names)) if len(names) == 1 else ", ".join(each)
-            hint = arg(help_behavior_hint=f"(default: {shown})")
-            declared.append((setting.name, Annotated[kinds[setting.name], hint], None))
+        values = {
+            name: _in_words(getattr(recipe, setting.name))
+            for name, recipe in task.recipes.items()
+            if setting.default is None and hasattr(recipe, setting.name)
+        }
+        if not values:
+            continue
+        shown = ", ".join(f"{name} {value}" for name, value in values.items())
+        if len({*values.values()}) == 1:
+            shown = f"default: {next(iter(values.values()))}"
+        elif usual in values:
+            shown = f"default: {values[usual]}"
+        hint = arg(help_behavior_hint=f"({shown})")
+        declared.append((setting.name, Annotated[kinds[setting.name], hint], None))
     name = task.settings.__name__
     return make_dataclass(name, declared, bases=(task.settings,), frozen=True)
 

@@ -42,6 +42,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
     skeleton: Skeleton
     stream: Stream = "joint"
     normalization: str
+    unit: str | None = None
     persons: int
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]

@@ -84,6 +84,7 @@ class HybridDataset(ClipDataset):
         self.datasets = list(datasets)
         self.skeleton, self.normalization = first.skeleton, first.normalization
         self.stream = first.stream
+        self.unit = first.unit if len({data.unit for data in datasets}) == 1 else None
         self.persons, self.channels = first.persons, first.channels
         self.class_names = tuple(
             f"{data.store.path.name}/{name}" for data in datasets for name in data.class_names

@@ -37,6 +37,7 @@ class Pretrained(NamedTuple):
         frames: Number of frames that clips are resized to.
         normalization: Normalization of the recordings; None if unknown. With ``"body"`` the encoder
             takes recordings of any layout, in the body form, see :mod:`pcm3.data.body`.
+        unit: Unit of the coordinates, such as ``"metres"``; None if unknown.
     """
 
     encoder: Encoder
@@ -44,6 +45,7 @@ class Pretrained(NamedTuple):
     stream: Stream
     frames: int
     normalization: str | None = None
+    unit: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +73,7 @@ def describe_encoder(pretrained: Pretrained) -> dict[str, str]:
     }
 
 
-HEADER = ("encoder", "arguments", "skeleton", "stream", "frames", "normalization")
+HEADER = ("encoder", "arguments", "skeleton", "stream", "frames", "normalization", "unit")
 """Keys that describe an encoder in the header of a file."""
 
 
@@ -90,16 +92,16 @@ def fingerprint(path: str | Path) -> str:
 def describe_input(pretrained: Pretrained) -> dict[str, str]:
     """Describe the input of an encoder in the header of a file.
 
-    The keys are ``skeleton`` (JSON), ``stream``, ``frames`` and, if known, ``normalization``.
+    The keys are ``skeleton`` (JSON), ``stream``, ``frames`` and, if known, ``normalization`` and
+    ``unit``.
     """
     entries = {
         "skeleton": json.dumps(pretrained.skeleton.to_dict()),
         "stream": pretrained.stream,
         "frames": str(pretrained.frames),
     }
-    if pretrained.normalization is not None:
-        entries["normalization"] = pretrained.normalization
-    return entries
+    known = {"normalization": pretrained.normalization, "unit": pretrained.unit}
+    return entries | {key: value for key, value in known.items() if value is not None}
 
 
 def encoder_file(path: str | Path) -> Path:
@@ -234,7 +236,8 @@ def rebuild_encoder(
     encoder = kind(**arguments)
     encoder.load_state_dict(weights)
     stream, frames = cast(Stream, header["stream"]), int(header["frames"])
-    pretrained = Pretrained(encoder.eval(), skeleton, stream, frames, header.get("normalization"))
+    known = header.get("normalization"), header.get("unit")
+    pretrained = Pretrained(encoder.eval(), skeleton, stream, frames, *known)
     check_savable(pretrained)
     if frames > _MOST_FRAMES or encoder.persons > MOST_PERSONS:  # not limited by the weights
         most = f"{_MOST_FRAMES:,} frames and {MOST_PERSONS:,} persons"
@@ -253,7 +256,7 @@ def check_savable(pretrained: Pretrained) -> None:
         raise ValueError(
             f"expected Pretrained(encoder, skeleton, stream, frames), got {type_name(pretrained)}"
         )
-    encoder, skeleton, stream, frames, _ = pretrained
+    encoder, skeleton, stream, frames, *_ = pretrained
     _check_rebuildable(encoder)
     if stream not in get_args(Stream):
         raise ValueError(f"expected a stream among {get_args(Stream)}, got {stream!r:.60}")

@@ -99,6 +99,9 @@ def evaluate_runs(
     notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol), *unlabelled]
     notes += describe_left_out(left_out, limit)
     notes += describe_form(test)
+    if pretrained.unit not in (None, test.unit):
+        units = f"in {pretrained.unit}, these are in {test.unit}"
+        notes.append(f"the encoder was trained on recordings {units}")
     if chosen.frames(plain) == "windows":
         both = dataset_for(pretrained, store, np.union1d(*parts), limit)
         notes += describe_windows(both, "the features of their windows are averaged")

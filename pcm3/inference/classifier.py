@@ -178,7 +178,7 @@ class Classifier(Intake):
                 f"expected a Store, a SkeletonDataset or clips (N, C, T, V, M), got "
                 f"{type_name(clips)}"
             )
-        encoder, skeleton, stream, frames, _ = self.pretrained
+        encoder, skeleton, stream, frames, *_ = self.pretrained
         encoder.check_clips(clips, finite=True)
         if lengths is not None:
             check_tensor("lengths", lengths)

@@ -152,7 +152,7 @@ def check_savable_results(model: Method, dataset: ClipDataset) -> None:
 
 def _results(model: Method, dataset: ClipDataset) -> list[Pretrained]:
     """Trained encoders of a run."""
-    rest = model.frames, dataset.normalization
+    rest = model.frames, dataset.normalization, dataset.unit
     return [
         Pretrained(encoder, model.skeleton, stream, *rest)
         for stream, encoder in model.trained_encoders.items()

@@ -33,7 +33,7 @@ class RecipeSettings:
     warmup_epochs: float | None = None
     """Epochs over which the rate rises linearly from 0; for mamp a twentieth of all epochs."""
     label_smoothing: float | None = None
-    """Share of the target that is spread over all classes, in [0, 1)."""
+    """Share of the target spread over all classes, in [0, 1)."""
     rotation: float | None = None
     """Largest random rotation about each axis, in degrees."""
     layer_decay: float | None = None

@@ -300,3 +300,22 @@ def test_default_protocol(
     assert published_protocol(store) is None
     with pytest.raises(ValueError, match="does not record the protocol"):
         protocol(tmp_path / "alone.safetensors", store)
+
+
+def test_classes_that_pretraining_has_seen_are_noted(
+    pretrained: Pretrained, store: Store, tmp_path: Path
+) -> None:
+    model = PCM3Settings(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
+    train = TrainSettings(epochs=0, batch_size=2, accelerator="cpu")
+    pretrain(RunSettings(model, train, "xsub"), store, tmp_path / "run", quiet=True)
+    save_encoder(tmp_path / "alone.safetensors", pretrained)
+    result = evaluate_runs("fewshot", [tmp_path / "run"], store, settings=EPISODES)
+    classes = result.details["classes"]
+    trained = set(store.labels[split(store, "xsub")[0]].tolist())
+    count = len(trained.intersection(classes))
+    assert count > 0
+    assert any(
+        f"seen sequences of {count} of the {len(classes)} classes" in x for x in result.notes
+    )
+    alone = evaluate_runs("fewshot", [tmp_path / "alone.safetensors"], store, settings=EPISODES)
+    assert not any("has seen" in note for note in alone.notes)

@@ -81,6 +81,7 @@ class SyntheticMotion(ClipDataset):
         self.skeleton = choose_layout(skeleton)
         self.persons, self.frames, self.seed = persons, frames, seed
         self.normalization: Normalization | Form = normalization
+        self.unit = "body lengths" if normalization == BODY_FORM else "metres"
         self.labels = np.full(sequences, -1, np.int64)
         draws = np.random.default_rng((seed, _VERSION))
         self.lengths = draws.integers(frames[0], frames[1], sequences, endpoint=True)
