@@ -1962,3 +1962,16 @@ def test_another_unit_is_noted(
     assert main([*command, "--protocol", "xsub"]) == 0
     said = "the encoder was trained on recordings in metres, these are in millimetres"
     assert (said in capsys.readouterr().err) == noted
+
+
+@pytest.mark.parametrize(
+    "command", [*([name] for name in COMMANDS), *(["evaluate", task] for task in (*TASKS, "all"))]
+)
+def test_help_does_not_say_none_where_there_is_a_default(
+    command: list[str], capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit):
+        sys.exit(main([*command, "--help-all"] if command != ["evaluate"] else command))
+    shown = unboxed(capsys.readouterr().out)
+    wrong = re.findall(r"(?i)by default[^()]*\(default: none\)", shown)
+    assert wrong == []

@@ -1,13 +1,13 @@
 """Commands on recordings and stores."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import make_dataclass
-from inspect import getdoc, signature
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pcm3.commands.options import finish, meant, parse
+from pcm3.commands.options import descriptions, finish, meant, parse
 
 
 def prepare_command(arguments: Sequence[str]) -> None:
@@ -150,20 +150,15 @@ def _reader_options() -> Any:
         read, default = READERS[names[0]].read, READERS[names[0]].options[option].default
         kind = get_type_hints(read)[option]
         kind = Path if Path in get_args(kind) else kind
-        help = f"{', '.join(names)}: {_first_sentences(read).get(option, '')}"
+        about = re.split(r"(?<=\.)\s", descriptions(read).get(option, ""))[0]
+        help = f"{', '.join(names)}: {about}"
         shown = "none" if default is None else default
-        about = arg(help=help, help_behavior_hint=f"(default: {shown})")
+        said = default is None and "by default" in about.lower()
+        hint = arg(help=help, help_behavior_hint="" if said else f"(default: {shown})")
         # None if not given, so that a reader gets only the options that were given
         unset, kind = (False, bool) if default is False else (None, kind | None)
-        declared.append((option, Annotated[kind, about], unset))
+        declared.append((option, Annotated[kind, hint], unset))
     return make_dataclass("ReaderOptions", declared)
-
-
-def _first_sentences(function: Callable[..., Any]) -> dict[str, str]:
-    """Extract the first sentence on each argument from the docstring of a function."""
-    _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
-    return {name: re.split(r"(?<=\.)\s", " ".join(text.split()))[0] for name, text in entries}
 
 
 def _positionals(arguments: Sequence[str], flags: Collection[str]) -> list[str]:

@@ -180,7 +180,10 @@ def _task_options(task: "Task") -> Any:
     class FusionOptions(Options):
         weights: Annotated[
             tuple[float, ...] | None,
-            arg(help="Weights of the scores of several runs; equal by default."),
+            arg(
+                help="Weights of the scores of several runs; equal by default.",
+                help_behavior_hint="",
+            ),
         ] = None
 
     kind = FusionOptions if task.fusion else Options

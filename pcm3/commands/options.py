@@ -1,13 +1,14 @@
 """How commands parse their options and print their results."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
-from inspect import getdoc
+from inspect import getdoc, signature
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pcm3.terminal import tell
 
@@ -27,6 +28,8 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
     description = "\n".join([about, "", "example:", *(f"  {line}" for line in examples)])
     # defaults of settings depend on presets, so both --x and --no-x are needed
     pairs = () if is_dataclass(kind) else (tyro.conf.FlagCreatePairsOff,)
+    if not is_dataclass(kind):
+        _hide_none(kind)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_path)
     registry.primitive_rule(_one_or_more)
@@ -39,6 +42,24 @@ def parse(kind: Any, command: str, arguments: Sequence[str], *examples: str) -> 
             args=arguments,
             config=(tyro.conf.DisallowNone, *pairs),  # so that bool | None is a switch too
         )
+
+
+def descriptions(function: Callable[..., Any]) -> dict[str, str]:
+    """Extract the text on each argument from the docstring of a function."""
+    _, _, rest = (getdoc(function) or "").partition("\nArgs:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", rest.partition("\n\n")[0], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _hide_none(function: Callable[..., Any]) -> None:
+    """Let the help not add "(default: none)" where the text says what the default is."""
+    from tyro.conf import arg  # noqa: PLC0415
+
+    parameters = signature(function).parameters
+    for name, text in descriptions(function).items():
+        kind = parameters[name].annotation
+        if "by default" in text.lower() and parameters[name].default is None:
+            function.__annotations__[name] = Annotated[kind, arg(help_behavior_hint="")]
 
 
 def _path(info: Any) -> Any:

@@ -21,7 +21,9 @@ def presets_command(arguments: Sequence[str]) -> None:
     tables: Any = Literal[tuple(TABLES)]
 
     def options(
-        name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None,
+        name: Annotated[
+            str | None, Positional, arg(metavar="[NAME]", help_behavior_hint="")
+        ] = None,
         table: tables | None = None,
         json: bool = False,
     ) -> None:
@@ -30,7 +32,7 @@ def presets_command(arguments: Sequence[str]) -> None:
         With --table, print the commands that train the rows of a paper's table.
 
         Args:
-            name: The preset to show; all are listed by default.
+            name: The preset to show; without it all are listed.
             table: An ablation table of PCM3 or of the survey of PCM3++.
             json: Print the list as JSON on the last line.
         """

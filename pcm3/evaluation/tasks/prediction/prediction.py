@@ -52,7 +52,7 @@ class PredictionSettings:
     finetune: bool = True
     """Train the encoder too, not only the decoder."""
     hidden: int | None = None
-    """Width of the decoder; by default that of the encoder's features, 1024 at most."""
+    """Width of the decoder; none for that of the encoder's features, 1024 at most."""
     epochs: int = 100
     """Passes over the training sequences, with as many windows as fit without overlap."""
     batch_size: int = 32
