@@ -317,5 +317,5 @@ def test_classes_that_pretraining_has_seen_are_noted(
     assert any(
         f"seen sequences of {count} of the {len(classes)} classes" in x for x in result.notes
     )
-    alone = evaluate_runs("fewshot", [tmp_path / "alone.safetensors"], store, settings=EPISODES)
+    alone = evaluate_runs("fewshot", [tmp_path / "alone.safetensors"], store, "xsub", EPISODES)
     assert not any("has seen" in note for note in alone.notes)
