@@ -448,12 +448,14 @@ def test_monitor_joins_the_metrics(store: Store) -> None:
 def test_progress_is_plain_lines_on_standard_error(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(new_model(), SkeletonDataset(store), TRAIN)
+    records = fit(new_model(), SkeletonDataset(store), TRAIN)
     shown = capsys.readouterr()
     assert shown.out == ""
-    lines = [line for line in shown.err.splitlines() if line.startswith("epoch ")]
-    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
-    assert all("masked_mse" in line for line in lines)
+    lines = [line for line in shown.err.splitlines() if line.startswith("pretrain: epoch ")]
+    assert [line.split()[2] for line in lines] == ["1/3", "2/3", "3/3"]
+    for line, record in zip(lines, records, strict=True):
+        assert f"loss {record['total']:.4g}" in line
+        assert len(line) <= 80
 
 
 # --- pretrain: a configuration and a store --------------------------------------------------------
