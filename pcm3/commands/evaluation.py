@@ -191,7 +191,7 @@ def features_command(arguments: Sequence[str]) -> None:
     import numpy as np  # noqa: PLC0415
 
     from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
-    from pcm3.data.dataset import describe_left_out, describe_windows  # noqa: PLC0415
+    from pcm3.data.dataset import describe_form, describe_left_out, describe_windows  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.encoders.files import fingerprint  # noqa: PLC0415
     from pcm3.evaluation.features import (  # noqa: PLC0415
@@ -236,6 +236,7 @@ def features_command(arguments: Sequence[str]) -> None:
         other, left_out = bool(notes), dataset.left_out
         notes += describe_left_out(left_out, max_frames)
         notes += describe_windows(dataset, "the features of their windows are averaged")
+        notes += describe_form(dataset)
         store.check_unchanged()
         arrays |= {"notes": np.array(notes, dtype=np.str_)}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}

@@ -55,9 +55,10 @@ def classifier_command(arguments: Sequence[str]) -> None:
             json: Print the result as JSON on the last line.
         """
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.dataset import describe_form  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
         from pcm3.encoders.files import fingerprint  # noqa: PLC0415
-        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
         from pcm3.evaluation.tasks.finetune import FinetuneSettings  # noqa: PLC0415
         from pcm3.inference.files import save_classifier  # noqa: PLC0415
         from pcm3.inference.fit import fit_classifier, training_part  # noqa: PLC0415
@@ -68,6 +69,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
         allow_tf32(False)
         store = Store(data)
         pretrained, notes = load_for(run, store, allow_normalization)
+        notes += describe_form(dataset_for(pretrained, store, []))
         chosen, part = training_part(run, store, protocol)
         pretrained.encoder.to(device)
         classifier = fit_classifier(
@@ -297,8 +299,9 @@ def search_command(arguments: Sequence[str]) -> None:
         from dataclasses import asdict  # noqa: PLC0415
 
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.dataset import describe_form  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
-        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
         from pcm3.inference.search import (  # noqa: PLC0415
             make_gallery,
             open_queries,
@@ -326,7 +329,7 @@ def search_command(arguments: Sequence[str]) -> None:
                 from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
 
                 write_search_page(queries, store, matches, out)
-        notes += queries.notes
+        notes += [*describe_form(dataset_for(pretrained, store, [])), *queries.notes]
         for note in notes:
             tell(f"pcm3: note: {note}", file=sys.stderr)
         several = len(queries.names) > 1
