@@ -22,7 +22,7 @@ from pcm3.data.dataset import (
     collate,
 )
 from pcm3.data.store import Store
-from pcm3.encoders.base import check_encoder, check_frames, pool_features
+from pcm3.encoders.base import Encoder, check_encoder, check_frames, pool_features
 from pcm3.encoders.files import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
 from pcm3.skeleton import to_stream
@@ -53,7 +53,7 @@ def extract_features(
             encoder's, or a feature is not finite; the message names the sequence.
     """
     check_data(pretrained, dataset)
-    device = next(pretrained.encoder.parameters()).device
+    device = _device(pretrained.encoder)
     if isinstance(dataset, SkeletonDataset) and _is_uncut(dataset):
         windows = dataset.windows(LONGEST)
         values = extract_features(pretrained, windows, batch_size).values.double()
@@ -102,7 +102,7 @@ def extract_random_crops(
     check_data(pretrained, dataset)
     check_cut(dataset)
     encoder = pretrained.encoder.eval()
-    device = next(encoder.parameters()).device
+    device = _device(encoder)
     crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
     augment = Compose(crop, Rotate(degrees)) if degrees else crop
 
@@ -113,6 +113,12 @@ def extract_random_crops(
         return pool_features(encoder, frames)
 
     return _collect(features, pretrained, dataset, batch_size)
+
+
+def _device(encoder: Encoder) -> torch.device:
+    """The device of the weights; the CPU if there are none."""
+    weight = next(encoder.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
 
 
 def _collect(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from pcm3.evaluation.features import extract_features
 from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.intake import Intake
 from pcm3.inference.recordings import open_recordings
+from pcm3.inference.tables import write_table
 from pcm3.io.files import replacing
 from pcm3.io.npz import load_npz
 from pcm3.runs.folder import find_run
@@ -93,20 +92,38 @@ def make_gallery(
     Raises:
         ValueError: If the recordings do not fit the encoder.
     """
-    whole = np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
-    indices, starts, ends = whole if window is None else _windows(store, window)
-    clips = Clips(pretrained, store, indices, offsets=starts, lengths=ends - starts)
     file = _cache(path, store, window)
-    values = _kept(file, len(indices), pretrained)
-    if values is None:
-        values = extract_features(pretrained, clips).values
-        if file is not None:
-            with replacing(file) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, features=values.numpy())
-    return Gallery(store, values, indices, starts, ends)
+    spans = _spans(store, window)
+    values = _kept(file, len(spans[0]), pretrained)
+    if values is not None:
+        return Gallery(store, values, *spans)
+    gallery = encode(pretrained, store, window)
+    if file is not None:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, features=gallery.values.numpy())
+    return gallery
 
 
-def _windows(store: Store, window: int) -> tuple[NDArray[np.int64], ...]:
+def encode(pretrained: Pretrained, store: Store, window: int | None = None) -> Gallery:
+    """Encode the recordings of a store.
+
+    Args:
+        pretrained: The encoder.
+        store: The recordings.
+        window: As in ``make_gallery``.
+
+    Raises:
+        ValueError: If the recordings do not fit the encoder.
+    """
+    indices, starts, ends = _spans(store, window)
+    clips = Clips(pretrained, store, indices, offsets=starts, lengths=ends - starts)
+    return Gallery(store, extract_features(pretrained, clips).values, indices, starts, ends)
+
+
+def _spans(store: Store, window: int | None) -> tuple[NDArray[np.int64], ...]:
+    """Recording, first frame and frame after the last one of each feature."""
+    if window is None:
+        return np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
     step = max(1, window // 4, int(store.lengths.sum()) // _MOST_WINDOWS)
     rows = []
     for index, length in enumerate(store.lengths.tolist()):
@@ -159,6 +176,7 @@ class Queries:
         indices: The recording in ``store`` of each query (Q,).
         clips: The queries as clips.
         names: Names of the queries (Q,).
+        persons: The person of each query (Q,), from 0; -1 if several are taken together.
         own: The recording of the searched store that each query is itself (Q,); -1 if none is.
         notes: What matches should be read with.
     """
@@ -167,6 +185,7 @@ class Queries:
     indices: NDArray[np.int64]
     clips: Clips
     names: list[str]
+    persons: NDArray[np.int64]
     own: list[int]
     notes: list[str]
 
@@ -176,12 +195,12 @@ class Queries:
 
 
 @contextmanager
-def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Queries]:
+def open_queries(query: str | None, pretrained: Pretrained, store: Store) -> Iterator[Queries]:
     """Open queries for the time of the ``with`` block.
 
     Args:
         query: The number of a recording of the store; or a path that ``open_recordings`` takes; or
-            the name of a recording of the store.
+            the name of a recording of the store. None for all recordings of the store.
         pretrained: The encoder.
         store: The store that is searched.
 
@@ -189,10 +208,14 @@ def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Q
         SkeletonFormatError: If files do not follow their format.
         ValueError: If there is no such recording, or the recordings do not fit the encoder.
     """
-    if query.isdecimal() or not Path(query).exists():
-        index = find_sequence(store, query)
-        clips = Clips(pretrained, store, [index])
-        yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
+    if query is None or query.isdecimal() or not Path(query).exists():
+        indices = (
+            np.arange(len(store)) if query is None else np.array([find_sequence(store, query)])
+        )
+        clips = Clips(pretrained, store, indices)
+        names = [store.names[index] for index in indices.tolist()]
+        persons = np.where(store.slots[indices] > 1, -1, 0)
+        yield Queries(store, indices, clips, names, persons, indices.tolist(), [])
         return
     meta = store.meta
     alike = pretrained._replace(normalization=meta["normalization"])
@@ -208,6 +231,7 @@ def open_queries(query: str, pretrained: Pretrained, store: Store) -> Iterator[Q
             recordings.indices,
             intake.clips(recordings.clips),
             names,
+            recordings.persons,
             recordings.indices.tolist() if same else [-1] * len(names),
             recordings.notes,
         )
@@ -267,11 +291,6 @@ def _match(gallery: Gallery, query: str, rank: int, place: int, similarity: floa
 
 def write_matches(file: str | Path, matches: Sequence[Match]) -> None:
     """Write matches as a table with the attributes of ``Match``, whole or not at all."""
-    rows: list[dict[str, Any]] = [asdict(each) for each in matches]
-    with (
-        replacing(Path(file)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
-    ):
-        writer = csv.DictWriter(stream, list(Match.__annotations__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"similarity": f"{row['similarity']:.6f}"} for row in rows)
+    rows = [asdict(each) | {"similarity": f"{each.similarity:.6f}"} for each in matches]
+    columns = list(Match.__annotations__)
+    write_table(file, columns, [[row[column] for column in columns] for row in rows])
