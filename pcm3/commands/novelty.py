@@ -83,9 +83,9 @@ def novelty_command(arguments: Sequence[str]) -> None:
             raise ValueError(
                 f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
             )
+        store = Store(data)
         if source is not None and not source.exists():
             raise ValueError(f"{source}: no such file or folder")
-        store = Store(data)
         train, test = split(store, protocol or "all")
         references = sorted({*train.tolist()}.intersection(select(store, reference).tolist()))
         pretrained, gallery, notes = _encode(run, store, window, accelerator, allow_normalization)

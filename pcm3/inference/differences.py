@@ -81,22 +81,20 @@ class Difference:
         return int(sums[:end].argmin()), end
 
 
-def compare(
-    recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton, up: int = 1
-) -> Difference:
+def compare(recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton) -> Difference:
     """Compare two recordings of one action.
 
     Where bodies stand, which way they face, how large they are and how fast they move does not
     count. Every frame is taken relative to the centre joint of the first person. The reference is
-    scaled to the bones of the recording, and turned about the vertical until the mean lines from
-    left to right joints are parallel; 2D recordings, and skeletons without left and right, are not
-    turned. Frames are matched by dynamic time warping of the mean distance of all joints.
+    scaled to the bones of the recording, and turned about the second axis, the vertical one, until
+    the mean lines from left to right joints are parallel; 2D recordings, and skeletons without left
+    and right, are not turned. Frames are matched by dynamic time warping of the mean distance of
+    all joints.
 
     Args:
         recording: Coordinates (T, M, V, C); 0 for missing joints.
         reference: Coordinates (S, M', V, C) of the same skeleton.
         skeleton: The layout of the joint axis.
-        up: The coordinate that points up or down.
 
     Raises:
         ValueError: If the shapes do not fit, the recordings have no bone in common, or have more
@@ -120,7 +118,7 @@ def compare(
         )
     persons = max(recording.shape[1], reference.shape[1])
     ours, theirs = (_Poses.of(frames, skeleton, persons) for frames in (recording, reference))
-    theirs = theirs.moved(ours, skeleton, up)
+    theirs = theirs.moved(ours, skeleton)
     path = warping_path(_cost(ours, theirs))
     values = _distances(ours, theirs, path)
     firsts = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
@@ -193,7 +191,7 @@ class _Poses:
         lines = self.joints[:, 0, second] - self.joints[:, 0, first]
         return np.where(there[..., None], lines, np.nan)
 
-    def moved(self, other: _Poses, skeleton: Skeleton, up: int) -> _Poses:
+    def moved(self, other: _Poses, skeleton: Skeleton) -> _Poses:
         """Scale and turn these poses to those of another recording."""
         bones = np.array(skeleton.bones)
         lengths = [_mean(np.linalg.norm(each.vectors(bones), axis=-1), 0) for each in (self, other)]
@@ -204,14 +202,13 @@ class _Poses:
         joints = self.joints * (theirs / ours)
         pairs = np.array(skeleton.mirror_pairs).reshape(-1, 2)
         if joints.shape[-1] == 3 and len(pairs):
-            z, x = (up + 1) % 3, (up + 2) % 3
             across = [_mean(each.vectors(pairs), (0, 1)) for each in (self, other)]
-            if all(np.isfinite(line).all() and line[[z, x]].any() for line in across):
-                here, there = (np.arctan2(line[x], line[z]) for line in across)
+            if all(np.isfinite(line).all() and line[[0, 2]].any() for line in across):
+                here, there = (np.arctan2(line[0], line[2]) for line in across)
                 cosine, sine = np.cos(there - here), np.sin(there - here)
                 turned = joints.copy()
-                turned[..., z] = cosine * joints[..., z] - sine * joints[..., x]
-                turned[..., x] = sine * joints[..., z] + cosine * joints[..., x]
+                turned[..., 0] = cosine * joints[..., 0] + sine * joints[..., 2]
+                turned[..., 2] = cosine * joints[..., 2] - sine * joints[..., 0]
                 joints = turned
         return _Poses(joints, self.there)
 

@@ -124,10 +124,11 @@ def _spans(store: Store, window: int | None) -> tuple[NDArray[np.int64], ...]:
     """Recording, first frame and frame after the last one of each feature."""
     if window is None:
         return np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
+    check_at_least("window", window, 1)
     step = max(1, window // 4, int(store.lengths.sum()) // _MOST_WINDOWS)
     rows = []
     for index, length in enumerate(store.lengths.tolist()):
-        _, starts = window_starts(length, window, step)
+        starts = np.unique(window_starts(length, window, step)[1])
         ends = np.minimum(starts + window, length)
         rows.append(np.stack([np.full_like(starts, index), starts, ends]))
     indices, starts, ends = np.concatenate(rows, axis=1)

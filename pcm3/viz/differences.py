@@ -17,8 +17,9 @@ from pcm3.viz.clips import HIDDEN, Array, as_clip, present
 from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import draw_figure, limits_of
 
-_COLORS = LinearSegmentedColormap.from_list("difference", ["#B8C4CC", "#D55E00", "#4A0E00"])
-_COLORS.set_bad("white")
+_COLORS = LinearSegmentedColormap.from_list(
+    "difference", ["#B8C4CC", "#D55E00", "#4A0E00"]
+).with_extremes(bad="white")
 
 
 def difference_figure(
