@@ -185,6 +185,20 @@ def intervals() -> list[str]:
     return rows
 
 
+def novelty() -> list[str]:
+    """One row for each thing that exercises are compared by."""
+    rows = ["| Compared by | AUC within exercises | within subjects and exercises | of all |"]
+    rows[0] += " Novel of the bad | of the good |"
+    rows += ["| --- | --- | --- | --- | --- | --- |"]
+    names = ["auc_within_classes", "auc_within_subjects", "auc"]
+    names += ["true_positive_rate", "false_positive_rate"]
+    compared = {"joints": "joints", "random": "random encoder", "pcm3": "PCM3"}
+    summary = json.loads((RESULTS / "answers_uiprmd_kinect.json").read_text())["summary"]
+    for how, title in compared.items():
+        rows.append(f"| {title} | {' | '.join(percent(summary[how][name]) for name in names)} |")
+    return rows
+
+
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A figure of a random encoder and of PCM3."""
     file = RESULTS / f"downstream_{dataset}.json"
@@ -324,6 +338,7 @@ def filled(page: str) -> str:
             "downstream": downstream,
             "detection": detection,
             "intervals": intervals,
+            "novelty": novelty,
             "labels": labels,
             "steps": steps,
             "threads": threads,

@@ -16,6 +16,7 @@ from pcm3.commands.evaluation import (
     report_command,
 )
 from pcm3.commands.inference import classifier_command, predict_command, search_command
+from pcm3.commands.novelty import novelty_command
 from pcm3.commands.options import meant
 from pcm3.commands.training import demo_command, presets_command, pretrain_command
 from pcm3.errors import is_out_of_memory
@@ -140,6 +141,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "classifier": classifier_command,
     "predict": predict_command,
     "search": search_command,
+    "novelty": novelty_command,
     "features": features_command,
     "export": export_command,
     "report": report_command,

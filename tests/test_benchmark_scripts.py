@@ -257,6 +257,29 @@ def test_answers(
         assert [int((few == f"class {number}").sum()) for number in range(4)] == [5] * 4
 
 
+def test_exercises(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = script("answers")
+    arrays = packed(KINECT20, 1, 2, 40)
+    arrays["correct"] = np.arange(40) // 2 % 2
+    monkeypatch.setitem(answers.EXERCISES, "uiprmd_kinect", 1)
+    monkeypatch.setattr(answers, "PRETRAIN", [*answers.PRETRAIN, *TRAINED])
+    np.savez(tmp_path / "uiprmd_kinect.npz", **arrays)
+    options = ["--data", tmp_path, "--work", tmp_path / "work", "--out", tmp_path, "--seeds", 2]
+    start(answers, "uiprmd_kinect", *options)
+    result = read(tmp_path, "answers_uiprmd_kinect")
+    seeds = {how: len(figures["auc"]["seeds"]) for how, figures in result["summary"].items()}
+    assert seeds == {"joints": 1, "random": 2, "pcm3": 2}
+    test = int((arrays["subjects"] % 2 == 0).sum())
+    assert {run["judged"] + run["left_out"] for run in result["runs"]} == {test}
+    epochs = {
+        run["how"]: re.findall(r"--train.epochs (\d+)", run["commands"][0])
+        for run in result["runs"]
+    }
+    assert epochs == {"joints": [], "random": ["0"], "pcm3": ["1"]}
+
+
 def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> None:
     start(script("majority"), "--data", data, "--out", tmp_path)
     shares = read(tmp_path, "majority")["top1"]

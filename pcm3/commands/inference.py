@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
 _FOUND = (".csv", ".json", ".html")
-_SHOWN = 20  # rows
+SHOWN = 20
+"""Rows of a table on the screen."""
 
 
 def classifier_command(arguments: Sequence[str]) -> None:
@@ -201,7 +202,7 @@ def predict_command(arguments: Sequence[str]) -> None:
             if out is not None and out.suffix == ".csv":
                 write_csv(out, found)
             elif out is not None and out.suffix == ".json":
-                _write_json(out, rows)
+                write_json(out, rows)
             elif out is not None:
                 from pcm3.inference.pictures import picture_predictions  # noqa: PLC0415
 
@@ -225,7 +226,8 @@ def predict_command(arguments: Sequence[str]) -> None:
     )
 
 
-def _write_json(out: Path, rows: list[dict[str, Any]]) -> None:
+def write_json(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows of a table as JSON, whole or not at all."""
     import json  # noqa: PLC0415
 
     from pcm3.io.files import replacing  # noqa: PLC0415
@@ -236,9 +238,9 @@ def _write_json(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
     """The first predictions as lines."""
-    from pcm3.inference.predictions import who  # noqa: PLC0415
+    from pcm3.inference.tables import who  # noqa: PLC0415
 
-    shown = predictions[:_SHOWN]
+    shown = predictions[:SHOWN]
     rows: list[tuple[str, ...]] = []
     for each in shown:
         span = f"{each.start} to {each.end}"
@@ -248,10 +250,10 @@ def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
         if len(each.ranked) > 1:
             label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
         rows.append((each.recording, f"person {who(each.person)}", span, label))
-    return _aligned(rows, len(predictions))
+    return aligned(rows, len(predictions))
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
     """Rows as lines in columns, and a line on those that are not shown."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -324,7 +326,7 @@ def search_command(arguments: Sequence[str]) -> None:
             if out is not None and out.suffix == ".csv":
                 write_matches(out, matches)
             elif out is not None and out.suffix == ".json":
-                _write_json(out, rows)
+                write_json(out, rows)
             elif out is not None:
                 from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
 
@@ -342,9 +344,9 @@ def search_command(arguments: Sequence[str]) -> None:
                 f"{match.similarity:.3f}",
                 match.label,
             )
-            for match in matches[:_SHOWN]
+            for match in matches[:SHOWN]
         ]
-        lines = _aligned(shown, len(matches))
+        lines = aligned(shown, len(matches))
         if out is not None:
             lines.append(str(out))
         metrics = {"queries": len(queries.names), "window": window}
