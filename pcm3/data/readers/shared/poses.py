@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.associate import associate
 from pcm3.data.readers.base import Recording, Source, not_finite
+from pcm3.data.readers.shared.intervals import INTERVALS
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.table import TABLE, named_files
 from pcm3.data.resample import group_rates
@@ -25,7 +26,7 @@ from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
 from pcm3.skeleton.markers import join_markers
 from pcm3.skeleton.words import normal_name
 
-IGNORED = frozenset(("skeleton.json", TABLE))
+IGNORED = frozenset(("skeleton.json", TABLE, INTERVALS))
 """Files beside the recordings that are not recordings."""
 
 
@@ -269,7 +270,7 @@ def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
     size, most = 4 * length * bodies * math.prod(first.shape), _most_bytes(file, unit)
     if size > most:
         what = f"expected at most {most:,} bytes of such a file, got {size:,}"
-        numbers = f"frames {start} to {max(poses.frames)}"
+        numbers = f"frames {start} to {max(poses.frames) + 1}"
         fail(file, f"{what} for {bodies:,} persons in {numbers}")
     frames = np.zeros((length, bodies, *first.shape), np.float32)
     order = _order(file, poses.joints, first) if poses.persons else None
