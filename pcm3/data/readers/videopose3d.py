@@ -179,14 +179,16 @@ def _shape(points: Any) -> tuple[int, int] | None:
 
 def _layout(file: Path, contents: _Contents, given: str | Path | Skeleton | None) -> Skeleton:
     joints, channels = contents.shape
+    flat = _NAMED.get((contents.layout, joints))
+    known = flat if channels == 2 else _LAYOUTS.get(joints)
+    if given is not None and known is not None:
+        return choose_layout(given, known.joints, known.parents)
     if given is not None:
         layout = choose_layout(given)
         if len(layout) != joints:
             what = f"expected {len(layout)} joints, as skeleton {layout.name!r} has"
             fail(file, f"{what}, got {joints}")
         return layout
-    flat = _NAMED.get((contents.layout, joints))
-    known = flat if channels == 2 else _LAYOUTS.get(joints)
     if known is None:
         of = f" of layout {shown(contents.layout)}" * bool(contents.layout)
         fail(file, f"unknown order of {joints} joints{of}; --skeleton gives the layout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -231,6 +232,8 @@ def _layout(
     if given is not None:
         if joints is None and by_name and known is not None:
             return choose_layout(given, known.joints, known.parents)
+        with suppress(ValueError):  # of markers with the names of a built-in layout
+            tree = tree and find_skeleton(joints or ()).parents
         layout = choose_layout(given, joints, tree)
         if len(layout) != first.shape[0]:
             what = f"expected {len(layout)} joints, as skeleton {layout.name!r} has"
