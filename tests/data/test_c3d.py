@@ -16,7 +16,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import SBU15
 
 INTEL, DEC, MIPS = 84, 85, 86
-NAMES = tuple(joint.upper() for joint in SBU15.joints)
+NAMES = SBU15.joints
 
 
 def clip(frames: int, points: int = 15, seed: int = 0) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def edited(at: int, new: bytes) -> Any:
         (edited(20, struct.pack("<f", 0)), "header: expected a frame rate above 0"),
         (lambda data: data[:1600], "data: expected 3 frames"),
         (lambda data: data.replace(b"mm", b"in"), "POINT:UNITS: expected a unit"),
-        (lambda data: data.replace(b"NECK", b"HEAD"), "POINT:LABELS: .*'HEAD' twice"),
+        (lambda data: data.replace(b"neck", b"head"), "POINT:LABELS: .*'head' twice"),
         (lambda data: data[:300], "second byte"),
     ],
 )
