@@ -317,8 +317,8 @@ def test_show_describes_an_untrimmed_recording(tmp_path: Path, capsys: Capture) 
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  12 frames, 1.20 s, 1 person",
         "  subjects 3",
-        "  frames 2 to 4: kick",
-        "  frames 7 to 11: wave",
+        "  frames 2 to 5: kick",
+        "  frames 7 to 12: wave",
     ]
 
 

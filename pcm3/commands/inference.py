@@ -33,6 +33,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
         seed: int = 0,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Fit a classifier on the labelled recordings of a store, for pcm3 predict.
@@ -53,6 +54,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
             seed: Random seed of the folds, and of finetune.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
@@ -66,6 +68,10 @@ def classifier_command(arguments: Sequence[str]) -> None:
 
         if epochs is not None and how != "finetune":
             raise ValueError(f"an option has no effect: epochs are of finetune, got {how}")
+        if out.exists() and not overwrite:
+            raise ValueError(
+                f"{out}: already exists; choose another name, or overwrite it (--overwrite)"
+            )
         device = find_device(accelerator)
         allow_tf32(False)
         store = Store(data)

@@ -167,7 +167,7 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     words = store.words.get(column, ())
     unknown, example = int((columns[column] < 0).sum()), words[0] if words else "1,3"
     if protocol in ("xsub", "xview") and unknown == len(store):
-        others = [name for name in columns if name not in (column, "duplicate_of")]
+        others = [name for name in columns if name != column]
         raise ValueError(
             f"protocol {protocol!r}: the {column} of {store.path} are unknown (-1); give values of "
             f"another column that train, such as {others[-1]}:1"
@@ -226,7 +226,8 @@ _BLANKS = re.compile(r"[\s'\"\\]")
 
 
 def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
-    return {"labels": store.labels, **store.columns}
+    own = {name: values for name, values in store.columns.items() if name != "duplicate_of"}
+    return {"labels": store.labels, **own}
 
 
 def _values(store: Store, column: str, text: str, what: str) -> tuple[int, ...]:

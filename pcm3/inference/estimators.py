@@ -193,4 +193,7 @@ def _stored(
                 }
                 clip = normalize(frames, skeleton, recipe, encoder.persons)
                 writer.add(clip, of_it.pop("labels", -1), **of_it)
-        yield Store(target)
+        try:
+            yield Store(target)
+        except ValueError as error:  # it does not concern anybody where the recordings are
+            raise ValueError(str(error).removeprefix(f"{target}: ")) from None
