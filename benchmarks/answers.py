@@ -43,6 +43,7 @@ HOW = ("linear", "knn", "finetune")
 # 200 epochs on UTD-MHAD are 1,200 steps; as many on the larger UI-PRMD are 80 epochs.
 EXERCISES = {"uiprmd_kinect": 80}
 JUDGED_BY = {"joints": None, "random": 0, "pcm3": 1}  # share of the epochs
+NEAREST = 5  # recordings that a search shows
 REPEATS = 5  # of a command that is timed; the median counts
 FILES = (1, 100)  # recordings to predict
 
@@ -120,7 +121,7 @@ def measure_labels(store: Path, options: argparse.Namespace, seed: int) -> list[
     for how in HOW:
         file = run / f"{how}.safetensors"
         fit = ["classifier", "--run", str(run), "--protocol", "xsub", "--label", f"few_{seed}"]
-        fit += ["--how", how, "--seed", str(seed), "--out", str(file), *common]
+        fit += ["--how", how, "--seed", str(seed), "--out", str(file), "--overwrite", *common]
         fitted = call(fit)["metrics"]
         predict = ["predict", str(file), str(store), "--json"]
         found = call(predict)["predictions"]
@@ -137,7 +138,20 @@ def measure_labels(store: Path, options: argparse.Namespace, seed: int) -> list[
             }
         )
         print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
+    search = ["search", "--run", str(run), "--query", str(store), "-k", str(NEAREST), *common]
+    precision = score_search(Store(store), call(search)["matches"])
+    commands = [as_typed(each, options) for each in (pretrain, search)]
+    measured.append({"how": "search", "seed": seed, "commands": commands, **precision})
     return measured
+
+
+def score_search(store: Store, matches: list[dict[str, Any]]) -> dict[str, float]:
+    """Share of the nearest recordings that show the action of a test recording."""
+    _, test = split(store, "xsub")
+    names = [store.class_names[store.labels[index]] for index in test]
+    wanted = dict(zip((store.names[index] for index in test), names, strict=True))
+    right = [m["label"] == wanted[m["query"]] for m in matches if m["query"] in wanted]
+    return {"queries": len(test), f"precision_at_{NEAREST}": round(statistics.mean(right), 4)}
 
 
 def new_store(store: Path) -> Path:
@@ -171,7 +185,7 @@ def measure_intervals(store: Path, options: argparse.Namespace, seed: int) -> li
     for how in ("linear", "knn"):
         file = options.work / f"{run.name}-{how}.safetensors"
         fit = ["classifier", "--run", str(run), "--protocol", "xsub", "--how", how]
-        fit += ["--seed", str(seed), "--out", str(file), *common]
+        fit += ["--seed", str(seed), "--out", str(file), "--overwrite", *common]
         fitted = call(fit)["metrics"]
         predict = ["predict", str(file), str(new_store(store)), "--json"]
         found = [
@@ -260,7 +274,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds."""
     names = ["accuracy", "calibration_error", "calibration_error_without_temperature"]
     names += ["unknown", "accuracy_of_known", "f1_0.5", "map_action_voc_0.5"]
-    names += ["auc", "auc_within_classes", "auc_within_subjects"]
+    names += [f"precision_at_{NEAREST}", "auc", "auc_within_classes", "auc_within_subjects"]
     names += ["true_positive_rate", "false_positive_rate"]
     summary = {}
     for name in names:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("classify", "results", "robustness", "training")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("classify", "novelty", "results", "robustness", "training")),
 )
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
@@ -167,9 +167,22 @@ def labels() -> list[str]:
     names += ["unknown", "accuracy_of_known"]
     summary = json.loads((RESULTS / "answers_utd_mhad.json").read_text())["summary"]
     for how, figures in summary.items():
-        cells = [percent(figures[name]) if name in figures else "-" for name in names]
-        rows.append(f"| `{how}` | {' | '.join(cells)} |")
+        if how != "search":
+            cells = [percent(figures[name]) if name in figures else "-" for name in names]
+            rows.append(f"| `{how}` | {' | '.join(cells)} |")
     return rows
+
+
+def search() -> list[str]:
+    """How many of the recordings that a search finds show the action of the query."""
+    result = json.loads((RESULTS / "answers_utd_mhad.json").read_text())
+    figures = result["summary"]["search"]["precision_at_5"]
+    queries = next(run["queries"] for run in result["runs"] if run["how"] == "search")
+    return [
+        "| Searched for | Of the 5 nearest recordings, those of the same action |",
+        "| --- | --- |",
+        f"| {queries} recordings of the four even subjects, among all | {percent(figures)} |",
+    ]
 
 
 def intervals() -> list[str]:
@@ -338,6 +351,7 @@ def filled(page: str) -> str:
             "downstream": downstream,
             "detection": detection,
             "intervals": intervals,
+            "search": search,
             "novelty": novelty,
             "labels": labels,
             "steps": steps,
