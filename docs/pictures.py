@@ -21,6 +21,7 @@ from pcm3.augment import (
     Mixup,
     MotionAwareMask,
     RandomMask,
+    ReflectCrop,
     ResizeMix,
     Rotate,
     Shear,
@@ -46,6 +47,7 @@ MASKS = {
 MIXES = {"CutMix": CutMix(NTU25), "ResizeMix": ResizeMix(NTU25), "Mixup": Mixup((0.4, 0.6))}
 TRANSFORMS: dict[str, Callable[..., Tensor]] = {
     "TemporalCropResize": TemporalCropResize(FRAMES, scale=(0.3, 0.4), min_frames=8),
+    "ReflectCrop": ReflectCrop(FRAMES, ratio=0.5),
     "TemporalClip": TemporalClip(),
     "Shear": Shear(0.5),
     "JointJitter": JointJitter(ratio=0.3),

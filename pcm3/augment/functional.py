@@ -16,9 +16,11 @@ from pcm3.checks import (
     check_clips,
     check_count,
     check_frame_ranges,
+    check_integers,
     check_lengths,
     check_tensor,
     check_values,
+    readable,
 )
 from pcm3.skeleton import Skeleton, check_skeleton
 
@@ -33,6 +35,7 @@ __all__ = [
     "motion_aware_mask",
     "motion_intensity",
     "paste",
+    "reflect_crop",
     "rotation_matrix",
     "shrink_frames",
     "transform_joints",
@@ -93,6 +96,32 @@ def center_crop_resize(
     # in whole millionths, as (1 - 0.9) * 20 / 2 is slightly below 1 in floating point
     cut = lengths * round((1 - ratio) * 1e6) // 2_000_000
     return kernels.crop_resize(clips, cut, lengths - 2 * cut, size)
+
+
+def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
+    """Cut T frames out of clips that are continued by their mirror image at both ends.
+
+    The frames at both ends occur twice in a row (SkeletonCLR, temporal crop).
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        starts: First frame of each crop in the continued clip, integers ``(N,)`` in
+            [0, 2 padding]; ``padding`` returns the clip.
+        padding: Frames that are added at each end, in [0, T].
+
+    Raises:
+        ValueError: If the padding is out of range, a crop leaves the continued clip (checked on the
+            CPU only), or a shape or dtype is wrong.
+    """
+    check_clips(clips, unbatched=True)
+    frames = clips.shape[-3]
+    if not isinstance(padding, int) or not 0 <= padding <= frames:
+        raise ValueError(f"expected padding in [0, T={frames}], got {padding!r}")
+    check_values("starts", starts, clips)
+    check_integers("starts", starts)
+    if readable(starts) and not bool(((starts >= 0) & (starts <= 2 * padding)).all()):
+        raise ValueError(f"expected starts in [0, {2 * padding}], got {starts.tolist()}")
+    return kernels.reflect_crop(clips, starts, padding)
 
 
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:

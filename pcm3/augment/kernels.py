@@ -22,6 +22,14 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     return ((1 - weight) * first + weight * second).to(clips.dtype)
 
 
+def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
+    """Cut T frames out of clips that are continued by their mirror image at both ends."""
+    frames = clips.shape[-3]
+    index = torch.arange(frames, device=clips.device) + starts[..., None] - padding
+    index = torch.where(index < 0, -1 - index, index)
+    return _take_frames(clips, torch.where(index < frames, index, 2 * frames - 1 - index))
+
+
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """Set every frame outside a range to zero."""
     outside = ~window(clips.shape[-3], starts, lengths)

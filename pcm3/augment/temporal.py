@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
-from pcm3.augment.base import Draw, Transform
-from pcm3.augment.kernels import crop_resize, keep_frames
-from pcm3.checks import check_flag, check_positive, check_range, shorten
+from pcm3.augment.base import Draw, Transform, share_of
+from pcm3.augment.kernels import crop_resize, keep_frames, reflect_crop
+from pcm3.checks import (
+    check_count,
+    check_flag,
+    check_positive,
+    check_range,
+    check_share,
+    shorten,
+)
 
-__all__ = ["TemporalClip", "TemporalCropResize"]
+__all__ = ["ReflectCrop", "TemporalClip", "TemporalCropResize"]
 
 
 class TemporalCropResize(Transform):
@@ -62,6 +70,50 @@ class TemporalCropResize(Transform):
         ratio = draw.uniform(low=self.scale[0], high=self.scale[1])
         kept = (valid * ratio).long().clamp(min=self.min_frames).minimum(valid)
         return crop_resize(clips, draw.integers(0, valid - kept), kept, self.size)
+
+
+class ReflectCrop(Transform):
+    """Resize the valid frames, then shift them within their mirror images (SkeletonCLR).
+
+    The valid frames are resized linearly to T' = ``size``. ``int(T' * ratio)`` frames are added at
+    each end, as the mirror image of the frames there, and T' frames are cut out at a uniform start.
+
+    Args:
+        size: Frames of the result.
+        ratio: Share of the frames that is added at each end, within [0, 1].
+        same_on_batch: Draw one start for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths,
+        ``(N, C, size, V, M)`` or ``(C, size, V, M)``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Source:
+        Temporal crop of SkeletonCLR and CrosSCLR (Li et al., CVPR 2021) and of AimCLR.
+
+    Example:
+        >>> import torch
+        >>> ReflectCrop(size=50)(torch.randn(2, 3, 300, 25, 2)).shape
+        torch.Size([2, 3, 50, 25, 2])
+    """
+
+    takes_lengths = True
+
+    def __init__(self, size: int = 50, ratio: float = 1 / 6, same_on_batch: bool = False) -> None:
+        check_count("size", size)
+        check_share("ratio", ratio)
+        check_flag("same_on_batch", same_on_batch)
+        self.size = size
+        self.ratio = ratio
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        valid = draw.valid
+        resized = crop_resize(clips, torch.zeros_like(valid), valid, self.size)
+        padding = share_of(self.size, self.ratio)
+        return reflect_crop(resized, draw.integers(0, 2 * padding), padding)
 
 
 ClipMode = Literal["mask", "crop"]

@@ -15,6 +15,7 @@ from pcm3.augment import (
     OneOf,
     RandomMask,
     RandomMix,
+    ReflectCrop,
     ResizeMix,
     Rotate,
     Shear,
@@ -27,6 +28,7 @@ from pcm3.skeleton import NTU25
 COORDINATES = [
     TemporalCropResize(size=16, min_frames=4),
     TemporalClip(),
+    ReflectCrop(size=16),
     TemporalClip(mode="crop"),
     Shear(),
     JointJitter(),

@@ -17,6 +17,7 @@ from pcm3.augment import (
     OneOf,
     RandomMask,
     RandomMix,
+    ReflectCrop,
     ResizeMix,
     Rotate,
     Shear,
@@ -30,6 +31,7 @@ from pcm3.skeleton import COCO17, NTU25, SBU15, Skeleton
 SAME = [
     TemporalCropResize(size=64, min_frames=4, same_on_batch=True),
     TemporalClip(same_on_batch=True),
+    ReflectCrop(size=64, same_on_batch=True),
     Shear(same_on_batch=True),
     JointJitter(same_on_batch=True),
     Rotate(30, same_on_batch=True),

@@ -1,0 +1,115 @@
+"""Steps of methods with the graph encoder beside the recorded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from golden_rows import Recorded, Row, absolute, part, relative, tensor
+from torch import Tensor, nn
+
+from pcm3.encoders import STGCNEncoder
+from pcm3.heads import Projector
+from pcm3.methods import PCM3, Views
+from pcm3.methods.settings import TrainSettings
+from pcm3.schedules import make_optimizer
+from pcm3.skeleton import NTU25
+
+LOSS, NORM, WEIGHT = 1e-5, 1e-4, 1e-5
+
+_NAMES = (
+    ("data_bn.", "input_norm."),
+    ("st_gcn_networks.", "blocks."),
+    ("gcn.conv.", "body.0.mix."),
+    ("tcn.0.", "body.1."),
+    ("tcn.2.", "body.3."),
+    ("tcn.3.", "body.4."),
+    ("residual.", "shortcut."),
+)
+
+
+def our_name(name: str) -> str:
+    """The name that a weight of the published encoder has here; empty for the graph itself."""
+    first, _, rest = name.partition(".")
+    if first == "edge_importance":
+        return f"blocks.{rest}.body.0.importance"
+    for published, ours in _NAMES:
+        name = name.replace(published, ours)
+    return "" if name == "A" else name
+
+
+def our_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the published encoder under the names that they have here, less the head."""
+    found = {our_name(name): value for name, value in weights.items() if name[:3] != "fc."}
+    found.pop("", None)
+    return {n: v.mT if n.endswith("importance") else v for n, v in found.items()}
+
+
+def graph_encoder(weights: dict[str, Tensor]) -> STGCNEncoder:
+    """The encoder of the published code with its weights."""
+    found = our_weights(weights)
+    width = len(found["blocks.9.body.4.bias"])
+    encoder = STGCNEncoder(
+        NTU25,
+        channels=len(found["blocks.0.body.4.bias"]),
+        out_features=width,
+        graph="code",
+        last_channels=width,
+    )
+    encoder.load_state_dict(found)
+    return encoder
+
+
+def load_pair(encoder: nn.Module, head: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load an encoder and a projector from the weights of one published network."""
+    encoder.load_state_dict(our_weights(weights))
+    head.load_state_dict(part(weights, "fc."))
+
+
+def gradients(modules: dict[str, nn.Module], recorded: Recorded, at: str) -> Iterator[Row]:
+    """Norms of the gradients of modules, by the prefix of their published names."""
+    norms = dict(zip(recorded[f"{at}/parameters"], recorded[f"{at}/grad_norm"], strict=True))
+    found = {}
+    for prefix, module in modules.items():
+        ours = dict(module.named_parameters())
+        for name in norms:
+            if name.startswith(prefix):
+                weight = ours.pop(our_name(name.removeprefix(prefix)), None)
+                if weight is not None and weight.grad is not None:
+                    found[name] = weight.grad.norm()
+        yield absolute("weights without a recorded gradient", len(ours), 0, 0, at)
+    # biases before a batch normalisation have no gradient but rounding
+    for name, norm in found.items():
+        yield relative("grad_norm", norm, norms[name], NORM, f"{at}: {name}", beyond=1e-5)
+    yield absolute("gradients that differ in name", len(norms.keys() ^ found.keys()), 0, 0, at)
+
+
+def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+    """SGD as AimCLR and CMD use it."""
+    return make_optimizer(model, TrainSettings(lr=0.1, weight_decay=1e-4))
+
+
+def compare_skeletonclr(recorded: Recorded) -> Iterator[Row]:
+    """The part of AimCLR's first step that is SkeletonCLR's: InfoNCE of query and key."""
+    query, key = (part(recorded, f"state/encoder_{side}.") for side in "qk")
+    model = PCM3(
+        graph_encoder(query),
+        NTU25,
+        positives=("intra",),
+        mask_weight=0,
+        kl_weight=0,
+        domain_prompts=False,
+        task_prompts=False,
+        queue_size=int(recorded["config/queue_size"]),
+        embedding=int(recorded["config/feature_dim"]),
+        momentum=float(recorded["config/momentum"]),
+        temperature=float(recorded["config/Temperature"]),
+    )
+    load_pair(model.encoder, model.projector, query)
+    load_pair(model.key_encoder.module, model.key_projector.module, key)
+    assert isinstance(model.projector, Projector)
+    model.queue.anchors = tensor(recorded, "state/queue").T.contiguous()
+    output = model.loss(Views(tensor(recorded, "step0/query"), tensor(recorded, "step0/key")))
+    yield relative("SkeletonCLR: info_nce", output.total, recorded["step0/info_nce"], LOSS)
+    queue = model.queue.anchors.T
+    yield absolute("SkeletonCLR: queue", queue, recorded["step0/queue"], WEIGHT)
