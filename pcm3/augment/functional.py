@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pcm3._torch import index_tensor
 from pcm3.augment import kernels
 from pcm3.checks import (
     check_clips,
@@ -28,6 +29,8 @@ __all__ = [
     "apply_mask",
     "center_crop_resize",
     "crop_resize",
+    "drop_frames",
+    "gaussian_blur",
     "keep_frames",
     "linear_map",
     "mirror",
@@ -124,6 +127,60 @@ def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
     return kernels.reflect_crop(clips, starts, padding)
 
 
+def drop_frames(clips: Tensor, fastest: int, kept: Tensor) -> Tensor:
+    """Remove the frames that move most, and of the others keep those at given positions (PSTL).
+
+    The motion of a frame is the mean square of its difference to the next one, over coordinates,
+    joints and persons; that of the last frame is 0.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        fastest: Number of frames to remove first, in [0, T).
+        kept: Positions among the other frames, integers ``(N, T')`` in [0, T - fastest).
+
+    Returns:
+        ``(N, C, T', V, M)`` or ``(C, T', V, M)``.
+
+    Raises:
+        ValueError: If a number is out of range (positions are checked on the CPU only), or a shape
+            or dtype is wrong.
+    """
+    check_clips(clips, unbatched=True)
+    frames = clips.shape[-3]
+    if not isinstance(fastest, int) or not 0 <= fastest < frames:
+        raise ValueError(f"expected fastest in [0, T={frames}), got {fastest!r}")
+    check_tensor("kept", kept)
+    check_integers("kept", kept)
+    check_values("kept", kept, clips, *kept.shape[-1:])
+    if readable(kept) and not bool(((kept >= 0) & (kept < frames - fastest)).all()):
+        raise ValueError(f"expected kept in [0, {frames - fastest}), got {kept.tolist()}")
+    return kernels.drop_frames(clips, fastest, kept)
+
+
+def gaussian_blur(clips: Tensor, sigma: Tensor, taps: int = 15, normalize: bool = True) -> Tensor:
+    r"""Convolve every coordinate along time with a Gaussian (AimCLR).
+
+    .. math::
+        x'_t = \sum_{|k| \le h} w_k x_{t + k}, \qquad w_k = \exp(-k^2 / 2 \sigma^2)
+
+    with h = (taps - 1) / 2. Frames outside the clip count as 0.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        sigma: Standard deviation in frames ``(N,)``, above 0.
+        taps: Number of weights; odd.
+        normalize: Whether to divide the weights by their sum; AimCLR does not, so that its blur
+            enlarges the body up to fivefold.
+
+    Raises:
+        ValueError: If the taps are not odd, or a shape is wrong.
+    """
+    check_clips(clips, unbatched=True)
+    check_values("sigma", sigma, clips)
+    check_taps(taps)
+    return kernels.gaussian_blur(clips, sigma, taps, normalize)
+
+
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """Set every frame outside a range to zero.
 
@@ -193,19 +250,22 @@ def transform_joints(clips: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
     return kernels.transform_joints(clips, joints, matrix)
 
 
-def mirror(clips: Tensor, skeleton: Skeleton) -> Tensor:
+def mirror(clips: Tensor, skeleton: Skeleton, negate: bool = True) -> Tensor:
     """Swap left and right: exchange the mirrored joints and negate the first coordinate.
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``, x first and centred on the body.
         skeleton: The layout of the joint axis.
+        negate: Whether to negate the first coordinate; AimCLR only exchanges the joints.
 
     Raises:
         ValueError: If the joint axis is not the skeleton's.
     """
     check_skeleton(skeleton)
     check_clips(clips, joints=len(skeleton), unbatched=True)
-    swapped = clips.index_select(-2, torch.tensor(skeleton.mirror, device=clips.device))
+    swapped = clips.index_select(-2, index_tensor(skeleton.mirror, clips.device))
+    if not negate:
+        return swapped
     return torch.cat([-swapped[..., :1, :, :, :], swapped[..., 1:, :, :, :]], dim=-4)
 
 
@@ -351,3 +411,9 @@ def patch_count(clips: Tensor, patch: int) -> int:
     if patch < 1 or frames % patch:
         raise ValueError(f"expected clips with T a multiple of patch={patch}, got T={frames}")
     return frames // patch
+
+
+def check_taps(taps: int) -> None:
+    check_count("taps", taps)
+    if taps % 2 == 0:
+        raise ValueError(f"expected an odd number of taps, got {taps}")

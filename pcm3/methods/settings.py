@@ -261,12 +261,12 @@ class TrainSettings(Settings):
     """Passes over the training part; 0 writes the untrained encoder."""
     batch_size: int = 128
     """Sequences in a batch on each device; an incomplete last batch is dropped."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, or AdamW."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum 0.9, Adam, or AdamW, whose weight decay is apart from the gradient."""
     lr: float = 0.02
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of AdamW's two moving averages."""
+    """Decay rates of the two moving averages of Adam and AdamW."""
     weight_decay: float = 1e-4
     """Weight decay of the parameters, see decay_vectors."""
     decay_vectors: bool = True

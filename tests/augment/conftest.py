@@ -7,9 +7,15 @@ import torch
 from torch import Generator, Tensor
 
 from pcm3.augment import (
+    AxisMask,
     Compose,
     CutMix,
+    DegreeJointDrop,
+    Flip,
+    GaussianBlur,
+    GaussianNoise,
     JointJitter,
+    MainAxisRotate,
     Mixup,
     MotionAwareMask,
     OneOf,
@@ -21,6 +27,7 @@ from pcm3.augment import (
     Shear,
     TemporalClip,
     TemporalCropResize,
+    TimeFlip,
     TopologyMask,
 )
 from pcm3.skeleton import NTU25
@@ -33,10 +40,15 @@ COORDINATES = [
     Shear(),
     JointJitter(),
     Rotate(30),
+    MainAxisRotate(),
+    AxisMask(),
+    GaussianNoise(),
+    GaussianBlur(),
+    OneOf(Compose(), Flip(NTU25), TimeFlip()),
     OneOf(JointJitter(), Shear()),
     Compose(Shear(), Rotate(20), JointJitter()),
 ]
-MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask()]
+MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask(), DegreeJointDrop(NTU25)]
 MIXES = [CutMix(NTU25), ResizeMix(NTU25), Mixup(), RandomMix(NTU25)]
 
 

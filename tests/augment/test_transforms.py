@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from pcm3.augment import (
+    AxisMask,
     Compose,
     CutMix,
+    DegreeJointDrop,
+    GaussianBlur,
+    GaussianNoise,
     JointJitter,
+    MainAxisRotate,
     Mixup,
     MotionAwareMask,
+    MotionFrameDrop,
     OneOf,
     RandomMask,
     RandomMix,
@@ -38,6 +44,12 @@ SAME = [
     OneOf(JointJitter(same_on_batch=True), Shear(same_on_batch=True), same_on_batch=True),
     TopologyMask(NTU25, same_on_batch=True),
     RandomMask(same_on_batch=True),
+    MainAxisRotate(same_on_batch=True),
+    AxisMask(same_on_batch=True),
+    GaussianNoise(same_on_batch=True),
+    GaussianBlur(same_on_batch=True),
+    MotionFrameDrop(same_on_batch=True),
+    DegreeJointDrop(NTU25, same_on_batch=True),
 ]
 
 

@@ -154,7 +154,7 @@ def _presets() -> Iterator[tuple[str, Preset]]:
     contrast = contrast_alone(_SMALL)
     yield (
         "small-skeletonclr",
-        Preset(contrast, SMALL_TRAIN, "xsub", LAPTOP, "SkeletonCLR", 0.531, 0.015),
+        Preset(contrast, SMALL_TRAIN.scaled_to(600), "xsub", LAPTOP, "SkeletonCLR", 0.531, 0.015),
     )
     yield "small-pp", Preset(small_plus, SMALL_TRAIN, "xsub", LAPTOP, "PCM3++", 0.603, 0.0515)
 
