@@ -14,6 +14,11 @@ from pcm3.losses.contrast import (
     similarities,
 )
 from pcm3.losses.decorrelation import BarlowTwins, VICReg, barlow_twins, vicreg
+from pcm3.losses.distribution import (
+    distribution_ce,
+    key_and_queue_logits,
+    multi_positive_info_nce,
+)
 
 __all__ = [
     "BarlowTwins",
@@ -22,8 +27,11 @@ __all__ = [
     "RelationalKL",
     "VICReg",
     "barlow_twins",
+    "distribution_ce",
     "info_nce",
+    "key_and_queue_logits",
     "masked_mse",
+    "multi_positive_info_nce",
     "nt_xent",
     "relational_kl",
     "similarities",

@@ -1,5 +1,6 @@
 """The pretraining methods, each a thin wrapper around the parts."""
 
+from pcm3.methods.aimclr import AimCLR, AimCLRSettings
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.decorrelation import Decorrelation, DecorrelationSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
@@ -9,6 +10,8 @@ from pcm3.methods.simclr import SimCLR, SimCLRSettings
 __all__ = [
     "MAMP",
     "PCM3",
+    "AimCLR",
+    "AimCLRSettings",
     "Decorrelation",
     "DecorrelationSettings",
     "MAMPSettings",

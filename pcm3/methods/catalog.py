@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from pcm3.checks import check_count
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
+from pcm3.methods.aimclr import AimCLR
 from pcm3.methods.base import Method, Preset, find_preset
 from pcm3.methods.decorrelation import Decorrelation
 from pcm3.methods.mamp import MAMP
@@ -17,7 +18,9 @@ from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (PCM3, MAMP, SimCLR, Decorrelation)}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (PCM3, MAMP, SimCLR, Decorrelation, AimCLR)
+}
 """Methods by name."""
 
 PRESETS: dict[str, Preset] = {

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from golden_rows import Recorded, Row, absolute, of_norm, part, relative, tensor
 from torch import Tensor, nn
 
-from pcm3.augment.functional import drop_frames
+from pcm3.augment import Flip, TimeFlip
+from pcm3.augment.functional import drop_frames, gaussian_blur, linear_map, reflect_crop
+from pcm3.augment.spatial import main_axis_matrix
 from pcm3.encoders import STGCNEncoder
-from pcm3.heads import Projector
-from pcm3.methods import PCM3, Decorrelation, Views
+from pcm3.heads import attention_drop
+from pcm3.methods import PCM3, AimCLR, Decorrelation, Views
+from pcm3.methods.aimclr import AimCLRViews
 from pcm3.methods.decorrelation import DecorrelationViews
+from pcm3.methods.momentum import MomentumContrast
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import make_optimizer
 from pcm3.skeleton import NTU25
@@ -91,35 +96,97 @@ def gradients(
     yield absolute("gradients that differ in name", len(norms.keys() ^ found.keys()), 0, 0, at)
 
 
-def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
-    """SGD as AimCLR and CMD use it."""
-    return make_optimizer(model, TrainSettings(lr=0.1, weight_decay=1e-4))
+def compare_aimclr(recorded: Recorded) -> Iterator[Row]:
+    """Augmentations, attention drop, two steps, and SkeletonCLR as a part of the first."""
+    yield from _augmentations(recorded)
+    yield from _drop(recorded)
+    yield from _skeletonclr(recorded)
+    yield from _aimclr(recorded)
 
 
-def compare_skeletonclr(recorded: Recorded) -> Iterator[Row]:
-    """The part of AimCLR's first step that is SkeletonCLR's: InfoNCE of query and key."""
+def _augmentations(recorded: Recorded) -> Iterator[Row]:
+    clip = tensor(recorded, "aug/clip")
+    value = part(recorded, "aug/")
+    found = {
+        "shear": linear_map(clip, value["shear/matrix"]),
+        "temporal_crop": reflect_crop(clip, value["temporal_crop/start"], clip.shape[1] // 6),
+        "flip": Flip(NTU25, negate=False)(clip),
+        "noise": clip + value["noise/noise"],
+        "time_flip": TimeFlip()(clip),
+    }
+    for axis in range(3):
+        turn = main_axis_matrix(value[f"rotate/{axis}/degrees"][None])
+        found[f"rotate/{axis}"] = linear_map(clip, turn[0])
+    for number in range(2):
+        sigma = value[f"blur/{number}/sigma"]
+        found[f"blur/{number}"] = gaussian_blur(clip, sigma, 15, normalize=False)
+    for name, result in found.items():
+        yield absolute(name.partition("/")[0], result, value[f"{name}/out"], 2e-6, name)
+
+
+def _drop(recorded: Recorded) -> Iterator[Row]:
+    given = tensor(recorded, "drop/in").requires_grad_()
+    out = attention_drop(given.permute(0, 2, 3, 1)[:, None])[:, 0].permute(0, 3, 1, 2)
+    (out * tensor(recorded, "drop/weight")).sum().backward()
+    yield absolute("attention drop", out, recorded["drop/out"], 2e-6)
+    yield absolute("attention drop, gradient", given.grad, recorded["drop/in_grad"], 2e-6)
+
+
+def _sizes(recorded: Recorded) -> dict[str, Any]:
+    return {
+        "queue_size": int(recorded["config/queue_size"]),
+        "embedding": int(recorded["config/feature_dim"]),
+        "momentum": float(recorded["config/momentum"]),
+        "temperature": float(recorded["config/Temperature"]),
+    }
+
+
+def _load_twins(model: MomentumContrast, recorded: Recorded) -> None:
     query, key = (part(recorded, f"state/encoder_{side}.") for side in "qk")
+    load_pair(model.encoder, model.projector, query)
+    load_pair(model.key_encoder.module, model.key_projector.module, key)
+    model.queue.anchors = tensor(recorded, "state/queue").T.contiguous()
+
+
+def _skeletonclr(recorded: Recorded) -> Iterator[Row]:
+    """InfoNCE of query and key, which AimCLR's first step has too."""
     model = PCM3(
-        graph_encoder(query),
+        graph_encoder(part(recorded, "state/encoder_q.")),
         NTU25,
         positives=("intra",),
         mask_weight=0,
         kl_weight=0,
         domain_prompts=False,
         task_prompts=False,
-        queue_size=int(recorded["config/queue_size"]),
-        embedding=int(recorded["config/feature_dim"]),
-        momentum=float(recorded["config/momentum"]),
-        temperature=float(recorded["config/Temperature"]),
+        **_sizes(recorded),
     )
-    load_pair(model.encoder, model.projector, query)
-    load_pair(model.key_encoder.module, model.key_projector.module, key)
-    assert isinstance(model.projector, Projector)
-    model.queue.anchors = tensor(recorded, "state/queue").T.contiguous()
+    _load_twins(model, recorded)
     output = model.loss(Views(tensor(recorded, "step0/query"), tensor(recorded, "step0/key")))
     yield relative("SkeletonCLR: info_nce", output.total, recorded["step0/info_nce"], LOSS)
     queue = model.queue.anchors.T
     yield absolute("SkeletonCLR: queue", queue, recorded["step0/queue"], WEIGHT)
+
+
+def _aimclr(recorded: Recorded) -> Iterator[Row]:
+    model = AimCLR(graph_encoder(part(recorded, "state/encoder_q.")), **_sizes(recorded))
+    _load_twins(model, recorded)
+    optimizer = make_optimizer(model, TrainSettings(lr=0.1, weight_decay=1e-4))
+    for at in ("step0", "step1"):
+        model.progress(int(recorded[f"{at}/mining"]), 2, 0)
+        views = [tensor(recorded, f"{at}/{name}") for name in AimCLRViews._fields]
+        output = model.loss(AimCLRViews(*views))
+        found = {name.replace("/", "_"): term for name, term in output.terms.items()}
+        for name, term in (found | {"total": output.total}).items():
+            yield relative(name, term, recorded[f"{at}/{name}"], LOSS, at)
+        optimizer.zero_grad()
+        output.total.backward()
+        encoder, head = {"encoder_q.": model.encoder}, {"encoder_q.fc.": model.projector}
+        yield from gradients(head | encoder, recorded, at)
+        optimizer.step()
+        yield absolute("queue", model.queue.anchors.T, recorded[f"{at}/queue"], WEIGHT, at)
+    wanted = our_weights(part(recorded, "final/encoder_q."))
+    for name, weight in model.encoder.state_dict().items():
+        yield absolute("final weights", weight, wanted[name], WEIGHT, name)
 
 
 def compare_pstl(recorded: Recorded) -> Iterator[Row]:

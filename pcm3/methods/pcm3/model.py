@@ -24,15 +24,15 @@ from pcm3.augment import (
 )
 from pcm3.augment.functional import apply_mask
 from pcm3.checks import check_transforms, type_name
-from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import (
     Encoder,
     check_frames,
     pool_features,
 )
-from pcm3.heads import MaskedMotionDecoder, Projector
+from pcm3.heads import MaskedMotionDecoder
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
-from pcm3.methods.base import Method, Output
+from pcm3.methods.base import Output
+from pcm3.methods.momentum import MomentumContrast
 from pcm3.methods.pcm3.presets import PRESETS
 from pcm3.methods.pcm3.settings import PCM3_POSITIVES, PCM3Settings, Positive
 from pcm3.prompts import DomainPrompt, TaskPrompt
@@ -83,7 +83,7 @@ class Views:
         return apply_mask(*self.hidden)
 
 
-class PCM3(Method):
+class PCM3(MomentumContrast):
     r"""Contrastive learning and masked prediction that support each other.
 
     .. math::
@@ -189,21 +189,17 @@ class PCM3(Method):
             "in_channels": encoder.in_channels,
             "persons": encoder.persons,
         }
-        features, embedding = encoder.out_features, chosen.embedding
-        self.projector = Projector(features, embedding)
-        self.key_encoder = MomentumTwin(encoder, chosen.momentum)
-        self.key_projector = MomentumTwin(self.projector, chosen.momentum)
+        features = encoder.out_features
         self.decoder: MaskedMotionDecoder | None = None
         if self._predicts:
             self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
-        self.queue = MemoryQueue(chosen.queue_size, embedding)
+        self.queue = MemoryQueue(chosen.queue_size, chosen.embedding)
         views = self._prompted_views if chosen.domain_prompts else ()
         self.domain_prompts = nn.ModuleDict({view: DomainPrompt(**size) for view in views})
         tasks = ("contrast", "predict") if chosen.task_prompts else ()
         self.task_prompts = nn.ModuleDict(
             {task: TaskPrompt(features, encoder.feature_blocks) for task in tasks}
         )
-        self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
         self.info_nce = InfoNCE(chosen.temperature)
         self.relational_kl = RelationalKL(chosen.student_temperature, chosen.teacher_temperature)
         self.masked_mse = MaskedMSE()
@@ -305,11 +301,6 @@ class PCM3(Method):
             total = total + self.mask_weight * terms["masked_mse"]
         assert isinstance(total, Tensor)
         return Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
-
-    def accumulate(self, batches: int) -> None:
-        """Set the number of batches that make one step of optimiser, key encoder and queue."""
-        super().accumulate(batches)
-        self._waiting.clear()
 
     @property
     def _predicts(self) -> bool:
@@ -432,18 +423,12 @@ class PCM3(Method):
         if self.kl_weight > 0:
             divergence = self.relational_kl(query, target, anchors, "none", similarity)
             terms |= per_view("kl", divergence)
-        if self.training:
-            self._waiting.append(key)
-            if len(self._waiting) == self._batches_a_step:
-                self.queue.enqueue(torch.cat(self._waiting))
-                self._waiting.clear()
+        self.keep(key)
         return terms
 
     @torch.no_grad()
     def _key_embedding(self, views: Views) -> Tensor:
-        if self.training and not self._waiting:  # once for each optimiser step
-            self.key_encoder.update(self.encoder)
-            self.key_projector.update(self.projector)
+        self.move_twins()
         clips, prompt = self._prompt_view("intra", views.key)
         features = pool_features(self.encoder, self.key_encoder(clips, prompt))
         features = self._prompt_task("contrast", features, views.offsets.get("key"))
