@@ -12,6 +12,7 @@ from pcm3.losses.contrast import (
     nt_xent,
     relational_kl,
     similarities,
+    topk_relational_kl,
 )
 from pcm3.losses.decorrelation import BarlowTwins, VICReg, barlow_twins, vicreg
 from pcm3.losses.distribution import (
@@ -35,5 +36,6 @@ __all__ = [
     "nt_xent",
     "relational_kl",
     "similarities",
+    "topk_relational_kl",
     "vicreg",
 ]

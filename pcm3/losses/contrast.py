@@ -153,6 +153,51 @@ def relational_kl(
         return divergence.mean() if reduction == "mean" else divergence
 
 
+def topk_relational_kl(
+    student: Tensor,
+    teacher: Tensor,
+    k: int,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+) -> Tensor:
+    r"""Make a student's similarities follow a teacher's where the teacher's are largest (CMD).
+
+    .. math::
+        \mathrm{KL}\left(\sigma(t_I / \tau_k) \,\|\, \sigma(s_I / \tau_q)\right), \qquad
+        \sigma = \mathrm{softmax}, \quad I = \text{the } k \text{ largest entries of } t
+
+    averaged over the batch. Student and teacher may be of different streams, with a queue each, if
+    a position holds the same recording in both.
+
+    Args:
+        student: Similarities s ``(N, K)``, see :func:`similarities`.
+        teacher: Similarities t ``(N, K)``; they get no gradient.
+        k: Number of entries, in [1, K].
+        student_temperature: tau_q > 0.
+        teacher_temperature: tau_k > 0.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If shapes do not fit, or k or a temperature is out of range.
+
+    Source:
+        Mao et al.: CMD: Self-supervised 3D Action Representation Learning with Cross-modal Mutual
+        Distillation, ECCV 2022.
+    """
+    check_positive("student_temperature", student_temperature)
+    check_positive("teacher_temperature", teacher_temperature)
+    check_pair("student", student, "teacher", teacher)
+    if not isinstance(k, int) or not 1 <= k <= teacher.shape[1]:
+        raise ValueError(f"expected k in [1, K={teacher.shape[1]}], got {k!r}")
+    with in_float32(student):
+        top, places = teacher.detach().float().topk(k, dim=1, sorted=False)
+        log_student = F.log_softmax(student.float().gather(1, places) / student_temperature, dim=1)
+        log_teacher = F.log_softmax(top / teacher_temperature, dim=1)
+        return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
 def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32.
 

@@ -11,6 +11,7 @@ from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
 from pcm3.methods.aimclr import AimCLR
 from pcm3.methods.base import Method, Preset, find_preset
+from pcm3.methods.cmd import CMD
 from pcm3.methods.decorrelation import Decorrelation
 from pcm3.methods.mamp import MAMP
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
@@ -19,7 +20,7 @@ from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (PCM3, MAMP, SimCLR, Decorrelation, AimCLR)
+    kind.name: kind for kind in (PCM3, MAMP, SimCLR, Decorrelation, AimCLR, CMD)
 }
 """Methods by name."""
 

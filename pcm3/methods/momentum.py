@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import Encoder, pool_features
@@ -18,49 +18,34 @@ from pcm3.queue import MemoryQueue
 from pcm3.skeleton import Skeleton
 
 
-class MomentumContrast(Method):
-    """Base of the methods that compare queries with keys of a momentum encoder.
+class KeyNetworks(nn.Module):
+    """An encoder with a projector, the momentum twins of both, and a queue of keys.
 
-    In training mode a step of a subclass embeds its queries, calls ``embed_key``, computes its
-    losses with ``queue.anchors`` and ends with ``keep``. When batches accumulate, twins and queue
-    move once per optimiser step.
-
-    Args:
-        encoder: The query encoder.
-        skeleton: Joint layout of the clips.
-        settings: Settings of the method, ``embedding`` and ``momentum`` among them.
-        changes: Settings to change, by name.
+    A step in training mode embeds queries, calls ``embed_key``, compares with ``queue.anchors`` and
+    ends with ``keep``. When batches accumulate, twins and queue move once per optimiser step.
 
     Attributes:
+        encoder: The query encoder.
         projector: Head that maps features to embeddings.
         key_encoder: Momentum twin of the encoder.
         key_projector: Momentum twin of the projector.
-        queue: Keys of earlier batches, which a subclass builds.
-
-    Source:
-        MoCo (He et al., CVPR 2020); for skeletons, SkeletonCLR (Li et al., CVPR 2021).
+        queue: Keys of earlier batches.
     """
 
+    encoder: Encoder
     queue: MemoryQueue
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        skeleton: Skeleton,
-        settings: MethodSettings | None,
-        changes: Mapping[str, Any],
-    ) -> None:
-        super().__init__(encoder, skeleton, settings, changes)
-        chosen: Any = self.settings
-        self.projector = Projector(encoder.out_features, chosen.embedding)
-        self.key_encoder = MomentumTwin(encoder, chosen.momentum)
-        self.key_projector = MomentumTwin(self.projector, chosen.momentum)
-        self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
+    def add_networks(self, embedding: int, momentum: float) -> None:
+        """Build all networks but the encoder, which is there."""
+        self.projector = Projector(self.encoder.out_features, embedding)
+        self.key_encoder = MomentumTwin(self.encoder, momentum)
+        self.key_projector = MomentumTwin(self.projector, momentum)
+        self.wait_for(1)
 
-    def accumulate(self, batches: int) -> None:
-        """Set the number of batches that make one step of optimiser, twins and queue."""
-        super().accumulate(batches)
-        self._waiting.clear()
+    def wait_for(self, batches: int) -> None:
+        """Set the number of batches that make one step, and forget keys that wait for its end."""
+        self._batches_a_step = batches
+        self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
 
     def embed(self, frames: Tensor) -> Tensor:
         """Embeddings of length 1 ``(N, D)`` of frame features ``(N, T', F)`` of queries."""
@@ -88,3 +73,35 @@ class MomentumContrast(Method):
         if len(self._waiting) == self._batches_a_step:
             self.queue.enqueue(torch.cat(self._waiting))
             self._waiting.clear()
+
+
+class MomentumContrast(KeyNetworks, Method):
+    """Base of the methods that compare queries with keys of a momentum encoder.
+
+    A subclass builds the ``queue``.
+
+    Args:
+        encoder: The query encoder.
+        skeleton: Joint layout of the clips.
+        settings: Settings of the method, ``embedding`` and ``momentum`` among them.
+        changes: Settings to change, by name.
+
+    Source:
+        MoCo (He et al., CVPR 2020); for skeletons, SkeletonCLR (Li et al., CVPR 2021).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        skeleton: Skeleton,
+        settings: MethodSettings | None,
+        changes: Mapping[str, Any],
+    ) -> None:
+        super().__init__(encoder, skeleton, settings, changes)
+        chosen: Any = self.settings
+        self.add_networks(chosen.embedding, chosen.momentum)
+
+    def accumulate(self, batches: int) -> None:
+        """Set the number of batches that make one step of optimiser, twins and queue."""
+        super().accumulate(batches)
+        self.wait_for(batches)

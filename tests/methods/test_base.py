@@ -11,14 +11,17 @@ import torch
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
-from pcm3.methods import AimCLR, Decorrelation, SimCLR
+from pcm3.methods import CMD, AimCLR, Decorrelation, SimCLR
 from pcm3.methods.catalog import PRESETS, get_preset, post_distillation
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate
 from pcm3.training import trainer
 
 KINDS = {"mamp": MAMP, "mae": MAMP, "simclr": SimCLR}
-KINDS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {"aimclr": AimCLR}
+KINDS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {
+    "aimclr": AimCLR,
+    "cmd": CMD,
+}
 """The methods of presets by the end of their names; those of others are PCM3."""
 SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 

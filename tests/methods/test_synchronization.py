@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pcm3.methods.aimclr import AimCLRSettings
+from pcm3.methods.cmd import CMDSettings
 from pcm3.methods.decorrelation import DecorrelationSettings
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -36,6 +37,7 @@ MODELS = {
     "pcm3 with a transformer": PCM3Settings(**PCM3_SMALL, encoder="transformer"),
     "aimclr": AimCLRSettings(**AIMCLR_SMALL, drop=False),
     "aimclr with graphs": AimCLRSettings(**AIMCLR_SMALL, encoder="stgcn"),
+    "cmd": CMDSettings(hidden=8, layers=1, frames=8, crop_min_frames=8, queue_size=16, topk=4),
     "decorrelation": DecorrelationSettings(**DECORRELATION_SMALL),
     "decorrelation with graphs": DecorrelationSettings(**DECORRELATION_SMALL, encoder="stgcn"),
     "vicreg with a transformer": DecorrelationSettings(

@@ -15,7 +15,7 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
-from pcm3.methods import AimCLR, Decorrelation, SimCLR
+from pcm3.methods import CMD, AimCLR, Decorrelation, SimCLR
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
 from pcm3.methods.pcm3.tables import TABLES, command
 from pcm3.methods.recordings import DATA
@@ -45,12 +45,13 @@ MAMP_LINEAR = {
     "ntu120-xset-mamp": (79.5,),
 }
 SKELETONCLR_LINEAR = {"ntu60-xsub-skeletonclr": (68.3,), "ntu60-xview-skeletonclr": (76.4,)}
+CMD_LINEAR = {"ntu60-xsub-cmd": (79.8, 84.1), "ntu60-xview-cmd": (86.9, 90.9)}
 AIMCLR_LINEAR = {"ntu60-xsub-aimclr": (74.3, 79.2), "ntu60-xview-aimclr": (79.7, 84.0)}
 PSTL_LINEAR = {"ntu60-xsub-pstl": (77.3,), "ntu60-xview-pstl": (81.8,)}
 PLACES = ("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset", "pku1-xsub", "pku2-xsub")
 METHODS = ("", "-bone", "-motion", "-pp", "-pp-bone", "-pp-motion", "-mamp", "-mae")
 
-ON_NTU60 = ("skeletonclr", "pstl", "aimclr")
+ON_NTU60 = ("skeletonclr", "pstl", "aimclr", "cmd")
 """Methods whose recipe is published for NTU RGB+D 60 alone."""
 
 # PCM3, Tables 7 to 10: by column, top to bottom
@@ -70,7 +71,10 @@ SURVEY_4 = {
     "detection": (73.3, None, 75.5, None, 75.5, None),
 }
 OTHERS = {"simclr": SimCLR}
-OTHERS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {"aimclr": AimCLR}
+OTHERS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {
+    "aimclr": AimCLR,
+    "cmd": CMD,
+}
 """Methods whose presets have one name each."""
 COLUMNS: dict[str, dict[str, tuple[float | None, ...]]] = {
     "7": TABLE_7,
@@ -142,7 +146,7 @@ def test_every_published_combination_has_a_preset() -> None:
 
 def test_published_figures_of_presets() -> None:
     published = PCM3_LINEAR | PCM3PP_LINEAR | MAMP_LINEAR | SKELETONCLR_LINEAR
-    published |= PSTL_LINEAR | AIMCLR_LINEAR
+    published |= PSTL_LINEAR | AIMCLR_LINEAR | CMD_LINEAR
     for name, about in PRESETS.items():
         words = about.published.replace(",", "").split()
         figures = [float(word) for word in words if word[0].isdigit()]

@@ -20,7 +20,7 @@ from pcm3.training.graph import NotCapturedError, why_not_captured
 from pcm3.training.step import Step
 
 CLIPS = torch.randn(3, 4, 3, 40, 25, 1, generator=torch.Generator().manual_seed(0))
-PRESETS = ("small", "small-mamp", "small-simclr", "small-pstl", "small-aimclr")
+PRESETS = ("small", "small-mamp", "small-simclr", "small-pstl", "small-aimclr", "small-cmd")
 BAD = CLIPS[0] * 1e30  # finite, but its square is not
 
 
@@ -28,6 +28,7 @@ def new_model(preset: str = "small", seed: int = 0) -> Method:
     torch.manual_seed(seed)
     changes = {"small": {"queue_size": 16}, "small-mamp": {"width": 16}, "small-simclr": {}}
     changes |= {"small-pstl": {"expander": 16}, "small-aimclr": {"queue_size": 16}}
+    changes |= {"small-cmd": {"queue_size": 16, "topk": 4}}
     return get_preset(preset).model.changed(changes[preset]).build(NTU25, persons=1)
 
 
