@@ -16,16 +16,24 @@ from torch import Tensor
 
 from pcm3 import NTU25, PCM3
 from pcm3.augment import (
+    AxisMask,
     CutMix,
+    DegreeJointDrop,
+    Flip,
+    GaussianBlur,
+    GaussianNoise,
     JointJitter,
+    MainAxisRotate,
     Mixup,
     MotionAwareMask,
     RandomMask,
+    ReflectCrop,
     ResizeMix,
     Rotate,
     Shear,
     TemporalClip,
     TemporalCropResize,
+    TimeFlip,
     TopologyMask,
 )
 from pcm3.data import SkeletonDataset, split
@@ -42,14 +50,22 @@ MASKS = {
     "TopologyMask": TopologyMask(NTU25),
     "RandomMask": RandomMask(),
     "MotionAwareMask": MotionAwareMask(ratio=0.6),
+    "DegreeJointDrop": DegreeJointDrop(NTU25),
 }
 MIXES = {"CutMix": CutMix(NTU25), "ResizeMix": ResizeMix(NTU25), "Mixup": Mixup((0.4, 0.6))}
 TRANSFORMS: dict[str, Callable[..., Tensor]] = {
     "TemporalCropResize": TemporalCropResize(FRAMES, scale=(0.3, 0.4), min_frames=8),
+    "ReflectCrop": ReflectCrop(FRAMES, ratio=0.5),
     "TemporalClip": TemporalClip(),
     "Shear": Shear(0.5),
     "JointJitter": JointJitter(ratio=0.3),
     "Rotate": Rotate(40),
+    "MainAxisRotate": MainAxisRotate(60),
+    "Flip": Flip(NTU25, negate=False),
+    "AxisMask": AxisMask(),
+    "GaussianNoise": GaussianNoise(0.03),
+    "GaussianBlur": GaussianBlur((2.0, 2.0)),
+    "TimeFlip": TimeFlip(),
 }
 
 

@@ -1,9 +1,10 @@
-"""Small networks on top of an encoder: projector, masked-motion decoder, classifiers."""
+"""Small networks on top of an encoder: projectors, masked-motion decoder, classifiers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -44,6 +45,82 @@ class Projector(nn.Sequential):
         for layer in self:
             features = layer(features)
         return features
+
+
+class ExpanderHead(nn.Sequential):
+    """The wide embedding head of Barlow Twins and VICReg.
+
+    Each layer but the last is Linear, BatchNorm, ReLU; the last is Linear. No Linear has a bias.
+
+    Args:
+        in_features: Width D of the sequence feature.
+        width: Width of all layers, 6144 in PSTL.
+        depth: Number of layers.
+
+    Shapes:
+        ``(N, in_features)`` to ``(N, width)``.
+
+    Raises:
+        ValueError: If a size is not a whole number >= 1, or features have another shape.
+
+    Source:
+        Barlow Twins (Zbontar et al., ICML 2021).
+    """
+
+    def __init__(self, in_features: int, width: int = 6144, depth: int = 3) -> None:
+        for name, size in (("in_features", in_features), ("width", width), ("depth", depth)):
+            check_count(name, size)
+        layers: list[nn.Module] = []
+        for layer in range(depth - 1):
+            before = width if layer else in_features
+            layers += [nn.Linear(before, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+        last = width if depth > 1 else in_features
+        super().__init__(*layers, nn.Linear(last, width, bias=False))
+        self.in_features = in_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embeddings ``(N, width)`` of features ``(N, in_features)``."""
+        _check_shape("features (N, D)", features, 2, {1: ("D", self.in_features)})
+        for layer in self:
+            features = layer(features)
+        return features
+
+
+def attention_drop(maps: Tensor, threshold: float = 0.7) -> Tensor:
+    r"""Drop the parts of feature maps that stand out most (AimCLR, energy-based attention drop).
+
+    For each person and channel, with the mean :math:`\mu` over times and joints,
+
+    .. math::
+        a = \mathrm{sigmoid}\left(\frac{(x - \mu)^2}
+            {4 \left(\sum (x - \mu)^2 / (T' V - 1) + 10^{-4}\right)} + \frac12\right)
+
+    First the joints of a person whose mean a over times and channels reaches the threshold become
+    0, then every entry whose a does. After both, what is left is divided by its share of the batch.
+
+    Args:
+        maps: Features ``(N, M, T', V, D)``, as ``Encoder.maps`` returns them.
+        threshold: Attention from which on parts are dropped; a is at least 0.62.
+
+    Returns:
+        Maps of the same shape. The attention has no gradient.
+
+    Raises:
+        ValueError: If the maps have another shape.
+
+    Source:
+        Guo et al.: Contrastive Learning from Extremely Augmented Skeleton Sequences, AAAI 2022.
+    """
+    _check_shape("maps (N, M, T', V, D)", maps, 5, {})
+    with torch.no_grad():
+        squared = (maps - maps.mean(dim=(2, 3), keepdim=True)).square()
+        places = max(maps.shape[2] * maps.shape[3] - 1, 1)
+        variance = squared.sum(dim=(2, 3), keepdim=True) / places
+        attention = torch.sigmoid(squared / (4 * (variance + 1e-4)) + 0.5)
+        joints = (attention.mean(dim=(2, 4), keepdim=True) < threshold).to(maps.dtype)
+        entries = (attention < threshold).to(maps.dtype)
+        joints, entries = (kept / kept.mean().clamp(min=1e-6) for kept in (joints, entries))
+    return maps * joints * entries
 
 
 class MaskedMotionDecoder(nn.Module):

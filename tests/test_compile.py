@@ -76,16 +76,36 @@ class Following(nn.Module):
         return output
 
 
+class SomeJoints(nn.Module):
+    """The graph encoder without some of its joints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8)
+
+    def forward(self, inputs: Tensor, joints: Tensor) -> Tensor:
+        return self.encoder.encode_joints(inputs, joints)
+
+
 TRANSFORMS: dict[str, list[tuple[Callable[..., Any], Callable[[int], Inputs]]]] = {
     "TemporalCropResize": [(CROP, clips), (CROP, lengths)],
+    "ReflectCrop": [(augment.ReflectCrop(8), lengths)],
+    "MotionFrameDrop": [(augment.MotionFrameDrop(), clips)],
+    "TimeFlip": [(augment.TimeFlip(), clips)],
+    "GaussianNoise": [(augment.GaussianNoise(), clips)],
+    "GaussianBlur": [(augment.GaussianBlur(taps=5), clips)],
     "TemporalClip": [(TemporalClip(), lengths), (TemporalClip(mode="crop"), clips)],
     "Shear": [(Shear(), clips), (Shear(same_on_batch=True), clips)],
     "JointJitter": [(augment.JointJitter(), clips)],
     "Rotate": [(augment.Rotate(), clips)],
+    "MainAxisRotate": [(augment.MainAxisRotate(), clips)],
+    "AxisMask": [(augment.AxisMask(same_on_batch=True), clips)],
+    "Flip": [(augment.Flip(NTU25, negate=False), clips)],
     "OneOf": [(OneOf(Shear(), augment.JointJitter()), clips)],
     "Compose": [(Compose(TemporalClip(), CROP, Shear()), lengths)],
     "TopologyMask": [(augment.TopologyMask(NTU25), lengths)],
     "RandomMask": [(augment.RandomMask(same_on_batch=True), clips)],
+    "DegreeJointDrop": [(augment.DegreeJointDrop(NTU25), clips)],
     "MotionAwareMask": [(augment.MotionAwareMask(), clips)],
     "CutMix": [(augment.CutMix(NTU25), clips), (augment.CutMix(NTU25), lengths)],
     "ResizeMix": [(augment.ResizeMix(NTU25), lengths)],
@@ -100,6 +120,18 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
     "motion": (lambda x: to_stream(x, NTU25, "motion"), clips),
     "InfoNCE": (losses.InfoNCE(), embeddings),
     "RelationalKL": (losses.RelationalKL(), embeddings),
+    "BarlowTwins": (losses.BarlowTwins(), lambda n: embeddings(n)[:2]),
+    "VICReg": (losses.VICReg(), lambda n: embeddings(n)[:2]),
+    "key_and_queue_logits": (losses.key_and_queue_logits, embeddings),
+    "distribution_ce": (losses.distribution_ce, lambda n: embeddings(n)[:2]),
+    "multi_positive_info_nce": (
+        lambda x: losses.multi_positive_info_nce(x, x > 0.5 * x.amax(dim=1, keepdim=True)),
+        features,
+    ),
+    "topk_relational_kl": (
+        lambda x, y: losses.topk_relational_kl(x, y, 3),
+        lambda n: embeddings(n)[:2],
+    ),
     "MaskedMSE": (losses.MaskedMSE(), masked),
     "MemoryQueue": (Filling(), lambda samples: embeddings(samples)[:1]),
     "MomentumTwin": (Following(torch.float32), features),
@@ -107,6 +139,8 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
     "DomainPrompt": (prompts.DomainPrompt(NTU25), clips),
     "TaskPrompt": (prompts.TaskPrompt(8, 2, 4), lambda n: (*features(n), torch.tensor(1))),
     "Projector": (heads.Projector(8, 4), features),
+    "ExpanderHead": (heads.ExpanderHead(8, 4, 2), features),
+    "attention_drop": (heads.attention_drop, lambda n: (torch.randn(n, 2, 4, 25, 8),)),
     "Classifier": (heads.Classifier(8, 4), features),
     "ProbeHead": (heads.ProbeHead(8, 4), features),
     "FinetuneHead": (
@@ -116,6 +150,10 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
     "STGCNEncoder": (
         encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8),
         clips,
+    ),
+    "joints of STGCNEncoder": (
+        SomeJoints(),
+        lambda n: (*clips(n), torch.arange(9).repeat(n, 1)),
     ),
     "TransformerEncoder": (
         encoders.TransformerEncoder(NTU25, frames=FRAMES, width=8, depth=1, heads=2),

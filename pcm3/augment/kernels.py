@@ -22,6 +22,37 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     return ((1 - weight) * first + weight * second).to(clips.dtype)
 
 
+def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
+    """Cut T frames out of clips that are continued by their mirror image at both ends."""
+    frames = clips.shape[-3]
+    index = torch.arange(frames, device=clips.device) + starts[..., None] - padding
+    index = torch.where(index < 0, -1 - index, index)
+    return _take_frames(clips, torch.where(index < frames, index, 2 * frames - 1 - index))
+
+
+def drop_frames(clips: Tensor, fastest: int, kept: Tensor) -> Tensor:
+    """Remove the frames that move most, and of the others keep those at given positions."""
+    steps = clips.diff(dim=-3).to(_wide(clips)).square().mean(dim=(-4, -2, -1))
+    energy = torch.cat([steps, torch.zeros_like(steps[..., :1])], dim=-1)
+    slow = energy.argsort(dim=-1, descending=True, stable=True)[..., fastest:].sort(dim=-1).values
+    return _take_frames(clips, slow.gather(-1, kept))
+
+
+def gaussian_blur(clips: Tensor, sigma: Tensor, taps: int, normalize: bool) -> Tensor:
+    """Convolve every coordinate along time with a Gaussian; frames outside count as 0."""
+    wide, half, frames = clips.to(_wide(clips)), taps // 2, clips.shape[-3]
+    offsets = torch.arange(-half, half + 1, device=clips.device)
+    weights = torch.exp(-(offsets**2) / (2 * sigma.to(wide)[..., None] ** 2))
+    if normalize:
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+    padded = torch.nn.functional.pad(wide, (0, 0, 0, 0, half, half))
+    blurred = torch.zeros_like(wide)
+    for index in range(taps):  # not a matmul, which TF32 would round
+        weight = weights[..., index, None, None, None, None]
+        blurred = torch.addcmul(blurred, weight, padded[..., index : index + frames, :, :])
+    return blurred.to(clips.dtype)
+
+
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """Set every frame outside a range to zero."""
     outside = ~window(clips.shape[-3], starts, lengths)

@@ -21,7 +21,7 @@ from pcm3.checks import (
 )
 from pcm3.skeleton import Skeleton, check_skeleton
 
-__all__ = ["MotionAwareMask", "RandomMask", "TopologyMask"]
+__all__ = ["DegreeJointDrop", "MotionAwareMask", "RandomMask", "TopologyMask"]
 
 
 class TopologyMask(Transform):
@@ -138,6 +138,69 @@ class RandomMask(Transform):
             )
         chosen = draw.subset(_clip_count(clips, self.clip_length), joints, count=count)
         return _spread(chosen, clips, draw.valid, self.clip_length, self.persons)
+
+
+class DegreeJointDrop(Transform):
+    """Mask joints in all frames and persons, those of many bones more often (PSTL).
+
+    ``int(V * ratio)`` joints are drawn one by one. A joint is the likelier to come next, the more
+    bones it has. The published code draws 8 of the 48 ends of bones of NTU RGB+D, which are often
+    fewer than 8 different joints; this class goes on until they are as many.
+
+    Args:
+        skeleton: The joint tree.
+        ratio: Share of the joints, in (0, 1).
+        same_on_batch: Draw one mask for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
+        ``(T, V, M)``, equal in all frames and persons.
+
+    Raises:
+        ValueError: If the ratio is out of range or masks no joint, or clips lack the joints.
+
+    Source:
+        Zhou et al.: Self-supervised Action Representation Learning from Partial Spatio-Temporal
+        Skeleton Sequences, AAAI 2023.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> mask = DegreeJointDrop(NTU25)(torch.randn(2, 3, 64, 25, 2))
+        >>> mask.shape, mask[:, 0, :, 0].sum(dim=1).tolist()
+        (torch.Size([2, 64, 25, 2]), [8, 8])
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self, skeleton: Skeleton, ratio: float = 0.32, same_on_batch: bool = False
+    ) -> None:
+        check_skeleton(skeleton)
+        check_share("ratio", ratio)
+        check_flag("same_on_batch", same_on_batch)
+        if not 1 <= share_of(len(skeleton), ratio) < len(skeleton):
+            raise ValueError(
+                f"expected a ratio that masks at least one of {len(skeleton)} joints and leaves "
+                f"one, got {ratio}"
+            )
+        self.skeleton = skeleton
+        self.ratio = ratio
+        self.same_on_batch = same_on_batch
+        ends = [joint for bone in enumerate(skeleton.parents) if bone[1] >= 0 for joint in bone]
+        self._bones = tuple(ends.count(joint) for joint in range(len(skeleton)))
+
+    @property
+    def dropped(self) -> int:
+        """The number of joints that are masked."""
+        return share_of(len(self.skeleton), self.ratio)
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        bones = index_tensor(self._bones, clips.device)
+        # the first of several exponential waiting times, each with its own rate
+        waiting = -torch.log1p(-draw.uniform(len(self._bones))) / bones
+        hidden = waiting.argsort(dim=1).argsort(dim=1) < self.dropped
+        return hidden[:, None, :, None].expand(-1, clips.shape[2], -1, clips.shape[4]).clone()
 
 
 class MotionAwareMask(Transform):

@@ -58,6 +58,7 @@ class TransformerEncoder(Encoder):
 
     fixed_frames = True
     has_tokens = True
+    has_maps = True
     drop_path: float
 
     def __init__(
@@ -166,6 +167,28 @@ class TransformerEncoder(Encoder):
         """
         tokens, rows = self._encode(clips, prompt)
         return self._place(tokens, rows, len(clips))
+
+    def maps(self, clips: Tensor) -> Tensor:
+        """Return the tokens ``(N, M, T', V, D)``.
+
+        Raises:
+            ValueError: For the same reasons as calling the encoder, or with ``skip_absent``, as
+                frame features are means over the persons that are present.
+        """
+        if self.skip_absent:
+            raise ValueError("expected a transformer without skip_absent, got one with it")
+        return self.tokens(clips)
+
+    def encode_joints(self, clips: Tensor, joints: Tensor) -> Tensor:
+        """Encode the tokens of some joints ``(N, V')`` alone, all persons."""
+        self.check_clips(clips)
+        self.check_joints(clips, joints)
+        patches = patchify(clips, self.patch)
+        steps = torch.arange(patches.shape[1] // self.joints, device=clips.device)
+        rows = joints.repeat_interleave(self.persons, dim=0)
+        visible = (steps[:, None] * self.joints + rows[:, None]).flatten(1)
+        tokens = self.encode_visible(patches, visible).unflatten(1, (len(steps), -1))
+        return self._place(tokens.mean(dim=2), None, len(clips)).mean(dim=1)
 
     def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
         """Encode only the visible patches of every person.

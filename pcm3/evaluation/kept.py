@@ -14,7 +14,7 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.runs.folder import find_run
+from pcm3.runs.folder import find_run, find_stream
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.seen import identify
 from pcm3.terminal import tell
@@ -116,7 +116,8 @@ def result_name(
     """
     run, epoch = find_run(paths[0])
     defaults = TASKS[task].defaults
-    parts = [task, *([] if epoch is None else [f"epoch{epoch}"])]
+    parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), find_stream(paths[0]) or ""]
+    parts = [part for part in parts if part]
     for name, value in changed_settings(settings, defaults).items():
         values = value if isinstance(value, list) else [value]
         parts.append(f"{name}-{'-'.join(map(str, values))}")

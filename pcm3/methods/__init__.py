@@ -1,13 +1,22 @@
 """The pretraining methods, each a thin wrapper around the parts."""
 
+from pcm3.methods.aimclr import AimCLR, AimCLRSettings
 from pcm3.methods.base import Method, Output, Preset
+from pcm3.methods.cmd import CMD, CMDSettings
+from pcm3.methods.decorrelation import Decorrelation, DecorrelationSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
 from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
 from pcm3.methods.simclr import SimCLR, SimCLRSettings
 
 __all__ = [
+    "CMD",
     "MAMP",
     "PCM3",
+    "AimCLR",
+    "AimCLRSettings",
+    "CMDSettings",
+    "Decorrelation",
+    "DecorrelationSettings",
     "MAMPSettings",
     "MAMPViews",
     "Method",

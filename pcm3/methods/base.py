@@ -205,6 +205,18 @@ class Method(nn.Module, ABC):
         check_at_least("batches", batches, 1)
         self._batches_a_step = batches
 
+    def progress(self, epoch: int, epochs: int, step: int) -> None:
+        """Learn how far training is, before each optimiser step; by default nothing happens.
+
+        A schedule of a method follows from the position alone, so that a run that continues needs
+        no state of it. It may only fill buffers: captured steps do not run other code again.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            epochs: Total number of epochs.
+            step: Number of optimiser steps so far.
+        """
+
     @property
     def static(self) -> bool:
         """Whether all batches of one shape need the same operations.

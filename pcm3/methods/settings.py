@@ -178,7 +178,7 @@ class EncoderSettings(MethodSettings):
     pool: Pool = "last"
     """Pooling of frame features to a sequence feature; the transformer always takes the mean."""
     encoder_arguments: tuple[str, ...] | tuple[()] = ()
-    """Further arguments of a custom encoder, each as NAME=VALUE."""
+    """Further arguments of stgcn or of a custom encoder, each as NAME=VALUE."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,13 +189,17 @@ class EncoderSettings(MethodSettings):
                 raise ValueError(
                     f"expected encoder among {names} or MODULE:CLASS, got {self.encoder!r}"
                 )
-            self._custom_arguments()
+            self._further_arguments()
             return
         takes = signature(kind.from_sizes).parameters
         unused = [name for name in ("layers", "direction") if name not in takes]
+        if "arguments" in takes:
+            self._further_arguments()
+        else:
+            unused.append("encoder_arguments")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in [*unused, "encoder_arguments"] and value != field.default:
+            if field.name in unused and value != field.default:
                 raise ValueError(
                     f"{field.name} has no effect on the encoder {self.encoder}: expected its "
                     f"default {field.default!r}, got {value!r}"
@@ -216,10 +220,16 @@ class EncoderSettings(MethodSettings):
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
         names = ("frames", "hidden", "layers", "direction", "pool")
-        sizes = {name: getattr(self, name) for name in names} | self._custom_arguments()
+        sizes = {name: getattr(self, name) for name in names}
         takes = signature(kind.from_sizes).parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        if self.encoder in ENCODERS or not takes_any:
             sizes = {name: value for name, value in sizes.items() if name in takes}
+        further = self._further_arguments()
+        unknown = [] if takes_any else [name for name in further if name not in takes]
+        if unknown:
+            raise ValueError(f"{kind.__name__} takes no further arguments, got {unknown[0]}")
+        sizes |= further
         encoder = kind.from_sizes(skeleton, in_channels, persons, **sizes)
         built = (encoder.joints, encoder.in_channels, encoder.persons)
         if built != (len(skeleton), in_channels, persons):
@@ -230,7 +240,7 @@ class EncoderSettings(MethodSettings):
             )
         return encoder
 
-    def _custom_arguments(self) -> dict[str, Any]:
+    def _further_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for text in self.encoder_arguments:
             name, equals, value = text.partition("=")
@@ -251,12 +261,12 @@ class TrainSettings(Settings):
     """Passes over the training part; 0 writes the untrained encoder."""
     batch_size: int = 128
     """Sequences in a batch on each device; an incomplete last batch is dropped."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, or AdamW."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum 0.9, Adam, or AdamW, whose weight decay is apart from the gradient."""
     lr: float = 0.02
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of AdamW's two moving averages."""
+    """Decay rates of the two moving averages of Adam and AdamW."""
     weight_decay: float = 1e-4
     """Weight decay of the parameters, see decay_vectors."""
     decay_vectors: bool = True

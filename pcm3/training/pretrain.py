@@ -298,7 +298,8 @@ def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> di
     ):
         if differences:
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
-    model.load_state_dict(state["model"])
+    needed = model.state_dict()
+    model.load_state_dict({name: state["model"][name] for name in needed})
     return old
 
 
@@ -328,12 +329,14 @@ def _model_differences(old: dict[str, Any], new: dict[str, Any], model: Method) 
 
 
 def _weight_differences(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+    """Differences in the weights that the new model has; it may need fewer, such as no decoder."""
+
     def shape(weights: dict[str, Tensor], name: str) -> str:
         return str(tuple(weights[name].shape)) if name in weights else "absent"
 
     return [
         f"{name} is {shape(old, name)} there and {shape(new, name)} here"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted(new)
         if shape(old, name) != shape(new, name)
     ]
 

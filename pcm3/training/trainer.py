@@ -159,6 +159,7 @@ class _Training:
         self.fabric, self.dataset, self.config = fabric, dataset, config
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
+        self._model = model
         _adapt(model, config)
         longest = int(np.max(dataset.lengths, initial=1))
         self._step = Step(fabric, model, config, longest)
@@ -233,7 +234,9 @@ class _Training:
             stopped: Returns whether this process was told to stop.
         """
         before, number = self.at, 0
+        steps = before.step // self.config.accumulate
         try:
+            self._model.progress(before.epoch, self.config.epochs, steps)
             for number in range(len(rows)):
                 batch = next(batches)
                 if number == len(rows) - 1 and self.fabric.world_size > 1:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcm3.augment import TemporalClip, TemporalCropResize
+from pcm3.augment import ReflectCrop, TemporalClip, TemporalCropResize
 from pcm3.augment import functional as f
 
 
@@ -129,3 +129,31 @@ def test_cut_clip_shows_the_frames_that_the_masked_clip_keeps(generator):
         assert torch.equal(masked[i, :, frames], clips[i, :, frames])
         expected = f.crop_resize(clips[i], frames[0], torch.tensor(len(frames)), 64)
         torch.testing.assert_close(cut[i], expected)
+
+
+def test_reflected_crops_start_anywhere_in_the_continued_clip(generator):
+    crop = ReflectCrop(size=12, ratio=0.25)
+    rows = crop(ramp(400, 12), generator=generator(0)).flatten(1)
+    continued = torch.tensor([2, 1, 0, *range(12), 11, 10, 9], dtype=torch.float64)
+    windows = continued.unfold(0, 12, 1)
+    found = (rows[:, None] == windows).all(dim=2)
+    assert bool((found.sum(dim=1) == 1).all())
+    assert found.sum(dim=0).min() > 30  # of 400 / 7
+    for start, window in enumerate(windows):
+        starts = torch.tensor([start])
+        assert torch.equal(f.reflect_crop(ramp(1, 12), starts, 3).flatten(), window)
+
+
+def test_reflected_crops_resize_the_valid_frames(generator):
+    clips, lengths = ramp(2, 60), torch.tensor([30, 50])
+    whole = ReflectCrop(size=20, ratio=0)(clips, lengths)
+    expected = f.crop_resize(clips, torch.zeros(2, dtype=torch.long), lengths, 20)
+    assert torch.equal(whole, expected)
+    for wrong in ({"size": 0}, {"ratio": 1.5}, {"ratio": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ReflectCrop(**wrong)
+    for starts, padding in ((torch.tensor([7, 0]), 3), (torch.tensor([-1, 0]), 3)):
+        with pytest.raises(ValueError, match=r"starts in \[0, 6\]"):
+            f.reflect_crop(clips, starts, padding)
+    with pytest.raises(ValueError, match="padding"):
+        f.reflect_crop(clips, torch.tensor([0, 0]), 61)

@@ -39,7 +39,7 @@ from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods import MAMP, PCM3, Method
+from pcm3.methods import CMD, MAMP, PCM3, AimCLR, Decorrelation, Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
@@ -82,7 +82,7 @@ def encoders() -> list[Encoder]:
 
 
 def methods() -> list[Method]:
-    """PCM3++ of each encoder, and both kinds of MAMP."""
+    """PCM3++ of each encoder, both kinds of MAMP, and the other contrastive methods."""
     small: dict[str, Any] = {"frames": FRAMES, "queue_size": 32, "decoder_hidden": 8}
     found: list[Method] = [PCM3(each, NTU25, positives=POSITIVES, **small) for each in encoders()]
     found += [PCM3(encoders()[0], NTU25, prompt_position="post_norm", stream="bone", **small)]
@@ -90,6 +90,13 @@ def methods() -> list[Method]:
         transformer = encoders()[-1]
         assert isinstance(transformer, TransformerEncoder)
         found.append(MAMP(transformer, NTU25, **changes))
+    for number, encoder in enumerate(encoders()):
+        has_maps = encoder.has_maps
+        found.append(AimCLR(encoder, NTU25, frames=FRAMES, queue_size=32, drop=has_maps))
+        loss = ("barlow", "vicreg")[number % 2]
+        halves: dict[str, Any] = {"fastest": 0.25, "others": 0.42, "frames": FRAMES, "loss": loss}
+        found.append(Decorrelation(encoders()[number], NTU25, expander=8, **halves))
+    found.append(CMD(encoders()[0], NTU25, frames=FRAMES, queue_size=32, topk=8))
     return found
 
 

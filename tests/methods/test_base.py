@@ -11,19 +11,24 @@ import torch
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
-from pcm3.methods import SimCLR
+from pcm3.methods import CMD, AimCLR, Decorrelation, SimCLR
 from pcm3.methods.catalog import PRESETS, get_preset, post_distillation
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate
 from pcm3.training import trainer
 
+KINDS = {"mamp": MAMP, "mae": MAMP, "simclr": SimCLR}
+KINDS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {
+    "aimclr": AimCLR,
+    "cmd": CMD,
+}
+"""The methods of presets by the end of their names; those of others are PCM3."""
 SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 
 
 def test_presets_build_their_method() -> None:
     for name in PRESETS:
-        kind = MAMP if name.endswith(("-mamp", "-mae")) else PCM3
-        kind = SimCLR if name.endswith("-simclr") else kind
+        kind = KINDS.get(name.split("-")[-1], PCM3)
         with torch.device("meta"):
             model = get_preset(name).model.build(NTU25, persons=2)
         assert type(model) is kind, name

@@ -20,7 +20,8 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.data import generate
-from pcm3.encoders import TransformerEncoder
+from pcm3.encoders import STGCNEncoder, TransformerEncoder
+from pcm3.methods import SimCLRSettings
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -313,3 +314,18 @@ def test_run_folders_of_earlier_versions_are_read_and_continued(tmp_path: Path) 
     other = replace(config, model=replace(config.model, momentum=0.6))
     with pytest.raises(ValueError, match=r"momentum is 0\.5 there and 0\.6 here"):
         pretrain(other, store, tmp_path / "run", quiet=True)
+
+
+def test_further_arguments_of_the_graph_encoder() -> None:
+    settings = SimCLRSettings(encoder="stgcn", hidden=6, pool="mean")
+    arguments = ("channels=4", "layers=[1, 1]", "last_channels=6", "graph=code")
+    encoder = settings.changed({"encoder_arguments": arguments}).build_encoder(NTU25, 1)
+    assert isinstance(encoder, STGCNEncoder)
+    assert (len(encoder.blocks), encoder.arguments["graph"]) == (2, "code")
+    for argument in ("depth=3", "out_feature=4"):
+        with pytest.raises(ValueError, match=argument.partition("=")[0]):
+            settings.changed({"encoder_arguments": (argument,)}).build_encoder(NTU25, 1)
+    with pytest.raises(ValueError, match="encoder_arguments"):
+        settings.changed({"encoder": "gru", "encoder_arguments": arguments})
+    with pytest.raises(ValueError, match="graph"):
+        settings.changed({"encoder_arguments": ("graph",)})

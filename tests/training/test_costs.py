@@ -58,7 +58,7 @@ def test_mamp_counts_visible_tokens_in_the_encoder_and_attention() -> None:
     assert count(model).forward == encoding + decoding
 
 
-@pytest.mark.parametrize("name", ["small", "small-pp", "small-mamp", "small-mae", "small-simclr"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("small")])
 def test_presets_cost_what_is_said(name: str) -> None:
     check_about(name)
 

@@ -20,12 +20,15 @@ from pcm3.training.graph import NotCapturedError, why_not_captured
 from pcm3.training.step import Step
 
 CLIPS = torch.randn(3, 4, 3, 40, 25, 1, generator=torch.Generator().manual_seed(0))
+PRESETS = ("small", "small-mamp", "small-simclr", "small-pstl", "small-aimclr", "small-cmd")
 BAD = CLIPS[0] * 1e30  # finite, but its square is not
 
 
 def new_model(preset: str = "small", seed: int = 0) -> Method:
     torch.manual_seed(seed)
     changes = {"small": {"queue_size": 16}, "small-mamp": {"width": 16}, "small-simclr": {}}
+    changes |= {"small-pstl": {"expander": 16}, "small-aimclr": {"queue_size": 16}}
+    changes |= {"small-cmd": {"queue_size": 16, "topk": 4}}
     return get_preset(preset).model.changed(changes[preset]).build(NTU25, persons=1)
 
 
@@ -53,7 +56,7 @@ def assert_equal(one: list[Tensor], other: list[Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("preset", ["small", "small-mamp", "small-simclr"])
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_skipped_step_leaves_no_trace(preset: str, optimizer: Any, first: bool) -> None:
@@ -155,7 +158,7 @@ def test_steps_are_captured_on_cuda_alone() -> None:
 
 
 def test_methods_whose_steps_may_be_captured() -> None:
-    for preset in ("small", "small-mamp", "small-simclr"):
+    for preset in PRESETS:
         assert new_model(preset).static
     settings = get_preset("small").model.changed({"queue_size": 16})
 

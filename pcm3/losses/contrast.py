@@ -1,21 +1,20 @@
-"""The losses of PCM3, each as a function and as a module.
-
-Arithmetic is float32 for inputs of any precision, and within autocast regions.
-"""
+"""Contrast, distillation and masked prediction: the losses of PCM3 and SimCLR."""
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcm3.checks import check_positive, readable, shape_or_type
-
-Reduction = Literal["mean", "none"]
-_REDUCTIONS = get_args(Reduction)
+from pcm3.losses.checks import (
+    Reduction,
+    check_device,
+    check_pair,
+    check_reduction,
+    check_width,
+    in_float32,
+)
 
 
 def info_nce(
@@ -52,11 +51,11 @@ def info_nce(
         0.408
     """
     check_positive("temperature", temperature)
-    _check_pair("query", query, "key", key)
-    _check_width("negatives", negatives, query)
-    _check_reduction(reduction)
+    check_pair("query", query, "key", key)
+    check_width("negatives", negatives, query)
+    check_reduction(reduction)
     similarity = _known_or_computed(similarity, query, negatives)
-    with _in_float32(query):
+    with in_float32(query):
         positive = (query.float() * key.float()).sum(dim=1) / temperature
         # log(1 + sum exp(negatives) / exp(positive)), without a copy of all logits side by side
         loss = F.softplus(torch.logsumexp(similarity / temperature, dim=1) - positive)
@@ -94,10 +93,10 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
         0.551
     """
     check_positive("temperature", temperature)
-    _check_pair("first", first, "second", second)
+    check_pair("first", first, "second", second)
     if len(first) < 2:
         raise ValueError(f"expected two clips or more to contrast, got {len(first)}")
-    with _in_float32(first):
+    with in_float32(first):
         embeddings = torch.cat([first, second]).float()
         similarity = embeddings @ embeddings.T / temperature
         itself = torch.eye(len(embeddings), dtype=torch.bool, device=first.device)
@@ -141,11 +140,11 @@ def relational_kl(
     """
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
-    _check_pair("student", student, "teacher", teacher)
-    _check_width("anchors", anchors, student)
-    _check_reduction(reduction)
+    check_pair("student", student, "teacher", teacher)
+    check_width("anchors", anchors, student)
+    check_reduction(reduction)
     similarity = _known_or_computed(similarity, student, anchors)
-    with _in_float32(student):
+    with in_float32(student):
         log_student = F.log_softmax(similarity / student_temperature, dim=1)
         log_teacher = F.log_softmax(
             _products(teacher.detach(), anchors) / teacher_temperature, dim=1
@@ -154,19 +153,64 @@ def relational_kl(
         return divergence.mean() if reduction == "mean" else divergence
 
 
+def topk_relational_kl(
+    student: Tensor,
+    teacher: Tensor,
+    k: int,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+) -> Tensor:
+    r"""Make a student's similarities follow a teacher's where the teacher's are largest (CMD).
+
+    .. math::
+        \mathrm{KL}\left(\sigma(t_I / \tau_k) \,\|\, \sigma(s_I / \tau_q)\right), \qquad
+        \sigma = \mathrm{softmax}, \quad I = \text{the } k \text{ largest entries of } t
+
+    averaged over the batch. Student and teacher may be of different streams, with a queue each, if
+    a position holds the same recording in both.
+
+    Args:
+        student: Similarities s ``(N, K)``, see :func:`similarities`.
+        teacher: Similarities t ``(N, K)``; they get no gradient.
+        k: Number of entries, in [1, K].
+        student_temperature: tau_q > 0.
+        teacher_temperature: tau_k > 0.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If shapes do not fit, or k or a temperature is out of range.
+
+    Source:
+        Mao et al.: CMD: Self-supervised 3D Action Representation Learning with Cross-modal Mutual
+        Distillation, ECCV 2022.
+    """
+    check_positive("student_temperature", student_temperature)
+    check_positive("teacher_temperature", teacher_temperature)
+    check_pair("student", student, "teacher", teacher)
+    if not isinstance(k, int) or not 1 <= k <= teacher.shape[1]:
+        raise ValueError(f"expected k in [1, K={teacher.shape[1]}], got {k!r}")
+    with in_float32(student):
+        top, places = teacher.detach().float().topk(k, dim=1, sorted=False)
+        log_student = F.log_softmax(student.float().gather(1, places) / student_temperature, dim=1)
+        log_teacher = F.log_softmax(top / teacher_temperature, dim=1)
+        return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
 def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check_pair("embeddings", embeddings, "embeddings", embeddings)
-    _check_width("anchors", anchors, embeddings)
+    check_pair("embeddings", embeddings, "embeddings", embeddings)
+    check_width("anchors", anchors, embeddings)
     return _products(embeddings, anchors)
 
 
 def _products(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    with _in_float32(embeddings):
+    with in_float32(embeddings):
         return embeddings.float() @ anchors.float().T
 
 
@@ -189,7 +233,7 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         ValueError: If shapes do not fit, the mask is not boolean, or nothing is masked (the
             last is checked on the CPU only: compiled or on an accelerator the result is then NaN).
     """
-    _check_pair("prediction", prediction, "target", target, dims=5)
+    check_pair("prediction", prediction, "target", target, dims=5)
     n, channels, *rest = prediction.shape
     boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool
     if not boolean or mask.shape != (n, *rest):
@@ -197,10 +241,10 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, got {kind}{shape_or_type(mask)}"
         )
-    _check_device("mask", mask, "prediction", prediction)
+    check_device("mask", mask, "prediction", prediction)
     if readable(mask) and not bool(mask.any()):
         raise ValueError("expected a mask that hides at least one joint, got an empty mask")
-    with _in_float32(prediction):
+    with in_float32(prediction):
         squared = (prediction.float() - target.float()).square().sum(dim=1)
         return (squared * mask).sum() / (channels * mask.sum())
 
@@ -284,46 +328,6 @@ class MaskedMSE(nn.Module):
         return masked_mse(prediction, target, mask)
 
 
-def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
-    """A context without autocast; the device ``meta`` has none to disable."""
-    device = tensor.device.type
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
-
-
-def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
-    tensors = isinstance(tensor, Tensor) and isinstance(other, Tensor)
-    if not tensors or tensor.ndim != dims or tensor.shape != other.shape:
-        layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
-        raise ValueError(
-            f"expected {name} and {other_name} as tensors of one shape {layout}, got "
-            f"{shape_or_type(tensor)} and {shape_or_type(other)}"
-        )
-    _check_device(other_name, other, name, tensor)
-    if len(tensor) == 0:
-        raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
-    for its_name, value in ((name, tensor), (other_name, other)):
-        if not value.is_floating_point():
-            raise ValueError(f"expected floating-point {its_name}, got {value.dtype}")
-
-
-def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
-    width = embeddings.shape[1]
-    rows = isinstance(anchors, Tensor) and anchors.ndim == 2
-    if not rows or anchors.shape[1] != width or len(anchors) == 0:
-        hint = "" if isinstance(anchors, Tensor) else ": the anchors of a MemoryQueue, say"
-        if rows and len(anchors) == width:
-            hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?"
-        raise ValueError(f"expected {name} (K, D={width}), got {shape_or_type(anchors)}{hint}")
-    _check_device(name, anchors, "the embeddings", embeddings)
-
-
-def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    if tensor.device != other.device:
-        raise ValueError(
-            f"expected {name} on {other.device}, like {other_name}, got {tensor.device}"
-        )
-
-
 def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:
     if similarity is None:
         return _products(embeddings, anchors)
@@ -331,8 +335,3 @@ def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: T
     if tuple(similarity.shape) != wanted:
         raise ValueError(f"expected similarity (N, K) = {wanted}, got {tuple(similarity.shape)}")
     return similarity.float()
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"expected a reduction among {_REDUCTIONS}, got {reduction!r}")
