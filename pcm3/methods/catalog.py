@@ -30,7 +30,7 @@ PRESETS: dict[str, Preset] = {
 
 Presets ``DATA-PROTOCOL-METHOD`` have the full size of the papers and truncate recordings at 300
 frames. METHOD is empty for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for
-PCM3++, ``mamp`` for MAMP and ``mae`` for its baseline.
+PCM3++, ``mamp`` for MAMP, ``mae`` for its baseline and ``nat`` for NAT.
 
 :meta hide-value:
 """

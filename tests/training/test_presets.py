@@ -17,6 +17,7 @@ from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
 from pcm3.methods import SimCLR
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.pcm3.tables import TABLES, command
 from pcm3.methods.recordings import DATA
 from pcm3.skeleton import NTU25
@@ -44,6 +45,9 @@ MAMP_LINEAR = {
 }
 PLACES = ("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset", "pku1-xsub", "pku2-xsub")
 METHODS = ("", "-bone", "-motion", "-pp", "-pp-bone", "-pp-motion", "-mamp", "-mae")
+
+# methods without presets of full size, by the end of the names of their presets
+OTHERS = {"simclr": SimCLR}
 
 # PCM3, Tables 7 to 10: by column, top to bottom
 TABLE_7 = {
@@ -122,6 +126,7 @@ DIFFERENCES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 
 def test_every_published_combination_has_a_preset() -> None:
     full_size = [f"{place}{method}" for place in PLACES for method in METHODS]
+    full_size.insert(len(METHODS), "ntu60-xsub-nat")
     assert [name for name in PRESETS if not name.startswith("small")] == full_size
     assert list(PRESETS) == list(PRESETS)
     assert {each.data for each in PRESETS.values()} == set(DATA)
@@ -145,14 +150,15 @@ def test_presets_build_what_their_name_says(name: str) -> None:
     protocol, *method = (protocol if place != "small" else f"xsub-{protocol}").split("-")
     method = [word for word in method if word]
     assert config.protocol == protocol
-    if method == ["simclr"]:
-        assert type(model) is SimCLR
+    if method and method[0] in OTHERS:
+        assert type(model) is OTHERS[method[0]]
         return
-    assert type(model) is (MAMP if {"mamp", "mae"} & set(method) else PCM3)
+    assert type(model) is (MAMP if {"mamp", "mae", "nat"} & set(method) else PCM3)
     stream = method[-1] if method and method[-1] in ("bone", "motion") else "joint"
     assert model.stream == stream
     if isinstance(model, MAMP):
         assert model.target == ("motion" if method == ["mamp"] else "coordinates")
+        assert model.normalize_target == ("time" if method == ["nat"] else "patch")
         return
     assert isinstance(model, PCM3)
     assert ("clip" in model.positives) == ("pp" in method)
@@ -165,7 +171,7 @@ def test_presets_build_what_their_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PRESETS if not name.endswith(("mamp", "mae", "small", "simclr"))]
+    "name", [name for name in PRESETS if isinstance(PRESETS[name].model, PCM3Settings)]
 )
 def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
     second = post_distillation(get_preset(name))

@@ -54,7 +54,8 @@ class MAMP(Method):
         m_t = x_{t + s} - x_t
 
     normalised within each patch. The loss is the mean squared error over hidden patches. The MAE
-    baseline is ``target="coordinates", motion_temperature=0``.
+    baseline is ``target="coordinates", motion_temperature=0``. With ``normalize_target="time"`` it
+    is NAT, whose target is normalised over time instead.
 
     Args:
         encoder: The encoder to train.
@@ -75,7 +76,8 @@ class MAMP(Method):
 
     Source:
         Mao, Deng, Zhou, Fang, Ouyang, Li: Masked Motion Predictors are Strong 3D Action
-        Representation Learners, ICCV 2023.
+        Representation Learners, ICCV 2023. NAT: Normalization Among Timestamps, from a summary
+        alone.
 
     Example:
         >>> encoder = TransformerEncoder(NTU25, frames=32, width=16, depth=2, heads=2)
@@ -196,7 +198,9 @@ class MAMP(Method):
         target = clips.float()
         if self.target == "motion":
             target = frame_motion(target, self.motion_stride)
-        return normalize_patches(target, self.encoder.patch) if self.normalize_target else target
+        if self.normalize_target == "patch":
+            return normalize_patches(target, self.encoder.patch)
+        return normalize_times(target) if self.normalize_target == "time" else target
 
 
 class PatchDecoder(nn.Module):
@@ -265,6 +269,16 @@ def normalize_patches(clips: Tensor, patch: int) -> Tensor:
     return normalized.flatten(2, 3)
 
 
+def normalize_times(clips: Tensor) -> Tensor:
+    """Normalise every coordinate of clips ``(N, C, T, V, M)`` to mean 0 and variance 1 over time.
+
+    The unbiased variance plus 1e-6 is used, so joints that stand still become zero.
+    """
+    var, mean = torch.var_mean(clips, dim=2, keepdim=True)
+    normalized: Tensor = (clips - mean) / (var + 1e-6).sqrt()
+    return normalized
+
+
 def unpatchify(patches: Tensor, patch: int, joints: int, persons: int) -> Tensor:
     """Assemble clips ``(N, C, T, V, M)`` from patches ``(N M, T' V, patch C)``."""
     return rearrange(patches, "(n m) (t v) (p c) -> n c (t p) v m", p=patch, v=joints, m=persons)
@@ -274,8 +288,10 @@ def _check_sizes(encoder: TransformerEncoder, settings: MAMPSettings) -> None:
     stride = settings.motion_stride
     if not 1 <= stride < encoder.frames:
         raise ValueError(f"expected motion_stride in [1, {encoder.frames}), got {stride}")
-    if settings.normalize_target and encoder.patch * encoder.in_channels == 1:
+    if settings.normalize_target == "patch" and encoder.patch * encoder.in_channels == 1:
         raise ValueError("expected patches of at least 2 numbers to normalise, got patch * C = 1")
+    if settings.normalize_target == "time" and encoder.frames == 1:
+        raise ValueError("expected clips of at least 2 frames to normalise, got 1 frame")
 
 
 def _check_mask(mask: Tensor, clips: Tensor, patch: int, visible: int) -> None:

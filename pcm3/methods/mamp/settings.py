@@ -10,6 +10,7 @@ from pcm3.methods.settings import MethodSettings
 from pcm3.skeleton import Skeleton
 
 Target = Literal["motion", "coordinates"]
+Normalized = Literal["patch", "time", False]
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class MAMPSettings(MethodSettings):
     """Target of the prediction; coordinates with motion_temperature 0 is the MAE baseline."""
     motion_stride: int = 1
     """Frames s between the two positions whose difference is the motion, 0 in the last s frames."""
-    normalize_target: bool = True
-    """Whether each patch of the target gets mean 0 and variance 1."""
+    normalize_target: Normalized = "patch"
+    """What of the target gets mean 0 and variance 1: each patch (MAMP), each coordinate over time
+    (NAT), or nothing."""
     skip_absent: bool = False
     """Leave out persons who are all zero; the published code trains on them."""
     crop_scale: tuple[float, float] = (0.5, 1.0)
