@@ -1,6 +1,7 @@
 """The pretraining methods, each a thin wrapper around the parts."""
 
 from pcm3.methods.base import Method, Output, Preset
+from pcm3.methods.displacement import Displacement, DisplacementSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
 from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
 from pcm3.methods.simclr import SimCLR, SimCLRSettings
@@ -8,6 +9,8 @@ from pcm3.methods.simclr import SimCLR, SimCLRSettings
 __all__ = [
     "MAMP",
     "PCM3",
+    "Displacement",
+    "DisplacementSettings",
     "MAMPSettings",
     "MAMPViews",
     "Method",

@@ -10,13 +10,20 @@ from pcm3.checks import check_count
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
 from pcm3.methods.base import Method, Preset, find_preset
+from pcm3.methods.displacement import Displacement
 from pcm3.methods.mamp import MAMP
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
 from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (PCM3, MAMP, SimCLR)}
+_KINDS: tuple[type[Method], ...] = (
+    PCM3,
+    MAMP,
+    SimCLR,
+    Displacement,
+)
+METHODS = {kind.name: kind for kind in _KINDS}
 """Methods by name."""
 
 PRESETS: dict[str, Preset] = {

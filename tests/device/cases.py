@@ -39,7 +39,7 @@ from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods import MAMP, PCM3, Method
+from pcm3.methods import MAMP, PCM3, Displacement, Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
@@ -82,7 +82,7 @@ def encoders() -> list[Encoder]:
 
 
 def methods() -> list[Method]:
-    """PCM3++ of each encoder, and both kinds of MAMP."""
+    """PCM3++ of each encoder, both kinds of MAMP, and the other methods."""
     small: dict[str, Any] = {"frames": FRAMES, "queue_size": 32, "decoder_hidden": 8}
     found: list[Method] = [PCM3(each, NTU25, positives=POSITIVES, **small) for each in encoders()]
     found += [PCM3(encoders()[0], NTU25, prompt_position="post_norm", stream="bone", **small)]
@@ -90,6 +90,7 @@ def methods() -> list[Method]:
         transformer = encoders()[-1]
         assert isinstance(transformer, TransformerEncoder)
         found.append(MAMP(transformer, NTU25, **changes))
+    found += [Displacement(each, NTU25, frames=FRAMES, mask_ratio=0.4) for each in encoders()]
     return found
 
 
