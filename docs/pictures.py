@@ -23,6 +23,7 @@ from pcm3.augment import (
     RandomMask,
     ResizeMix,
     Rotate,
+    SegmentShuffle,
     Shear,
     TemporalClip,
     TemporalCropResize,
@@ -47,6 +48,7 @@ MIXES = {"CutMix": CutMix(NTU25), "ResizeMix": ResizeMix(NTU25), "Mixup": Mixup(
 TRANSFORMS: dict[str, Callable[..., Tensor]] = {
     "TemporalCropResize": TemporalCropResize(FRAMES, scale=(0.3, 0.4), min_frames=8),
     "TemporalClip": TemporalClip(),
+    "SegmentShuffle": SegmentShuffle(),
     "Shear": Shear(0.5),
     "JointJitter": JointJitter(ratio=0.3),
     "Rotate": Rotate(40),

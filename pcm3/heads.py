@@ -1,7 +1,8 @@
-"""Small networks on top of an encoder: projector, masked-motion decoder, classifiers."""
+"""Small networks on top of an encoder: projector, decoder, order head, classifiers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from einops import rearrange
@@ -99,6 +100,45 @@ class MaskedMotionDecoder(nn.Module):
         states = recur(self.gru, rearrange(adapted, "(n t) d -> n t d", n=len(frames)))
         predicted: Tensor = self.output(states)
         return rearrange(predicted, "n t (v c m) -> n c t v m", **self.frame)
+
+
+class OrderHead(nn.Sequential):
+    """The head that tells the order of a clip's segments: Linear, batch norm, ReLU, Linear.
+
+    Args:
+        in_features: Width D of the sequence feature.
+        segments: Number of segments S.
+        hidden: Width of the hidden layer, 2048 in the published model.
+
+    Shapes:
+        ``(N, in_features)`` to scores of the orders ``(N, S!)``, in the lexicographic order of
+        ``itertools.permutations(range(S))``.
+
+    Raises:
+        ValueError: If a size is not a whole number >= 1, or features have another shape.
+
+    Source:
+        MS2L (Lin et al., ACM MM 2020).
+    """
+
+    def __init__(self, in_features: int, segments: int = 3, hidden: int = 2048) -> None:
+        for name, size in (("in_features", in_features), ("segments", segments)):
+            check_count(name, size)
+        check_count("hidden", hidden)
+        super().__init__(
+            nn.Linear(in_features, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, math.factorial(segments)),
+        )
+        self.in_features = in_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores of the orders of features ``(N, in_features)``."""
+        _check_shape("features (N, D)", features, 2, {1: ("D", self.in_features)})
+        for layer in self:
+            features = layer(features)
+        return features
 
 
 class Classifier(nn.Linear):

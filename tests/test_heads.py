@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from pcm3.encoders import TransformerEncoder
-from pcm3.heads import Classifier, FinetuneHead, MaskedMotionDecoder, ProbeHead, Projector
+from pcm3.heads import (
+    Classifier,
+    FinetuneHead,
+    MaskedMotionDecoder,
+    OrderHead,
+    ProbeHead,
+    Projector,
+)
 
 
 def test_projector_is_linear_relu_linear() -> None:
@@ -174,3 +181,21 @@ def test_heads_name_the_shape_that_they_want() -> None:
             head(torch.zeros(shape))
     with pytest.raises(ValueError, match=r"present \(N, M\).*N=2.*M=1.*\(2, 3\)"):
         head(torch.zeros(2, 1, 7, 5, 4), torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_order_head_by_hand() -> None:
+    torch.manual_seed(0)
+    head = OrderHead(6, segments=4, hidden=5)
+    features = torch.randn(7, 6)
+    hidden = features @ head[0].weight.T + head[0].bias
+    mean, var = hidden.mean(dim=0), hidden.var(dim=0, unbiased=False)
+    hidden = ((hidden - mean) / (var + 1e-5).sqrt()).clamp(min=0)
+    expected = hidden @ head[3].weight.T + head[3].bias
+    assert expected.shape == (7, 24)
+    torch.testing.assert_close(head(features), expected)
+    assert OrderHead(6)[0].out_features == 2048
+    for sizes, message in (((6, 0), "segments >= 1"), ((6, 3, 0), "hidden >= 1")):
+        with pytest.raises(ValueError, match=message):
+            OrderHead(*sizes)
+    with pytest.raises(ValueError, match=r"\(N, D\) with D=6, got \(7, 5\)"):
+        head(features[:, :5])

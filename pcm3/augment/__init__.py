@@ -10,7 +10,7 @@ from pcm3.augment.compose import Compose, OneOf
 from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask
 from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
 from pcm3.augment.spatial import JointJitter, Rotate, Shear
-from pcm3.augment.temporal import TemporalClip, TemporalCropResize
+from pcm3.augment.temporal import SegmentShuffle, TemporalClip, TemporalCropResize
 
 __all__ = [
     "Compose",
@@ -24,6 +24,7 @@ __all__ = [
     "RandomMix",
     "ResizeMix",
     "Rotate",
+    "SegmentShuffle",
     "Shear",
     "TemporalClip",
     "TemporalCropResize",

@@ -3,16 +3,19 @@
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.displacement import Displacement, DisplacementSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
+from pcm3.methods.ms2l import MS2L, MS2LSettings
 from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
 from pcm3.methods.simclr import SimCLR, SimCLRSettings
 
 __all__ = [
     "MAMP",
+    "MS2L",
     "PCM3",
     "Displacement",
     "DisplacementSettings",
     "MAMPSettings",
     "MAMPViews",
+    "MS2LSettings",
     "Method",
     "Output",
     "PCM3Settings",

@@ -12,6 +12,7 @@ from pcm3.io.json import parse_json
 from pcm3.methods.base import Method, Preset, find_preset
 from pcm3.methods.displacement import Displacement
 from pcm3.methods.mamp import MAMP
+from pcm3.methods.ms2l import MS2L
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
 from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
@@ -22,6 +23,7 @@ _KINDS: tuple[type[Method], ...] = (
     MAMP,
     SimCLR,
     Displacement,
+    MS2L,
 )
 METHODS = {kind.name: kind for kind in _KINDS}
 """Methods by name."""

@@ -17,6 +17,7 @@ from pcm3.augment import (
     RandomMix,
     ResizeMix,
     Rotate,
+    SegmentShuffle,
     Shear,
     TemporalClip,
     TemporalCropResize,
@@ -31,6 +32,7 @@ COORDINATES = [
     Shear(),
     JointJitter(),
     Rotate(30),
+    SegmentShuffle(4),
     OneOf(JointJitter(), Shear()),
     Compose(Shear(), Rotate(20), JointJitter()),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from golden_context import compare_displacement
+from golden_context import compare_displacement, compare_ms2l
 from golden_data import compare_ntu, compare_pku
 from golden_detection import compare_detection
 from golden_mamp import compare_finetuning, compare_step, compare_steps
@@ -27,6 +27,7 @@ COMPARISONS: dict[str, Compare] = {
     "detection": compare_detection,
     "probe_schedules": compare_schedules,
     "displacement": compare_displacement,
+    "ms2l": compare_ms2l,
 }
 """File name without suffix to what yields its rows."""
 
