@@ -1,5 +1,6 @@
 """The pretraining methods, each a thin wrapper around the parts."""
 
+from pcm3.methods.autoencoder import AutoEncoder, AutoEncoderSettings
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.displacement import Displacement, DisplacementSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
@@ -11,6 +12,8 @@ __all__ = [
     "MAMP",
     "MS2L",
     "PCM3",
+    "AutoEncoder",
+    "AutoEncoderSettings",
     "Displacement",
     "DisplacementSettings",
     "MAMPSettings",

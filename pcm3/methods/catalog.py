@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from pcm3.checks import check_count
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
+from pcm3.methods.autoencoder import AutoEncoder
 from pcm3.methods.base import Method, Preset, find_preset
 from pcm3.methods.displacement import Displacement
 from pcm3.methods.mamp import MAMP
@@ -24,6 +25,7 @@ _KINDS: tuple[type[Method], ...] = (
     SimCLR,
     Displacement,
     MS2L,
+    AutoEncoder,
 )
 METHODS = {kind.name: kind for kind in _KINDS}
 """Methods by name."""

@@ -39,7 +39,7 @@ from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods import MAMP, MS2L, PCM3, Displacement, Method
+from pcm3.methods import MAMP, MS2L, PCM3, AutoEncoder, Displacement, Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
@@ -92,6 +92,8 @@ def methods() -> list[Method]:
         found.append(MAMP(transformer, NTU25, **changes))
     found += [Displacement(each, NTU25, frames=FRAMES, mask_ratio=0.4) for each in encoders()]
     found += [MS2L(each, NTU25, frames=FRAMES, decoder_hidden=8) for each in encoders()[:2]]
+    for mode in ("fixed_state", "fixed_weights"):
+        found += [AutoEncoder(encoders()[0], NTU25, frames=FRAMES, decoder=mode, view_weight=0.5)]
     return found
 
 
