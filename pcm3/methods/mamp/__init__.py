@@ -1,8 +1,8 @@
 """MAMP, its baseline MAE and NAT: masked motion prediction with a transformer."""
 
+from pcm3.methods.mamp.masked import MAMPViews
 from pcm3.methods.mamp.model import (
     MAMP,
-    MAMPViews,
     frame_motion,
     normalize_patches,
     normalize_times,
