@@ -28,6 +28,7 @@ from pcm3.augment import (
     TemporalClip,
     TemporalCropResize,
     TopologyMask,
+    TubeMask,
 )
 from pcm3.data import SkeletonDataset, split
 from pcm3.data.normalize import normalize
@@ -43,6 +44,7 @@ MASKS = {
     "TopologyMask": TopologyMask(NTU25),
     "RandomMask": RandomMask(),
     "MotionAwareMask": MotionAwareMask(ratio=0.6),
+    "TubeMask": TubeMask(ratio=0.6),
 }
 MIXES = {"CutMix": CutMix(NTU25), "ResizeMix": ResizeMix(NTU25), "Mixup": Mixup((0.4, 0.6))}
 TRANSFORMS: dict[str, Callable[..., Tensor]] = {

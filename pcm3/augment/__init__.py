@@ -7,7 +7,7 @@ All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 
 
 from pcm3.augment import functional
 from pcm3.augment.compose import Compose, OneOf
-from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask
+from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask, TubeMask
 from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
 from pcm3.augment.spatial import JointJitter, Rotate, Shear
 from pcm3.augment.temporal import SegmentShuffle, TemporalClip, TemporalCropResize
@@ -29,5 +29,6 @@ __all__ = [
     "TemporalClip",
     "TemporalCropResize",
     "TopologyMask",
+    "TubeMask",
     "functional",
 ]

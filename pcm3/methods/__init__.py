@@ -3,6 +3,7 @@
 from pcm3.methods.autoencoder import AutoEncoder, AutoEncoderSettings
 from pcm3.methods.base import Method, Output, Preset
 from pcm3.methods.displacement import Displacement, DisplacementSettings
+from pcm3.methods.latent import LatentPrediction, LatentSettings
 from pcm3.methods.mamp import MAMP, MAMPSettings, MAMPViews
 from pcm3.methods.ms2l import MS2L, MS2LSettings
 from pcm3.methods.pcm3 import PCM3, PCM3Settings, Views
@@ -16,6 +17,8 @@ __all__ = [
     "AutoEncoderSettings",
     "Displacement",
     "DisplacementSettings",
+    "LatentPrediction",
+    "LatentSettings",
     "MAMPSettings",
     "MAMPViews",
     "MS2LSettings",

@@ -205,6 +205,20 @@ class Method(nn.Module, ABC):
         check_at_least("batches", batches, 1)
         self._batches_a_step = batches
 
+    def progress(self, epoch: int, epochs: int, step: int) -> None:
+        """Follow the position of the run; does nothing by default.
+
+        Training calls it before each optimiser step. A method with a schedule of its own, such as
+        that of a momentum, overrides it. What it sets follows from the position alone, so that a
+        continued run needs no other state. Steps may be captured as CUDA graphs: set values of
+        buffers in place, as other attributes are constants there.
+
+        Args:
+            epoch: Number of complete epochs.
+            epochs: Number of all epochs.
+            step: Number of optimiser steps before this one.
+        """
+
     @property
     def static(self) -> bool:
         """Whether all batches of one shape need the same operations.

@@ -12,6 +12,7 @@ from pcm3.io.json import parse_json
 from pcm3.methods.autoencoder import AutoEncoder
 from pcm3.methods.base import Method, Preset, find_preset
 from pcm3.methods.displacement import Displacement
+from pcm3.methods.latent import LatentPrediction
 from pcm3.methods.mamp import MAMP
 from pcm3.methods.ms2l import MS2L
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
@@ -26,6 +27,7 @@ _KINDS: tuple[type[Method], ...] = (
     Displacement,
     MS2L,
     AutoEncoder,
+    LatentPrediction,
 )
 METHODS = {kind.name: kind for kind in _KINDS}
 """Methods by name."""

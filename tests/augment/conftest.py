@@ -22,6 +22,7 @@ from pcm3.augment import (
     TemporalClip,
     TemporalCropResize,
     TopologyMask,
+    TubeMask,
 )
 from pcm3.skeleton import NTU25
 
@@ -36,7 +37,7 @@ COORDINATES = [
     OneOf(JointJitter(), Shear()),
     Compose(Shear(), Rotate(20), JointJitter()),
 ]
-MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask()]
+MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask(), TubeMask()]
 MIXES = [CutMix(NTU25), ResizeMix(NTU25), Mixup(), RandomMix(NTU25)]
 
 

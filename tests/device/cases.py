@@ -39,7 +39,15 @@ from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods import MAMP, MS2L, PCM3, AutoEncoder, Displacement, Method
+from pcm3.methods import (
+    MAMP,
+    MS2L,
+    PCM3,
+    AutoEncoder,
+    Displacement,
+    LatentPrediction,
+    Method,
+)
 from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
@@ -91,9 +99,14 @@ def methods() -> list[Method]:
         assert isinstance(transformer, TransformerEncoder)
         found.append(MAMP(transformer, NTU25, **changes))
     found += [Displacement(each, NTU25, frames=FRAMES, mask_ratio=0.4) for each in encoders()]
-    found += [MS2L(each, NTU25, frames=FRAMES, decoder_hidden=8) for each in encoders()[:2]]
+    found += [MS2L(each, NTU25, frames=FRAMES, decoder_hidden=8) for each in encoders()[:3]]
     for mode in ("fixed_state", "fixed_weights"):
         found += [AutoEncoder(encoders()[0], NTU25, frames=FRAMES, decoder=mode, view_weight=0.5)]
+    for masking in ("tube", "motion"):
+        transformer = encoders()[-1]
+        assert isinstance(transformer, TransformerEncoder)
+        options: dict[str, Any] = {"masking": masking, "top_blocks": 1, "mask_ratio": 0.6}
+        found.append(LatentPrediction(transformer, NTU25, **options))
     return found
 
 
@@ -165,7 +178,9 @@ def check_steps() -> None:
                 if its_twin.grad is not None:
                     assert parameter.grad is not None
                     gradient = parameter.grad.cpu()
-                    torch.testing.assert_close(gradient, its_twin.grad, rtol=1e-3, atol=1e-5)
+                    # before the norm, which subtracts them, prompts have gradients of rounding
+                    beyond = 1e-4 if "domain_prompts" in name else 1e-5
+                    torch.testing.assert_close(gradient, its_twin.grad, rtol=1e-3, atol=beyond)
 
 
 def check_training() -> None:

@@ -15,7 +15,7 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
-from pcm3.methods import MS2L, AutoEncoder, Displacement, SimCLR
+from pcm3.methods import MS2L, AutoEncoder, Displacement, LatentPrediction, SimCLR
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.pcm3.tables import TABLES, command
@@ -48,7 +48,7 @@ METHODS = ("", "-bone", "-motion", "-pp", "-pp-bone", "-pp-motion", "-mamp", "-m
 
 # methods without presets of full size, by the end of the names of their presets
 OTHERS = {"simclr": SimCLR, "displacement": Displacement, "ms2l": MS2L, "jigsaw": MS2L}
-OTHERS |= {"autoencoder": AutoEncoder}
+OTHERS |= {"autoencoder": AutoEncoder, "latent": LatentPrediction}
 
 # PCM3, Tables 7 to 10: by column, top to bottom
 TABLE_7 = {
