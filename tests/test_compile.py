@@ -76,17 +76,32 @@ class Following(nn.Module):
         return output
 
 
+class Unrolled(heads.StateDecoder):
+    """A decoder of clips of four frames."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+
+    def forward(self, features: Tensor, first: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features, first, 4)
+
+
 TRANSFORMS: dict[str, list[tuple[Callable[..., Any], Callable[[int], Inputs]]]] = {
     "TemporalCropResize": [(CROP, clips), (CROP, lengths)],
     "TemporalClip": [(TemporalClip(), lengths), (TemporalClip(mode="crop"), clips)],
     "Shear": [(Shear(), clips), (Shear(same_on_batch=True), clips)],
     "JointJitter": [(augment.JointJitter(), clips)],
     "Rotate": [(augment.Rotate(), clips)],
+    "SegmentShuffle": [
+        (augment.SegmentShuffle(), lengths),
+        (augment.SegmentShuffle(4).with_order, clips),
+    ],
     "OneOf": [(OneOf(Shear(), augment.JointJitter()), clips)],
     "Compose": [(Compose(TemporalClip(), CROP, Shear()), lengths)],
     "TopologyMask": [(augment.TopologyMask(NTU25), lengths)],
     "RandomMask": [(augment.RandomMask(same_on_batch=True), clips)],
     "MotionAwareMask": [(augment.MotionAwareMask(), clips)],
+    "TubeMask": [(augment.TubeMask(), clips)],
     "CutMix": [(augment.CutMix(NTU25), clips), (augment.CutMix(NTU25), lengths)],
     "ResizeMix": [(augment.ResizeMix(NTU25), lengths)],
     "Mixup": [(augment.Mixup(), lengths)],
@@ -113,6 +128,12 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
         heads.FinetuneHead(8, 25, 5, hidden=4, dropout=0),
         lambda n: (torch.randn(n, 2, 4, 25, 8),),
     ),
+    "OrderHead": (heads.OrderHead(8, hidden=4), features),
+    "StateDecoder": (
+        Unrolled(),
+        lambda n: (*features(n), torch.randn(n, 3, 25, 2)),
+    ),
+    "gradient_reversal": (heads.gradient_reversal, features),
     "STGCNEncoder": (
         encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8),
         clips,

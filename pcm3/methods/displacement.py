@@ -48,7 +48,7 @@ class DisplacementSettings(EncoderSettings):
     step: float = 0.01
     """Width of a class of the magnitude, in the unit of the coordinates."""
     global_weight: float = 0.05
-    """Weight of the centre joint; set it to 0 if the recordings are centred in every frame."""
+    """Weight of the centre joint; 0 leaves it out, as for recordings centred in every frame."""
     absent: Literal["ignore", "class"] = "ignore"
     """Whether persons who are all zero are left out or a class of their own (published code)."""
     mask_ratio: float = 0.0
@@ -210,11 +210,12 @@ class Displacement(Method):
         terms = {
             "direction": class_loss(direction, views.direction, local),
             "magnitude": class_loss(magnitude, views.magnitude, local),
-            "global": class_loss(direction, views.direction, path)
-            + class_loss(magnitude, views.magnitude, path),
         }
         total = terms["direction"] + terms["magnitude"]
         if self.settings.global_weight > 0:
+            terms["global"] = class_loss(direction, views.direction, path) + class_loss(
+                magnitude, views.magnitude, path
+            )
             total = total + self.settings.global_weight * terms["global"]
         return Output(total, {name: term.detach() for name, term in terms.items()})
 
