@@ -87,6 +87,16 @@ class SomeJoints(nn.Module):
         return self.encoder.encode_joints(inputs, joints)
 
 
+class Unrolled(heads.StateDecoder):
+    """A decoder of clips of four frames."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+
+    def forward(self, features: Tensor, first: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features, first, 4)
+
+
 TRANSFORMS: dict[str, list[tuple[Callable[..., Any], Callable[[int], Inputs]]]] = {
     "TemporalCropResize": [(CROP, clips), (CROP, lengths)],
     "ReflectCrop": [(augment.ReflectCrop(8), lengths)],
@@ -101,12 +111,17 @@ TRANSFORMS: dict[str, list[tuple[Callable[..., Any], Callable[[int], Inputs]]]] 
     "MainAxisRotate": [(augment.MainAxisRotate(), clips)],
     "AxisMask": [(augment.AxisMask(same_on_batch=True), clips)],
     "Flip": [(augment.Flip(NTU25, negate=False), clips)],
+    "SegmentShuffle": [
+        (augment.SegmentShuffle(), lengths),
+        (augment.SegmentShuffle(4).with_order, clips),
+    ],
     "OneOf": [(OneOf(Shear(), augment.JointJitter()), clips)],
     "Compose": [(Compose(TemporalClip(), CROP, Shear()), lengths)],
     "TopologyMask": [(augment.TopologyMask(NTU25), lengths)],
     "RandomMask": [(augment.RandomMask(same_on_batch=True), clips)],
     "DegreeJointDrop": [(augment.DegreeJointDrop(NTU25), clips)],
     "MotionAwareMask": [(augment.MotionAwareMask(), clips)],
+    "TubeMask": [(augment.TubeMask(), clips)],
     "CutMix": [(augment.CutMix(NTU25), clips), (augment.CutMix(NTU25), lengths)],
     "ResizeMix": [(augment.ResizeMix(NTU25), lengths)],
     "Mixup": [(augment.Mixup(), lengths)],
@@ -147,6 +162,12 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
         heads.FinetuneHead(8, 25, 5, hidden=4, dropout=0),
         lambda n: (torch.randn(n, 2, 4, 25, 8),),
     ),
+    "OrderHead": (heads.OrderHead(8, hidden=4), features),
+    "StateDecoder": (
+        Unrolled(),
+        lambda n: (*features(n), torch.randn(n, 3, 25, 2)),
+    ),
+    "gradient_reversal": (heads.gradient_reversal, features),
     "STGCNEncoder": (
         encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8),
         clips,

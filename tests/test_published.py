@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ MAMP = {
     "motion_temperature": 0.8,
     "target": "motion",
     "motion_stride": 1,
-    "normalize_target": True,
+    "normalize_target": "patch",
     "skip_absent": False,
     "crop_scale": (0.5, 1.0),
     "crop_min_frames": 64,
@@ -275,6 +275,12 @@ def test_presets(place: str, method: str) -> None:
         assert (type(masking), masking.clip_length) == (TopologyMask, 8)
 
 
+def test_the_preset_of_nat_differs_from_maes_in_one_setting() -> None:
+    mae, nat = PRESETS["ntu60-xsub-mae"], PRESETS["ntu60-xsub-nat"]
+    assert nat.model == replace(mae.model, normalize_target="time")  # type: ignore[call-arg]
+    assert nat._replace(model=mae.model, text=mae.text) == mae
+
+
 def test_every_preset_of_a_paper_is_tested() -> None:
-    tested = {place + method for place in PLACES for method in METHODS}
+    tested = {place + method for place in PLACES for method in METHODS} | {"ntu60-xsub-nat"}
     assert tested == {name for name in PRESETS if not name.startswith("small")}

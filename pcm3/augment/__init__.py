@@ -7,7 +7,7 @@ All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 
 
 from pcm3.augment import functional
 from pcm3.augment.compose import Compose, OneOf
-from pcm3.augment.mask import DegreeJointDrop, MotionAwareMask, RandomMask, TopologyMask
+from pcm3.augment.mask import DegreeJointDrop, MotionAwareMask, RandomMask, TopologyMask, TubeMask
 from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
 from pcm3.augment.spatial import AxisMask, Flip, JointJitter, MainAxisRotate, Rotate, Shear
 from pcm3.augment.temporal import (
@@ -15,6 +15,7 @@ from pcm3.augment.temporal import (
     GaussianNoise,
     MotionFrameDrop,
     ReflectCrop,
+    SegmentShuffle,
     TemporalClip,
     TemporalCropResize,
     TimeFlip,
@@ -40,10 +41,12 @@ __all__ = [
     "ReflectCrop",
     "ResizeMix",
     "Rotate",
+    "SegmentShuffle",
     "Shear",
     "TemporalClip",
     "TemporalCropResize",
     "TimeFlip",
     "TopologyMask",
+    "TubeMask",
     "functional",
 ]

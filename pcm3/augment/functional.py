@@ -8,6 +8,8 @@ differentiable with respect to the clips and to continuous values (``matrix``, `
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ __all__ = [
     "reflect_crop",
     "rotation_matrix",
     "shrink_frames",
+    "shuffle_segments",
     "transform_joints",
 ]
 
@@ -315,6 +318,37 @@ def shrink_frames(
     return kernels.shrink_frames(clips, starts, lengths, valid)
 
 
+def shuffle_segments(
+    clips: Tensor, order: Tensor, segments: int = 3, lengths: Tensor | None = None
+) -> Tensor:
+    """Cut every clip into equal segments of time and put them into another order (MS2L).
+
+    A segment has ``n // segments`` of the n valid frames. Frames after the last segment stay.
+
+    Args:
+        clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
+        order: Index of each clip's order, integers ``(N,)``, among the lexicographic list of all
+            orders. Place j of the result shows segment ``permutations(range(segments))[order][j]``.
+        segments: Number of segments, from 2 to 6.
+        lengths: Valid frames of each clip, integers ``(N,)`` in [1, T]; T by default.
+
+    Raises:
+        ValueError: If a number is out of range (orders and lengths are checked on the CPU only), or
+            a shape or dtype is wrong.
+    """
+    check_clips(clips, unbatched=True)
+    check_segments(segments)
+    check_values("order", order, clips)
+    check_integers("order", order)
+    count = math.factorial(segments)
+    if readable(order) and not bool(((order >= 0) & (order < count)).all()):
+        raise ValueError(f"expected order in [0, {count}), got {order.tolist()}")
+    if lengths is None:
+        lengths = torch.full(clips.shape[:-4], clips.shape[-3], device=clips.device)
+    check_lengths(lengths, clips)
+    return kernels.shuffle_segments(clips, order, segments, lengths)
+
+
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
     """Blend two clips: ``(1 - lam) * clips + lam * source`` (mixup, Zhang et al. 2018).
 
@@ -399,6 +433,17 @@ def motion_aware_mask(
     if not 1 <= visible <= steps * joints:
         raise ValueError(f"expected visible in [1, {steps * joints}] patches, got {visible}")
     return kernels.motion_aware_mask(clips, uniform, visible, temperature, patch)
+
+
+def check_segments(segments: int) -> None:
+    """Require a number of segments whose orders are few enough to be classes.
+
+    Raises:
+        ValueError: If the number is not in [2, 6].
+    """
+    check_count("segments", segments)
+    if not 2 <= segments <= 6:
+        raise ValueError(f"expected segments in [2, 6], got {segments}")
 
 
 def patch_count(clips: Tensor, patch: int) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import chain, permutations
 
 import torch
 from torch import Tensor
+
+from pcm3._torch import index_tensor
 
 
 def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Tensor:
@@ -98,6 +101,17 @@ def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor, valid: Tensor)
     out = lengths[..., None]
     shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
     return _take_frames(clips, shown * torch.minimum(2 * out, valid[..., None]) // out)
+
+
+def shuffle_segments(clips: Tensor, order: Tensor, segments: int, lengths: Tensor) -> Tensor:
+    """Cut every clip into equal segments of time and put them into another order."""
+    each = tuple(chain.from_iterable(permutations(range(segments))))
+    orders = index_tensor(each, clips.device).view(-1, segments)[order]
+    frame = torch.arange(clips.shape[-3], device=clips.device)
+    size = lengths[..., None] // segments
+    place = (frame // size.clamp(min=1)).clamp(max=segments - 1)
+    source = frame + (orders.gather(-1, place) - place) * size
+    return _take_frames(clips, torch.where(frame < segments * size, source, frame))
 
 
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:

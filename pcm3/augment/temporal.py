@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import math
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from pcm3.augment.base import Draw, Transform, share_of
-from pcm3.augment.functional import check_taps
+from pcm3.augment.functional import check_segments, check_taps
 from pcm3.augment.kernels import (
     crop_resize,
     drop_frames,
     gaussian_blur,
     keep_frames,
     reflect_crop,
+    shuffle_segments,
 )
 from pcm3.checks import (
     check_at_least,
+    check_clips,
     check_count,
     check_flag,
     check_positive,
@@ -31,6 +34,7 @@ __all__ = [
     "GaussianNoise",
     "MotionFrameDrop",
     "ReflectCrop",
+    "SegmentShuffle",
     "TemporalClip",
     "TemporalCropResize",
     "TimeFlip",
@@ -311,3 +315,73 @@ class GaussianBlur(Transform):
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
         sigma = draw.uniform(low=self.sigma[0], high=self.sigma[1])
         return gaussian_blur(clips, sigma, self.taps, self.normalize)
+
+
+class ShuffledClips(NamedTuple):
+    """Clips whose segments are in another order, and the index of this order."""
+
+    clips: Tensor
+    """Shuffled clips ``(N, C, T, V, M)``."""
+    order: Tensor
+    """Index of each clip's order in the lexicographic list of all orders, long ``(N,)``."""
+
+
+class SegmentShuffle(Transform):
+    """Cut the valid frames into equal segments and put them into a random order (MS2L).
+
+    A segment has ``n // segments`` of n valid frames. All orders are equally probable, the present
+    one among them. Frames after the last segment stay.
+
+    Args:
+        segments: Number of segments, from 2 to 6.
+        same_on_batch: Draw one order for the whole batch.
+
+    Attributes:
+        orders: Number of orders, ``segments!``.
+
+    Raises:
+        ValueError: If ``segments`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> clips = torch.arange(6.0).view(1, 1, 6, 1, 1)
+        >>> shuffled, order = SegmentShuffle(3).with_order(clips, generator=torch.manual_seed(2))
+        >>> shuffled.flatten().tolist(), order.tolist()
+        ([2.0, 3.0, 4.0, 5.0, 0.0, 1.0], [3])
+    """
+
+    takes_lengths = True
+    keeps_lengths = True
+
+    def __init__(self, segments: int = 3, same_on_batch: bool = False) -> None:
+        check_segments(segments)
+        self.segments = segments
+        self.orders = math.factorial(segments)
+        check_flag("same_on_batch", same_on_batch)
+        self.same_on_batch = same_on_batch
+
+    def with_order(
+        self,
+        clips: Tensor,
+        lengths: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> ShuffledClips:
+        """Shuffle the segments of a batch, and return the order too.
+
+        Args:
+            clips: ``(N, C, T, V, M)``.
+            lengths: Valid frames ``(N,)``, integers in [1, T]; T by default.
+            generator: Source of the random numbers, on the device of the clips.
+
+        Raises:
+            ValueError: If clips, lengths or generator do not fit.
+        """
+        check_clips(clips)
+        return self._shuffle(clips, Draw(clips, generator, self.same_on_batch, lengths))
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        return self._shuffle(clips, draw).clips
+
+    def _shuffle(self, clips: Tensor, draw: Draw) -> ShuffledClips:
+        order = draw.integers(0, self.orders - 1)
+        return ShuffledClips(shuffle_segments(clips, order, self.segments, draw.valid), order)

@@ -62,7 +62,9 @@ def info_nce(
         return loss.mean() if reduction == "mean" else loss
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+def nt_xent(
+    first: Tensor, second: Tensor, temperature: float = 0.1, exclude_self: bool = True
+) -> Tensor:
     r"""Contrast two views of each clip with both views of all other clips (SimCLR Eq. 1).
 
     .. math::
@@ -75,6 +77,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
         first: Embeddings of one view ``(N, D)``, L2-normalised, N >= 2.
         second: Embeddings of the other view ``(N, D)``, L2-normalised.
         temperature: tau > 0.
+        exclude_self: Whether j = i is left out of the sum; else it counts with a similarity of -1,
+            as in the code of MS2L.
 
     Returns:
         A scalar.
@@ -100,7 +104,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
         embeddings = torch.cat([first, second]).float()
         similarity = embeddings @ embeddings.T / temperature
         itself = torch.eye(len(embeddings), dtype=torch.bool, device=first.device)
-        similarity = similarity.masked_fill(itself, -torch.inf)
+        own = -torch.inf if exclude_self else -1 / temperature
+        similarity = similarity.masked_fill(itself, own)
         positive = torch.arange(len(embeddings), device=first.device).roll(len(first))
         return F.cross_entropy(similarity, positive)
 

@@ -208,13 +208,14 @@ class Method(nn.Module, ABC):
     def progress(self, epoch: int, epochs: int, step: int) -> None:
         """Learn how far training is, before each optimiser step; by default nothing happens.
 
-        A schedule of a method follows from the position alone, so that a run that continues needs
-        no state of it. It may only fill buffers: captured steps do not run other code again.
+        A schedule of a method, such as that of a momentum, follows from the position alone, so that
+        a run that continues needs no state of it. It may only set values of buffers in place:
+        captured steps do not run other code again.
 
         Args:
-            epoch: Number of the epoch, from 0.
-            epochs: Total number of epochs.
-            step: Number of optimiser steps so far.
+            epoch: Number of complete epochs.
+            epochs: Number of all epochs.
+            step: Number of optimiser steps before this one.
         """
 
     @property

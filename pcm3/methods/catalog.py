@@ -10,18 +10,25 @@ from pcm3.checks import check_count
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
 from pcm3.methods.aimclr import AimCLR
+from pcm3.methods.autoencoder import AutoEncoder
 from pcm3.methods.base import Method, Preset, find_preset
 from pcm3.methods.cmd import CMD
 from pcm3.methods.decorrelation import Decorrelation
+from pcm3.methods.displacement import Displacement
+from pcm3.methods.latent import LatentPrediction
 from pcm3.methods.mamp import MAMP
+from pcm3.methods.ms2l import MS2L
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
 from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
-METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (PCM3, MAMP, SimCLR, Decorrelation, AimCLR, CMD)
-}
+_KINDS: tuple[type[Method], ...] = (
+    *(PCM3, MAMP, SimCLR),
+    *(Decorrelation, AimCLR, CMD),
+    *(Displacement, MS2L, AutoEncoder, LatentPrediction),
+)
+METHODS = {kind.name: kind for kind in _KINDS}
 """Methods by name."""
 
 PRESETS: dict[str, Preset] = {
@@ -35,7 +42,8 @@ PRESETS: dict[str, Preset] = {
 
 Presets ``DATA-PROTOCOL-METHOD`` have the full size of the papers and truncate recordings at 300
 frames. METHOD is empty for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for
-PCM3++, ``mamp`` for MAMP, ``mae`` for its baseline, and the name of another method for its own.
+PCM3++, ``mamp`` for MAMP, ``mae`` for its baseline, ``nat`` for NAT, and the name of another method
+for its own.
 
 :meta hide-value:
 """

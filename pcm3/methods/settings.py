@@ -38,6 +38,14 @@ FORMER_NAMES = {"key_momentum": "momentum"}
 """Present names of settings by their names in earlier versions, as in old run folders."""
 
 
+def present_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from a run folder of any version, under present names and with present values."""
+    present = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    if present.get("normalize_target") is True:  # it was a switch
+        present["normalize_target"] = "patch"
+    return present
+
+
 @dataclass(frozen=True)
 class Settings:
     """Frozen settings. Each field has a type, a default and a docstring, which is its help text.
@@ -66,7 +74,7 @@ class Settings:
         Raises:
             ValueError: If a setting is unknown, or its value has another type.
         """
-        values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        values = present_settings(values)
         cls.check_names(values)
         kinds = get_type_hints(cls)
         for name, value in values.items():
@@ -107,9 +115,9 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
+def _choices(kind: Any) -> tuple[str | bool, ...]:
     """Choices of a literal type or a tuple of literals; empty for another type."""
-    if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
+    if get_origin(kind) is Literal:
         return get_args(kind)
     inner = get_args(kind) if get_origin(kind) in (tuple, Union, UnionType) else ()
     choices = [_choices(part) for part in inner if part not in (..., tuple[()])]

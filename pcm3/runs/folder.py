@@ -27,7 +27,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import locked, regular, replacing
 from pcm3.io.json import parse_json, read_json
 from pcm3.methods.catalog import RunSettings
-from pcm3.methods.settings import FORMER_NAMES, NO_EFFECT
+from pcm3.methods.settings import NO_EFFECT, present_settings
 from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
 
 
@@ -277,8 +277,9 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
-    model = settings.get("model", {}).items()  # earlier versions lack settings that are now empty
-    kept["model"] = {FORMER_NAMES.get(name, name): value for name, value in model if value != []}
+    model = present_settings(settings.get("model", {}))
+    # earlier versions lack settings that are now empty
+    kept["model"] = {name: value for name, value in model.items() if value != []}
     return kept
 
 

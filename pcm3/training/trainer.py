@@ -157,9 +157,9 @@ class _Training:
         run: Run | None,
     ) -> None:
         self.fabric, self.dataset, self.config = fabric, dataset, config
+        self._model = model
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
-        self._model = model
         _adapt(model, config)
         longest = int(np.max(dataset.lengths, initial=1))
         self._step = Step(fabric, model, config, longest)

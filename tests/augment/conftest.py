@@ -24,11 +24,13 @@ from pcm3.augment import (
     ReflectCrop,
     ResizeMix,
     Rotate,
+    SegmentShuffle,
     Shear,
     TemporalClip,
     TemporalCropResize,
     TimeFlip,
     TopologyMask,
+    TubeMask,
 )
 from pcm3.skeleton import NTU25
 
@@ -44,11 +46,18 @@ COORDINATES = [
     AxisMask(),
     GaussianNoise(),
     GaussianBlur(),
+    SegmentShuffle(4),
     OneOf(Compose(), Flip(NTU25), TimeFlip()),
     OneOf(JointJitter(), Shear()),
     Compose(Shear(), Rotate(20), JointJitter()),
 ]
-MASKS = [TopologyMask(NTU25), RandomMask(), MotionAwareMask(), DegreeJointDrop(NTU25)]
+MASKS = [
+    TopologyMask(NTU25),
+    RandomMask(),
+    MotionAwareMask(),
+    DegreeJointDrop(NTU25),
+    TubeMask(),
+]
 MIXES = [CutMix(NTU25), ResizeMix(NTU25), Mixup(), RandomMix(NTU25)]
 
 

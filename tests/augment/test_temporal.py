@@ -1,11 +1,13 @@
 """Which frames the temporal transforms take, read back from clips that count their frames."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcm3.augment import ReflectCrop, TemporalClip, TemporalCropResize
+from pcm3.augment import ReflectCrop, SegmentShuffle, TemporalClip, TemporalCropResize
 from pcm3.augment import functional as f
 
 
@@ -157,3 +159,44 @@ def test_reflected_crops_resize_the_valid_frames(generator):
             f.reflect_crop(clips, starts, padding)
     with pytest.raises(ValueError, match="padding"):
         f.reflect_crop(clips, torch.tensor([0, 0]), 61)
+
+
+@pytest.mark.parametrize(("segments", "frames"), [(2, 9), (3, 12), (4, 14), (6, 20)])
+def test_shuffled_segments_are_those_of_the_clip(segments, frames, generator):
+    clips = torch.randn(40, 3, frames, 4, 2, generator=generator(0))
+    lengths = torch.arange(40) % frames + 1
+    shuffled, order = SegmentShuffle(segments).with_order(clips, lengths, generator(1))
+    orders = list(permutations(range(segments)))
+    for clip, result, length, index in zip(clips, shuffled, lengths.tolist(), order, strict=True):
+        size = length // segments
+        pieces = [clip[:, j * size : (j + 1) * size] for j in range(segments)]
+        rest = clip[:, segments * size :]
+        expected = torch.cat([*(pieces[j] for j in orders[index]), rest], dim=1)
+        assert torch.equal(result, expected)
+    again = f.shuffle_segments(clips, order, segments, lengths)
+    assert torch.equal(again, shuffled)
+    assert torch.equal(f.shuffle_segments(clips[3], order[3], segments, lengths[3]), shuffled[3])
+    whole = SegmentShuffle(segments)(clips, generator=generator(2))
+    order = SegmentShuffle(segments).with_order(clips, generator=generator(2)).order
+    assert torch.equal(whole, f.shuffle_segments(clips, order, segments))
+
+
+def test_all_orders_are_equally_probable(generator):
+    clips = torch.zeros(12_000, 1, 4, 1, 1)
+    order = SegmentShuffle(4).with_order(clips, generator=generator(0)).order
+    assert SegmentShuffle(4).orders == 24
+    assert order.bincount(minlength=24).tolist() == pytest.approx([500] * 24, abs=110)
+
+
+def test_segments_that_cannot_be_shuffled():
+    clips = torch.zeros(2, 3, 12, 4, 1)
+    for segments in (1, 7, 2.5):
+        with pytest.raises(ValueError, match="segments"):
+            SegmentShuffle(segments)
+        with pytest.raises(ValueError, match="segments"):
+            f.shuffle_segments(clips, torch.tensor([0, 1]), segments)
+    for order in (torch.tensor([0, 6]), torch.tensor([0.0, 1.0]), torch.tensor([-1, 0])):
+        with pytest.raises(ValueError, match="order"):
+            f.shuffle_segments(clips, order, 3)
+    with pytest.raises(ValueError, match=r"\(N, C, T, V, M\)"):
+        SegmentShuffle().with_order(clips[0])

@@ -417,3 +417,23 @@ def test_some_joints_alone_are_encoded_as_if_there_were_no_others() -> None:
     torch.testing.assert_close(encoder.maps(clips).mean(dim=(1, 3)), encoder(clips))
     with pytest.raises(ValueError, match="skip_absent"):
         tiny(skip_absent=True).maps(clips)
+
+
+def test_outputs_of_all_blocks() -> None:
+    torch.manual_seed(0)
+    for skip in (False, True):
+        encoder = TransformerEncoder(25, frames=8, width=8, depth=3, heads=2, skip_absent=skip)
+        clips = torch.randn(2, 3, 8, 25, 2)
+        clips[1, ..., 1] = 0
+        outputs = encoder.block_outputs(clips)
+        assert [each.shape for each in outputs] == 3 * [(2, 2, 2, 25, 8)]
+        normed = encoder.norm(outputs[-1])
+        if skip:
+            assert not any(each[1, 1].any() for each in outputs)
+            normed[1, 1] = 0
+        torch.testing.assert_close(normed, encoder.tokens(clips))
+        after = encoder.blocks[1](outputs[0].flatten(0, 1).flatten(1, 2))
+        there = [0, 1, 2] if skip else range(4)
+        found = outputs[1].flatten(0, 1).flatten(1, 2)
+        for row in there:
+            torch.testing.assert_close(found[row], after[row])

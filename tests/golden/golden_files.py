@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from golden_cmd import compare_cmd
+from golden_context import compare_displacement, compare_ms2l
 from golden_data import compare_ntu, compare_pku
 from golden_detection import compare_detection
 from golden_graph import compare_aimclr, compare_pstl
@@ -30,6 +31,8 @@ COMPARISONS: dict[str, Compare] = {
     "pku_normalization": compare_pku,
     "detection": compare_detection,
     "probe_schedules": compare_schedules,
+    "displacement": compare_displacement,
+    "ms2l": compare_ms2l,
 }
 """File name without suffix to what yields its rows."""
 

@@ -329,3 +329,27 @@ def test_further_arguments_of_the_graph_encoder() -> None:
         settings.changed({"encoder": "gru", "encoder_arguments": arguments})
     with pytest.raises(ValueError, match="graph"):
         settings.changed({"encoder_arguments": ("graph",)})
+
+
+def test_a_run_of_mamp_with_the_switch_of_earlier_versions(tmp_path: Path) -> None:
+    """Their ``normalize_target`` was true or false."""
+    sizes = {"frames": 8, "width": 8, "depth": 1, "heads": 1, "decoder_depth": 1}
+    store = generate(tmp_path / "store", sequences=8, subjects=2, views=1, classes=2)
+    train = TrainSettings(epochs=1, batch_size=2, accelerator="cpu")
+    for former, present in ((True, "patch"), (False, False)):
+        run = Run(tmp_path / f"run-{former}")
+        config = RunSettings(MAMPSettings(**sizes, normalize_target=present), train)
+        pretrain(config, store, run.path, quiet=True)
+        settings = json.loads(run.config.read_text())
+        assert settings["model"]["normalize_target"] == present
+        settings["model"]["normalize_target"] = former
+        run.config.write_text(json.dumps(settings))
+        assert run.load_config() == config
+        (record,) = pretrain(config, store, run.path, quiet=True)
+        assert record["epoch"] == 1
+        other = replace(config, model=replace(config.model, normalize_target="time"))
+        with pytest.raises(ValueError, match=f"normalize_target is {present!r} there"):
+            pretrain(other, store, run.path, quiet=True)
+    settings["model"]["normalize_target"] = 0
+    with pytest.raises(ValueError, match=r"normalize_target.*'patch' or 'time' or False, got 0"):
+        RunSettings.from_json(json.dumps(settings))

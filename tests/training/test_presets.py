@@ -15,8 +15,18 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
-from pcm3.methods import CMD, AimCLR, Decorrelation, SimCLR
+from pcm3.methods import (
+    CMD,
+    MS2L,
+    AimCLR,
+    AutoEncoder,
+    Decorrelation,
+    Displacement,
+    LatentPrediction,
+    SimCLR,
+)
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.pcm3.tables import TABLES, command
 from pcm3.methods.recordings import DATA
 from pcm3.runs.folder import Run
@@ -71,10 +81,9 @@ SURVEY_4 = {
     "detection": (73.3, None, 75.5, None, 75.5, None),
 }
 OTHERS = {"simclr": SimCLR}
-OTHERS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation) | {
-    "aimclr": AimCLR,
-    "cmd": CMD,
-}
+OTHERS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation)
+OTHERS |= {"aimclr": AimCLR, "cmd": CMD, "displacement": Displacement, "ms2l": MS2L}
+OTHERS |= {"jigsaw": MS2L, "autoencoder": AutoEncoder, "latent": LatentPrediction}
 """Methods whose presets have one name each."""
 COLUMNS: dict[str, dict[str, tuple[float | None, ...]]] = {
     "7": TABLE_7,
@@ -139,6 +148,7 @@ def test_every_published_combination_has_a_preset() -> None:
     full_size = [
         *(f"{place}{method}" for place in PLACES for method in METHODS),
         *(f"ntu60-{protocol}-{name}" for protocol in ("xsub", "xview") for name in ON_NTU60),
+        "ntu60-xsub-nat",
     ]
     assert sorted(name for name in PRESETS if not name.startswith("small")) == sorted(full_size)
     assert {each.data for each in PRESETS.values()} == set(DATA)
@@ -163,14 +173,15 @@ def test_presets_build_what_their_name_says(name: str) -> None:
     protocol, *method = (protocol if place != "small" else f"xsub-{protocol}").split("-")
     method = [word for word in method if word]
     assert config.protocol == protocol
-    if len(method) == 1 and method[0] in OTHERS:
+    if method and method[0] in OTHERS:
         assert type(model) is OTHERS[method[0]]
         return
-    assert type(model) is (MAMP if {"mamp", "mae"} & set(method) else PCM3)
+    assert type(model) is (MAMP if {"mamp", "mae", "nat"} & set(method) else PCM3)
     stream = method[-1] if method and method[-1] in ("bone", "motion") else "joint"
     assert model.stream == stream
     if isinstance(model, MAMP):
         assert model.target == ("motion" if method == ["mamp"] else "coordinates")
+        assert model.normalize_target == ("time" if method == ["nat"] else "patch")
         return
     assert isinstance(model, PCM3)
     if method == ["skeletonclr"]:
@@ -187,8 +198,7 @@ def test_presets_build_what_their_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [name for name, each in PRESETS.items() if each.model.method is PCM3 and name != "small"],
+    "name", [name for name in PRESETS if isinstance(PRESETS[name].model, PCM3Settings)]
 )
 def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
     second = post_distillation(get_preset(name))
