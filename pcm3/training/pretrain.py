@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3.checks import check_not_empty
-from pcm3.data.dataset import LONGEST, ClipDataset, SkeletonDataset, describe_left_out, describe_windows
+from pcm3.data.dataset import (
+    LONGEST,
+    ClipDataset,
+    SkeletonDataset,
+    describe_left_out,
+    describe_windows,
+)
 from pcm3.data.hybrid import HybridDataset
 from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
 from pcm3.data.store import Store
@@ -34,7 +40,6 @@ from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first, suitable_threads
 from pcm3.training.order import used_sequences
 from pcm3.training.trainer import fit
-
 
 Data: TypeAlias = Store | Sequence[Store] | SyntheticMotion
 """What a model is pretrained on."""

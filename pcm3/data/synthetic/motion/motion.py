@@ -17,7 +17,8 @@ from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic.motion.body import BODY, draw_bodies, pose
-from pcm3.data.synthetic.motion.draws import Draws, Floats
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import Floats
 from pcm3.data.synthetic.motion.programme import draw_programmes
 from pcm3.data.synthetic.motion.sensor import draw_cameras, sense
 from pcm3.skeleton import COMMON15, Skeleton, joint_map
@@ -100,6 +101,7 @@ class SyntheticMotion(ClipDataset):
     def batch(self, indices: Sequence[int]) -> Batch:
         """Generate the sequences with these numbers as one zero-padded batch."""
         numbers = check_items(indices, np.iinfo(np.int64).max)
+        numbers = np.where(numbers < 0, numbers + len(self), numbers)
         lengths = self.lengths[numbers % len(self)]
         frames = self._generate(numbers.tolist(), lengths)
         clips = np.zeros(frames.shape, np.float32)

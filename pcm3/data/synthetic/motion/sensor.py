@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.synthetic.motion.draws import Draws, Floats
-from pcm3.data.synthetic.motion.kinematics import product, rotation
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import Floats, product, rotation
 
 _HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 
@@ -28,7 +28,7 @@ class Cameras:
     shift: Floats
 
     def see(self, scene: Floats) -> Floats:
-        """Return joints (V, 3, N, T) with y up from the floor as the cameras see them, (N, T, V, 3)."""
+        """Return joints (V, 3, N, T), y up from the floor, as the cameras see them (N, T, V, 3)."""
         x, y, z = np.moveaxis(scene, 1, 0)
         seen = np.empty((*scene.shape[2:], scene.shape[0], 3), np.float32)
         for axis, (row, shift) in enumerate(zip(self.matrix, self.shift, strict=True)):
@@ -40,8 +40,8 @@ class Cameras:
 def draw_cameras(draws: Draws) -> Cameras:
     """Draw cameras about a metre above the floor, 1.5 to 4.5 m away, most often in front.
 
-    Their z axis points to the person. In every third sequence everything is turned round, as in files
-    in which people face +z.
+    Their z axis points to the person. In every third sequence all is turned round, as in files in
+    which people face +z.
     """
     aside = draws.happens(0.35, 1)
     yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.2, 1))
