@@ -15,19 +15,25 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
 from environment import environment
 
 from pcm3.data import generate, prepare
-from pcm3.data.dataset import ClipDataset, SkeletonDataset
+from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
 from pcm3.data.store import Store
-from pcm3.data.synthetic.motion import SyntheticMotion
+from pcm3.data.synthetic.motion import SyntheticMotion, motion, programme
+from pcm3.data.synthetic.motion.body import Bodies, draw_bodies
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import rotation
+from pcm3.data.synthetic.motion.sensor import Cameras
 from pcm3.encoders.files import Pretrained, save_encoder
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.metrics import accuracy
@@ -195,11 +201,61 @@ def _motion(options: argparse.Namespace) -> ClipDataset:
     return SyntheticMotion(_BATCH * _STEPS, seed=options.seed, normalization=options.normalization)
 
 
+class _Both(SyntheticMotion):
+    """Unscripted motion, in which every other item is a sequence of a scripted action."""
+
+    def __init__(self, scripts: ClipDataset, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._scripts = scripts
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        other = super().batch(indices)
+        items = torch.tensor(indices)
+        rows = torch.arange(len(items)) % 2 == 0
+        acted = self._scripts.batch((items[rows] % len(self._scripts)).tolist())
+        longest = max(other.clips.shape[2], acted.clips.shape[2])
+        clips = other.clips.new_zeros(*other.clips.shape[:2], longest, *other.clips.shape[3:])
+        clips[:, :, : other.clips.shape[2]] = other.clips
+        clips[rows] = 0.0
+        clips[rows, :, : acted.clips.shape[2]] = acted.clips
+        lengths = other.lengths.clone()
+        lengths[rows] = acted.lengths
+        return Batch(clips, lengths, other.labels, other.indices)
+
+
+def _both(options: argparse.Namespace) -> ClipDataset:
+    arguments = {"seed": options.seed, "normalization": options.normalization}
+    return _Both(_scripts(options), sequences=_BATCH * _STEPS, **arguments)
+
+
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
     "untrained": _motion,
     "scripts": _scripts,
     "motion": _motion,
+    "both": _both,
 }
+
+
+def _front(draws: Draws) -> Cameras:
+    """One camera in front of the person."""
+    one = np.zeros((len(draws), 1), np.float32)
+    shift = np.stack([one, one, one + 3])
+    return Cameras(rotation(one, one, one), one + 1, shift)
+
+
+def _same_body(draws: Draws) -> Bodies:
+    return draw_bodies(Draws(0, [0] * len(draws)))
+
+
+WITHOUT: dict[str, tuple[Any, str, Any]] = {
+    "cameras": (motion, "draw_cameras", _front),
+    "bodies": (motion, "draw_bodies", _same_body),
+    "sensors": (motion, "sense", lambda _draws, seen, *_: seen),
+    "goals": (programme, "_draw_hands", lambda *_: None),
+    "postures": (programme, "POSTURES", {"sway": programme.POSTURES["sway"]}),
+    "oscillations": (programme, "_oscillate", lambda *_: 0.0),
+}
+"""Parts of the generator that can be taken out: where they are, and what takes their place."""
 
 
 def train(what: str, options: argparse.Namespace) -> Pretrained:
@@ -208,7 +264,7 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
     torch.manual_seed(options.seed)
     model = small.model.build(COMMON15, 1)
     steps = 0 if what == "untrained" else options.steps
-    dataset = DATA[what](options)
+    dataset = DATA[what.partition(" without ")[0]](options)
     epochs = round(steps / (len(dataset) // _BATCH))
     config = replace(
         small.train,
@@ -219,7 +275,9 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
         seed=options.seed,
         workers=options.workers,
     )
-    records = fit(model, dataset, config, quiet=True) if epochs else []
+    taken_out = WITHOUT.get(what.partition(" without ")[2])
+    with mock.patch.object(*taken_out) if taken_out else nullcontext():
+        records = fit(model, dataset, config, quiet=True) if epochs else []
     if records:
         print({k: round(v, 3) for k, v in records[-1].items()}, file=sys.stderr)
     encoder = model.trained_encoder.eval()
@@ -230,8 +288,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    choices = [*DATA, *(f"motion without {part}" for part in WITHOUT)]
     parser.add_argument(
-        "--on", nargs="+", choices=DATA, default=list(DATA), help="what to learn on"
+        "--on", nargs="+", choices=choices, default=list(DATA), help="what to learn on"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
@@ -251,7 +310,8 @@ def main() -> None:
         seconds = time.perf_counter() - began
         results[what] = {"seconds": seconds, "figures": judge(encoder, options)}
         if options.out:
-            save_encoder(options.out.with_name(f"{options.out.stem}-{what}.safetensors"), encoder)
+            name = f"{options.out.stem}-{what.replace(' ', '-')}.safetensors"
+            save_encoder(options.out.with_name(name), encoder)
         print(describe(what, results[what]), flush=True)
     if options.out:
         record = {"options": {k: str(v) for k, v in vars(options).items()}, "results": results}

@@ -117,7 +117,7 @@ def test_a_plan_generates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_new_items_cannot_be_kept_on_the_device() -> None:
-    with pytest.raises(ValueError, match="cache auto or none.*device"):
+    with pytest.raises(ValueError, match=r"cache auto or none.*device"):
         fit(MODEL.build(COMMON15, 1), SyntheticMotion(12), replace(TRAIN, cache="device"))
 
 

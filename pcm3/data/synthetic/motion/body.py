@@ -116,7 +116,7 @@ class Bodies:
 
     def length(self, joint: str) -> Floats:
         """Length of the bone that ends at a joint, metres (N, 1)."""
-        return np.sqrt(dot(self.offsets[joint], self.offsets[joint]))
+        return np.asarray(np.sqrt(dot(self.offsets[joint], self.offsets[joint])))
 
     @cached_property
     def leg(self) -> Floats:
