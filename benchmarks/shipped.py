@@ -44,7 +44,7 @@ from pcm3.skeleton import COMMON15
 from pcm3.training.trainer import fit
 
 Indices = np.ndarray
-_BATCH, _STEPS = 128, 100  # sequences in a step, steps in an epoch
+_STEPS = 100  # in an epoch
 
 
 class Parts(NamedTuple):
@@ -198,7 +198,9 @@ def _scripts(options: argparse.Namespace) -> ClipDataset:
 
 
 def _motion(options: argparse.Namespace) -> ClipDataset:
-    return SyntheticMotion(_BATCH * _STEPS, seed=options.seed, normalization=options.normalization)
+    return SyntheticMotion(
+        options.batch * _STEPS, seed=options.seed, normalization=options.normalization
+    )
 
 
 class _Both(SyntheticMotion):
@@ -225,7 +227,7 @@ class _Both(SyntheticMotion):
 
 def _both(options: argparse.Namespace) -> ClipDataset:
     arguments = {"seed": options.seed, "normalization": options.normalization}
-    return _Both(_scripts(options), sequences=_BATCH * _STEPS, **arguments)
+    return _Both(_scripts(options), sequences=options.batch * _STEPS, **arguments)
 
 
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
@@ -265,10 +267,10 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
     model = small.model.build(COMMON15, 1)
     steps = 0 if what == "untrained" else options.steps
     dataset = DATA[what.partition(" without ")[0]](options)
-    epochs = round(steps / (len(dataset) // _BATCH))
+    epochs = round(steps / (len(dataset) // options.batch))
     config = replace(
         small.train,
-        batch_size=_BATCH,
+        batch_size=options.batch,
         epochs=epochs,
         drop_epoch=round(0.8 * epochs),
         knn_every=0,
@@ -296,6 +298,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
     parser.add_argument("--sets", nargs="+", choices=TRIALS, default=list(TRIALS))
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=128, help="sequences in a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that generate sequences")
     parser.add_argument("--normalization", choices=("center", "isc"), default="center")
