@@ -28,6 +28,7 @@ from environment import environment
 
 from pcm3.data import generate, prepare
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
+from pcm3.data.normalize import normalize
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion, motion, programme
 from pcm3.data.synthetic.motion.body import Bodies, draw_bodies
@@ -54,6 +55,25 @@ class Parts(NamedTuple):
     test: Indices
 
 
+class _OneByOne(ClipDataset):
+    """One person of each sequence of a store, as if nobody else were there."""
+
+    def __init__(self, store: Store, person: int) -> None:
+        self._all, self._person = SkeletonDataset(store), person
+        self.skeleton, self.normalization = store.skeleton, store.meta["normalization"]
+        self.labels, self.lengths = self._all.labels, self._all.lengths
+        self.persons, self.class_names = 1, store.class_names
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        batch = self._all.batch(indices)
+        clips = torch.zeros_like(batch.clips[..., :1])
+        for row, clip, length in zip(clips, batch.clips, batch.lengths.tolist(), strict=True):
+            frames = clip[:, :length, :, self._person].permute(1, 2, 0)[:, None].numpy()
+            normal = normalize(frames, self.skeleton, self.normalization)
+            row[:, : len(normal)] = torch.from_numpy(normal).permute(3, 0, 2, 1)
+        return batch._replace(clips=clips)
+
+
 @dataclass(frozen=True)
 class Trial:
     """How a data set is divided, for choices and for the final figure.
@@ -63,8 +83,10 @@ class Trial:
         column: Column of the store by which it is divided.
         training: Values of the column in the official training part; None for half of the
             sequences by chance.
-        chosen: Those of them that are labelled when something is chosen.
+        chosen: Those of them that are labelled when something is chosen; None for a data set
+            that chooses nothing.
         labels: Share of the labels that is used.
+        persons: Number of persons, whose features are put side by side.
     """
 
     file: str
@@ -72,15 +94,16 @@ class Trial:
     training: tuple[int, ...] | None
     chosen: tuple[int, ...] | None = None
     labels: float = 1.0
+    persons: int = 1
 
     def parts(self, store: Store, final: bool) -> Parts:
         """Divide the sequences of a store."""
-        if self.training is None or self.chosen is None:
+        if self.training is None:
             training, test = np.array_split(np.random.default_rng(0).permutation(len(store)), 2)
             return Parts(_stratified(training, store.labels, self.labels), test)
         values = store.columns[self.column]
         inside = np.isin(values, self.training)
-        labelled = inside if final else np.isin(values, self.chosen)
+        labelled = inside if final else np.isin(values, self.chosen or ())
         test = ~inside if final else inside & ~labelled
         training = np.flatnonzero(labelled)
         if self.labels < 1:
@@ -101,6 +124,13 @@ TRIALS = {
     "msrc12, 10 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.10),
     "gtu, 5 %": Trial("gtu_action3d", "", None, labels=0.05),
 }
+FINAL = {name: trial for name, trial in TRIALS.items() if trial.training is not None} | {
+    f"sbu, fold {fold}": Trial(
+        "sbu_interaction", "fold", tuple(f for f in range(1, 6) if f != fold), persons=2
+    )
+    for fold in range(1, 6)
+}
+"""With the data set whose every sequence is in a test part, and without the one for pretraining."""
 
 
 def _stratified(training: Indices, labels: Indices, share: float) -> Indices:
@@ -133,7 +163,7 @@ def open_store(trial: Trial, data: Path, cache: Path, normalization: str) -> Sto
                 out,
                 format="packed",
                 to="common15",
-                persons=1,
+                persons=trial.persons,
                 fps=30,
                 normalization=normalization,
             )
@@ -162,11 +192,14 @@ def judge(encoder: Pretrained, options: argparse.Namespace) -> dict[str, dict[st
     """Accuracy of the probe and of the nearest neighbour on each data set."""
     figures: dict[str, dict[str, float]] = {}
     features: dict[str, Features] = {}
-    for name in options.sets:
-        trial = TRIALS[name]
+    trials = FINAL if options.final else TRIALS
+    for name in options.sets or trials:
+        trial = trials[name]
         store = open_store(trial, options.data, options.cache, options.normalization)
         if trial.file not in features:
-            features = {trial.file: extract_features(encoder, SkeletonDataset(store))}
+            each = [extract_features(encoder, data) for data in _single(store)]
+            joined = torch.cat([features.values for features in each], dim=1)
+            features = {trial.file: Features(joined, each[0].labels)}
         values, labels = features[trial.file]
         training, test = (torch.from_numpy(part) for part in trial.parts(store, options.final))
         classes = len(store.class_names)
@@ -178,6 +211,13 @@ def judge(encoder: Pretrained, options: argparse.Namespace) -> dict[str, dict[st
             "knn": accuracy(nearest, labels[test]),
         }
     return figures
+
+
+def _single(store: Store) -> list[ClipDataset]:
+    """Each person of a store on its own."""
+    if store.persons == 1:
+        return [SkeletonDataset(store)]
+    return [_OneByOne(store, person) for person in range(store.persons)]
 
 
 def _scripts(options: argparse.Namespace) -> ClipDataset:
@@ -198,9 +238,8 @@ def _scripts(options: argparse.Namespace) -> ClipDataset:
 
 
 def _motion(options: argparse.Namespace) -> ClipDataset:
-    return SyntheticMotion(
-        options.batch * _STEPS, seed=options.seed, normalization=options.normalization
-    )
+    sequences = options.batch * _STEPS
+    return SyntheticMotion(sequences, seed=options.seed, normalization=options.normalization)
 
 
 class _Both(SyntheticMotion):
@@ -254,7 +293,7 @@ WITHOUT: dict[str, tuple[Any, str, Any]] = {
     "bodies": (motion, "draw_bodies", _same_body),
     "sensors": (motion, "sense", lambda _draws, seen, *_: seen),
     "goals": (programme, "_draw_hands", lambda *_: None),
-    "postures": (programme, "POSTURES", {"sway": programme.POSTURES["sway"]}),
+    "postures": (programme, "POSTURES", {name: (1.0, {}) for name in programme.POSTURES}),
     "oscillations": (programme, "_oscillate", lambda *_: 0.0),
 }
 """Parts of the generator that can be taken out: where they are, and what takes their place."""
@@ -296,14 +335,16 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
-    parser.add_argument("--sets", nargs="+", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--sets", nargs="+", choices=TRIALS | FINAL, help="by default all")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=128, help="sequences in a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that generate sequences")
     parser.add_argument("--normalization", choices=("center", "isc"), default="center")
     parser.add_argument("--final", action="store_true", help="judge on the true test parts")
-    parser.add_argument("--out", type=Path, help="file for the figures, JSON")
+    parser.add_argument("--name", default="shipped", help="name of the file of the figures")
+    parser.add_argument("--encoders", type=Path, help="folder for the trained encoders")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
     results: dict[str, Any] = {}
@@ -312,13 +353,28 @@ def main() -> None:
         encoder = train(what, options)
         seconds = time.perf_counter() - began
         results[what] = {"seconds": seconds, "figures": judge(encoder, options)}
-        if options.out:
-            name = f"{options.out.stem}-{what.replace(' ', '-')}.safetensors"
-            save_encoder(options.out.with_name(name), encoder)
+        if options.encoders:
+            options.encoders.mkdir(parents=True, exist_ok=True)
+            name = f"{options.name}-{what.replace(' ', '-')}.safetensors"
+            save_encoder(options.encoders / name, encoder)
         print(describe(what, results[what]), flush=True)
-    if options.out:
-        record = {"options": {k: str(v) for k, v in vars(options).items()}, "results": results}
-        options.out.write_text(json.dumps(environment() | record, indent=1))
+        record(results, options)
+
+
+def record(results: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write what was measured so far."""
+    settings = ("steps", "batch", "seed", "normalization")
+    parts = "test parts" if options.final else "held-out training subjects"
+    result = {
+        "benchmark": options.name,
+        "command": f"python benchmarks/{' '.join([Path(__file__).name, *sys.argv[1:]])}",
+        "parts": parts,
+        **{name: getattr(options, name) for name in settings},
+        "results": results,
+        "environment": environment(),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{options.name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def describe(what: str, result: dict[str, Any]) -> str:
