@@ -97,6 +97,20 @@ def test_who_rests_stands_upright_and_faces_the_camera() -> None:
     assert (joints[J["left_wrist"], 1] < joints[J["left_elbow"], 1]).all()
 
 
+@pytest.mark.parametrize("axis", ["out", "up", "ahead"])
+def test_hands_go_where_they_are_told(axis: str) -> None:
+    programme = at_rest()
+    for side in ("left", "right"):
+        programme[f"{side}_hand_up"][:] = 0
+        programme[f"{side}_hand_{axis}"][:] = 0.8
+    joints = pose(draw_bodies(Draws(0, range(4))), programme)[..., 0]
+    for side, sign in (("left", -1), ("right", 1)):
+        way = joints[J[f"{side}_wrist"]] - joints[J[f"{side}_shoulder"]]
+        way /= np.linalg.norm(way, axis=0)
+        wanted = {"out": (sign, 0, 0), "up": (0, 1, 0), "ahead": (0, 0, -1)}[axis]
+        assert (wanted @ way > 0.99).all()
+
+
 def test_joints_stay_within_human_limits(scene: dict[str, Any]) -> None:
     joints, programme = scene["joints"], scene["programme"]
     for side in ("left", "right"):
@@ -300,6 +314,27 @@ def test_sequences_depend_on_seed_and_number_alone() -> None:
     assert not torch.equal(SyntheticMotion(40, seed=4).batch([5, 17, 33]).clips, batch.clips)
 
 
+def test_another_look_shows_the_same_movement() -> None:
+    """Angles of elbows and knees are those of the movement; camera and body do not matter."""
+    data = SyntheticMotion(60, frames=(40, 40), normalization="none")
+
+    def bends(look: int) -> np.ndarray:
+        clips = data.batch(range(60), look).clips[..., 0].movedim(3, 0).numpy()
+        angles = []
+        for names in ("shoulder elbow wrist", "hip knee ankle"):
+            for side in ("left", "right"):
+                limb = [COMMON15.joints.index(f"{side}_{name}") for name in names.split()]
+                one, other = clips[limb[1]] - clips[limb[0]], clips[limb[2]] - clips[limb[1]]
+                cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1)
+                angles.append(cosine / np.linalg.norm(other, axis=1))
+        return np.nan_to_num(np.array(angles)).std(2)  # how much each joint moves (4, N)
+
+    first, other = bends(0), bends(1)
+    assert not torch.equal(data.batch([0]).clips, data.batch([0], 1).clips)
+    same = np.abs(first - other).mean()
+    assert same < 0.5 * np.abs(first - np.roll(other, 1, axis=1)).mean()
+
+
 def test_no_sequence_comes_twice() -> None:
     data = SyntheticMotion(30, frames=(20, 20))
     epochs = [data.batch(data.in_epoch(range(30), epoch)).clips for epoch in range(3)]
@@ -360,7 +395,20 @@ def test_a_second_person_faces_the_first() -> None:
 
     opposite = (right(0) * right(1)).sum(1)
     assert (opposite < 0).float().mean() > 0.8
-    assert not (clips[there, ..., 0] == clips[there, ..., 1]).all()
+    heads = clips[there][:, :, 0, NTU25.joints.index("head")]
+    gap = torch.linalg.vector_norm(heads[..., 0] - heads[..., 1], dim=1)
+    assert 0.4 < gap.quantile(0.1) < gap.quantile(0.9) < 2.5  # at arm's length
+    # each of the two is as right-handed as the other: turned round, not mirrored
+    names = ("spine_base", "spine_shoulder", "left_shoulder", "right_shoulder", "left_foot")
+    base, neck, left, other, foot = (
+        clips[there][:, :, 0, NTU25.joints.index(name)] for name in names
+    )
+    ahead = torch.linalg.cross(neck - base, other - left, dim=1)
+    ankle = clips[there][:, :, 0, NTU25.joints.index("left_ankle")]
+    forward = (ahead * (foot - ankle)).sum(1) > 0
+    assert (forward.float().mean(0) > 0.85).all()
+    moves = clips[there].diff(dim=2).abs().sum((1, 2, 3))
+    assert torch.corrcoef(moves.T)[0, 1].abs() < 0.5  # each moves on its own
 
 
 def test_a_store_of_motion_is_read_as_generated(tmp_path: Path) -> None:

@@ -87,11 +87,12 @@ def test_workers_generate_the_same(tmp_path: Path) -> None:
 
 
 def test_a_run_refuses_motion_of_another_seed(tmp_path: Path) -> None:
-    data = SyntheticMotion(12, frames=(10, 30))
+    data = SyntheticMotion(12, frames=(20, 20))
     pretrain(CONFIG, data, tmp_path / "run", quiet=True)
-    pretrain(CONFIG, SyntheticMotion(12, frames=(10, 30)), tmp_path / "run", quiet=True)
+    pretrain(CONFIG, SyntheticMotion(12, frames=(20, 20)), tmp_path / "run", quiet=True)
+    other = SyntheticMotion(12, frames=(20, 20), seed=1)
     with pytest.raises(ValueError, match="checksum"):
-        pretrain(CONFIG, SyntheticMotion(12, frames=(10, 30), seed=1), tmp_path / "run", quiet=True)
+        pretrain(CONFIG, other, tmp_path / "run", quiet=True)
 
 
 def test_a_run_on_motion_saw_no_recording(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ class Draws:
     Args:
         seed: Seed of all sequences.
         numbers: Numbers of the sequences (N,), at least 0.
-        person: Number of the person in the sequence, who has other draws.
+        stream: Further numbers, which give other draws.
     """
 
-    def __init__(self, seed: int, numbers: Sequence[int], person: int = 0) -> None:
-        self._sources = [np.random.default_rng((seed, number, person)) for number in numbers]
+    def __init__(self, seed: int, numbers: Sequence[int], *stream: int) -> None:
+        self._sources = [np.random.default_rng((seed, number, *stream)) for number in numbers]
         self._left = np.stack([source.random(_BLOCK, np.float32) for source in self._sources])
 
     def __len__(self) -> int:

@@ -98,12 +98,18 @@ class SyntheticMotion(ClipDataset):
         """Return the numbers of the sequences that are these items in an epoch."""
         return [index + epoch * len(self) for index in indices]
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Generate the sequences with these numbers as one zero-padded batch."""
+    def batch(self, indices: Sequence[int], look: int = 0) -> Batch:
+        """Generate the sequences with these numbers as one zero-padded batch.
+
+        Args:
+            indices: The numbers (N,).
+            look: Other looks show the same movements by other people, at another pace, seen by
+                other cameras and sensors.
+        """
         numbers = check_items(indices, np.iinfo(np.int64).max)
         numbers = np.where(numbers < 0, numbers + len(self), numbers)
         lengths = self.lengths[numbers % len(self)]
-        frames = self._generate(numbers.tolist(), lengths)
+        frames = self._generate(numbers.tolist(), lengths, look)
         clips = np.zeros(frames.shape, np.float32)
         for row, sequence, length in zip(clips, frames, lengths.tolist(), strict=True):
             row[:length] = normalize(sequence[:length], self.skeleton, self.normalization)
@@ -114,24 +120,25 @@ class SyntheticMotion(ClipDataset):
             torch.from_numpy(numbers),
         )
 
-    def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64]) -> Floats:
+    def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64], look: int) -> Floats:
         """Return sequences (N, T, M, V, 3) as a sensor gives them."""
-        people = [Draws(self.seed, numbers, person) for person in range(self.persons)]
-        pace = np.exp(people[0].uniform(np.log(0.7), np.log(1.5), 1))
+        looks = [Draws(self.seed, numbers, person, 1, look) for person in range(self.persons)]
+        pace = np.exp(looks[0].uniform(np.log(0.7), np.log(1.5), 1))
         time = pace / np.float32(_FPS) * np.arange(lengths.max(), dtype=np.float32)
-        cameras = draw_cameras(people[0])
+        cameras = draw_cameras(looks[0])
         persons = []
-        for person, draws in enumerate(people):
-            joints = pose(draw_bodies(draws), draw_programmes(draws, time), self._wanted)
+        for person, draws in enumerate(looks):
+            moves = Draws(self.seed, numbers, person, 0)
+            joints = pose(draw_bodies(draws), draw_programmes(moves, time), self._wanted)
             scene = np.tensordot(self._weights, joints[self._used], axes=1)
             if person == 1:  # in front of the first, turned round
                 scene[:, ::2] *= -1.0
-                scene[:, 0] += draws.normal(0.15, 1)
-                scene[:, 2] -= draws.uniform(0.5, 1.6, 1)
+                scene[:, 0] += moves.normal(0.15, 1)
+                scene[:, 2] -= moves.uniform(0.5, 1.6, 1)
             mirror = np.array(self.skeleton.mirror)
             seen = sense(draws, cameras.see(scene), lengths, mirror, self._ends)
             if person == 1:
-                seen[~draws.happens(0.6)] = 0.0
+                seen[~moves.happens(0.6)] = 0.0
             persons.append(seen)
         return np.stack(persons, axis=2)
 
