@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from unittest import mock
 import numpy as np
 import torch
 from environment import environment
+from torch import Tensor
 
 from pcm3.data import generate, prepare
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
@@ -41,6 +42,8 @@ from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.probes import fit_logistic
 from pcm3.methods.catalog import get_preset
+from pcm3.methods.pcm3 import PCM3
+from pcm3.methods.pcm3.model import Views
 from pcm3.skeleton import COMMON15
 from pcm3.training.trainer import fit
 
@@ -269,11 +272,41 @@ def _both(options: argparse.Namespace) -> ClipDataset:
     return _Both(_scripts(options), sequences=options.batch * _STEPS, **arguments)
 
 
+class _Pairs(SyntheticMotion):
+    """Each movement twice: the second half of a batch shows those of the first half otherwise."""
+
+    def batch(self, indices: Sequence[int], look: int = 0) -> Batch:
+        one = super().batch(indices, look)
+        other = super().batch(indices, look + 1)
+        return Batch(*(torch.cat(both) for both in zip(one, other, strict=True)))
+
+
+def _paired_views(
+    self: PCM3, clips: Tensor, lengths: Tensor, generator: torch.Generator | None = None
+) -> Views:
+    """Views of PCM3 whose key is of the second half of the batch, the others of the first."""
+    ones, others = clips.chunk(2)
+
+    def views(clips: Tensor) -> Views:
+        return _MAKE_VIEWS(self, clips, lengths[: len(clips)], generator)
+
+    return replace(views(ones), key=views(others).key)
+
+
+_MAKE_VIEWS = PCM3.make_views
+
+
+def _pairs(options: argparse.Namespace) -> ClipDataset:
+    sequences = options.batch * _STEPS
+    return _Pairs(sequences, seed=options.seed, normalization=options.normalization)
+
+
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
     "untrained": _motion,
     "scripts": _scripts,
     "motion": _motion,
     "both": _both,
+    "pairs": _pairs,
 }
 
 
@@ -305,7 +338,7 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
     torch.manual_seed(options.seed)
     model = small.model.build(COMMON15, 1)
     steps = 0 if what == "untrained" else options.steps
-    dataset = DATA[what.partition(" without ")[0]](options)
+    dataset = DATA[what.split(" without ", maxsplit=1)[0]](options)
     epochs = round(steps / (len(dataset) // options.batch))
     config = replace(
         small.train,
@@ -316,8 +349,12 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
         seed=options.seed,
         workers=options.workers,
     )
-    taken_out = WITHOUT.get(what.partition(" without ")[2])
-    with mock.patch.object(*taken_out) if taken_out else nullcontext():
+    patches = [WITHOUT[part] for part in what.split(" without ")[1:]]
+    if what.startswith("pairs"):
+        patches.append((PCM3, "make_views", _paired_views))
+    with ExitStack() as patched:
+        for patch in patches:
+            patched.enter_context(mock.patch.object(*patch))
         records = fit(model, dataset, config, quiet=True) if epochs else []
     if records:
         print({k: round(v, 3) for k, v in records[-1].items()}, file=sys.stderr)
@@ -329,9 +366,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    choices = [*DATA, *(f"motion without {part}" for part in WITHOUT)]
     parser.add_argument(
-        "--on", nargs="+", choices=choices, default=list(DATA), help="what to learn on"
+        "--on",
+        nargs="+",
+        default=list(DATA),
+        help=f"what to learn on: {', '.join(DATA)}; motion and pairs also without a part, or "
+        f'several, as in "motion without cameras without bodies": {", ".join(WITHOUT)}',
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
@@ -378,8 +418,11 @@ def record(results: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def describe(what: str, result: dict[str, Any]) -> str:
-    """One line: linear / nearest neighbour in percent for each set, and their means."""
-    pairs = [(f["linear"], f["knn"]) for f in result["figures"].values()]
+    """One line: linear / nearest neighbour in percent, and their means over the data sets."""
+    by_file: dict[str, list[tuple[float, float]]] = {}
+    for name, f in result["figures"].items():
+        by_file.setdefault(name.partition(",")[0], []).append((f["linear"], f["knn"]))
+    pairs = [np.mean(figures, axis=0) for figures in by_file.values()]
     cells = [
         f"{name} {100 * f['linear']:.1f}/{100 * f['knn']:.1f}"
         for name, f in result["figures"].items()
