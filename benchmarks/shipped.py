@@ -310,7 +310,7 @@ DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
 }
 
 
-def _front(draws: Draws) -> Cameras:
+def _front(draws: Draws, _turned_round: Indices) -> Cameras:
     """One camera in front of the person."""
     one = np.zeros((len(draws), 1), np.float32)
     shift = np.stack([one, one, one + 3])

@@ -289,8 +289,9 @@ class _Pose:
 def _elbow_direction(sign: float, up: Floats, ahead: Floats, swivel: Floats) -> Floats:
     """Return where an elbow points (3, ...) for a hand that is so far up and ahead, in arm lengths.
 
-    Backwards from a hand that hangs, aside from one that is raised, and down from one in front; never
-    along a line to the shoulder from where hands go, for there an elbow would jump.
+    Backwards from a hand that hangs, aside from one that is raised, and down from one in front. It
+    never points along the line from the shoulder to a place where hands go: there an elbow would
+    jump.
     """
     low = min_jerk((-0.1 - up) / 0.5)
     front = np.clip(ahead, 0.0, 1.0)

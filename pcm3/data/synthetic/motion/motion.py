@@ -103,8 +103,8 @@ class SyntheticMotion(ClipDataset):
 
         Args:
             indices: The numbers (N,).
-            look: Other looks show the same movements by other people, at another pace, seen by
-                other cameras and sensors.
+            look: Other looks show the same movements by other people, seen by other cameras and
+                sensors.
         """
         numbers = check_items(indices, np.iinfo(np.int64).max)
         numbers = np.where(numbers < 0, numbers + len(self), numbers)
@@ -122,13 +122,16 @@ class SyntheticMotion(ClipDataset):
 
     def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64], look: int) -> Floats:
         """Return sequences (N, T, M, V, 3) as a sensor gives them."""
-        looks = [Draws(self.seed, numbers, person, 1, look) for person in range(self.persons)]
-        pace = np.exp(looks[0].uniform(np.log(0.7), np.log(1.5), 1))
+        people = range(self.persons)
+        actions, looks = (
+            [Draws(self.seed, numbers, person, *stream) for person in people]
+            for stream in ((0,), (1, look))
+        )
+        pace = np.exp(actions[0].uniform(np.log(0.7), np.log(1.5), 1))
         time = pace / np.float32(_FPS) * np.arange(lengths.max(), dtype=np.float32)
-        cameras = draw_cameras(looks[0])
+        cameras = draw_cameras(looks[0], actions[0].happens(0.35))
         persons = []
-        for person, draws in enumerate(looks):
-            moves = Draws(self.seed, numbers, person, 0)
+        for person, moves, draws in zip(people, actions, looks, strict=True):
             joints = pose(draw_bodies(draws), draw_programmes(moves, time), self._wanted)
             scene = np.tensordot(self._weights, joints[self._used], axes=1)
             if person == 1:  # in front of the first, turned round
