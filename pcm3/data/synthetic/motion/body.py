@@ -185,7 +185,7 @@ class _Pose:
 
     def _at(self, name: str) -> Floats:
         """A joint (3, N, T), which may be written to."""
-        return self.joints[_PLACE[name]]
+        return np.asarray(self.joints[_PLACE[name]])
 
     def _attach(self, frame: Floats, *names: str) -> None:
         """Place joints that do not move in a frame (3, 3, N, T)."""
