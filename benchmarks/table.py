@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("classify", "novelty", "results", "robustness", "training")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("classify", "novelty", "results", "robustness", "training")
+    ),
 )
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",

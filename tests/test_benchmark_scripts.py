@@ -290,6 +290,41 @@ def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> N
     assert all(0 <= share < 0.5 for share in shares.values())
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_shipped(
+    script: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    tmp_path: Path,
+    final: bool,
+) -> None:
+    shipped = script("shipped")
+    monkeypatch.setattr(shipped, "_STEPS", 2)
+    parts = ["pairs without bodies", *(f"motion without {part}" for part in shipped.WITHOUT)]
+    on = ["untrained", "motion"] if final else ["both", *parts]
+    sets = ["utd_mhad", "sbu, fold 2"] if final else ["utd_mhad", "nw_ucla"]
+    generate = shipped.generate
+    monkeypatch.setattr(
+        shipped, "generate", lambda out, **options: generate(out, **options | {"sequences": 8})
+    )
+    folders = ["--data", data, "--cache", tmp_path, "--out", tmp_path, "--encoders", tmp_path]
+    size = ["--steps", 2, "--batch", 4, *["--final"] * final]
+    start(shipped, *folders, *size, "--on", *on, "--sets", *sets)
+    results = read(tmp_path, "shipped")["results"]
+    assert list(results) == on
+    for what in on:
+        assert list(results[what]["figures"]) == sets
+        assert all(0 <= f["knn"] <= 1 for f in results[what]["figures"].values())
+    names = [file.name for file in tmp_path.glob("*.safetensors")]
+    assert len(names) == len(on)
+    utd = shipped.TRIALS["utd_mhad"]
+    store = shipped.open_store(utd, data, tmp_path, "center")
+    training, test = utd.parts(store, final)
+    subjects = store.columns["subjects"]
+    assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
+    assert set(subjects[test]) == ({2, 4} if final else {3})
+
+
 def test_prompt_gradients(
     script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path
 ) -> None:

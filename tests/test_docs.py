@@ -82,7 +82,7 @@ def test_python_of_getting_started(here: Path) -> None:
 
 
 def test_python_of_data(here: Path) -> None:
-    webcam, similar, reading = python_of(ROOT / "docs" / "data.md")
+    webcam, similar, motion, reading = python_of(ROOT / "docs" / "data.md")
     save = run_all([webcam])["save"]
     marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=-0.3) for joint in range(33)]
     for number, name in enumerate(("one", "two", "three"), 5):
@@ -97,6 +97,8 @@ def test_python_of_data(here: Path) -> None:
     names["features"][2, 2] = 9
     np.savez(here / "features.npz", **names)
     assert run_all([similar])["nearest"].tolist() == [2, 1]
+    run_all([motion])
+    assert len(Store(here / "motion")) == 200
     names = run_all([reading])
     assert names["clips"].shape == (2, 3, 7, 33, 1)
     assert names["store"].class_names == ("bow", "wave")
@@ -233,6 +235,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),
+        ("pcm3.training.pretrain", "pretrain"),
         ("pcm3.encoders.files", "load_encoder"),
         ("pcm3.inference.files", "load_classifier"),
         ("pcm3.demo", "demo"),

@@ -12,6 +12,7 @@ from pcm3.data.synthetic import generate
 if TYPE_CHECKING:
     from pcm3.data.dataset import Batch, SkeletonDataset, collate
     from pcm3.data.hybrid import HybridDataset
+    from pcm3.data.synthetic.motion import SyntheticMotion
 
 __all__ = [
     "Batch",
@@ -19,6 +20,7 @@ __all__ = [
     "SkeletonDataset",
     "Store",
     "StoreWriter",
+    "SyntheticMotion",
     "collate",
     "generate",
     "prepare",
@@ -30,6 +32,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # processes that read files start without torch, which they do not need
     if name in __all__:
-        home = "hybrid" if name == "HybridDataset" else "dataset"
-        return getattr(import_module(f"pcm3.data.{home}"), name)
+        homes = {"HybridDataset": "hybrid", "SyntheticMotion": "synthetic.motion"}
+        return getattr(import_module(f"pcm3.data.{homes.get(name, 'dataset')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,7 +66,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """Read the items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
-    def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:
+    def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:  # noqa: ARG002
         """Indices by which a run reads these items in an epoch, counted from 0.
 
         They are the same in each epoch, unless the data set has other items each time.
