@@ -73,8 +73,8 @@ class RunSettings:
     max_frames: int | None = None
     """Number of frames at which longer sequences are truncated; None trains on them in windows."""
     any_layout: bool = False
-    """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of different
-    layouts and units then train together, and the encoder takes recordings of any layout."""
+    """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of
+    different layouts and units then train together, and the encoder takes any layout."""
 
     def __post_init__(self) -> None:
         if self.max_frames is not None:
