@@ -263,9 +263,8 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
 
 
 def describe_form(dataset: SkeletonDataset) -> list[str]:
-    """Return a note on joints that were mapped, if any."""
-    mapped = dataset.body is not None and dataset.skeleton != dataset.store.skeleton
-    return [dataset.body.describe()] if mapped and dataset.body is not None else []
+    """Return notes on joints and axes that the body form changed, if any."""
+    return [] if dataset.body is None else dataset.body.describe()
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
