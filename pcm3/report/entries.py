@@ -28,7 +28,7 @@ class Entries(NamedTuple):
     left_out: list[str]
 
 
-def read_entries(runs: Sequence[str | Path]) -> Entries:
+def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = None) -> Entries:
     """Read the results of run folders.
 
     Runs without results or with damaged settings, and files that are not results, are left out and
@@ -36,13 +36,17 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
 
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
+        columns: The column of each run; by default runs that differ only in the seed share one.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or none has results.
+        ValueError: If there is no run, one is given twice, none has results, or there is not a
+            column for each run.
     """
     paths = [Path(run) for run in runs]
     if not paths:
         raise ValueError("expected at least one run folder, got none")
+    if columns is not None and len(columns) != len(paths):
+        raise ValueError(f"expected a column for each of {len(paths)} runs, got {len(columns)}")
     places = [path.resolve() for path in paths]
     for at, path in enumerate(paths):
         if places[at] in places[:at]:
@@ -62,7 +66,7 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
         name if names.count(name) == 1 else str(path)
         for name, path in zip(names, paths, strict=True)
     ]
-    columns = _columns(names, [run.config for run in read])
+    columns = columns or _columns(names, [run.config for run in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
     entries = _tell_stores_apart(
         [
