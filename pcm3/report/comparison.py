@@ -179,10 +179,14 @@ def comparison_notes(compared: Comparisons) -> list[str]:
             "Welch's t-test": "Welch's t-test where the seeds are not the same",
         }
         tests = ", ".join(means[test] for test in made)
-        lines.append(
-            f"* Differs from {compared.baseline} at the {LEVEL:.0%} level: two-sided, {tests}, "
-            "with Holm's correction for the number of comparisons of a figure."
+        how = (
+            f"at the {LEVEL:.0%} level: two-sided, {tests}, with Holm's correction for the number "
+            "of comparisons of a figure."
         )
+        if any(item.differs for item in others):
+            lines.append(f"* Differs from {compared.baseline} {how}")
+        else:
+            lines.append(f"No difference from {compared.baseline} is significant {how}")
     if any(item.comparison is None for item in others):
         lines.append(
             f"There is no test where one side has fewer than {FEWEST} seeds or no value varies: "

@@ -170,6 +170,23 @@ def plan(
     }
 
 
+def run_settings(config: RunSettings, data: Data) -> dict[str, Any]:
+    """Return what ``config.json`` of a run would hold, see ``Run.check``, without training.
+
+    A run that starts from another one also has ``start``, the name of its folder.
+
+    Args:
+        config: All settings.
+        data: Stores, or synthetic motion.
+
+    Raises:
+        ValueError: If the stores do not fit together or the protocol, or have too few sequences.
+    """
+    stores, dataset, protocols, _ = _training_data(config, data)
+    used_sequences(len(dataset), config.train, config.train.devices * config.train.nodes)
+    return _settings(config, stores, protocols) | {"data": describe_data(dataset)}
+
+
 class _Training(NamedTuple):
     """The data of a run: its stores, the items, and the protocol and the parts of each store."""
 
