@@ -83,10 +83,11 @@ def _ready(
     failed: dict[int, str],
 ) -> list[Cell]:
     """Return the cells that can begin; those whose first run has failed fail too."""
-    for cell in [cell for cell in waiting if cell.start in failed]:
-        waiting.remove(cell)
-        assert cell.start is not None
-        failed[cell.number] = f"{cell.name} was left out: {failed[cell.start]}"
+    for cell in list(waiting):
+        if cell.start in failed:
+            waiting.remove(cell)
+            first = failed[cell.start].partition(" ")[0]
+            failed[cell.number] = f"{cell.name} was left out, as {first} failed"
     pending = {cell.number for cell in waiting} | running.keys()
     return [cell for cell in waiting if cell.start not in pending]
 
