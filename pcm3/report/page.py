@@ -28,6 +28,7 @@ from pcm3.report.comparison import (
 )
 from pcm3.report.entries import Entries, column_titles, read_entries
 from pcm3.report.pictures import draw_pictures
+from pcm3.report.progress import draw_progress
 from pcm3.report.table import (
     CHANCE,
     LEFT_OUT,
@@ -131,6 +132,7 @@ def make_page(read: Entries, compared: Comparisons | None = None) -> str:
     titles = column_titles(entries)
     sections = _comparison(compared) if compared else []
     sections += _runs(entries, read.left_out)
+    sections += _pictures(list(draw_progress(read.metrics)))
     parts: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
