@@ -45,6 +45,8 @@ def sweep_command(arguments: Sequence[str]) -> None:
             json: Print the result as JSON on the last line.
         """
         check_at_least("jobs", jobs, 1)
+        if cell is not None and jobs > 1:
+            raise ValueError("an option has no effect: --cell is one run, --jobs is for several")
         folder = Path(file.stem) if out is None else out
         cells = Cells(read_sweep(file), folder, None if cell is None else [cell])
         if dry_run:

@@ -209,6 +209,8 @@ def test_stores_are_checked_before_anything_runs(
 def test_cells_that_do_not_exist(folder: Path, capsys: Capture) -> None:
     for number in ("6", "-1"):
         assert "0 to 5" in error(capsys, "sweep", "ab.toml", "--cell", number)
+    assert "--jobs" in error(capsys, "sweep", "ab.toml", "--cell", "0", "--jobs", "2")
+    assert "jobs" in error(capsys, "sweep", "ab.toml", "--jobs", "0")
 
 
 def test_without_results_there_is_no_report(folder: Path, capsys: Capture) -> None:
