@@ -54,3 +54,15 @@ def test_an_encoder_that_gives_no_numbers(store: Store, pretrained: Pretrained) 
     for dataset in (data, with_noise(data, 0.1)):
         with pytest.raises(ValueError, match=r"\b1 of .*\b3\b.*\b9 of .*st"):
             extract_features(pretrained._replace(encoder=broken), dataset)
+
+
+def test_random_crops_restore_the_mode_of_the_encoder(tmp_path: Path) -> None:
+    """The checks during training look at an encoder that goes on training."""
+    store = generate(tmp_path / "store", sequences=4, frames=(8, 12))
+    encoder = GRUEncoder(25, hidden=4, layers=1).train()
+    pretrained = Pretrained(encoder, store.skeleton, "joint", 8)
+    seen: list[bool] = []
+    encoder.register_forward_hook(lambda module, *_: seen.append(module.training))
+    extract_random_crops(pretrained, SkeletonDataset(store), torch.Generator())
+    assert seen == [False]
+    assert encoder.training
