@@ -72,7 +72,7 @@ def sweep_command(arguments: Sequence[str]) -> None:
         arguments,
         "pcm3 sweep table-10.toml --dry-run",
         "pcm3 sweep table-10.toml --jobs 4",
-        "sbatch --array=0-23 examples/launch/slurm_sweep.sh table-10.toml table-10",
+        "sbatch --array=0-7 examples/launch/slurm_sweep.sh table-10.toml table-10",
     )
 
 

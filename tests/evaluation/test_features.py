@@ -10,7 +10,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import with_noise
-from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -56,10 +56,9 @@ def test_an_encoder_that_gives_no_numbers(store: Store, pretrained: Pretrained) 
             extract_features(pretrained._replace(encoder=broken), dataset)
 
 
-def test_random_crops_restore_the_mode_of_the_encoder(tmp_path: Path) -> None:
+def test_random_crops_restore_the_mode_of_the_encoder(store: Store) -> None:
     """The checks during training look at an encoder that goes on training."""
-    store = generate(tmp_path / "store", sequences=4, frames=(8, 12))
-    encoder = GRUEncoder(25, hidden=4, layers=1).train()
+    encoder = GRUEncoder(25, persons=1, hidden=4, layers=1).train()
     pretrained = Pretrained(encoder, store.skeleton, "joint", 8)
     seen: list[bool] = []
     encoder.register_forward_hook(lambda module, *_: seen.append(module.training))
