@@ -27,6 +27,7 @@ from pcm3.data.splits import note_on_words, part_protocols, split
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.errors import SkeletonFormatError
+from pcm3.evaluation.monitor import feature_monitor
 from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences
@@ -35,7 +36,6 @@ from pcm3.skeleton import COMMON15, Skeleton
 from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first, suitable_threads
-from pcm3.training.monitor import feature_monitor
 from pcm3.training.order import used_sequences
 from pcm3.training.trainer import fit
 

@@ -568,7 +568,7 @@ def test_neighbours_are_looked_up_with_the_encoder_that_is_the_result(
         used.append({name: value.clone() for name, value in view.encoder.state_dict().items()})
         return extract_features(view, dataset)
 
-    monkeypatch.setattr("pcm3.training.monitor.extract_features", extract)
+    monkeypatch.setattr("pcm3.evaluation.monitor.extract_features", extract)
     model = replace(SMALL.model, result="key")
     config = replace(SMALL, model=model, train=replace(SMALL.train, knn_every=1, epochs=1))
     pretrain(config, store, tmp_path, quiet=True)
