@@ -32,6 +32,7 @@ from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
 from pcm3.skeleton import BLAZEPOSE33
+from pcm3.sweep.file import read_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -178,10 +179,23 @@ def test_python_of_recipes(here: Path) -> None:
     assert Skeleton.from_dict(json.loads(said["skeleton"])) == skeleton
 
 
+def test_python_of_sweeps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "sweeps.md"
+    run_all(python_of(page))
+    small = ROOT / "examples" / "sweeps" / "small.toml"
+    assert main(["sweep", str(small), "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9 + 1
+    whole, axes = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    (here / "whole.toml").write_text(whole)
+    assert [*read_sweep("whole.toml").variations] == ["contrastive", "pcm3", "distilled"]
+    (here / "axes.toml").write_text(f'common.data = "store"\n{axes}')
+    assert "masking-random_mask_ratio-0.4" in read_sweep("axes.toml").variations
+
+
 def test_every_page_with_python_is_tested() -> None:
     tested = Path(__file__).read_text()
     pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
-    assert len(pages) == 8
+    assert len(pages) == 9
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
@@ -240,6 +254,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
         ("pcm3.inference.files", "load_classifier"),
         ("pcm3.demo", "demo"),
         ("pcm3.report.page", "write_report"),
+        ("pcm3.sweep.file", "read_sweep"),
     ):
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
@@ -269,11 +284,13 @@ def test_other_commands_are_those_there_are() -> None:
             assert f"\n{words[0]}:" in makefile
         elif program == "python":
             assert (ROOT / words[0]).is_file()
+        elif program == "sbatch":
+            assert (ROOT / words[1]).is_file()
         elif program == "pip":
             assert set(re.findall(r"\[(\w+)\]", line)) <= set(extras)
         else:
             assert program == "pcm3", line
-    assert seen == {"make", "python", "pip", "pcm3"}
+    assert seen == {"make", "python", "pip", "sbatch", "pcm3"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
