@@ -316,7 +316,7 @@ class TrainSettings(Settings):
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
-    """Epochs between nearest-neighbour checks on held-out training subjects; 0 for none."""
+    """Epochs between measurements of the features on held-out training subjects; 0 for none."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is also written at the end and on Ctrl-C."""
     keep_epochs: tuple[int, ...] | tuple[()] = ()
