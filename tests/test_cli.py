@@ -1600,7 +1600,7 @@ def test_presets_are_all_listed(capsys: Capture) -> None:
         ("evaluate f", {"finetune", "fewshot"}),
         ("evaluate finetune --recipe m", {"mamp"}),
         ("evaluate finetune --rec", {"--recipe"}),
-        ("pretrain --preset small-m", {"small-mamp", "small-mae"}),
+        ("pretrain --preset small-m", {"small-mamp", "small-mae", "small-ms2l"}),
         ("pretrain --data store --model.dire", {"--model.direction"}),
         ("pretrain --model.direction f", {"forward"}),
         ("pretrain --train.no-c", {"--train.no-compile"}),

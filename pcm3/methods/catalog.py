@@ -23,12 +23,21 @@ from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
-_KINDS: tuple[type[Method], ...] = (
-    *(PCM3, MAMP, SimCLR),
-    *(Decorrelation, AimCLR, CMD),
-    *(Displacement, MS2L, AutoEncoder, LatentPrediction),
-)
-METHODS = {kind.name: kind for kind in _KINDS}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind
+    for kind in (
+        PCM3,
+        MAMP,
+        SimCLR,
+        Decorrelation,
+        AimCLR,
+        CMD,
+        Displacement,
+        MS2L,
+        AutoEncoder,
+        LatentPrediction,
+    )
+}
 """Methods by name."""
 
 PRESETS: dict[str, Preset] = {

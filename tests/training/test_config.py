@@ -63,7 +63,7 @@ def test_settings_of_mamp_survive() -> None:
     ("part", "name", "value"),
     [
         *(("train", "lr", "0.1"), ("train", "epochs", 1.5), ("train", "compile", 1)),
-        *(("train", "optimizer", "adam"), ("train", "betas", [0.9]), ("train", "seed", True)),
+        *(("train", "optimizer", "lion"), ("train", "betas", [0.9]), ("train", "seed", True)),
         *(("model", "positives", "intra"), ("model", "crop_scale", None), ("model", "hidden", [])),
     ],
 )

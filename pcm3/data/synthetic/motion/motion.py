@@ -43,7 +43,7 @@ class SyntheticMotion(ClipDataset):
     Args:
         sequences: Number of sequences in an epoch.
         skeleton: The layout of the joint axis: a skeleton, the name of a built-in one, or a
-            ``skeleton.json``. A body has all joints of the built-in layouts.
+            ``skeleton.json``. A body has all joints of the built-in layouts but ``human36m32``.
         persons: 1, or 2: then a second person faces the first in six of ten sequences.
         frames: Range of the lengths, both included, at 30 frames per second.
         seed: Seed of all sequences.
