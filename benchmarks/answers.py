@@ -1,10 +1,11 @@
-"""Kept classifiers: labels and intervals for the recordings of unseen people, and speed.
+"""Answers for recordings of unseen people: labels, intervals, novelty; and speed.
 
-Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, classifier, predict)
-for several seeds and writes one JSON file with every figure, the commands, the commit, versions
-and device. Odd subjects train. Of trimmed recordings each seed draws its own labels, 5 of each
-class; all other recordings have none. Untrimmed recordings of the test subjects are predicted from
-a store without annotations, and compared with them afterwards. Test data choose nothing.
+Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, classifier, predict,
+novelty) for several seeds and writes one JSON file with every figure, the commands, the commit,
+versions and device. Odd subjects train. Of trimmed recordings each seed draws its own labels, 5 of
+each class; all other recordings have none. Untrimmed recordings of the test subjects are predicted
+from a store without annotations, and compared with them afterwards. Exercises of the test subjects
+are judged by the good repetitions of the training subjects. Test data choose nothing.
 
     python benchmarks/answers.py utd_mhad --data FOLDER_OF_PACKED_NPZ
 """
@@ -39,6 +40,10 @@ from pcm3.evaluation.tasks.detection.proposals import Proposal
 PACKED = ("joints", "lengths", "joint_names", "parents", "fps", "unit")
 PRETRAIN = ["pretrain", "--preset", "small", "--protocol", "xsub"]
 HOW = ("linear", "knn", "finetune")
+# 200 epochs on UTD-MHAD are 1,200 steps; as many on the larger UI-PRMD are 80 epochs.
+EXERCISES = {"uiprmd_kinect": 80}
+JUDGED_BY = {"joints": None, "random": 0, "pcm3": 1}  # share of the epochs
+NEAREST = 5  # recordings that a search shows
 REPEATS = 5  # of a command that is timed; the median counts
 FILES = (1, 100)  # recordings to predict
 
@@ -47,14 +52,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("dataset", choices=["utd_mhad", *EPOCHS])
+    parser.add_argument("dataset", choices=["utd_mhad", *EPOCHS, *EXERCISES])
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for runs")
     parser.add_argument("--labels", type=int, default=5, help="of each class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    few = options.dataset not in EPOCHS
+    few = options.dataset == "utd_mhad"
     store = options.work / (f"{options.dataset}_few" if few else options.dataset)
     source = options.data / f"{options.dataset}.npz"
     if not store.exists():
@@ -64,7 +69,9 @@ def main() -> None:
             write_few(source, packed, options.labels, options.seeds)
         call(["prepare", "packed", str(packed), str(store)])
     measure = measure_labels if few else measure_intervals
-    if not few and not new_store(store).exists():
+    if options.dataset in EXERCISES:
+        measure = measure_novelty
+    if options.dataset in EPOCHS and not new_store(store).exists():
         write_new(source, new_store(store).with_suffix(".npz"))
         packed = str(new_store(store).with_suffix(".npz"))
         call(["prepare", "packed", packed, str(new_store(store))])
@@ -114,7 +121,7 @@ def measure_labels(store: Path, options: argparse.Namespace, seed: int) -> list[
     for how in HOW:
         file = run / f"{how}.safetensors"
         fit = ["classifier", "--run", str(run), "--protocol", "xsub", "--label", f"few_{seed}"]
-        fit += ["--how", how, "--seed", str(seed), "--out", str(file), *common]
+        fit += ["--how", how, "--seed", str(seed), "--out", str(file), "--overwrite", *common]
         fitted = call(fit)["metrics"]
         predict = ["predict", str(file), str(store), "--json"]
         found = call(predict)["predictions"]
@@ -131,7 +138,20 @@ def measure_labels(store: Path, options: argparse.Namespace, seed: int) -> list[
             }
         )
         print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
+    search = ["search", "--run", str(run), "--query", str(store), "-k", str(NEAREST), *common]
+    precision = score_search(Store(store), call(search)["matches"])
+    commands = [as_typed(each, options) for each in (pretrain, search)]
+    measured.append({"how": "search", "seed": seed, "commands": commands, **precision})
     return measured
+
+
+def score_search(store: Store, matches: list[dict[str, Any]]) -> dict[str, float]:
+    """Share of the nearest recordings that show the action of a test recording."""
+    _, test = split(store, "xsub")
+    names = [store.class_names[store.labels[index]] for index in test]
+    wanted = dict(zip((store.names[index] for index in test), names, strict=True))
+    right = [m["label"] == wanted[m["query"]] for m in matches if m["query"] in wanted]
+    return {"queries": len(test), f"precision_at_{NEAREST}": round(statistics.mean(right), 4)}
 
 
 def new_store(store: Path) -> Path:
@@ -165,7 +185,7 @@ def measure_intervals(store: Path, options: argparse.Namespace, seed: int) -> li
     for how in ("linear", "knn"):
         file = options.work / f"{run.name}-{how}.safetensors"
         fit = ["classifier", "--run", str(run), "--protocol", "xsub", "--how", how]
-        fit += ["--seed", str(seed), "--out", str(file), *common]
+        fit += ["--seed", str(seed), "--out", str(file), "--overwrite", *common]
         fitted = call(fit)["metrics"]
         predict = ["predict", str(file), str(new_store(store)), "--json"]
         found = [
@@ -195,6 +215,30 @@ def measure_intervals(store: Path, options: argparse.Namespace, seed: int) -> li
                 "map_action_voc_0.5": round(map_by_action(found, truth, 0.5), 4),
             }
         )
+        print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
+    return measured
+
+
+def measure_novelty(store: Path, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Good and bad repetitions by joints, which have no seed, and by encoders."""
+    measured = []
+    for how, share in JUDGED_BY.items():
+        judge = ["novelty", "--data", str(store), "--reference", "correct:1", "--protocol", "xsub"]
+        commands = []
+        if share is None and seed > 0:
+            continue
+        if share is not None:
+            run = options.work / f"{store.name}-{how}-{seed}"
+            epochs = round(share * EXERCISES[options.dataset])
+            pretrain = [*PRETRAIN, "--train.epochs", str(epochs), "--train.seed", str(seed)]
+            pretrain += ["--out", str(run), "--data", str(store), "--json"]
+            call(pretrain)
+            commands = [pretrain]
+            judge += ["--run", str(run)]
+        judge.append("--json")
+        figures = call(judge)["metrics"]
+        commands = [as_typed(each, options) for each in (*commands, judge)]
+        measured.append({"how": how, "seed": seed, "commands": commands, **figures})
         print(json.dumps(measured[-1]), file=sys.stderr, flush=True)
     return measured
 
@@ -230,9 +274,11 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds."""
     names = ["accuracy", "calibration_error", "calibration_error_without_temperature"]
     names += ["unknown", "accuracy_of_known", "f1_0.5", "map_action_voc_0.5"]
+    names += [f"precision_at_{NEAREST}", "auc", "auc_within_classes", "auc_within_subjects"]
+    names += ["true_positive_rate", "false_positive_rate"]
     summary = {}
     for name in names:
-        values = [run[name] for run in runs if name in run]
+        values = [run[name] for run in runs if run.get(name) is not None]
         if values:
             summary[name] = {
                 "mean": round(statistics.mean(values), 4),

@@ -3,9 +3,11 @@
 Small valid files of every kind are damaged by a seed: flipped, deleted, repeated and swapped bytes,
 lines and numbers, members of archives and values of pickles and JSON. Each is read in full, in a
 process of its own, and must be refused with the documented error or read as a slow reader reads it.
-Writes how many of them were to results/fuzz.json, and fails if anything else happened.
+Writes how many of them were to results/fuzz.json, and fails if anything else happened. With
+``--kinds``, the figures of the other kinds in that file stay.
 
     python benchmarks/fuzz.py
+    python benchmarks/fuzz.py --kinds trc c3d
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    kinds, wrong = {}, {}
+    file = options.out / "fuzz.json"
+    others = json.loads(file.read_text())["kinds"] if file.exists() else {}
+    kinds, wrong = {name: others[name] for name in CASES if name in others}, {}
     for name in options.kinds:
         start = time.perf_counter()
         figures = fuzz(name, options.first, options.files)
@@ -42,6 +46,7 @@ def main() -> None:
             "read_and_verified": figures.correct,
             "wrong": len(figures.wrong),
             "seconds": round(time.perf_counter() - start, 1),
+            "commit": environment()["commit"],
         }
         wrong |= {f"{name} {number}": why for number, why in figures.wrong.items()}
         print(name, kinds[name], flush=True)
@@ -55,7 +60,7 @@ def main() -> None:
         "environment": environment(),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "fuzz.json").write_text(json.dumps(result, indent=2) + "\n")
+    file.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["total"]))
     if wrong:
         sys.exit("\n".join(f"{key}: {why}" for key, why in wrong.items()))

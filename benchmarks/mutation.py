@@ -35,7 +35,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
-    "pcm3/losses.py": ["tests/test_losses.py"],
+    "pcm3/losses/contrast.py": ["tests/test_losses.py"],
     "pcm3/queue.py": ["tests/test_queue.py"],
     "pcm3/augment/mask.py": ["tests/augment/test_mask.py", "tests/augment/test_transforms.py"],
     "pcm3/evaluation/metrics.py": ["tests/evaluation/test_metrics.py"],

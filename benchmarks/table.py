@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("classify", "results", "robustness", "training")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("classify", "novelty", "results", "robustness", "training")
+    ),
 )
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
@@ -167,9 +170,22 @@ def labels() -> list[str]:
     names += ["unknown", "accuracy_of_known"]
     summary = json.loads((RESULTS / "answers_utd_mhad.json").read_text())["summary"]
     for how, figures in summary.items():
-        cells = [percent(figures[name]) if name in figures else "-" for name in names]
-        rows.append(f"| `{how}` | {' | '.join(cells)} |")
+        if how != "search":
+            cells = [percent(figures[name]) if name in figures else "-" for name in names]
+            rows.append(f"| `{how}` | {' | '.join(cells)} |")
     return rows
+
+
+def search() -> list[str]:
+    """How many of the recordings that a search finds show the action of the query."""
+    result = json.loads((RESULTS / "answers_utd_mhad.json").read_text())
+    figures = result["summary"]["search"]["precision_at_5"]
+    queries = next(run["queries"] for run in result["runs"] if run["how"] == "search")
+    return [
+        "| Searched for | Of the 5 nearest recordings, those of the same action |",
+        "| --- | --- |",
+        f"| {queries} recordings of the four even subjects, among all | {percent(figures)} |",
+    ]
 
 
 def intervals() -> list[str]:
@@ -182,6 +198,20 @@ def intervals() -> list[str]:
             for how, figures in json.loads(file.read_text())["summary"].items():
                 cells = [percent(figures[name]) for name in ("f1_0.5", "map_action_voc_0.5")]
                 rows.append(f"| {title} | `{how}` | {' | '.join(cells)} |")
+    return rows
+
+
+def novelty() -> list[str]:
+    """One row for each thing that exercises are compared by."""
+    rows = ["| Compared by | AUC within exercises | within subjects and exercises | of all |"]
+    rows[0] += " Novel of the bad | of the good |"
+    rows += ["| --- | --- | --- | --- | --- | --- |"]
+    names = ["auc_within_classes", "auc_within_subjects", "auc"]
+    names += ["true_positive_rate", "false_positive_rate"]
+    compared = {"joints": "joints", "random": "random encoder", "pcm3": "PCM3"}
+    summary = json.loads((RESULTS / "answers_uiprmd_kinect.json").read_text())["summary"]
+    for how, title in compared.items():
+        rows.append(f"| {title} | {' | '.join(percent(summary[how][name]) for name in names)} |")
     return rows
 
 
@@ -324,6 +354,8 @@ def filled(page: str) -> str:
             "downstream": downstream,
             "detection": detection,
             "intervals": intervals,
+            "search": search,
+            "novelty": novelty,
             "labels": labels,
             "steps": steps,
             "threads": threads,

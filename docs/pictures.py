@@ -16,17 +16,27 @@ from torch import Tensor
 
 from pcm3 import NTU25, PCM3
 from pcm3.augment import (
+    AxisMask,
     CutMix,
+    DegreeJointDrop,
+    Flip,
+    GaussianBlur,
+    GaussianNoise,
     JointJitter,
+    MainAxisRotate,
     Mixup,
     MotionAwareMask,
     RandomMask,
+    ReflectCrop,
     ResizeMix,
     Rotate,
+    SegmentShuffle,
     Shear,
     TemporalClip,
     TemporalCropResize,
+    TimeFlip,
     TopologyMask,
+    TubeMask,
 )
 from pcm3.data import SkeletonDataset, split
 from pcm3.data.normalize import normalize
@@ -42,14 +52,24 @@ MASKS = {
     "TopologyMask": TopologyMask(NTU25),
     "RandomMask": RandomMask(),
     "MotionAwareMask": MotionAwareMask(ratio=0.6),
+    "DegreeJointDrop": DegreeJointDrop(NTU25),
+    "TubeMask": TubeMask(ratio=0.6),
 }
 MIXES = {"CutMix": CutMix(NTU25), "ResizeMix": ResizeMix(NTU25), "Mixup": Mixup((0.4, 0.6))}
 TRANSFORMS: dict[str, Callable[..., Tensor]] = {
     "TemporalCropResize": TemporalCropResize(FRAMES, scale=(0.3, 0.4), min_frames=8),
+    "ReflectCrop": ReflectCrop(FRAMES, ratio=0.5),
     "TemporalClip": TemporalClip(),
+    "SegmentShuffle": SegmentShuffle(),
     "Shear": Shear(0.5),
     "JointJitter": JointJitter(ratio=0.3),
     "Rotate": Rotate(40),
+    "MainAxisRotate": MainAxisRotate(60),
+    "Flip": Flip(NTU25, negate=False),
+    "AxisMask": AxisMask(),
+    "GaussianNoise": GaussianNoise(0.03),
+    "GaussianBlur": GaussianBlur((2.0, 2.0)),
+    "TimeFlip": TimeFlip(),
 }
 
 

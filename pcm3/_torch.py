@@ -1,10 +1,12 @@
-"""Helpers for PyTorch: device, precision, constant indices, recurrent layers."""
+"""Helpers for PyTorch: device, precision, constant indices, all processes, recurrent layers."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -58,6 +60,35 @@ def index_tensor(values: tuple[int, ...], device: torch.device) -> Tensor:
 def _kept(values: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # as a later caller may need gradients
         return torch.tensor(values, device=device)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes, of which every process computes the same loss."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # times the number of processes, over which the gradients of weights are averaged
+        start = dist.get_rank() * ctx.count
+        return gradient[start : start + ctx.count] * dist.get_world_size()
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows ``(N, ...)`` of all processes in rank order.
+
+    Every process must have the same number of rows. Gradients are right if every process computes
+    the same loss of the result, and gradients of weights are averaged over the processes.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def recur(gru: nn.GRU, frames: Tensor) -> Tensor:

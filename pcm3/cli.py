@@ -16,8 +16,10 @@ from pcm3.commands.evaluation import (
     report_command,
 )
 from pcm3.commands.inference import classifier_command, predict_command, search_command
+from pcm3.commands.novelty import novelty_command
 from pcm3.commands.options import meant
 from pcm3.commands.presets import presets_command
+from pcm3.commands.sweep import sweep_command
 from pcm3.commands.training import demo_command, pretrain_command
 from pcm3.errors import is_out_of_memory
 from pcm3.io.imports import import_named
@@ -30,6 +32,7 @@ EXTRAS = {
     "rich": "train",
     "safetensors": "train",
     "shtab": "train",
+    "tomli": "train",
     "sklearn": "train",
     "tyro": "train",
     "tensorboard": "tensorboard",
@@ -60,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_named(options.allow_import)
         _dispatch(rest)
     except KeyboardInterrupt as stop:
-        kept = arguments[:1] in (["prepare"], ["pretrain"]) or arguments[:2] == ["evaluate", "all"]
+        kept = arguments[:1] in (["prepare"], ["pretrain"], ["sweep"]) or arguments[:2] == [
+            "evaluate",
+            "all",
+        ]
         goes_on = "; run the same command to continue" if kept else ""
         tell(f"pcm3: {str(stop) or 'stopped'}{goes_on}", file=sys.stderr)
         return 130
@@ -141,9 +147,11 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "classifier": classifier_command,
     "predict": predict_command,
     "search": search_command,
+    "novelty": novelty_command,
     "features": features_command,
     "export": export_command,
     "report": report_command,
+    "sweep": sweep_command,
     "completion": _completion_command,
 }
 

@@ -108,7 +108,6 @@ def _draw_prediction(config: PCM3Settings, store: Store, run: Path, file: Path) 
     )
     prediction = model.eval().loss(views).prediction
     assert prediction is not None
-    figure = reconstruction_figure(
-        views.source, views.masked, prediction, views.mask, store.skeleton
-    )
+    source, mask = views.hidden
+    figure = reconstruction_figure(source, views.masked, prediction, mask, store.skeleton)
     return save(figure, file)

@@ -52,17 +52,23 @@ class MomentumTwin(nn.Module):
         self._exact: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, source: nn.Module) -> None:
+    def update(self, source: nn.Module, momentum: float | Tensor | None = None) -> None:
         """Move every parameter towards the source's.
+
+        Args:
+            source: The module that was copied.
+            momentum: Momentum of this update, such as that of a schedule; the twin's by default. A
+                float32 scalar tensor on the device can change between replays of CUDA graphs.
 
         Raises:
             ValueError: If the source has other parameters than the module that was copied.
         """
         pairs = _paired(self.module, source)
+        share = 1 - (self.momentum if momentum is None else momentum)
         for index, (parameter, target) in enumerate(pairs):
             wide = torch.promote_types(parameter.dtype, torch.float32)
             value = parameter if parameter.dtype == wide else self._exact_value(index, parameter)
-            value.lerp_(target.to(wide), 1 - self.momentum)
+            value.lerp_(target.to(wide), share)
             if value is not parameter:
                 parameter.copy_(value)
                 self._exact[index] = value

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcm3._torch import gather_rows
 from pcm3.checks import (
     check_count,
     check_generator,
@@ -96,7 +96,7 @@ class MemoryQueue(nn.Module):
 
     def _put(self, keys: Tensor) -> None:
         size = len(self.anchors)
-        keys = _gather(keys)
+        keys = gather_rows(keys)
         # after gathering, so that all processes raise and none is left waiting
         if readable(keys):
             _check_keys(keys)
@@ -121,12 +121,3 @@ def _check_keys(keys: Tensor) -> None:
             f"expected keys of length 1, F.normalize(keys, dim=1), got one of length "
             f"{float(lengths[row]):.4g} in row {row}"
         )
-
-
-def _gather(keys: Tensor) -> Tensor:
-    """The keys of all processes in rank order; every process must have the same number."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return keys
-    gathered = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, keys.contiguous())
-    return torch.cat(gathered)

@@ -94,8 +94,9 @@ def make_optimizer(model: nn.Module, config: TrainSettings) -> torch.optim.Optim
     )
     # a fused optimiser unscales gradients itself, which is too late for clipping
     fused = not (config.precision == "fp16" and config.clip_norm > 0)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, betas=config.betas, fused=fused)
+    if config.optimizer != "sgd":
+        kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        return kind(groups, betas=config.betas, fused=fused)
     return torch.optim.SGD(groups, momentum=0.9, fused=fused)
 
 

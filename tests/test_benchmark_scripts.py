@@ -245,16 +245,42 @@ def test_answers(
     start(answers, dataset, "--data", tmp_path, "--work", work, "--out", tmp_path, "--seeds", 1)
     result = read(tmp_path, f"answers_{dataset}")
     test = int((arrays["subjects"] % 2 == 0).sum())
-    assert [run["test_recordings"] for run in result["runs"]] == [test, test]
+    counts = [run["test_recordings"] for run in result["runs"] if run["how"] != "search"]
+    assert counts == [test, test]
     figure = "accuracy" if dataset == "utd_mhad" else "f1_0.5"
     for how in ("linear", "knn"):
         assert 0 <= result["summary"][how][figure]["mean"] <= 1
     if dataset == "utd_mhad":
         assert {"import_torch", "predict_2"} == result["speed"].keys()
+        assert result["runs"][-1]["queries"] == test
+        assert 0 < result["summary"]["search"]["precision_at_5"]["mean"] <= 1
         with np.load(work / "utd_mhad_few.npz") as file:
             few, subjects = file["few_0"], file["subjects"]
         assert (subjects[few != ""] % 2 == 1).all()
         assert [int((few == f"class {number}").sum()) for number in range(4)] == [5] * 4
+
+
+def test_exercises(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = script("answers")
+    arrays = packed(KINECT20, 1, 2, 40)
+    arrays["correct"] = np.arange(40) // 2 % 2
+    monkeypatch.setitem(answers.EXERCISES, "uiprmd_kinect", 1)
+    monkeypatch.setattr(answers, "PRETRAIN", [*answers.PRETRAIN, *TRAINED])
+    np.savez(tmp_path / "uiprmd_kinect.npz", **arrays)
+    options = ["--data", tmp_path, "--work", tmp_path / "work", "--out", tmp_path, "--seeds", 2]
+    start(answers, "uiprmd_kinect", *options)
+    result = read(tmp_path, "answers_uiprmd_kinect")
+    seeds = {how: len(figures["auc"]["seeds"]) for how, figures in result["summary"].items()}
+    assert seeds == {"joints": 1, "random": 2, "pcm3": 2}
+    test = int((arrays["subjects"] % 2 == 0).sum())
+    assert {run["judged"] + run["left_out"] for run in result["runs"]} == {test}
+    epochs = {
+        run["how"]: re.findall(r"--train.epochs (\d+)", run["commands"][0])
+        for run in result["runs"]
+    }
+    assert epochs == {"joints": [], "random": ["0"], "pcm3": ["1"]}
 
 
 def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> None:
@@ -262,6 +288,41 @@ def test_majority(script: Callable[[str], Any], data: Path, tmp_path: Path) -> N
     shares = read(tmp_path, "majority")["top1"]
     assert shares.keys() == {"utd_mhad", "nw_ucla", "sbu_interaction"}
     assert all(0 <= share < 0.5 for share in shares.values())
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_shipped(
+    script: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    tmp_path: Path,
+    final: bool,
+) -> None:
+    shipped = script("shipped")
+    monkeypatch.setattr(shipped, "_STEPS", 2)
+    parts = ["pairs without bodies", *(f"motion without {part}" for part in shipped.WITHOUT)]
+    on = ["untrained", "motion"] if final else ["both", *parts]
+    sets = ["utd_mhad", "sbu, fold 2"] if final else ["utd_mhad", "nw_ucla"]
+    generate = shipped.generate
+    monkeypatch.setattr(
+        shipped, "generate", lambda out, **options: generate(out, **options | {"sequences": 8})
+    )
+    folders = ["--data", data, "--cache", tmp_path, "--out", tmp_path, "--encoders", tmp_path]
+    size = ["--steps", 2, "--batch", 4, *["--final"] * final]
+    start(shipped, *folders, *size, "--on", *on, "--sets", *sets)
+    results = read(tmp_path, "shipped")["results"]
+    assert list(results) == on
+    for what in on:
+        assert list(results[what]["figures"]) == sets
+        assert all(0 <= f["knn"] <= 1 for f in results[what]["figures"].values())
+    names = [file.name for file in tmp_path.glob("*.safetensors")]
+    assert len(names) == len(on)
+    utd = shipped.TRIALS["utd_mhad"]
+    store = shipped.open_store(utd, data, tmp_path, "center")
+    training, test = utd.parts(store, final)
+    subjects = store.columns["subjects"]
+    assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
+    assert set(subjects[test]) == ({2, 4} if final else {3})
 
 
 def test_prompt_gradients(

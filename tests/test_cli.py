@@ -318,8 +318,8 @@ def test_show_describes_an_untrimmed_recording(tmp_path: Path, capsys: Capture) 
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  12 frames, 1.20 s, 1 person",
         "  subjects 3",
-        "  frames 2 to 4: kick",
-        "  frames 7 to 11: wave",
+        "  frames 2 to 5: kick",
+        "  frames 7 to 12: wave",
     ]
 
 
@@ -1601,7 +1601,7 @@ def test_presets_are_all_listed(capsys: Capture) -> None:
         ("evaluate f", {"finetune", "fewshot"}),
         ("evaluate finetune --recipe m", {"mamp"}),
         ("evaluate finetune --rec", {"--recipe"}),
-        ("pretrain --preset small-m", {"small-mamp", "small-mae"}),
+        ("pretrain --preset small-m", {"small-mamp", "small-mae", "small-ms2l"}),
         ("pretrain --data store --model.dire", {"--model.direction"}),
         ("pretrain --model.direction f", {"forward"}),
         ("pretrain --train.no-c", {"--train.no-compile"}),

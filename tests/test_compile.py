@@ -76,17 +76,52 @@ class Following(nn.Module):
         return output
 
 
+class SomeJoints(nn.Module):
+    """The graph encoder without some of its joints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8)
+
+    def forward(self, inputs: Tensor, joints: Tensor) -> Tensor:
+        return self.encoder.encode_joints(inputs, joints)
+
+
+class Unrolled(heads.StateDecoder):
+    """A decoder of clips of four frames."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+
+    def forward(self, features: Tensor, first: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features, first, 4)
+
+
 TRANSFORMS: dict[str, list[tuple[Callable[..., Any], Callable[[int], Inputs]]]] = {
     "TemporalCropResize": [(CROP, clips), (CROP, lengths)],
+    "ReflectCrop": [(augment.ReflectCrop(8), lengths)],
+    "MotionFrameDrop": [(augment.MotionFrameDrop(), clips)],
+    "TimeFlip": [(augment.TimeFlip(), clips)],
+    "GaussianNoise": [(augment.GaussianNoise(), clips)],
+    "GaussianBlur": [(augment.GaussianBlur(taps=5), clips)],
     "TemporalClip": [(TemporalClip(), lengths), (TemporalClip(mode="crop"), clips)],
     "Shear": [(Shear(), clips), (Shear(same_on_batch=True), clips)],
     "JointJitter": [(augment.JointJitter(), clips)],
     "Rotate": [(augment.Rotate(), clips)],
+    "MainAxisRotate": [(augment.MainAxisRotate(), clips)],
+    "AxisMask": [(augment.AxisMask(same_on_batch=True), clips)],
+    "Flip": [(augment.Flip(NTU25, negate=False), clips)],
+    "SegmentShuffle": [
+        (augment.SegmentShuffle(), lengths),
+        (augment.SegmentShuffle(4).with_order, clips),
+    ],
     "OneOf": [(OneOf(Shear(), augment.JointJitter()), clips)],
     "Compose": [(Compose(TemporalClip(), CROP, Shear()), lengths)],
     "TopologyMask": [(augment.TopologyMask(NTU25), lengths)],
     "RandomMask": [(augment.RandomMask(same_on_batch=True), clips)],
+    "DegreeJointDrop": [(augment.DegreeJointDrop(NTU25), clips)],
     "MotionAwareMask": [(augment.MotionAwareMask(), clips)],
+    "TubeMask": [(augment.TubeMask(), clips)],
     "CutMix": [(augment.CutMix(NTU25), clips), (augment.CutMix(NTU25), lengths)],
     "ResizeMix": [(augment.ResizeMix(NTU25), lengths)],
     "Mixup": [(augment.Mixup(), lengths)],
@@ -100,6 +135,18 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
     "motion": (lambda x: to_stream(x, NTU25, "motion"), clips),
     "InfoNCE": (losses.InfoNCE(), embeddings),
     "RelationalKL": (losses.RelationalKL(), embeddings),
+    "BarlowTwins": (losses.BarlowTwins(), lambda n: embeddings(n)[:2]),
+    "VICReg": (losses.VICReg(), lambda n: embeddings(n)[:2]),
+    "key_and_queue_logits": (losses.key_and_queue_logits, embeddings),
+    "distribution_ce": (losses.distribution_ce, lambda n: embeddings(n)[:2]),
+    "multi_positive_info_nce": (
+        lambda x: losses.multi_positive_info_nce(x, x > 0.5 * x.amax(dim=1, keepdim=True)),
+        features,
+    ),
+    "topk_relational_kl": (
+        lambda x, y: losses.topk_relational_kl(x, y, 3),
+        lambda n: embeddings(n)[:2],
+    ),
     "MaskedMSE": (losses.MaskedMSE(), masked),
     "MemoryQueue": (Filling(), lambda samples: embeddings(samples)[:1]),
     "MomentumTwin": (Following(torch.float32), features),
@@ -107,15 +154,27 @@ OTHERS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
     "DomainPrompt": (prompts.DomainPrompt(NTU25), clips),
     "TaskPrompt": (prompts.TaskPrompt(8, 2, 4), lambda n: (*features(n), torch.tensor(1))),
     "Projector": (heads.Projector(8, 4), features),
+    "ExpanderHead": (heads.ExpanderHead(8, 4, 2), features),
+    "attention_drop": (heads.attention_drop, lambda n: (torch.randn(n, 2, 4, 25, 8),)),
     "Classifier": (heads.Classifier(8, 4), features),
     "ProbeHead": (heads.ProbeHead(8, 4), features),
     "FinetuneHead": (
         heads.FinetuneHead(8, 25, 5, hidden=4, dropout=0),
         lambda n: (torch.randn(n, 2, 4, 25, 8),),
     ),
+    "OrderHead": (heads.OrderHead(8, hidden=4), features),
+    "StateDecoder": (
+        Unrolled(),
+        lambda n: (*features(n), torch.randn(n, 3, 25, 2)),
+    ),
+    "gradient_reversal": (heads.gradient_reversal, features),
     "STGCNEncoder": (
         encoders.STGCNEncoder(NTU25, channels=4, layers=(1, 1), out_features=8),
         clips,
+    ),
+    "joints of STGCNEncoder": (
+        SomeJoints(),
+        lambda n: (*clips(n), torch.arange(9).repeat(n, 1)),
     ),
     "TransformerEncoder": (
         encoders.TransformerEncoder(NTU25, frames=FRAMES, width=8, depth=1, heads=2),

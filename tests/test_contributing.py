@@ -169,8 +169,8 @@ LINES = {
         '    "toy": ToyEncoder,\n',
     ),
     "methods/catalog.py": (
-        r"(METHODS: dict.*)\(PCM3, ",
-        r"from pcm3.methods.slow import Slow\n\1(Slow, PCM3, ",
+        r"(METHODS: dict[^(]*\()",
+        r"from pcm3.methods.slow import Slow\n\1Slow, ",
     ),
     "evaluation/tasks/registry.py": (
         r"TASKS: dict\[str, Task\] = \{\n",

@@ -21,6 +21,7 @@ from pcm3.skeleton import (
     BLAZEPOSE33,
     COMMON15,
     HUMAN36M17,
+    HUMAN36M32,
     KINECT20,
     NTU25,
     PARTS,
@@ -244,7 +245,9 @@ class TestOneBodyInManyWords:
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_isc_of_the_built_in_ones_goes_by_the_joints_it_always_went_by(skeleton: Skeleton) -> None:
     assert skeleton.starts is not None
-    pelvis = dict.fromkeys((NTU25, KINECT20, UIPRMD22, AZURE32, SMPL22, SMPL24, HUMAN36M17), 0)
+    pelvis = dict.fromkeys(
+        (NTU25, KINECT20, UIPRMD22, AZURE32, SMPL22, SMPL24, HUMAN36M17, HUMAN36M32), 0
+    )
     named = pelvis.get(skeleton)
     if named is not None:
         assert skeleton.starts.pelvis == named

@@ -32,6 +32,7 @@ from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
 from pcm3.skeleton import BLAZEPOSE33
+from pcm3.sweep.file import read_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +83,7 @@ def test_python_of_getting_started(here: Path) -> None:
 
 
 def test_python_of_data(here: Path) -> None:
-    webcam, similar, reading = python_of(ROOT / "docs" / "data.md")
+    webcam, similar, motion, reading = python_of(ROOT / "docs" / "data.md")
     save = run_all([webcam])["save"]
     marks = [SimpleNamespace(x=0.1 * joint, y=0.2, z=-0.3) for joint in range(33)]
     for number, name in enumerate(("one", "two", "three"), 5):
@@ -97,6 +98,8 @@ def test_python_of_data(here: Path) -> None:
     names["features"][2, 2] = 9
     np.savez(here / "features.npz", **names)
     assert run_all([similar])["nearest"].tolist() == [2, 1]
+    run_all([motion])
+    assert len(Store(here / "motion")) == 200
     names = run_all([reading])
     assert names["clips"].shape == (2, 3, 7, 33, 1)
     assert names["store"].class_names == ("bow", "wave")
@@ -176,10 +179,23 @@ def test_python_of_recipes(here: Path) -> None:
     assert Skeleton.from_dict(json.loads(said["skeleton"])) == skeleton
 
 
+def test_python_of_sweeps(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "sweeps.md"
+    run_all(python_of(page))
+    small = ROOT / "examples" / "sweeps" / "small.toml"
+    assert main(["sweep", str(small), "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9 + 1
+    whole, axes = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    (here / "whole.toml").write_text(whole)
+    assert [*read_sweep("whole.toml").variations] == ["contrastive", "pcm3", "distilled"]
+    (here / "axes.toml").write_text(f'common.data = "store"\n{axes}')
+    assert "masking-random_mask_ratio-0.4" in read_sweep("axes.toml").variations
+
+
 def test_every_page_with_python_is_tested() -> None:
     tested = Path(__file__).read_text()
     pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
-    assert len(pages) == 8
+    assert len(pages) == 9
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
@@ -233,10 +249,12 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     for module, name in (
         ("pcm3.data.prepare", "prepare"),
         ("pcm3.data.store", "Store"),
+        ("pcm3.training.pretrain", "pretrain"),
         ("pcm3.encoders.files", "load_encoder"),
         ("pcm3.inference.files", "load_classifier"),
         ("pcm3.demo", "demo"),
         ("pcm3.report.page", "write_report"),
+        ("pcm3.sweep.file", "read_sweep"),
     ):
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
@@ -266,11 +284,13 @@ def test_other_commands_are_those_there_are() -> None:
             assert f"\n{words[0]}:" in makefile
         elif program == "python":
             assert (ROOT / words[0]).is_file()
+        elif program == "sbatch":
+            assert (ROOT / words[1]).is_file()
         elif program == "pip":
             assert set(re.findall(r"\[(\w+)\]", line)) <= set(extras)
         else:
             assert program == "pcm3", line
-    assert seen == {"make", "python", "pip", "pcm3"}
+    assert seen == {"make", "python", "pip", "sbatch", "pcm3"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -288,7 +308,7 @@ def test_every_transform_has_its_picture() -> None:
     drawn = {*module.TRANSFORMS, *module.MIXES, *module.MASKS}
     page = (ROOT / "docs" / "parts.md").read_text()
     assert drawn == set(re.findall(r"!\[(\w+)\]\(pictures/\1\.svg\)", page))
-    no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "functional"}
+    no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "MotionFrameDrop", "functional"}
     assert drawn == set(augment.__all__) - no_picture
 
 

@@ -147,3 +147,17 @@ def test_what_is_no_module() -> None:
         MomentumTwin(0.99)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="momentum to be a number, got '0"):
         MomentumTwin(nn.Linear(1, 1), "0.9")  # type: ignore[arg-type]
+
+
+def test_an_update_with_a_momentum_of_its_own() -> None:
+    source = nn.Linear(3, 2)
+    for momentum in (0.25, torch.tensor(0.25)):
+        twin = MomentumTwin(source, momentum=0.9)
+        with torch.no_grad():
+            source.weight.add_(1.0)
+        before = twin.module.weight.clone()
+        twin.update(source, momentum)
+        torch.testing.assert_close(twin.module.weight, 0.25 * before + 0.75 * source.weight)
+        twin.update(source)
+        expected = 0.9 * (0.25 * before + 0.75 * source.weight) + 0.1 * source.weight
+        torch.testing.assert_close(twin.module.weight, expected)

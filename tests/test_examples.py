@@ -254,7 +254,7 @@ def test_lightly_learns_which_clips_are_the_same() -> None:
     assert shares[-1] > 2 * shares[0]
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (EXAMPLES / "launch").iterdir()))
+@pytest.mark.parametrize("script", ["one_machine.sh", "several_machines.sh", "slurm.sh"])
 def test_launch_scripts_hand_pcm3_options_that_it_knows(
     script: str,
     tmp_path: Path,
@@ -286,6 +286,36 @@ def test_launch_scripts_hand_pcm3_options_that_it_knows(
     small = ["--model.hidden", "8", "--model.queue-size", "64", "--model.decoder-hidden", "8"]
     assert main([*words[1:], *small]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["command"] == "pretrain"
+
+
+def test_the_job_array_runs_a_cell_of_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    script = EXAMPLES / "launch" / "slurm_sweep.sh"
+    done = subprocess.run(
+        ["sh", str(script), str(EXAMPLES / "sweeps" / "small.toml"), "out", "--dry-run"],
+        env=os.environ | {"PATH": path, "SLURM_ARRAY_TASK_ID": "4"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    program, *words = done.stdout.splitlines()
+    assert program == "pcm3"
+    monkeypatch.chdir(tmp_path)
+    generate(tmp_path / "synthetic-store", sequences=120)
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "   4  contrastive-seed1  new",
+        "for a job array: --array=0-8",
+    ]
+
+
+def test_every_launch_script_is_tested() -> None:
+    tested = {"one_machine.sh", "several_machines.sh", "slurm.sh", "slurm_sweep.sh"}
+    assert {path.name for path in (EXAMPLES / "launch").iterdir()} == tested
 
 
 def test_report_from_python_holds_what_was_measured(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pcm3.encoders import TransformerEncoder
-from pcm3.heads import Classifier, FinetuneHead, MaskedMotionDecoder, ProbeHead, Projector
+from pcm3.heads import (
+    Classifier,
+    FinetuneHead,
+    MaskedMotionDecoder,
+    OrderHead,
+    ProbeHead,
+    Projector,
+    StateDecoder,
+    gradient_reversal,
+)
 
 
 def test_projector_is_linear_relu_linear() -> None:
@@ -174,3 +185,78 @@ def test_heads_name_the_shape_that_they_want() -> None:
             head(torch.zeros(shape))
     with pytest.raises(ValueError, match=r"present \(N, M\).*N=2.*M=1.*\(2, 3\)"):
         head(torch.zeros(2, 1, 7, 5, 4), torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_order_head_by_hand() -> None:
+    torch.manual_seed(0)
+    head = OrderHead(6, segments=4, hidden=5)
+    features = torch.randn(7, 6)
+    hidden = features @ head[0].weight.T + head[0].bias
+    mean, var = hidden.mean(dim=0), hidden.var(dim=0, unbiased=False)
+    hidden = ((hidden - mean) / (var + 1e-5).sqrt()).clamp(min=0)
+    expected = hidden @ head[3].weight.T + head[3].bias
+    assert expected.shape == (7, 24)
+    torch.testing.assert_close(head(features), expected)
+    assert OrderHead(6)[0].out_features == 2048
+    for sizes, message in (((6, 0), "segments >= 1"), ((6, 3, 0), "hidden >= 1")):
+        with pytest.raises(ValueError, match=message):
+            OrderHead(*sizes)
+    with pytest.raises(ValueError, match=r"\(N, D\) with D=6, got \(7, 5\)"):
+        head(features[:, :5])
+
+
+@pytest.mark.parametrize("mode", ["fixed_state", "fixed_weights"])
+def test_state_decoder_by_hand(mode: Any) -> None:
+    torch.manual_seed(0)
+    decoder = StateDecoder(6, joints=4, in_channels=2, persons=1, mode=mode)
+    features, first = torch.randn(3, 6), torch.randn(3, 2, 4, 1)
+    weights = dict(decoder.cell.named_parameters())
+
+    def gru(value: Tensor, state: Tensor) -> Tensor:
+        given = (weights["weight_ih"] @ value + weights["bias_ih"]).chunk(3)
+        kept = (weights["weight_hh"] @ state + weights["bias_hh"]).chunk(3)
+        reset, update = ((given[k] + kept[k]).sigmoid() for k in (0, 1))
+        return (1 - update) * (given[2] + reset * kept[2]).tanh() + update * state
+
+    result = decoder(features, first, 5)
+    for n in range(3):
+        value, state = first[n].flatten(), features[n]
+        clip = [value]
+        if mode == "fixed_weights":
+            value, clip = torch.zeros(8), []
+        for _ in range(4 if mode == "fixed_state" else 5):
+            if mode == "fixed_state":
+                value = value + decoder.output.weight @ gru(value, features[n])
+                value = value + decoder.output.bias
+            else:
+                state = gru(value, state)
+                value = decoder.output.weight @ state + decoder.output.bias
+            clip.append(value)
+        expected = torch.stack([each.view(2, 4, 1) for each in clip], dim=1)
+        torch.testing.assert_close(result[n], expected)
+    trained = [weight.requires_grad for weight in decoder.parameters()]
+    assert set(trained) == {mode == "fixed_state"}
+
+
+def test_state_decoders_that_do_not_fit() -> None:
+    decoder = StateDecoder(6, joints=4, in_channels=2, persons=1)
+    features, first = torch.zeros(3, 6), torch.zeros(3, 2, 4, 1)
+    for call, message in (
+        (lambda: StateDecoder(0), "in_features >= 1"),
+        (lambda: StateDecoder(6, mode="free"), "mode.*'free'"),  # type: ignore[arg-type]
+        (lambda: decoder(features[:, :5], first, 4), r"D=6, got \(3, 5\)"),
+        (lambda: decoder(features, first[:2], 4), r"N=3.*got \(2, 2, 4, 1\)"),
+        (lambda: decoder(features, first, 0), "frames >= 1"),
+        (lambda: gradient_reversal(features, "1"), "scale"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_gradient_reversal() -> None:
+    features = torch.randn(3, 4, requires_grad=True)
+    factors = torch.randn(3, 4)
+    result = gradient_reversal(features, 0.3)
+    assert torch.equal(result, features)
+    (result * factors).sum().backward()
+    torch.testing.assert_close(features.grad, -0.3 * factors)

@@ -82,6 +82,16 @@ def test_nt_xent_equals_a_slow_loop(samples: int, width: int, seed: int, tau: fl
         losses.append(-math.log(positive / others))
     expected = sum(losses) / len(losses)
     assert float(nt_xent(first, second, tau)) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    # with the own similarity set to -1 instead of being left out
+    for i in range(len(both)):
+        losses[i] = math.log(math.exp(losses[i]) + math.exp((-1 - alike(both, i)) / tau))
+    expected = sum(losses) / len(losses)
+    found = float(nt_xent(first, second, tau, exclude_self=False))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def alike(both: list[Tensor], i: int) -> float:
+    return float(both[i] @ both[(i + len(both) // 2) % len(both)])
 
 
 def test_nt_xent_refuses_what_it_cannot_contrast() -> None:

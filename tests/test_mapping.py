@@ -77,6 +77,7 @@ POSSIBLE = {
     "smpl22": {"sbu15", "human36m17"},
     "smpl24": {"kinect20", "sbu15", "smpl22", "human36m17"},
     "human36m17": {"sbu15"},
+    "human36m32": {"sbu15", "human36m17"},
     "common15": {"sbu15", "human36m17"},
 }
 

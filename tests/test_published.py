@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ MAMP = {
     "motion_temperature": 0.8,
     "target": "motion",
     "motion_stride": 1,
-    "normalize_target": True,
+    "normalize_target": "patch",
     "skip_absent": False,
     "crop_scale": (0.5, 1.0),
     "crop_min_frames": 64,
@@ -275,6 +275,47 @@ def test_presets(place: str, method: str) -> None:
         assert (type(masking), masking.clip_length) == (TopologyMask, 8)
 
 
+def test_the_preset_of_nat_differs_from_maes_in_one_setting() -> None:
+    mae, nat = PRESETS["ntu60-xsub-mae"], PRESETS["ntu60-xsub-nat"]
+    assert nat.model == replace(mae.model, normalize_target="time")  # type: ignore[call-arg]
+    assert nat._replace(model=mae.model, text=mae.text) == mae
+
+
+SGD = {"optimizer": "sgd", "weight_decay": 1e-4, "schedule": "step"}
+GRAPH = {"frames": 50, "encoder": "stgcn", "hidden": 256, "pool": "mean", "batch_size": 128}
+MOCO = {
+    "queue_size": 32_768,
+    "momentum": 0.999,
+    "temperature": 0.07,
+    "shear": 0.5,
+    "embedding": 128,
+}
+AT_250 = SGD | {"lr": 0.1, "epochs": 300, "drop_epoch": 250}
+CONTRASTIVE: dict[str, dict[str, Any]] = {
+    "skeletonclr": GRAPH | MOCO | AT_250 | {"positives": ("intra",), "reflect": 1 / 6},
+    "aimclr": GRAPH | MOCO | AT_250 | {"rotation": 30.0, "noise": 0.01, "mining_start": 0.5},
+    "pstl": GRAPH
+    | {"shear": 1.0, "expander": 6144, "off_diagonal": 2e-4, "fastest": 0.2, "others": 0.2}
+    | {"optimizer": "adam", "lr": 5e-3, "weight_decay": 1e-5, "epochs": 150, "warmup_epochs": 10},
+    "cmd": SGD
+    | {"lr": 0.01, "epochs": 451, "drop_epoch": 351, "batch_size": 64, "frames": 64}
+    | {"encoder": "gru", "hidden": 1024, "layers": 3, "queue_size": 16_384, "topk": 8192}
+    | {"student_temperature": 0.1, "teacher_temperature": 0.05, "temperature": 0.07},
+}
+"""The recipes of other contrastive methods on NTU RGB+D 60."""
+
+
+@pytest.mark.parametrize("method", CONTRASTIVE)
+def test_recipes_of_other_contrastive_methods(method: str) -> None:
+    for protocol in ("xsub", "xview"):
+        preset = PRESETS[f"ntu60-{protocol}-{method}"]
+        found = asdict(preset.train) | asdict(preset.model)
+        wanted = CONTRASTIVE[method]
+        assert {field: found[field] for field in wanted} == wanted
+        assert preset.protocol == protocol
+
+
 def test_every_preset_of_a_paper_is_tested() -> None:
-    tested = {place + method for place in PLACES for method in METHODS}
+    tested = {place + method for place in PLACES for method in METHODS} | {"ntu60-xsub-nat"}
+    tested |= {f"ntu60-{protocol}-{name}" for protocol in ("xsub", "xview") for name in CONTRASTIVE}
     assert tested == {name for name in PRESETS if not name.startswith("small")}

@@ -24,6 +24,16 @@ GRU = (
     "--model.frames 8 --model.crop-min-frames 8 --model.hidden 4 --model.layers 1 "
     "--model.decoder-hidden 4 --model.embedding 4 --model.queue-size 8"
 )
+GRAPH = (
+    "--model.frames 8 --model.hidden 4 "
+    "--model.encoder-arguments graph=code channels=4 layers=[1,1] last_channels=4 "
+)
+OTHERS = {
+    "skeletonclr": GRAPH + "--model.embedding 4 --model.queue-size 8",
+    "aimclr": GRAPH + "--model.embedding 4 --model.queue-size 8",
+    "pstl": GRAPH + "--model.expander 8",
+    "cmd": GRU.replace("--model.decoder-hidden 4", "--model.topk 4"),
+}
 TRANSFORMER = (
     "--model.frames 8 --model.crop-min-frames 8 --model.width 4 --model.depth 1 --model.heads 1 "
     "--model.decoder-depth 1"
@@ -61,6 +71,7 @@ def tiny(words: list[str]) -> list[str]:
         return words
     preset = words[words.index("--preset") + 1]
     model = TRANSFORMER if preset.endswith(("-mamp", "-mae")) else GRU
+    model = OTHERS.get(preset.rpartition("-")[2], model)
     words = [*words, *model.split(), "--train.batch-size", "4"]
     epochs = "4" if get_preset(preset).train.keep_epochs else "1"
     return words if "--train.epochs" in words else [*words, "--train.epochs", epochs]

@@ -16,6 +16,7 @@ from pcm3.skeleton import (
     COCO17,
     HALPE26,
     HUMAN36M17,
+    HUMAN36M32,
     KINECT20,
     NTU25,
     OPENPOSE18,
@@ -92,6 +93,7 @@ class TestBuiltIn:
             (SMPL22, 22),
             (SMPL24, 24),
             (HUMAN36M17, 17),
+            (HUMAN36M32, 32),
         ],
         ids=lambda value: getattr(value, "name", ""),
     )

@@ -10,27 +10,47 @@ from typing import TYPE_CHECKING
 from pcm3._names import names_of
 from pcm3.augment import functional
 from pcm3.augment.compose import Compose, OneOf
-from pcm3.augment.mask import MotionAwareMask, RandomMask, TopologyMask
+from pcm3.augment.mask import DegreeJointDrop, MotionAwareMask, RandomMask, TopologyMask, TubeMask
 from pcm3.augment.mix import CutMix, MixedClips, Mixup, RandomMix, ResizeMix
-from pcm3.augment.spatial import JointJitter, Rotate, Shear
-from pcm3.augment.temporal import TemporalClip, TemporalCropResize
+from pcm3.augment.spatial import AxisMask, Flip, JointJitter, MainAxisRotate, Rotate, Shear
+from pcm3.augment.temporal import (
+    GaussianBlur,
+    GaussianNoise,
+    MotionFrameDrop,
+    ReflectCrop,
+    SegmentShuffle,
+    TemporalClip,
+    TemporalCropResize,
+    TimeFlip,
+)
 
 __all__ = [
+    "AxisMask",
     "Compose",
     "CutMix",
+    "DegreeJointDrop",
+    "Flip",
+    "GaussianBlur",
+    "GaussianNoise",
     "JointJitter",
+    "MainAxisRotate",
     "MixedClips",
     "Mixup",
     "MotionAwareMask",
+    "MotionFrameDrop",
     "OneOf",
     "RandomMask",
     "RandomMix",
+    "ReflectCrop",
     "ResizeMix",
     "Rotate",
+    "SegmentShuffle",
     "Shear",
     "TemporalClip",
     "TemporalCropResize",
+    "TimeFlip",
     "TopologyMask",
+    "TubeMask",
     "functional",
 ]
 

@@ -66,6 +66,13 @@ class Draw:
         unit: Tensor = torch.rand(size, device=self.device, dtype=torch.float32, **given)
         return (low + (high - low) * unit).expand(self.samples, *shape)
 
+    def normal(self, *shape: int) -> Tensor:
+        """``(N, *shape)`` from the normal distribution of mean 0 and variance 1."""
+        given: dict[str, Any] = {} if self.generator is None else {"generator": self.generator}
+        size = (self._drawn, *shape)
+        drawn: Tensor = torch.randn(size, device=self.device, dtype=torch.float32, **given)
+        return drawn.expand(self.samples, *shape)
+
     def integers(self, low: int, high: int | Tensor) -> Tensor:
         """``(N,)`` uniform in {low, ..., high}; ``high`` may differ between samples."""
         return low + (self.uniform() * (high - low + 1)).long()

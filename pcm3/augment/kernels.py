@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import chain, permutations
 
 import torch
 from torch import Tensor
+
+from pcm3._torch import index_tensor
 
 
 def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Tensor:
@@ -20,6 +23,37 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     first = _take_frames(clips, starts[..., None] + before)
     second = _take_frames(clips, starts[..., None] + after)
     return ((1 - weight) * first + weight * second).to(clips.dtype)
+
+
+def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
+    """Cut T frames out of clips that are continued by their mirror image at both ends."""
+    frames = clips.shape[-3]
+    index = torch.arange(frames, device=clips.device) + starts[..., None] - padding
+    index = torch.where(index < 0, -1 - index, index)
+    return _take_frames(clips, torch.where(index < frames, index, 2 * frames - 1 - index))
+
+
+def drop_frames(clips: Tensor, fastest: int, kept: Tensor) -> Tensor:
+    """Remove the frames that move most, and of the others keep those at given positions."""
+    steps = clips.diff(dim=-3).to(_wide(clips)).square().mean(dim=(-4, -2, -1))
+    energy = torch.cat([steps, torch.zeros_like(steps[..., :1])], dim=-1)
+    slow = energy.argsort(dim=-1, descending=True, stable=True)[..., fastest:].sort(dim=-1).values
+    return _take_frames(clips, slow.gather(-1, kept))
+
+
+def gaussian_blur(clips: Tensor, sigma: Tensor, taps: int, normalize: bool) -> Tensor:
+    """Convolve every coordinate along time with a Gaussian; frames outside count as 0."""
+    wide, half, frames = clips.to(_wide(clips)), taps // 2, clips.shape[-3]
+    offsets = torch.arange(-half, half + 1, device=clips.device)
+    weights = torch.exp(-(offsets**2) / (2 * sigma.to(wide)[..., None] ** 2))
+    if normalize:
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+    padded = torch.nn.functional.pad(wide, (0, 0, 0, 0, half, half))
+    blurred = torch.zeros_like(wide)
+    for index in range(taps):  # not a matmul, which TF32 would round
+        weight = weights[..., index, None, None, None, None]
+        blurred = torch.addcmul(blurred, weight, padded[..., index : index + frames, :, :])
+    return blurred.to(clips.dtype)
 
 
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
@@ -67,6 +101,17 @@ def shrink_frames(clips: Tensor, starts: Tensor, lengths: Tensor, valid: Tensor)
     out = lengths[..., None]
     shown = torch.minimum((frames - starts[..., None]).clamp(min=0), out - 1)
     return _take_frames(clips, shown * torch.minimum(2 * out, valid[..., None]) // out)
+
+
+def shuffle_segments(clips: Tensor, order: Tensor, segments: int, lengths: Tensor) -> Tensor:
+    """Cut every clip into equal segments of time and put them into another order."""
+    each = tuple(chain.from_iterable(permutations(range(segments))))
+    orders = index_tensor(each, clips.device).view(-1, segments)[order]
+    frame = torch.arange(clips.shape[-3], device=clips.device)
+    size = lengths[..., None] // segments
+    place = (frame // size.clamp(min=1)).clamp(max=segments - 1)
+    source = frame + (orders.gather(-1, place) - place) * size
+    return _take_frames(clips, torch.where(frame < segments * size, source, frame))
 
 
 def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:

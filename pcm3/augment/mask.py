@@ -13,6 +13,7 @@ from pcm3.augment.base import Draw, Transform, share_of
 from pcm3.augment.functional import patch_count
 from pcm3.augment.kernels import motion_aware_mask, window
 from pcm3.checks import (
+    check_count,
     check_flag,
     check_number,
     check_positive,
@@ -21,7 +22,7 @@ from pcm3.checks import (
 )
 from pcm3.skeleton import Skeleton, check_skeleton
 
-__all__ = ["MotionAwareMask", "RandomMask", "TopologyMask"]
+__all__ = ["DegreeJointDrop", "MotionAwareMask", "RandomMask", "TopologyMask", "TubeMask"]
 
 
 class TopologyMask(Transform):
@@ -140,6 +141,69 @@ class RandomMask(Transform):
         return _spread(chosen, clips, draw.valid, self.clip_length, self.persons)
 
 
+class DegreeJointDrop(Transform):
+    """Mask joints in all frames and persons, those of many bones more often (PSTL).
+
+    ``int(V * ratio)`` joints are drawn one by one. A joint is the likelier to come next, the more
+    bones it has. The published code draws 8 of the 48 ends of bones of NTU RGB+D, which are often
+    fewer than 8 different joints; this class goes on until they are as many.
+
+    Args:
+        skeleton: The joint tree.
+        ratio: Share of the joints, in (0, 1).
+        same_on_batch: Draw one mask for the whole batch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
+        ``(T, V, M)``, equal in all frames and persons.
+
+    Raises:
+        ValueError: If the ratio is out of range or masks no joint, or clips lack the joints.
+
+    Source:
+        Zhou et al.: Self-supervised Action Representation Learning from Partial Spatio-Temporal
+        Skeleton Sequences, AAAI 2023.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> mask = DegreeJointDrop(NTU25)(torch.randn(2, 3, 64, 25, 2))
+        >>> mask.shape, mask[:, 0, :, 0].sum(dim=1).tolist()
+        (torch.Size([2, 64, 25, 2]), [8, 8])
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self, skeleton: Skeleton, ratio: float = 0.32, same_on_batch: bool = False
+    ) -> None:
+        check_skeleton(skeleton)
+        check_share("ratio", ratio)
+        check_flag("same_on_batch", same_on_batch)
+        if not 1 <= share_of(len(skeleton), ratio) < len(skeleton):
+            raise ValueError(
+                f"expected a ratio that masks at least one of {len(skeleton)} joints and leaves "
+                f"one, got {ratio}"
+            )
+        self.skeleton = skeleton
+        self.ratio = ratio
+        self.same_on_batch = same_on_batch
+        ends = [joint for bone in enumerate(skeleton.parents) if bone[1] >= 0 for joint in bone]
+        self._bones = tuple(ends.count(joint) for joint in range(len(skeleton)))
+
+    @property
+    def dropped(self) -> int:
+        """The number of joints that are masked."""
+        return share_of(len(self.skeleton), self.ratio)
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        bones = index_tensor(self._bones, clips.device)
+        # the first of several exponential waiting times, each with its own rate
+        waiting = -torch.log1p(-draw.uniform(len(self._bones))) / bones
+        hidden = waiting.argsort(dim=1).argsort(dim=1) < self.dropped
+        return hidden[:, None, :, None].expand(-1, clips.shape[2], -1, clips.shape[4]).clone()
+
+
 class MotionAwareMask(Transform):
     """Mask most patches of every person, moving ones more often (MAMP).
 
@@ -171,9 +235,7 @@ class MotionAwareMask(Transform):
     same_on_batch = False
 
     def __init__(self, ratio: float = 0.9, temperature: float = 0.8, patch: int = 4) -> None:
-        check_number("ratio", ratio)
-        if not 0 < ratio < 1:
-            raise ValueError(f"expected ratio in (0, 1), got {ratio}")
+        _check_inner_share(ratio)
         check_number("temperature", temperature)
         if math.isnan(temperature):
             raise ValueError(f"expected temperature to be a number, got {temperature}")
@@ -202,6 +264,67 @@ class MotionAwareMask(Transform):
         uniform = draw.uniform(steps, joints, persons)
         visible = self.visible(steps * joints)
         return motion_aware_mask(clips, uniform, visible, self.temperature, self.patch)
+
+
+class TubeMask(Transform):
+    """Mask most joints of every person in tubes: the same joints for several patches of time.
+
+    A patch is ``patch`` frames, a tube ``tube`` consecutive patches; the last one is shorter if
+    they do not divide T. In each tube ``int(V * (1 - ratio))`` joints stay visible, drawn uniformly
+    for each sample and person. All frames count as valid: crop padded clips first.
+
+    Args:
+        ratio: Share of the joints, in (0, 1).
+        tube: Patches of a tube.
+        patch: Frames of a patch.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, a boolean mask ``(N, T, V, M)`` or
+        ``(T, V, M)``.
+
+    Raises:
+        ValueError: If an argument is out of range, or clips have T not a multiple of ``patch``, or
+            so few joints that none stays visible.
+
+    Source:
+        Skeleton2vec (Xu et al., arXiv 2401.00921), as its code has it.
+
+    Example:
+        >>> import torch
+        >>> mask = TubeMask()(torch.randn(2, 3, 120, 25, 2))
+        >>> (~mask).sum(dim=2).unique().tolist()
+        [2]
+    """
+
+    same_on_batch = False
+
+    def __init__(self, ratio: float = 0.9, tube: int = 5, patch: int = 4) -> None:
+        _check_inner_share(ratio)
+        check_count("tube", tube)
+        check_positive("patch", patch)
+        self.ratio = ratio
+        self.tube = tube
+        self.patch = patch
+
+    def visible(self, joints: int) -> int:
+        """The number of a person's joints that stay visible in each patch of time.
+
+        Raises:
+            ValueError: If no joint would stay visible.
+        """
+        count = share_of(joints, 1 - self.ratio)
+        if count == 0:
+            raise ValueError(
+                f"expected a ratio that leaves one of {joints} joints visible, got {self.ratio}"
+            )
+        return count
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        steps, (joints, persons) = patch_count(clips, self.patch), clips.shape[3:]
+        tubes = -(-steps // self.tube)
+        hidden = ~draw.subset(tubes, persons, joints, count=self.visible(joints))
+        hidden = hidden.repeat_interleave(self.tube * self.patch, dim=1)[:, : clips.shape[2]]
+        return hidden.transpose(2, 3)
 
 
 def part_of_joint(skeleton: Skeleton) -> tuple[int, ...]:
@@ -238,3 +361,9 @@ def _check_mask(ratio: float, clip_length: int, persons: Sequence[int]) -> None:
         check_number("a person", person)
     if len(persons) == 0 or min(persons) < 0:
         raise ValueError(f"expected at least one person index >= 0, got {tuple(persons)}")
+
+
+def _check_inner_share(ratio: float) -> None:
+    check_number("ratio", ratio)
+    if not 0 < ratio < 1:
+        raise ValueError(f"expected ratio in (0, 1), got {ratio}")

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from pcm3.augment.base import Draw, Transform, share_of
+from pcm3.augment.functional import mirror
 from pcm3.augment.kernels import linear_map, rotation_matrix, transform_joints
 from pcm3.checks import check_at_least, check_flag, check_number, check_share
+from pcm3.skeleton import Skeleton, check_skeleton
 
-__all__ = ["JointJitter", "Rotate", "Shear"]
+__all__ = ["AxisMask", "Flip", "JointJitter", "MainAxisRotate", "Rotate", "Shear"]
 
 
 class Shear(Transform):
@@ -130,13 +132,116 @@ class Rotate(Transform):
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
         channels = clips.shape[1]
-        if channels not in (2, 3):
-            raise ValueError(f"expected clips with C=2 or C=3, got C={channels}")
+        _check_rotatable(channels)
         x, y, z = (draw.uniform(low=-limit, high=limit) for limit in self._radians)
         if channels == 2:
             x, y = torch.zeros_like(z), torch.zeros_like(z)
         matrix = rotation_matrix(torch.stack([x, y, z], dim=-1))
         return linear_map(clips, matrix[:, :channels, :channels])
+
+
+class MainAxisRotate(Transform):
+    """Rotate the body mostly about one axis, drawn from x, y and z (AimCLR).
+
+    The angle about that axis is uniform in [0, degrees), those about the two others in
+    [0, others). The body turns clockwise when looking against the axis, first about x, then y, then
+    z. Clips of two channels turn in their plane, by an angle in [0, degrees).
+
+    Args:
+        degrees: Largest angle about the main axis, at least 0.
+        others: Largest angle about the others, at least 0.
+        same_on_batch: Draw one rotation for the whole batch.
+
+    Raises:
+        ValueError: If an angle is negative, or clips have neither two nor three channels.
+
+    Example:
+        >>> import torch
+        >>> MainAxisRotate()(torch.randn(2, 3, 64, 25, 2)).shape
+        torch.Size([2, 3, 64, 25, 2])
+    """
+
+    def __init__(
+        self, degrees: float = 30.0, others: float = 1.0, same_on_batch: bool = False
+    ) -> None:
+        check_at_least("degrees", degrees, 0)
+        check_at_least("others", others, 0)
+        check_flag("same_on_batch", same_on_batch)
+        self.degrees = degrees
+        self.others = others
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        channels = clips.shape[1]
+        _check_rotatable(channels)
+        axes = torch.arange(3, device=clips.device)
+        main = draw.choice((1 / 3,) * 3)[:, None] == axes
+        unit = draw.uniform(3)
+        degrees = torch.where(main, unit * self.degrees, unit * self.others)
+        if channels == 2:
+            degrees = (axes == 2) * unit * self.degrees
+        return linear_map(clips, main_axis_matrix(degrees)[:, :channels, :channels])
+
+
+def main_axis_matrix(degrees: Tensor) -> Tensor:
+    """Rotations ``(N, 3, 3)`` of AimCLR from angles ``(N, 3)`` about x, y and z, in degrees."""
+    return rotation_matrix(-degrees.deg2rad())
+
+
+class AxisMask(Transform):
+    """Set one coordinate of all joints to zero, drawn for each sample (AimCLR).
+
+    Args:
+        same_on_batch: Draw one coordinate for the whole batch.
+
+    Example:
+        >>> import torch
+        >>> masked = AxisMask()(torch.ones(3, 64, 25, 2))
+        >>> int(masked[:, 0, 0, 0].sum())
+        2
+    """
+
+    def __init__(self, same_on_batch: bool = False) -> None:
+        check_flag("same_on_batch", same_on_batch)
+        self.same_on_batch = same_on_batch
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        channels = clips.shape[1]
+        chosen = draw.choice((1 / channels,) * channels)
+        hidden = chosen[:, None] == torch.arange(channels, device=clips.device)
+        return clips.masked_fill(hidden[:, :, None, None, None], 0)
+
+
+class Flip(Transform):
+    """Exchange the joints of the left and of the right side. Nothing is drawn.
+
+    ``OneOf(Compose(), Flip(skeleton))`` flips half of the samples.
+
+    Args:
+        skeleton: The layout of the joint axis.
+        negate: Whether to negate the first coordinate, so that the body is mirrored. AimCLR and
+            PSTL do not: the sides change places where they are.
+
+    Raises:
+        ValueError: If clips lack the joints.
+    """
+
+    same_on_batch = False
+    skeleton: Skeleton
+
+    def __init__(self, skeleton: Skeleton, negate: bool = True) -> None:
+        check_skeleton(skeleton)
+        check_flag("negate", negate)
+        self.skeleton = skeleton
+        self.negate = negate
+
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
+        return mirror(clips, self.skeleton, self.negate)
+
+
+def _check_rotatable(channels: int) -> None:
+    if channels not in (2, 3):
+        raise ValueError(f"expected clips with C=2 or C=3, got C={channels}")
 
 
 def _check_amplitude(amplitude: float) -> None:

@@ -14,6 +14,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
     """Convert raw files to a store: one folder that training and evaluation read."""
     from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg  # noqa: PLC0415
 
+    from pcm3.data.axes import Up  # noqa: PLC0415
     from pcm3.data.normalize import Normalization  # noqa: PLC0415
     from pcm3.data.prepare import prepare  # noqa: PLC0415
     from pcm3.data.readers import READERS  # noqa: PLC0415
@@ -38,6 +39,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         duplicate_single: bool = False,
         persons: int | None = None,
         associate: bool = False,
+        up: Up | None = None,
         fps: float | None = None,
         source_fps: float | None = None,
         keep_pixels: bool = False,
@@ -67,6 +69,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 NTU-120 data.
             persons: Number of persons in the store, by default that of the format.
             associate: Track persons by position instead of as in the files.
+            up: The axis of the recordings that points up, if not y; they are turned so that y does.
             fps: Frames per second of the store; recordings of another rate are resampled.
             source_fps: Frames per second of the recordings, if the files do not give it.
             keep_pixels: Do not divide 2D coordinates by the length of the bodies.
@@ -100,6 +103,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
                 duplicate_single=duplicate_single,
                 persons=persons,
                 associate=associate,
+                up=up,
                 fps=fps,
                 source_fps=source_fps,
                 keep_pixels=keep_pixels,

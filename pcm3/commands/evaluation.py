@@ -227,7 +227,7 @@ def features_command(arguments: Sequence[str]) -> None:
     import numpy as np  # noqa: PLC0415
 
     from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
-    from pcm3.data.dataset import describe_left_out, describe_windows  # noqa: PLC0415
+    from pcm3.data.dataset import describe_form, describe_left_out, describe_windows  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.encoders.files import fingerprint  # noqa: PLC0415
     from pcm3.evaluation.features import (  # noqa: PLC0415
@@ -272,6 +272,7 @@ def features_command(arguments: Sequence[str]) -> None:
         other, left_out = bool(notes), dataset.left_out
         notes += describe_left_out(left_out, max_frames)
         notes += describe_windows(dataset, "the features of their windows are averaged")
+        notes += describe_form(dataset)
         store.check_unchanged()
         arrays |= {"notes": np.array(notes, dtype=np.str_)}
         arrays |= {"features": features.values.numpy(), "labels": features.labels.numpy()}
@@ -369,21 +370,25 @@ def report_command(arguments: Sequence[str]) -> None:
     """Compare the results of several runs in a table and a page with pictures."""
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
+    from pcm3.report.comparison import as_markdown  # noqa: PLC0415
     from pcm3.report.page import write_report  # noqa: PLC0415
 
     def options(
         runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN...")],
         out: Path = Path("report"),
+        baseline: str | None = None,
         json: bool = False,
     ) -> None:
         """Compare results side by side; runs that differ only in the seed share a column.
 
         Args:
             runs: Run folders with results of pcm3 evaluate.
-            out: Folder for report.html, report.md and report.json.
+            out: Folder for report.html, .md, .json, .csv and .tex.
+            baseline: Column that the others are compared with, by a test if each has at least
+                three seeds.
             json: Print the figures as JSON on the last line.
         """
-        report = write_report(runs, out)
+        report = write_report(runs, out, baseline=baseline)
         for reason in report.left_out:
             tell(f"pcm3: warning: left out {reason}", file=sys.stderr)
         metrics: dict[str, dict[str, float]] = {}
@@ -392,10 +397,18 @@ def report_command(arguments: Sequence[str]) -> None:
             for column, cell in row.cells.items():
                 metrics.setdefault(column, {})[name] = cell.mean
         headlines = report.table.read_text(encoding="utf-8").partition("\n## ")[0]
+        if baseline is not None:
+            headlines = "\n\n".join(as_markdown(report.comparison))
         text = str(report.page)
         count = len(report.left_out)
         text += f"; {count} of the runs and files left out" if count else ""
         rest = {"out": str(out), "left_out": report.left_out}
         finish("report", metrics, json, *headlines.split("\n"), text, **rest)
 
-    parse(options, "report", arguments, "pcm3 report run-0 run-1 random --out report")
+    parse(
+        options,
+        "report",
+        arguments,
+        "pcm3 report run-0 run-1 random --out report",
+        "pcm3 report run-0 run-1 run-2 other-0 other-1 other-2 --baseline run",
+    )

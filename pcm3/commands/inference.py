@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
 _FOUND = (".csv", ".json", ".html")
-_SHOWN = 20  # rows
+SHOWN = 20
+"""Rows of a table on the screen."""
 
 
 def classifier_command(arguments: Sequence[str]) -> None:
@@ -32,6 +33,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
         seed: int = 0,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Fit a classifier on the labelled recordings of a store, for pcm3 predict.
@@ -52,22 +54,29 @@ def classifier_command(arguments: Sequence[str]) -> None:
             seed: Random seed of the folds, and of finetune.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.dataset import describe_form  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
         from pcm3.encoders.files import fingerprint  # noqa: PLC0415
-        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
         from pcm3.evaluation.tasks.finetune import FinetuneSettings  # noqa: PLC0415
         from pcm3.inference.files import save_classifier  # noqa: PLC0415
         from pcm3.inference.fit import fit_classifier, training_part  # noqa: PLC0415
 
         if epochs is not None and how != "finetune":
             raise ValueError(f"an option has no effect: epochs are of finetune, got {how}")
+        if out.exists() and not overwrite:
+            raise ValueError(
+                f"{out}: already exists; choose another name, or overwrite it (--overwrite)"
+            )
         device = find_device(accelerator)
         allow_tf32(False)
         store = Store(data)
         pretrained, notes = load_for(run, store, allow_normalization)
+        notes += describe_form(dataset_for(pretrained, store, []))
         chosen, part = training_part(run, store, protocol)
         pretrained.encoder.to(device)
         classifier = fit_classifier(
@@ -199,7 +208,7 @@ def predict_command(arguments: Sequence[str]) -> None:
             if out is not None and out.suffix == ".csv":
                 write_csv(out, found)
             elif out is not None and out.suffix == ".json":
-                _write_json(out, rows)
+                write_json(out, rows)
             elif out is not None:
                 from pcm3.inference.pictures import picture_predictions  # noqa: PLC0415
 
@@ -223,7 +232,8 @@ def predict_command(arguments: Sequence[str]) -> None:
     )
 
 
-def _write_json(out: Path, rows: list[dict[str, Any]]) -> None:
+def write_json(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows of a table as JSON, whole or not at all."""
     import json  # noqa: PLC0415
 
     from pcm3.io.files import replacing  # noqa: PLC0415
@@ -234,9 +244,9 @@ def _write_json(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
     """The first predictions as lines."""
-    from pcm3.inference.predictions import who  # noqa: PLC0415
+    from pcm3.inference.tables import who  # noqa: PLC0415
 
-    shown = predictions[:_SHOWN]
+    shown = predictions[:SHOWN]
     rows: list[tuple[str, ...]] = []
     for each in shown:
         span = f"{each.start} to {each.end}"
@@ -246,10 +256,10 @@ def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
         if len(each.ranked) > 1:
             label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
         rows.append((each.recording, f"person {who(each.person)}", span, label))
-    return _aligned(rows, len(predictions))
+    return aligned(rows, len(predictions))
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
     """Rows as lines in columns, and a line on those that are not shown."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -297,8 +307,9 @@ def search_command(arguments: Sequence[str]) -> None:
         from dataclasses import asdict  # noqa: PLC0415
 
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
+        from pcm3.data.dataset import describe_form  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
-        from pcm3.evaluation.features import load_for  # noqa: PLC0415
+        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
         from pcm3.inference.search import (  # noqa: PLC0415
             make_gallery,
             open_queries,
@@ -321,12 +332,12 @@ def search_command(arguments: Sequence[str]) -> None:
             if out is not None and out.suffix == ".csv":
                 write_matches(out, matches)
             elif out is not None and out.suffix == ".json":
-                _write_json(out, rows)
+                write_json(out, rows)
             elif out is not None:
                 from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
 
                 write_search_page(queries, store, matches, out)
-        notes += queries.notes
+        notes += [*describe_form(dataset_for(pretrained, store, [])), *queries.notes]
         for note in notes:
             tell(f"pcm3: note: {note}", file=sys.stderr)
         several = len(queries.names) > 1
@@ -339,9 +350,9 @@ def search_command(arguments: Sequence[str]) -> None:
                 f"{match.similarity:.3f}",
                 match.label,
             )
-            for match in matches[:_SHOWN]
+            for match in matches[:SHOWN]
         ]
-        lines = _aligned(shown, len(matches))
+        lines = aligned(shown, len(matches))
         if out is not None:
             lines.append(str(out))
         metrics = {"queries": len(queries.names), "window": window}

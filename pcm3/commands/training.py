@@ -253,7 +253,7 @@ def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:
                 f"{published}, but {store.path} has {actual}",
                 file=sys.stderr,
             )
-        elif preset in ("small-mamp", "small-mae") and actual == "isc":
+        elif preset in ("small-mamp", "small-mae", "small-nat") and actual == "isc":
             tell(
                 "pcm3: note: MAMP was published on recordings that are centred but not rotated; "
                 f"those of {store.path} are rotated (isc), for which {preset} is not measured",

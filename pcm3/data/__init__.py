@@ -12,6 +12,7 @@ from pcm3.data.synthetic import generate
 if TYPE_CHECKING:
     from pcm3.data.dataset import Batch, SkeletonDataset, collate
     from pcm3.data.hybrid import HybridDataset
+    from pcm3.data.synthetic.motion import SyntheticMotion
 
 __all__ = [
     "Batch",
@@ -19,6 +20,7 @@ __all__ = [
     "SkeletonDataset",
     "Store",
     "StoreWriter",
+    "SyntheticMotion",
     "collate",
     "generate",
     "prepare",
@@ -33,6 +35,7 @@ if not TYPE_CHECKING:  # processes that read files start without torch, which th
             "Batch": "pcm3.data.dataset",
             "HybridDataset": "pcm3.data.hybrid",
             "SkeletonDataset": "pcm3.data.dataset",
+            "SyntheticMotion": "pcm3.data.synthetic.motion",
             "collate": "pcm3.data.dataset",
         },
     )

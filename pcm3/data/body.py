@@ -73,14 +73,19 @@ class BodyForm:
         fronts = [in_front(turned(frames, self.skeleton), self.skeleton) for frames in sequences]
         return np.array([-1.0 if np.mean(fronts) < -_CLEAR else 1.0, 1.0, 1.0], np.float32)
 
-    def describe(self) -> str:
-        """Say what the joints were mapped from, for readers of results."""
-        derived = [*self.map.report()["derived"]]
-        how = f"{', '.join(derived)} derived from others" if derived else "all exact"
-        return (
-            f"joints were mapped from {self.store.skeleton.name} to the encoder's "
-            f"{self.skeleton.name}: {how}"
-        )
+    def describe(self) -> list[str]:
+        """Say what was changed that may be wrong, for readers of results."""
+        notes = []
+        if self.store.skeleton != self.skeleton:
+            derived = [*self.map.report()["derived"]]
+            how = f"{', '.join(derived)} derived from others" if derived else "all exact"
+            notes.append(
+                f"joints were mapped from {self.store.skeleton.name} to the encoder's "
+                f"{self.skeleton.name}: {how}"
+            )
+        if self._sides[0] < 0:
+            notes.append("people face the other way than in right-handed axes: x was turned round")
+        return notes
 
     def _mapped(self, index: int) -> NDArray[np.float32]:
         """Mapped and upright frames, moved away from the origin, where joints look absent."""

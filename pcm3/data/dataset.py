@@ -67,7 +67,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         """Read the items with these indices as one zero-padded batch."""
         raise NotImplementedError
 
-    def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:
+    def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:  # noqa: ARG002
         """Indices by which a run reads these items in an epoch, counted from 0.
 
         They are the same in each epoch, unless the data set has other items each time.
@@ -264,9 +264,8 @@ def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[st
 
 
 def describe_form(dataset: SkeletonDataset) -> list[str]:
-    """Return a note on joints that were mapped, if any."""
-    mapped = dataset.body is not None and dataset.skeleton != dataset.store.skeleton
-    return [dataset.body.describe()] if mapped and dataset.body is not None else []
+    """Return notes on joints and axes that the body form changed, if any."""
+    return [] if dataset.body is None else dataset.body.describe()
 
 
 def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:

@@ -20,14 +20,15 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, get_args
 
+from pcm3.data.axes import Up, check_up
 from pcm3.data.normalize import Normalization
-from pcm3.data.readers import Format, Source, open_source
+from pcm3.data.readers import READERS, Format, Source, open_source
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
 from pcm3.data.shards import Shard, append_shards, read_shard, total
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.store.writer import StoreWriter
-from pcm3.data.tally import limit_of_jumps
+from pcm3.data.tally import limit_of_jumps, note_on_size
 from pcm3.io.files import LOCK, locked
 from pcm3.io.reading import file_or_files
 from pcm3.skeleton import JointMap, Skeleton, joint_map
@@ -36,6 +37,7 @@ _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
+_TURNED = "{} pointed up: turned so that y does"
 _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
 
@@ -49,6 +51,7 @@ def prepare(
     duplicate_single: bool = False,
     persons: int | None = None,
     associate: bool = False,
+    up: Up | None = None,
     fps: float | None = None,
     source_fps: float | None = None,
     keep_pixels: bool = False,
@@ -78,6 +81,8 @@ def prepare(
         persons: Number of persons M of the store, by default that of the format.
         associate: Give every person one slot by position, whatever the files say, see
             ``associate.associate``. This is done before anything else.
+        up: The axis of the recordings that points up; they are turned so that y does, see
+            ``axes.turn_up``. By default axes stay as they are.
         fps: Frames per second of the store. Recordings with another rate are resampled, see
             ``resample.resample``. Recordings with an unknown rate are assumed to have this one.
         source_fps: Frames per second of recordings whose files do not give a rate.
@@ -99,7 +104,8 @@ def prepare(
         (``Skeleton.summary``), ``units`` (files, or parts of a large file), ``left_out`` files
         with the reason, ``read`` sequences, everything in ``Tally.report`` (what was kept,
         dropped, bad or resampled, which bodies jump, and in how many frames persons are missing),
-        ``held`` (the recipe that the format says was applied already), ``mapping``
+        ``held`` (the recipe that the format says was applied already), ``notes`` (how often each
+        applies), ``label_notes`` (on labels and columns), ``mapping``
         (``JointMap.report``, only where joints were mapped), ``rounding`` (the largest
         error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
@@ -125,6 +131,10 @@ def prepare(
     normalization = _settle(opened, normalization, duplicate_single)
     mapping = None if to is None else _mapping(opened, to, normalization)
     skeleton = opened.skeleton if mapping is None else mapping.target
+    if up is not None and opened.normalization == "isc":
+        raise ValueError(f"{opened.format!r} recordings are already turned by 'isc', got up={up!r}")
+    if up is not None:
+        check_up(up, 3)
     if opened.bodies is not None:
         options["bodies"] = opened.bodies
     settings = {
@@ -136,6 +146,7 @@ def prepare(
         "duplicate_single": duplicate_single,
         "persons": opened.persons,
         "associate": associate,
+        "up": up,
         "fps": rate,
         "source_fps": source_fps,
         "keep_pixels": keep_pixels,
@@ -171,6 +182,7 @@ def prepare(
             normalization,
             duplicate_single,
             associate,
+            up,
             fps,
             by_body,
             min_frames,
@@ -188,7 +200,14 @@ def prepare(
             "left_out_why": opened.left_out_why,
         }
         report |= total(shards)
-        notes = [_BY_BODY] * by_body + [*opened.notes, *note_on_rate(opened, fps)]
+        sizes = report.pop("sizes")
+        notes = (
+            [_BY_BODY] * by_body
+            + [_TURNED.format(up)] * (up not in (None, "y"))
+            + [*opened.notes, *note_on_rate(opened, fps)]
+        )
+        notes += note_on_size(opened, sizes, _remedy(opened.format))
+        report["label_notes"] = list(opened.label_notes)
         report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
         report["jumps"]["limit"] = limit_of_jumps(opened)
         if not report["kept"]:
@@ -377,6 +396,18 @@ def _end_with_parent() -> None:
 def _plain(value: Any) -> Any:
     """Return a value for JSON, without folders of this machine."""
     return value.name if isinstance(value, Path | Skeleton) else value
+
+
+def _remedy(format: str) -> str:
+    """Say how recordings of a format get their unit."""
+    options = READERS[format].options
+    if "unit" in options:
+        return "--unit says which, such as --unit millimetres"
+    if "unit_scale" in options:
+        return "--unit-scale gives the metres in one, such as --unit-scale 0.001"
+    if format == "packed":
+        return "the array unit says which"
+    return f"{format} files are expected to have metres"
 
 
 def _why_nothing(report: dict[str, Any]) -> str:

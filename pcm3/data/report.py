@@ -34,6 +34,7 @@ class _Known(TypedDict, total=False):
     dtype: str
     fps: float | None
     notes: dict[str, int]
+    label_notes: list[str]
     resampled: dict[str, int]
     persons: list[Presence]
     others_there: Spans
@@ -165,7 +166,7 @@ def describe_sequence(store: Store, index: int) -> str:
         lines.append(", ".join(cells))
     if summary["duplicate_of"] is not None:
         lines.append(f"bit-identical to sequence {summary['duplicate_of']}")
-    lines += [f"frames {a:,} to {b - 1:,}: {action}" for a, b, action in summary["segments"] or ()]
+    lines += [f"frames {a:,} to {b:,}: {action}" for a, b, action in summary["segments"] or ()]
     if store.origin is not None:
         lines.append(f"each frame is relative to {store.origin}: in pictures the body floats")
     lines = [f"{store.path}, sequence {index}: {summary['name']}", *(f"  {x}" for x in lines)]
@@ -281,6 +282,7 @@ def _preparation(report: dict[str, Any], unit: str) -> list[str]:
     if report["left_out"]:
         lines.append(f"  {_count(report['left_out'], 'file')} left out: {report['left_out_why']}")
     lines += [f"  {text}{_times(count)}" for text, count in report.get("notes", {}).items()]
+    lines += [f"  {text}" for text in report.get("label_notes", ())]
     lines += [f"  {line}" for line in _frames_and_persons(report, unit)]
     bodies = sorted((int(number), count) for number, count in report["bodies"].items())
     seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pcm3.data.associate import associate
+from pcm3.data.axes import Up, turn_up
 from pcm3.data.normalize import Normalization, is_isc, normalize
 from pcm3.data.readers import Recording, Source
 from pcm3.data.resample import is_same_rate, resample
@@ -38,6 +39,7 @@ class Shard(NamedTuple):
     normalization: Normalization
     duplicate_single: bool
     associate: bool
+    up: Up | None
     fps: float | None
     by_body: bool
     min_frames: int
@@ -104,6 +106,10 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
     """Return the recipe to apply; ``"none"`` if the recording went through it already."""
+    if shard.up is not None and is_isc(recording.frames, shard.source.skeleton):
+        raise ValueError(
+            f"{recording.name} is already turned by 'isc', by its coordinates; leave out --up"
+        )
     if shard.normalization == shard.source.normalization:
         return "none"
     if is_isc(recording.frames, shard.source.skeleton):
@@ -124,8 +130,12 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         return "no body in any frame"
     source, rate = shard.source, recording.fps or shard.source.fps
     recipe = _left_to_do(recording, shard, tally)
+    if shard.up is not None:
+        recording = replace(recording, frames=turn_up(recording.frames, shard.up))
     if shard.associate:
         recording = replace(recording, frames=associate(recording.frames))
+    if source.unit == "metres":
+        tally.count_size(recording.frames)
     speed_of = rate if source.unit == "metres" else None
     tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))
     if shard.mapping is not None:
@@ -167,7 +177,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
 
 
 def total(shards: Sequence[Shard]) -> dict[str, Any]:
-    """Add up the reports of finished shards."""
+    """Add up the reports of finished shards, with the ``sizes`` of all bodies."""
     tally = Tally()
     for shard in shards:
         tally.add(shard.read_report())

@@ -59,6 +59,34 @@ def split(store: Store, protocol: str, *, drop_duplicates: bool = True) -> tuple
     return _parts(store, training, testing, protocol, hint, drop_duplicates=drop_duplicates)
 
 
+def select(store: Store, which: str) -> Indices:
+    """Select the sequences that have some values of a column.
+
+    Args:
+        store: The data.
+        which: A column and its values, as ``split`` takes them: ``"correct:1"``,
+            ``"subjects:1,3,5-7"``, ``"quality:good"``, ``"labels:wave,bow"``.
+
+    Returns:
+        Sorted indices of the sequences, int64; at least one.
+
+    Raises:
+        ValueError: If the store lacks the column or a value.
+
+    Example:
+        >>> good = select(Store("exercises"), "correct:1")                   # doctest: +SKIP
+    """
+    column, colon, text = which.partition(":")
+    columns = _columns(store)
+    if not colon or column not in columns:
+        raise ValueError(
+            f"expected a column and its values, such as correct:1, got {which!r}; {store.path} has "
+            f"the columns {', '.join(columns)}"
+        )
+    chosen = _values(store, column, text, repr(which))
+    return np.flatnonzero(np.isin(columns[column], chosen))
+
+
 def validation_split(
     store: Store,
     train_indices: ArrayLike,
@@ -139,7 +167,7 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     words = store.words.get(column, ())
     unknown, example = int((columns[column] < 0).sum()), words[0] if words else "1,3"
     if protocol in ("xsub", "xview") and unknown == len(store):
-        others = [name for name in columns if name not in (column, "duplicate_of")]
+        others = [name for name in columns if name != column]
         raise ValueError(
             f"protocol {protocol!r}: the {column} of {store.path} are unknown (-1); give values of "
             f"another column that train, such as {others[-1]}:1"
@@ -157,7 +185,7 @@ def _resolve(store: Store, protocol: str) -> Protocol:
         raise ValueError(f"protocol 'xview' needs several views; {store.path} has only view {only}")
     if protocol == "xview":
         return Protocol(column, tuple(present[:-1]))
-    chosen = _values(store, column, text, protocol)
+    chosen = _values(store, column, text, f"protocol {protocol!r}")
     rest = tuple(value for value in present if value not in chosen)
     return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
 
@@ -198,52 +226,51 @@ _BLANKS = re.compile(r"[\s'\"\\]")
 
 
 def _columns(store: Store) -> dict[str, NDArray[np.int64]]:
-    return {"labels": store.labels, **store.columns}
+    own = {name: values for name, values in store.columns.items() if name != "duplicate_of"}
+    return {"labels": store.labels, **own}
 
 
-def _values(store: Store, column: str, text: str, protocol: str) -> tuple[int, ...]:
+def _values(store: Store, column: str, text: str, what: str) -> tuple[int, ...]:
     """Return the column's values that ``1,3,5-8`` or ``anna,ben`` stand for."""
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise ValueError(f"protocol {protocol!r}: cannot be read, {error}") from None
+        raise ValueError(f"{what}: cannot be read, {error}") from None
     words = store.class_names if column == "labels" else store.words.get(column, ())
     present = set(np.unique(_columns(store)[column]).tolist())
     chosen: list[int] = []
     for name in (name.strip() for name in names or [""]):
-        numbers = None if column in store.words else _numbers(name, protocol)
+        numbers = None if column in store.words else _numbers(name, what)
         if numbers is None and name not in words:
-            raise ValueError(_why_not(words, name, f"protocol {protocol!r}", column))
+            raise ValueError(_why_not(words, name, what, column))
         values = [words.index(name)] if numbers is None else numbers
         if not present.issuperset(values):  # stops at the first missing one of a huge range
             some = ", ".join(map(str, sorted(present)))
-            raise ValueError(
-                f"protocol {protocol!r}: {store.path} has no {column} {name}, but {some}"
-            )
+            raise ValueError(f"{what}: {store.path} has no {column} {name}, but {some}")
         chosen += values
     return tuple(chosen)
 
 
-def _why_not(words: Sequence[str], name: str, protocol: str, column: str) -> str:
+def _why_not(words: Sequence[str], name: str, what: str, column: str) -> str:
     if not words:
-        return f"{protocol}: expected integers or ranges after the colon, got {name!r}"
+        return f"{what}: expected integers or ranges after the colon, got {name!r}"
     near = get_close_matches(name, words, n=1)
     question = f"; did you mean {near[0]}?" if near else ""
     some = [*words[:_SHOWN], *(["..."] if len(words) > _SHOWN else [])]
-    return f"{protocol}: expected {column} among {', '.join(some)}, got {name!r}{question}"
+    return f"{what}: expected {column} among {', '.join(some)}, got {name!r}{question}"
 
 
 _SHOWN = 12
 
 
-def _numbers(text: str, protocol: str) -> range | None:
+def _numbers(text: str, what: str) -> range | None:
     """Parse ``3`` or ``5-8`` as numbers; None if the text is neither."""
     bounds = re.fullmatch(r"(-?[0-9]{1,18})(?:-([0-9]{1,18}))?", text)
     if bounds is None:
         return None
     first, last = int(bounds[1]), int(bounds[2] or bounds[1])
     if last < first:
-        raise ValueError(f"expected ascending ranges, got {text} in {protocol!r}")
+        raise ValueError(f"{what}: expected ascending ranges, got {text}")
     return range(first, last + 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,8 +15,11 @@ Frames = NDArray[np.float32]
 
 FASTEST = 10.0
 """The fastest plausible speed of a joint in a room, metres per second; sprinters reach 12."""
+SMALLEST, LARGEST = 0.1, 10.0
+"""Sizes of bodies in metres beyond which the unit is probably another one."""
 FARTHEST = 0.5
 """The farthest plausible step of a joint if speeds are unknown, body lengths per frame."""
+_SIZED = 16  # frames by which a body is measured
 _WORST = 5  # number of recordings to name
 
 
@@ -52,6 +56,7 @@ class Jumps(TypedDict):
 class Counts(TypedDict):
     """The type of ``Tally.report``."""
 
+    sizes: list[float]
     kept: int
     frames_read: int
     already_isc: int
@@ -70,7 +75,8 @@ class Tally:
     """Counts of recordings; the counts of several shards can be added.
 
     Attributes:
-        report: JSON-able: ``kept`` sequences, ``frames_read``, ``dropped`` (name and reason of
+        report: JSON-able: ``sizes`` (of the bodies of each recording in metres), ``kept``
+            sequences, ``frames_read``, ``dropped`` (name and reason of
             each), ``bad`` (messages), ``already_isc`` (recordings that are ``"isc"`` by their
             coordinates), ``bodies``, ``notes`` and ``resampled`` (number of recordings by number
             of bodies, text, and former frame rate), ``persons`` (for each person of the store the
@@ -83,6 +89,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.report: dict[str, Any] = {
+            "sizes": [],
             "kept": 0,
             "frames_read": 0,
             "dropped": [],
@@ -100,7 +107,7 @@ class Tally:
     def add(self, other: dict[str, Any]) -> None:
         """Add the report of another tally."""
         report = self.report
-        for key in ("kept", "frames_read", "dropped", "bad", "already_isc"):
+        for key in ("sizes", "kept", "frames_read", "dropped", "bad", "already_isc"):
             report[key] += other[key]
         for key in ("bodies", "notes", "resampled"):
             report[key] = dict(Counter(report[key]) + Counter(other[key]))
@@ -117,6 +124,11 @@ class Tally:
         self._count(report["bodies"], {bodies: 1})
         self._count(report["notes"], Counter(recording.notes))
         report["frames_read"] += len(recording.frames)
+
+    def count_size(self, frames: Frames) -> None:
+        """Count the size of the bodies of a recording in metres, by some of its frames."""
+        some = frames[frames.any(axis=(1, 2, 3))][:: max(1, len(frames) // _SIZED)]
+        self.report["sizes"].append(round(body_length(some), 4))
 
     def count_jumps(self, name: str, steps: int) -> None:
         """Count the jumps of a recording."""
@@ -183,6 +195,23 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
     with np.errstate(over="ignore"):
         moved = (np.linalg.norm(np.diff(frames, axis=0), axis=-1) > limit) & both
     return int((2 * moved.sum(-1) > both.sum(-1)).sum())
+
+
+def note_on_size(source: Source, sizes: Sequence[float], remedy: str) -> list[str]:
+    """Return a note if bodies in metres are larger or smaller than bodies can be.
+
+    Args:
+        source: The recordings.
+        sizes: Size of the bodies of each recording.
+        remedy: How to say the unit.
+    """
+    size = float(np.median(sizes)) if sizes else 1.0
+    if source.unit != "metres" or SMALLEST <= size <= LARGEST:
+        return []
+    return [
+        f"bodies measure {size:,.3g} metres, the median of all recordings: probably the unit is "
+        f"another one; {remedy}"
+    ]
 
 
 def limit_of_jumps(source: Source) -> str:

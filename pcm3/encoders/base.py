@@ -40,6 +40,8 @@ class Encoder(nn.Module, ABC):
         fixed_frames: Whether the weights depend on the number of frames, as temporal embeddings do.
             Tasks then resize clips to the number of frames that the encoder was trained on.
         has_tokens: Whether the encoder defines ``tokens``, which MAMP's fine-tuning needs.
+        has_maps: Whether the encoder defines ``maps``, a feature of each joint, which the attention
+            drop of AimCLR needs.
         drop_path: Probability of dropping the branches of the last block in training; None if the
             encoder has no drop-path.
         causal: Whether the encoder defines ``step``, which ``StreamingEncoder`` needs.
@@ -58,6 +60,7 @@ class Encoder(nn.Module, ABC):
     feature_blocks: int = 1
     fixed_frames: bool = False
     has_tokens: bool = False
+    has_maps: bool = False
     drop_path: float | None = None
     causal: bool = False
     _given: tuple[tuple[Any, ...], dict[str, Any]]
@@ -211,6 +214,45 @@ class Encoder(nn.Module, ABC):
     def tokens(self, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Encode clips ``(N, C, T, V, M)`` to tokens ``(N, M, T', V, D)``; see ``has_tokens``."""
         raise NotImplementedError(f"{type(self).__name__} has no tokens")
+
+    def maps(self, clips: Tensor) -> Tensor:
+        """Encode clips ``(N, C, T, V, M)`` to ``(N, M, T', V, D)``; see ``has_maps``.
+
+        The mean over persons and joints is the feature of a frame.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no maps")
+
+    def encode_joints(self, clips: Tensor, joints: Tensor) -> Tensor:
+        """Encode clips to frame features ``(N, T', D)`` from some of their joints alone.
+
+        By default the other joints are set to zero. An encoder that can leave them out overrides
+        this method.
+
+        Args:
+            clips: The clips ``(N, C, T, V, M)``.
+            joints: Indices of the V' joints to encode ``(N, V')``.
+
+        Raises:
+            ValueError: If clips or joints do not fit.
+        """
+        self.check_joints(clips, joints)
+        hidden = torch.ones(clips.shape[0], self.joints, dtype=torch.bool, device=clips.device)
+        hidden = hidden.scatter(1, joints, False)
+        frames: Tensor = self(clips.masked_fill(hidden[:, None, None, :, None], 0))
+        return frames
+
+    def check_joints(self, clips: Tensor, joints: Tensor) -> None:
+        """Require integer indices of joints ``(N, V')``.
+
+        Raises:
+            ValueError: If shape or dtype is another.
+        """
+        rows = isinstance(joints, Tensor) and joints.ndim == 2 and joints.dtype == torch.long
+        if not rows or len(joints) != len(clips) or not 1 <= joints.shape[1] <= self.joints:
+            raise ValueError(
+                f"expected int64 indices of joints (N={len(clips)}, V') with V' in "
+                f"[1, {self.joints}], got {shape_or_type(joints)}"
+            )
 
     def present(self, clips: Tensor) -> Tensor:
         """Return which persons of clips ``(N, C, T, V, M)`` count, ``(N, M)``; by default all."""

@@ -49,8 +49,9 @@ class Pretrained(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Device of the encoder's weights."""
-        return next(self.encoder.parameters()).device
+        """Device of the encoder's weights; the CPU if it has none."""
+        weight = next(self.encoder.parameters(), None)
+        return torch.device("cpu") if weight is None else weight.device
 
 
 def save_encoder(file: str | Path, pretrained: Pretrained) -> None:

@@ -58,6 +58,7 @@ class TransformerEncoder(Encoder):
 
     fixed_frames = True
     has_tokens = True
+    has_maps = True
     drop_path: float
 
     def __init__(
@@ -167,6 +168,44 @@ class TransformerEncoder(Encoder):
         tokens, rows = self._encode(clips, prompt)
         return self._place(tokens, rows, len(clips))
 
+    def maps(self, clips: Tensor) -> Tensor:
+        """Return the tokens ``(N, M, T', V, D)``.
+
+        Raises:
+            ValueError: For the same reasons as calling the encoder, or with ``skip_absent``, as
+                frame features are means over the persons that are present.
+        """
+        if self.skip_absent:
+            raise ValueError("expected a transformer without skip_absent, got one with it")
+        return self.tokens(clips)
+
+    def encode_joints(self, clips: Tensor, joints: Tensor) -> Tensor:
+        """Encode the tokens of some joints ``(N, V')`` alone, all persons."""
+        self.check_clips(clips)
+        self.check_joints(clips, joints)
+        patches = patchify(clips, self.patch)
+        steps = torch.arange(patches.shape[1] // self.joints, device=clips.device)
+        rows = joints.repeat_interleave(self.persons, dim=0)
+        visible = (steps[:, None] * self.joints + rows[:, None]).flatten(1)
+        tokens = self.encode_visible(patches, visible).unflatten(1, (len(steps), -1))
+        return self._place(tokens.mean(dim=2), None, len(clips)).mean(dim=1)
+
+    def block_outputs(self, clips: Tensor) -> list[Tensor]:
+        """Encode clips ``(N, C, T, V, M)`` to the tokens ``(N, M, T', V, D)`` after each block.
+
+        They are not normalised. Tokens of persons who are left out are zero.
+
+        Raises:
+            ValueError: For the same reasons as calling the encoder.
+        """
+        tokens, rows = self._embed(clips, None)
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            placed = tokens.unflatten(1, (-1, self.joints))
+            outputs.append(self._place(placed, rows, len(clips)))
+        return outputs
+
     def encode_visible(self, patches: Tensor, visible: Tensor) -> Tensor:
         """Encode only the visible patches of every person.
 
@@ -195,14 +234,18 @@ class TransformerEncoder(Encoder):
 
     def _encode(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return tokens ``(B, T', V, D)`` of the encoded persons, and their rows if not all are."""
+        embedded, rows = self._embed(clips, prompt)
+        return self._attend(embedded).unflatten(1, (-1, self.joints)), rows
+
+    def _embed(self, clips: Tensor, prompt: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the input ``(B, T' V, D)`` of the first block, and rows as ``_encode`` does."""
         self.check_clips(clips, prompt)
         prompted = clips if prompt is None else clips + prompt[:, None]
         patches = patchify(prompted, self.patch)
         rows = self.present(clips).flatten().nonzero()[:, 0] if self.skip_absent else None
         if rows is not None:
             patches = patches.index_select(0, rows)
-        embedded = self.tokenizer(patches) + self.positions(patches.shape[1] // self.joints)
-        return self._attend(embedded).unflatten(1, (-1, self.joints)), rows
+        return self.tokenizer(patches) + self.positions(patches.shape[1] // self.joints), rows
 
     def _attend(self, tokens: Tensor) -> Tensor:
         for block in self.blocks:

@@ -22,7 +22,7 @@ from pcm3.evaluation.kept import find_kept, result_file
 from pcm3.evaluation.parts import choose_parts, keep_labelled
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.registry import TASKS
-from pcm3.runs.folder import find_run
+from pcm3.runs.folder import find_run, find_stream
 from pcm3.runs.results import Result, RunAbout, plain_settings, write_result
 from pcm3.runs.seen import count_seen, find_seen, identify
 from pcm3.terminal import tell
@@ -241,8 +241,9 @@ def _describe_run(
     headline: dict[str, float],
 ) -> RunAbout:
     run, epoch = find_run(path)
+    stream = find_stream(path)
     return RunAbout(
-        run=(run.path if run else path).resolve().name,
+        run=(run.path if run else path).resolve().name + (f"-{stream}" if stream else ""),
         epoch=epoch,
         encoder=fingerprint(path),
         protocol=" ".join(protocols) or None,

@@ -94,7 +94,7 @@ def extract_random_crops(
     """Compute features of a random crop per sequence: 50 to 100 % of its frames, maybe rotated.
 
     Args:
-        pretrained: The encoder and its input.
+        pretrained: The encoder, whose mode is restored afterwards, and its input.
         dataset: The sequences.
         generator: Source of randomness, on the CPU.
         batch_size: Number of sequences at a time.
@@ -109,8 +109,8 @@ def extract_random_crops(
     """
     check_data(pretrained, dataset)
     check_cut(dataset)
-    encoder = pretrained.encoder.eval()
-    device = pretrained.device
+    encoder, device = pretrained.encoder, pretrained.device
+    was_training = encoder.training
     crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
     augment = Compose(crop, Rotate(degrees)) if degrees else crop
 
@@ -120,7 +120,11 @@ def extract_random_crops(
         check_frames(encoder, frames, len(clips))
         return pool_features(encoder, frames)
 
-    return _collect(features, pretrained, dataset, batch_size)
+    encoder.eval()
+    try:
+        return _collect(features, pretrained, dataset, batch_size)
+    finally:
+        encoder.train(was_training)
 
 
 def _collect(

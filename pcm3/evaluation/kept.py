@@ -14,8 +14,8 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.runs.folder import find_run
-from pcm3.runs.results import Result, changed_settings, read_result
+from pcm3.runs.folder import find_run, find_stream
+from pcm3.runs.results import Result, Settings, changed_settings, read_result
 from pcm3.runs.seen import identify
 from pcm3.terminal import tell
 
@@ -55,16 +55,27 @@ def find_kept(
     store: Store,
     protocol: str,
     allow_normalization: bool,
+    settings: Settings | None = None,
+    max_frames: int | None = None,
 ) -> Result | None:
-    """Find the kept result of a task with its default settings for this encoder and store.
+    """Find the kept result of a task for this encoder and store.
 
     Damaged results are reported on standard error.
+
+    Args:
+        task: One of ``TASKS``.
+        paths: The evaluated run or encoder, as in ``evaluate_runs``.
+        store: The data.
+        protocol: Training and test part.
+        allow_normalization: Whether the store's normalization is not the encoder's.
+        settings: Settings as ``plain_settings`` returns them; the defaults if None.
+        max_frames: Frames after which sequences are cut off; the task's default if None.
     """
     run, _ = find_run(paths[0])
     if run is None:
         return None
-    settings = TASKS[task].defaults
-    limit = TASKS[task].limit(settings)
+    settings = TASKS[task].defaults if settings is None else settings
+    limit = TASKS[task].limit(settings) if max_frames is None else max_frames
     name = result_name(
         task,
         paths,
@@ -72,6 +83,7 @@ def find_kept(
         protocol,
         settings,
         allow_normalization=allow_normalization,
+        max_frames=limit,
     )
     file = _place(run.results / f"{name}.json", identify(store))
     if not file.is_file():
@@ -116,7 +128,8 @@ def result_name(
     """
     run, epoch = find_run(paths[0])
     defaults = TASKS[task].defaults
-    parts = [task, *([] if epoch is None else [f"epoch{epoch}"])]
+    parts = [task, *([] if epoch is None else [f"epoch{epoch}"]), find_stream(paths[0]) or ""]
+    parts = [part for part in parts if part]
     for name, value in changed_settings(settings, defaults).items():
         values = value if isinstance(value, list) else [value]
         parts.append(f"{name}-{'-'.join(map(str, values))}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pcm3.checks import check_at_least, check_tensor
@@ -130,3 +132,29 @@ def expected_calibration_error(probabilities: Tensor, correct: Tensor, bins: int
     places = (values * bins).ceil().long().clamp(1, bins) - 1
     sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, places, values - right)
     return float(sums.abs().sum() / len(values))
+
+
+def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
+    """Area under the ROC curve: how often a positive has a higher score than a negative.
+
+    Equal scores count half.
+
+    Args:
+        scores: Scores (N,).
+        positive: Which are positive (N,), boolean.
+
+    Returns:
+        The area, in [0, 1]; None without positives or without negatives.
+
+    Raises:
+        ValueError: If shapes differ, or a score is not finite.
+    """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - scikit-learn is slow
+
+    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    if scores.ndim != 1 or scores.shape != positive.shape:
+        raise ValueError(
+            f"expected scores and positive of one shape (N,), got {scores.shape} and "
+            f"{positive.shape}"
+        )
+    return float(roc_auc_score(positive, scores)) if len(np.unique(positive)) == 2 else None

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from pcm3.data.body import form_of
 from pcm3.data.normalize import Normalization, normalize
+from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders.files import Pretrained, load_encoder
@@ -21,6 +23,7 @@ from pcm3.evaluation.features import extract_features
 from pcm3.inference.classifier import Classifier, How
 from pcm3.inference.clips import Clips
 from pcm3.inference.fit import fit_classifier
+from pcm3.skeleton import Skeleton
 
 Recordings = Sequence[ArrayLike]
 """Recordings (T, V, C) of one person or (T, M, V, C) of several, of any number of frames, as the
@@ -31,11 +34,13 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Features of recordings by a trained encoder, as a transformer of scikit-learn.
 
     Recordings get the normalisation that the encoder was trained with. They must have its joints in
-    its order, and its frame rate and unit. Those of more than 300 frames count by the mean of
-    their windows, as in evaluations.
+    its order, and its frame rate and unit; an encoder for all layouts takes any. Those of more than
+    300 frames count by the mean of their windows, as in evaluations.
 
     Args:
         run: The run folder, or the file of an encoder.
+        skeleton: Layout of the recordings, if not that of the encoder, which must be one for all
+            layouts: a skeleton or the name of a built-in one.
 
     Example:
         >>> from sklearn.svm import SVC                                      # doctest: +SKIP
@@ -43,8 +48,9 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         >>> model.fit(recordings, labels).predict(others)                    # doctest: +SKIP
     """
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, skeleton: str | Skeleton | None = None) -> None:
         self.run = run
+        self.skeleton = skeleton
 
     def fit(
         self,
@@ -66,7 +72,7 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: If a recording does not fit the encoder; the message says which.
         """
         check_is_fitted(self)
-        with _stored(recordings, self.pretrained_) as store:
+        with _stored(recordings, self.pretrained_, self.skeleton) as store:
             clips = Clips(self.pretrained_, store, np.arange(len(store)))
             features: NDArray[np.float32] = extract_features(self.pretrained_, clips).values.numpy()
         return features
@@ -79,16 +85,24 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         run: The run folder, or the file of an encoder.
         how: What is fitted, see ``fit_classifier``.
         seed: Of the folds of the calibration.
+        skeleton: Layout of the recordings, as of ``PretrainedEncoder``.
 
     Attributes:
         classes_: The classes, sorted.
         classifier_: The classifier, which ``save_classifier`` writes.
     """
 
-    def __init__(self, run: str | Path, how: How = "linear", seed: int = 0) -> None:
+    def __init__(
+        self,
+        run: str | Path,
+        how: How = "linear",
+        seed: int = 0,
+        skeleton: str | Skeleton | None = None,
+    ) -> None:
         self.run = run
         self.how = how
         self.seed = seed
+        self.skeleton = skeleton
 
     def fit(
         self, recordings: Recordings, labels: ArrayLike, groups: ArrayLike | None = None
@@ -109,8 +123,8 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         columns = {"labels": codes}
         if groups is not None:
             columns["subjects"] = np.unique(np.asarray(groups), return_inverse=True)[1]
-        with _stored(recordings, load_encoder(self.run), names, **columns) as store:
-            pretrained = load_encoder(self.run)
+        pretrained = load_encoder(self.run)
+        with _stored(recordings, pretrained, self.skeleton, names, **columns) as store:
             self.classifier_ = fit_classifier(pretrained, store, how=self.how, seed=self.seed)
         return self
 
@@ -122,7 +136,7 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         classifier: Classifier = self.classifier_
-        with _stored(recordings, classifier.pretrained) as store:
+        with _stored(recordings, classifier.pretrained, classifier.layout) as store:
             return classifier.predict_proba(store)
 
     def predict(self, recordings: Recordings) -> NDArray[Any]:
@@ -140,16 +154,27 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _stored(
     recordings: Recordings,
     pretrained: Pretrained,
+    layout: str | Skeleton | None,
     class_names: Sequence[str] = (),
     **columns: NDArray[np.int64],
 ) -> Iterator[Store]:
     """Recordings as a store, normalised for an encoder, for the time of the ``with`` block."""
-    encoder, skeleton = pretrained.encoder, pretrained.skeleton
+    encoder = pretrained.encoder
+    skeleton = pretrained.skeleton if layout is None else choose_layout(layout)
+    any_layout = form_of(pretrained.normalization) is not None
+    if not any_layout and skeleton != pretrained.skeleton:
+        raise ValueError(
+            f"expected recordings of the layout of the encoder, {pretrained.skeleton.name!r}, got "
+            f"{skeleton.name!r}; an encoder of pretrain --any-layout takes all"
+        )
     for name, values in columns.items():
         if len(values) != len(recordings):
             raise ValueError(f"expected {len(recordings)} {name}, got {len(values)}")
     recipe: Normalization | Any = pretrained.normalization or "none"
-    size = (encoder.joints, encoder.in_channels)
+    size = (len(skeleton), encoder.in_channels)
+    if any_layout:
+        recipe = "none"  # the form is made of recordings as they are
+        size = (len(skeleton), np.shape(recordings[0])[-1] if len(recordings) else 3)
     with TemporaryDirectory(prefix="pcm3-") as folder:
         target = Path(folder) / "store"
         with StoreWriter(target, skeleton, class_names=class_names, normalization=recipe) as writer:
@@ -168,4 +193,7 @@ def _stored(
                 }
                 clip = normalize(frames, skeleton, recipe, encoder.persons)
                 writer.add(clip, of_it.pop("labels", -1), **of_it)
-        yield Store(target)
+        try:
+            yield Store(target)
+        except ValueError as error:  # it does not concern anybody where the recordings are
+            raise ValueError(str(error).removeprefix(f"{target}: ")) from None

@@ -44,10 +44,11 @@ def read_labels(store: Store, column: str | None = None) -> Labels:
                 f"{store.path}: recordings are untrimmed, without a label of their own"
             )
         return Labels(store.class_names, store.labels)
-    if column not in store.columns:
-        near = get_close_matches(column, store.columns, n=1)
+    columns = [name for name in store.columns if name != "duplicate_of"]  # no label of anything
+    if column not in columns:
+        near = get_close_matches(column, columns, n=1)
         raise ValueError(
-            f"expected a column with labels among {', '.join(store.columns)}, got {column!r}"
+            f"expected a column with labels among {', '.join(columns) or 'none'}, got {column!r}"
             + (f"; did you mean {near[0]}?" if near else "")
         )
     codes = store.columns[column]

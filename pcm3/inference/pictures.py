@@ -9,13 +9,19 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcm3.data.store import Store
-from pcm3.inference.predictions import Prediction, who
+from pcm3.inference.differences import Difference
+from pcm3.inference.judgements import furthest
+from pcm3.inference.novelty import Judgement
+from pcm3.inference.predictions import Prediction
 from pcm3.inference.search import Match, Queries
+from pcm3.inference.tables import who
 from pcm3.io.files import replacing
 from pcm3.skeleton import Skeleton
+from pcm3.viz.differences import difference_figure
 from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import film_strip
 from pcm3.viz.stores import picture_sequence
@@ -83,9 +89,7 @@ def write_search_page(
         clips = np.stack(
             [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
         )
-        film_strip(clips, store.skeleton, frames=_FRAMES, titles=titles).savefig(
-            picture := BytesIO(), format="png", dpi=90
-        )
+        strips_figure = film_strip(clips, store.skeleton, frames=_FRAMES, titles=titles)
         rows = "".join(
             f"<tr><td>{match.rank}</td><td>{escape(short_text(match.recording, 60))}</td>"
             f"<td>{match.start} to {match.end}</td><td>{match.similarity:.3f}</td>"
@@ -95,12 +99,91 @@ def write_search_page(
         parts.append(
             f"<h2>{escape(name)}</h2><table><tr><th></th><th>recording</th><th>frames</th>"
             f"<th>similarity</th><th>label</th></tr>{rows}</table>"
-            f'<img alt="film strips" src="data:image/png;base64,'
-            f'{b64encode(picture.getvalue()).decode()}">'
+            f"{_image(strips_figure, 'film strips')}"
         )
     if len(asked) > _MOST:
         parts.append(f"<p>The first {_MOST} of {len(asked)} queries.</p>")
-    page = _PAGE.replace("PARTS", "\n".join(parts))
+    return _write_page(out, "Similar recordings", parts)
+
+
+def picture_difference(judgement: Judgement, difference: Difference, store: Store) -> Figure:
+    """Draw a judged recording above its nearest reference, and where the two differ.
+
+    Args:
+        judgement: What ``NoveltyDetector.judge`` found.
+        difference: What ``explain`` found for it.
+        store: The store of the references, which says the unit.
+    """
+    recording, reference = (
+        frames.transpose(3, 0, 2, 1)
+        for frames in (difference.recording, difference.reference[difference.matched])
+    )
+    figure = difference_figure(
+        recording,
+        reference,
+        difference.values.transpose(0, 2, 1),
+        difference.parts,
+        difference.worst,
+        store.skeleton,
+        titles=("judged", "reference"),
+        unit=store.meta["unit"],
+    )
+    title = f"{short_text(judgement.recording, 60)}: distance {judgement.score:.4f}"
+    nearest = f"nearest reference: {short_text(judgement.reference, 60)}"
+    figure.suptitle(f"{title}\n{nearest}", fontsize="medium")
+    return figure
+
+
+def write_novelty_page(
+    judged: Sequence[Judgement],
+    differences: Sequence[Difference | None],
+    store: Store,
+    out: str | Path,
+) -> Path:
+    """Write a page with pictures of the 20 recordings that are furthest from the references.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        differences: What ``explain`` found for each; without it there is no picture.
+        store: The store of the references.
+        out: The ``.html`` file, which needs no other file.
+
+    Returns:
+        The path.
+    """
+    parts, novel = [], {True: "novel", False: "not novel", None: ""}
+    for at in furthest(judged)[:_MOST]:
+        each, difference = judged[at], differences[at]
+        name = each.recording + (f", person {each.person}" if each.person > 0 else "")
+        cells = [
+            f"{each.score:.4f}",
+            novel[each.novel],
+            escape(each.label),
+            f"{each.start} to {each.end}",
+            escape(short_text(each.reference, 60)),
+        ]
+        row = "".join(f"<td>{cell}</td>" for cell in cells)
+        parts.append(
+            f"<h2>{escape(short_text(name, 80))}</h2><table><tr><th>distance</th><th></th>"
+            f"<th>label</th><th>frames</th><th>nearest reference</th></tr><tr>{row}</tr></table>"
+        )
+        if difference is not None:
+            figure = picture_difference(each, difference, store)
+            parts.append(_image(figure, "the recording and its nearest reference"))
+    if len(judged) > _MOST:
+        parts.append(f"<p>The {_MOST} of {len(judged)} that are furthest from the references.</p>")
+    return _write_page(Path(out), "Distance from the references", parts)
+
+
+def _image(figure: Figure, name: str) -> str:
+    """A figure as an element of a page."""
+    figure.savefig(picture := BytesIO(), format="png", dpi=90)
+    data = b64encode(picture.getvalue()).decode()
+    return f'<img alt="{name}" src="data:image/png;base64,{data}">'
+
+
+def _write_page(out: Path, title: str, parts: Sequence[str]) -> Path:
+    page = _PAGE.replace("TITLE", title).replace("PARTS", "\n".join(parts))
     with replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return out
@@ -117,13 +200,13 @@ def _frames(
 
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Similar recordings</title>
+<html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
 <style>
 body { margin: 0 auto; max-width: 60em; font-family: sans-serif; }
 img { width: 100%; }
 td, th { padding: 0 1em 0 0; text-align: left; }
 </style></head><body>
-<h1>Similar recordings</h1>
+<h1>TITLE</h1>
 PARTS
 </body></html>
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pcm3.inference.classifier import UNKNOWN, Classifier
 from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.labels import BACKGROUND
 from pcm3.inference.recordings import Recordings
-from pcm3.io.files import replacing
+from pcm3.inference.tables import who, write_table
 
 Rule: TypeAlias = Literal["sliding_window", "activity"]
 """How the probabilities of frames become intervals."""
@@ -69,11 +68,6 @@ class Prediction:
             }
         ranked = [{"label": name, "probability": value} for name, value in self.ranked]
         return content | {"label": self.label, "probability": self.probability, "ranked": ranked}
-
-
-def who(person: int) -> str:
-    """The number of a person as text; ``"all"`` for several who are classified together."""
-    return "all" if person < 0 else str(person)
 
 
 def predict(
@@ -234,15 +228,11 @@ def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
     count = max((len(each.ranked) for each in predictions), default=1)
     ranks = [f"{name}_{at}" for at in range(1, count + 1) for name in ("label", "probability")]
     head = ["recording", "person", "start", "end", "label", "probability"]
-    with (
-        replacing(Path(file)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(head + ranks * (count > 1))
-        for each in predictions:
-            row = [each.recording, who(each.person), each.start, each.end, each.label]
-            row.append(f"{each.probability:.6f}")
-            if count > 1:
-                row += [part for name, p in each.ranked for part in (name, f"{p:.6f}")]
-            writer.writerow(row)
+    rows = []
+    for each in predictions:
+        row = [each.recording, who(each.person), each.start, each.end, each.label]
+        row.append(f"{each.probability:.6f}")
+        if count > 1:
+            row += [part for name, p in each.ranked for part in (name, f"{p:.6f}")]
+        rows.append(row)
+    write_table(file, head + ranks * (count > 1), rows)

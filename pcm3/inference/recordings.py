@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.body import form_of
+from pcm3.data.dataset import describe_form
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.prepare import prepare
 from pcm3.data.readers import detect_format
@@ -157,7 +158,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     normalization: Normalization = store.meta["normalization"]
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
-        intake.clips(store)  # which checks it
+        notes = [*notes, *describe_form(intake.clips(store))]
         together = np.where(store.slots > 1, -1, 0)
         return Recordings(store, store, np.arange(len(store)), together, notes)
     indices, persons = [], []
@@ -179,5 +180,5 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
                 indices.append(index)
                 persons.append(person)
     clips = Store(target)
-    intake.clips(clips)
+    notes = [*notes, *describe_form(intake.clips(clips))]
     return Recordings(store, clips, np.array(indices), np.array(persons), notes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from pcm3.evaluation.features import extract_features
 from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.intake import Intake
 from pcm3.inference.recordings import open_recordings
+from pcm3.inference.tables import write_table
 from pcm3.io.files import replacing
 from pcm3.io.npz import load_npz
 from pcm3.runs.folder import find_run
@@ -93,24 +92,43 @@ def make_gallery(
     Raises:
         ValueError: If the recordings do not fit the encoder.
     """
-    whole = np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
-    indices, starts, ends = whole if window is None else _windows(store, window)
-    clips = Clips(pretrained, store, indices, offsets=starts, lengths=ends - starts)
     file = _cache(path, store, window)
-    values = _kept(file, len(indices), pretrained)
-    if values is None:
-        values = extract_features(pretrained, clips).values
-        if file is not None:
-            with replacing(file) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, features=values.numpy())
-    return Gallery(store, values, indices, starts, ends)
+    spans = _spans(store, window)
+    values = _kept(file, len(spans[0]), pretrained)
+    if values is not None:
+        return Gallery(store, values, *spans)
+    gallery = encode(pretrained, store, window)
+    if file is not None:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, features=gallery.values.numpy())
+    return gallery
 
 
-def _windows(store: Store, window: int) -> tuple[NDArray[np.int64], ...]:
+def encode(pretrained: Pretrained, store: Store, window: int | None = None) -> Gallery:
+    """Encode the recordings of a store.
+
+    Args:
+        pretrained: The encoder.
+        store: The recordings.
+        window: As in ``make_gallery``.
+
+    Raises:
+        ValueError: If the recordings do not fit the encoder.
+    """
+    indices, starts, ends = _spans(store, window)
+    clips = Clips(pretrained, store, indices, offsets=starts, lengths=ends - starts)
+    return Gallery(store, extract_features(pretrained, clips).values, indices, starts, ends)
+
+
+def _spans(store: Store, window: int | None) -> tuple[NDArray[np.int64], ...]:
+    """Recording, first frame and frame after the last one of each feature."""
+    if window is None:
+        return np.arange(len(store)), np.zeros(len(store), np.int64), store.lengths
+    check_at_least("window", window, 1)
     step = max(1, window // 4, int(store.lengths.sum()) // _MOST_WINDOWS)
     rows = []
     for index, length in enumerate(store.lengths.tolist()):
-        _, starts = window_starts(length, window, step)
+        starts = np.unique(window_starts(length, window, step)[1])
         ends = np.minimum(starts + window, length)
         rows.append(np.stack([np.full_like(starts, index), starts, ends]))
     indices, starts, ends = np.concatenate(rows, axis=1)
@@ -159,6 +177,7 @@ class Queries:
         indices: The recording in ``store`` of each query (Q,).
         clips: The queries as clips.
         names: Names of the queries (Q,).
+        persons: The person of each query (Q,), from 0; -1 if several are taken together.
         own: The recording of the searched store that each query is itself (Q,); -1 if none is.
         notes: What matches should be read with.
     """
@@ -167,6 +186,7 @@ class Queries:
     indices: NDArray[np.int64]
     clips: Clips
     names: list[str]
+    persons: NDArray[np.int64]
     own: list[int]
     notes: list[str]
 
@@ -177,13 +197,13 @@ class Queries:
 
 @contextmanager
 def open_queries(
-    query: str, pretrained: Pretrained, store: Store, source_fps: float | None = None
+    query: str | None, pretrained: Pretrained, store: Store, source_fps: float | None = None
 ) -> Iterator[Queries]:
     """Open queries for the time of the ``with`` block.
 
     Args:
         query: The number of a recording of the store; or a path that ``open_recordings`` takes; or
-            the name of a recording of the store.
+            the name of a recording of the store. None for all recordings of the store.
         pretrained: The encoder.
         store: The store that is searched.
         source_fps: As of ``open_recordings``.
@@ -193,14 +213,19 @@ def open_queries(
         ValueError: If there is no such recording, the recordings do not fit the encoder, or their
             rate is given twice.
     """
-    if query.isdecimal() or not Path(query).exists():
+    if query is None or query.isdecimal() or not Path(query).exists():
         if source_fps is not None:
+            what = "all recordings are" if query is None else f"{query} is"
             raise ValueError(
-                f"source_fps is for files without a frame rate, but {query} is of the store"
+                f"source_fps is for files without a frame rate, but {what} of the store"
             )
-        index = find_sequence(store, query)
-        clips = Clips(pretrained, store, [index])
-        yield Queries(store, np.array([index]), clips, [store.names[index]], [index], [])
+        indices = (
+            np.arange(len(store)) if query is None else np.array([find_sequence(store, query)])
+        )
+        clips = Clips(pretrained, store, indices)
+        names = [store.names[index] for index in indices.tolist()]
+        persons = np.where(store.slots[indices] > 1, -1, 0)
+        yield Queries(store, indices, clips, names, persons, indices.tolist(), [])
         return
     intake = Intake.like(store, pretrained)
     with open_recordings(query, intake, source_fps) as recordings:
@@ -214,6 +239,7 @@ def open_queries(
             recordings.indices,
             intake.clips(recordings.clips),
             names,
+            recordings.persons,
             recordings.indices.tolist() if same else [-1] * len(names),
             recordings.notes,
         )
@@ -273,11 +299,6 @@ def _match(gallery: Gallery, query: str, rank: int, place: int, similarity: floa
 
 def write_matches(file: str | Path, matches: Sequence[Match]) -> None:
     """Write matches as a table with the attributes of ``Match``, whole or not at all."""
-    rows: list[dict[str, Any]] = [asdict(each) for each in matches]
-    with (
-        replacing(Path(file)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as stream,
-    ):
-        writer = csv.DictWriter(stream, list(Match.__annotations__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"similarity": f"{row['similarity']:.6f}"} for row in rows)
+    rows = [asdict(each) | {"similarity": f"{each.similarity:.6f}"} for each in matches]
+    columns = list(Match.__annotations__)
+    write_table(file, columns, [[row[column] for column in columns] for row in rows])

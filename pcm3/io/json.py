@@ -101,7 +101,8 @@ def _check_fields(value: Any, kind: Any, name: str) -> None:
 def _is_among(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
     """Return whether a value is of a type of a union, or one of the literal values."""
     if origin not in (Union, UnionType):
-        return origin is Literal and value in arguments and not isinstance(value, bool)
+        literals = [(type(each), each) for each in arguments] if origin is Literal else []
+        return (type(value), value) in literals  # as 1 equals True
     for kind in arguments:
         with suppress(ValueError):
             check_kind(value, kind)

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, Range, check_text, fail, most_bytes, ranges
+from pcm3.io.pickles import read_plain_pickle
+from pcm3.io.reading import (
+    MOST_BYTES,
+    Range,
+    check_room,
+    check_text,
+    fail,
+    most_bytes,
+    ranges,
+)
 
 # errors of zipfile for files that are damaged, encrypted or packed in an unknown way
 _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -151,6 +160,45 @@ def load_npz(
     except Exception as error:  # a broken file may raise anything
         fail(file, key, f"cannot be read, {error}")
     return arrays, heads
+
+
+def load_objects(file: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Any]:
+    """Load arrays () of one Python object each, such as dicts that ``np.savez`` has saved.
+
+    They are pickles, which are read without running code, see ``load_plain_pickle``.
+
+    Returns:
+        The objects in the order of the names; None for an optional one that the file lacks.
+
+    Raises:
+        SkeletonFormatError: If the file is not an ``.npz`` or lacks an array; if an array is
+            damaged, holds something else, or is out of proportion to the file, see ``check_room``.
+    """
+    keys = npz_keys(file)
+    if not keys:
+        fail(file, why_unreadable(file))
+    if missing := [key for key in required if key not in keys]:
+        fail(file, ", ".join(missing), f"missing; the file has {', '.join(keys)}")
+    found: list[Any] = []
+    for key in (*required, *optional):
+        if key not in keys:
+            found.append(None)
+            continue
+        try:
+            with zipfile.ZipFile(file) as archive:
+                head = _read_head(archive, file, key)
+                if head.shape != () or not head.dtype.hasobject:
+                    fail(file, key, f"expected a dict, got {head.dtype} {head.shape}")
+                size = archive.getinfo(f"{key}.npy").file_size
+                check_room(file, size, key)
+                with archive.open(f"{key}.npy") as stream:
+                    stream.seek(head.begin)
+                    found.append(read_plain_pickle(stream, size, f"{file}: {key}"))
+        except SkeletonFormatError:
+            raise
+        except Exception as error:  # a broken file may raise anything
+            fail(file, key, f"cannot be read, {error}")
+    return found
 
 
 class Head(NamedTuple):

@@ -19,7 +19,7 @@ from pcm3.io.files import regular
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _PLAIN = (*_ATOMS, bytearray)
-_KINDS = "biufcSU"  # booleans, numbers, strings; no objects, no records
+_KINDS = "biufcSUO"  # booleans, numbers, strings, and one object; no records
 
 
 def load_plain_pickle(file: str | Path) -> object:
@@ -27,8 +27,9 @@ def load_plain_pickle(file: str | Path) -> object:
 
     A pickle is a program that may call any function. Here, all names are refused before they are
     looked up, except those that such data need, and numpy's functions are replaced. Arrays of
-    objects or records are refused too, and so are pickles that would take far more time or memory
-    than their size justifies. The file is loaded as a whole.
+    objects or records are refused too, except for one that only wraps a single object, and so are
+    pickles that would take far more time or memory than their size justifies. The file is loaded
+    as a whole.
 
     Raises:
         SkeletonFormatError: If the file is missing, cut short or not a pickle, or holds something
@@ -37,19 +38,28 @@ def load_plain_pickle(file: str | Path) -> object:
     file = Path(file)
     try:
         with regular(file).open("rb") as stream:
-            size = file.stat().st_size
-            return _settle(_PlainUnpickler(_Bounded(stream, size), size).load(), {})
-    except SkeletonFormatError:
-        raise
-    except _RefusedError as error:
-        raise SkeletonFormatError(f"{file}: {error}") from None
+            return read_plain_pickle(stream, file.stat().st_size, str(file))
     except FileNotFoundError:
         raise SkeletonFormatError(f"{file}: no such file") from None
+    except OSError as error:
+        raise SkeletonFormatError(f"{file}: cannot be read, {error}") from None
+
+
+def read_plain_pickle(stream: IO[bytes], size: int, place: str) -> object:
+    """Read a pickle as ``load_plain_pickle`` does, from a stream that ends at ``size`` bytes.
+
+    Raises:
+        SkeletonFormatError: As ``load_plain_pickle``, with ``place`` for the name of the file.
+    """
+    try:
+        return _settle(_PlainUnpickler(_Bounded(stream, size), size).load(), {})
+    except _RefusedError as error:
+        raise SkeletonFormatError(f"{place}: {error}") from None
     except RecursionError:
-        raise SkeletonFormatError(f"{file}: nested too deeply") from None
+        raise SkeletonFormatError(f"{place}: nested too deeply") from None
     except Exception as error:  # a broken pickle may raise anything
         what = f"{type(error).__name__}: {error}"
-        raise SkeletonFormatError(f"{file}: not a readable pickle, or cut short, {what}") from None
+        raise SkeletonFormatError(f"{place}: not a readable pickle, or cut short, {what}") from None
 
 
 class _RefusedError(Exception):
@@ -221,17 +231,24 @@ class _Dtype:
 
 
 class _Array:
-    """A stand-in for an array between the calls that create and fill it."""
+    """A stand-in for an array between the calls that create and fill it.
+
+    ``np.savez`` wraps a dict in an array () of objects; then this is the dict.
+    """
 
     __slots__ = ("array",)
 
     def __init__(self) -> None:
-        self.array: NDArray[Any] | None = None
+        self.array: Any = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran_order, raw = state
         if isinstance(raw, list):
-            raise _RefusedError("refused an array of objects; only numbers and strings are read")
+            if shape != () or len(raw) != 1:
+                what = "refused an array of objects"
+                raise _RefusedError(f"{what}; only numbers and strings are read")
+            (self.array,) = raw
+            return
         self.array = _frombuffer(raw, dtype, shape, "F" if fortran_order else "C")
 
 
@@ -252,6 +269,8 @@ def _frombuffer(
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray)):
         raise _RefusedError("refused an array that does not consist of bytes and a dtype")
+    if dtype.spec.kind == "O":
+        raise _RefusedError("refused an array of objects; only numbers and strings are read")
     size, count = dtype.spec.itemsize, math.prod(shape)
     if min(shape, default=0) < 0 or len(raw) != count * size or (count and not size):
         what = f"{len(raw)} bytes do not form an array {reprlib.repr(shape)} of {dtype.spec}"
@@ -333,7 +352,7 @@ def _settled(value: Any, done: dict[int, Any]) -> Any:
     if kind is _Array:
         if value.array is None:
             raise _RefusedError("refused an array without content")
-        return value.array
+        return _settle(value.array, done)
     if kind is _Dtype:
         return value.spec
     if kind in (dict, OrderedDict):

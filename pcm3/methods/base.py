@@ -205,6 +205,19 @@ class Method(nn.Module, ABC):
         check_at_least("batches", batches, 1)
         self._batches_a_step = batches
 
+    def progress(self, epoch: int, epochs: int, step: int) -> None:
+        """Learn how far training is, before each optimiser step; by default nothing happens.
+
+        A schedule of a method, such as that of a momentum, follows from the position alone, so that
+        a run that continues needs no state of it. It may only set values of buffers in place:
+        captured steps do not run other code again.
+
+        Args:
+            epoch: Number of complete epochs.
+            epochs: Number of all epochs.
+            step: Number of optimiser steps before this one.
+        """
+
     @property
     def static(self) -> bool:
         """Whether all batches of one shape need the same operations.

@@ -9,14 +9,35 @@ from typing import Any, TypedDict
 from pcm3.checks import check_count
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import parse_json
+from pcm3.methods.aimclr import AimCLR
+from pcm3.methods.autoencoder import AutoEncoder
 from pcm3.methods.base import Method, Preset, find_preset
+from pcm3.methods.cmd import CMD
+from pcm3.methods.decorrelation import Decorrelation
+from pcm3.methods.displacement import Displacement
+from pcm3.methods.latent import LatentPrediction
 from pcm3.methods.mamp import MAMP
+from pcm3.methods.ms2l import MS2L
 from pcm3.methods.pcm3 import PCM3, PCM3Settings
 from pcm3.methods.recordings import DATA
 from pcm3.methods.settings import MethodSettings, TrainSettings
 from pcm3.methods.simclr import SimCLR
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (PCM3, MAMP, SimCLR)}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind
+    for kind in (
+        PCM3,
+        MAMP,
+        SimCLR,
+        Decorrelation,
+        AimCLR,
+        CMD,
+        Displacement,
+        MS2L,
+        AutoEncoder,
+        LatentPrediction,
+    )
+}
 """Methods by name."""
 
 PRESETS: dict[str, Preset] = {
@@ -30,7 +51,8 @@ PRESETS: dict[str, Preset] = {
 
 Presets ``DATA-PROTOCOL-METHOD`` have the full size of the papers and truncate recordings at 300
 frames. METHOD is empty for PCM3, ``bone`` and ``motion`` for its other two streams, ``pp`` for
-PCM3++, ``mamp`` for MAMP and ``mae`` for its baseline.
+PCM3++, ``mamp`` for MAMP, ``mae`` for its baseline, ``nat`` for NAT, and the name of another method
+for its own.
 
 :meta hide-value:
 """
@@ -60,8 +82,8 @@ class RunSettings:
     max_frames: int | None = None
     """Number of frames at which longer sequences are truncated; None trains on them in windows."""
     any_layout: bool = False
-    """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of different
-    layouts and units then train together, and the encoder takes recordings of any layout."""
+    """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of
+    different layouts and units then train together, and the encoder takes any layout."""
 
     def __post_init__(self) -> None:
         if self.max_frames is not None:

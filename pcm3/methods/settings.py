@@ -38,6 +38,14 @@ FORMER_NAMES = {"key_momentum": "momentum"}
 """Present names of settings by their names in earlier versions, as in old run folders."""
 
 
+def present_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from a run folder of any version, under present names and with present values."""
+    present = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+    if present.get("normalize_target") is True:  # it was a switch
+        present["normalize_target"] = "patch"
+    return present
+
+
 @dataclass(frozen=True)
 class Settings:
     """Frozen settings. Each field has a type, a default and a docstring, which is its help text.
@@ -66,7 +74,7 @@ class Settings:
         Raises:
             ValueError: If a setting is unknown, or its value has another type.
         """
-        values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        values = present_settings(values)
         cls.check_names(values)
         kinds = get_type_hints(cls)
         for name, value in values.items():
@@ -107,9 +115,9 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
+def _choices(kind: Any) -> tuple[str | bool, ...]:
     """Choices of a literal type or a tuple of literals; empty for another type."""
-    if get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind)):
+    if get_origin(kind) is Literal:
         return get_args(kind)
     inner = get_args(kind) if get_origin(kind) in (tuple, Union, UnionType) else ()
     choices = [_choices(part) for part in inner if part not in (..., tuple[()])]
@@ -178,7 +186,7 @@ class EncoderSettings(MethodSettings):
     pool: Pool = "last"
     """Pooling of frame features to a sequence feature; the transformer always takes the mean."""
     encoder_arguments: tuple[str, ...] | tuple[()] = ()
-    """Further arguments of a custom encoder, each as NAME=VALUE."""
+    """Further arguments of stgcn or of a custom encoder, each as NAME=VALUE."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,13 +197,17 @@ class EncoderSettings(MethodSettings):
                 raise ValueError(
                     f"expected encoder among {names} or MODULE:CLASS, got {self.encoder!r}"
                 )
-            self._custom_arguments()
+            self._further_arguments()
             return
         takes = signature(kind.from_sizes).parameters
         unused = [name for name in ("layers", "direction") if name not in takes]
+        if "arguments" in takes:
+            self._further_arguments()
+        else:
+            unused.append("encoder_arguments")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in [*unused, "encoder_arguments"] and value != field.default:
+            if field.name in unused and value != field.default:
                 raise ValueError(
                     f"{field.name} has no effect on the encoder {self.encoder}: expected its "
                     f"default {field.default!r}, got {value!r}"
@@ -216,10 +228,16 @@ class EncoderSettings(MethodSettings):
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
         names = ("frames", "hidden", "layers", "direction", "pool")
-        sizes = {name: getattr(self, name) for name in names} | self._custom_arguments()
+        sizes = {name: getattr(self, name) for name in names}
         takes = signature(kind.from_sizes).parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        if self.encoder in ENCODERS or not takes_any:
             sizes = {name: value for name, value in sizes.items() if name in takes}
+        further = self._further_arguments()
+        unknown = [] if takes_any else [name for name in further if name not in takes]
+        if unknown:
+            raise ValueError(f"{kind.__name__} takes no further arguments, got {unknown[0]}")
+        sizes |= further
         encoder = kind.from_sizes(skeleton, in_channels, persons, **sizes)
         built = (encoder.joints, encoder.in_channels, encoder.persons)
         if built != (len(skeleton), in_channels, persons):
@@ -230,7 +248,7 @@ class EncoderSettings(MethodSettings):
             )
         return encoder
 
-    def _custom_arguments(self) -> dict[str, Any]:
+    def _further_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for text in self.encoder_arguments:
             name, equals, value = text.partition("=")
@@ -251,12 +269,12 @@ class TrainSettings(Settings):
     """Passes over the training part; 0 writes the untrained encoder."""
     batch_size: int = 128
     """Sequences in a batch on each device; an incomplete last batch is dropped."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum 0.9, or AdamW."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum 0.9, Adam, or AdamW, whose weight decay is apart from the gradient."""
     lr: float = 0.02
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of AdamW's two moving averages."""
+    """Decay rates of the two moving averages of Adam and AdamW."""
     weight_decay: float = 1e-4
     """Weight decay of the parameters, see decay_vectors."""
     decay_vectors: bool = True
@@ -298,7 +316,7 @@ class TrainSettings(Settings):
     seed: int = 0
     """Random seed of weights, data order and augmentation."""
     knn_every: int = 0
-    """Epochs between nearest-neighbour checks on held-out training subjects; 0 for none."""
+    """Epochs between measurements of the features on held-out training subjects; 0 for none."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; one is also written at the end and on Ctrl-C."""
     keep_epochs: tuple[int, ...] | tuple[()] = ()

@@ -22,13 +22,15 @@ class Entries(NamedTuple):
     Attributes:
         entries: The results.
         left_out: Runs and files without a result, each with the reason.
+        metrics: Column to the metrics of its runs with results, a record for each epoch.
     """
 
     entries: list[Entry]
     left_out: list[str]
+    metrics: dict[str, list[list[dict[str, Any]]]]
 
 
-def read_entries(runs: Sequence[str | Path]) -> Entries:
+def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = None) -> Entries:
     """Read the results of run folders.
 
     Runs without results or with damaged settings, and files that are not results, are left out and
@@ -36,13 +38,17 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
 
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
+        columns: The column of each run; by default runs that differ only in the seed share one.
 
     Raises:
-        ValueError: If there is no run, one is given twice, or none has results.
+        ValueError: If there is no run, one is given twice, none has results, or there is not a
+            column for each run.
     """
     paths = [Path(run) for run in runs]
     if not paths:
         raise ValueError("expected at least one run folder, got none")
+    if columns is not None and len(columns) != len(paths):
+        raise ValueError(f"expected a column for each of {len(paths)} runs, got {len(columns)}")
     places = [path.resolve() for path in paths]
     for at, path in enumerate(paths):
         if places[at] in places[:at]:
@@ -62,7 +68,7 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
         name if names.count(name) == 1 else str(path)
         for name, path in zip(names, paths, strict=True)
     ]
-    columns = _columns(names, [run.config for run in read])
+    columns = columns or _columns(names, [run.config for run in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
     varied = _varied([run.config for run in read])
     entries = _tell_stores_apart(
@@ -81,7 +87,11 @@ def read_entries(runs: Sequence[str | Path]) -> Entries:
         key = (entry.store, result.protocol, order.index(result.task), bool(entry.fused))
         return *key, len(entry.settings), entry.how, entry.place
 
-    return Entries(sorted(entries, key=rank), left_out)
+    metrics: dict[str, list[list[dict[str, Any]]]] = {}
+    for run, column in zip(read, columns, strict=True):
+        if run.files:
+            metrics.setdefault(column, []).append(run.metrics)
+    return Entries(sorted(entries, key=rank), left_out, metrics)
 
 
 def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
@@ -96,21 +106,22 @@ def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 class _Run(NamedTuple):
-    """The files of a run: its settings, empty if it has none, and its results."""
+    """The files of a run: its settings, empty if it has none, its results and its metrics."""
 
     config: dict[str, Any]
     files: list[tuple[Path, Result]]
     left_out: list[str]
+    metrics: list[dict[str, Any]]
 
 
 def _read(path: Path) -> _Run:
     run = Run(path)
     if not path.is_dir():
-        return _Run({}, [], [f"{path}: no such folder"])
+        return _Run({}, [], [f"{path}: no such folder"], [])
     try:
         config = run.settings() if run.config.exists() else {}
     except SkeletonFormatError as damage:
-        return _Run({}, [], [str(damage)])
+        return _Run({}, [], [str(damage)], [])
     encoder = fingerprint(path) if run.encoder.is_file() else None
     files, left_out = [], []
     for file in sorted(run.results.glob("*.json")):
@@ -123,7 +134,12 @@ def _read(path: Path) -> _Run:
             left_out.append(f"{file}: made with another encoder than {run.encoder}; evaluate again")
         else:
             files.append((file, result))
-    return _Run(config, files, left_out)
+    try:
+        metrics = run.read_metrics()
+    except SkeletonFormatError as damage:
+        metrics = []
+        left_out.append(str(damage))
+    return _Run(config, files, left_out, metrics)
 
 
 def _is_of_another(result: Result, encoder: str | None) -> bool:

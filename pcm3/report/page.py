@@ -7,7 +7,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,19 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pcm3.io.files import replacing
+from pcm3.report.comparison import (
+    Comparisons,
+    as_csv,
+    as_latex,
+    as_markdown,
+    as_records,
+    compare,
+    comparison_notes,
+    table_lines,
+)
 from pcm3.report.entries import Entries, column_titles, read_entries
 from pcm3.report.pictures import draw_pictures
+from pcm3.report.progress import draw_progress
 from pcm3.report.table import (
     CHANCE,
     LEFT_OUT,
@@ -44,54 +55,84 @@ class Report(NamedTuple):
         entries: The results of the runs.
         left_out: Runs and files that are not in the report, each with the reason.
         rows: All figures.
+        comparison: The headline figures of all columns, and tests if there is a baseline.
         page: The page with the pictures.
         table: All figures, the headline ones first, Markdown.
         data: All figures, JSON.
+        sheet: The comparison, a line for each column, CSV.
+        latex: The comparison as a LaTeX table.
     """
 
     entries: list[Entry]
     left_out: list[str]
     rows: list[Row]
+    comparison: Comparisons
     page: Path
     table: Path
     data: Path
+    sheet: Path
+    latex: Path
 
 
-def write_report(runs: Sequence[str | Path], out: str | Path) -> Report:
-    """Write ``report.html``, ``report.md`` and ``report.json``.
+def write_report(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    baseline: str | None = None,
+) -> Report:
+    """Write ``report.html``, ``report.md``, ``report.json``, ``report.csv`` and ``report.tex``.
 
     Runs that differ only in the seed share a column, with mean and standard deviation. The report
-    lists the runs and files that were left out because they have no results or cannot be read.
+    lists the runs and files that were left out because they have no results or cannot be read. If
+    there are settings or a baseline, page and table also have a comparison: the headline figures,
+    a line for each column.
 
     Args:
         runs: Run folders with results.
-        out: Folder for the three files; made if it is missing.
+        out: Folder for the files; made if it is missing.
+        columns: The column of each run; by default runs that differ only in the seed share one.
+        settings: Settings to show in the comparison, by column.
+        baseline: The column that the others are compared with, see ``compare_samples``.
 
     Raises:
-        ValueError: If there is no run, one is given twice, none has results, or ``out`` is a
-            store, which has a ``report.json`` of its own.
+        ValueError: If there is no run, one is given twice, none has results, the baseline is not
+            among the columns with results, or ``out`` is a store, which has a ``report.json`` of
+            its own.
     """
-    read, out = read_entries(runs), Path(out)
+    read, out = read_entries(runs, columns), Path(out)
     if (out / "meta.json").exists():
         raise ValueError(f"expected a folder for the report, got the store {out}")
+    rows = tabulate(read.entries)
+    compared = compare(for_people(rows), read.entries, baseline, settings or {})
+    shown = compared if settings or baseline else None
+    data = as_json(read) | ({"comparison": as_records(shown)} if shown else {})
     texts = {
-        "report.html": make_page(read),
-        "report.md": markdown(read),
-        "report.json": json.dumps(as_json(read), indent=1) + "\n",
+        "report.html": make_page(read, shown),
+        "report.md": markdown(read, as_markdown(shown) if shown else ()),
+        "report.json": json.dumps(data, indent=1) + "\n",
+        "report.csv": as_csv(compared),
+        "report.tex": as_latex(compared),
     }
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Report(
-        read.entries, read.left_out, tabulate(read.entries), *(out / name for name in texts)
-    )
+    return Report(read.entries, read.left_out, rows, compared, *(out / name for name in texts))
 
 
-def make_page(read: Entries) -> str:
-    """Make a self-contained page of HTML: runs, and a section for each store and protocol."""
+def make_page(read: Entries, compared: Comparisons | None = None) -> str:
+    """Make a self-contained page of HTML: runs, and a section for each store and protocol.
+
+    Args:
+        read: The results.
+        compared: A comparison, which comes first.
+    """
     entries = read.entries
     titles = column_titles(entries)
-    sections = _runs(entries, read.left_out)
+    sections = _comparison(compared) if compared else []
+    sections += _runs(entries, read.left_out)
+    sections += _pictures(list(draw_progress(read.metrics)))
     parts: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
@@ -104,6 +145,20 @@ def make_page(read: Entries) -> str:
             "</section>",
         ]
     return _PAGE.replace("{body}", "\n".join(sections))
+
+
+def _comparison(compared: Comparisons) -> list[str]:
+    """Format the comparison and its notes."""
+    head, *lines = table_lines(compared)
+    words = 1 + len(compared.names_of_settings)
+    titles = "".join(f'<th scope="col">{_broken(title)}</th>' for title in head)
+    table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
+    for name, *cells in lines:
+        values = [f"<td>{_text(cell)}</td>" for cell in cells[: words - 1]]
+        values += [f'<td class="number">{escape(cell)}</td>' for cell in cells[words - 1 :]]
+        table.append(f'<tr><th scope="row">{_text(name)}</th>{"".join(values)}</tr>')
+    notes_ = [f"<p>{escape(note)}</p>" for note in comparison_notes(compared)]
+    return ["<section><h2>Comparison</h2>", *table, "</tbody></table></div>", *notes_, "</section>"]
 
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:

@@ -198,17 +198,23 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
     return [head, *lines.values()]
 
 
-def markdown(read: Entries) -> str:
-    """Format all tables: headline figures, other figures, runs; what was left out; explanations."""
+def markdown(read: Entries, comparison: Sequence[str] = ()) -> str:
+    """Format all tables: headline figures, other figures, runs; what was left out; explanations.
+
+    Args:
+        read: The results.
+        comparison: Paragraphs of a comparison, which come after the headline figures.
+    """
     entries = read.entries
     rows = for_people(tabulate(entries))
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     parts = ["# Results", *_figures_markdown(best, entries)]
-    parts += [_escape(remark) for remark in remarks(entries)]
+    parts += [escape_markdown(remark) for remark in remarks(entries)]
+    parts += comparison
     parts += ["## All other figures", *_figures_markdown(rest, entries)] if rest else []
-    parts += ["## Runs", _table_markdown(run_table(entries), 6), CHANCE]
+    parts += ["## Runs", table_markdown(run_table(entries), 6), CHANCE]
     parts += [LEFT_OUT] if read.left_out else []
-    parts += ["\n".join(f"- {_escape(reason)}" for reason in read.left_out)]
+    parts += ["\n".join(f"- {escape_markdown(reason)}" for reason in read.left_out)]
     legend = explain(rows)
     parts += ["## What the figures are"] if legend else []
     parts += ["\n".join(f"- `{name}`: {text}" for name, text in legend.items())]
@@ -226,13 +232,13 @@ def _figures_markdown(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str
         task = f"{row.task} ({row.how})" if row.how else row.task
         cells = [cell_text(row.cells.get(name), row.figure, counts[name]) for name in titles]
         lines.append([row.store, row.protocol, task, row.figure, *cells])
-    return [_table_markdown(lines, 4), *notes(rows)]
+    return [table_markdown(lines, 4), *notes(rows)]
 
 
-def _table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
+def table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
     """Format a Markdown table; the first ``words`` columns are text, the others numbers."""
     rule = ["---"] * words + ["---:"] * (len(lines[0]) - words)
-    table = [[_escape(cell) for cell in line] for line in lines]
+    table = [[escape_markdown(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:]))
 
 
@@ -287,7 +293,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _escape(cell: str) -> str:
+def escape_markdown(cell: str) -> str:
     """Escape text for Markdown, on one line."""
     cell = printable(cell)
     for letter, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):

@@ -6,7 +6,8 @@
 ``checkpoint.pt``         state from which training continues; ``checkpoint-previous.pt`` is the
                           checkpoint before it
 ``encoder.safetensors``   the trained encoder and how to build it;
-                          ``encoder-epoch300.safetensors`` is one kept after epoch 300
+                          ``encoder-epoch300.safetensors`` is one kept after epoch 300, and
+                          ``encoder-motion.safetensors`` that of another stream
 ``results/*.json``        results of evaluations
 ========================  ====================================================
 """
@@ -26,7 +27,7 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import locked, regular, replacing
 from pcm3.io.json import parse_json, read_json
 from pcm3.methods.catalog import RunSettings
-from pcm3.methods.settings import FORMER_NAMES, NO_EFFECT
+from pcm3.methods.settings import NO_EFFECT, present_settings
 from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
 
 
@@ -234,6 +235,9 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
 
+_BESIDE = re.compile(r"encoder(?:-epoch(\d+))?(?:-(joint|bone|motion))?\.safetensors")
+
+
 def find_run(path: str | Path) -> tuple[Run | None, int | None]:
     """Find the run that an encoder belongs to, and the epoch after which it was kept.
 
@@ -241,16 +245,26 @@ def find_run(path: str | Path) -> tuple[Run | None, int | None]:
         path: A run folder, or the file of an encoder.
 
     Returns:
-        The run, or None for a file outside a run; and the epoch, or None for the encoder of a
-        whole run.
+        The run, or None for a file outside a run; and the epoch, or None for an encoder of a whole
+        run.
     """
     path = Path(path)
     if path.is_dir():
         return Run(path), None
-    run, kept = Run(path.parent), re.fullmatch(r".*-epoch(\d+)", path.stem)
-    if kept and run.config.is_file() and path.name == run.kept_encoder(int(kept[1])).name:
-        return run, int(kept[1])
+    run, named = Run(path.parent), _BESIDE.fullmatch(path.name)
+    if named and any(named.groups()) and run.config.is_file():
+        return run, int(named[1]) if named[1] else None
     return None, None
+
+
+def find_stream(path: str | Path) -> str | None:
+    """Find the stream in the name of an encoder's file, as runs of several streams keep them.
+
+    Returns:
+        The stream; None for a run folder, for the first encoder of a run and for other files.
+    """
+    named = _BESIDE.fullmatch(Path(path).name)
+    return named[2] if named and find_run(path)[0] else None
 
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +278,9 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")
     kept["train"] = {k: v for k, v in settings.get("train", {}).items() if k not in free}
-    model = settings.get("model", {}).items()  # earlier versions lack settings that are now empty
-    kept["model"] = {FORMER_NAMES.get(name, name): value for name, value in model if value != []}
+    model = present_settings(settings.get("model", {}))
+    # earlier versions lack settings that are now empty
+    kept["model"] = {name: value for name, value in model.items() if value != []}
     return kept
 
 

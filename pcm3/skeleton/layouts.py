@@ -226,6 +226,22 @@ HUMAN36M17 = _layout(
 )
 """Human3.6M's 17 joints, the output of most methods that lift poses to 3D; names are MMPose's."""
 
+HUMAN36M32 = _layout(
+    "human36m32",
+    "root right_hip right_knee right_foot right_toe right_toe_end left_hip left_knee left_foot "
+    "left_toe left_toe_end lower_back spine thorax neck_base head left_collar left_shoulder "
+    "left_elbow left_wrist left_thumb left_thumb_end left_hand left_hand_end right_collar "
+    "right_shoulder right_elbow right_wrist right_thumb right_thumb_end right_hand right_hand_end",
+    (
+        *(-1, 0, 1, 2, 3, 4, 0, 6, 7, 8, 9, 0, 11, 12, 13, 14),
+        *(13, 16, 17, 18, 19, 20, 19, 22, 13, 24, 25, 26, 27, 28, 27, 30),
+    ),
+    ((0, *range(11, 16)), range(16, 24), range(24, 32), range(6, 11), range(1, 6)),
+    "spine",
+)
+"""All joints of Human3.6M's files; those of ``human36m17`` have its names and tree. Several lie in
+one place: ``lower_back`` on ``root``, the collars on ``thorax``, each thumb on the wrist."""
+
 COMMON15 = _layout(
     "common15",
     "mid_hip neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist "
@@ -240,7 +256,17 @@ SKELETONS = {
     s.name: s
     for s in (
         *(NTU25, KINECT20, SBU15, COCO17, BLAZEPOSE33, UIPRMD22),
-        *(OPENPOSE18, OPENPOSE25, HALPE26, AZURE32, SMPL22, SMPL24, HUMAN36M17, COMMON15),
+        *(
+            OPENPOSE18,
+            OPENPOSE25,
+            HALPE26,
+            AZURE32,
+            SMPL22,
+            SMPL24,
+            HUMAN36M17,
+            HUMAN36M32,
+            COMMON15,
+        ),
     )
 }
 """The built-in skeletons by name."""

@@ -37,11 +37,12 @@ _LEG = _ranked(
 )
 """Words for legs, from the body outwards."""
 _TRUNK = _ranked(
-    "root spine vertebra vertebrae cervical lumbar lumbosacral sacroiliac sacrum lowback lowerback "
-    "upback upperback back bak thorax thoracic torso trunk body chest sternum strn breastbone rib "
-    "ribcage breast bust pectoral navel tummy stomach belly ab abdomen waist pelvis asi asis psi "
-    "psis crotch groin neck head fhd bhd skull skullbase cranium face forehead brow eyebrow eye "
-    "eyeball eyelid ear nose cheek mouth lip jaw chin tooth teeth tongue hair beard tail wing skirt"
+    "root spine vertebra vertebrae cervical lumbar lumbosacral sacroiliac sacrum sacral lowback "
+    "lowerback upback upperback back bak thorax thoracic torso trunk body chest sternum strn "
+    "breastbone rib ribcage breast bust pectoral navel tummy stomach belly ab abdomen waist "
+    "pelvis asi asis psi psis crotch groin neck head fhd bhd skull skullbase cranium face "
+    "forehead brow eyebrow eye eyeball eyelid ear nose cheek mouth lip jaw chin tooth teeth "
+    "tongue hair beard tail wing skirt"
 )
 _TRUNK_WITHOUT_SIDE = _ranked("hip hipjoint buttock shoulder shldr collar clavicle clav blade")
 """Words that belong to a limb with a side, to the trunk without: a left hip, but hips."""

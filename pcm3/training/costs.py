@@ -120,7 +120,7 @@ def estimate(model: Method, config: TrainSettings) -> Estimate:
     if most < batch:
         share = (batch - most) / (most - least)
         seconds, many = seconds + share * max(0, seconds - less), many + share * (many - few)
-    moments = 2 if config.optimizer == "adamw" else 1
+    moments = 1 if config.optimizer == "sgd" else 2
     trained = sum(
         parameter.nbytes for parameter in duplicate.parameters() if parameter.requires_grad
     )

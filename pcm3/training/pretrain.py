@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
@@ -23,15 +23,11 @@ from pcm3.data.dataset import (
     describe_windows,
 )
 from pcm3.data.hybrid import HybridDataset
-from pcm3.data.splits import note_on_words, part_protocols, split, validation_split
+from pcm3.data.splits import note_on_words, part_protocols, split
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion
-from pcm3.encoders.files import Pretrained
 from pcm3.errors import SkeletonFormatError
-from pcm3.evaluation.classification import check_labels
-from pcm3.evaluation.features import extract_features
-from pcm3.evaluation.metrics import accuracy
-from pcm3.evaluation.neighbours import nearest_labels
+from pcm3.evaluation.monitor import feature_monitor
 from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences
@@ -67,9 +63,9 @@ def pretrain(
         data: One or more stores, of which only the training part is used, or synthetic motion.
             Untrimmed recordings are cut into windows of twice the frames of a view. Other
             recordings of more than 300 frames are cut into windows of 300, unless
-            ``config.max_frames`` truncates them. Nearest-neighbour checks during training use the
-            first store; with synthetic motion there are none, and the protocol only becomes the
-            default of later evaluations.
+            ``config.max_frames`` truncates them. Checks of the features during training, see
+            ``feature_monitor``, use the first store; with synthetic motion there are none, and the
+            protocol only becomes the default of later evaluations.
         out: The run folder.
         start: A run folder whose last checkpoint gives the initial weights; the optimiser starts
             afresh. If that run was trained on test sequences of these stores, a warning is printed
@@ -94,12 +90,13 @@ def pretrain(
     model = config.model.build(dataset.skeleton, dataset.persons, dataset.channels)
     monitor = None
     if config.train.knn_every and stores:
-        monitor = _knn_monitor(
+        layout = _layout(config, stores)
+        monitor = feature_monitor(
             stores[0],
             parts[0][0],
-            _layout(config, stores),
-            config.max_frames,
             protocols[0],
+            lambda part, limit: SkeletonDataset(stores[0], part, max_frames=limit, **layout),
+            config.max_frames,
             quiet,
         )
     settings = _settings(config, stores, protocols)
@@ -168,6 +165,23 @@ def plan(
         "seconds": steps * train.accumulate * costs.seconds,
         "bytes": costs.bytes,
     }
+
+
+def run_settings(config: RunSettings, data: Data) -> dict[str, Any]:
+    """Return what ``config.json`` of a run would hold, see ``Run.check``, without training.
+
+    A run that starts from another one also has ``start``, the name of its folder.
+
+    Args:
+        config: All settings.
+        data: Stores, or synthetic motion.
+
+    Raises:
+        ValueError: If the stores do not fit together or the protocol, or have too few sequences.
+    """
+    stores, dataset, protocols, _ = _training_data(config, data)
+    used_sequences(len(dataset), config.train, config.train.devices * config.train.nodes)
+    return _settings(config, stores, protocols) | {"data": describe_data(dataset)}
 
 
 class _Training(NamedTuple):
@@ -298,7 +312,8 @@ def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> di
     ):
         if differences:
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
-    model.load_state_dict(state["model"])
+    needed = model.state_dict()
+    model.load_state_dict({name: state["model"][name] for name in needed})
     return old
 
 
@@ -328,48 +343,13 @@ def _model_differences(old: dict[str, Any], new: dict[str, Any], model: Method) 
 
 
 def _weight_differences(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+    """Differences in the weights that the new model has; it may need fewer, such as no decoder."""
+
     def shape(weights: dict[str, Tensor], name: str) -> str:
         return str(tuple(weights[name].shape)) if name in weights else "absent"
 
     return [
         f"{name} is {shape(old, name)} there and {shape(new, name)} here"
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted(new)
         if shape(old, name) != shape(new, name)
     ]
-
-
-def _knn_monitor(
-    store: Store,
-    train: NDArray[np.int64],
-    layout: _Layout,
-    max_frames: int | None,
-    protocol: str,
-    quiet: bool,
-) -> Callable[[Method], dict[str, float]] | None:
-    """Nearest-neighbour check on a held-out part of the training data.
-
-    None if no part can be held out: pretraining needs neither labels nor several subjects.
-    """
-    try:
-        parts = validation_split(store, train, protocol)
-        gallery, queries = (
-            SkeletonDataset(store, known, max_frames=max_frames, **layout)
-            for known in (part[store.labels[part] >= 0] for part in parts)
-        )
-        if len(gallery) == 0 or len(queries) == 0:
-            raise ValueError(f"{store.path} has too few labels")
-        check_labels(gallery, queries)
-    except ValueError as reason:
-        if not quiet:
-            tell(f"no nearest-neighbour checks during training: {reason}", file=sys.stderr)
-        return None
-
-    def monitor(model: Method) -> dict[str, float]:
-        view = Pretrained(model.trained_encoder, model.skeleton, model.stream, model.frames)
-        known, queried = (
-            extract_features(view, part).on(view.device) for part in (gallery, queries)
-        )
-        nearest = nearest_labels(known.values, known.labels, queried.values)
-        return {"knn": accuracy(nearest, queried.labels)}
-
-    return monitor

@@ -157,6 +157,7 @@ class _Training:
         run: Run | None,
     ) -> None:
         self.fabric, self.dataset, self.config = fabric, dataset, config
+        self._model = model
         self.used = used_sequences(len(dataset), config, fabric.world_size)
         self._together = config.batch_size * fabric.world_size
         _adapt(model, config)
@@ -230,7 +231,9 @@ class _Training:
             stopped: Returns whether this process was told to stop.
         """
         before, number = self.at, 0
+        steps = before.step // self.config.accumulate
         try:
+            self._model.progress(before.epoch, self.config.epochs, steps)
             for number in range(len(rows)):
                 batch = next(batches)
                 if number == len(rows) - 1 and self.fabric.world_size > 1:

@@ -90,7 +90,14 @@ class RunWriter:
                     "folder to start again"
                 )
             return Position()
-        self._model.load_state_dict(state["model"])
+        try:
+            self._model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{run and run.path}: expected a checkpoint with the weights of the model as this "
+                f"version builds it, got others: {reason:.300}"
+            ) from None
         self._step.load_state(state)
         sums = {name: float(value) for name, value in state["position"]["sums"].items()}
         at = Position(**(state["position"] | {"sums": sums}))

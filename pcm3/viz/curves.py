@@ -17,13 +17,13 @@ NOT_TERMS = ("epoch", "step", "lr", "samples_per_second")
 
 
 def loss_curves(records: Sequence[Mapping[str, Any]], terms: Sequence[str] | None = None) -> Figure:
-    """Plot every term against the epoch in a panel of its own; kNN accuracy comes last.
+    """Plot every term against the epoch in a panel of its own; accuracies come last.
 
     Args:
         records: The records of the run: ``"epoch"`` and scalars. A record may lack a term.
         terms: The terms to show, in this order. By default every scalar except epoch, step,
-            learning rate and speed in order of appearance, then terms with ``knn`` in their name,
-            as percentages.
+            learning rate and speed in order of appearance, then ``linear`` and terms with ``knn``
+            in their name, as percentages.
 
     Returns:
         A figure with one axes per term, titled with its name.
@@ -69,4 +69,4 @@ def loss_curves(records: Sequence[Mapping[str, Any]], terms: Sequence[str] | Non
 
 
 def _is_accuracy(term: str) -> bool:
-    return "knn" in term.lower()
+    return "knn" in term.lower() or term == "linear"

@@ -180,7 +180,8 @@ def curve_figure(
         curves: Lines by name.
         x_label: Label of x.
         y_label: Label of y.
-        percent: Whether y are fractions, shown on an axis from 0 to 100 %; otherwise from 0.
+        percent: Whether y are fractions, shown on an axis from 0 to 100 %; otherwise from 0
+            if no y is negative.
         x_percent: Whether x are fractions, shown as percentages.
         logarithmic: Show x, which must be positive, on a logarithmic scale.
         baselines: Further lines, black, dashed and without markers.
@@ -225,7 +226,8 @@ def curve_figure(
     )
     axis.set_xlabel(x_label, fontsize=8)
     axis.set_ylabel(y_label, fontsize=8)
-    axis.set_ylim(0, 1 if percent else None)
+    if percent or all(y >= 0 for curve in every.values() for y in curve.y):
+        axis.set_ylim(0, 1 if percent else None)
     if percent:
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.grid(alpha=0.3, linewidth=0.5)

@@ -69,7 +69,7 @@ def film_strip(
     figure, grid, shown = _grid(clips, len(clips), frames)
     for row, (clip, hide, differ) in enumerate(zip(clips, hidden, differs, strict=True)):
         seen = present(clip, skeleton)
-        limits = _limits([clip], seen, axes)
+        limits = limits_of([clip], seen, axes)
         _row(grid[row], clip, seen, hide, skeleton, shown, axes, limits, differ)
         grid[row][0].set_ylabel(titles[row] if titles else "")
     _legend(figure, legend_handles(skeleton, mask is not None, before is not None))
@@ -117,7 +117,7 @@ def reconstruction_figure(
     for sample in range(samples):
         truth, hide = source[sample], hidden[sample]
         here, nothing = present(truth, skeleton), np.zeros_like(hide)
-        limits = _limits([truth, composite[sample]], here, axes)
+        limits = limits_of([truth, composite[sample]], here, axes)
         rows = (
             ("input", masked_input[sample], here & ~hide, nothing),
             ("predicted", composite[sample], here, hide),
@@ -130,8 +130,14 @@ def reconstruction_figure(
     return figure
 
 
-def _limits(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
-    """Return lower and upper bounds of the two coordinates shown, ``(2, 2)``, with a margin."""
+def limits_of(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
+    """Find lower and upper bounds of two coordinates, ``(2, 2)``, with a margin.
+
+    Args:
+        clips: Clips ``(C, T, V, M)``.
+        seen: Joints that count ``(T, V, M)``.
+        axes: The two coordinates.
+    """
     points = np.concatenate([clip[list(axes)][:, seen] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:
@@ -170,7 +176,7 @@ def _row(
     flat = clip[list(axes)]
     for axis, frame in zip(row, shown, strict=True):
         for person in range(clip.shape[-1]):
-            _figure(
+            draw_figure(
                 axis,
                 flat[:, frame, :, person].T,
                 seen[frame, :, person],
@@ -184,14 +190,33 @@ def _row(
         axis.spines[:].set_visible(False)
 
 
-def _figure(axis: Axes, points: Array, seen: Array, hidden: Array, skeleton: Skeleton) -> None:
-    """Draw a stick figure of points ``(V, 2)``, of which some are present and hidden ``(V,)``."""
+def draw_figure(
+    axis: Axes,
+    points: Array,
+    seen: Array,
+    hidden: Array,
+    skeleton: Skeleton,
+    colors: Array | None = None,
+) -> None:
+    """Draw a stick figure.
+
+    Args:
+        axis: Where to draw.
+        points: The joints ``(V, 2)``.
+        seen: Which of them are present ``(V,)``.
+        hidden: Which of them are hollow and grey ``(V,)``.
+        skeleton: The layout of the joint axis.
+        colors: Colour of each joint (V,), which its bone to the parent shares; by default that of
+            the body part.
+    """
     palette = part_colors(skeleton)
-    colors = np.empty(len(skeleton), dtype=object)
-    for part, color in palette.items():
-        colors[list(skeleton.parts[part])] = color
+    by_part = colors is None
+    if colors is None:
+        colors = np.empty(len(skeleton), dtype=object)
+        for part, color in palette.items():
+            colors[list(skeleton.parts[part])] = color
     bones = [
-        (bone, palette[part])
+        (bone, palette[part] if by_part else colors[bone[0]])
         for part, own in part_bones(skeleton).items()
         for bone in own
         if seen[bone].all()

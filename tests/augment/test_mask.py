@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pcm3.augment import MotionAwareMask, RandomMask, TopologyMask
+from pcm3.augment import MotionAwareMask, RandomMask, TopologyMask, TubeMask
 from pcm3.augment.functional import motion_aware_mask, motion_intensity
 from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15
 
@@ -232,3 +232,31 @@ def test_motion_aware_mask_refuses_what_is_no_number() -> None:
         MotionAwareMask(ratio=float("nan"))
     with pytest.raises(ValueError, match="expected temperature to be a number, got nan"):
         MotionAwareMask(temperature=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "tube", "patch", "frames", "visible"),
+    [(0.9, 5, 4, 120, 2), (0.6, 2, 4, 32, 10), (0.5, 3, 2, 16, 12), (0.6, 4, 1, 3, 10)],
+)
+def test_tubes_hide_the_same_joints(ratio, tube, patch, frames, visible, generator):
+    clips = torch.randn(50, 3, frames, 25, 2, generator=generator(0))
+    mask = TubeMask(ratio, tube, patch)(clips, generator=generator(1))
+    assert TubeMask(ratio, tube, patch).visible(25) == visible
+    assert bool(((~mask).sum(dim=2) == visible).all())
+    tubes = mask.split(tube * patch, dim=1)
+    for each in tubes:
+        assert torch.equal(each, each[:, :1].expand_as(each))
+    drawn = torch.stack([each[:, 0] for each in tubes], dim=1)  # (N, tubes, V, M)
+    rows = drawn.movedim(2, 3).flatten(0, 2)
+    assert len(rows.unique(dim=0)) > 0.9 * min(len(rows), 250)
+    assert float(drawn.float().mean(dim=(0, 1, 3)).std()) < 0.12  # no joint is preferred
+
+
+def test_tubes_that_cannot_be_drawn():
+    for arguments in ((0.0,), (1.0,), ("0.5",), (0.5, 0), (0.5, 2.5), (0.5, 2, 0)):
+        with pytest.raises(ValueError, match=r"ratio|tube|patch"):
+            TubeMask(*arguments)
+    with pytest.raises(ValueError, match=r"25 joints visible, got 0\.97"):
+        TubeMask(0.97)(torch.zeros(2, 3, 8, 25, 1))
+    with pytest.raises(ValueError, match=r"multiple of patch=4, got T=10"):
+        TubeMask()(torch.zeros(2, 3, 10, 25, 1))

@@ -1,11 +1,13 @@
 """Which frames the temporal transforms take, read back from clips that count their frames."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcm3.augment import TemporalClip, TemporalCropResize
+from pcm3.augment import ReflectCrop, SegmentShuffle, TemporalClip, TemporalCropResize
 from pcm3.augment import functional as f
 
 
@@ -129,3 +131,72 @@ def test_cut_clip_shows_the_frames_that_the_masked_clip_keeps(generator):
         assert torch.equal(masked[i, :, frames], clips[i, :, frames])
         expected = f.crop_resize(clips[i], frames[0], torch.tensor(len(frames)), 64)
         torch.testing.assert_close(cut[i], expected)
+
+
+def test_reflected_crops_start_anywhere_in_the_continued_clip(generator):
+    crop = ReflectCrop(size=12, ratio=0.25)
+    rows = crop(ramp(400, 12), generator=generator(0)).flatten(1)
+    continued = torch.tensor([2, 1, 0, *range(12), 11, 10, 9], dtype=torch.float64)
+    windows = continued.unfold(0, 12, 1)
+    found = (rows[:, None] == windows).all(dim=2)
+    assert bool((found.sum(dim=1) == 1).all())
+    assert found.sum(dim=0).min() > 30  # of 400 / 7
+    for start, window in enumerate(windows):
+        starts = torch.tensor([start])
+        assert torch.equal(f.reflect_crop(ramp(1, 12), starts, 3).flatten(), window)
+
+
+def test_reflected_crops_resize_the_valid_frames(generator):
+    clips, lengths = ramp(2, 60), torch.tensor([30, 50])
+    whole = ReflectCrop(size=20, ratio=0)(clips, lengths)
+    expected = f.crop_resize(clips, torch.zeros(2, dtype=torch.long), lengths, 20)
+    assert torch.equal(whole, expected)
+    for wrong in ({"size": 0}, {"ratio": 1.5}, {"ratio": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ReflectCrop(**wrong)
+    for starts, padding in ((torch.tensor([7, 0]), 3), (torch.tensor([-1, 0]), 3)):
+        with pytest.raises(ValueError, match=r"starts in \[0, 6\]"):
+            f.reflect_crop(clips, starts, padding)
+    with pytest.raises(ValueError, match="padding"):
+        f.reflect_crop(clips, torch.tensor([0, 0]), 61)
+
+
+@pytest.mark.parametrize(("segments", "frames"), [(2, 9), (3, 12), (4, 14), (6, 20)])
+def test_shuffled_segments_are_those_of_the_clip(segments, frames, generator):
+    clips = torch.randn(40, 3, frames, 4, 2, generator=generator(0))
+    lengths = torch.arange(40) % frames + 1
+    shuffled, order = SegmentShuffle(segments).with_order(clips, lengths, generator(1))
+    orders = list(permutations(range(segments)))
+    for clip, result, length, index in zip(clips, shuffled, lengths.tolist(), order, strict=True):
+        size = length // segments
+        pieces = [clip[:, j * size : (j + 1) * size] for j in range(segments)]
+        rest = clip[:, segments * size :]
+        expected = torch.cat([*(pieces[j] for j in orders[index]), rest], dim=1)
+        assert torch.equal(result, expected)
+    again = f.shuffle_segments(clips, order, segments, lengths)
+    assert torch.equal(again, shuffled)
+    assert torch.equal(f.shuffle_segments(clips[3], order[3], segments, lengths[3]), shuffled[3])
+    whole = SegmentShuffle(segments)(clips, generator=generator(2))
+    order = SegmentShuffle(segments).with_order(clips, generator=generator(2)).order
+    assert torch.equal(whole, f.shuffle_segments(clips, order, segments))
+
+
+def test_all_orders_are_equally_probable(generator):
+    clips = torch.zeros(12_000, 1, 4, 1, 1)
+    order = SegmentShuffle(4).with_order(clips, generator=generator(0)).order
+    assert SegmentShuffle(4).orders == 24
+    assert order.bincount(minlength=24).tolist() == pytest.approx([500] * 24, abs=110)
+
+
+def test_segments_that_cannot_be_shuffled():
+    clips = torch.zeros(2, 3, 12, 4, 1)
+    for segments in (1, 7, 2.5):
+        with pytest.raises(ValueError, match="segments"):
+            SegmentShuffle(segments)
+        with pytest.raises(ValueError, match="segments"):
+            f.shuffle_segments(clips, torch.tensor([0, 1]), segments)
+    for order in (torch.tensor([0, 6]), torch.tensor([0.0, 1.0]), torch.tensor([-1, 0])):
+        with pytest.raises(ValueError, match="order"):
+            f.shuffle_segments(clips, order, 3)
+    with pytest.raises(ValueError, match=r"\(N, C, T, V, M\)"):
+        SegmentShuffle().with_order(clips[0])

@@ -9,16 +9,24 @@ import pytest
 import torch
 
 from pcm3.augment import (
+    AxisMask,
     Compose,
     CutMix,
+    DegreeJointDrop,
+    GaussianBlur,
+    GaussianNoise,
     JointJitter,
+    MainAxisRotate,
     Mixup,
     MotionAwareMask,
+    MotionFrameDrop,
     OneOf,
     RandomMask,
     RandomMix,
+    ReflectCrop,
     ResizeMix,
     Rotate,
+    SegmentShuffle,
     Shear,
     TemporalClip,
     TemporalCropResize,
@@ -30,12 +38,20 @@ from pcm3.skeleton import COCO17, NTU25, SBU15, Skeleton
 SAME = [
     TemporalCropResize(size=64, min_frames=4, same_on_batch=True),
     TemporalClip(same_on_batch=True),
+    ReflectCrop(size=64, same_on_batch=True),
     Shear(same_on_batch=True),
     JointJitter(same_on_batch=True),
     Rotate(30, same_on_batch=True),
+    SegmentShuffle(same_on_batch=True),
     OneOf(JointJitter(same_on_batch=True), Shear(same_on_batch=True), same_on_batch=True),
     TopologyMask(NTU25, same_on_batch=True),
     RandomMask(same_on_batch=True),
+    MainAxisRotate(same_on_batch=True),
+    AxisMask(same_on_batch=True),
+    GaussianNoise(same_on_batch=True),
+    GaussianBlur(same_on_batch=True),
+    MotionFrameDrop(same_on_batch=True),
+    DegreeJointDrop(NTU25, same_on_batch=True),
 ]
 
 

@@ -14,7 +14,18 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
-from pcm3.methods import MAMP, PCM3, Method
+from pcm3.methods import (
+    CMD,
+    MAMP,
+    MS2L,
+    PCM3,
+    AimCLR,
+    AutoEncoder,
+    Decorrelation,
+    Displacement,
+    LatentPrediction,
+    Method,
+)
 from pcm3.methods.settings import TrainSettings
 from pcm3.methods.simclr import SimCLR
 from pcm3.training.graph import GraphedPasses
@@ -42,6 +53,7 @@ def pcm3(kind: str = "gru", **changes: Any) -> Method:
     return PCM3(encoder(kind), NTU25, **small | changes)
 
 
+WIDTHS: dict[str, Any] = {"frames": FRAMES, "expander": 8, "fastest": 0.25, "others": 0.0}
 METHODS: dict[str, Callable[[], Method]] = {
     "pcm3": pcm3,
     "pcm3++": lambda: pcm3(positives=POSITIVES),
@@ -50,7 +62,20 @@ METHODS: dict[str, Callable[[], Method]] = {
     "pcm3-transformer": lambda: pcm3("transformer"),
     "mamp": lambda: MAMP(encoder("transformer"), NTU25),
     "mae": lambda: MAMP(encoder("transformer"), NTU25, target="coordinates"),
+    "skeletonclr": lambda: pcm3(positives=("intra",), mask_weight=0.0, kl_weight=0.0, reflect=0.2),
+    "pstl": lambda: Decorrelation(encoder("gru"), NTU25, **WIDTHS),
+    "pstl-graph": lambda: Decorrelation(encoder("graph"), NTU25, **WIDTHS, same_on_batch=False),
+    "vicreg": lambda: Decorrelation(encoder("transformer"), NTU25, **WIDTHS, loss="vicreg"),
+    "aimclr": lambda: AimCLR(encoder("gru"), NTU25, frames=FRAMES, queue_size=32, drop=False),
+    "aimclr-graph": lambda: AimCLR(encoder("graph"), NTU25, frames=FRAMES, queue_size=32),
+    "cmd": lambda: CMD(encoder("gru"), NTU25, frames=FRAMES, queue_size=32, topk=8),
     "simclr": lambda: SimCLR(encoder("gru"), NTU25, frames=FRAMES, embedding=8),
+    "displacement": lambda: Displacement(encoder("gru"), NTU25, frames=FRAMES, mask_ratio=0.4),
+    "ms2l": lambda: MS2L(encoder("gru"), NTU25, frames=FRAMES, decoder_hidden=8),
+    "autoencoder": lambda: AutoEncoder(encoder("gru"), NTU25, frames=FRAMES, view_weight=0.1),
+    "latent": lambda: LatentPrediction(
+        encoder("transformer"), NTU25, mask_ratio=0.6, top_blocks=2, momentum=0.9, momentum_steps=40
+    ),
 }
 
 
@@ -148,7 +173,7 @@ def to_cuda(value: Any) -> Any:
     return type(value)(**{name: to_cuda(inner) for name, inner in vars(value).items()})
 
 
-@pytest.mark.parametrize("name", ["pcm3", "mamp"])
+@pytest.mark.parametrize("name", ["pcm3", "mamp", "latent"])
 def test_a_captured_run_goes_on_where_it_was_stopped(
     store: Store, tmp_path: Path, name: str
 ) -> None:

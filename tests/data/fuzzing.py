@@ -16,6 +16,7 @@ import random
 import re
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,10 +33,12 @@ import numpy as np
 import test_agcn
 import test_azure
 import test_bvh
+import test_c3d
 import test_coco
 import test_csv
 import test_ctrgcn
 import test_folder
+import test_freemocap
 import test_mediapipe
 import test_mmpose
 import test_msr
@@ -44,8 +47,10 @@ import test_openpose
 import test_packed
 import test_pku
 import test_pyskl
+import test_trc
 import test_ucla
 import test_utd
+import test_videopose3d
 from mutators import mutator
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
@@ -591,6 +596,89 @@ def _read_csv(folder: Path) -> bool:
     return refused
 
 
+def _write_trc(folder: Path) -> None:
+    points = test_trc.clip(3, 15)
+    points[1, 2] = points[2] = np.nan
+    (folder / "a.trc").write_text(test_trc.opensim(points, SBU15.joints))
+    (folder / "b.trc").write_text(test_trc.pose2sim(points[:2], SBU15.joints[::-1]))
+
+
+def _read_trc(folder: Path) -> bool:
+    source, found, refused = _recordings("trc", folder)
+    for file, recording in found:
+        lines = re.split(
+            r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", file.read_text("utf-8-sig", "replace")
+        )
+        heads = dict(zip(lines[1].split(), lines[2].split(), strict=False))
+        scale = {"mm": 0.001, "cm": 0.01}.get(heads["Units"].lower(), 1.0)
+        own = [cell.strip() for cell in lines[3].split("\t")[2:] if cell.strip()]
+        require(heads["NumMarkers"] == str(len(own)), "markers")
+        plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in own]
+        joints = [re.sub("[^a-z0-9]", "", name.lower()) for name in source.skeleton.joints]
+        persons, numbers = [], []
+        for line in lines[5:]:
+            if not line.strip():
+                continue
+            cells = [cell.strip() for cell in line.split("\t")]
+            require(re.fullmatch("[0-9]+", cells[0]), "frame", cells[0])
+            numbers.append(int(cells[0]))
+            values = [_slow_marker(cell) for cell in cells[2 : 2 + 3 * len(own)]]
+            points = np.reshape(values, (len(own), 3)) * scale
+            points[np.isnan(points).all(1)] = 0
+            persons.append((numbers[-1], points[[plain.index(name) for name in joints]]))
+        require(heads["NumFrames"] == str(len(numbers)), "frames")
+        _same_poses(recording, persons, numbers)
+    return refused
+
+
+def _slow_marker(cell: str) -> float:
+    return np.nan if cell.lower().lstrip("+-") in ("", "nan") else _number(cell.encode())
+
+
+def _write_c3d(folder: Path) -> None:
+    points = test_c3d.clip(3)
+    points[1, 2] = np.nan
+    (folder / "a.c3d").write_bytes(test_c3d.c3d(points, analog=2))
+    (folder / "b.c3d").write_bytes(test_c3d.c3d(points, processor=test_c3d.MIPS, integers=True))
+
+
+def _read_c3d(folder: Path) -> bool:
+    source, found, refused = _recordings("c3d", folder)
+    for file, recording in found:
+        data = file.read_bytes()
+        order = ">" if data[(data[0] - 1) * 512 + 3] == test_c3d.MIPS else "<"
+        if data[(data[0] - 1) * 512 + 3] == test_c3d.DEC:
+            continue
+        count, samples = struct.unpack(order + "2H", data[2:6])
+        scale, block = (
+            *struct.unpack(order + "f", data[12:16]),
+            *struct.unpack(order + "H", data[16:18]),
+        )
+        size, letter = (4, "f") if scale < 0 else (2, "h")
+        width = 4 * count + samples
+        if len(source.skeleton) != count:
+            continue  # some points have no name
+        for time, frame in enumerate(recording.frames[:, 0]):
+            begin = (block - 1) * 512 + time * size * width
+            raw = struct.unpack(f"{order}{width}{letter}", data[begin : begin + size * width])
+            rows = np.reshape(raw[: 4 * count], (count, 4))
+            with np.errstate(all="ignore"):
+                points = as_float32(rows[:, :3] * (abs(scale) if scale > 0 else 1))
+                kept = points[rows[:, 3] >= 0]
+                there = frame[frame.any(1)]
+                # the order and the unit are those of parameters
+                factors = [np.sort((kept[kept.any(1)] * unit).ravel()) for unit in (1, 0.01, 0.001)]
+            fits = [len(each) == there.size for each in factors]
+            require(any(fits), "points")
+            close = [
+                np.allclose(np.sort(there.ravel()), each, rtol=1e-5, atol=1e-38)
+                for each in factors
+                if len(each) == there.size
+            ]
+            require(any(close), "frame", time)
+    return refused
+
+
 # --- pickles and arrays ---------------------------------------------------------------------------
 
 
@@ -759,6 +847,46 @@ def _read_folder(folder: Path) -> bool:
         wanted = as_float32(_load(unit.unit))
         same(recording.frames, wanted if wanted.ndim == 4 else wanted[:, None], recording.name)
         require(len(recording.frames) >= recording.frames.shape[1], "more persons than frames")
+    return refused
+
+
+def _write_freemocap(folder: Path) -> None:
+    points = test_freemocap.clip(3, 75)
+    points[1, 2] = points[2] = np.nan
+    np.save(folder / test_freemocap.BODY, points[:, :33])
+    (folder / "old").mkdir()
+    np.save(folder / "old" / test_freemocap.ALL, points.astype(np.float32))
+
+
+def _read_freemocap(folder: Path) -> bool:
+    _, found, refused = _recordings("freemocap", folder)
+    for file, recording in found:
+        points = _load(file)[:, :33].astype(np.float64) / 1000
+        points[np.isnan(points).all(-1)] = 0
+        same(recording.frames[:, 0], as_float32(points), file.name)
+    return refused
+
+
+def _write_videopose3d(folder: Path) -> None:
+    people = {"S1": {"Walking 1": test_videopose3d.clip(3, 32, 3)}}
+    people["S9"] = {"Photo": test_videopose3d.clip(2, 32, 3)}
+    np.savez(folder / "data.npz", positions_3d=people)
+
+
+def _read_videopose3d(folder: Path) -> bool:
+    file = folder / "data.npz"
+    _, found, refused = _recordings("videopose3d", file)
+    with zipfile.ZipFile(file) as archive:
+        raw = io.BytesIO(archive.read("positions_3d.npy"))
+    version = np.lib.format.read_magic(raw)
+    read = np.lib.format.read_array_header_1_0
+    (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(raw)
+    people = _SlowUnpickler(raw, encoding="latin1").load()
+    people = people.item() if isinstance(people, np.ndarray) else people
+    takes = {f"{who} {what}": each for who, its in people.items() for what, each in its.items()}
+    require(refused or len(found) == len(takes), "recordings")
+    for _, recording in found:
+        same(recording.frames[:, 0], as_float32(takes[recording.name]), recording.name)
     return refused
 
 
@@ -974,6 +1102,10 @@ CASES = {
     "mmpose": Case(_write_mmpose, _read_mmpose),
     "azure": Case(_write_azure, _read_azure),
     "csv": Case(_write_csv, _read_csv),
+    "videopose3d": Case(_write_videopose3d, _read_videopose3d),
+    "freemocap": Case(_write_freemocap, _read_freemocap),
+    "trc": Case(_write_trc, _read_trc),
+    "c3d": Case(_write_c3d, _read_c3d),
     "store": Case(_write_store, _read_store),
     "encoder": Case(_write_encoder, _read_encoder),
     "official": Case(_write_official, _read_official),

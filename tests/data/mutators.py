@@ -318,6 +318,7 @@ MUTATORS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     ".safetensors": mutate_safetensors,
     ".npy": mutate_binary,
     ".mat": mutate_binary,
+    ".c3d": mutate_binary,
 }
 
 

@@ -130,6 +130,7 @@ def test_left_handed_axes_are_turned_round(tmp_path: Path) -> None:
     )
     for item in range(len(SEQUENCES)):
         np.testing.assert_allclose(frames_of(mirrored, item), frames_of(plain, item), atol=1e-4)
+    assert len(describe_form(mirrored)) == len(describe_form(plain)) + 1
 
 
 def test_the_camera_does_not_matter(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_image_names(tmp_path: Path) -> None:
         ({"image_id": "last.jpg"}, r"\[1\].image_id: .*number.*last.jpg"),
         ({"image_id": ""}, r"\[1\].image_id: .*number"),
         ({"image_id": 1.5}, r"\[1\].image_id"),
-        ({"image_id": 2**40}, r"at most .* bytes .* frames 0 to 1099511627776"),
+        ({"image_id": 2**40}, r"at most .* bytes .* frames 0 to 1099511627777"),
         ({"keypoints": [1.0] * 50}, r"\[1\].keypoints: .*50 numbers"),
         ({"keypoints": [1.0] * 54}, r"frame 1: expected 17 joints .*, got 18"),
         ({"keypoints": [1.0] * 50 + ["1"]}, r"\[1\].keypoints\[50\]"),

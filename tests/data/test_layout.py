@@ -18,7 +18,7 @@ from pcm3.data.report import describe
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import COCO17, NTU25, SBU15, Skeleton
 
-FILES = {"pyskl": "*.pkl", "ctrgcn": "*.npz", "packed": "*.npz"}
+FILES = {"pyskl": "*.pkl", "ctrgcn": "*.npz", "packed": "*.npz", "videopose3d": "*.npz"}
 """Formats whose source is a file."""
 
 

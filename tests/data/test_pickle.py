@@ -144,7 +144,7 @@ FUNCTION = b"cnumpy.core.numeric\n_frombuffer\n"
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (pickle.dumps(OBJECTS), "refused an array of 'O8'; only numbers and strings"),
+        (pickle.dumps(OBJECTS), "refused an array of objects; only numbers and strings"),
         (pickle.dumps(RECORDS), "refused an array of 'V12'"),
         (pickle.dumps(np.array(["2020-01-01"], "M8[D]")), "refused an array of 'M8'"),
         (b"cnumpy\ndtype\n((lS'O'\natR.", "refused an array of"),

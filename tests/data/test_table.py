@@ -124,9 +124,10 @@ def test_labels_of_files_that_have_none(tmp_path, format):
     source = read(format, tmp_path)
     assert source.class_names == ("bow", "wave")
     assert [recording.label for recording in source] == [1, -1, 0]
-    assert not any("label" in note for note in source.notes)
+    assert not source.label_notes
     (tmp_path / "labels.csv").write_text(f"file,class\n{first},wave\n")
-    (note,) = (note for note in read(format, tmp_path).notes if "label" in note)
+    hint, note = read(format, tmp_path).label_notes
+    assert "class" in hint
     assert "file, class" in note
 
 
@@ -293,3 +294,25 @@ def test_names_reach_store_and_protocols(tmp_path):
     assert store.values("subjects").tolist() == ["anna", "Smith, J.", "ben"]
     assert store.values("take").tolist() == [1, 2, 3]
     assert split(store, 'subjects:"Smith, J.", ben')[0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "meant"),
+    [
+        (["label", "subject"], ["subjects"]),
+        (["Label", "Subjects"], ["label", "subjects"]),
+        (["label", "camera", "actor"], ["subjects", "views"]),
+        (["label", "person", "subjects"], []),
+        (["label", "FPS"], ["fps"]),
+        (["label", "fps", "rate"], []),
+        (["label", "subjects", "views", "day", "site", "trial"], []),
+    ],
+)
+def test_asks_what_a_column_is_meant_to_be(tmp_path, columns, meant):
+    first, *_ = FREE["folder"](tmp_path)
+    table = f"file,{','.join(columns)}\n{first},{','.join('1' for _ in columns)}\n"
+    (tmp_path / "labels.csv").write_text(table)
+    hints = [note for note in read("folder", tmp_path).label_notes if "call it" in note]
+    assert [hint.partition("call it ")[2].split()[0] for hint in hints] == meant
+    (recording,) = read("folder", tmp_path)
+    assert recording.columns.keys() == {*columns} - {"label", "fps"}

@@ -39,7 +39,18 @@ from pcm3.evaluation.tasks.prediction.prediction import PredictionSettings
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.evaluation.tasks.semi import SemiSettings
 from pcm3.hub import Pretrained, save_encoder
-from pcm3.methods import MAMP, PCM3, Method
+from pcm3.methods import (
+    CMD,
+    MAMP,
+    MS2L,
+    PCM3,
+    AimCLR,
+    AutoEncoder,
+    Decorrelation,
+    Displacement,
+    LatentPrediction,
+    Method,
+)
 from pcm3.methods.settings import TrainSettings
 from pcm3.skeleton import NTU25
 from pcm3.training import devices
@@ -82,7 +93,7 @@ def encoders() -> list[Encoder]:
 
 
 def methods() -> list[Method]:
-    """PCM3++ of each encoder, and both kinds of MAMP."""
+    """PCM3++ of each encoder, both kinds of MAMP, and the other methods."""
     small: dict[str, Any] = {"frames": FRAMES, "queue_size": 32, "decoder_hidden": 8}
     found: list[Method] = [PCM3(each, NTU25, positives=POSITIVES, **small) for each in encoders()]
     found += [PCM3(encoders()[0], NTU25, prompt_position="post_norm", stream="bone", **small)]
@@ -90,6 +101,22 @@ def methods() -> list[Method]:
         transformer = encoders()[-1]
         assert isinstance(transformer, TransformerEncoder)
         found.append(MAMP(transformer, NTU25, **changes))
+    for number, encoder in enumerate(encoders()):
+        has_maps = encoder.has_maps
+        found.append(AimCLR(encoder, NTU25, frames=FRAMES, queue_size=32, drop=has_maps))
+        loss = ("barlow", "vicreg")[number % 2]
+        halves: dict[str, Any] = {"fastest": 0.25, "others": 0.42, "frames": FRAMES, "loss": loss}
+        found.append(Decorrelation(encoders()[number], NTU25, expander=8, **halves))
+    found.append(CMD(encoders()[0], NTU25, frames=FRAMES, queue_size=32, topk=8))
+    found += [Displacement(each, NTU25, frames=FRAMES, mask_ratio=0.4) for each in encoders()]
+    found += [MS2L(each, NTU25, frames=FRAMES, decoder_hidden=8) for each in encoders()[:3]]
+    for mode in ("fixed_state", "fixed_weights"):
+        found += [AutoEncoder(encoders()[0], NTU25, frames=FRAMES, decoder=mode, view_weight=0.5)]
+    for masking in ("tube", "motion"):
+        transformer = encoders()[-1]
+        assert isinstance(transformer, TransformerEncoder)
+        options: dict[str, Any] = {"masking": masking, "top_blocks": 1, "mask_ratio": 0.6}
+        found.append(LatentPrediction(transformer, NTU25, **options))
     return found
 
 
@@ -161,7 +188,9 @@ def check_steps() -> None:
                 if its_twin.grad is not None:
                     assert parameter.grad is not None
                     gradient = parameter.grad.cpu()
-                    torch.testing.assert_close(gradient, its_twin.grad, rtol=1e-3, atol=1e-5)
+                    # before the norm, which subtracts them, prompts have gradients of rounding
+                    beyond = 1e-4 if "domain_prompts" in name else 1e-5
+                    torch.testing.assert_close(gradient, its_twin.grad, rtol=1e-3, atol=beyond)
 
 
 def check_training() -> None:

@@ -247,3 +247,14 @@ def test_clips_that_do_not_fit(shape: tuple[int, ...]) -> None:
 def test_settings_are_shown() -> None:
     shown = repr(GRUEncoder(25, persons=1, hidden=4, layers=1, pool="mean"))
     assert "direction='causal_pair', pool='mean'" in shown
+
+
+def test_other_joints_are_zero_where_they_cannot_be_left_out() -> None:
+    encoder = GRUEncoder(25, hidden=4, layers=1).eval()
+    clips, joints = torch.randn(2, 3, 6, 25, 2), torch.tensor([[0, 3, 4], [24, 1, 2]])
+    erased = torch.zeros_like(clips)
+    for n, kept in enumerate(joints):
+        erased[n, :, :, kept] = clips[n, :, :, kept]
+    assert torch.equal(encoder.encode_joints(clips, joints), encoder(erased))
+    with pytest.raises(NotImplementedError, match="maps"):
+        encoder.maps(clips)

@@ -299,3 +299,73 @@ def test_prompt_that_does_not_fit() -> None:
     encoder = STGCNEncoder(NTU25, channels=2, layers=(1,))
     with pytest.raises(ValueError, match=r"prompt \(C=3, V=25, M=2\).*\(4,\)"):
         encoder(torch.zeros(2, 3, 8, 25, 2), torch.zeros(4))
+
+
+# --- what SkeletonCLR, AimCLR and PSTL need -------------------------------------------------------
+
+
+@given(trees())
+def test_graph_of_the_published_code(skeleton: Skeleton) -> None:
+    """Distances from the root count as 0, 1 or far; all neighbours share one average."""
+    root, joints = skeleton.parents.index(-1), range(len(skeleton))
+    far = [min(bones_between(skeleton, joint, root), 2) for joint in joints]
+    expected = torch.zeros(3, len(joints), len(joints))
+    for i in joints:
+        near = [j for j in joints if bones_between(skeleton, i, j) == 1]
+        for j in (i, *near):
+            kind = 0 if j == i else 2 if far[j] < far[i] else 1
+            expected[kind, i, j] = 1 / (1 + len(near))
+    torch.testing.assert_close(spatial_partitions(skeleton, "code"), expected)
+    with pytest.raises(ValueError, match="graph"):
+        spatial_partitions(skeleton, "other")  # type: ignore[arg-type]
+
+
+def test_joints_taken_out_of_the_graph() -> None:
+    """Each sample as a smaller graph on its own, whose edges are those that are left."""
+    torch.manual_seed(0)
+    encoder = STGCNEncoder(NTU25, channels=4, layers=(1, 2), out_features=6).eval()
+    for name, weight in encoder.named_parameters():
+        if name.endswith("importance"):
+            nn.init.normal_(weight)
+    clips = torch.randn(3, 3, 12, 25, 2)
+    joints = torch.stack([torch.randperm(25)[:9].sort().values for _ in clips])
+    found = encoder.encode_joints(clips, joints)
+    for clip, kept, its in zip(clips, joints, found, strict=True):
+        normal = encoder.input_norm(clip.permute(3, 2, 0, 1).flatten(1, 2)).view(2, 25, 3, 12)
+        rows = normal.permute(0, 2, 3, 1)[..., kept]
+        for block in encoder.blocks:
+            graph = block.body[0]
+            edges = (graph.adjacency * graph.importance)[:, kept][:, :, kept]
+            mixed = graph.mix(rows).unflatten(1, (3, -1))
+            out = torch.einsum("bkctv,kwv->bctw", mixed, edges)
+            for layer in list(block.body)[1:]:
+                out = layer(out)
+            rows = torch.relu(out if block.shortcut is None else out + block.shortcut(rows))
+        expected = encoder.output(rows.mean(dim=(0, 3)).T)
+        torch.testing.assert_close(its, expected)
+    everybody = torch.arange(25).expand(3, -1)
+    torch.testing.assert_close(encoder.encode_joints(clips, everybody), encoder(clips))
+    for wrong in (everybody[:2], everybody.int(), everybody[0], torch.zeros(3, 0).long()):
+        with pytest.raises(ValueError, match="joints"):
+            encoder.encode_joints(clips, wrong)
+
+
+@pytest.mark.parametrize("last", [None, 6, 5])
+def test_maps_and_the_last_block(last: int | None) -> None:
+    encoder = STGCNEncoder(NTU25, channels=4, layers=(1, 2), out_features=6, last_channels=last)
+    assert encoder.blocks[-1].body[1].num_features == (last or 8)
+    assert isinstance(encoder.output, nn.Identity) == (last == 6)
+    clips = torch.randn(2, 3, 12, 25, 2)
+    maps = encoder.eval().maps(clips)
+    assert maps.shape == (2, 2, 6, 25, 6)
+    torch.testing.assert_close(maps.mean(dim=(1, 3)), encoder(clips))
+    again = STGCNEncoder(**encoder.arguments)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again.eval()(clips), encoder(clips))
+    with pytest.raises(ValueError, match="last_channels"):
+        STGCNEncoder(NTU25, last_channels=0)
+
+
+def test_the_first_block_drops_nothing() -> None:
+    blocks = STGCNEncoder(NTU25, channels=4, layers=(1, 2), dropout=0.5).blocks
+    assert [block.body[-1].p for block in blocks] == [0.0, 0.5, 0.5]

@@ -402,3 +402,38 @@ def test_prompts_that_do_not_fit(prompt: Any) -> None:
 def test_settings_are_shown() -> None:
     shown = repr(TransformerEncoder(25, persons=1, frames=16, width=8, depth=1, heads=2))
     assert "frames=16, patch=4, heads=2, drop_path=0.0, skip_absent=False" in shown
+
+
+def test_some_joints_alone_are_encoded_as_if_there_were_no_others() -> None:
+    encoder, clips = tiny(), some_clips(2, 3, 8, 25, 2)
+    joints = torch.stack([torch.randperm(25)[:7] for _ in clips])
+    found = encoder.encode_joints(clips, joints)
+    patches = patchify(clips, encoder.patch).unflatten(0, (2, 2))
+    for n, kept in enumerate(joints):
+        visible = torch.cat([25 * step + kept for step in range(8 // encoder.patch)])
+        people = [encoder.encode_visible(patches[n, m, None], visible[None]) for m in range(2)]
+        frames = torch.stack(people).unflatten(2, (-1, 7)).mean(dim=(0, 1, 3))
+        torch.testing.assert_close(found[n], frames)
+    torch.testing.assert_close(encoder.maps(clips).mean(dim=(1, 3)), encoder(clips))
+    with pytest.raises(ValueError, match="skip_absent"):
+        tiny(skip_absent=True).maps(clips)
+
+
+def test_outputs_of_all_blocks() -> None:
+    torch.manual_seed(0)
+    for skip in (False, True):
+        encoder = TransformerEncoder(25, frames=8, width=8, depth=3, heads=2, skip_absent=skip)
+        clips = torch.randn(2, 3, 8, 25, 2)
+        clips[1, ..., 1] = 0
+        outputs = encoder.block_outputs(clips)
+        assert [each.shape for each in outputs] == 3 * [(2, 2, 2, 25, 8)]
+        normed = encoder.norm(outputs[-1])
+        if skip:
+            assert not any(each[1, 1].any() for each in outputs)
+            normed[1, 1] = 0
+        torch.testing.assert_close(normed, encoder.tokens(clips))
+        after = encoder.blocks[1](outputs[0].flatten(0, 1).flatten(1, 2))
+        there = [0, 1, 2] if skip else range(4)
+        found = outputs[1].flatten(0, 1).flatten(1, 2)
+        for row in there:
+            torch.testing.assert_close(found[row], after[row])

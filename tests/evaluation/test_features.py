@@ -10,7 +10,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import with_noise
-from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
 
@@ -54,3 +54,14 @@ def test_an_encoder_that_gives_no_numbers(store: Store, pretrained: Pretrained) 
     for dataset in (data, with_noise(data, 0.1)):
         with pytest.raises(ValueError, match=r"\b1 of .*\b3\b.*\b9 of .*st"):
             extract_features(pretrained._replace(encoder=broken), dataset)
+
+
+def test_random_crops_restore_the_mode_of_the_encoder(store: Store) -> None:
+    """The checks during training look at an encoder that goes on training."""
+    encoder = GRUEncoder(25, persons=1, hidden=4, layers=1).train()
+    pretrained = Pretrained(encoder, store.skeleton, "joint", 8)
+    seen: list[bool] = []
+    encoder.register_forward_hook(lambda module, *_: seen.append(module.training))
+    extract_random_crops(pretrained, SkeletonDataset(store), torch.Generator())
+    assert seen == [False]
+    assert encoder.training

@@ -12,6 +12,7 @@ from pcm3.evaluation.metrics import (
     class_means,
     confusion_matrix,
     per_class_accuracy,
+    roc_auc,
 )
 
 PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=20)
@@ -81,3 +82,30 @@ def test_confusion_of_what_is_no_class() -> None:
 def test_accuracy_of_nothing(predicted: int, labels: int) -> None:
     with pytest.raises(ValueError, match=rf"got \({predicted},\) and \({labels},\)"):
         accuracy(torch.zeros(predicted), torch.zeros(labels))
+
+
+SCORED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), max_size=20)
+
+
+@settings(deadline=None, max_examples=60)
+@given(scored=SCORED)
+def test_the_area_is_the_share_of_ordered_pairs(scored: list[tuple[int, bool]]) -> None:
+    scores, positive = [score / 3 for score, _ in scored], [truth for _, truth in scored]
+    area = roc_auc(scores, positive)
+    pairs = [
+        (high > low) + (high == low) / 2
+        for high, truth in scored
+        for low, other in scored
+        if truth and not other
+    ]
+    assert area == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+    if area is not None:
+        assert roc_auc([-score for score in scores], positive) == pytest.approx(1 - area)
+        assert roc_auc([score**3 for score in scores], positive) == pytest.approx(area)
+
+
+def test_areas_of_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        roc_auc([0.5, 1], [True])
+    with pytest.raises(ValueError, match="NaN"):
+        roc_auc([0.5, float("nan")], [True, False])

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -20,6 +21,7 @@ from pcm3.evaluation.probes import (
     ProbeRecipe,
     ProbeSettings,
     fit_logistic,
+    fit_ridge,
     logistic_head,
     train_classifier,
 )
@@ -230,3 +232,17 @@ def test_one_linear_map_gives_the_probabilities_of_logistic_regression(classes: 
     assert not head.weight.requires_grad
     with pytest.raises(ValueError, match=rf"{classes + 1} classes.*\[{classes}\]"):
         logistic_head(training, classes + 1)
+
+
+def test_ridge_is_that_of_scikit_learn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(30, 5, generator=generator) * torch.tensor([1.0, 9, 1, 0.01, 0]) + 3
+    labels = torch.arange(30) % 3
+    new = torch.randn(8, 5, generator=generator) + 3
+    scaler = StandardScaler().fit(values.double().numpy())
+    slow = Ridge(alpha=2.0).fit(scaler.transform(values.double()), np.eye(4)[labels.numpy()])
+    expected = slow.predict(scaler.transform(new.double()))
+    scores = fit_ridge(Features(values, labels), 4, regularization=2.0)(new)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError):
+        fit_ridge(Features(values * torch.nan, labels), 4)

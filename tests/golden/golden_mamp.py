@@ -47,7 +47,7 @@ def compare_steps(recorded: Recorded) -> Iterator[Row]:
             ratio, float(recorded["tau"]) if method == "mamp" else 0, patch
         )
         model.motion_stride = int(recorded["motion_stride"])
-        model.normalize_target = bool(recorded["norm_target"])
+        model.normalize_target = "patch" if recorded["norm_target"] else False
         yield from _train(model, recorded, method)
 
 

@@ -17,7 +17,9 @@ from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
+from pcm3.evaluation.features import dataset_for, extract_features
 from pcm3.hub import Pretrained, load_encoder, save_encoder
+from pcm3.inference.estimators import ActionClassifier, PretrainedEncoder
 from pcm3.inference.files import load_classifier, save_classifier
 from pcm3.inference.fit import fit_classifier
 from pcm3.inference.predictions import predict
@@ -86,6 +88,7 @@ def test_a_classifier_labels_recordings_of_another_layout(
     for name in ("ntu25", "kinect20"):
         with open_recordings(stores[name].path, kept) as recordings:
             labels.append([row.label for row in predict(kept, recordings, threshold=0.0)])
+            assert any(name in note for note in recordings.notes)
     assert labels[0] == [CLASSES[row] for row in expected.argmax(1)]
     agreement = np.mean([one == other for one, other in zip(*labels, strict=True)])
     assert agreement > 0.8  # derived joints lie elsewhere
@@ -113,6 +116,25 @@ def test_every_person_counts_alone_after_training_on_one(
     assert [row.person for row in rows] == [0, 1]
 
 
+def test_lists_of_arrays_of_another_layout(stores: dict[str, Store], encoder: Path) -> None:
+    arrays = [recording.frames for recording in RECORDINGS]
+    features = PretrainedEncoder(encoder, skeleton="ntu25").fit(arrays).transform(arrays)
+    pretrained = load_encoder(encoder)
+    expected = extract_features(pretrained, dataset_for(pretrained, stores["ntu25"])).values
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+    labels = [CLASSES[recording.label] for recording in RECORDINGS]
+    model = ActionClassifier(encoder, skeleton=NTU25).fit(arrays, labels)
+    assert np.mean(model.predict(arrays) == labels) > 0.5
+
+
+def test_an_encoder_of_one_layout_refuses_others(tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    network = GRUEncoder(COMMON15, persons=1, hidden=8, layers=1).eval()
+    save_encoder(file, Pretrained(network, COMMON15, "joint", 16, "center"))
+    with pytest.raises(ValueError, match="common15"):
+        PretrainedEncoder(file, skeleton="ntu25").fit([]).transform([RECORDINGS[0].frames])
+
+
 def test_search_finds_a_recording_in_another_layout(
     stores: dict[str, Store], encoder: Path, call: Call
 ) -> None:
@@ -120,6 +142,7 @@ def test_search_finds_a_recording_in_another_layout(
         *("search", "--run", encoder, "--data", stores["ntu25"].path),
         *("--query", stores["common15"].path, "-k", 1),
     )
+    assert any("ntu25" in note for note in said["notes"])
     found = [match["recording"] for match in said["matches"]]
     assert found == [f"recording-{number}" for number in range(len(RECORDINGS))]
 

@@ -85,7 +85,7 @@ def test_without_a_protocol_the_test_part_of_the_run_stays_unseen(
     training, _ = split(store, "xsub")
     assert said["metrics"]["protocol"] == "xsub"
     assert said["metrics"]["recordings"] == int((store.labels[training] >= 0).sum())
-    said = call("classifier", "--run", encoder, "--data", store.path, "--out", out)
+    said = call("classifier", "--run", encoder, "--data", store.path, "--out", out, "--overwrite")
     assert said["metrics"]["protocol"] == "all"
     assert said["metrics"]["recordings"] == int((store.labels >= 0).sum())
 
@@ -217,6 +217,30 @@ def test_options_of_classifier(
     assert main(command) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_is_not_overwritten_unasked(
+    tmp_path: Path, encoder: Path, store: Store, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "classifier.safetensors"
+    out.write_text("kept")
+    command = ["classifier", "--run", encoder, "--data", store.path, "--out", out]
+    assert main([str(word) for word in command]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "kept"
+    call(*command, "--overwrite")
+    assert pcm3.load_classifier(out).class_names == store.class_names
+
+
+def test_predict_says_nothing_about_labels(
+    tmp_path: Path, classifier: Path, store: Store, call: Call
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    np.save(folder / "a.npy", store.sequence(0))
+    (folder / "labels.csv").write_text("file,subject\na.npy,1\n")
+    said = call("predict", classifier, folder)
+    assert not any("label" in note or "subject" in note for note in said["notes"])
 
 
 def test_another_normalization_only_if_asked(

@@ -183,3 +183,9 @@ def test_several_persons_at_once(store: Store) -> None:
     assert not np.allclose(both, one)
     padded = np.stack([frame[0], np.zeros((25, 3))])
     np.testing.assert_array_equal(one, StreamingClassifier(classifier).push(padded).probabilities)
+
+
+def test_errors_name_no_temporary_folder(run: Path, raw: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="2 classes") as caught:
+        ActionClassifier(run).fit(raw[:4], ["a"] * 4)
+    assert str(caught.value).startswith("expected labels")

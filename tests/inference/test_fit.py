@@ -212,3 +212,10 @@ def test_the_normalization_is_that_of_the_store(
     assert found.pretrained.normalization == "center"
     assert torch.equal(found.head.weight, fitted("linear").head.weight)
     assert found.made["folds"] == "by subject"
+
+
+def test_duplicates_are_no_label(store: Store) -> None:
+    from pcm3.inference.labels import read_labels
+
+    with pytest.raises(ValueError, match=r"among (?!.*duplicate_of,).*got 'duplicate_of'"):
+        read_labels(store, "duplicate_of")

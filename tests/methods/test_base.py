@@ -11,8 +11,7 @@ import torch
 from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
-from pcm3.methods import SimCLR
-from pcm3.methods.catalog import PRESETS, get_preset, post_distillation
+from pcm3.methods.catalog import METHODS, PRESETS, get_preset, post_distillation
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate
 from pcm3.training import trainer
@@ -21,12 +20,12 @@ SMALL = {"hidden": 4, "decoder_hidden": 4, "queue_size": 8}
 
 
 def test_presets_build_their_method() -> None:
-    for name in PRESETS:
-        kind = MAMP if name.endswith(("-mamp", "-mae")) else PCM3
-        kind = SimCLR if name.endswith("-simclr") else kind
+    kinds = {name: method for method in METHODS.values() for name in method.presets}
+    assert kinds.keys() == PRESETS.keys()
+    for name, method in kinds.items():
         with torch.device("meta"):
             model = get_preset(name).model.build(NTU25, persons=2)
-        assert type(model) is kind, name
+        assert type(model) is method, name
 
 
 def test_a_preset_of_another_method() -> None:
@@ -72,7 +71,7 @@ def test_published_recipe_of_mamp(name: str, decoder_depth: int, temperature: fl
     assert repr(model.crop) == repr(TemporalCropResize(120, (0.5, 1.0), min_frames=64))
     assert repr(model.rotate) == repr(Rotate(math.degrees(0.3)))
     assert (model.stream, model.target, model.motion_stride) == ("joint", "motion", 1)
-    assert (model.normalize_target, model.skip_absent) == (True, False)
+    assert (model.normalize_target, model.skip_absent) == ("patch", False)
     train = get_preset(name).train
     assert (train.epochs, train.batch_size, train.warmup_epochs) == (400, 128, 20)
     assert (train.schedule, train.lr, train.min_lr) == ("cosine", 1e-3, 5e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 from pcm3.augment import Compose, MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import GRUEncoder, TransformerEncoder
 from pcm3.methods import MAMP, PCM3, MAMPViews
-from pcm3.methods.mamp import frame_motion, normalize_patches
+from pcm3.methods.mamp import frame_motion, normalize_patches, normalize_times
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 
@@ -61,7 +62,13 @@ def slow_target(model: MAMP, clip: Tensor) -> Tensor:
         for t in range(frames - model.motion_stride):
             target[:, t] = clip[:, t + model.motion_stride] - clip[:, t]
     patch = model.encoder.patch
-    if model.normalize_target:
+    if model.normalize_target == "time":
+        for c, v, m in product(range(len(clip)), range(joints), range(persons)):
+            line = target[c, :, v, m]
+            mean = line.sum() / frames
+            var = ((line - mean) ** 2).sum() / (frames - 1)
+            target[c, :, v, m] = (line - mean) / (var + 1e-6) ** 0.5
+    if model.normalize_target == "patch":
         for start in range(0, frames, patch):
             for v in range(joints):
                 for m in range(persons):
@@ -113,6 +120,7 @@ def slow_prediction(model: MAMP, clip: Tensor, mask: Tensor) -> Tensor:
         (KINECT20, 1, 2, {"motion_stride": 3, "encoder": {"patch": 2, "frames": 10}}),
         (SBU15, 2, 3, {"target": "coordinates", "motion_temperature": 0}),
         (SBU15, 1, 3, {"normalize_target": False, "mask_ratio": 0.5}),
+        (SBU15, 2, 3, {"target": "coordinates", "normalize_target": "time"}),
     ],
 )
 def test_prediction_and_loss_equal_their_definitions(
@@ -149,6 +157,7 @@ def test_what_is_hidden_is_not_seen_and_what_is_visible_is_not_scored() -> None:
 def test_the_target_of_an_empty_body_is_zero() -> None:
     assert not normalize_patches(frame_motion(torch.zeros(2, 3, 8, 25, 2)), 4).any()
     assert not normalize_patches(torch.zeros(2, 3, 8, 25, 2), 4).any()
+    assert not normalize_times(torch.zeros(2, 3, 8, 25, 2)).any()
 
 
 def test_every_parameter_learns() -> None:
@@ -411,6 +420,7 @@ def test_views_that_do_not_fit() -> None:
         ({"motion_stride": 0}, r"motion_stride in \[1, 16\), got 0"),
         ({"motion_stride": 16}, r"motion_stride in \[1, 16\), got 16"),
         ({"channels": 1, "encoder": {"patch": 1}}, "patch.*C = 1"),
+        ({"normalize_target": True}, "normalize_target.*'patch', 'time', False.*True"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from pcm3.augment import RandomMask, RandomMix, TemporalClip, TopologyMask
+from pcm3.augment import RandomMask, RandomMix, Shear, TemporalClip, TopologyMask
 from pcm3.encoders import GRUEncoder
 from pcm3.methods import PCM3, Output, Views
 from pcm3.methods.pcm3.model import stretch_frames
@@ -372,7 +372,37 @@ def test_contrastive_learning_alone() -> None:
     model, output = step(positives=("intra", "inter"), mask_weight=0)
     assert set(output.terms) == names("info_nce", "intra", "inter") | names("kl", "intra", "inter")
     assert output.prediction is None
-    assert total_gradient(model.decoder.parameters()) == 0
+    assert model.decoder is None
+    views = views_of(model)
+    assert (views.source, views.mask) == (None, None)
+
+
+def test_two_views_alone_are_momentum_contrast() -> None:
+    """SkeletonCLR: nothing is drawn or built that other views would need."""
+    model, output = step(positives=("intra",), mask_weight=0, kl_weight=0, jitter=None)
+    assert list(output.terms) == ["info_nce/intra"]
+    assert isinstance(model.spatial, Shear)
+    views = views_of(model)
+    assert (views.source, views.inter, views.mask, views.clip) == (None,) * 4
+    again = PCM3.loss(model, Views(views.intra, views.key))
+    assert again.total.isfinite()
+    assert total_gradient(model.encoder.parameters()) > 0
+
+
+def test_views_that_the_settings_need() -> None:
+    views = views_of(tiny())
+    for name in ("source", "inter", "mask"):
+        with pytest.raises(ValueError, match=name):
+            tiny().loss(replace(views, **{name: None}))
+
+
+def test_views_from_mirrored_sequences() -> None:
+    model = tiny(reflect=0.25, jitter=None, shear=0.0, frames=8)
+    rising = torch.arange(8.0)[None, None, :, None, None].expand(4, 3, 8, 25, 2)
+    rows = model.make_views(rising).intra[:, 0, :, 0, 0]
+    continued = torch.tensor([1.0, 0, *range(8), 7, 6])
+    windows = continued.unfold(0, 8, 1)
+    assert all(bool((row == windows).all(dim=1).any()) for row in rows)
 
 
 def test_naive_multi_task() -> None:
@@ -385,7 +415,7 @@ def test_naive_multi_task() -> None:
 def test_masked_view_without_prediction() -> None:
     model, output = step(positives=("intra", "mask"), mask_weight=0, kl_weight=0)
     assert set(output.terms) == names("info_nce", "intra", "mask")
-    assert total_gradient(model.decoder.parameters()) == 0
+    assert model.decoder is None
 
 
 def test_no_distillation() -> None:

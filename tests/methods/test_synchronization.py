@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pcm3.methods.aimclr import AimCLRSettings
+from pcm3.methods.cmd import CMDSettings
+from pcm3.methods.decorrelation import DecorrelationSettings
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.skeleton import NTU25
@@ -24,12 +27,22 @@ MAMP_SMALL: dict[str, Any] = {
     **{"frames": 8, "width": 8, "depth": 1, "heads": 2, "decoder_depth": 1, "mask_ratio": 0.8},
     **{"crop_min_frames": 8},
 }
+AIMCLR_SMALL: dict[str, Any] = {"hidden": 8, "frames": 8, "queue_size": 16}
+DECORRELATION_SMALL: dict[str, Any] = {"hidden": 8, "frames": 20, "expander": 8}
 MODELS = {
     "pcm3": PCM3Settings(**PCM3_SMALL),
     "pcm3 of bones, random mask": PCM3Settings(**PCM3_SMALL, stream="bone", masking="random"),
     "pcm3++": PCM3Settings(**PCM3_SMALL, positives=("intra", "inter", "mask", "predict", "clip")),
     "pcm3 with graphs": PCM3Settings(**PCM3_SMALL, encoder="stgcn"),
     "pcm3 with a transformer": PCM3Settings(**PCM3_SMALL, encoder="transformer"),
+    "aimclr": AimCLRSettings(**AIMCLR_SMALL, drop=False),
+    "aimclr with graphs": AimCLRSettings(**AIMCLR_SMALL, encoder="stgcn"),
+    "cmd": CMDSettings(hidden=8, layers=1, frames=8, crop_min_frames=8, queue_size=16, topk=4),
+    "decorrelation": DecorrelationSettings(**DECORRELATION_SMALL),
+    "decorrelation with graphs": DecorrelationSettings(**DECORRELATION_SMALL, encoder="stgcn"),
+    "vicreg with a transformer": DecorrelationSettings(
+        **DECORRELATION_SMALL, encoder="transformer", loss="vicreg"
+    ),
     "mamp": MAMPSettings(**MAMP_SMALL),
     "mamp of bones": MAMPSettings(**MAMP_SMALL, stream="bone"),
 }

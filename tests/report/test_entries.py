@@ -154,7 +154,7 @@ def test_a_run_whose_scores_alone_are_in_others(tmp_path: Path) -> None:
     fused["weights"] = [0.5, 0.5]
     joint = write_run(tmp_path / "joint", fused)
     bone = write_run(tmp_path / "bone")
-    (found,), left_out = read_entries([joint, bone, write_run(tmp_path / "other")])
+    (found,), left_out, _ = read_entries([joint, bone, write_run(tmp_path / "other")])
     assert found.fused == ("bone",)
     assert [why.partition(": ")[0] for why in left_out] == [f"{tmp_path}/other"]
 

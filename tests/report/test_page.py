@@ -100,7 +100,7 @@ def test_command(seeds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixtur
     assert told["metrics"]["pcm3"]["data xsub linear top1"] == pytest.approx(0.78)
     assert told["metrics"]["mamp-0"] == {"data xsub linear top1": 0.5}
     assert sorted(file.name for file in out.iterdir()) == [
-        *("report.html", "report.json", "report.md"),
+        *("report.csv", "report.html", "report.json", "report.md", "report.tex"),
     ]
     headlines, others = (out / "report.md").read_text().split("\n## ", 1)
     assert headlines in said

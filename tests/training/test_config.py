@@ -20,7 +20,8 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.data import generate
-from pcm3.encoders import TransformerEncoder
+from pcm3.encoders import STGCNEncoder, TransformerEncoder
+from pcm3.methods import SimCLRSettings
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -62,7 +63,7 @@ def test_settings_of_mamp_survive() -> None:
     ("part", "name", "value"),
     [
         *(("train", "lr", "0.1"), ("train", "epochs", 1.5), ("train", "compile", 1)),
-        *(("train", "optimizer", "adam"), ("train", "betas", [0.9]), ("train", "seed", True)),
+        *(("train", "optimizer", "lion"), ("train", "betas", [0.9]), ("train", "seed", True)),
         *(("model", "positives", "intra"), ("model", "crop_scale", None), ("model", "hidden", [])),
     ],
 )
@@ -313,3 +314,42 @@ def test_run_folders_of_earlier_versions_are_read_and_continued(tmp_path: Path) 
     other = replace(config, model=replace(config.model, momentum=0.6))
     with pytest.raises(ValueError, match=r"momentum is 0\.5 there and 0\.6 here"):
         pretrain(other, store, tmp_path / "run", quiet=True)
+
+
+def test_further_arguments_of_the_graph_encoder() -> None:
+    settings = SimCLRSettings(encoder="stgcn", hidden=6, pool="mean")
+    arguments = ("channels=4", "layers=[1, 1]", "last_channels=6", "graph=code")
+    encoder = settings.changed({"encoder_arguments": arguments}).build_encoder(NTU25, 1)
+    assert isinstance(encoder, STGCNEncoder)
+    assert (len(encoder.blocks), encoder.arguments["graph"]) == (2, "code")
+    for argument in ("depth=3", "out_feature=4"):
+        with pytest.raises(ValueError, match=argument.partition("=")[0]):
+            settings.changed({"encoder_arguments": (argument,)}).build_encoder(NTU25, 1)
+    with pytest.raises(ValueError, match="encoder_arguments"):
+        settings.changed({"encoder": "gru", "encoder_arguments": arguments})
+    with pytest.raises(ValueError, match="graph"):
+        settings.changed({"encoder_arguments": ("graph",)})
+
+
+def test_a_run_of_mamp_with_the_switch_of_earlier_versions(tmp_path: Path) -> None:
+    """Their ``normalize_target`` was true or false."""
+    sizes = {"frames": 8, "width": 8, "depth": 1, "heads": 1, "decoder_depth": 1}
+    store = generate(tmp_path / "store", sequences=8, subjects=2, views=1, classes=2)
+    train = TrainSettings(epochs=1, batch_size=2, accelerator="cpu")
+    for former, present in ((True, "patch"), (False, False)):
+        run = Run(tmp_path / f"run-{former}")
+        config = RunSettings(MAMPSettings(**sizes, normalize_target=present), train)
+        pretrain(config, store, run.path, quiet=True)
+        settings = json.loads(run.config.read_text())
+        assert settings["model"]["normalize_target"] == present
+        settings["model"]["normalize_target"] = former
+        run.config.write_text(json.dumps(settings))
+        assert run.load_config() == config
+        (record,) = pretrain(config, store, run.path, quiet=True)
+        assert record["epoch"] == 1
+        other = replace(config, model=replace(config.model, normalize_target="time"))
+        with pytest.raises(ValueError, match=f"normalize_target is {present!r} there"):
+            pretrain(other, store, run.path, quiet=True)
+    settings["model"]["normalize_target"] = 0
+    with pytest.raises(ValueError, match=r"normalize_target.*'patch' or 'time' or False, got 0"):
+        RunSettings.from_json(json.dumps(settings))

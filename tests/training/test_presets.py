@@ -15,11 +15,23 @@ from pcm3 import MAMP, PCM3
 from pcm3.cli import main
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
-from pcm3.methods import SimCLR
+from pcm3.methods import (
+    CMD,
+    MS2L,
+    AimCLR,
+    AutoEncoder,
+    Decorrelation,
+    Displacement,
+    LatentPrediction,
+    SimCLR,
+)
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset, post_distillation
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.pcm3.tables import TABLES, command
 from pcm3.methods.recordings import DATA
+from pcm3.runs.folder import Run
 from pcm3.skeleton import NTU25
+from pcm3.training.pretrain import pretrain
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,8 +54,15 @@ MAMP_LINEAR = {
     "ntu120-xsub-mamp": (78.1,),
     "ntu120-xset-mamp": (79.5,),
 }
+SKELETONCLR_LINEAR = {"ntu60-xsub-skeletonclr": (68.3,), "ntu60-xview-skeletonclr": (76.4,)}
+CMD_LINEAR = {"ntu60-xsub-cmd": (79.8, 84.1), "ntu60-xview-cmd": (86.9, 90.9)}
+AIMCLR_LINEAR = {"ntu60-xsub-aimclr": (74.3, 79.2), "ntu60-xview-aimclr": (79.7, 84.0)}
+PSTL_LINEAR = {"ntu60-xsub-pstl": (77.3,), "ntu60-xview-pstl": (81.8,)}
 PLACES = ("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset", "pku1-xsub", "pku2-xsub")
 METHODS = ("", "-bone", "-motion", "-pp", "-pp-bone", "-pp-motion", "-mamp", "-mae")
+
+ON_NTU60 = ("skeletonclr", "pstl", "aimclr", "cmd")
+"""Methods whose recipe is published for NTU RGB+D 60 alone."""
 
 # PCM3, Tables 7 to 10: by column, top to bottom
 TABLE_7 = {
@@ -61,6 +80,11 @@ SURVEY_4 = {
     "linear": (83.9, 90.4, 84.1, 90.8, 84.8, 91.0),  # by subject, by view
     "detection": (73.3, None, 75.5, None, 75.5, None),
 }
+OTHERS = {"simclr": SimCLR}
+OTHERS |= dict.fromkeys(("pstl", "skeletonbt", "vicreg"), Decorrelation)
+OTHERS |= {"aimclr": AimCLR, "cmd": CMD, "displacement": Displacement, "ms2l": MS2L}
+OTHERS |= {"jigsaw": MS2L, "autoencoder": AutoEncoder, "latent": LatentPrediction}
+"""Methods whose presets have one name each."""
 COLUMNS: dict[str, dict[str, tuple[float | None, ...]]] = {
     "7": TABLE_7,
     "8": TABLE_8,
@@ -121,14 +145,18 @@ DIFFERENCES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 
 
 def test_every_published_combination_has_a_preset() -> None:
-    full_size = [f"{place}{method}" for place in PLACES for method in METHODS]
-    assert [name for name in PRESETS if not name.startswith("small")] == full_size
-    assert list(PRESETS) == list(PRESETS)
+    full_size = [
+        *(f"{place}{method}" for place in PLACES for method in METHODS),
+        *(f"ntu60-{protocol}-{name}" for protocol in ("xsub", "xview") for name in ON_NTU60),
+        "ntu60-xsub-nat",
+    ]
+    assert sorted(name for name in PRESETS if not name.startswith("small")) == sorted(full_size)
     assert {each.data for each in PRESETS.values()} == set(DATA)
 
 
 def test_published_figures_of_presets() -> None:
-    published = PCM3_LINEAR | PCM3PP_LINEAR | MAMP_LINEAR
+    published = PCM3_LINEAR | PCM3PP_LINEAR | MAMP_LINEAR | SKELETONCLR_LINEAR
+    published |= PSTL_LINEAR | AIMCLR_LINEAR | CMD_LINEAR
     for name, about in PRESETS.items():
         words = about.published.replace(",", "").split()
         figures = [float(word) for word in words if word[0].isdigit()]
@@ -145,16 +173,21 @@ def test_presets_build_what_their_name_says(name: str) -> None:
     protocol, *method = (protocol if place != "small" else f"xsub-{protocol}").split("-")
     method = [word for word in method if word]
     assert config.protocol == protocol
-    if method == ["simclr"]:
-        assert type(model) is SimCLR
+    if method and method[0] in OTHERS:
+        assert type(model) is OTHERS[method[0]]
         return
-    assert type(model) is (MAMP if {"mamp", "mae"} & set(method) else PCM3)
+    assert type(model) is (MAMP if {"mamp", "mae", "nat"} & set(method) else PCM3)
     stream = method[-1] if method and method[-1] in ("bone", "motion") else "joint"
     assert model.stream == stream
     if isinstance(model, MAMP):
         assert model.target == ("motion" if method == ["mamp"] else "coordinates")
+        assert model.normalize_target == ("time" if method == ["nat"] else "patch")
         return
     assert isinstance(model, PCM3)
+    if method == ["skeletonclr"]:
+        assert model.positives == ("intra",)
+        assert (model.decoder, len(model.domain_prompts), len(model.task_prompts)) == (None, 0, 0)
+        return
     assert ("clip" in model.positives) == ("pp" in method)
     assert set(ALL) <= set(model.positives)
     assert bool(model.task_prompts) == (method == [])
@@ -165,7 +198,7 @@ def test_presets_build_what_their_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PRESETS if not name.endswith(("mamp", "mae", "small", "simclr"))]
+    "name", [name for name in PRESETS if isinstance(PRESETS[name].model, PCM3Settings)]
 )
 def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
     second = post_distillation(get_preset(name))
@@ -275,3 +308,20 @@ def test_recordings_are_taken_whole_with_the_preset_of_a_paper(
     for options in ([], ["--max-frames", "none"], ["--max-frames", "None"], ["--max-frames", "7"]):
         assert main([*command, *options]) == 0
     assert [settings.max_frames for settings in asked] == [300, None, None, 7]
+
+
+# --- weights that the second run does not need ----------------------------------------------------
+
+
+def test_a_run_without_a_decoder_starts_from_one_with(tmp_path: Path) -> None:
+    store = generate(tmp_path / "store", sequences=8, subjects=4, views=1, classes=2)
+    small = {"hidden": 4, "decoder_hidden": 4, "embedding": 4, "queue_size": 8, "frames": 8}
+    train = replace(get_preset("small").train, epochs=1, batch_size=4, accelerator="cpu")
+    first = get_preset("small")
+    model = first.model.changed({**small, "positives": ("intra", "inter")})
+    first = replace(first, model=model, train=replace(train, knn_every=0), protocol="all")
+    second = post_distillation(first)
+    pretrain(first, store, tmp_path / "first", quiet=True)
+    pretrain(second, store, tmp_path / "second", start=tmp_path / "first", quiet=True)
+    weights = [Run(tmp_path / name).load_checkpoint()["model"] for name in ("first", "second")]
+    assert {name.split(".")[0] for name in weights[0].keys() - weights[1].keys()} == {"decoder"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -20,13 +21,16 @@ from pcm3.training.graph import NotCapturedError, why_not_captured
 from pcm3.training.step import Step
 
 CLIPS = torch.randn(3, 4, 3, 40, 25, 1, generator=torch.Generator().manual_seed(0))
+PRESETS = ("small", "small-mamp", "small-simclr", "small-pstl", "small-aimclr", "small-cmd")
 BAD = CLIPS[0] * 1e30  # finite, but its square is not
 
 
 def new_model(preset: str = "small", seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    changes = {"small": {"queue_size": 16}, "small-mamp": {"width": 16}, "small-simclr": {}}
-    return get_preset(preset).model.changed(changes[preset]).build(NTU25, persons=1)
+    changes = {"small": {"queue_size": 16}, "small-mamp": {"width": 16}}
+    changes |= {"small-pstl": {"expander": 16}, "small-aimclr": {"queue_size": 16}}
+    changes |= {"small-cmd": {"queue_size": 16, "topk": 4}}
+    return get_preset(preset).model.changed(changes.get(preset, {})).build(NTU25, persons=1)
 
 
 def new_step(model: Method, **changes: Any) -> Step:
@@ -53,8 +57,13 @@ def assert_equal(one: list[Tensor], other: list[Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("preset", ["small", "small-mamp", "small-simclr"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("preset", "optimizer"),
+    [
+        *product(PRESETS, ["sgd", "adamw"]),
+        *((f"small-{name}", "adamw") for name in ("ms2l", "displacement", "autoencoder", "latent")),
+    ],
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_skipped_step_leaves_no_trace(preset: str, optimizer: Any, first: bool) -> None:
     states = []
@@ -155,7 +164,7 @@ def test_steps_are_captured_on_cuda_alone() -> None:
 
 
 def test_methods_whose_steps_may_be_captured() -> None:
-    for preset in ("small", "small-mamp", "small-simclr"):
+    for preset in PRESETS:
         assert new_model(preset).static
     settings = get_preset("small").model.changed({"queue_size": 16})
 

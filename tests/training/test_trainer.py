@@ -19,12 +19,13 @@ from torch import Tensor
 
 from pcm3 import PCM3
 from pcm3.data.dataset import Batch, SkeletonDataset
-from pcm3.data.splits import split
+from pcm3.data.splits import split, validation_split
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.features import Features, extract_features
+from pcm3.evaluation.features import Features, extract_features, extract_random_crops
+from pcm3.evaluation.representation import alignment, effective_rank, normalized_std, uniformity
 from pcm3.hub import Pretrained, load_encoder
 from pcm3.methods import Views
 from pcm3.methods.catalog import RunSettings
@@ -486,6 +487,29 @@ def test_the_monitor_never_sees_test_sequences(store: Store, tmp_path: Path) -> 
     again = pretrain(config, spoiled, tmp_path / "again", quiet=True)
     assert without_speed(records) == without_speed(again)
     assert all(0 <= record["knn"] <= 1 for record in records)
+    assert all(0 <= record["linear"] <= 1 for record in records)
+
+
+def test_the_monitor_measures_held_out_clips(store: Store, tmp_path: Path) -> None:
+    config = replace(SMALL, train=replace(SMALL.train, knn_every=2, epochs=3))
+    records = pretrain(config, store, tmp_path, quiet=True)
+    names = ("feature_rank", "feature_std", "alignment", "uniformity")
+    assert [[name in record for name in names] for record in records] == [
+        [False] * 4,
+        [True] * 4,
+        [False] * 4,
+    ]
+    # the last epoch is measured again by hand
+    config = replace(config, train=replace(config.train, epochs=2))
+    (*_, last) = pretrain(config, store, tmp_path / "again", quiet=True)
+    _, held_out = validation_split(store, split(store, "xsub")[0], "xsub")
+    clips = SkeletonDataset(store, held_out, max_frames=300)
+    generator, encoder = torch.Generator().manual_seed(0), load_encoder(tmp_path / "again")
+    first, second = (extract_random_crops(encoder, clips, generator).values for _ in range(2))
+    assert last["feature_rank"] == pytest.approx(effective_rank(first), rel=1e-4)
+    assert last["feature_std"] == pytest.approx(normalized_std(first), rel=1e-4)
+    assert last["alignment"] == pytest.approx(alignment(first, second), rel=1e-3)
+    assert last["uniformity"] == pytest.approx(uniformity(first), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -546,7 +570,7 @@ def test_neighbours_are_looked_up_with_the_encoder_that_is_the_result(
         used.append({name: value.clone() for name, value in view.encoder.state_dict().items()})
         return extract_features(view, dataset)
 
-    monkeypatch.setattr("pcm3.training.pretrain.extract_features", extract)
+    monkeypatch.setattr("pcm3.evaluation.monitor.extract_features", extract)
     model = replace(SMALL.model, result="key")
     config = replace(SMALL, model=model, train=replace(SMALL.train, knn_every=1, epochs=1))
     pretrain(config, store, tmp_path, quiet=True)

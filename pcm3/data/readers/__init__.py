@@ -37,6 +37,10 @@ Format = Literal[
     "mmpose",
     "azure",
     "csv",
+    "videopose3d",
+    "freemocap",
+    "trc",
+    "c3d",
 ]
 """Names of the formats; each is a module of this package with ``detect`` and ``read_NAME``."""
 
@@ -123,9 +127,10 @@ def _why_none(path: Path) -> str:
         if not (keys := npz_keys(path)):
             return why_unreadable(path)
         expected = (
-            "x_train, y_train, x_test, y_test (ctrgcn) or joints, lengths, joint_names, parents"
+            "x_train, y_train, x_test, y_test (ctrgcn), positions_3d or positions_2d "
+            "(videopose3d), or joints, lengths, joint_names, parents (packed)"
         )
-        return f"an .npz with {', '.join(keys)}; expected {expected} (packed)"
+        return f"an .npz with {', '.join(keys)}; expected {expected}"
     if is_file(path) and path.suffix in (".pkl", ".pickle"):
         load_plain_pickle(path)  # raises if it cannot be read
         return "a pickle without annotations and split; expected those of PYSKL"

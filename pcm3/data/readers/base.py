@@ -81,6 +81,7 @@ class Source:
         left_out: Number of files that a list or a table excludes from the units.
         left_out_why: The list or table that excludes them.
         notes: Remarks on how the files were read.
+        label_notes: Remarks on labels and columns, which prediction does without.
     """
 
     format: str
@@ -102,6 +103,7 @@ class Source:
     left_out: int = 0
     left_out_why: str = ""
     notes: Sequence[str] = ()
+    label_notes: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Recording]:
         """All recordings, unit by unit.

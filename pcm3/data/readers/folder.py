@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source, not_finite
+from pcm3.data.readers.freemocap import is_freemocap
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.readers.shared.third import Coordinates, Third, find_third
@@ -31,9 +32,14 @@ class _First(NamedTuple):
 
 
 def detect(path: Path) -> bool:
-    """Return whether this folder has ``.npy`` files and a ``labels.csv`` or ``skeleton.json``."""
-    described = any(is_there(path / name) for name in (TABLE, _LAYOUT))
-    return described and any(file.suffix == ".npy" for file in files_below(path))
+    """Return whether this folder has ``.npy`` files and a ``labels.csv`` or ``skeleton.json``.
+
+    Those of FreeMoCap have a format of their own.
+    """
+    if not any(is_there(path / name) for name in (TABLE, _LAYOUT)):
+        return False
+    arrays = [file for file in files_below(path) if file.suffix == ".npy"]
+    return bool(arrays) and not any(map(is_freemocap, arrays))
 
 
 @with_table

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.axes import turn_up
 from pcm3.data.protocols import Protocol
 from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
@@ -313,13 +314,12 @@ class Store:
         trunk or legs.
         """
         if self.meta["normalization"] == "isc":
-            points = np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
-        turned: NDArray[Any] = points * self._standing.astype(points.dtype)
-        return turned
+            points = turn_up(points, "z")
+        return turn_up(points, "-y") if self._upside_down else points
 
     @cached_property
-    def _standing(self) -> NDArray[np.int64]:
-        """Signs (C,) of the coordinates that turn bodies upright: half a turn in 3D."""
+    def _upside_down(self) -> bool:
+        """Whether the second coordinate points down."""
         parts, upside_down = self.skeleton.parts, self.channels == 2
         if {"trunk", "left_leg", "right_leg"} <= parts.keys():
             up = 2 if self.meta["normalization"] == "isc" else 1
@@ -334,7 +334,7 @@ class Store:
 
             legs = mean((*parts["left_leg"], *parts["right_leg"]))
             upside_down = mean(parts["trunk"]) < legs
-        return np.array([1] + [-1 if upside_down else 1] * (self.channels - 1))
+        return upside_down
 
     def summary(self) -> dict[str, Any]:
         """Summarise the content: counts, and quantiles and a histogram of lengths; JSON-able."""

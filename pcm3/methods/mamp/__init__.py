@@ -1,10 +1,11 @@
-"""MAMP and its baseline MAE: masked motion prediction with a transformer."""
+"""MAMP, its baseline MAE and NAT: masked motion prediction with a transformer."""
 
+from pcm3.methods.mamp.masked import MAMPViews
 from pcm3.methods.mamp.model import (
     MAMP,
-    MAMPViews,
     frame_motion,
     normalize_patches,
+    normalize_times,
     unpatchify,
 )
 from pcm3.methods.mamp.settings import MAMPSettings
@@ -15,5 +16,6 @@ __all__ = [
     "MAMPViews",
     "frame_motion",
     "normalize_patches",
+    "normalize_times",
     "unpatchify",
 ]

@@ -1,4 +1,4 @@
-"""Presets of MAMP and of its baseline MAE: the paper's recipes, and small ones for a laptop."""
+"""Presets of MAMP, MAE and NAT: the recipes of MAMP's paper, and small ones for a laptop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SMALL = MAMPSettings(
     frames=32, width=64, depth=3, heads=4, decoder_depth=1, mask_ratio=0.6, crop_min_frames=32
 )
 """Chosen on held-out training subjects of UTD-MHAD: more visible patches and a higher learning rate
-for 2,400 steps. ``small-mae`` uses the same settings."""
+for 2,400 steps. ``small-mae`` and ``small-nat`` use the same settings."""
 
 _SMALL_TRAIN = replace(
     PUBLISHED, batch_size=64, lr=3e-3, min_lr=0.0, warmup_epochs=10, knn_every=20
@@ -45,6 +45,11 @@ _SMALL_TRAIN = replace(
 def _baseline(model: MAMPSettings) -> MAMPSettings:
     """MAE: predict coordinates; hide patches uniformly."""
     return replace(model, target="coordinates", motion_temperature=0.0)
+
+
+def _over_time(model: MAMPSettings) -> MAMPSettings:
+    """NAT: MAE with targets normalised over time."""
+    return replace(_baseline(model), normalize_target="time")
 
 
 def _presets() -> Iterator[tuple[str, Preset]]:
@@ -69,11 +74,15 @@ def _presets() -> Iterator[tuple[str, Preset]]:
         yield f"{place}-mamp", preset
         mae = preset._replace(model=_baseline(model), text=_MAE, published="")
         yield f"{place}-mae", mae
+        if place == "ntu60-xsub":
+            yield f"{place}-nat", mae._replace(model=_over_time(model), text=_NAT)
     small = Preset(_SMALL, _SMALL_TRAIN, "xsub", LAPTOP, "MAMP", 0.210, 0.0595)
     yield "small-mamp", small
     yield "small-mae", small._replace(model=_baseline(_SMALL), text=_MAE)
+    yield "small-nat", small._replace(model=_over_time(_SMALL), text=_NAT)
 
 
 _MAE = "MAE, the baseline of MAMP"
+_NAT = "NAT: MAE, normalised over time"
 
 PRESETS = dict(_presets())

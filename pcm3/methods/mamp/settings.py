@@ -1,4 +1,4 @@
-"""Settings of MAMP and of its baseline MAE."""
+"""Settings of MAMP, and those that it shares with other methods that hide tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pcm3.methods.settings import MethodSettings
 from pcm3.skeleton import Skeleton
 
 Target = Literal["motion", "coordinates"]
+Normalized = Literal["patch", "time", False]
 
 
 @dataclass(frozen=True)
-class MAMPSettings(MethodSettings):
-    """Settings of MAMP; the defaults are those of its paper for NTU RGB+D 60."""
+class MaskedTransformerSettings(MethodSettings):
+    """Settings of methods that hide tokens from a transformer, with the values of MAMP's paper."""
 
     frames: int = 120
     """Frames that each clip is resized to."""
@@ -32,12 +33,6 @@ class MAMPSettings(MethodSettings):
     """Share of the tokens to hide."""
     motion_temperature: float = 0.8
     """Temperature tau of the motion-aware mask; 0 hides uniformly."""
-    target: Target = "motion"
-    """Target of the prediction; coordinates with motion_temperature 0 is the MAE baseline."""
-    motion_stride: int = 1
-    """Frames s between the two positions whose difference is the motion, 0 in the last s frames."""
-    normalize_target: bool = True
-    """Whether each patch of the target gets mean 0 and variance 1."""
     skip_absent: bool = False
     """Leave out persons who are all zero; the published code trains on them."""
     crop_scale: tuple[float, float] = (0.5, 1.0)
@@ -58,3 +53,16 @@ class MAMPSettings(MethodSettings):
         """Build the encoder alone."""
         sizes = {name: getattr(self, name) for name in [*self.of_encoder(), "skip_absent"]}
         return TransformerEncoder(skeleton, in_channels, persons, **sizes)
+
+
+@dataclass(frozen=True)
+class MAMPSettings(MaskedTransformerSettings):
+    """Settings of MAMP; the defaults are those of its paper for NTU RGB+D 60."""
+
+    target: Target = "motion"
+    """Target of the prediction; coordinates with motion_temperature 0 is the MAE baseline."""
+    motion_stride: int = 1
+    """Frames s between the two positions whose difference is the motion, 0 in the last s frames."""
+    normalize_target: Normalized = "patch"
+    """What of the target gets mean 0 and variance 1: each patch (MAMP), each coordinate over time
+    (NAT), or nothing."""

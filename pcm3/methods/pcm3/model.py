@@ -16,6 +16,7 @@ from pcm3.augment import (
     OneOf,
     RandomMask,
     RandomMix,
+    ReflectCrop,
     Shear,
     TemporalClip,
     TemporalCropResize,
@@ -23,15 +24,15 @@ from pcm3.augment import (
 )
 from pcm3.augment.functional import apply_mask
 from pcm3.checks import check_transforms, type_name
-from pcm3.ema import MomentumTwin
 from pcm3.encoders.base import (
     Encoder,
     check_frames,
     pool_features,
 )
-from pcm3.heads import MaskedMotionDecoder, Projector
+from pcm3.heads import MaskedMotionDecoder
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
-from pcm3.methods.base import Method, Output
+from pcm3.methods.base import Output
+from pcm3.methods.momentum import MomentumContrast
 from pcm3.methods.pcm3.presets import PRESETS
 from pcm3.methods.pcm3.settings import PCM3_POSITIVES, PCM3Settings, Positive
 from pcm3.prompts import DomainPrompt, TaskPrompt
@@ -48,28 +49,41 @@ class Views:
     Attributes:
         intra: Query view s_intra ``(N, C, T, V, M)``, also the source of the mixed clips.
         key: Key view s' ``(N, C, T, V, M)``.
-        source: Clips to be masked, and the target of the prediction ``(N, C, T, V, M)``.
-        inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``.
-        mask: Boolean ``(N, T, V, M)``, True where ``source`` is hidden.
+        source: Clips to be masked, and the target of the prediction ``(N, C, T, V, M)``; None
+            without masked view and prediction.
+        inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``; None
+            without the inter view.
+        mask: Boolean ``(N, T, V, M)``, True where ``source`` is hidden; None without ``source``.
         offsets: Channel offset of the task prompt for each use, by name; empty without prompts.
         clip: Short clip of ``key`` for the query ``(N, C, T, V, M)``; None without the clip view.
     """
 
     intra: Tensor
     key: Tensor
-    source: Tensor
-    inter: MixedClips
-    mask: Tensor
+    source: Tensor | None = None
+    inter: MixedClips | None = None
+    mask: Tensor | None = None
     offsets: Mapping[str, Tensor] = field(default_factory=dict)
     clip: Tensor | None = None
 
     @property
+    def hidden(self) -> tuple[Tensor, Tensor]:
+        """Source and mask.
+
+        Raises:
+            ValueError: If one is None.
+        """
+        if self.source is None or self.mask is None:
+            raise ValueError("expected views with source and mask, which the settings need")
+        return self.source, self.mask
+
+    @property
     def masked(self) -> Tensor:
         """The masked view s_mask: ``source`` with 0 where hidden."""
-        return apply_mask(self.source, self.mask)
+        return apply_mask(*self.hidden)
 
 
-class PCM3(Method):
+class PCM3(MomentumContrast):
     r"""Contrastive learning and masked prediction that support each other.
 
     .. math::
@@ -163,10 +177,8 @@ class PCM3(Method):
         self.prompt_position = chosen.prompt_position
         self.result = chosen.result
 
-        self.crop = crop or TemporalCropResize(
-            chosen.frames, chosen.crop_scale, chosen.crop_min_frames
-        )
-        self.spatial = spatial or OneOf(JointJitter(amplitude=chosen.jitter), Shear(chosen.shear))
+        self.crop = crop or self._make_crop()
+        self.spatial = spatial or self._make_spatial()
         self.source_spatial = source_spatial or Shear(chosen.shear)
         self.mixing = mixing or RandomMix(skeleton, same_on_batch=together)
         self.masking = masking or self._make_masking()
@@ -177,22 +189,32 @@ class PCM3(Method):
             "in_channels": encoder.in_channels,
             "persons": encoder.persons,
         }
-        features, embedding = encoder.out_features, chosen.embedding
-        self.projector = Projector(features, embedding)
-        self.key_encoder = MomentumTwin(encoder, chosen.momentum)
-        self.key_projector = MomentumTwin(self.projector, chosen.momentum)
-        self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
-        self.queue = MemoryQueue(size=chosen.queue_size, dim=embedding)
+        features = encoder.out_features
+        self.decoder: MaskedMotionDecoder | None = None
+        if self._predicts:
+            self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
+        self.queue = MemoryQueue(size=chosen.queue_size, dim=chosen.embedding)
         views = self._prompted_views if chosen.domain_prompts else ()
         self.domain_prompts = nn.ModuleDict({view: DomainPrompt(**size) for view in views})
         tasks = ("contrast", "predict") if chosen.task_prompts else ()
         self.task_prompts = nn.ModuleDict(
             {task: TaskPrompt(features, encoder.feature_blocks) for task in tasks}
         )
-        self._waiting: list[Tensor] = []  # keys of batches before the optimiser's next step
         self.info_nce = InfoNCE(chosen.temperature)
         self.relational_kl = RelationalKL(chosen.student_temperature, chosen.teacher_temperature)
         self.masked_mse = MaskedMSE()
+
+    def _make_crop(self) -> Transform:
+        chosen = self.settings
+        if chosen.reflect is not None:
+            return ReflectCrop(chosen.frames, chosen.reflect)
+        return TemporalCropResize(chosen.frames, chosen.crop_scale, chosen.crop_min_frames)
+
+    def _make_spatial(self) -> Transform:
+        shear = Shear(self.settings.shear)
+        if self.settings.jitter is None:
+            return shear
+        return OneOf(JointJitter(amplitude=self.settings.jitter), shear)
 
     def _make_masking(self) -> Transform:
         ratio, length = self.settings.mask_ratio, self.settings.mask_clip_length
@@ -211,6 +233,8 @@ class PCM3(Method):
     ) -> Views:
         """Draw crops, transforms, mix, mask and prompt offsets of a training step.
 
+        Views that the settings do not need are not drawn.
+
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
@@ -222,14 +246,19 @@ class PCM3(Method):
             cropped = self.crop(clips, lengths, generator=generator)
             return to_stream(spatial(cropped, generator=generator), self.skeleton, self.stream)
 
-        intra, key, source = view(self.spatial), view(self.spatial), view(self.source_spatial)
-        inter = self.mixing(intra, generator=generator)
-        if not isinstance(inter, MixedClips):
-            raise ValueError(f"expected mixing to return MixedClips, got {type_name(inter)}")
-        mask = self.masking(source, generator=generator)
+        intra, key = view(self.spatial), view(self.spatial)
+        source = view(self.source_spatial) if self._masks else None
+        inter = self._mix(intra, generator) if "inter" in self.positives else None
+        mask = None if source is None else self.masking(source, generator=generator)
         offsets = self._draw_offsets(clips.device, generator)
         clip = self.clipping(key, generator=generator) if "clip" in self.positives else None
         return Views(intra, key, source, inter, mask, offsets, clip)
+
+    def _mix(self, clips: Tensor, generator: torch.Generator | None) -> MixedClips:
+        mixed = self.mixing(clips, generator=generator)
+        if not isinstance(mixed, MixedClips):
+            raise ValueError(f"expected mixing to return MixedClips, got {type_name(mixed)}")
+        return mixed
 
     def _draw_offsets(
         self, device: torch.device, generator: torch.Generator | None
@@ -256,8 +285,8 @@ class PCM3(Method):
         first, last = self._inputs(views)
         frames = self._encode(first)
         prediction = None
-        if self._predicts:
-            masked = stretch_frames(frames["mask"], views.source.shape[2])
+        if self.decoder is not None:
+            masked = stretch_frames(frames["mask"], views.masked.shape[2])
             prompted = self._prompt_task("predict", masked, views.offsets.get("decoder"))
             prediction = self.decoder(prompted)
             if "predict" in self.positives:
@@ -268,20 +297,20 @@ class PCM3(Method):
         weights = {"info_nce": self.info_nce_weight, "kl": self.kl_weight}
         total = sum(term * weights[name.partition("/")[0]] for name, term in terms.items())
         if self.mask_weight > 0 and prediction is not None:
-            terms["masked_mse"] = self.masked_mse(prediction, views.source, views.mask)
+            terms["masked_mse"] = self.masked_mse(prediction, *views.hidden)
             total = total + self.mask_weight * terms["masked_mse"]
         assert isinstance(total, Tensor)
         return Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
-
-    def accumulate(self, batches: int) -> None:
-        """Set the number of batches that make one step of optimiser, key encoder and queue."""
-        super().accumulate(batches)
-        self._waiting.clear()
 
     @property
     def _predicts(self) -> bool:
         """Whether hidden joints are predicted."""
         return self.mask_weight > 0 or "predict" in self.positives
+
+    @property
+    def _masks(self) -> bool:
+        """Whether there is a masked view."""
+        return self._predicts or "mask" in self.positives
 
     @property
     def _prompted_views(self) -> tuple[Positive, ...]:
@@ -305,9 +334,11 @@ class PCM3(Method):
             first["clip"] = views.clip
         if "intra" in self.positives:
             first["intra"] = views.intra
-        if self._predicts or "mask" in self.positives:
+        if self._masks:
             first["mask"] = views.masked
         if "inter" in self.positives:
+            if views.inter is None:
+                raise ValueError("expected views with inter, which positives include, got None")
             (last if "predict" in self.positives else first)["inter"] = views.inter.clips
         return first, last
 
@@ -356,16 +387,20 @@ class PCM3(Method):
         With semantic guidance, the decoder runs again on detached features, so that the contrastive
         gradient updates the decoder but does not reach the encoder through it.
         """
-        if self.semantic_guidance:
+        source, mask = views.hidden
+        if self.semantic_guidance and self.decoder is not None:
             prediction = self.decoder(prompted.detach())
         else:
             prediction = prediction.detach()
-        return torch.where(views.mask[:, None], prediction.to(views.source.dtype), views.source)
+        return torch.where(mask[:, None], prediction.to(source.dtype), source)
 
     def _contrast(self, frames: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
         key = self._key_embedding(views)
-        lam = views.inter.lam.to(key.dtype)[:, None]
-        mixed_key = F.normalize((1 - lam) * key + lam * key[views.inter.partner], dim=1)
+        targets = dict.fromkeys(self.positives, key)
+        if views.inter is not None:
+            lam = views.inter.lam.to(key.dtype)[:, None]
+            mixed = (1 - lam) * key + lam * key[views.inter.partner]
+            targets["inter"] = F.normalize(mixed, dim=1)
 
         def embed(name: str) -> Tensor:
             features = pool_features(self.encoder, frames[name])
@@ -373,7 +408,7 @@ class PCM3(Method):
             return F.normalize(self.projector(features).float(), dim=1)
 
         query = torch.cat([embed(name) for name in self.positives])
-        target = torch.cat([mixed_key if name == "inter" else key for name in self.positives])
+        target = torch.cat([targets[name] for name in self.positives])
         anchors = self.queue.anchors
         similarity = similarities(query, anchors)  # shared by both losses
 
@@ -388,18 +423,12 @@ class PCM3(Method):
         if self.kl_weight > 0:
             divergence = self.relational_kl(query, target, anchors, "none", similarity)
             terms |= per_view("kl", divergence)
-        if self.training:
-            self._waiting.append(key)
-            if len(self._waiting) == self._batches_a_step:
-                self.queue.enqueue(torch.cat(self._waiting))
-                self._waiting.clear()
+        self.keep(key)
         return terms
 
     @torch.no_grad()
     def _key_embedding(self, views: Views) -> Tensor:
-        if self.training and not self._waiting:  # once for each optimiser step
-            self.key_encoder.update(self.encoder)
-            self.key_projector.update(self.projector)
+        self.move_twins()
         clips, prompt = self._prompt_view("intra", views.key)
         features = pool_features(self.encoder, self.key_encoder(clips, prompt))
         features = self._prompt_task("contrast", features, views.offsets.get("key"))

@@ -1,4 +1,4 @@
-"""Presets of PCM3 and PCM3++: the papers' recipes, and a small one for a laptop."""
+"""Presets of PCM3, PCM3++ and SkeletonCLR: the papers' recipes, and small ones for a laptop."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ def _of_stream(model: PCM3Settings, stream: Stream) -> PCM3Settings:
     )
 
 
+def contrast_alone(model: PCM3Settings) -> PCM3Settings:
+    """Momentum contrast of two views: no other pairs, prediction, distillation or prompts."""
+    return replace(
+        model,
+        positives=("intra",),
+        mask_weight=0.0,
+        kl_weight=0.0,
+        domain_prompts=False,
+        task_prompts=False,
+    )
+
+
 _PCM3, _PLUS = PCM3Settings(), plus_plus(PCM3Settings())
 _FULL_SIZE = {
     "": (_PCM3, "PCM3", 15.0),
@@ -85,6 +97,24 @@ SMALL_TRAIN = TrainSettings(
 )
 
 
+SKELETONCLR = contrast_alone(
+    PCM3Settings(
+        encoder="stgcn",
+        hidden=256,
+        pool="mean",
+        encoder_arguments=("graph=code", "last_channels=256", "dropout=0.5"),
+        frames=50,
+        queue_size=32768,
+        reflect=1 / 6,
+        shear=0.5,
+        jitter=None,
+    )
+)
+"""SkeletonCLR, the single-stream baseline of CrosSCLR (Li et al., CVPR 2021, Sec. 3.2)."""
+
+SKELETONCLR_TRAIN = TrainSettings(epochs=300, lr=0.1, drop_epoch=250)
+
+
 def _presets() -> Iterator[tuple[str, Preset]]:
     for place, data in FULL_SIZE.items():
         _, protocol = place.split("-")
@@ -104,8 +134,28 @@ def _presets() -> Iterator[tuple[str, Preset]]:
                     max_frames=LONGEST,
                 ),
             )
+    for place, published in (("ntu60-xsub", "68.3 %"), ("ntu60-xview", "76.4 %")):
+        yield (
+            f"{place}-skeletonclr",
+            Preset(
+                SKELETONCLR,
+                SKELETONCLR_TRAIN,
+                place.split("-")[1],
+                FULL_SIZE[place],
+                "SkeletonCLR",
+                parameters=1.84,
+                forward=1.229,
+                published=published,
+                max_frames=LONGEST,
+            ),
+        )
     yield "small", Preset(_SMALL, SMALL_TRAIN, "xsub", LAPTOP, "PCM3", 0.603, 0.0435)
     small_plus = plus_plus(_SMALL)
+    contrast = contrast_alone(_SMALL)
+    yield (
+        "small-skeletonclr",
+        Preset(contrast, SMALL_TRAIN.scaled_to(600), "xsub", LAPTOP, "SkeletonCLR", 0.531, 0.015),
+    )
     yield "small-pp", Preset(small_plus, SMALL_TRAIN, "xsub", LAPTOP, "PCM3++", 0.603, 0.0515)
 
 

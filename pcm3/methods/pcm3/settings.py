@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pcm3.augment.temporal import ClipMode
+from pcm3.checks import check_share
 from pcm3.methods.settings import EncoderSettings
 
 Positive = Literal["intra", "inter", "mask", "predict", "clip"]
@@ -54,8 +55,11 @@ class PCM3Settings(EncoderSettings):
     """No crop is shorter than this many frames."""
     shear: float = 1.0
     """Amplitude of shear."""
-    jitter: float = 1.0
-    """Amplitude of joint jitter."""
+    jitter: float | None = 1.0
+    """Amplitude of joint jitter; None only shears."""
+    reflect: float | None = None
+    """Share of the frames by which each end is continued by its mirror image, of which a window is
+    cut (1/6 in SkeletonCLR); None crops and resizes, see crop_scale."""
     masking: Literal["topology", "random"] = "topology"
     """Whether to hide body parts (topology) or single joints (random)."""
     mask_ratio: float = 0.6
@@ -81,6 +85,8 @@ class PCM3Settings(EncoderSettings):
                 "expected weights >= 0, got "
                 + ", ".join(f"{name} {weight}" for name, weight in weights.items())
             )
+        if self.reflect is not None:
+            check_share("reflect", self.reflect)
         contrasts = self.positives and (self.info_nce_weight or self.kl_weight)
         if not contrasts and self.mask_weight == 0:
             raise ValueError(

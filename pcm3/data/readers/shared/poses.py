@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,16 +16,18 @@ from numpy.typing import NDArray
 
 from pcm3.data.associate import associate
 from pcm3.data.readers.base import Recording, Source, not_finite
+from pcm3.data.readers.shared.intervals import INTERVALS
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.table import TABLE, named_files
 from pcm3.data.resample import group_rates
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import fail, file_or_files, format_error, most_bytes
-from pcm3.skeleton import Skeleton, find_skeleton
+from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
+from pcm3.skeleton.markers import join_markers
 from pcm3.skeleton.words import normal_name
 
-IGNORED = frozenset(("skeleton.json", TABLE))
+IGNORED = frozenset(("skeleton.json", TABLE, INTERVALS))
 """Files beside the recordings that are not recordings."""
 
 
@@ -124,6 +127,7 @@ def pose_source(
     min_score: float,
     unit: str | None = None,
     by_name: bool = True,
+    markers: bool = False,
 ) -> Source:
     """Make a source of what a pose estimator found in each unit.
 
@@ -138,6 +142,7 @@ def pose_source(
         unit: Unit of the coordinates, by default pixels for 2D, metres for 3D.
         by_name: Whether ``layouts`` name the joints, so that ``skeleton`` is matched by name.
             Otherwise it is matched by order, unless the files name their joints.
+        markers: Whether joints that no built-in skeleton has are joined by ``join_markers``.
 
     Raises:
         SkeletonFormatError: If no file can be read, or none has a person in it. Other files that
@@ -145,7 +150,7 @@ def pose_source(
         ValueError: If the joints are those of no known skeleton.
     """
     named = set(named_files(root, [_file(unit) for unit in units]))
-    persons, first = 1, None
+    persons, first, tree = 1, None, None
     rates, errors = list[tuple[float, str]](), list[SkeletonFormatError]()
     for each in units:
         if _file(each) not in named:
@@ -159,6 +164,7 @@ def pose_source(
         if shape is not None and first is None:
             names = None if poses.joints is None else tuple(poses.joints)
             first = _First(_file(each), shape, names)
+            tree = join_markers(names, _points(poses)) if markers and names else None
         at_once = Counter(person.frame for person in poses.persons)
         persons = max(persons, *at_once.values(), 1)
         if poses.fps is not None:
@@ -166,9 +172,11 @@ def pose_source(
     if first is None:
         raise errors[0] if errors else format_error(root, "nobody in any frame of any file")
     different = group_rates(rates)
+    layout = _layout(first, layouts, skeleton, by_name, tree)
+    joined = tree is not None and skeleton is None and layout.name not in SKELETONS
     return Source(
         format=format,
-        skeleton=_layout(first, layouts, skeleton, by_name),
+        skeleton=layout,
         class_names=(),
         units=units,
         read=partial(_read_unit, _Content(root, read, first, min_score)),
@@ -177,7 +185,19 @@ def pose_source(
         rates=different if len(different) > 1 else {},
         unit=unit or ("pixels" if first.shape[1] == 2 else "metres"),
         about=f"{format}, {root.resolve().name}",
+        notes=[_JOINED] * joined,
     )
+
+
+_JOINED = (
+    "markers are joined to a tree by names and distances; --skeleton gives parents, parts and "
+    "centre instead"
+)
+
+
+def _points(poses: Poses) -> NDArray[np.float64]:
+    """Return the coordinates (persons, V, C) of all persons of all frames."""
+    return np.stack([person.points for person in poses.persons])
 
 
 def _file(unit: Any) -> Path:
@@ -206,19 +226,22 @@ def _layout(
     layouts: Mapping[tuple[int, int], Skeleton],
     given: str | Path | Skeleton | None,
     by_name: bool,
+    tree: Sequence[int] | None,
 ) -> Skeleton:
     known, joints = layouts.get(first.shape), first.joints
     if given is not None:
         if joints is None and by_name and known is not None:
             return choose_layout(given, known.joints, known.parents)
-        layout = choose_layout(given, joints)
+        with suppress(ValueError):  # of markers with the names of a built-in layout
+            tree = tree and find_skeleton(joints or ()).parents
+        layout = choose_layout(given, joints, tree)
         if len(layout) != first.shape[0]:
             what = f"expected {len(layout)} joints, as skeleton {layout.name!r} has"
             fail(first.file, f"{what}, got {first.shape[0]}")
         return layout
     if joints is not None:
         try:
-            return find_skeleton(joints)
+            return _known_or_joined(joints, tree)
         except ValueError as error:
             fail(first.file, f"{error}; --skeleton gives the layout")
     if known is None:
@@ -226,6 +249,15 @@ def _layout(
         what = f"expected joints and coordinates {names}, got {first.shape}"
         fail(first.file, f"{what}; --skeleton gives the layout")
     return known
+
+
+def _known_or_joined(joints: Sequence[str], tree: Sequence[int] | None) -> Skeleton:
+    try:
+        return find_skeleton(joints)
+    except ValueError:
+        if tree is None:
+            raise
+    return Skeleton.from_parents(joints, tree, name="markers")
 
 
 def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
@@ -241,7 +273,7 @@ def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
     size, most = 4 * length * bodies * math.prod(first.shape), _most_bytes(file, unit)
     if size > most:
         what = f"expected at most {most:,} bytes of such a file, got {size:,}"
-        numbers = f"frames {start} to {max(poses.frames)}"
+        numbers = f"frames {start} to {max(poses.frames) + 1}"
         fail(file, f"{what} for {bodies:,} persons in {numbers}")
     frames = np.zeros((length, bodies, *first.shape), np.float32)
     order = _order(file, poses.joints, first) if poses.persons else None

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path, PurePosixPath
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
-from pcm3.data.columns import find_mixture, read_value
-from pcm3.data.readers.base import MOST_CLASSES, Recording, Source
+from pcm3.data.readers.base import Recording, Source
+from pcm3.data.readers.shared.intervals import (
+    INTERVALS,
+    Intervals,
+    read_intervals,
+    with_intervals,
+)
+from pcm3.data.readers.shared.rows import read_column, read_labels, read_rows
 from pcm3.data.resample import check_rate, group_rates
-from pcm3.data.store.meta import is_column
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, MOST_COLUMNS, fail, files_below, parse_float, shown
+from pcm3.io.reading import fail, files_below, parse_float, shown
 
 TABLE = "labels.csv"
 _KEYS = ("file", "label", "fps")
@@ -69,7 +72,8 @@ def with_table(
     ``fps`` (frames per second), unless files of the format have these themselves. All others
     become columns of integers or of words, see ``read_value``; empty cells are -1. Cells are
     separated by commas or, as in the files of some spreadsheets, by semicolons. Files that the
-    table does not name are left out.
+    table does not name are left out. An ``intervals.csv`` gives labels of frames, see
+    ``read_intervals``.
     """
 
     @wraps(read)
@@ -78,8 +82,14 @@ def with_table(
         if others := _tables_below(folder):
             what = f"not read, because only a table in {folder.resolve().name} itself is"
             source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
-        table = _read_table(folder)
-        return source if table is None else _join(source, table)
+        table, intervals = _read_table(folder), read_intervals(folder)
+        if intervals is not None:
+            source = with_intervals(source, folder, intervals)
+        if table is None:
+            return source
+        if intervals is not None:
+            _check_both(table, intervals)
+        return _join(source, table)
 
     return wrapped
 
@@ -99,8 +109,19 @@ def refuse_table(folder: Path, format: str) -> None:
     Raises:
         SkeletonFormatError: If the folder holds a table.
     """
-    if os.path.lexists(folder / TABLE):
-        fail(folder / TABLE, f"format {format} has its own label files; move the table away")
+    for name in (TABLE, INTERVALS):
+        if os.path.lexists(folder / name):
+            fail(folder / name, f"format {format} has its own label files; move the table away")
+
+
+def _check_both(table: _Table, intervals: Intervals) -> None:
+    """Require that intervals have the only labels, and are of recordings that the table names."""
+    if table.class_names is not None:
+        fail(table.file, "line 1", f"column label: {INTERVALS} gives the labels; leave it out")
+    named = {row.name for row in table.rows}
+    for name, rows in intervals.rows.items():
+        if name not in named:
+            fail(intervals.file, f"line {rows[0].line}", f"{TABLE} leaves out {name:.200}")
 
 
 def _join(source: Source, table: _Table) -> Source:
@@ -125,13 +146,14 @@ def _join(source: Source, table: _Table) -> Source:
     rates = group_rates((row.fps, row.name) for row in table.rows if row.fps is not None)
     if rates and (source.fps is not None or source.rates):
         fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
-    notes = [*source.notes]
+    columns = [*table.rows[0].columns] if table.rows else []
+    notes = _hints(columns, ["label"] * (labels is not None) + ["fps"] * bool(rates))
     if labels is None and not class_names:
-        names = ", ".join(["file", *(table.rows[0].columns if table.rows else ())])
+        names = ", ".join(["file", *columns])
         notes.append(f"{TABLE} has no column label, only {names:.200}: no recording has a label")
     return replace(
         source,
-        notes=notes,
+        label_notes=[*source.label_notes, *notes],
         class_names=class_names if labels is None else labels,
         units=units,
         read=partial(_read_unit, source, table.file),
@@ -139,6 +161,27 @@ def _join(source: Source, table: _Table) -> Source:
         left_out=source.left_out + len(others),
         left_out_why=" or ".join(why),
     )
+
+
+_MEANT = {
+    "label": ("label", "labels", "class", "classes", "action", "activity", "category"),
+    "subjects": ("subjects", "subject", "person", "actor", "participant", "performer"),
+    "views": ("views", "view", "camera", "cameras", "viewpoint"),
+    "fps": ("fps", "rate", "framerate", "frame_rate", "hz"),
+}
+"""Columns with a meaning, and what else they may be called."""
+_CLOSE = 0.85
+
+
+def _hints(columns: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Ask whether a column is meant to be one with a meaning that the table lacks."""
+    hints = []
+    for known, words in _MEANT.items():
+        meant = [key for key in columns if get_close_matches(key.lower(), words, 1, _CLOSE)]
+        if known not in (*columns, *given) and meant:
+            what = f"{TABLE}: the column {meant[0]} is kept as it is"
+            hints.append(f"{what}; call it {known} if it is meant as that")
+    return hints
 
 
 def _read_unit(
@@ -190,7 +233,7 @@ def _read_table(folder: Path) -> _Table | None:
     file = folder / TABLE
     if not folder.is_dir() or not os.path.lexists(file):
         return None
-    header, lines = _read_lines(file)
+    header, lines = read_rows(file, ["file"], _KEYS)
     cells = {key: [row[at] for _, row in lines] for at, key in enumerate(header)}
     numbers = [line for line, _ in lines]
     names = [PurePosixPath(name).as_posix() for name in cells["file"]]  # without ./
@@ -199,8 +242,10 @@ def _read_table(folder: Path) -> _Table | None:
         if name in seen:
             fail(file, f"line {line}", f"{name} is already in line {seen[name]}")
         seen[name] = line
-    labels, class_names = _labels(file, numbers, cells)
-    columns = {key: _column(file, numbers, key, cells[key]) for key in header if key not in _KEYS}
+    labels, class_names = read_labels(file, numbers, cells)
+    columns = {
+        key: read_column(file, numbers, key, cells[key]) for key in header if key not in _KEYS
+    }
     rates = _rates(file, numbers, cells.get("fps", [""] * len(lines)))
     rows = [
         _Row(
@@ -213,81 +258,6 @@ def _read_table(folder: Path) -> _Table | None:
         for at, line in enumerate(numbers)
     ]
     return _Table(file, rows, class_names)
-
-
-def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read the header, and each row with its line number; cells are stripped of blanks."""
-    rows, last = [], 0
-    try:
-        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
-            delimiter = ";" if ";" in stream.readline() else ","
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            for row in reader:
-                if any("\n" in cell or "\r" in cell for cell in row):
-                    fail(file, f"line {last + 1}", _OPEN_QUOTE)
-                last = reader.line_num
-                if row:
-                    rows.append((last, [cell.strip() for cell in row]))
-    except csv.Error as error:
-        what = _OPEN_QUOTE if "unexpected end" in str(error) else f"cannot be read, {error}"
-        fail(file, f"line {last + 1}", what)
-    except (OSError, UnicodeDecodeError) as error:
-        fail(file, f"cannot be read, {error}")
-    if len(rows) < 2 or "file" not in rows[0][1]:
-        header = rows[0][1] if rows else ["nothing"]
-        what = "expected a header with a column file, and rows below it"
-        fail(file, "line 1", f"{what}, got {', '.join(header)}")
-    header = rows[0][1]
-    if len(header) > MOST_COLUMNS:
-        fail(file, "line 1", f"expected at most {MOST_COLUMNS:,} columns, got {len(header):,}")
-    for key, count in Counter(header).items():
-        known = key in _KEYS or is_column(key)
-        if not known or count > 1:
-            fail(file, "line 1", f"expected unique identifiers as columns, got {shown(key)}")
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
-    return header, rows[1:]
-
-
-_OPEN_QUOTE = "a quote is opened but not closed in this line"
-
-
-def _column(file: Path, lines: Sequence[int], key: str, cells: Sequence[str]) -> list[int | str]:
-    """Read the integers or words of a column."""
-    values: list[int | str] = []
-    for line, cell in zip(lines, cells, strict=True):
-        try:
-            values.append(read_value(cell))
-        except ValueError as error:
-            what = "a column holds integers or words; leave it out, or write words"
-            fail(file, f"line {line}", f"column {key}: {error}; {what}")
-    if mixture := find_mixture(values):
-        number, word = mixture
-        what = f"column {key}: expected a number, as {shown(cells[number])} in line "
-        what += f"{lines[number]} is, got {shown(cells[word])}"
-        fail(file, f"line {lines[word]}", f"{what}; a column holds integers or words, not both")
-    return values
-
-
-def _labels(
-    file: Path, lines: Sequence[int], cells: Mapping[str, Sequence[str]]
-) -> tuple[list[int], tuple[str, ...] | None]:
-    """Return class indices, and the names of the classes."""
-    if "label" not in cells:
-        return [-1] * len(lines), None
-    labels = _column(file, lines, "label", cells["label"])
-    names = sorted({label for label in labels if isinstance(label, str)})
-    places = {name: place for place, name in enumerate(names)}
-    indices = [places[label] if isinstance(label, str) else label for label in labels]
-    for line, label in zip(lines, indices, strict=True):
-        if label < -1:
-            fail(file, f"line {line}", f"expected a label from 0, or -1 for none, got {label}")
-        if label >= MOST_CLASSES and not names:
-            what = f"expected class indices from 0, got {label}; write names if they are codes"
-            fail(file, f"line {line}", what)
-    return indices, tuple(names or (str(label) for label in range(max(indices) + 1)))
 
 
 def _rates(file: Path, lines: Sequence[int], cells: Sequence[str]) -> list[float | None]:

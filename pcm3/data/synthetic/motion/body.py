@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pcm3.data.synthetic.motion.draws import Draws, Floats
+from pcm3.data.synthetic.motion.draws import Draws
 from pcm3.data.synthetic.motion.kinematics import (
+    Floats,
     dot,
     frame_along,
     product,
@@ -17,7 +18,7 @@ from pcm3.data.synthetic.motion.kinematics import (
     turned,
     two_links,
 )
-from pcm3.data.synthetic.motion.programme import Programme
+from pcm3.data.synthetic.motion.programme import Programme, min_jerk
 from pcm3.skeleton import Skeleton
 
 MOST_ELBOW, MOST_KNEE = 2.5, 2.4
@@ -64,7 +65,7 @@ _MISPLACED = {
     "head": (0.005, 0.04, 0.02),
     "side": (0.012, 0.035, 0.01),
 }
-"""Spread of the places that sensors give for the same joint, metres; the last is of hip and shoulder."""
+"""Spread of the places that sensors give for the same joint, metres; ``side``: hip and shoulder."""
 _FLOOR = 0.07  # height of the ankle above the sole
 _HEAD = ("head", "head_top", "nose", "eye_inner", "eye", "eye_outer", "ear", "mouth")
 _HAND = ("hand", "hand_tip", "thumb", "index", "pinky")
@@ -95,9 +96,11 @@ BODY = Skeleton.from_parents(*_joints())
 """All joints of a body; every built-in layout is made of them by ``joint_map``."""
 _PLACE = {name: place for place, name in enumerate(BODY.joints)}
 _SIDES = (("left", -1.0), ("right", 1.0))
-_TOUCHING = [
-    place for name, place in _PLACE.items() if name.partition("_")[2] not in (*_HEAD, *_HAND)
-]
+_DETAILS = {
+    *_HEAD[1:3],
+    *(f"{side}_{name}" for side, _ in _SIDES for name in (*_HEAD[3:], *_HAND)),
+}
+_TOUCHING = [place for name, place in _PLACE.items() if name not in _DETAILS]
 """Joints that the floor holds; the others are worked out only if they are wanted."""
 
 
@@ -113,7 +116,7 @@ class Bodies:
 
     def length(self, joint: str) -> Floats:
         """Length of the bone that ends at a joint, metres (N, 1)."""
-        return np.sqrt(dot(self.offsets[joint], self.offsets[joint]))
+        return np.asarray(np.sqrt(dot(self.offsets[joint], self.offsets[joint])))
 
     @cached_property
     def leg(self) -> Floats:
@@ -134,16 +137,16 @@ def draw_bodies(draws: Draws) -> Bodies:
     for name, rest in _MIDDLE.items():
         factor = factors["head" if name in _HEAD else "trunk"]
         shift = draws.normal(_MISPLACED.get(name, (0.004, 0.01, 0.012)), 3)
-        offsets[name] = _vector((np.float32(rest) * factor + shift) * height)
+        offsets[name] = _vector((np.array(rest, np.float32) * factor + shift) * height)
     for name, rest in _SIDED.items():
         part = "arm" if name in ("elbow", "wrist", *_HAND) else "leg"
         factor = factors["head" if name in _HEAD else part]
-        own = np.float32(rest) * factor * (1.0 + draws.normal(0.04, 1))
+        own = np.array(rest, np.float32) * factor * (1.0 + draws.normal(0.04, 1))
         if name in ("hip", "shoulder", "collar"):
-            own = np.float32(rest) * factors["wide"] + draws.normal(_MISPLACED["side"], 3)
+            own = np.array(rest, np.float32) * factors["wide"] + draws.normal(_MISPLACED["side"], 3)
         for side, sign in _SIDES:
             uneven = 1.0 + draws.normal(0.01, 1)
-            sided = own * uneven * height * np.float32((sign, 1.0, 1.0))
+            sided = own * uneven * height * np.array((sign, 1.0, 1.0), np.float32)
             offsets[f"{side}_{name}"] = _vector(sided)
     return Bodies(offsets)
 
@@ -161,7 +164,8 @@ def pose(bodies: Bodies, programme: Programme, wanted: Collection[str] = BODY.jo
     Args:
         bodies: N bodies.
         programme: What they do in T frames.
-        wanted: Joints that are needed; details of head and hands that are not remain at 0.
+        wanted: Joints that are needed. Details of head and hands that are not wanted are not
+            worked out, and mean nothing.
     """
     return _Pose(bodies, programme, frozenset(wanted)).placed()
 
@@ -181,7 +185,7 @@ class _Pose:
 
     def _at(self, name: str) -> Floats:
         """A joint (3, N, T), which may be written to."""
-        return self.joints[_PLACE[name]]
+        return np.asarray(self.joints[_PLACE[name]])
 
     def _attach(self, frame: Floats, *names: str) -> None:
         """Place joints that do not move in a frame (3, 3, N, T)."""
@@ -235,12 +239,10 @@ class _Pose:
         shoulder += chest[:, 1] * programme[f"{side}_shrug"]
         upper, lower = bodies.length(f"{side}_elbow"), bodies.length(f"{side}_wrist")
         out, up, ahead = (programme[f"{side}_hand_{name}"] for name in ("out", "up", "ahead"))
+        close = np.maximum(0.45 - np.sqrt(out**2 + up**2 + ahead**2), 0.0)
+        ahead = ahead + 1.2 * close  # a hand passes in front of the shoulder, not through it
         target = np.stack([sign * out, up, -ahead]) * (upper + lower)
-        front = np.clip(ahead, 0.0, 1.0)  # the elbow hangs down if the hand is in front
-        pole = np.stack([sign * 0.5 + 0 * front, -0.3 - 0.9 * front, 0.7 - 0.7 * front])
-        swivel = sign * programme[f"{side}_swivel"]
-        cosine, sine = np.cos(swivel), np.sin(swivel)
-        pole[:2] = cosine * pole[0] - sine * pole[1], sine * pole[0] + cosine * pole[1]
+        pole = _elbow_direction(sign, up, ahead, programme[f"{side}_swivel"])
         elbow, wrist = two_links(target, upper, lower, pole, MOST_ELBOW)
         self._at(f"{side}_elbow")[:] = shoulder + turned(chest, elbow)
         self._at(f"{side}_wrist")[:] = shoulder + turned(chest, wrist)
@@ -255,7 +257,8 @@ class _Pose:
         self._attach(pelvis, f"{side}_hip")
         hip = self._at(f"{side}_hip")
         spread = sign * programme[f"{side}_knee_out"]
-        pole = turned(pelvis, np.stack([np.sin(spread), 0 * spread + 0.2, -np.cos(spread)]))
+        rise = 0.2 + programme[f"{side}_foot_lift"]  # the knee of a leg that kicks points up
+        pole = turned(pelvis, np.stack([np.sin(spread), rise, -np.cos(spread)]))
         upper, lower = bodies.length(f"{side}_knee"), bodies.length(f"{side}_ankle")
         knee, end = two_links(ankle - hip, upper, lower, pole, MOST_KNEE)
         self._at(f"{side}_knee")[:] = hip + knee
@@ -281,3 +284,19 @@ class _Pose:
         joints[:, 2] = cosine * z - sine * x + programme["south"]
         joints[:, 0] = east
         return joints
+
+
+def _elbow_direction(sign: float, up: Floats, ahead: Floats, swivel: Floats) -> Floats:
+    """Return where an elbow points (3, ...) for a hand that is so far up and ahead, in arm lengths.
+
+    Backwards from a hand that hangs, aside from one that is raised, and down from one in front. It
+    never points along the line from the shoulder to a place where hands go: there an elbow would
+    jump.
+    """
+    low = min_jerk((-0.1 - up) / 0.5)
+    front = np.clip(ahead, 0.0, 1.0)
+    out = 0.5 * low + (0.9 - 0.3 * front) * (1.0 - low)
+    height = -0.3 * low - (0.3 + 0.5 * front) * (1.0 - low)
+    back = 0.7 * low - 0.35 * (1.0 - low)
+    cosine, sine = np.cos(swivel), np.sin(swivel)
+    return np.stack([sign * (cosine * out - sine * height), sine * out + cosine * height, back])

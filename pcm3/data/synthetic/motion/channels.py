@@ -56,11 +56,12 @@ CHANNELS: dict[str, Channel] = _TRUNK | {
 }
 """All channels by name.
 
-Hips: ``shift`` to the right, ``ahead`` and ``crouch`` downwards in leg lengths; ``pitch`` forward,
-``yaw`` to the left, ``roll``. Trunk: ``bow`` forward, ``lean``, ``twist``; head: ``nod``, ``tilt``,
-``turn``. Hands: place seen from the shoulder in the frame of the chest, in arm lengths, ``out`` away
-from the body; ``swivel`` of the elbow about the line from shoulder to hand; ``shrug`` in metres. Feet:
-place seen from under the hip, in leg lengths; ``knee_out``; ``point`` lifts the toes. Angles in radians.
+Hips: ``shift`` to the right, ``ahead`` and ``crouch`` (down) in leg lengths; ``pitch`` forward,
+``yaw`` to the left, ``roll``. Trunk: ``bow`` forward, ``lean``, ``twist``. Head: ``nod``, ``tilt``,
+``turn``. Hands: place seen from the shoulder, in the frame of the chest and in arm lengths, ``out``
+away from the body; ``swivel`` of the elbow about the line from shoulder to hand; ``shrug`` in
+metres. Feet: place seen from below the hip, in leg lengths; ``knee_out``; ``point`` lifts the toes.
+Angles are in radians.
 """
 GROUPS = tuple(dict.fromkeys(channel.group for channel in CHANNELS.values()))
 """Parts of the body that have their own timing."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float32]
+from pcm3.data.synthetic.motion.kinematics import Floats
+
 _BLOCK = 2048
 
 
@@ -19,11 +20,11 @@ class Draws:
     Args:
         seed: Seed of all sequences.
         numbers: Numbers of the sequences (N,), at least 0.
-        person: Number of the person in the sequence, who has other draws.
+        stream: Further numbers, which give other draws.
     """
 
-    def __init__(self, seed: int, numbers: Sequence[int], person: int = 0) -> None:
-        self._sources = [np.random.default_rng((seed, number, person)) for number in numbers]
+    def __init__(self, seed: int, numbers: Sequence[int], *stream: int) -> None:
+        self._sources = [np.random.default_rng((seed, number, *stream)) for number in numbers]
         self._left = np.stack([source.random(_BLOCK, np.float32) for source in self._sources])
 
     def __len__(self) -> int:
@@ -34,18 +35,18 @@ class Draws:
         count = int(np.prod(shape))
         taken, self._left = self._left[:, :count], self._left[:, count:]
         assert taken.shape[1] == count, "expected draws of at most _BLOCK numbers"
-        low, high = np.float32(low), np.float32(high)
-        return (low + (high - low) * taken.reshape(len(self), *shape)).astype(np.float32)
+        low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
+        return np.asarray(low + (high - low) * taken.reshape(len(self), *shape))
 
     def happens(self, probability: ArrayLike, *shape: int) -> NDArray[np.bool_]:
         """Draw what happens with a probability, (N, *shape)."""
-        return np.asarray(self.uniform(0.0, 1.0, *shape) < np.float32(probability))
+        return np.asarray(self.uniform(0.0, 1.0, *shape) < np.asarray(probability, np.float32))
 
     def normal(self, spread: ArrayLike, *shape: int) -> Floats:
         """Draw normal numbers (N, *shape), cut off at 2.5 standard deviations."""
         first, second = self.uniform(1e-7, 1.0, *shape), self.uniform(0.0, 2 * np.pi, *shape)
         values = np.sqrt(-2.0 * np.log(first)) * np.cos(second)
-        return (np.clip(values, -2.5, 2.5) * np.float32(spread)).astype(np.float32)
+        return np.asarray(np.clip(values, -2.5, 2.5) * np.asarray(spread, np.float32))
 
     def choice(self, weights: Sequence[float], *shape: int) -> NDArray[np.int64]:
         """Draw one of several kinds by their weights, (N, *shape)."""

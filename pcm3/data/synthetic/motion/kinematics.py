@@ -1,14 +1,17 @@
 """Rotations and two-link limbs of many bodies at once.
 
-Coordinates come first, so that each is one block in memory: vectors are (3, ...), matrices (3, 3, ...).
+Coordinates come first, so that each is one block in memory: vectors are (3, ...), matrices
+(3, 3, ...).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 def rotation(pitch: Floats, yaw: Floats, roll: Floats) -> Floats:
@@ -30,7 +33,7 @@ def product(first: Floats, second: Floats) -> Floats:
 def turned(matrix: Floats, vector: Floats) -> Floats:
     """Return vectors (3, ...) turned by matrices (3, 3, ...)."""
     x, y, z = vector
-    return matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2] * z
+    return np.asarray(matrix[:, 0] * x + matrix[:, 1] * y + matrix[:, 2] * z)
 
 
 def dot(first: Floats, second: Floats) -> Floats:

@@ -19,7 +19,8 @@ from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic.motion.body import BODY, draw_bodies, pose
-from pcm3.data.synthetic.motion.draws import Draws, Floats
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import Floats
 from pcm3.data.synthetic.motion.programme import draw_programmes
 from pcm3.data.synthetic.motion.sensor import draw_cameras, sense
 from pcm3.skeleton import COMMON15, Skeleton, joint_map
@@ -42,7 +43,7 @@ class SyntheticMotion(ClipDataset):
     Args:
         sequences: Number of sequences in an epoch.
         skeleton: The layout of the joint axis: a skeleton, the name of a built-in one, or a
-            ``skeleton.json``. A body has all joints of the built-in layouts.
+            ``skeleton.json``. A body has all joints of the built-in layouts but ``human36m32``.
         persons: 1, or 2: then a second person faces the first in six of ten sequences.
         frames: Range of the lengths, both included, at 30 frames per second.
         seed: Seed of all sequences.
@@ -101,11 +102,18 @@ class SyntheticMotion(ClipDataset):
         """Return the numbers of the sequences that are these items in an epoch."""
         return [index + epoch * len(self) for index in indices]
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Generate the sequences with these numbers as one zero-padded batch."""
+    def batch(self, indices: Sequence[int], look: int = 0) -> Batch:
+        """Generate the sequences with these numbers as one zero-padded batch.
+
+        Args:
+            indices: The numbers (N,).
+            look: Other looks show the same movements by other people, seen by other cameras and
+                sensors.
+        """
         numbers = check_items(indices, np.iinfo(np.int64).max)
+        numbers = np.where(numbers < 0, numbers + len(self), numbers)
         lengths = self.lengths[numbers % len(self)]
-        frames = self._generate(numbers.tolist(), lengths)
+        frames = self._generate(numbers.tolist(), lengths, look)
         clips = np.zeros(frames.shape, np.float32)
         for row, sequence, length in zip(clips, frames, lengths.tolist(), strict=True):
             row[:length] = self._normalized(sequence[:length])
@@ -121,24 +129,28 @@ class SyntheticMotion(ClipDataset):
             return normalize(frames, self.skeleton, self.normalization)
         return turned(scaled(frames, self.skeleton), self.skeleton)
 
-    def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64]) -> Floats:
+    def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64], look: int) -> Floats:
         """Return sequences (N, T, M, V, 3) as a sensor gives them."""
-        people = [Draws(self.seed, numbers, person) for person in range(self.persons)]
-        pace = np.exp(people[0].uniform(np.log(0.7), np.log(1.5), 1))
+        people = range(self.persons)
+        actions, looks = (
+            [Draws(self.seed, numbers, person, *stream) for person in people]
+            for stream in ((0,), (1, look))
+        )
+        pace = np.exp(actions[0].uniform(np.log(0.7), np.log(1.5), 1))
         time = pace / np.float32(_FPS) * np.arange(lengths.max(), dtype=np.float32)
-        cameras = draw_cameras(people[0])
+        cameras = draw_cameras(looks[0], actions[0].happens(0.35))
         persons = []
-        for person, draws in enumerate(people):
-            joints = pose(draw_bodies(draws), draw_programmes(draws, time), self._wanted)
+        for person, moves, draws in zip(people, actions, looks, strict=True):
+            joints = pose(draw_bodies(draws), draw_programmes(moves, time), self._wanted)
             scene = np.tensordot(self._weights, joints[self._used], axes=1)
             if person == 1:  # in front of the first, turned round
                 scene[:, ::2] *= -1.0
-                scene[:, 0] += draws.normal(0.15, 1)
-                scene[:, 2] -= draws.uniform(0.5, 1.6, 1)
+                scene[:, 0] += moves.normal(0.15, 1)
+                scene[:, 2] -= moves.uniform(0.5, 1.6, 1)
             mirror = np.array(self.skeleton.mirror)
             seen = sense(draws, cameras.see(scene), lengths, mirror, self._ends)
             if person == 1:
-                seen[~draws.happens(0.6)] = 0.0
+                seen[~moves.happens(0.6)] = 0.0
             persons.append(seen)
         return np.stack(persons, axis=2)
 

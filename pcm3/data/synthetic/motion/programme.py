@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.synthetic.motion.channels import CHANNELS, FEET, GROUPS, HANDS, POSTURES
-from pcm3.data.synthetic.motion.draws import Draws, Floats
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import Floats
 
 _KEYS = 7
 _GRAVITY = 9.81
@@ -41,8 +42,7 @@ class Programme:
 def min_jerk(time: Floats) -> Floats:
     """Move from 0 to 1 with the least jerk; 0 before time 0 and 1 after time 1."""
     x = np.clip(time, 0.0, 1.0)
-    smooth: Floats = x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
-    return smooth
+    return np.asarray(x * x * x * (10.0 - 15.0 * x + 6.0 * x * x))
 
 
 def draw_programmes(draws: Draws, time: Floats) -> Programme:
@@ -144,7 +144,7 @@ def _draw_hands(
         place = centres[chosen] + spreads[chosen] * draws.uniform(-1.0, 1.0, keys, 3)
         length = np.linalg.norm(place, axis=-1, keepdims=True)
         place = place / np.maximum(length, 1.0)
-        down = np.float32((-0.1, -0.3, 0.85)) + draws.normal(0.12, keys, 3)
+        down = np.array((-0.1, -0.3, 0.85), np.float32) + draws.normal(0.12, keys, 3)
         place = np.where((bends & draws.happens(0.8)[:, None])[..., None], down, place)
         twist = np.stack([draws.normal(0.3, keys), draws.normal(0.02, keys)], axis=-1)
         wrist = np.stack([draws.normal(0.35, keys), draws.normal(0.5, keys)], axis=-1)
@@ -301,7 +301,7 @@ def _jump(draws: Draws, angles: Floats, time: Floats) -> Floats:
         angles[:, _PLACE[f"{side}_foot_out"]] += spread * wide
         angles[:, _PLACE[f"{side}_hand_up"]] += spread * 5.0 * wide
         angles[:, _PLACE[f"{side}_hand_out"]] += spread * wide
-    return up.astype(np.float32)
+    return np.asarray(up, np.float32)
 
 
 def _whole_body(draws: Draws, time: Floats, gait: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.synthetic.motion.draws import Draws, Floats
-from pcm3.data.synthetic.motion.kinematics import product, rotation
+from pcm3.data.synthetic.motion.draws import Draws
+from pcm3.data.synthetic.motion.kinematics import Floats, product, rotation
 
 _HEIGHT, _DISTANCE = 1.0, 3.0  # metres
 
@@ -28,7 +28,7 @@ class Cameras:
     shift: Floats
 
     def see(self, scene: Floats) -> Floats:
-        """Return joints (V, 3, N, T) with y up from the floor as the cameras see them, (N, T, V, 3)."""
+        """Return joints (V, 3, N, T), y up from the floor, as the cameras see them (N, T, V, 3)."""
         x, y, z = np.moveaxis(scene, 1, 0)
         seen = np.empty((*scene.shape[2:], scene.shape[0], 3), np.float32)
         for axis, (row, shift) in enumerate(zip(self.matrix, self.shift, strict=True)):
@@ -37,20 +37,17 @@ class Cameras:
         return seen
 
 
-def draw_cameras(draws: Draws) -> Cameras:
-    """Draw cameras about a metre above the floor, 1.5 to 4.5 m away, most often in front.
+def draw_cameras(draws: Draws, turned_round: NDArray[np.bool_]) -> Cameras:
+    """Draw cameras about a metre above the floor, 1.5 to 4.5 m away, in front of the person.
 
-    Their z axis points to the person. In every third sequence everything is turned round, as in files
-    in which people face +z.
+    Their z axis points to the person. Where ``turned_round`` (N,) is true, all is turned round, as
+    in files in which people face +z.
     """
-    aside = draws.happens(0.35, 1)
-    yaw = np.where(aside, draws.uniform(-np.pi / 2, np.pi / 2, 1), draws.normal(0.2, 1))
-    yaw = np.where(draws.happens(0.08, 1), draws.uniform(-np.pi, np.pi, 1), yaw)
-    yaw = yaw + np.where(draws.happens(0.35, 1), np.float32(np.pi), np.float32(0.0))
-    pitch, roll = draws.normal(0.12, 1), draws.normal(0.04, 1)
+    yaw = draws.normal(0.2, 1) + np.where(turned_round, np.pi, 0.0)[:, None]
+    pitch, roll = draws.normal(0.06, 1), draws.normal(0.02, 1)
     matrix = product(rotation(pitch, 0 * yaw, roll), rotation(0 * yaw, yaw, 0 * yaw))
     height = _HEIGHT + draws.normal(0.25, 1)
-    shift = np.stack([draws.normal(0.3, 1), 0 * yaw, _DISTANCE + draws.normal(0.6, 1)])
+    shift = np.stack([draws.normal(0.3, 1), 0 * height, _DISTANCE + draws.normal(0.6, 1)])
     return Cameras(matrix, height, shift)
 
 
@@ -72,7 +69,7 @@ def sense(
     """
     joints = seen.shape[2]
     seen = _swap(draws, seen, mirror)
-    spread = np.exp(draws.uniform(np.log(0.001), np.log(0.02), 1, 1, 1))
+    spread = np.exp(draws.uniform(np.log(0.001), np.log(0.006), 1, 1, 1))
     distance = np.clip(seen[..., 2:] / _DISTANCE, 0.3, 2.0) ** 2
     worse = np.where(far, np.float32(1.6), np.float32(1.0))[:, None]
     worse = worse * np.exp(draws.normal(0.3, 1, joints, 1)) * spread

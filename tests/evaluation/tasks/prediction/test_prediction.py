@@ -328,7 +328,7 @@ def test_units(tmp_path: Path) -> None:
     assert found["metres"] == pytest.approx(found["centimetres"], rel=1e-4)
     assert found["metres"] == pytest.approx(found["millimetres"], rel=1e-4)
     data = write(tmp_path / "pixels", sequences, unit="pixels")
-    with pytest.raises(ValueError, match=r"millimetres need, got a store in 'pixels': .*pixels"):
+    with pytest.raises(ValueError, match=r"millimetres need, got 'pixels': .*pixels"):
         evaluate_prediction(gru(), data, data, SHORT)
 
 

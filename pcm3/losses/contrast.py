@@ -1,29 +1,21 @@
-"""The losses of PCM3, each as a function and as a module.
-
-Arithmetic is float32 for inputs of any precision, and within autocast regions.
-"""
+"""Contrast, distillation and masked prediction: the losses of PCM3 and SimCLR."""
 
 from __future__ import annotations
-
-import inspect
-import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3._names import names_of
 from pcm3.checks import check_positive, readable, shape_or_type
-
-Reduction = Literal["mean", "none"]
-_REDUCTIONS = get_args(Reduction)
-_Module = TypeVar("_Module", bound=nn.Module)
-
-if not TYPE_CHECKING:
-    __getattr__ = names_of(__name__)
+from pcm3.losses.checks import (
+    Reduction,
+    check_device,
+    check_pair,
+    check_reduction,
+    check_width,
+    in_float32,
+)
+from pcm3.losses.described import described_by
 
 
 def info_nce(
@@ -63,18 +55,20 @@ def info_nce(
         0.408
     """
     check_positive("temperature", temperature)
-    _check_pair("query", query, "key", key)
-    _check_width("negatives", negatives, query)
-    _check_reduction(reduction)
+    check_pair("query", query, "key", key)
+    check_width("negatives", negatives, query)
+    check_reduction(reduction)
     similarity = _known_or_computed(similarity, query, negatives)
-    with _in_float32(query):
+    with in_float32(query):
         positive = (query.float() * key.float()).sum(dim=1) / temperature
         # log(1 + sum exp(negatives) / exp(positive)), without a copy of all logits side by side
         loss = F.softplus(torch.logsumexp(similarity / temperature, dim=1) - positive)
         return loss.mean() if reduction == "mean" else loss
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+def nt_xent(
+    first: Tensor, second: Tensor, temperature: float = 0.1, exclude_self: bool = True
+) -> Tensor:
     r"""Contrast two views of each clip with both views of all other clips (SimCLR Eq. 1).
 
     .. math::
@@ -87,6 +81,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
         first: Embeddings of one view ``(N, D)``, L2-normalised, N >= 2.
         second: Embeddings of the other view ``(N, D)``, L2-normalised.
         temperature: tau > 0.
+        exclude_self: Whether j = i is left out of the sum; else it counts with a similarity of -1,
+            as in the code of MS2L.
 
     Returns:
         A scalar.
@@ -105,14 +101,15 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
         0.551
     """
     check_positive("temperature", temperature)
-    _check_pair("first", first, "second", second)
+    check_pair("first", first, "second", second)
     if len(first) < 2:
         raise ValueError(f"expected two clips or more to contrast, got {len(first)}")
-    with _in_float32(first):
+    with in_float32(first):
         embeddings = torch.cat([first, second]).float()
         similarity = embeddings @ embeddings.T / temperature
         itself = torch.eye(len(embeddings), dtype=torch.bool, device=first.device)
-        similarity = similarity.masked_fill(itself, -torch.inf)
+        own = -torch.inf if exclude_self else -1 / temperature
+        similarity = similarity.masked_fill(itself, own)
         positive = torch.arange(len(embeddings), device=first.device).roll(len(first))
         return F.cross_entropy(similarity, positive)
 
@@ -155,11 +152,11 @@ def relational_kl(
     """
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
-    _check_pair("student", student, "teacher", teacher)
-    _check_width("anchors", anchors, student)
-    _check_reduction(reduction)
+    check_pair("student", student, "teacher", teacher)
+    check_width("anchors", anchors, student)
+    check_reduction(reduction)
     similarity = _known_or_computed(similarity, student, anchors)
-    with _in_float32(student):
+    with in_float32(student):
         log_student = F.log_softmax(similarity / student_temperature, dim=1)
         log_teacher = F.log_softmax(
             _products(teacher.detach(), anchors) / teacher_temperature, dim=1
@@ -168,19 +165,64 @@ def relational_kl(
         return divergence.mean() if reduction == "mean" else divergence
 
 
+def topk_relational_kl(
+    student: Tensor,
+    teacher: Tensor,
+    k: int,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+) -> Tensor:
+    r"""Make a student's similarities follow a teacher's where the teacher's are largest (CMD).
+
+    .. math::
+        \mathrm{KL}\left(\sigma(t_I / \tau_k) \,\|\, \sigma(s_I / \tau_q)\right), \qquad
+        \sigma = \mathrm{softmax}, \quad I = \text{the } k \text{ largest entries of } t
+
+    averaged over the batch. Student and teacher may be of different streams, with a queue each, if
+    a position holds the same recording in both.
+
+    Args:
+        student: Similarities s ``(N, K)``, see :func:`similarities`.
+        teacher: Similarities t ``(N, K)``; they get no gradient.
+        k: Number of entries, in [1, K].
+        student_temperature: tau_q > 0.
+        teacher_temperature: tau_k > 0.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If shapes do not fit, or k or a temperature is out of range.
+
+    Source:
+        Mao et al.: CMD: Self-supervised 3D Action Representation Learning with Cross-modal Mutual
+        Distillation, ECCV 2022.
+    """
+    check_positive("student_temperature", student_temperature)
+    check_positive("teacher_temperature", teacher_temperature)
+    check_pair("student", student, "teacher", teacher)
+    if not isinstance(k, int) or not 1 <= k <= teacher.shape[1]:
+        raise ValueError(f"expected k in [1, K={teacher.shape[1]}], got {k!r}")
+    with in_float32(student):
+        top, places = teacher.detach().float().topk(k, dim=1, sorted=False)
+        log_student = F.log_softmax(student.float().gather(1, places) / student_temperature, dim=1)
+        log_teacher = F.log_softmax(top / teacher_temperature, dim=1)
+        return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
 def similarities(embeddings: Tensor, anchors: Tensor) -> Tensor:
     """Inner products ``(N, K)`` of embeddings ``(N, D)`` and anchors ``(K, D)``, float32.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check_pair("embeddings", embeddings, "embeddings", embeddings)
-    _check_width("anchors", anchors, embeddings)
+    check_pair("embeddings", embeddings, "embeddings", embeddings)
+    check_width("anchors", anchors, embeddings)
     return _products(embeddings, anchors)
 
 
 def _products(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    with _in_float32(embeddings):
+    with in_float32(embeddings):
         return embeddings.float() @ anchors.float().T
 
 
@@ -203,7 +245,7 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         ValueError: If shapes do not fit, the mask is not boolean, or nothing is masked (the
             last is checked on the CPU only: compiled or on an accelerator the result is then NaN).
     """
-    _check_pair("prediction", prediction, "target", target, dims=5)
+    check_pair("prediction", prediction, "target", target, dims=5)
     n, channels, *rest = prediction.shape
     boolean = isinstance(mask, Tensor) and mask.dtype == torch.bool
     if not boolean or mask.shape != (n, *rest):
@@ -211,49 +253,15 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(
             f"expected a boolean mask (N, T, V, M) = {(n, *rest)}, got {kind}{shape_or_type(mask)}"
         )
-    _check_device("mask", mask, "prediction", prediction)
+    check_device("mask", mask, "prediction", prediction)
     if readable(mask) and not bool(mask.any()):
         raise ValueError("expected a mask that hides at least one joint, got an empty mask")
-    with _in_float32(prediction):
+    with in_float32(prediction):
         squared = (prediction.float() - target.float()).square().sum(dim=1)
         return (squared * mask).sum() / (channels * mask.sum())
 
 
-def _described_by(function: Callable[..., Tensor]) -> Callable[[type[_Module]], type[_Module]]:
-    """Compose the docstrings of a module from that of its function, so that each is complete.
-
-    The text comes before the module's own. Each argument of the function is described where it is
-    one of the module: in the class if the constructor takes it, else in ``forward``.
-    """
-
-    def describe(module: type[_Module]) -> type[_Module]:
-        text, own = inspect.getdoc(function), module.__doc__
-        if text is None or own is None:  # under python -OO
-            return module
-        sections = re.compile(r"\n\n(?=(?:Args|Returns|Raises|Source|Example):\n)")
-        about, *rest = sections.split(text)
-        said = {section.partition(":")[0]: section for section in rest}
-        note, *example = sections.split(inspect.cleandoc(own))
-        settings = _args_of(module, said["Args"])
-        parts = [about, note, settings, said["Raises"], said.get("Source", ""), *example]
-        module.__doc__ = "\n\n".join(filter(None, parts))
-        call = _args_of(module.forward, said["Args"])
-        first = about.partition("\n\n")[0]
-        module.forward.__doc__ = "\n\n".join([first, call, said["Returns"], said["Raises"]])
-        return module
-
-    return describe
-
-
-def _args_of(taker: Callable[..., object], args: str) -> str:
-    """The section ``Args`` with the arguments that a callable takes; empty if it takes none."""
-    head, *entries = re.split(r"\n(?= {4}\w)", args)
-    names = inspect.signature(taker).parameters
-    taken = [entry for entry in entries if entry.split(":")[0].strip() in names]
-    return "\n".join([head, *taken]) if taken else ""
-
-
-@_described_by(info_nce)
+@described_by(info_nce)
 class InfoNCE(nn.Module):
     """This module is :func:`info_nce` with a fixed temperature; the caller normalises.
 
@@ -288,7 +296,7 @@ class InfoNCE(nn.Module):
         return f"temperature={self.temperature}"
 
 
-@_described_by(relational_kl)
+@described_by(relational_kl)
 class RelationalKL(nn.Module):
     """This module is :func:`relational_kl` with fixed temperatures; the caller normalises.
 
@@ -332,7 +340,7 @@ class RelationalKL(nn.Module):
         )
 
 
-@_described_by(masked_mse)
+@described_by(masked_mse)
 class MaskedMSE(nn.Module):
     """This module is :func:`masked_mse`.
 
@@ -347,46 +355,6 @@ class MaskedMSE(nn.Module):
         return masked_mse(prediction, target, mask)
 
 
-def _in_float32(tensor: Tensor) -> AbstractContextManager[None]:
-    """A context without autocast; the device ``meta`` has none to disable."""
-    device = tensor.device.type
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
-
-
-def _check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: int = 2) -> None:
-    tensors = isinstance(tensor, Tensor) and isinstance(other, Tensor)
-    if not tensors or tensor.ndim != dims or tensor.shape != other.shape:
-        layout = "(N, D)" if dims == 2 else "(N, C, T, V, M)"
-        raise ValueError(
-            f"expected {name} and {other_name} as tensors of one shape {layout}, got "
-            f"{shape_or_type(tensor)} and {shape_or_type(other)}"
-        )
-    _check_device(other_name, other, name, tensor)
-    if len(tensor) == 0:
-        raise ValueError(f"expected {name} of one sample or more, got {tuple(tensor.shape)}")
-    for its_name, value in ((name, tensor), (other_name, other)):
-        if not value.is_floating_point():
-            raise ValueError(f"expected floating-point {its_name}, got {value.dtype}")
-
-
-def _check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:
-    width = embeddings.shape[1]
-    rows = isinstance(anchors, Tensor) and anchors.ndim == 2
-    if not rows or anchors.shape[1] != width or len(anchors) == 0:
-        hint = "" if isinstance(anchors, Tensor) else ": the anchors of a MemoryQueue, say"
-        if rows and len(anchors) == width:
-            hint = ": are size and dim swapped, MemoryQueue(size=K, dim=D)?"
-        raise ValueError(f"expected {name} (K, D={width}), got {shape_or_type(anchors)}{hint}")
-    _check_device(name, anchors, "the embeddings", embeddings)
-
-
-def _check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
-    if tensor.device != other.device:
-        raise ValueError(
-            f"expected {name} on {other.device}, like {other_name}, got {tensor.device}"
-        )
-
-
 def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: Tensor) -> Tensor:
     if similarity is None:
         return _products(embeddings, anchors)
@@ -394,8 +362,3 @@ def _known_or_computed(similarity: Tensor | None, embeddings: Tensor, anchors: T
     if tuple(similarity.shape) != wanted:
         raise ValueError(f"expected similarity (N, K) = {wanted}, got {tuple(similarity.shape)}")
     return similarity.float()
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"expected a reduction among {_REDUCTIONS}, got {reduction!r}")

@@ -1,0 +1,204 @@
+"""What judgements of novelty say: ROC curves, differences from the references, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcm3.data.splits import select
+from pcm3.data.store import Store
+from pcm3.evaluation.metrics import roc_auc
+from pcm3.inference.differences import Difference, compare
+from pcm3.inference.novelty import Judgement
+from pcm3.inference.search import Queries
+from pcm3.inference.tables import who, write_table
+
+_Group = TypeVar("_Group", bound=Hashable)
+
+
+def score_judgements(
+    judged: Sequence[Judgement], store: Store, reference: str, normal: Store
+) -> dict[str, Any]:
+    """Compare judgements with the column that the references were chosen by.
+
+    Recordings with the values of the references are normal, those with other values are novel,
+    and those with none (-1, an empty word) do not count.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        store: The store of the judged recordings.
+        reference: The column and values of the references, as ``select`` takes them.
+        normal: The store of the references.
+
+    Returns:
+        ``auc``, the area under the ROC curve of all recordings; ``auc_within_classes``, the mean of
+        the areas within each class, and ``auc_of_class``, these areas by name;
+        ``auc_within_subjects``, the mean of the areas within each subject and class;
+        ``true_positive_rate`` and ``false_positive_rate``, the shares of novel and of normal
+        recordings with a score above the threshold. What cannot be computed is None. Empty if the
+        store has no such column.
+    """
+    column, _, _ = reference.partition(":")
+    alike = (column in store.words) == (column in normal.words)
+    if column != "labels" and not (column in store.columns and alike):
+        return {}
+    values = set(_words(normal, column)[select(normal, reference)].tolist())
+    words = _words(store, column).tolist()
+    known = [each for each in judged if words[each.index] not in ("", -1)]
+    novel = np.array([words[each.index] not in values for each in known], dtype=bool)
+    scores = np.array([each.score for each in known])
+    subjects = store.columns.get("subjects", np.full(len(store), -1)).tolist()
+    whose = [(subjects[each.index], each.label) for each in known]
+    of_class = _areas(scores, novel, [each.label or None for each in known])
+    of_subject = _areas(scores, novel, [pair if pair[0] >= 0 else None for pair in whose])
+    called = [(each.novel, truth) for each, truth in zip(known, novel.tolist(), strict=True)]
+    rates = {
+        name: _mean([yes for yes, truth in called if truth == wanted and yes is not None])
+        for name, wanted in (("true_positive_rate", True), ("false_positive_rate", False))
+    }
+    return {
+        "auc": roc_auc(scores, novel),
+        "auc_within_classes": _mean(of_class.values()),
+        "auc_within_subjects": _mean(of_subject.values()),
+        "auc_of_class": of_class,
+        **rates,
+    }
+
+
+def _areas(
+    scores: NDArray[np.float64], novel: NDArray[np.bool_], groups: Sequence[_Group | None]
+) -> dict[_Group, float]:
+    """Area under the ROC curve within each group that has novel and normal recordings."""
+    members: dict[_Group, list[int]] = {}
+    for row, group in enumerate(groups):
+        if group is not None:
+            members.setdefault(group, []).append(row)
+    areas = {group: roc_auc(scores[rows], novel[rows]) for group, rows in members.items()}
+    return {group: area for group, area in areas.items() if area is not None}
+
+
+def _mean(values: Collection[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _words(store: Store, column: str) -> NDArray[Any]:
+    """A column (N,), or the names of the classes; of words ``""`` is for none, of integers -1."""
+    names: NDArray[Any] = np.array(("", *store.class_names))
+    return names[store.labels + 1] if column == "labels" else store.values(column)
+
+
+def furthest(judged: Sequence[Judgement]) -> list[int]:
+    """Order judgements by how far the scores are above the thresholds, the furthest first.
+
+    As a ratio, because thresholds differ between classes. Where a threshold is unknown, scores
+    decide.
+    """
+    by_ratio = all(each.threshold for each in judged)
+    keys = [each.score / (each.threshold or 1) if by_ratio else each.score for each in judged]
+    return sorted(range(len(judged)), key=lambda at: -keys[at])
+
+
+def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
+    """Compare a recording with its nearest reference, joint by joint.
+
+    Args:
+        judgement: What ``NoveltyDetector.judge`` found.
+        queries: The recordings that were judged.
+        store: The store of the references.
+
+    Raises:
+        ValueError: As ``compare``.
+    """
+    own = (queries.indices == judgement.index) & (queries.persons == judgement.person)
+    source, skeleton = queries.clips.store, store.skeleton
+    order = [source.skeleton.joints.index(joint) for joint in skeleton.joints]
+    frames = source.stored(int(np.flatnonzero(own)[0]))
+    frames = frames[judgement.start : judgement.end][:, :, order]
+    reference = store.stored(judgement.reference_index)
+    reference = reference[judgement.reference_start : judgement.reference_end]
+    # both as the store of the references has them: a lying person alone would seem upside down
+    return compare(store.upright(frames), store.upright(reference), skeleton)
+
+
+def explain_furthest(
+    judged: Sequence[Judgement], queries: Queries, store: Store, most: int = 20
+) -> tuple[list[Difference | None], list[str]]:
+    """Compare all that is novel, and at least the furthest, with the nearest references.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        queries: The recordings that were judged.
+        store: The store of the references.
+        most: Number of the furthest recordings that are compared even if they are not novel.
+
+    Returns:
+        What ``explain`` found for each, None for the others and for those that cannot be compared,
+        and a note if there are such.
+    """
+    wanted = {at for at, each in enumerate(judged) if each.novel}.union(furthest(judged)[:most])
+    differences: list[Difference | None] = [None] * len(judged)
+    failed: list[str] = []
+    for at in sorted(wanted):
+        try:
+            differences[at] = explain(judged[at], queries, store)
+        except ValueError as error:
+            failed.append(f"{judged[at].recording}: {error}")
+    notes = [f"{len(failed)} not compared joint by joint, as {failed[0]}"] if failed else []
+    return differences, notes
+
+
+def judgement_json(judgement: Judgement, difference: Difference | None) -> dict[str, Any]:
+    """A judgement as JSON, with body parts and frames if it was compared with its reference."""
+    content = asdict(judgement) | {"person": who(judgement.person), "novel": judgement.novel}
+    if difference is not None:
+        parts = difference.by_part.items()
+        start, end = difference.worst
+        content |= {
+            "parts": {name: None if np.isnan(value) else value for name, value in parts},
+            "worst_start": judgement.start + start,
+            "worst_end": judgement.start + end,
+        }
+    return content
+
+
+_COLUMNS = (
+    *("recording", "person", "start", "end", "label", "score", "threshold", "novel"),
+    *("reference", "reference_start", "reference_end", "part", "worst_start", "worst_end"),
+)
+
+
+def write_judgements(
+    file: str | Path, judged: Sequence[Judgement], differences: Sequence[Difference | None]
+) -> None:
+    """Write judgements as a table, whole or not at all.
+
+    The columns are ``recording, person, start, end, label, score, threshold, novel, reference,
+    reference_start, reference_end, part, worst_start, worst_end``. ``novel`` is yes or no. The last
+    three say which body part and which frames differ most from the reference. What is unknown is
+    empty.
+
+    Args:
+        file: The file.
+        judged: What ``NoveltyDetector.judge`` found.
+        differences: What ``explain`` found for each, or None.
+    """
+    rows = []
+    for each, difference in zip(judged, differences, strict=True):
+        worst: tuple[object, ...] = ("", "", "")
+        if difference is not None:
+            worst = (difference.part, *(each.start + frame for frame in difference.worst))
+        threshold = "" if each.threshold is None else f"{each.threshold:.6f}"
+        rows.append(
+            (
+                *(each.recording, who(each.person), each.start, each.end, each.label),
+                *(f"{each.score:.6f}", threshold),
+                {True: "yes", False: "no", None: ""}[each.novel],
+                *(each.reference, each.reference_start, each.reference_end, *worst),
+            )
+        )
+    write_table(file, _COLUMNS, rows)

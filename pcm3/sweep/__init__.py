@@ -1,0 +1,1 @@
+"""Sweeps: variations of a run, trained with several seeds, evaluated and compared."""
