@@ -30,7 +30,7 @@ import torch
 from environment import environment
 from safetensors.torch import load_file
 
-import pcm3.training.pretrain
+import pcm3.evaluation.monitor
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.methods.catalog import RunSettings
@@ -191,7 +191,7 @@ MOMENTS: dict[str, Callable[[int], None] | None] = {
     "before a file is renamed": lambda n: dies_in(Path, "replace", 2 * n, nothing),
     "after a file is renamed": lambda n: dies_in(Path, "replace", 2 * n, Path.replace),
     "half a line of metrics written": lambda n: dies_in(Run, "append_metrics", n, half_a_line),
-    "in an evaluation": lambda n: dies_in(pcm3.training.pretrain, "nearest_labels", n, nothing),
+    "in an evaluation": lambda n: dies_in(pcm3.evaluation.monitor, "nearest_labels", n, nothing),
 }
 
 
