@@ -120,11 +120,12 @@ def novelty_command(arguments: Sequence[str]) -> None:
             _write(out, judged, differences, rows, store)
         for note in notes:
             tell(f"pcm3: note: {note}", file=sys.stderr)
+        known = any(each.threshold is not None for each in judged)
         metrics = {
             "references": len(references),
             "judged": len(judged),
             "left_out": left_out,
-            "novel": sum(each.novel is True for each in judged),
+            "novel": sum(each.novel is True for each in judged) if known else None,
             **figures,
         }
         lines = [*_describe(metrics, detector, reference), *_table(judged, differences)]
@@ -194,9 +195,12 @@ def _describe(metrics: dict[str, Any], detector: "NoveltyDetector", reference: s
     whose = "other subjects" if detector.by_subject else "all subjects"
     what = "of all classes" if detector.across_classes else "of the same class"
     nearest = "the nearest" if detector.k == 1 else f"the {detector.k} nearest"
+    found = "without a threshold, as no reference has others to be compared with"
+    if metrics["novel"] is not None:
+        found = f"{metrics['novel']:,} of them novel"
     lines = [
-        f"{metrics['judged']:,} judged, {metrics['novel']:,} of them novel: cosine distance to "
-        f"{nearest} of {metrics['references']:,} references ({reference}), {whose}, {what}"
+        f"{metrics['judged']:,} judged, {found}: cosine distance to {nearest} of "
+        f"{metrics['references']:,} references ({reference}), {whose}, {what}"
     ]
     if metrics.get("auc") is None:
         return lines

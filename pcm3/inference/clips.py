@@ -62,6 +62,12 @@ class Clips(SkeletonDataset):
             self.lengths = lengths
 
 
+def same_layout(one: Store, other: Store) -> bool:
+    """Whether two stores have the same joints, in any order, and as many coordinates."""
+    joints = [frozenset(store.skeleton.joints) for store in (one, other)]
+    return joints[0] == joints[1] and one.channels == other.channels
+
+
 def window_starts(
     length: int, window: int, step: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.body import BodyForm
 from pcm3.data.splits import select
 from pcm3.data.store import Store
 from pcm3.evaluation.metrics import roc_auc
+from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference, compare
 from pcm3.inference.novelty import Judgement
 from pcm3.inference.search import Queries
@@ -111,16 +113,24 @@ def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
         queries: The recordings that were judged.
         store: The store of the references.
 
+    Recordings of another layout are compared in the body form, see :mod:`pcm3.data.body`.
+
     Raises:
         ValueError: As ``compare``.
     """
     own = (queries.indices == judgement.index) & (queries.persons == judgement.person)
     source, skeleton = queries.clips.store, store.skeleton
+    row = int(np.flatnonzero(own)[0])
+    part = slice(judgement.start, judgement.end)
+    reference_part = slice(judgement.reference_start, judgement.reference_end)
+    if not same_layout(source, store):  # then the encoder takes any
+        skeleton = queries.clips.skeleton
+        one, other = (BodyForm(each, skeleton) for each in (source, store))
+        reference = other.frames(judgement.reference_index, reference_part)
+        return compare(one.frames(row, part), reference, skeleton)
     order = [source.skeleton.joints.index(joint) for joint in skeleton.joints]
-    frames = source.stored(int(np.flatnonzero(own)[0]))
-    frames = frames[judgement.start : judgement.end][:, :, order]
-    reference = store.stored(judgement.reference_index)
-    reference = reference[judgement.reference_start : judgement.reference_end]
+    frames = source.stored(row)[part][:, :, order]
+    reference = store.stored(judgement.reference_index)[reference_part]
     # both as the store of the references has them: a lying person alone would seem upside down
     return compare(store.upright(frames), store.upright(reference), skeleton)
 

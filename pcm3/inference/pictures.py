@@ -12,7 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pcm3.data.body import BodyForm
 from pcm3.data.store import Store
+from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference
 from pcm3.inference.judgements import furthest
 from pcm3.inference.novelty import Judgement
@@ -75,13 +77,15 @@ def write_search_page(
     """
     out = Path(out)
     parts, firsts = [], [at for at, match in enumerate(matches) if match.rank == 1]
+    alike = same_layout(queries.store, store)  # otherwise the encoder takes any layout
+    skeleton = store.skeleton if alike else queries.clips.skeleton
     asked = list(zip(queries.names, queries.indices.tolist(), strict=True))
     for place, (name, index) in enumerate(asked[:_MOST]):
         found = matches[slice(*[*firsts, len(matches)][place : place + 2])]
         length = int(queries.store.lengths[index])
-        strips = [_frames(queries.store, index, 0, length, store.skeleton)]
+        strips = [_frames(queries.store, index, 0, length, skeleton, alike)]
         strips += [
-            _frames(store, match.index, match.start, match.end, store.skeleton) for match in found
+            _frames(store, match.index, match.start, match.end, skeleton, alike) for match in found
         ]
         titles = ["query"]
         titles += [f"{match.rank}: {match.similarity:.2f}" for match in found]
@@ -89,7 +93,7 @@ def write_search_page(
         clips = np.stack(
             [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
         )
-        strips_figure = film_strip(clips, store.skeleton, frames=_FRAMES, titles=titles)
+        strips_figure = film_strip(clips, skeleton, frames=_FRAMES, titles=titles)
         rows = "".join(
             f"<tr><td>{match.rank}</td><td>{escape(short_text(match.recording, 60))}</td>"
             f"<td>{match.start} to {match.end}</td><td>{match.similarity:.3f}</td>"
@@ -124,9 +128,9 @@ def picture_difference(judgement: Judgement, difference: Difference, store: Stor
         difference.values.transpose(0, 2, 1),
         difference.parts,
         difference.worst,
-        store.skeleton,
+        difference.skeleton,
         titles=("judged", "reference"),
-        unit=store.meta["unit"],
+        unit=store.meta["unit"] if difference.skeleton == store.skeleton else "body lengths",
     )
     title = f"{short_text(judgement.recording, 60)}: distance {judgement.score:.4f}"
     nearest = f"nearest reference: {short_text(judgement.reference, 60)}"
@@ -190,10 +194,13 @@ def _write_page(out: Path, title: str, parts: Sequence[str]) -> Path:
 
 
 def _frames(
-    store: Store, index: int, start: int, end: int, skeleton: Skeleton
+    store: Store, index: int, start: int, end: int, skeleton: Skeleton, alike: bool
 ) -> NDArray[np.float32]:
-    """Evenly spaced frames of a recording as a clip (C, T, V, M), upright, in a joint order."""
+    """Evenly spaced frames of a recording as a clip (C, T, V, M), upright, with these joints."""
     places = np.linspace(start, end - 1, _FRAMES).round().astype(np.int64)
+    if not alike:
+        formed = BodyForm(store, skeleton).frames(index)[places]
+        return formed.transpose(3, 0, 2, 1)
     order = [store.skeleton.joints.index(joint) for joint in skeleton.joints]
     frames = store.upright(store.stored(index)[places])[:, :, order]
     return frames.transpose(3, 0, 2, 1).astype(np.float32)

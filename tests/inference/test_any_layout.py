@@ -147,6 +147,34 @@ def test_search_finds_a_recording_in_another_layout(
     assert found == [f"recording-{number}" for number in range(len(RECORDINGS))]
 
 
+def test_pages_show_recordings_of_two_layouts(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path, call: Call
+) -> None:
+    flat = write_flat(tmp_path / "flat")
+    for query in (stores["common15"], flat):
+        page = tmp_path / f"{query.path.name}.html"
+        arguments = ("search", "--run", encoder, "--data", stores["ntu25"].path)
+        call(*arguments, "--query", query.path, "-k", 2, "--out", page)
+        assert page.read_text().count("<img") == 20
+    picture = tmp_path / "difference.png"
+    arguments = ("novelty", "--run", encoder, "--data", stores["ntu25"].path)
+    said = call(*arguments, "--reference", "subjects:1", flat.path, "--index", 3, "--out", picture)
+    assert picture.stat().st_size > 0
+    assert said["metrics"]["judged"] == 1
+    assert all(value is not None for value in said["recordings"][0]["parts"].values())
+    assert said["metrics"]["novel"] is None  # all references are of one subject
+
+
+def write_flat(path: Path) -> Store:
+    """The recordings as a camera sees them, in 2D."""
+    mapping = joint_map(NTU25, COMMON15)
+    with StoreWriter(path, COMMON15, class_names=CLASSES, fps=30) as writer:
+        for number, recording in enumerate(RECORDINGS):
+            pixels = 100 * mapping.apply(recording.frames)[..., :2] * [1, -1]
+            writer.add(pixels.astype(np.float32), recording.label, name=f"flat-{number}")
+    return Store(path)
+
+
 def test_an_evaluation_says_what_was_mapped(
     stores: dict[str, Store], encoder: Path, call: Call
 ) -> None:
