@@ -55,7 +55,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 default all recordings of the store, or the test part of the protocol.
             run: The run folder, which keeps the features, or the file of an encoder, whose features
                 are compared. By default the joints of 64 frames are compared.
-            index: Judge this recording only: its number, from 0, or its name.
+            index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
             protocol: Take references from the training part of this protocol only.

@@ -316,7 +316,8 @@ def _partial_folder(
         ValueError: If another process is using it.
     """
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    digest.update(repr((opened.skeleton, skeleton, opened.units)).encode())
+    layouts = [each.to_dict() for each in (opened.skeleton, skeleton)]
+    digest.update(f"{json.dumps(layouts)} {opened.units!r}".encode())
     for file in sorted(file_or_files(source)):
         with suppress(OSError):  # a broken link
             status = file.stat()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -285,7 +285,7 @@ def test_file_that_is_gone(tmp_path):
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=150, max_size=150)
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_numbers_round_trip(tmp_path_factory, values):
     root = tmp_path_factory.mktemp("pku")
     write(root, PHASE1[:1], "1,0,1,1")
