@@ -107,7 +107,7 @@ class StreamingClassifier:
         latest = np.stack(self._frames)
         frames = normalize(latest, skeleton, self._recipe, encoder.persons)
         clip = torch.from_numpy(frames).permute(3, 0, 2, 1)[None]
-        device = next(encoder.parameters()).device
+        device = self.classifier.pretrained.device
         self._recent.append(self.classifier.predict_proba(clip.to(device))[0])
         probabilities = np.mean(self._recent, axis=0)
         if not latest.any():
