@@ -25,7 +25,6 @@ from unittest import mock
 import numpy as np
 import torch
 from environment import environment
-from torch import Tensor
 
 from pcm3.data import generate, prepare
 from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
@@ -42,8 +41,6 @@ from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.probes import fit_logistic
 from pcm3.methods.catalog import get_preset
-from pcm3.methods.pcm3 import PCM3
-from pcm3.methods.pcm3.model import Views
 from pcm3.skeleton import COMMON15
 from pcm3.training.trainer import fit
 
@@ -241,8 +238,13 @@ def _scripts(options: argparse.Namespace) -> ClipDataset:
 
 
 def _motion(options: argparse.Namespace) -> ClipDataset:
-    sequences = options.batch * _STEPS
-    return SyntheticMotion(sequences, seed=options.seed, normalization=options.normalization)
+    sequences, form = options.batch * _STEPS, options.normalization
+    return SyntheticMotion(sequences, seed=options.seed, normalization=form)
+
+
+def _pairs(options: argparse.Namespace) -> ClipDataset:
+    sequences, form = options.batch * _STEPS, options.normalization
+    return SyntheticMotion(sequences, seed=options.seed, normalization=form, pairs=True)
 
 
 class _Both(SyntheticMotion):
@@ -270,35 +272,6 @@ class _Both(SyntheticMotion):
 def _both(options: argparse.Namespace) -> ClipDataset:
     arguments = {"seed": options.seed, "normalization": options.normalization}
     return _Both(_scripts(options), sequences=options.batch * _STEPS, **arguments)
-
-
-class _Pairs(SyntheticMotion):
-    """Each movement twice: the second half of a batch shows those of the first half otherwise."""
-
-    def batch(self, indices: Sequence[int], look: int = 0) -> Batch:
-        one = super().batch(indices, look)
-        other = super().batch(indices, look + 1)
-        return Batch(*(torch.cat(both) for both in zip(one, other, strict=True)))
-
-
-def _paired_views(
-    self: PCM3, clips: Tensor, lengths: Tensor, generator: torch.Generator | None = None
-) -> Views:
-    """Views of PCM3 whose key is of the second half of the batch, the others of the first."""
-    ones, others = clips.chunk(2)
-
-    def views(clips: Tensor) -> Views:
-        return _MAKE_VIEWS(self, clips, lengths[: len(clips)], generator)
-
-    return replace(views(ones), key=views(others).key)
-
-
-_MAKE_VIEWS = PCM3.make_views
-
-
-def _pairs(options: argparse.Namespace) -> ClipDataset:
-    sequences = options.batch * _STEPS
-    return _Pairs(sequences, seed=options.seed, normalization=options.normalization)
 
 
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
@@ -336,7 +309,8 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
     """Pretrain on one kind of data for the given number of steps."""
     small = get_preset("small")
     torch.manual_seed(options.seed)
-    model = small.model.build(COMMON15, 1)
+    settings = replace(small.model, pairs=what.startswith("pairs"))
+    model = settings.build(COMMON15, 1)
     steps = 0 if what == "untrained" else options.steps
     dataset = DATA[what.split(" without ", maxsplit=1)[0]](options)
     epochs = round(steps / (len(dataset) // options.batch))
@@ -350,8 +324,6 @@ def train(what: str, options: argparse.Namespace) -> Pretrained:
         workers=options.workers,
     )
     patches = [WITHOUT[part] for part in what.split(" without ")[1:]]
-    if what.startswith("pairs"):
-        patches.append((PCM3, "make_views", _paired_views))
     with ExitStack() as patched:
         for patch in patches:
             patched.enter_context(mock.patch.object(*patch))

@@ -164,7 +164,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         options.max_frames,
         options.any_layout or options.motion.normalization == "body",
     )
-    data = _data(options.data, options.motion)
+    data = _data(options.data, options.motion, pairs=getattr(options.model, "pairs", False))
     if early.preset and is_first() and not isinstance(data, SyntheticMotion):
         _say_normalization(early.preset, data)
     if options.dry_run:
@@ -208,7 +208,7 @@ class MotionSettings:
     skeleton: Path = Path("common15")
     """Joint layout: the name of a built-in one, or a skeleton.json."""
     persons: int = 1
-    """1, or 2: then a second person is there in six of ten sequences."""
+    """1, or 2: then a second person is there in one of five sequences."""
     frames: tuple[int, int] = (20, 120)
     """Shortest and longest sequence, at 30 frames per second."""
     seed: int = 0
@@ -217,15 +217,18 @@ class MotionSettings:
     """Recipe, as in prepare; body as with --any-layout."""
 
 
-def _data(paths: Sequence[Path], motion: MotionSettings) -> "list[Store] | SyntheticMotion":
+def _data(
+    paths: Sequence[Path], motion: MotionSettings, *, pairs: bool
+) -> "list[Store] | SyntheticMotion":
     """Open the stores, or set up the motion that ``synthetic`` stands for."""
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.data.synthetic.motion import SyntheticMotion  # noqa: PLC0415
 
     word = Path(_GENERATED)
     if word not in paths:
-        if motion != MotionSettings():
-            raise ValueError("expected --data synthetic with --motion, got stores")
+        for option, given in (("motion", motion != MotionSettings()), ("model.pairs", pairs)):
+            if given:
+                raise ValueError(f"expected --data synthetic with --{option}, got stores")
         return [Store(path) for path in paths]
     if len(paths) > 1:
         raise ValueError("expected --data synthetic alone, got stores beside it")
@@ -234,7 +237,7 @@ def _data(paths: Sequence[Path], motion: MotionSettings) -> "list[Store] | Synth
             f"--data {word} stands for generated motion, but there is a folder {word}; write its "
             "full path to train on it, or rename it"
         )
-    return SyntheticMotion(**vars(motion))
+    return SyntheticMotion(**vars(motion), pairs=pairs)
 
 
 _GENERATED = "synthetic"

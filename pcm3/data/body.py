@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.axes import Up, turn_up
 from pcm3.data.normalize import normalize
 from pcm3.data.store import Store
 from pcm3.data.tally import body_length
@@ -88,15 +89,39 @@ class BodyForm:
         return notes
 
     def _mapped(self, index: int) -> NDArray[np.float32]:
-        """Mapped and upright frames, moved away from the origin, where joints look absent."""
+        """Mapped and upright frames."""
         stored = self.store.stored(index).astype(np.float32)
         seen = np.asarray(stored.any(axis=-1))
         if self.store.origin is not None:  # that joint is at 0 in every frame of the first person
             seen[:, 0, self.store.skeleton.center] |= seen[:, 0].any(axis=-1)
-        points = self.store.upright(stored)
-        flat = np.zeros((*points.shape[:-1], 3 - points.shape[-1]), np.float32)
-        points = np.concatenate([points, flat], axis=-1) + np.float32(np.abs(points).max(initial=1))
-        return self.map.apply(points * seen[..., None])
+        return _mapped(self.store.upright(stored), seen, self.map)
+
+
+def body_form(
+    frames: NDArray[np.float32], joints: JointMap, skeleton: Skeleton, up: Up = "y"
+) -> NDArray[np.float32]:
+    """Turn the frames of one recording, with right-handed axes, into the body form.
+
+    Args:
+        frames: Coordinates (T, M, V, C) of 2 or 3, 0 where a joint is not seen.
+        joints: What maps them to ``skeleton``.
+        skeleton: Layout of the result, with hips, knees, ankles and a neck.
+        up: The axis of ``frames`` that points up.
+
+    Returns:
+        Frames ``(T, M, V', 3)``.
+    """
+    seen = np.asarray(frames.any(axis=-1))
+    return turned(scaled(_mapped(turn_up(frames, up), seen, joints), skeleton), skeleton)
+
+
+def _mapped(
+    points: NDArray[np.float32], seen: NDArray[np.bool_], joints: JointMap
+) -> NDArray[np.float32]:
+    """Map upright frames (T, M, V, C), moved away from the origin, where joints look absent."""
+    flat = np.zeros((*points.shape[:-1], 3 - points.shape[-1]), np.float32)
+    points = np.concatenate([points, flat], axis=-1) + np.float32(np.abs(points).max(initial=1))
+    return joints.apply(points * seen[..., None])
 
 
 def scaled(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:

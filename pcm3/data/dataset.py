@@ -41,6 +41,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
 
     skeleton: Skeleton
     stream: Stream = "joint"
+    pairs: bool = False
     normalization: str
     unit: str | None = None
     persons: int

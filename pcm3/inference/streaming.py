@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.checks import check_count, type_name
+from pcm3.data.axes import Up, check_up
+from pcm3.data.body import body_form, form_of
 from pcm3.data.normalize import Normalization, normalize
+from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.inference.classifier import UNKNOWN, Classifier
+from pcm3.skeleton import Skeleton, joint_map
 
 _FRAME_BY_FRAME = ("none", "center")
 """Recipes that hardly depend on the frames before those that are seen."""
@@ -42,13 +47,19 @@ class StreamingClassifier:
 
     Args:
         classifier (~pcm3.inference.classifier.Classifier): The classifier, of normalisation
-            ``"center"`` or ``"none"``.
+            ``"center"``, ``"none"`` or ``"body"``.
         smoothing: Number of frames whose probabilities are averaged, 1 for none. A label comes
             about half as many frames later. By default an eighth of the window, at least 1.
+        skeleton: Layout of the frames: a skeleton, the name of a built-in one, or a
+            ``skeleton.json``; by default that of the training recordings. Only an encoder of
+            ``pretrain --any-layout`` takes another one.
+        up: The axis of the frames that points up, for an encoder of ``pretrain --any-layout``:
+            ``"-y"`` of image coordinates and of MediaPipe's world landmarks. Axes must be
+            right-handed.
 
     Raises:
-        ValueError: If it is not a ``Classifier``, the normalisation needs whole recordings, or
-            ``smoothing`` is below 1.
+        ValueError: If it is not a ``Classifier``, the normalisation needs whole recordings,
+            ``smoothing`` is below 1, or the encoder cannot take the layout.
 
     Example:
         >>> classifier = load_classifier("classifier.safetensors")           # doctest: +SKIP
@@ -57,17 +68,36 @@ class StreamingClassifier:
         ...     print(stream.push(keypoints).label)
     """
 
-    def __init__(self, classifier: Classifier, smoothing: int | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        smoothing: int | None = None,
+        *,
+        skeleton: str | Path | Skeleton | None = None,
+        up: Up = "y",
+    ) -> None:
         if not isinstance(classifier, Classifier):
             raise ValueError(
                 f"expected a Classifier, as load_classifier reads it, got {type_name(classifier)}"
             )
-        self._recipe: Normalization | Any = classifier.pretrained.normalization or "none"
-        if self._recipe not in _FRAME_BY_FRAME:
+        pretrained = classifier.pretrained
+        self._recipe: Normalization | Any = pretrained.normalization or "none"
+        any_layout = form_of(self._recipe) is not None
+        if self._recipe not in _FRAME_BY_FRAME and not any_layout:
             raise ValueError(
-                f"expected a classifier of normalization {' or '.join(_FRAME_BY_FRAME)}, got "
+                f"expected a classifier of normalization {', '.join(_FRAME_BY_FRAME)} or body, got "
                 f"{self._recipe!r}, which needs whole recordings"
             )
+        self.skeleton = classifier.layout if skeleton is None else choose_layout(skeleton)
+        if not any_layout and (self.skeleton != pretrained.skeleton or up != "y"):
+            raise ValueError(
+                f"expected frames of the layout {pretrained.skeleton.name!r} with the axes of the "
+                f"training recordings, got {self.skeleton.name!r}, up {up}; an encoder of pretrain "
+                "--any-layout takes all"
+            )
+        check_up(up, 3)
+        self.up: Up = up
+        self._map = joint_map(self.skeleton, pretrained.skeleton) if any_layout else None
         self.classifier = classifier
         self.smoothing = max(1, classifier.window // 8) if smoothing is None else smoothing
         check_count("smoothing", self.smoothing)
@@ -85,28 +115,14 @@ class StreamingClassifier:
         Args:
             frame: Coordinates (V, C) of one person or (M, V, C) of several, as the camera gives
                 them, at the frame rate of the training recordings; 0 where a joint is not seen.
+                C is 2 or 3 for an encoder of ``pretrain --any-layout``, else as in training.
 
         Raises:
             ValueError: If the frame does not fit the classifier, or is not finite.
         """
-        encoder, skeleton = self.classifier.pretrained.encoder, self.classifier.pretrained.skeleton
-        points = np.asarray(frame, dtype=np.float32)
-        bodies = points[None] if points.ndim == 2 else points
-        size = (encoder.joints, encoder.in_channels)
-        if bodies.ndim != 3 or bodies.shape[1:] != size or not 1 <= len(bodies) <= encoder.persons:
-            joints, channels = size
-            raise ValueError(
-                f"expected a frame (V={joints}, C={channels}), or (M, V={joints}, C={channels}) of "
-                f"1 to {encoder.persons} persons, got {points.shape}"
-            )
-        if not np.isfinite(bodies).all():
-            raise ValueError("expected finite coordinates, got NaN or infinity")
-        room = np.zeros((encoder.persons, *size), np.float32)
-        room[: len(bodies)] = bodies
-        self._frames.append(room)
+        self._frames.append(self._checked(frame))
         latest = np.stack(self._frames)
-        frames = normalize(latest, skeleton, self._recipe, encoder.persons)
-        clip = torch.from_numpy(frames).permute(3, 0, 2, 1)[None]
+        clip = torch.from_numpy(self._prepared(latest)).permute(3, 0, 2, 1)[None]
         device = self.classifier.pretrained.device
         self._recent.append(self.classifier.predict_proba(clip.to(device))[0])
         probabilities = np.mean(self._recent, axis=0)
@@ -115,3 +131,30 @@ class StreamingClassifier:
             return LiveLabel(UNKNOWN, float(probabilities.max()), probabilities)
         label = self.classifier.name(probabilities)
         return LiveLabel(label, float(probabilities.max()), probabilities)
+
+    def _checked(self, frame: ArrayLike) -> NDArray[np.float32]:
+        """A frame with room for all persons (M, V, C)."""
+        points = np.asarray(frame, dtype=np.float32)
+        bodies = points[None] if points.ndim == 2 else points
+        persons, joints = self.classifier.persons, len(self.skeleton)
+        channels = [self.classifier.pretrained.encoder.in_channels]
+        if self._map is not None:
+            channels = [self._frames[0].shape[-1]] if self._frames else [2, 3]
+        fits = bodies.ndim == 3 and bodies.shape[1] == joints and bodies.shape[2] in channels
+        if not fits or not 1 <= len(bodies) <= persons:
+            size = f"V={joints}, C={' or '.join(map(str, channels))}"
+            several = f", or (M, {size}) of 1 to {persons} persons" if persons > 1 else ""
+            raise ValueError(f"expected a frame ({size}){several}, got {points.shape}")
+        if not np.isfinite(bodies).all():
+            raise ValueError("expected finite coordinates, got NaN or infinity")
+        room = np.zeros((persons, *bodies.shape[1:]), np.float32)
+        room[: len(bodies)] = bodies
+        return room
+
+    def _prepared(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames (T, M, V, C) as the encoder takes them."""
+        pretrained = self.classifier.pretrained
+        if self._map is not None:
+            frames = body_form(frames, self._map, pretrained.skeleton, self.up)
+        recipe: Any = self._recipe if self._map is None else "none"
+        return normalize(frames, pretrained.skeleton, recipe, pretrained.encoder.persons)

@@ -89,6 +89,7 @@ class Method(nn.Module, ABC):
         settings: All settings.
         stream: Input stream, derived from the augmented joints.
         frames: Number of frames T that each clip is resized to.
+        pairs: Whether batches are pairs: each movement twice, shown in two ways.
         Settings: Class of the method's settings.
         encoder_type: Class of the encoders that the method can train.
         streams: Input streams that the method can train on.
@@ -138,6 +139,7 @@ class Method(nn.Module, ABC):
         self.skeleton = skeleton
         self.stream: Stream = self.settings.stream
         self.frames = self.settings.frames
+        self.pairs = bool(getattr(self.settings, "pairs", False))
         self._batches_a_step = 1
         self._recipe = self.recipe
         if self.stream not in self.streams:

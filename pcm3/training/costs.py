@@ -131,4 +131,5 @@ def estimate(model: Method, config: TrainSettings) -> Estimate:
 def _clips(model: Method, samples: int, frames: int | None = None) -> Tensor:
     encoder = model.encoder
     frames = model.frames if frames is None else frames
+    samples *= 2 if model.pairs else 1
     return torch.randn(samples, encoder.in_channels, frames, encoder.joints, encoder.persons)

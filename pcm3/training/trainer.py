@@ -75,9 +75,10 @@ def fit(
 
     Raises:
         ValueError: If the data set has other joints than the model or has them in another order,
-            has a stream other than "joint" (the model derives its own) or has fewer sequences than
-            one batch; if the run folder holds a run with other settings or data, or cannot keep
-            the encoder; or if the accelerator is not available.
+            has a stream other than "joint" (the model derives its own), has fewer sequences than
+            one batch, or pairs where the model wants single clips; if the run folder holds a run
+            with other settings or data, or cannot keep the encoder; or if the accelerator is not
+            available.
             Also if a loss or gradient is not finite: the message names it, the step and the
             sequences, and the run folder holds the state before that step.
         MemoryError: If a step runs out of memory.
@@ -88,6 +89,12 @@ def fit(
     if not isinstance(model, Method):
         raise ValueError(f"expected a PCM3, a MAMP or another Method, got {type_name(model)}")
     check_joints(dataset, model.skeleton)
+    if dataset.pairs != model.pairs:
+        wanted, got = (
+            "a data set of pairs, as SyntheticMotion(pairs=True) is" if pairs else "single clips"
+            for pairs in (model.pairs, dataset.pairs)
+        )
+        raise ValueError(f"expected {wanted}, for a method with pairs={model.pairs}, got {got}")
     if out is not None:
         check_savable_results(model, dataset)
     reuse_memory()

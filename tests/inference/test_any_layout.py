@@ -24,6 +24,7 @@ from pcm3.inference.files import load_classifier, save_classifier
 from pcm3.inference.fit import fit_classifier
 from pcm3.inference.predictions import predict
 from pcm3.inference.recordings import open_recordings
+from pcm3.inference.streaming import StreamingClassifier
 from pcm3.skeleton import COMMON15, KINECT20, NTU25, Skeleton, joint_map
 
 RECORDINGS = list(
@@ -214,3 +215,29 @@ def test_stores_of_several_layouts_train_together(
     assert (
         main(list(map(str, ["pretrain", *options, "--data", *data, "--out", tmp_path / "b"]))) == 2
     )
+
+
+def test_a_live_recording_of_another_layout(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path
+) -> None:
+    """Each window is classified as a recording of its frames would be, here upside down."""
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    stream = StreamingClassifier(classifier, smoothing=1, skeleton=KINECT20, up="-y")
+    mapping = joint_map(NTU25, KINECT20)
+    frames = 1000 * mapping.apply(RECORDINGS[5].frames) * np.float32([1, -1, -1])
+    shown = [stream.push(frame) for frame in frames[:9, 0]]
+    with StoreWriter(tmp_path / "nine", KINECT20, class_names=(), fps=30) as writer:
+        writer.add(frames[:9], -1)
+    expected = classifier.predict_proba(Store(tmp_path / "nine"))[0]
+    np.testing.assert_allclose(shown[-1].probabilities, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="C=3"):
+        stream.push(np.ones((20, 2)))
+
+
+def test_live_frames_in_a_plane(encoder: Path, stores: dict[str, Store]) -> None:
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    stream = StreamingClassifier(classifier, skeleton="coco17", up="-y")
+    keypoints = np.random.default_rng(0).uniform(1, 500, (3, 17, 2))
+    assert all(np.isfinite(stream.push(frame).probabilities).all() for frame in keypoints)
+    with pytest.raises(ValueError, match=r"up.*got 'z up'"):
+        StreamingClassifier(classifier, up="z up")  # type: ignore[arg-type]

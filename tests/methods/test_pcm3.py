@@ -396,6 +396,23 @@ def test_views_that_the_settings_need() -> None:
             tiny().loss(replace(views, **{name: None}))
 
 
+def test_keys_of_pairs_come_from_the_other_half() -> None:
+    def as_it_is(clips: Tensor, *_: Any, **__: Any) -> Tensor:
+        return clips
+
+    model = tiny(pairs=True, crop=as_it_is, spatial=as_it_is, source_spatial=as_it_is)
+    shown, other = clips_for(model, frames=16), clips_for(model, frames=16, seed=5)
+    views = model.make_views(torch.cat([shown, other]), torch.full((12,), 16))
+    assert torch.equal(views.intra, shown)
+    assert torch.equal(views.key, other)
+    assert views.source is not None
+    assert torch.equal(views.source, shown)
+    assert model.loss(views).total.isfinite()
+    assert int(model.queue.position) == 6
+    with pytest.raises(ValueError, match="5 clips"):
+        model.make_views(shown[:5])
+
+
 def test_views_from_mirrored_sequences() -> None:
     model = tiny(reflect=0.25, jitter=None, shear=0.0, frames=8)
     rising = torch.arange(8.0)[None, None, :, None, None].expand(4, 3, 8, 25, 2)

@@ -86,6 +86,17 @@ def test_workers_generate_the_same(tmp_path: Path) -> None:
         assert torch.equal(value, model.state_dict()[name]), name
 
 
+def test_pairs_are_for_methods_that_take_them(tmp_path: Path) -> None:
+    pairs, single = (SyntheticMotion(8, frames=(10, 30), pairs=pairs) for pairs in (True, False))
+    model = replace(MODEL, pairs=True).build(COMMON15, 1)
+    assert fit(model, pairs, TRAIN, quiet=True)[-1]["step"] == 6
+    assert int(model.queue.position) == 8  # 24 keys, in a queue of 16
+    for wanted, got in ((model, single), (MODEL.build(COMMON15, 1), pairs)):
+        with pytest.raises(ValueError, match="pairs"):
+            fit(wanted, got, TRAIN, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_refuses_motion_of_another_seed(tmp_path: Path) -> None:
     data = SyntheticMotion(12, frames=(20, 20))
     pretrain(CONFIG, data, tmp_path / "run", quiet=True)
@@ -115,6 +126,9 @@ def test_a_plan_generates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     planned = plan(CONFIG, data, tmp_path / "run")
     assert planned["sequences"] == 1000
     assert planned["steps"] == 750
+    pairs = replace(CONFIG, model=replace(MODEL, pairs=True))
+    planned_pairs = plan(pairs, SyntheticMotion(1000, pairs=True), tmp_path / "run")
+    assert planned_pairs["bytes"] == pytest.approx(planned["bytes"], rel=0.1)  # as many queries
 
 
 def test_new_items_cannot_be_kept_on_the_device() -> None:
@@ -132,7 +146,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code = main(
         [
             *("pretrain", "--data", "synthetic", "--motion.sequences", "8", "--motion.seed", "5"),
-            *("--motion.skeleton", "kinect20", "--motion.persons", "2", *OPTIONS),
+            *("--motion.skeleton", "kinect20", "--motion.persons", "2", "--model.pairs"),
+            *OPTIONS,
             *("--out", str(tmp_path / "run"), "--json"),
         ]
     )
@@ -151,6 +166,8 @@ def test_the_command_refuses_what_is_unclear(
     monkeypatch.chdir(tmp_path)
     assert main(["pretrain", "--data", "store", "--motion.seed", "1", *out]) == 2
     assert "--data synthetic" in capsys.readouterr().err
+    assert main(["pretrain", "--data", "store", "--model.pairs", *out]) == 2
+    assert "--model.pairs" in capsys.readouterr().err
     assert main(["pretrain", "--data", "synthetic", "store", *out]) == 2
     assert "alone" in capsys.readouterr().err
     (tmp_path / "synthetic").mkdir()

@@ -236,18 +236,28 @@ class PCM3(MomentumContrast):
         Views that the settings do not need are not drawn.
 
         Args:
-            clips: Joint coordinates ``(N, C, T, V, M)``.
+            clips: Joint coordinates ``(N, C, T, V, M)``; with ``settings.pairs`` twice as many, of
+                which the second half is what keys are made of.
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
+
+        Raises:
+            ValueError: If the clips do not fit the encoder, or are not pairs.
         """
         self.encoder.check_clips(clips, finite=True)
+        pairs = self.settings.pairs
+        if pairs and len(clips) % 2:
+            raise ValueError(f"expected two clips of each movement, got {len(clips)} clips")
+        shown, other = clips.chunk(2) if pairs else (clips, clips)
+        if lengths is not None:  # of both clips of a movement
+            lengths = lengths[: len(shown)]
 
-        def view(spatial: Transform) -> Tensor:
+        def view(clips: Tensor, spatial: Transform) -> Tensor:
             cropped = self.crop(clips, lengths, generator=generator)
             return to_stream(spatial(cropped, generator=generator), self.skeleton, self.stream)
 
-        intra, key = view(self.spatial), view(self.spatial)
-        source = view(self.source_spatial) if self._masks else None
+        intra, key = view(shown, self.spatial), view(other, self.spatial)
+        source = view(shown, self.source_spatial) if self._masks else None
         inter = self._mix(intra, generator) if "inter" in self.positives else None
         mask = None if source is None else self.masking(source, generator=generator)
         offsets = self._draw_offsets(clips.device, generator)

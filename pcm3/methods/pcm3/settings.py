@@ -72,6 +72,9 @@ class PCM3Settings(EncoderSettings):
     """Range of the share of frames that the clip view keeps of the key view."""
     clip_mode: ClipMode = "mask"
     """Whether to zero the frames outside the clip (mask) or to resize those inside (resize)."""
+    pairs: bool = False
+    """Whether the second half of each batch shows the movements of the first half by other people
+    before other cameras, as SyntheticMotion(pairs=True) gives them; the keys come from it."""
     result: Result = "query"
     """Encoder that is the result."""
 

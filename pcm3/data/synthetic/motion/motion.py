@@ -25,7 +25,7 @@ from pcm3.data.synthetic.motion.programme import draw_programmes
 from pcm3.data.synthetic.motion.sensor import draw_cameras, sense
 from pcm3.skeleton import COMMON15, Skeleton, joint_map
 
-_VERSION = 1
+_VERSION = 2
 """Changes whenever a seed gives other sequences than before."""
 _FPS = 30.0
 _CHUNK = 128
@@ -44,11 +44,13 @@ class SyntheticMotion(ClipDataset):
         sequences: Number of sequences in an epoch.
         skeleton: The layout of the joint axis: a skeleton, the name of a built-in one, or a
             ``skeleton.json``. A body has all joints of the built-in layouts but ``human36m32``.
-        persons: 1, or 2: then a second person faces the first in six of ten sequences.
+        persons: 1, or 2: then a second person faces the first in one of five sequences.
         frames: Range of the lengths, both included, at 30 frames per second.
         seed: Seed of all sequences.
         normalization: A recipe of ``normalize``, or ``"body"`` for the body form, see
             :mod:`pcm3.data.body`.
+        pairs: Whether a batch has each movement twice, for methods with ``pairs``: N sequences, and
+            the same movements by other people, seen by other cameras and sensors.
 
     Raises:
         ValueError: If an argument is out of range, or the layout has joints that a body lacks.
@@ -70,6 +72,7 @@ class SyntheticMotion(ClipDataset):
         frames: tuple[int, int] = (20, 120),
         seed: int = 0,
         normalization: Normalization | Form = "center",
+        pairs: bool = False,
     ) -> None:
         check_count("sequences", sequences)
         check_seed(seed)
@@ -82,6 +85,7 @@ class SyntheticMotion(ClipDataset):
         self.skeleton = choose_layout(skeleton)
         self.persons, self.frames, self.seed = persons, frames, seed
         self.normalization: Normalization | Form = normalization
+        self.pairs = pairs
         self.unit = "body lengths" if normalization == BODY_FORM else "metres"
         self.labels = np.full(sequences, -1, np.int64)
         draws = np.random.default_rng((seed, _VERSION))
@@ -95,21 +99,20 @@ class SyntheticMotion(ClipDataset):
     def __repr__(self) -> str:
         return (
             f"SyntheticMotion({len(self)}, {self.skeleton.name}, persons={self.persons}, "
-            f"frames={self.frames}, seed={self.seed}, normalization={self.normalization!r})"
+            f"frames={self.frames}, seed={self.seed}, normalization={self.normalization!r}"
+            f"{', pairs=True' if self.pairs else ''})"
         )
 
     def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:
         """Return the numbers of the sequences that are these items in an epoch."""
         return [index + epoch * len(self) for index in indices]
 
-    def batch(self, indices: Sequence[int], look: int = 0) -> Batch:
-        """Generate the sequences with these numbers as one zero-padded batch.
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Generate the sequences with these numbers (N,) as one zero-padded batch of N, or 2N."""
+        looks = [self._look(indices, look) for look in range(2 if self.pairs else 1)]
+        return Batch(*(torch.cat(parts) for parts in zip(*looks, strict=True)))
 
-        Args:
-            indices: The numbers (N,).
-            look: Other looks show the same movements by other people, seen by other cameras and
-                sensors.
-        """
+    def _look(self, indices: Sequence[int], look: int) -> Batch:
         numbers = check_items(indices, np.iinfo(np.int64).max)
         numbers = np.where(numbers < 0, numbers + len(self), numbers)
         lengths = self.lengths[numbers % len(self)]
@@ -150,7 +153,7 @@ class SyntheticMotion(ClipDataset):
             mirror = np.array(self.skeleton.mirror)
             seen = sense(draws, cameras.see(scene), lengths, mirror, self._ends)
             if person == 1:
-                seen[~moves.happens(0.6)] = 0.0
+                seen[~moves.happens(0.2)] = 0.0
             persons.append(seen)
         return np.stack(persons, axis=2)
 
@@ -182,7 +185,7 @@ class SyntheticMotion(ClipDataset):
         ) as writer:
             for begin in range(0, len(self), _CHUNK):
                 numbers = list(range(begin, min(begin + _CHUNK, len(self))))
-                batch = self.batch(numbers)
+                batch = self._look(numbers, 0)
                 frames = batch.clips.permute(0, 2, 4, 3, 1).numpy()
                 for number, clip, length in zip(numbers, frames, batch.lengths, strict=True):
                     writer.add(clip[: int(length)], -1, name=f"motion {number}")

@@ -76,7 +76,7 @@ def sense(
     hidden = 1.0 + draws.uniform(0.0, 4.0, 1, 1, 1) * _behind(seen)[..., None]
     noise = draws.noise(lengths, joints, 3)
     slow = np.flatnonzero(draws.happens(0.5))
-    noise[slow] = 2.0 * _smooth(_smooth(noise[slow]))
+    noise[slow] = 2.0 * _smooth(_smooth(noise[slow], lengths[slow]), lengths[slow])
     noise *= distance * hidden * worse
     seen = seen + noise
     smooth = draws.choice((0.5, 0.3, 0.2))
@@ -103,14 +103,13 @@ def _swap(draws: Draws, seen: Floats, mirror: NDArray[np.int64]) -> Floats:
     return seen
 
 
-def _smooth(values: Floats, lengths: NDArray[np.int64] | None = None) -> Floats:
-    """Average each frame (N, T, ...) with those before and after."""
+def _smooth(values: Floats, lengths: NDArray[np.int64]) -> Floats:
+    """Average each frame (N, T, ...) of sequences with those before and after."""
     smooth = 0.5 * values
     smooth[:, 1:] += 0.25 * values[:, :-1]
     smooth[:, :-1] += 0.25 * values[:, 1:]
     rows = np.arange(len(values))
-    last = np.full(len(values), values.shape[1]) if lengths is None else lengths
-    for end in (0 * rows, last - 1):  # a frame at an end has but one beside it
+    for end in (0 * rows, lengths - 1):  # a frame at an end has but one beside it
         smooth[rows, end] = values[rows, end]
     return smooth
 
