@@ -6,8 +6,8 @@ reads, which is replayed at its frame rate:
 
     python examples/live.py CLASSIFIER RECORDING
 
-or, for a classifier of MediaPipe's 33 landmarks, the model file of MediaPipe's Pose Landmarker,
-which then follows you on the first camera (pip install mediapipe; Ctrl-C stops):
+or, for a classifier of MediaPipe's 33 landmarks or of any layout, the model file of MediaPipe's
+Pose Landmarker, which then follows you on the first camera (pip install mediapipe; Ctrl-C stops):
 
     python examples/live.py CLASSIFIER pose_landmarker_full.task
 
@@ -35,7 +35,7 @@ from pcm3.encoders import GRUEncoder
 from pcm3.encoders.files import Pretrained
 from pcm3.inference.classifier import Classifier
 from pcm3.inference.fit import fit_classifier
-from pcm3.inference.recordings import open_recordings
+from pcm3.inference.recordings import Recordings, open_recordings
 from pcm3.inference.streaming import StreamingClassifier
 from pcm3.skeleton import BLAZEPOSE33
 
@@ -66,19 +66,25 @@ def own(file: str, source: str) -> list[str]:
     """Follow a recording or the camera with a kept classifier; return the label of each frame."""
     try:
         classifier = load_classifier(file)
-        poses = (
-            camera(source, classifier) if source.endswith(".task") else replay(source, classifier)
-        )
-        return follow(poses, classifier)
+        any_layout = classifier.pretrained.normalization == "body"
+        if source.endswith(".task"):
+            layout = {"skeleton": BLAZEPOSE33, "up": "-y"} if any_layout else {}
+            return follow(camera(source, classifier), classifier, **layout)
+        with open_recordings(source, classifier) as recordings:
+            layout = {"skeleton": recordings.store.skeleton} if any_layout else {}
+            return follow(replay(recordings, any_layout), classifier, **layout)
     except (ValueError, OSError, ImportError, RuntimeError) as error:  # of MediaPipe
         raise SystemExit(f"live.py: {error}") from None
 
 
 def follow(
-    poses: Iterable[Pose], classifier: Classifier, truth: Sequence[str] | None = None
+    poses: Iterable[Pose],
+    classifier: Classifier,
+    truth: Sequence[str] | None = None,
+    **layout: Any,
 ) -> list[str]:
     """Push frames as they come, and print a line when the label changes."""
-    stream, rate = StreamingClassifier(classifier), classifier.fps or 30
+    stream, rate = StreamingClassifier(classifier, **layout), classifier.fps or 30
     labels: list[str] = []
     started = time.perf_counter()
     with suppress(KeyboardInterrupt):
@@ -93,17 +99,18 @@ def follow(
     return labels
 
 
-def replay(source: str, classifier: Classifier) -> Iterator[Pose]:
+def replay(recordings: Recordings, any_layout: bool) -> Iterator[Pose]:
     """Yield the frames of a recording at the pace at which they were recorded."""
-    with open_recordings(source, classifier) as recordings:
-        if len(recordings.clips) > 1:
-            name = recordings.store.names[recordings.indices[0]]
-            print(f"{len(recordings.clips)} recordings or persons: the first is replayed, {name}")
-        started = time.perf_counter()
-        for number, frame in enumerate(recordings.clips.sequence(0)):
-            due = number / (recordings.clips.meta["fps"] or 30)
-            time.sleep(max(0.0, started + due - time.perf_counter()))
-            yield frame
+    store, clips = recordings.store, recordings.clips
+    if len(clips) > 1:
+        name = store.names[recordings.indices[0]]
+        print(f"{len(clips)} recordings or persons: the first is replayed, {name}")
+    frames = clips.sequence(0)
+    started = time.perf_counter()
+    for number, frame in enumerate(store.upright(frames) if any_layout else frames):
+        due = number / (clips.meta["fps"] or 30)
+        time.sleep(max(0.0, started + due - time.perf_counter()))
+        yield frame
 
 
 def camera(model: str, classifier: Classifier) -> Iterator[Pose]:
@@ -117,8 +124,9 @@ def camera(model: str, classifier: Classifier) -> Iterator[Pose]:
         from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
     except ImportError as error:
         raise ImportError(f"the camera needs {error.name}: pip install mediapipe") from None
-    if classifier.pretrained.skeleton.joints != BLAZEPOSE33.joints:
-        name = classifier.pretrained.skeleton.name
+    pretrained = classifier.pretrained
+    if pretrained.skeleton.joints != BLAZEPOSE33.joints and pretrained.normalization != "body":
+        name = pretrained.skeleton.name
         raise ValueError(f"expected a classifier of the skeleton blazepose33, got one of {name}")
     options = vision.PoseLandmarkerOptions(
         BaseOptions(model_asset_path=model), running_mode=vision.RunningMode.VIDEO

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from pcm3.inference.files import save_classifier
 from pcm3.inference.fit import fit_classifier
 from pcm3.inference.recordings import open_recordings
 from pcm3.inference.streaming import StreamingClassifier
-from pcm3.skeleton import BLAZEPOSE33
+from pcm3.skeleton import BLAZEPOSE33, COMMON15
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -58,13 +59,16 @@ def test_live_names_actions_far_above_chance(capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="module")
 def webcam(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a classifier of MediaPipe's landmarks, and two recordings at 60 Hz."""
+    """Classifiers of MediaPipe's landmarks and of any layout, and two recordings at 60 Hz."""
     folder = tmp_path_factory.mktemp("webcam")
     scene = {"classes": 2, "views": 1, "skeleton": BLAZEPOSE33}
     store = generate(folder / "store", sequences=12, frames=(20, 30), **scene)
     encoder = GRUEncoder(33, persons=1, hidden=8, layers=1, pool="mean").eval()
     pretrained = Pretrained(encoder, BLAZEPOSE33, "joint", 16, "center")
     save_classifier(folder / "classifier.safetensors", fit_classifier(pretrained, store))
+    encoder = GRUEncoder(COMMON15, persons=2, hidden=8, layers=1, pool="mean").eval()
+    pretrained = Pretrained(encoder, COMMON15, "joint", 16, "body")
+    save_classifier(folder / "any.safetensors", fit_classifier(pretrained, store))
     performed = synthetic_sequences(sequences=2, frames=(61, 61), **scene)
     for number, recording in enumerate(performed):
         frames = [
@@ -89,9 +93,13 @@ def test_live_replays_a_recording_at_its_pace(
     classifier = load_classifier(webcam / "classifier.safetensors")
     stream = StreamingClassifier(classifier)
     with open_recordings(webcam / "0.json", classifier) as recordings:
-        assert labels == [stream.push(frame).label for frame in recordings.store.sequence(0)]
+        frames = recordings.store.sequence(0)
+        assert labels == [stream.push(frame).label for frame in frames]
     assert len(live.own(f"{webcam}/classifier.safetensors", str(webcam))) == 31
     assert "2 recordings or persons: the first is replayed, 0.json" in capsys.readouterr().out
+    labels = live.own(f"{webcam}/any.safetensors", f"{webcam}/0.json")
+    stream = StreamingClassifier(load_classifier(webcam / "any.safetensors"))
+    assert labels == [stream.push(frame).label for frame in frames]
 
 
 class Camera:
@@ -108,8 +116,12 @@ class Camera:
         return self.clock[0] < 0.295, np.zeros((4, 5, 3), np.uint8)
 
 
+@pytest.mark.parametrize(
+    ("file", "layout"),
+    [("classifier", {}), ("any", {"skeleton": "blazepose33", "up": "-y"})],
+)
 def test_live_watches_a_camera(
-    webcam: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    webcam: Path, monkeypatch: pytest.MonkeyPatch, file: str, layout: dict[str, Any]
 ) -> None:
     """MediaPipe and OpenCV are stood in for: nobody in the first frame, then a point."""
     live, clock, asked = load("live"), [0.0], []
@@ -151,11 +163,11 @@ def test_live_watches_a_camera(
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(live.time, "perf_counter", lambda: clock[0])
-    labels = live.own(f"{webcam}/classifier.safetensors", "pose.task")
+    labels = live.own(f"{webcam}/{file}.safetensors", "pose.task")
     assert len(labels) == len(asked) == 9  # of 29 pictures in 0.29 s, at 30 frames per second
     assert labels[0] == "unknown"
-    classifier = load_classifier(webcam / "classifier.safetensors")
-    stream = StreamingClassifier(classifier)
+    classifier = load_classifier(webcam / f"{file}.safetensors")
+    stream = StreamingClassifier(classifier, **layout)
     person = np.array([(mark.x, mark.y, mark.z) for mark in marks])
     frames = [np.zeros((33, 3)), *[person] * 8]
     assert labels == [stream.push(frame).label for frame in frames]
