@@ -459,6 +459,8 @@ def _read_mediapipe(folder: Path) -> bool:
         for at, frame in enumerate(content):
             number = next((frame[key] for key in _FRAME_KEYS if key in frame), at)
             landmarks = frame.get("pose_world_landmarks", frame.get("worldLandmarks")) or []
+            if isinstance(landmarks, dict):  # as protobuf writes a list of landmarks
+                landmarks = landmarks["landmark"] if landmarks else []
             many = bool(landmarks) and isinstance(landmarks[0], list)
             for person in landmarks if many else [landmarks] * bool(landmarks):
                 marks = [[mark[axis] for axis in "xyz"] for mark in person]

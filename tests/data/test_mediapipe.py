@@ -93,8 +93,8 @@ def test_other_ways_to_write_the_same(tmp_path: Path, kind: str) -> None:
     content = solution(points)
     for at, frame in enumerate(content):
         own = frame["pose_world_landmarks"]
-        if kind == "landmark":  # MessageToDict
-            frame["pose_world_landmarks"] = {"landmark": own}
+        if kind == "landmark":  # MessageToDict, which leaves out what is empty
+            frame["pose_world_landmarks"] = {"landmark": own} if own else {}
         elif kind == "lists":
             frame["pose_world_landmarks"] = points[at, 0].tolist()
         elif kind == "numbered":
@@ -144,6 +144,7 @@ def changed(**change: Any) -> list[dict[str, Any]]:
         (changed(frame=0), "frame 1 of the list: expected a number of its own, got 0"),
         (changed(frame="1"), "frame 1 of the list: expected a number of its own, got '1'"),
         (changed(pose_world_landmarks=3), r"frame 1.*pose_world_landmarks: expected a list"),
+        (changed(pose_world_landmarks={"0": 3}), r"frame 1.*pose_world_landmarks: expected a list"),
         (changed(pose_world_landmarks=[3]), r"frame 1.*lists of landmarks, got 3"),
         (changed(pose_world_landmarks=[[]]), r"frame 1.*lists of landmarks, got \[\]"),
         (

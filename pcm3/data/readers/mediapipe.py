@@ -151,8 +151,10 @@ def _people(file: Path, place: str, frame: dict[str, Any], world: bool) -> list[
 
 
 def _unwrapped(landmarks: Any) -> Any:
-    """Return the list in an object ``{"landmark": [...]}``, others as they are."""
-    return landmarks.get("landmark") if isinstance(landmarks, dict) else landmarks
+    """Return the list in an object ``{"landmark": [...]}``, which is empty without landmarks."""
+    if isinstance(landmarks, dict) and (not landmarks or "landmark" in landmarks):
+        return landmarks.get("landmark")
+    return landmarks
 
 
 def _is_point(value: Any) -> bool:
