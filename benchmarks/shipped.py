@@ -1,17 +1,21 @@
 """What an encoder that never saw a recording is worth on real ones.
 
-Pretrains `small` (15 joints of `common15`, 30 frames a second) for a number of steps on synthetic
-recordings, and prints the accuracy of a logistic regression and of the nearest neighbour on its
-features of real ones. Every choice is made with held-out *training* subjects (views, styles) of the
-data sets; `--final` uses the true test parts, and chooses nothing.
+Pretrains `small` (in the body form, 30 frames a second) for a number of steps, and prints the
+accuracy, on features of real recordings, of a logistic regression, of the nearest neighbour, and of
+a logistic regression on 5 labels of each class, the mean of five draws. Every choice is made with
+held-out *training* subjects (views, styles) of the data sets; `--final` uses the true test parts,
+and chooses nothing. `own` learns on the training part of each set without its labels, `pool` on
+those of all sets together.
 
-    python benchmarks/shipped.py --data FOLDER --cache FOLDER --on untrained scripts motion
+    python benchmarks/shipped.py --data FOLDER --cache FOLDER --on untrained scripts motion pairs
+    python benchmarks/shipped.py --data FOLDER --cache FOLDER --on shipped own pool --final
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -27,16 +31,17 @@ import torch
 from environment import environment
 
 from pcm3.data import generate, prepare
-from pcm3.data.dataset import Batch, ClipDataset, SkeletonDataset
-from pcm3.data.normalize import normalize
+from pcm3.data.body import BODY
+from pcm3.data.dataset import ClipDataset, SkeletonDataset
+from pcm3.data.hybrid import HybridDataset
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion, motion, programme
 from pcm3.data.synthetic.motion.body import Bodies, draw_bodies
 from pcm3.data.synthetic.motion.draws import Draws
 from pcm3.data.synthetic.motion.kinematics import rotation
 from pcm3.data.synthetic.motion.sensor import Cameras
-from pcm3.encoders.files import Pretrained, save_encoder
-from pcm3.evaluation.features import Features, extract_features
+from pcm3.encoders.files import Pretrained, load_pretrained, save_encoder
+from pcm3.evaluation.features import Features, dataset_for, extract_features
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
 from pcm3.evaluation.probes import fit_logistic
@@ -45,7 +50,10 @@ from pcm3.skeleton import COMMON15
 from pcm3.training.trainer import fit
 
 Indices = np.ndarray
+Figures = dict[str, dict[str, float]]
 _STEPS = 100  # in an epoch
+_PERSONS = 2
+_FEW, _DRAWS = 5, 5
 
 
 class Parts(NamedTuple):
@@ -55,25 +63,6 @@ class Parts(NamedTuple):
     test: Indices
 
 
-class _OneByOne(ClipDataset):
-    """One person of each sequence of a store, as if nobody else were there."""
-
-    def __init__(self, store: Store, person: int) -> None:
-        self._all, self._person = SkeletonDataset(store), person
-        self.skeleton, self.normalization = store.skeleton, store.meta["normalization"]
-        self.labels, self.lengths = self._all.labels, self._all.lengths
-        self.persons, self.class_names = 1, store.class_names
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        batch = self._all.batch(indices)
-        clips = torch.zeros_like(batch.clips[..., :1])
-        for row, clip, length in zip(clips, batch.clips, batch.lengths.tolist(), strict=True):
-            frames = clip[:, :length, :, self._person].permute(1, 2, 0)[:, None].numpy()
-            normal = normalize(frames, self.skeleton, self.normalization)
-            row[:, : len(normal)] = torch.from_numpy(normal).permute(3, 0, 2, 1)
-        return batch._replace(clips=clips)
-
-
 @dataclass(frozen=True)
 class Trial:
     """How a data set is divided, for choices and for the final figure.
@@ -81,29 +70,26 @@ class Trial:
     Attributes:
         file: Name of the packed file.
         column: Column of the store by which it is divided.
-        training: Values of the column in the official training part; None for half of the
-            sequences by chance.
-        chosen: Those of them that are labelled when something is chosen; None for a data set
-            that chooses nothing.
+        training: Values of the column in the official training part.
+        chosen: Those of them that are labelled when something is chosen.
         labels: Share of the labels that is used.
-        persons: Number of persons, whose features are put side by side.
     """
 
     file: str
     column: str
-    training: tuple[int, ...] | None
-    chosen: tuple[int, ...] | None = None
+    training: tuple[int, ...]
+    chosen: tuple[int, ...] = ()
     labels: float = 1.0
-    persons: int = 1
+
+    def official(self, store: Store) -> Indices:
+        """All sequences of the official training part."""
+        return np.flatnonzero(np.isin(store.columns[self.column], self.training))
 
     def parts(self, store: Store, final: bool) -> Parts:
         """Divide the sequences of a store."""
-        if self.training is None:
-            training, test = np.array_split(np.random.default_rng(0).permutation(len(store)), 2)
-            return Parts(_stratified(training, store.labels, self.labels), test)
         values = store.columns[self.column]
         inside = np.isin(values, self.training)
-        labelled = inside if final else np.isin(values, self.chosen or ())
+        labelled = inside if final else np.isin(values, self.chosen)
         test = ~inside if final else inside & ~labelled
         training = np.flatnonzero(labelled)
         if self.labels < 1:
@@ -122,24 +108,23 @@ TRIALS = {
     "msrc12, 1 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.01),
     "msrc12, 5 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.05),
     "msrc12, 10 %": Trial("msrc12", "subjects", _ODD, _EVERY_OTHER, 0.10),
-    "gtu, 5 %": Trial("gtu_action3d", "", None, labels=0.05),
 }
-FINAL = {name: trial for name, trial in TRIALS.items() if trial.training is not None} | {
+FINAL = TRIALS | {
     f"sbu, fold {fold}": Trial(
-        "sbu_interaction", "fold", tuple(f for f in range(1, 6) if f != fold), persons=2
+        "sbu_interaction", "fold", tuple(f for f in range(1, 6) if f != fold)
     )
     for fold in range(1, 6)
 }
-"""With the data set whose every sequence is in a test part, and without the one for pretraining."""
+"""With the data set whose every sequence is in a test part."""
 
 
-def _stratified(training: Indices, labels: Indices, share: float) -> Indices:
-    """Keep a share of the sequences of each class, at least one."""
-    order = np.random.default_rng(0).permutation(training)
+def _stratified(training: Indices, labels: Indices, share: float, seed: int = 0) -> Indices:
+    """Keep a share of the sequences of each class, or a number above 1; at least one."""
+    order = np.random.default_rng(seed).permutation(training)
     kept = []
     for label in np.unique(labels[order]):
         own = order[labels[order] == label]
-        kept.append(own[: max(1, round(share * len(own)))])
+        kept.append(own[: int(share) if share > 1 else max(1, round(share * len(own)))])
     return np.sort(np.concatenate(kept))
 
 
@@ -149,24 +134,16 @@ def _new(store: Store, training: Indices, test: Indices) -> Indices:
     return np.array([i for i in test if store.sequence(int(i)).tobytes() not in known])
 
 
-def open_store(trial: Trial, data: Path, cache: Path, normalization: str) -> Store:
-    """Open the data set in the common layout; prepare it first if it is not in the cache."""
-    out = cache / f"{trial.file}-{normalization}"
+def open_store(file: str, data: Path, cache: Path) -> Store:
+    """Open the data set in its own layout; prepare it first if it is not in the cache."""
+    out = cache / file
     if not out.exists():
         with tempfile.TemporaryDirectory() as folder:
-            source = data / f"{trial.file}.npz"
-            if trial.file == "msrc12":
+            source = data / f"{file}.npz"
+            if file == "msrc12":
                 source = Path(folder) / "msrc12.npz"
                 _cut(data / "msrc12_untrimmed.npz", source)
-            prepare(
-                source,
-                out,
-                format="packed",
-                to="common15",
-                persons=trial.persons,
-                fps=30,
-                normalization=normalization,
-            )
+            prepare(source, out, format="packed", fps=30)
     return Store(out)
 
 
@@ -188,98 +165,95 @@ def _cut(source: Path, out: Path) -> None:
     np.savez(out, **packed)
 
 
-def judge(encoder: Pretrained, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Accuracy of the probe and of the nearest neighbour on each data set."""
-    figures: dict[str, dict[str, float]] = {}
-    features: dict[str, Features] = {}
+def judge(encoder_of: Callable[[Trial], Pretrained], options: argparse.Namespace) -> Figures:
+    """Accuracy on each data set, of the encoder that a trial is judged with."""
+    figures: Figures = {}
+    features: dict[tuple[str, int], Features] = {}
     trials = FINAL if options.final else TRIALS
     for name in options.sets or trials:
         trial = trials[name]
-        store = open_store(trial, options.data, options.cache, options.normalization)
-        if trial.file not in features:
-            each = [extract_features(encoder, data) for data in _single(store)]
-            joined = torch.cat([features.values for features in each], dim=1)
-            features = {trial.file: Features(joined, each[0].labels)}
-        values, labels = features[trial.file]
-        training, test = (torch.from_numpy(part) for part in trial.parts(store, options.final))
-        classes = len(store.class_names)
-        known = Features(values[training], labels[training])
-        scores = fit_logistic(known, classes)(values[test])
-        nearest = nearest_labels(known.values, known.labels, values[test])
-        figures[name] = {
-            "linear": accuracy(scores.argmax(dim=1), labels[test]),
-            "knn": accuracy(nearest, labels[test]),
-        }
+        store, encoder = open_store(trial.file, options.data, options.cache), encoder_of(trial)
+        key = trial.file, id(encoder)
+        if key not in features:
+            everything = dataset_for(encoder, store, np.arange(len(store)))
+            features = {key: extract_features(encoder, everything)}
+        values, labels = features[key]
+        training, test = trial.parts(store, options.final)
+        figures[name] = _accuracies(values, labels, training, test, len(store.class_names))
     return figures
 
 
-def _single(store: Store) -> list[ClipDataset]:
-    """Each person of a store on its own."""
-    if store.persons == 1:
-        return [SkeletonDataset(store)]
-    return [_OneByOne(store, person) for person in range(store.persons)]
+def _accuracies(
+    values: torch.Tensor, labels: torch.Tensor, training: Indices, test: Indices, classes: int
+) -> dict[str, float]:
+    def linear(labelled: Indices) -> float:
+        probe = fit_logistic(Features(values[labelled], labels[labelled]), classes)
+        return accuracy(probe(values[test]).argmax(dim=1), labels[test])
+
+    nearest = nearest_labels(values[training], labels[training], values[test])
+    few = [linear(_stratified(training, labels.numpy(), _FEW, seed)) for seed in range(_DRAWS)]
+    return {
+        "linear": linear(training),
+        "knn": accuracy(nearest, labels[test]),
+        "five": statistics.mean(few),
+    }
 
 
 def _scripts(options: argparse.Namespace) -> ClipDataset:
     """9,800 sequences of the 16 scripted actions."""
-    out = options.cache / f"scripts-{options.normalization}"
+    out = options.cache / "scripts"
     if not out.exists():
-        generate(
-            out,
-            sequences=9800,
-            classes=16,
-            subjects=40,
-            views=5,
-            skeleton=COMMON15,
-            normalization=options.normalization,
-            seed=1,
-        )
-    return SkeletonDataset(Store(out))
+        generate(out, sequences=9800, classes=16, subjects=40, views=5, skeleton=COMMON15, seed=1)
+    return _in_body_form(Store(out))
 
 
-def _motion(options: argparse.Namespace) -> ClipDataset:
-    sequences, form = options.batch * _STEPS, options.normalization
-    return SyntheticMotion(sequences, seed=options.seed, normalization=form)
+def _in_body_form(store: Store, indices: Indices | None = None) -> SkeletonDataset:
+    return SkeletonDataset(
+        store, indices, persons=_PERSONS, skeleton=COMMON15, normalization=BODY, window=300
+    )
+
+
+def _motion(options: argparse.Namespace, pairs: bool = False) -> SyntheticMotion:
+    return SyntheticMotion(
+        options.batch * _STEPS,
+        persons=_PERSONS,
+        seed=options.seed,
+        normalization=BODY,
+        pairs=pairs,
+    )
 
 
 def _pairs(options: argparse.Namespace) -> ClipDataset:
-    sequences, form = options.batch * _STEPS, options.normalization
-    return SyntheticMotion(sequences, seed=options.seed, normalization=form, pairs=True)
+    return _motion(options, pairs=True)
 
 
-class _Both(SyntheticMotion):
-    """Unscripted motion, in which every other item is a sequence of a scripted action."""
-
-    def __init__(self, scripts: ClipDataset, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._scripts = scripts
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        other = super().batch(indices)
-        items = torch.tensor(indices)
-        rows = torch.arange(len(items)) % 2 == 0
-        acted = self._scripts.batch((items[rows] % len(self._scripts)).tolist())
-        longest = max(other.clips.shape[2], acted.clips.shape[2])
-        clips = other.clips.new_zeros(*other.clips.shape[:2], longest, *other.clips.shape[3:])
-        clips[:, :, : other.clips.shape[2]] = other.clips
-        clips[rows] = 0.0
-        clips[rows, :, : acted.clips.shape[2]] = acted.clips
-        lengths = other.lengths.clone()
-        lengths[rows] = acted.lengths
-        return Batch(clips, lengths, other.labels, other.indices)
+def _own(options: argparse.Namespace, trial: Trial) -> ClipDataset:
+    """The training part of a data set."""
+    store = open_store(trial.file, options.data, options.cache)
+    return HybridDataset([_in_body_form(store, trial.official(store))])
 
 
-def _both(options: argparse.Namespace) -> ClipDataset:
-    arguments = {"seed": options.seed, "normalization": options.normalization}
-    return _Both(_scripts(options), sequences=options.batch * _STEPS, **arguments)
+def _pool(options: argparse.Namespace) -> ClipDataset:
+    """The training parts of all data sets but that whose every sequence is tested, and one more."""
+    trials = {trial.file: trial for trial in TRIALS.values()}
+    stores = {file: open_store(file, options.data, options.cache) for file in (*trials, _UNTESTED)}
+    return HybridDataset(
+        [
+            _in_body_form(store, trials[file].official(store) if file in trials else None)
+            for file, store in stores.items()
+        ]
+    )
+
+
+_UNTESTED = "gtu_action3d"
 
 
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
     "untrained": _motion,
     "scripts": _scripts,
     "motion": _motion,
-    "both": _both,
     "pairs": _pairs,
+    "pool": _pool,
 }
 
 
@@ -305,33 +279,56 @@ WITHOUT: dict[str, tuple[Any, str, Any]] = {
 """Parts of the generator that can be taken out: where they are, and what takes their place."""
 
 
-def train(what: str, options: argparse.Namespace) -> Pretrained:
-    """Pretrain on one kind of data for the given number of steps."""
-    small = get_preset("small")
+def train(dataset: ClipDataset, steps: int, options: argparse.Namespace) -> Pretrained:
+    """Pretrain for a number of steps."""
+    preset = get_preset(options.preset)
+    changes: dict[str, Any] = {"pairs": True} if dataset.pairs else {}
+    if options.mild and hasattr(preset.model, "crop_scale"):
+        changes |= {"crop_scale": (0.8, 1.0), "shear": 0.2}
     torch.manual_seed(options.seed)
-    settings = replace(small.model, pairs=what.startswith("pairs"))
-    model = settings.build(COMMON15, 1)
-    steps = 0 if what == "untrained" else options.steps
-    dataset = DATA[what.split(" without ", maxsplit=1)[0]](options)
+    model = replace(preset.model, **changes).build(COMMON15, _PERSONS)
     epochs = round(steps / (len(dataset) // options.batch))
-    config = replace(
-        small.train,
-        batch_size=options.batch,
-        epochs=epochs,
-        drop_epoch=round(0.8 * epochs),
-        knn_every=0,
-        seed=options.seed,
-        workers=options.workers,
-    )
-    patches = [WITHOUT[part] for part in what.split(" without ")[1:]]
-    with ExitStack() as patched:
-        for patch in patches:
-            patched.enter_context(mock.patch.object(*patch))
-        records = fit(model, dataset, config, quiet=True) if epochs else []
-    if records:
+    train = preset.train.scaled_to(max(1, epochs))
+    train = replace(train, batch_size=options.batch, knn_every=0, seed=options.seed)
+    train = replace(train, workers=options.workers)
+    if steps:
+        records = fit(model, dataset, train, quiet=True)
         print({k: round(v, 3) for k, v in records[-1].items()}, file=sys.stderr)
     encoder = model.trained_encoder.eval()
-    return Pretrained(encoder, COMMON15, model.stream, model.frames, options.normalization)
+    return Pretrained(encoder, COMMON15, model.stream, model.frames, BODY, "body lengths")
+
+
+def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train on one kind of data, and judge the encoder."""
+    began = time.perf_counter()
+    trained: dict[str, Pretrained] = {}
+
+    def encoder_of(trial: Trial) -> Pretrained:
+        own = f" {trial.file} {trial.column} {trial.training}" if what == "own" else ""
+        name = what + own
+        if name not in trained:
+            if what == "shipped":
+                trained[name] = load_pretrained()
+            elif own:
+                trained[name] = train(_own(options, trial), options.steps, options)
+            else:
+                trained[name] = _train(what, options)
+            if options.encoders:
+                options.encoders.mkdir(parents=True, exist_ok=True)
+                file = f"{options.name} {name} {options.seed}.safetensors".replace(" ", "-")
+                save_encoder(options.encoders / file, trained[name])
+        return trained[name]
+
+    figures = judge(encoder_of, options)
+    return {"seed": options.seed, "seconds": time.perf_counter() - began, "figures": figures}
+
+
+def _train(what: str, options: argparse.Namespace) -> Pretrained:
+    kind, *parts = what.split(" without ")
+    with ExitStack() as patched:
+        for part in parts:
+            patched.enter_context(mock.patch.object(*WITHOUT[part]))
+        return train(DATA[kind](options), 0 if kind == "untrained" else options.steps, options)
 
 
 def main() -> None:
@@ -342,66 +339,71 @@ def main() -> None:
         "--on",
         nargs="+",
         default=list(DATA),
-        help=f"what to learn on: {', '.join(DATA)}; motion and pairs also without a part, or "
-        f'several, as in "motion without cameras without bodies": {", ".join(WITHOUT)}',
+        help=f"what to learn on: {', '.join(DATA)}, own, shipped; motion and pairs "
+        f'also without a part, as in "motion without cameras": {", ".join(WITHOUT)}',
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
-    parser.add_argument("--sets", nargs="+", choices=TRIALS | FINAL, help="by default all")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=128, help="sequences in a step")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", nargs="+", choices=FINAL, help="by default all")
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--mild", action="store_true", help="crop and shear as the shipped encoder")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=64, help="sequences in a step")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--workers", type=int, default=0, help="processes that generate sequences")
-    parser.add_argument("--normalization", choices=("center", "isc"), default="center")
     parser.add_argument("--final", action="store_true", help="judge on the true test parts")
     parser.add_argument("--name", default="shipped", help="name of the file of the figures")
     parser.add_argument("--encoders", type=Path, help="folder for the trained encoders")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
-    results: dict[str, Any] = {}
+    file = options.out / f"{options.name}.json"
+    results = json.loads(file.read_text())["results"] if file.exists() else []
     for what in options.on:
-        began = time.perf_counter()
-        encoder = train(what, options)
-        seconds = time.perf_counter() - began
-        results[what] = {"seconds": seconds, "figures": judge(encoder, options)}
-        if options.encoders:
-            options.encoders.mkdir(parents=True, exist_ok=True)
-            name = f"{options.name}-{what.replace(' ', '-')}.safetensors"
-            save_encoder(options.encoders / name, encoder)
-        print(describe(what, results[what]), flush=True)
-        record(results, options)
+        for seed in options.seeds:
+            now = argparse.Namespace(**vars(options), seed=seed)
+            row = {"what": what, "preset": options.preset, "mild": options.mild}
+            row |= {"steps": options.steps, "batch": options.batch, **measure(what, now)}
+            row |= {"command": _command(), "environment": environment()}
+            same = ("what", "preset", "mild", "steps", "batch", "seed")
+            results = [r for r in results if any(r[key] != row[key] for key in same)]
+            results.append(row)
+            print(describe(row), flush=True)
+            record(results, file, options.final)
 
 
-def record(results: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write what was measured so far."""
-    settings = ("steps", "batch", "seed", "normalization")
-    parts = "test parts" if options.final else "held-out training subjects"
-    result = {
-        "benchmark": options.name,
-        "command": f"python benchmarks/{' '.join([Path(__file__).name, *sys.argv[1:]])}",
-        "parts": parts,
-        **{name: getattr(options, name) for name in settings},
-        "results": results,
-        "environment": environment(),
+def _command() -> str:
+    return f"python benchmarks/{' '.join([Path(__file__).name, *sys.argv[1:]])}"
+
+
+def record(results: Sequence[dict[str, Any]], file: Path, final: bool) -> None:
+    """Write what was measured so far, beside what was measured earlier."""
+    parts = "test parts" if final else "held-out training subjects"
+    result = {"benchmark": file.stem, "parts": parts, "results": results}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def means(figures: Figures) -> dict[str, float]:
+    """Mean of each figure over the data sets; parts and folds of one count together."""
+    by_file: dict[str, list[dict[str, float]]] = {}
+    for name, each in figures.items():
+        by_file.setdefault(name.partition(",")[0], []).append(each)
+    return {
+        kind: statistics.mean(
+            statistics.mean(each[kind] for each in group) for group in by_file.values()
+        )
+        for kind in next(iter(figures.values()))
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{options.name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def describe(what: str, result: dict[str, Any]) -> str:
-    """One line: linear / nearest neighbour in percent, and their means over the data sets."""
-    by_file: dict[str, list[tuple[float, float]]] = {}
-    for name, f in result["figures"].items():
-        by_file.setdefault(name.partition(",")[0], []).append((f["linear"], f["knn"]))
-    pairs = [np.mean(figures, axis=0) for figures in by_file.values()]
+def describe(row: dict[str, Any]) -> str:
+    """One line: linear / nearest neighbour / five labels in percent, and their means."""
     cells = [
-        f"{name} {100 * f['linear']:.1f}/{100 * f['knn']:.1f}"
-        for name, f in result["figures"].items()
+        f"{name} {'/'.join(f'{100 * value:.1f}' for value in figures.values())}"
+        for name, figures in [*row["figures"].items(), ("MEAN", means(row["figures"]))]
     ]
-    linear, knn = (100 * np.mean(column) for column in zip(*pairs, strict=True))
-    cells.append(f"MEAN {linear:.1f}/{knn:.1f}")
-    return f"{what:<12} {'  '.join(cells)}  ({result['seconds']:.0f} s)"
+    return f"{row['what']:<12} {'  '.join(cells)}  ({row['seconds']:.0f} s)"
 
 
 if __name__ == "__main__":

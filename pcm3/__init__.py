@@ -6,6 +6,7 @@ from pcm3._names import names_of
 from pcm3._version import __version__
 
 if TYPE_CHECKING:
+    from pcm3.encoders.files import load_pretrained
     from pcm3.inference.files import load_classifier
     from pcm3.methods.mamp import MAMP
     from pcm3.methods.pcm3 import PCM3
@@ -20,6 +21,7 @@ __all__ = [
     "Skeleton",
     "__version__",
     "load_classifier",
+    "load_pretrained",
 ]
 
 if not TYPE_CHECKING:  # imported when first asked for: the command answers at once, without torch
@@ -32,6 +34,7 @@ if not TYPE_CHECKING:  # imported when first asked for: the command answers at o
             "MemoryQueue": "pcm3.queue",
             "Skeleton": "pcm3.skeleton",
             "load_classifier": "pcm3.inference.files",
+            "load_pretrained": "pcm3.encoders.files",
         },
     )
 

@@ -10,7 +10,14 @@ from torch import nn
 
 from pcm3._names import names_of
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
-from pcm3.encoders.files import Pretrained, encoder_file, fingerprint, load_encoder, save_encoder
+from pcm3.encoders.files import (
+    Pretrained,
+    encoder_file,
+    fingerprint,
+    load_encoder,
+    load_pretrained,
+    save_encoder,
+)
 from pcm3.methods.mamp import MAMP
 from pcm3.methods.official import (
     Checkpoint,
@@ -34,6 +41,7 @@ __all__ = [
     "fingerprint",
     "load_encoder",
     "load_official",
+    "load_pretrained",
     "save_encoder",
 ]
 

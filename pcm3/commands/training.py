@@ -92,7 +92,11 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         ] = "pretrain"
         start: Annotated[
             Path | None,
-            tyro.conf.arg(name="from", help="Run whose weights training starts from."),
+            tyro.conf.arg(
+                name="from",
+                help="Run, or file of an encoder, whose weights training starts from; pretrained "
+                "is the encoder of this package, which needs --any-layout.",
+            ),
         ] = None
         protocol: Annotated[
             tuple[str, ...],
@@ -273,6 +277,7 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
         post_distillation,
     )
     from pcm3.runs.folder import Run  # noqa: PLC0415
+    from pcm3.training.start import is_run  # noqa: PLC0415
 
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset")
@@ -288,6 +293,11 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
     distil = early.phase == "post-distill"
     if distil and early.start is None:
         raise ValueError("expected --from RUN with --phase post-distill, got no run")
+    of_run = early.start is not None and is_run(early.start)
+    if distil and not of_run:
+        raise ValueError(
+            f"expected --from RUN with --phase post-distill, got the encoder {early.start}"
+        )
     if distil and early.preset is not None:
         raise ValueError(
             "expected --phase post-distill without --preset, whose settings are those of the run, "
@@ -297,7 +307,7 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
         name.partition(":")[0] for name in (early.method, early.encoder) if ":" in (name or "")
     ]
     import_named(named)
-    if early.start is not None and early.preset is None and early.method is None:
+    if of_run and early.preset is None and early.method is None:
         chosen = Run(early.start).load_config()
     else:
         chosen = get_preset(early.preset or "small")
@@ -325,7 +335,10 @@ def _present_name(argument: str) -> str:
 
 def _no_preset(early: argparse.Namespace) -> str:
     """Return the text shown as the preset if no preset was given."""
-    return f"that of {early.start}" if early.start and not early.method else "small"
+    from pcm3.training.start import is_run  # noqa: PLC0415
+
+    of_run = early.start is not None and is_run(early.start) and not early.method
+    return f"that of {early.start}" if of_run else "small"
 
 
 def _describe_plan(planned: dict[str, float]) -> list[str]:

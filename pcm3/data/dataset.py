@@ -45,6 +45,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
     normalization: str
     unit: str | None = None
     persons: int
+    channels: int
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
     lengths: NDArray[np.int64]

@@ -21,6 +21,10 @@ from pcm3.io.imports import find_class, import_path, is_import_path
 from pcm3.io.tensors import check_finite, read_tensors, verify, write_tensors
 from pcm3.skeleton import MOST_PERSONS, Skeleton, Stream
 
+PRETRAINED = "pretrained"
+"""Name of the encoder of this package, where the path of an encoder is expected."""
+_SHIPPED = Path(__file__).with_name("pretrained.safetensors")
+
 _MOST_FRAMES = 100_000
 MOST_LAYERS = 200
 """Limit far above real encoders: building layers takes much longer than reading their weights."""
@@ -108,13 +112,19 @@ def describe_input(pretrained: Pretrained) -> dict[str, str]:
 def encoder_file(path: str | Path) -> Path:
     """Return the path of the encoder in a run folder, or of the file itself.
 
+    ``"pretrained"`` is the encoder of this package, see ``load_pretrained``, unless there is a file
+    or folder of this name.
+
     Raises:
         SkeletonFormatError: If the file is missing.
     """
     path = Path(path)
     if not path.exists():
+        if str(path) == PRETRAINED:
+            return _SHIPPED
         raise SkeletonFormatError(
-            f"expected a run folder or an encoder's file, found no file or folder {path}"
+            f"expected a run folder, an encoder's file or the word {PRETRAINED}, found no file or "
+            f"folder {path}"
         )
     file = path / "encoder.safetensors" if path.is_dir() else path
     if (path / "meta.json").is_file():
@@ -154,6 +164,21 @@ def load_encoder(path: str | Path) -> Pretrained:
         return rebuild_encoder(kind, header, weights)
     except Exception as error:  # invalid arguments may raise any error
         raise wrong_header(file, error) from None
+
+
+def load_pretrained() -> Pretrained:
+    """Load the encoder that comes with this package, on the CPU.
+
+    It takes recordings of any layout that ``joint_map`` can map to ``COMMON15``, in 3D or 2D, in
+    any unit, of one or two persons, in the body form (:mod:`pcm3.data.body`). It was trained on
+    synthetic motion alone; the documentation says how, and what it is good for.
+
+    Example:
+        >>> pretrained = load_pretrained()
+        >>> pretrained.skeleton.name, pretrained.normalization
+        ('common15', 'body')
+    """
+    return load_encoder(_SHIPPED)
 
 
 def wrong_header(file: Path, error: Exception) -> SkeletonFormatError:

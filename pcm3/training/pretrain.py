@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pcm3.checks import check_not_empty
 from pcm3.data.body import BODY, Form
@@ -26,17 +25,16 @@ from pcm3.data.hybrid import HybridDataset
 from pcm3.data.splits import note_on_words, part_protocols, split
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion
-from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.monitor import feature_monitor
-from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
-from pcm3.runs.folder import Run, find_differences
+from pcm3.runs.folder import Run
 from pcm3.runs.seen import count_seen, describe_data, describe_seen
 from pcm3.skeleton import COMMON15, Skeleton
 from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first, suitable_threads
 from pcm3.training.order import used_sequences
+from pcm3.training.start import begin, is_run
 from pcm3.training.trainer import fit
 
 Data: TypeAlias = Store | Sequence[Store] | SyntheticMotion
@@ -67,9 +65,10 @@ def pretrain(
             ``feature_monitor``, use the first store; with synthetic motion there are none, and the
             protocol only becomes the default of later evaluations.
         out: The run folder.
-        start: A run folder whose last checkpoint gives the initial weights; the optimiser starts
-            afresh. If that run was trained on test sequences of these stores, a warning is printed
-            on standard error.
+        start: A run folder whose last checkpoint gives the initial weights, or the file of an
+            encoder, or ``"pretrained"``, which gives those of the encoder alone; the optimiser
+            starts afresh. If a run was trained on test sequences of these stores, a warning is
+            printed on standard error.
         quiet: Show no progress.
 
     Returns:
@@ -87,7 +86,9 @@ def pretrain(
         for note in [] if quiet else notes:
             tell(f"note: {store.path}: {note}", file=sys.stderr)
     torch.manual_seed(config.train.seed)
-    model = config.model.build(dataset.skeleton, dataset.persons, dataset.channels)
+    settings = _settings(config, stores, protocols)
+    model, origin = begin(config, dataset, settings["seen"], start, out)
+    settings |= origin
     monitor = None
     if config.train.knn_every and stores:
         layout = _layout(config, stores)
@@ -99,11 +100,7 @@ def pretrain(
             config.max_frames,
             quiet,
         )
-    settings = _settings(config, stores, protocols)
-    if start is not None:
-        _check_start(start, out)
-        earlier = _load(model, Run(start), config, dataset)
-        settings |= _origin(start, earlier, settings["seen"])
+    if start is not None and is_run(start):
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
             seen = count_seen(Run(start), store, test) if protocol != "all" else 0
             if seen and not quiet:
@@ -131,7 +128,7 @@ def plan(
         config: All settings.
         data: Stores, or synthetic motion.
         out: The run folder, which is checked but not written; None skips the check.
-        start: A run folder that gives the initial weights.
+        start: What gives the initial weights, as in ``pretrain``.
 
     Returns:
         The number of ``sequences`` in the training part, ``epochs``, optimiser ``steps`` in total,
@@ -146,12 +143,9 @@ def plan(
     train = config.train
     used = used_sequences(len(dataset), train, train.devices * train.nodes)
     batch = train.batch_size * train.accumulate * train.devices * train.nodes
-    model = config.model.build(dataset.skeleton, dataset.persons, dataset.channels)
     settings = _settings(config, stores, protocols)
-    if start is not None:
-        _check_start(start, out)
-        earlier = _load(model, Run(start), config, dataset)
-        settings |= _origin(start, earlier, settings["seen"])
+    model, origin = begin(config, dataset, settings["seen"], start, out)
+    settings |= origin
     if out is not None:
         Run(out).check(settings | {"data": describe_data(dataset)})
     steps = train.epochs * used // batch
@@ -170,7 +164,7 @@ def plan(
 def run_settings(config: RunSettings, data: Data) -> dict[str, Any]:
     """Return what ``config.json`` of a run would hold, see ``Run.check``, without training.
 
-    A run that starts from another one also has ``start``, the name of its folder.
+    A run that starts from other weights also has ``start``, the name of their folder or file.
 
     Args:
         config: All settings.
@@ -261,14 +255,6 @@ def _note_on_frames(store: Store, config: RunSettings, data: ClipDataset) -> lis
     return notes
 
 
-_ARCHITECTURE = (
-    *("stream", "encoder", "hidden", "layers", "direction", "frames", "embedding"),
-    *("decoder_hidden", "queue_size", "domain_prompts", "task_prompts"),
-    *("patch", "width", "depth", "heads", "decoder_depth"),
-)
-"""Settings that determine the weights; ``frames`` does only if ``Encoder.fixed_frames`` is true."""
-
-
 def _settings(
     config: RunSettings, stores: Sequence[Store], protocols: Sequence[str]
 ) -> dict[str, Any]:
@@ -276,80 +262,3 @@ def _settings(
     settings: dict[str, Any] = json.loads(config.to_json())
     settings["seen"] = [describe_seen(*pair) for pair in zip(stores, protocols, strict=True)]
     return settings
-
-
-def _origin(
-    start: str | Path, earlier: dict[str, Any], seen: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Entries of ``config.json`` that differ for a run that starts from an earlier one."""
-    before = earlier.get("seen")
-    return {
-        "seen": None if before is None else [*before, *seen],
-        "start": Path(start).resolve().name,
-    }
-
-
-def _check_start(start: str | Path, out: str | Path | None) -> None:
-    if out is not None and Path(start).resolve() == Path(out).resolve():
-        raise ValueError(
-            f"expected --out to be another folder than --from, got {out}; to continue a run, "
-            "repeat the command that began it"
-        )
-
-
-def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> dict[str, Any]:
-    """Load the weights of a run into a model and return the settings of the run."""
-    old, new = run.settings(), json.loads(config.to_json())
-    if not old.keys() >= {"data", "model"}:
-        raise SkeletonFormatError(f"{run.config}: expected data and model, got {', '.join(old)}")
-    state = run.load_checkpoint()
-    if state is None:
-        raise ValueError(f"expected a run folder with a checkpoint to start from, got {run.path}")
-    for what, differences in (
-        ("was trained on other data", _data_differences(old["data"], data)),
-        ("holds another model", _model_differences(old, new, model)),
-        ("holds another model", _weight_differences(state["model"], model.state_dict())[:3]),
-    ):
-        if differences:
-            raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
-    needed = model.state_dict()
-    model.load_state_dict({name: state["model"][name] for name in needed})
-    return old
-
-
-def _data_differences(old: dict[str, Any], data: ClipDataset) -> list[str]:
-    joints, skeleton = old["skeleton"]["joints"], data.skeleton
-    differences = find_differences(
-        {"normalization": old["normalization"]}, {"normalization": data.normalization}
-    )
-    if joints != list(skeleton.joints):
-        differences.append(
-            f"{len(joints)} joints of {old['skeleton']['name']!r} there and {len(skeleton)} of "
-            f"{skeleton.name!r} here, or in another order"
-        )
-    return differences
-
-
-def _model_differences(old: dict[str, Any], new: dict[str, Any], model: Method) -> list[str]:
-    in_python = "method" not in old  # then fewer settings are known
-    method = str(old["model"].get("method")).lower() if in_python else old["method"]
-    if method != new["method"]:
-        return [f"method is {method} there and {new['method']} here"]
-    names = {"stream"} if in_python else set(_ARCHITECTURE)
-    if not model.encoder.fixed_frames:
-        names -= {"frames"}
-    old, new = ({name: settings["model"].get(name) for name in names} for settings in (old, new))
-    return find_differences(old, new, "model.")
-
-
-def _weight_differences(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
-    """Differences in the weights that the new model has; it may need fewer, such as no decoder."""
-
-    def shape(weights: dict[str, Tensor], name: str) -> str:
-        return str(tuple(weights[name].shape)) if name in weights else "absent"
-
-    return [
-        f"{name} is {shape(old, name)} there and {shape(new, name)} here"
-        for name in sorted(new)
-        if shape(old, name) != shape(new, name)
-    ]

@@ -402,8 +402,10 @@ def test_normalized_like_a_store() -> None:
 
 
 def test_a_second_person_faces_the_first() -> None:
-    alone = SyntheticMotion(200, NTU25, normalization="none").batch(range(200)).clips
-    data = SyntheticMotion(200, NTU25, persons=2, normalization="none")
+    alone = (
+        SyntheticMotion(200, NTU25, frames=(60, 60), normalization="none").batch(range(200)).clips
+    )
+    data = SyntheticMotion(200, NTU25, 2, (60, 60), normalization="none")
     clips = data.batch(range(200)).clips
     assert torch.equal(clips[..., 0], alone[..., 0])
     there = clips[..., 1].flatten(1).any(1)

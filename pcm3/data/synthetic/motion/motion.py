@@ -134,28 +134,34 @@ class SyntheticMotion(ClipDataset):
 
     def _generate(self, numbers: Sequence[int], lengths: NDArray[np.int64], look: int) -> Floats:
         """Return sequences (N, T, M, V, 3) as a sensor gives them."""
-        people = range(self.persons)
-        actions, looks = (
-            [Draws(self.seed, numbers, person, *stream) for person in people]
-            for stream in ((0,), (1, look))
+        frames = np.zeros(
+            (len(numbers), lengths.max(), self.persons, len(self.skeleton), 3), np.float32
         )
-        pace = np.exp(actions[0].uniform(np.log(0.7), np.log(1.5), 1))
+        action, view = (Draws(self.seed, numbers, 0, *stream) for stream in ((0,), (1, look)))
+        pace = np.exp(action.uniform(np.log(0.7), np.log(1.5), 1))
         time = pace / np.float32(_FPS) * np.arange(lengths.max(), dtype=np.float32)
-        cameras = draw_cameras(looks[0], actions[0].happens(0.35))
-        persons = []
-        for person, moves, draws in zip(people, actions, looks, strict=True):
-            joints = pose(draw_bodies(draws), draw_programmes(moves, time), self._wanted)
-            scene = np.tensordot(self._weights, joints[self._used], axes=1)
-            if person == 1:  # in front of the first, turned round
-                scene[:, ::2] *= -1.0
-                scene[:, 0] += moves.normal(0.15, 1)
-                scene[:, 2] -= moves.uniform(0.5, 1.6, 1)
-            mirror = np.array(self.skeleton.mirror)
-            seen = sense(draws, cameras.see(scene), lengths, mirror, self._ends)
-            if person == 1:
-                seen[~moves.happens(0.2)] = 0.0
-            persons.append(seen)
-        return np.stack(persons, axis=2)
+        cameras = draw_cameras(view, action.happens(0.35))
+        scene = self._move(action, view, time)
+        frames[:, :, 0] = self._sense(view, cameras.see(scene), lengths)
+        if self.persons == 2 and len(rows := np.flatnonzero(_accompanied(self.seed, numbers))):
+            others = [numbers[row] for row in rows.tolist()]
+            action, view = (Draws(self.seed, others, 1, *stream) for stream in ((0,), (1, look)))
+            longest = lengths[rows].max()
+            scene = self._move(action, view, time[rows, :longest])
+            scene[:, ::2] *= -1.0  # in front of the first, turned round
+            scene[:, 0] += action.normal(0.15, 1)
+            scene[:, 2] -= action.uniform(0.5, 1.6, 1)
+            seen = self._sense(view, cameras.of(rows).see(scene), lengths[rows])
+            frames[rows, :longest, 1] = seen
+        return frames
+
+    def _move(self, action: Draws, view: Draws, time: Floats) -> Floats:
+        """Joints (V, 3, N, T) of people who move, y up from the floor."""
+        joints = pose(draw_bodies(view), draw_programmes(action, time), self._wanted)
+        return np.tensordot(self._weights, joints[self._used], axes=1)
+
+    def _sense(self, view: Draws, seen: Floats, lengths: NDArray[np.int64]) -> Floats:
+        return sense(view, seen, lengths, np.array(self.skeleton.mirror), self._ends)
 
     @property
     def checksums(self) -> NDArray[np.int64]:
@@ -190,3 +196,11 @@ class SyntheticMotion(ClipDataset):
                 for number, clip, length in zip(numbers, frames, batch.lengths, strict=True):
                     writer.add(clip[: int(length)], -1, name=f"motion {number}")
         return Store(out)
+
+
+_ACCOMPANIED = 0.2
+"""Share of the sequences with a second person, if there is room for one."""
+
+
+def _accompanied(seed: int, numbers: Sequence[int]) -> NDArray[np.bool_]:
+    return Draws(seed, numbers, 1).happens(_ACCOMPANIED)

@@ -27,6 +27,10 @@ class Cameras:
     height: Floats
     shift: Floats
 
+    def of(self, rows: NDArray[np.int64]) -> Cameras:
+        """Those of some of the sequences."""
+        return Cameras(self.matrix[:, :, rows], self.height[rows], self.shift[:, rows])
+
     def see(self, scene: Floats) -> Floats:
         """Return joints (V, 3, N, T), y up from the floor, as the cameras see them (N, T, V, 3)."""
         x, y, z = np.moveaxis(scene, 1, 0)
