@@ -1,8 +1,8 @@
 """Make the encoder that comes with the package: `pcm3/encoders/pretrained.safetensors`.
 
-Trains on synthetic motion alone, by the command that is printed and kept in `pretrained.json` beside
-the encoder, with how long it took and where. It takes more than an hour on one core. A run that
-was stopped goes on.
+Trains on synthetic motion alone, by the command that is printed and kept in `pretrained.json`
+beside the encoder, with how long it took and where. It takes more than an hour on one core. A run
+that was stopped goes on.
 
     python benchmarks/pretrained.py --run FOLDER
 """

@@ -29,6 +29,7 @@ from pcm3.cli import main as pcm3_command
 from pcm3.data import Store, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
+from pcm3.encoders.files import load_encoder
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -300,29 +301,49 @@ def test_shipped(
 ) -> None:
     shipped = script("shipped")
     monkeypatch.setattr(shipped, "_STEPS", 2)
-    parts = ["pairs without bodies", *(f"motion without {part}" for part in shipped.WITHOUT)]
-    on = ["untrained", "motion"] if final else ["both", *parts]
+    parts = " without ".join(["pairs", *shipped.WITHOUT])
+    on = ["untrained", "own", "pool", "shipped"] if final else ["scripts", "motion", parts]
     sets = ["utd_mhad", "sbu, fold 2"] if final else ["utd_mhad", "nw_ucla"]
     generate = shipped.generate
     monkeypatch.setattr(
         shipped, "generate", lambda out, **options: generate(out, **options | {"sequences": 8})
     )
+    monkeypatch.setattr(shipped, "_UNTESTED", "nw_ucla")
+    monkeypatch.setattr(shipped, "TRIALS", {name: shipped.FINAL[name] for name in sets})
     folders = ["--data", data, "--cache", tmp_path, "--out", tmp_path, "--encoders", tmp_path]
     size = ["--steps", 2, "--batch", 4, *["--final"] * final]
-    start(shipped, *folders, *size, "--on", *on, "--sets", *sets)
-    results = read(tmp_path, "shipped")["results"]
-    assert list(results) == on
-    for what in on:
-        assert list(results[what]["figures"]) == sets
-        assert all(0 <= f["knn"] <= 1 for f in results[what]["figures"].values())
+    start(shipped, *folders, *size, "--on", *on[:1], "--sets", *sets, "--seeds", 0, 1)
+    start(shipped, *folders, *size, "--on", *on, "--sets", *sets)  # the first again
+    results = json.loads((tmp_path / "shipped.json").read_text())["results"]
+    measured = [(row["what"], row["seed"]) for row in results]
+    assert measured == [(on[0], 1), *((what, 0) for what in on)]
+    for row in results:
+        assert row["command"].startswith("python benchmarks/")
+        assert list(row["figures"]) == sets
+        for figures in row["figures"].values():
+            assert list(figures) == ["linear", "knn", "five"]
+            assert all(0 <= value <= 1 for value in figures.values())
     names = [file.name for file in tmp_path.glob("*.safetensors")]
-    assert len(names) == len(on)
-    utd = shipped.TRIALS["utd_mhad"]
-    store = shipped.open_store(utd, data, tmp_path, "center")
+    assert len(names) == len(on) + 1 + final  # two of own
+    utd = shipped.FINAL["utd_mhad"]
+    store = shipped.open_store("utd_mhad", data, tmp_path)
     training, test = utd.parts(store, final)
     subjects = store.columns["subjects"]
+    assert set(subjects[utd.official(store)]) == {1, 3, 5}
     assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
     assert set(subjects[test]) == ({2, 4} if final else {3})
+
+
+def test_pretrained(script: Callable[[str], Any], monkeypatch: Any, tmp_path: Path) -> None:
+    made = script("pretrained")
+    small = made.COMMAND.replace("6400", "128") + " --model.hidden 4 --model.layers 1"
+    monkeypatch.setattr(made, "COMMAND", small)
+    start(made, "--run", tmp_path / "run", "--out", tmp_path, "--epochs", 1, "--seed", 3)
+    about = json.loads((tmp_path / "pretrained.json").read_text())
+    assert about["seed"] == 3
+    assert "--train.seed 3" in about["command"]
+    encoder = load_encoder(tmp_path / "pretrained.safetensors")
+    assert (encoder.normalization, encoder.encoder.persons) == ("body", 2)
 
 
 def test_prompt_gradients(

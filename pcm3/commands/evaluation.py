@@ -127,7 +127,8 @@ def _options(task: "Task | None" = None) -> Any:
         run: Annotated[
             run_type,
             arg(
-                help="The run folder, in which the result is kept, or the file of an encoder."
+                help="The run folder, in which the result is kept, the file of an encoder, or "
+                "pretrained, the encoder of pcm3."
                 + (" The classifier scores of several runs are added." if several else "")
             ),
         ]
@@ -249,7 +250,7 @@ def features_command(arguments: Sequence[str]) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
 
         Args:
-            run: The run folder, or the file of an encoder.
+            run: The run folder, the file of an encoder, or pretrained, the encoder of pcm3.
             data: The store.
             out: The .npz file to write.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
@@ -314,7 +315,7 @@ def export_command(arguments: Sequence[str]) -> None:
         Args:
             classifier: The file of a classifier that pcm3 classifier wrote.
             out: The .pt2 or .onnx file to write.
-            run: Instead of a classifier, the run folder, or the file of an encoder.
+            run: Instead of a classifier, the run folder, the file of an encoder, or pretrained.
             frames: Number of frames T, fixed in the file; by default that of training.
             json: Print the result as JSON on the last line.
         """

@@ -42,7 +42,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
         prepare recordings alike. Its probabilities are calibrated with out-of-fold predictions.
 
         Args:
-            run: The run folder, or the file of an encoder.
+            run: The run folder, the file of an encoder, or pretrained, the encoder of pcm3.
             data: The store.
             out: The file to write, usually .safetensors.
             protocol: Fit on the training part of this protocol; by default on that of the protocol
@@ -291,8 +291,8 @@ def search_command(arguments: Sequence[str]) -> None:
         the query, and the best window of each recording counts.
 
         Args:
-            run: The run folder, which keeps the features for the next search, or the file of an
-                encoder.
+            run: The run folder, which keeps the features for the next search, the file of an
+                encoder, or pretrained, the encoder of pcm3.
             data: The store to search.
             query: A recording of the store, by its number, from 0, or its name; or other
                 recordings: a file, a folder or a store, as of pcm3 predict.

@@ -53,8 +53,8 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 quality:good or subjects:1,3,5-7.
             source: What to judge: a store, or files that pcm3 prepare reads without options. By
                 default all recordings of the store, or the test part of the protocol.
-            run: The run folder, which keeps the features, or the file of an encoder, whose features
-                are compared. By default the joints of 64 frames are compared.
+            run: The run folder, which keeps the features, the file of an encoder, or pretrained,
+                the encoder of pcm3: features are compared. By default the joints of 64 frames are.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
