@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("classify", "novelty", "results", "robustness", "training")
+        for name in ("classify", "novelty", "pretrained", "results", "robustness", "training")
     ),
 )
 DATASETS = {
@@ -28,6 +29,15 @@ DATASETS = {
     "sbu_interaction": "SBU, five folds",
 }
 DETECTION = {"precog2016": "PRECOG-2016, by subject", "msrc12_untrimmed": "MSRC-12, by subject"}
+SHIPPED = {
+    "utd_mhad": "UTD-MHAD",
+    "nw_ucla": "NW-UCLA",
+    "kard": "KARD",
+    "uiprmd": "UI-PRMD",
+    "bandai": "Bandai-Namco",
+    "msrc12": "MSRC-12, 1, 5, 10 % of labels",
+    "sbu": "SBU",
+}
 ROWS = {
     "recognition": {"random": "random encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
     "methods": {
@@ -215,6 +225,40 @@ def novelty() -> list[str]:
     return rows
 
 
+def shipped() -> list[str]:
+    """Three rows for each encoder in the body form: what it is worth on each data set."""
+    results = json.loads((RESULTS / "shipped.json").read_text())["results"]
+    encoders = {"untrained": "untrained", "shipped": "shipped", "own": "own", "pool": "pool"}
+    kinds = {"linear": "linear", "knn": "neighbour", "five": "5 labels"}
+    rows = [f"| Encoder | With | {' | '.join(SHIPPED.values())} | Mean | Seeds |"]
+    rows.append("| --- " * (len(SHIPPED) + 4) + "|")
+    for what, title in encoders.items():
+        runs = [averaged(row["figures"]) for row in results if row["what"] == what]
+        for kind, name in kinds.items() if runs else ():
+            values = [[run[file][kind] for run in runs] for file in SHIPPED]
+            values.append([statistics.mean(each) for each in zip(*values, strict=True)])
+            cells = [percent(spread(each)) for each in values]
+            rows.append(f"| {title} | {name} | {' | '.join(cells)} | {len(runs)} |")
+    return rows
+
+
+def averaged(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Figures of each data set; those of folds and of shares of the labels as one, their mean."""
+    by_set: dict[str, list[dict[str, float]]] = {}
+    for name, each in figures.items():
+        by_set.setdefault(name.partition(",")[0], []).append(each)
+    return {
+        name: {kind: statistics.mean(each[kind] for each in group) for kind in group[0]}
+        for name, group in by_set.items()
+    }
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "std": std}
+
+
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A figure of a random encoder and of PCM3."""
     file = RESULTS / f"downstream_{dataset}.json"
@@ -357,6 +401,7 @@ def filled(page: str) -> str:
             "search": search,
             "novelty": novelty,
             "labels": labels,
+            "shipped": shipped,
             "steps": steps,
             "threads": threads,
             "kills": kills,
