@@ -57,8 +57,9 @@ _FEW, _DRAWS = 5, 5
 
 
 class Parts(NamedTuple):
-    """Labelled sequences and those to recognise."""
+    """Sequences of known subjects, those of them that are labelled, and those to recognise."""
 
+    known: Indices
     training: Indices
     test: Indices
 
@@ -91,10 +92,10 @@ class Trial:
         inside = np.isin(values, self.training)
         labelled = inside if final else np.isin(values, self.chosen)
         test = ~inside if final else inside & ~labelled
-        training = np.flatnonzero(labelled)
+        training = known = np.flatnonzero(labelled)
         if self.labels < 1:
-            training = _stratified(training, store.labels, self.labels)
-        return Parts(training, _new(store, training, np.flatnonzero(test)))
+            training = _stratified(known, store.labels, self.labels)
+        return Parts(known, training, _new(store, known, np.flatnonzero(test)))
 
 
 _ODD = tuple(range(1, 60, 2))
@@ -178,20 +179,22 @@ def judge(encoder_of: Callable[[Trial], Pretrained], options: argparse.Namespace
             everything = dataset_for(encoder, store, np.arange(len(store)))
             features = {key: extract_features(encoder, everything)}
         values, labels = features[key]
-        training, test = trial.parts(store, options.final)
-        figures[name] = _accuracies(values, labels, training, test, len(store.class_names))
+        parts = trial.parts(store, options.final)
+        figures[name] = _accuracies(values, labels, parts, len(store.class_names))
     return figures
 
 
 def _accuracies(
-    values: torch.Tensor, labels: torch.Tensor, training: Indices, test: Indices, classes: int
+    values: torch.Tensor, labels: torch.Tensor, parts: Parts, classes: int
 ) -> dict[str, float]:
+    known, training, test = parts
+
     def linear(labelled: Indices) -> float:
         probe = fit_logistic(Features(values[labelled], labels[labelled]), classes)
         return accuracy(probe(values[test]).argmax(dim=1), labels[test])
 
     nearest = nearest_labels(values[training], labels[training], values[test])
-    few = [linear(_stratified(training, labels.numpy(), _FEW, seed)) for seed in range(_DRAWS)]
+    few = [linear(_stratified(known, labels.numpy(), _FEW, seed)) for seed in range(_DRAWS)]
     return {
         "linear": linear(training),
         "knn": accuracy(nearest, labels[test]),

@@ -327,7 +327,11 @@ def test_shipped(
     assert len(names) == len(on) + 1 + final  # two of own
     utd = shipped.FINAL["utd_mhad"]
     store = shipped.open_store("utd_mhad", data, tmp_path)
-    training, test = utd.parts(store, final)
+    known, training, test = utd.parts(store, final)
+    assert known.tolist() == training.tolist()
+    few = replace(utd, labels=0.3).parts(store, final)
+    assert few.known.tolist() == known.tolist()
+    assert len(few.training) < len(known)
     subjects = store.columns["subjects"]
     assert set(subjects[utd.official(store)]) == {1, 3, 5}
     assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
