@@ -141,6 +141,9 @@ def test_prepare_of_what_is_not_there(
     assert f"{Path(source)}: no such file or folder" in one_error(capsys, ["prepare", *options])
     line = one_error(capsys, ["prepare", "pykl", "missing", "out"])
     assert line.endswith("got 'pykl'; did you mean pyskl?")
+    assert "expected coco SOURCE STORE" in one_error(capsys, ["prepare", "coco", "out"])
+    generate(tmp_path / "coco", sequences=4, classes=2, subjects=2)  # a folder of this name
+    assert "coco: is already a store" in one_error(capsys, ["prepare", "coco", "out"])
 
 
 @pytest.mark.parametrize(
