@@ -157,7 +157,8 @@ def _join(source: Source, table: _Table) -> Source:
     if rates and (source.fps is not None or source.rates):
         fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
     columns = [*table.rows[0].columns] if table.rows else []
-    notes = _twins(labels or ()) + _hints(columns, ["label"] * (labels is not None) + ["fps"] * bool(rates))
+    given = ["label"] * (labels is not None) + ["fps"] * bool(rates)
+    notes = _twins(labels or ()) + _hints(columns, given)
     if labels is None and not class_names:
         names = ", ".join(["file", *columns])
         notes.append(f"{TABLE} has no column label, only {names:.200}: no recording has a label")
