@@ -1845,7 +1845,10 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (planned["sequences"], planned["epochs"]) == (count, 3)
     assert planned["steps"] == 3 * (count // batch)
     steps = planned["steps"]
-    assert said.startswith(f"{count} training sequences, 3 epochs, {steps} steps of {batch}\n")
+    left = f"; an epoch leaves {count % batch} out, others each time" if count % batch else ""
+    assert said.startswith(
+        f"{count} training sequences, 3 epochs, {steps} steps of {batch}{left}\n"
+    )
     rest, _, settings = said.partition("\nsettings:\n")
     config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 3)
