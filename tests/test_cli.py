@@ -141,6 +141,9 @@ def test_prepare_of_what_is_not_there(
     assert f"{Path(source)}: no such file or folder" in one_error(capsys, ["prepare", *options])
     line = one_error(capsys, ["prepare", "pykl", "missing", "out"])
     assert line.endswith("got 'pykl'; did you mean pyskl?")
+    assert "expected coco SOURCE STORE" in one_error(capsys, ["prepare", "coco", "out"])
+    generate(tmp_path / "coco", sequences=4, classes=2, subjects=2)  # a folder of this name
+    assert "coco: is already a store" in one_error(capsys, ["prepare", "coco", "out"])
 
 
 @pytest.mark.parametrize(
@@ -1842,7 +1845,10 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (planned["sequences"], planned["epochs"]) == (count, 3)
     assert planned["steps"] == 3 * (count // batch)
     steps = planned["steps"]
-    assert said.startswith(f"{count} training sequences, 3 epochs, {steps} steps of {batch}\n")
+    left = f"; an epoch leaves {count % batch} out, others each time" if count % batch else ""
+    assert said.startswith(
+        f"{count} training sequences, 3 epochs, {steps} steps of {batch}{left}\n"
+    )
     rest, _, settings = said.partition("\nsettings:\n")
     config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 3)

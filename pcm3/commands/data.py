@@ -125,9 +125,12 @@ def prepare_command(arguments: Sequence[str]) -> None:
     defaults = {name: option.default for name, option in signature(options).parameters.items()}
     defaults |= vars(nothing)
     words = _positionals(arguments, [name for name, value in defaults.items() if value is False])
-    if words and words[0] not in get_args(formats):
-        if len(words) > 2:
-            raise ValueError(_no_format(words, list(READERS)))
+    named = bool(words) and words[0] in get_args(formats)
+    if len(words) > 2 and not named:
+        raise ValueError(_no_format(words, list(READERS)))
+    if len(words) == 2 and named and not Path(words[0]).exists():
+        raise ValueError(f"expected {words[0]} SOURCE STORE, got one path, {words[1]}")
+    if len(words) == 2 or (words and not named):  # a folder may have the name of a format
         arguments = ["auto", *arguments]
     parse(
         options,

@@ -343,9 +343,11 @@ def _no_preset(early: argparse.Namespace) -> str:
 
 def _describe_plan(planned: dict[str, float]) -> list[str]:
     total = planned["step"] * planned["batch"] * planned["steps"]
+    rest = planned["sequences"] % planned["batch"]
+    left = f"; an epoch leaves {rest} out, others each time" if rest else ""
     return [
         f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
-        f"{planned['steps']:,} steps of {planned['batch']:,}",
+        f"{planned['steps']:,} steps of {planned['batch']:,}{left}",
         f"{planned['parameters'] / 1e6:.2f} M parameters",
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates per sequence forward, "
         f"{planned['step'] / 1e9:.3g} G with the backward pass, {total / 1e15:.3g} P in total",

@@ -29,6 +29,7 @@ from pcm3.viz.skeletons import film_strip
 from pcm3.viz.stores import picture_sequence
 
 _FRAMES = 8  # of each recording in a film strip
+_HEADS = [f"{share:.0%}" for share in np.linspace(0, 1, _FRAMES)]  # of recordings of any length
 _MOST = 20  # queries on a page
 
 
@@ -88,12 +89,12 @@ def write_search_page(
             _frames(store, match.index, match.start, match.end, skeleton, alike) for match in found
         ]
         titles = ["query"]
-        titles += [f"{match.rank}: {match.similarity:.2f}" for match in found]
+        titles += [f"{match.rank}: {match.similarity:.3f}" for match in found]
         width = max(strip.shape[3] for strip in strips)
         clips = np.stack(
             [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
         )
-        strips_figure = film_strip(clips, skeleton, frames=_FRAMES, titles=titles)
+        strips_figure = film_strip(clips, skeleton, None, _FRAMES, titles, heads=_HEADS)
         rows = "".join(
             f"<tr><td>{match.rank}</td><td>{escape(short_text(match.recording, 60))}</td>"
             f"<td>{match.start} to {match.end}</td><td>{match.similarity:.3f}</td>"

@@ -242,7 +242,9 @@ class _Array:
         self.array: Any = None
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran_order, raw = state
+        version, shape, dtype, fortran_order, raw = state
+        if version != 1:
+            raise _RefusedError(f"refused an array of version {version!r:.40}; numpy writes 1")
         if isinstance(raw, list):
             if shape != () or len(raw) != 1:
                 what = "refused an array of objects"

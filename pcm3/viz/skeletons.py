@@ -39,6 +39,7 @@ def film_strip(
     titles: Sequence[str] | None = None,
     axes: tuple[int, int] = (0, 1),
     before: Tensor | ArrayLike | None = None,
+    heads: Sequence[str] | None = None,
 ) -> Figure:
     """Draw each clip as a row of evenly spaced frames, seen from the front.
 
@@ -55,18 +56,25 @@ def film_strip(
             down, pass ``clips * torch.tensor([1, -1])[:, None, None, None]``.
         before: The clips before a mix or a transform, of the same shape. Joints that have moved
             since lie on pale pink, such as the partner's after ``CutMix`` and ``ResizeMix``.
+        heads: A head for every column; by default the number of the frame.
 
     Returns:
         A figure with ``N * frames`` axes, row by row, and a legend of the parts.
 
     Raises:
-        ValueError: If the shapes do not fit, or the number of titles is not that of the clips.
+        ValueError: If the shapes do not fit, or the number of titles or heads is not that of the
+            clips or columns.
     """
     clips = as_clips(clips, skeleton)
     hidden, differs = as_mask(mask, clips), changed(clips, before, skeleton)
     if titles is not None and len(titles) != len(clips):
         raise ValueError(f"expected {len(clips)} titles, one per clip, got {len(titles)}")
     figure, grid, shown = _grid(clips, len(clips), frames)
+    if heads is not None:
+        if len(heads) != len(shown):
+            raise ValueError(f"expected {len(shown)} heads, one per column, got {len(heads)}")
+        for axis, head in zip(grid[0], heads, strict=True):
+            axis.set_title(head, fontsize="small")
     for row, (clip, hide, differ) in enumerate(zip(clips, hidden, differs, strict=True)):
         seen = present(clip, skeleton)
         limits = limits_of([clip], seen, axes)

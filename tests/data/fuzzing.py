@@ -666,10 +666,11 @@ def _read_c3d(folder: Path) -> bool:
             rows = np.reshape(raw[: 4 * count], (count, 4))
             with np.errstate(all="ignore"):
                 points = as_float32(rows[:, :3] * (abs(scale) if scale > 0 else 1))
-                kept = points[rows[:, 3] >= 0]
+                kept = points[(rows[:, 3] >= 0) & ~np.isnan(points).any(1)]
                 there = frame[frame.any(1)]
                 # the order and the unit are those of parameters
-                factors = [np.sort((kept[kept.any(1)] * unit).ravel()) for unit in (1, 0.01, 0.001)]
+                scaled = [as_float32(kept.astype(float) * unit) for unit in (1, 0.01, 0.001)]
+                factors = [np.sort(each[each.any(1)].ravel()) for each in scaled]
             fits = [len(each) == there.size for each in factors]
             require(any(fits), "points")
             close = [

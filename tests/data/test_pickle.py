@@ -145,6 +145,10 @@ FUNCTION = b"cnumpy.core.numeric\n_frombuffer\n"
     ("program", "message"),
     [
         (pickle.dumps(OBJECTS), "refused an array of objects; only numbers and strings"),
+        (
+            pickle.dumps(np.ones(3), 2).replace(b"(K\x01K\x03\x85", b"(K\x05K\x03\x85"),
+            "refused an array of version 5",
+        ),
         (pickle.dumps(RECORDS), "refused an array of 'V12'"),
         (pickle.dumps(np.array(["2020-01-01"], "M8[D]")), "refused an array of 'M8'"),
         (b"cnumpy\ndtype\n((lS'O'\natR.", "refused an array of"),

@@ -169,6 +169,30 @@ def test_rows_of_files_that_are_not_there(tmp_path, format):
         assert error.startswith(f"{inside / 'labels.csv'}: line {line}: expected a file of format")
 
 
+@pytest.mark.parametrize("format", ALL)
+def test_names_without_their_endings(tmp_path, format):
+    """A table that names no file is an error; of single names, the right one is given."""
+    first, second, *_ = ALL[format](tmp_path)
+    stem = first.rpartition(".")[0] or first
+    (tmp_path / "labels.csv").write_text(f"file,mood\n{stem}-,good\n")
+    with pytest.raises(SkeletonFormatError, match=rf"labels.csv: line 2.*got '{stem}-'"):
+        list(read(format, tmp_path))
+    if stem == first:
+        return
+    (tmp_path / "labels.csv").write_text(f"file,mood\n{second},good\n{stem},good\n")
+    source = read(format, tmp_path)
+    with pytest.raises(SkeletonFormatError, match=rf"line 3.*did you mean '{first}'\?"):
+        [list(source.read(unit)) for unit in source.units]
+
+
+def test_classes_that_differ_in_capitals_alone(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,label\na.npy,wave\nsub/b.npy,Wave\n")
+    source = read("folder", tmp_path)
+    assert source.class_names == ("Wave", "wave")
+    assert "labels.csv: 'Wave' and 'wave' are two classes" in source.label_notes
+
+
 def test_the_first_file_is_the_first_that_the_table_names(tmp_path):
     """Others may have other joints."""
     first, second, third = write_bvh(tmp_path)

@@ -152,6 +152,12 @@ class TestFilmStrip:
         axis = film_strip(torch.zeros(1, 3, 4, 15, 1), SBU15, frames=1).axes[0]
         assert len(points(axis, "joints")) == len(segments(axis)) == 0
 
+    def test_heads_name_the_columns(self) -> None:
+        figure = film_strip(make_clips(2), SBU15, frames=2, heads=["0%", "100%"])
+        assert [axis.get_title() for axis in figure.axes] == ["0%", "100%", "", ""]
+        figure = film_strip(make_clips(1), SBU15, frames=2)
+        assert figure.axes[0].get_title() == "frame 0"
+
     def test_titles_name_the_rows(self) -> None:
         figure = film_strip(make_clips(2), SBU15, frames=2, titles=["wave", "kick"])
         assert [axis.get_ylabel() for axis in figure.axes] == ["wave", "", "kick", ""]
@@ -191,6 +197,8 @@ class TestFilmStrip:
             film_strip(clips, NTU25)
         with pytest.raises(ValueError, match=r"2 titles.* 1"):
             film_strip(clips, SBU15, titles=["one"])
+        with pytest.raises(ValueError, match=r"3 heads.* 1"):
+            film_strip(clips, SBU15, frames=3, heads=["one"])
         with pytest.raises(ValueError, match=r"= \(2, 10, 15, 1\).*bool \(2, 10, 15\)"):
             film_strip(clips, SBU15, mask=no_mask(clips)[..., 0])
         with pytest.raises(ValueError, match="float32"):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial, wraps
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 
@@ -95,12 +96,21 @@ def with_table(
 
 
 def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """Return the files that the table in the folder names, or all if there is no table."""
-    table = _read_table(folder)
+    """Return the files that the table in the folder names, or all if there is no table.
+
+    Raises:
+        SkeletonFormatError: If the table names none of them.
+    """
+    table, files = _read_table(folder), list(files)
     if table is None:
-        return list(files)
-    files = list(files)
-    return [file for file, row in zip(files, table.rows_of(files), strict=True) if row]
+        return files
+    named = [file for file, row in zip(files, table.rows_of(files), strict=True) if row]
+    if files and table.rows and not named:
+        first = table.rows[0]
+        known = files[0].relative_to(folder).as_posix()
+        what = f"expected names of files that are in {folder}, such as {known!r}"
+        fail(table.file, f"line {first.line}", f"{what}, got {first.name!r:.200}")
+    return named
 
 
 def refuse_table(folder: Path, format: str) -> None:
@@ -147,7 +157,8 @@ def _join(source: Source, table: _Table) -> Source:
     if rates and (source.fps is not None or source.rates):
         fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
     columns = [*table.rows[0].columns] if table.rows else []
-    notes = _hints(columns, ["label"] * (labels is not None) + ["fps"] * bool(rates))
+    given = ["label"] * (labels is not None) + ["fps"] * bool(rates)
+    notes = _twins(labels or ()) + _hints(columns, given)
     if labels is None and not class_names:
         names = ", ".join(["file", *columns])
         notes.append(f"{TABLE} has no column label, only {names:.200}: no recording has a label")
@@ -161,6 +172,17 @@ def _join(source: Source, table: _Table) -> Source:
         left_out=source.left_out + len(others),
         left_out_why=" or ".join(why),
     )
+
+
+def _twins(names: Sequence[str]) -> list[str]:
+    """Note classes whose names differ in capitals and spaces alone."""
+    first: dict[str, str] = {}
+    notes = []
+    for name in names:
+        known = first.setdefault("".join(name.casefold().split()), name)
+        if known != name:
+            notes.append(f"{TABLE}: {known!r} and {name!r} are two classes")
+    return notes
 
 
 _MEANT = {
@@ -190,6 +212,8 @@ def _read_unit(
     row = named.row
     if named.unit is None:
         what = f"expected a file of format {source.format} in {file.parent}, got {row.name!r:.200}"
+        if _is_inside(row.name) and (meant := sorted(file.parent.glob(f"{escape(row.name)}.*"))):
+            what += f"; did you mean {row.name + meant[0].suffix!r}?"
         fail(file, f"line {row.line}", what)
     for recording in source.read(named.unit):
         if isinstance(recording, SkeletonFormatError):
