@@ -40,6 +40,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         drawn.unlink()
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile"):
         shutil.copy(ROOT / name, copy)
+    for name in ("CITATION.cff", "Dockerfile", "SECURITY.md"):
+        shutil.copy(ROOT / name, copy)
     for name in ("README.md", "constraints.txt", "pyproject.toml", "setup.cfg", "setup.py"):
         shutil.copy(ROOT / name, copy)
     return copy
@@ -105,6 +107,13 @@ def test_metadata(metadata: Message) -> None:
     if workflow.is_file():  # not in the source archive
         tested = re.search(r"python: \[(.*)\]", workflow.read_text(encoding="utf-8"))[1]
         assert {*re.findall(r"3\.\d+", tested)} == {name for name in stated if name[:2] == "3."}
+
+
+def test_citation_is_of_this_version() -> None:
+    said = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.*)$", said, re.MULTILINE)[1] == __version__
+    doi = re.search(r"^  doi: (.*)$", said, re.MULTILINE)[1]
+    assert doi in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_description_has_no_link_that_leads_nowhere(metadata: Message) -> None:
