@@ -31,6 +31,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell *.md docs examples pcm3 benchmarks
 	$(MAKE) docs
 
 docs: $(STAMP)
