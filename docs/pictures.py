@@ -1,20 +1,24 @@
 """Draws the pictures of these pages from synthetic skeletons; nobody was recorded.
 
 ``python docs/pictures.py`` trains a small model for some minutes and draws ``pictures/readme.png``
-with it, and the small ones of the parts, which every build of the pages draws anew in seconds.
+with it, ``pictures/answer.png`` with the encoder that comes with the package, and the small ones of
+the parts, which every build of the pages draws anew in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pcm3 import NTU25, PCM3
+from pcm3 import NTU25, PCM3, load_pretrained
 from pcm3.augment import (
     AxisMask,
     CutMix,
@@ -41,12 +45,16 @@ from pcm3.augment import (
 from pcm3.data import SkeletonDataset, split
 from pcm3.data.normalize import normalize
 from pcm3.data.synthetic import generate, synthetic_sequences
+from pcm3.inference.fit import fit_classifier
+from pcm3.inference.streaming import StreamingClassifier
 from pcm3.methods.pcm3 import Views
 from pcm3.viz import film_strip, save
 
 FOLDER = Path(__file__).parent / "pictures"
 FRAMES = 64
 EPOCHS = 300
+
+CLASSES, PERFORMED, LABELLED = 8, (0, 4, 2, 7, 5, 3), 10
 
 MASKS = {
     "TopologyMask": TopologyMask(NTU25),
@@ -128,6 +136,49 @@ def draw_readme() -> None:
     save(figure, FOLDER / "readme.png", dpi=160)
 
 
+def draw_answer() -> None:
+    """Labels of a live recording over time, by a classifier of ten labelled ones of each class."""
+    with TemporaryDirectory() as folder:
+        store = generate(
+            Path(folder) / "store", sequences=480, classes=CLASSES, views=1, missing=0.0
+        )
+        known, unseen = split(store, "xsub")
+        few = np.concatenate([known[store.labels[known] == c][:LABELLED] for c in range(CLASSES)])
+        classifier = fit_classifier(load_pretrained(), store, few)
+        shown = [unseen[store.labels[unseen] == c][0] for c in PERFORMED]
+        frames = np.concatenate([store.sequence(int(index)) for index in shown])
+        lengths = store.lengths[shown]
+        names = [store.class_names[c] for c in PERFORMED]
+    stream = StreamingClassifier(classifier)
+    said = [stream.push(frame).label for frame in frames]
+    done = [name for name, length in zip(names, lengths, strict=True) for _ in range(length)]
+    colours = dict(zip(names, TABLEAU_COLORS.values(), strict=False))
+
+    clip = torch.from_numpy(frames).permute(3, 0, 2, 1)
+    seconds = np.linspace(0, len(frames) / 30, 12)
+    figure = film_strip(
+        clip[None], NTU25, frames=12, heads=[f"{second:.0f} s" for second in seconds]
+    )
+    figure.legends[0].remove()
+    figure.set_layout_engine("none")
+    figure.set_size_inches(12, 3.2)
+    for place, axis in enumerate(figure.axes):
+        axis.set_position((0.06 + 0.0775 * place, 0.3, 0.0775, 0.75))
+    bands = figure.add_axes((0.06, 0.02, 0.93, 0.28))
+    for row, labels in enumerate((done, said)):
+        for name, group in groupby(enumerate(labels), key=lambda pair: pair[1]):
+            at = [place for place, _ in group]
+            bands.barh(-row, len(at), left=at[0], color=colours.get(name, "lightgrey"))
+            if len(at) > 5 * len(name):
+                middle = (at[0] + at[-1] + 1) / 2
+                colour = "black" if name == "unknown" else "white"
+                bands.text(middle, -row, name, ha="center", va="center", color=colour)
+    bands.set(xlim=(0, len(frames)), yticks=(0, -1), yticklabels=("done", "said"), xticks=())
+    bands.spines[:].set_visible(False)
+    bands.tick_params(left=False)
+    save(figure, FOLDER / "answer.png", dpi=110)
+
+
 def rename(figure: Figure, names: dict[str, str]) -> None:
     for text in figure.legends[0].get_texts():
         text.set_text(names.get(text.get_text(), text.get_text()))
@@ -165,4 +216,5 @@ def seeded() -> torch.Generator:
 
 if __name__ == "__main__":
     draw_parts()
+    draw_answer()
     draw_readme()
