@@ -85,7 +85,8 @@ def test_wheel_holds_the_package_alone(
     found = {name for name in archives[0].namelist() if ".dist-info/" not in name}
     assert found == {f"pcm3/{name}" for name in files(project / "pcm3")}
     assert "pcm3/py.typed" in found
-    assert {name for name in found if not name.endswith(".py")} == {"pcm3/py.typed"}
+    shipped = {f"pcm3/encoders/pretrained.{ending}" for ending in ("json", "safetensors")}
+    assert {name for name in found if not name.endswith(".py")} == {"pcm3/py.typed", *shipped}
     packages = {str(Path(name).parent) for name in found}
     assert {f"{name}/__init__.py" for name in packages} <= found
 
