@@ -5,7 +5,7 @@ accuracy, on features of real recordings, of a logistic regression, of the neare
 a logistic regression on 5 labels of each class, the mean of five draws. Every choice is made with
 held-out *training* subjects (views, styles) of the data sets; `--final` uses the true test parts,
 and chooses nothing. `own` learns on the training part of each set without its labels, `pool` on
-those of all sets together.
+those of all sets together; `continued` is `own` that begins with the shipped encoder.
 
     python benchmarks/shipped.py --data FOLDER --cache FOLDER --on untrained scripts motion pairs
     python benchmarks/shipped.py --data FOLDER --cache FOLDER --on shipped own pool --final
@@ -249,6 +249,7 @@ def _pool(options: argparse.Namespace) -> ClipDataset:
 
 
 _UNTESTED = "gtu_action3d"
+_EACH = ("own", "continued")  # an encoder for each data set
 
 
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
@@ -282,14 +283,21 @@ WITHOUT: dict[str, tuple[Any, str, Any]] = {
 """Parts of the generator that can be taken out: where they are, and what takes their place."""
 
 
-def train(dataset: ClipDataset, steps: int, options: argparse.Namespace) -> Pretrained:
-    """Pretrain for a number of steps."""
+def train(
+    dataset: ClipDataset,
+    steps: int,
+    options: argparse.Namespace,
+    start: Pretrained | None = None,
+) -> Pretrained:
+    """Pretrain for a number of steps, from new weights or from those of an encoder."""
     preset = get_preset(options.preset)
     changes: dict[str, Any] = {"pairs": True} if dataset.pairs else {}
     if options.mild and hasattr(preset.model, "crop_scale"):
         changes |= {"crop_scale": (0.8, 1.0), "shear": 0.2}
     torch.manual_seed(options.seed)
     model = replace(preset.model, **changes).build(COMMON15, _PERSONS)
+    if start is not None:
+        model = type(model)(start.encoder.train(), COMMON15, model.settings)
     epochs = round(steps / (len(dataset) // options.batch))
     train = preset.train.scaled_to(max(1, epochs))
     train = replace(train, batch_size=options.batch, knn_every=0, seed=options.seed)
@@ -307,13 +315,14 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
     trained: dict[str, Pretrained] = {}
 
     def encoder_of(trial: Trial) -> Pretrained:
-        own = f" {trial.file} {trial.column} {trial.training}" if what == "own" else ""
+        own = f" {trial.file} {trial.column} {trial.training}" if what in _EACH else ""
         name = what + own
         if name not in trained:
             if what == "shipped":
                 trained[name] = load_pretrained()
             elif own:
-                trained[name] = train(_own(options, trial), options.steps, options)
+                start = load_pretrained() if what == "continued" else None
+                trained[name] = train(_own(options, trial), options.steps, options, start)
             else:
                 trained[name] = _train(what, options)
             if options.encoders:
@@ -342,7 +351,7 @@ def main() -> None:
         "--on",
         nargs="+",
         default=list(DATA),
-        help=f"what to learn on: {', '.join(DATA)}, own, shipped; motion and pairs "
+        help=f"what to learn on: {', '.join(DATA)}, own, continued, shipped; motion and pairs "
         f'also without a part, as in "motion without cameras": {", ".join(WITHOUT)}',
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")

@@ -228,16 +228,17 @@ def novelty() -> list[str]:
 def shipped() -> list[str]:
     """Three rows for each encoder in the body form: what it is worth on each data set."""
     results = json.loads((RESULTS / "shipped.json").read_text())["results"]
-    encoders = {"untrained": "untrained", "shipped": "shipped", "own": "own", "pool": "pool"}
+    encoders = {"untrained": "untrained", "shipped": "shipped", "pool": "pool", "own": "own"}
+    encoders["continued"] = "shipped, then own"
     kinds = {"linear": "linear", "knn": "neighbour", "five": "5 labels"}
     rows = [f"| Encoder | With | {' | '.join(SHIPPED.values())} | Mean | Seeds |"]
     rows.append("| --- " * (len(SHIPPED) + 4) + "|")
     for what, title in encoders.items():
         runs = [averaged(row["figures"]) for row in results if row["what"] == what]
         for kind, name in kinds.items() if runs else ():
-            values = [[run[file][kind] for run in runs] for file in SHIPPED]
-            values.append([statistics.mean(each) for each in zip(*values, strict=True)])
-            cells = [percent(spread(each)) for each in values]
+            values = [[run[file][kind] for run in runs if file in run] for file in SHIPPED]
+            values.append([statistics.mean(each) for each in zip(*values, strict=all(values))])
+            cells = [percent(spread(each)) if each else "-" for each in values]
             rows.append(f"| {title} | {name} | {' | '.join(cells)} | {len(runs)} |")
     return rows
 

@@ -302,7 +302,11 @@ def test_shipped(
     shipped = script("shipped")
     monkeypatch.setattr(shipped, "_STEPS", 2)
     parts = " without ".join(["pairs", *shipped.WITHOUT])
-    on = ["untrained", "own", "pool", "shipped"] if final else ["scripts", "motion", parts]
+    on = (
+        ["untrained", "own", "pool", "continued", "shipped"]
+        if final
+        else ["scripts", "motion", parts]
+    )
     sets = ["utd_mhad", "sbu, fold 2"] if final else ["utd_mhad", "nw_ucla"]
     generate = shipped.generate
     monkeypatch.setattr(
@@ -324,7 +328,7 @@ def test_shipped(
             assert list(figures) == ["linear", "knn", "five"]
             assert all(0 <= value <= 1 for value in figures.values())
     names = [file.name for file in tmp_path.glob("*.safetensors")]
-    assert len(names) == len(on) + 1 + final  # two of own
+    assert len(names) == len(on) + 1 + 2 * final  # two of own and of continued
     utd = shipped.FINAL["utd_mhad"]
     store = shipped.open_store("utd_mhad", data, tmp_path)
     known, training, test = utd.parts(store, final)
