@@ -67,7 +67,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_python_of_readme(here: Path) -> None:
-    borrowing, training = python_of(ROOT / "README.md")
+    training, borrowing = python_of(ROOT / "README.md")
     names = run_all([borrowing])
     assert names["hidden"].shape == (8, 64, 25, 2)
     assert torch.isfinite(names["loss"])
@@ -103,6 +103,11 @@ def test_python_of_data(here: Path) -> None:
     names = run_all([reading])
     assert names["clips"].shape == (2, 3, 7, 33, 1)
     assert names["store"].class_names == ("bow", "wave")
+
+
+def test_python_of_pretrained(here: Path) -> None:
+    names = run_all(python_of(ROOT / "docs" / "pretrained.md"))
+    assert names["pretrained"].normalization == "body"
 
 
 def test_python_of_tasks(here: Path) -> None:
@@ -195,7 +200,7 @@ def test_python_of_sweeps(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_page_with_python_is_tested() -> None:
     tested = Path(__file__).read_text()
     pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
-    assert len(pages) == 9
+    assert len(pages) == 10
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
