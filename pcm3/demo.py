@@ -15,7 +15,7 @@ from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.encoders.files import Pretrained, load_encoder, load_pretrained
+from pcm3.encoders.files import PRETRAINED, Pretrained, load_encoder, load_pretrained
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.linear import evaluate_linear
@@ -59,16 +59,16 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
             small.train, epochs=epochs, drop_epoch=round(0.8 * epochs), seed=seed, knn_every=0
         ),
     )
-    methods = {
-        "random encoder": replace(full, train=replace(full.train, epochs=0)),
-        "contrastive only": replace(
-            full, model=replace(model, positives=("intra", "inter"), mask_weight=0.0)
-        ),
-        "PCM3": full,
+    shorter = replace(full.train.scaled_to(max(1, epochs // 2)), lr=full.train.lr / 2)
+    gentle = replace(model, crop_scale=(0.8, 1.0), shear=0.2)  # as the shipped encoder was trained
+    methods: dict[str, tuple[RunSettings, str | None]] = {
+        "random encoder": (replace(full, train=replace(full.train, epochs=0)), None),
+        "PCM3": (full, None),
+        "shipped, then PCM3": (RunSettings(gentle, shorter, any_layout=True), PRETRAINED),
     }
-    for name, config in methods.items():
-        run = out / name.replace(" ", "-").lower()
-        pretrain(config, store, run)
+    for name, (config, start) in methods.items():
+        run = out / name.replace(",", "").replace(" ", "-").lower()
+        pretrain(config, store, run, start=start)
         results[name] = _evaluate(load_encoder(run), store)
     _print_table(results, len(store.class_names))
     if epochs < _FEW:
