@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def demo_command(arguments: Sequence[str]) -> None:
-    """Pretrain and evaluate on synthetic skeletons: a table and pictures in minutes."""
+    """Label, pretrain and evaluate on synthetic skeletons: a table and pictures in minutes."""
     import torch  # noqa: PLC0415
 
     from pcm3.demo import demo  # noqa: PLC0415
@@ -29,11 +29,11 @@ def demo_command(arguments: Sequence[str]) -> None:
     def options(
         out: Path = Path("demo"), epochs: int = 120, seed: int = 0, json: bool = False
     ) -> None:
-        """Pretrain on synthetic skeletons and compare with a random encoder.
+        """Label synthetic recordings without training, then pretrain on them and compare encoders.
 
         Args:
             out: Folder for data, runs and pictures.
-            epochs: Pretraining epochs of each method.
+            epochs: Pretraining epochs from new weights; half as many from the shipped encoder.
             seed: Random seed of data and training.
             json: Print the result as JSON on the last line.
         """
