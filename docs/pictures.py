@@ -54,7 +54,7 @@ FOLDER = Path(__file__).parent / "pictures"
 FRAMES = 64
 EPOCHS = 300
 
-CLASSES, PERFORMED, LABELLED = 8, (0, 4, 2, 7, 5, 3), 10
+CLASSES, PERFORMED, LABELLED = 8, (0, 6, 1, 7, 5, 2), 10
 
 MASKS = {
     "TopologyMask": TopologyMask(NTU25),
