@@ -84,6 +84,8 @@ class BodyForm:
                 f"joints were mapped from {self.store.skeleton.name} to the encoder's "
                 f"{self.skeleton.name}: {how}"
             )
+        if self.store.up in ("z", "-z") and self.store.meta["normalization"] != "isc":
+            notes.append(f"bodies stand along {self.store.up}, which was turned to point along y")
         if self._sides[0] < 0:
             notes.append("people face the other way than in right-handed axes: x was turned round")
         return notes

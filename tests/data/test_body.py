@@ -98,6 +98,20 @@ def test_units_axes_and_places_do_not_matter(tmp_path: Path) -> None:
         np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-3)
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_bodies_that_stand_along_z(tmp_path: Path, down: bool) -> None:
+    """They are turned, not mirrored, and it is said."""
+    plain = body(write(tmp_path / "plain", SEQUENCES))
+    signs = np.float32([1, 1, -1] if down else [1, -1, 1])
+    store = write(tmp_path / "other", [frames[..., [0, 2, 1]] * signs for frames in SEQUENCES])
+    assert store.up == ("-z" if down else "z")
+    other = body(store)
+    for item in range(len(SEQUENCES)):
+        np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-4)
+    assert other.body is not None
+    assert any("stand along" in note for note in other.body.describe())
+
+
 def test_a_turned_recording_has_the_same_distances(tmp_path: Path) -> None:
     """``isc`` turns bodies and lays the vertical along z, which frame 0 alone decides."""
     complete = [

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.axes import turn_up
+from pcm3.data.axes import Up, turn_up
 from pcm3.data.protocols import Protocol
 from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
@@ -23,6 +23,7 @@ from pcm3.io.reading import check_text, fail, open_npy
 from pcm3.skeleton import Skeleton
 
 _SOME = 32  # sequences that determine which way is up
+_CLEARLY = 3.0  # times further do bodies extend along z than along y where z is up
 
 
 class Store:
@@ -307,34 +308,33 @@ class Store:
         return self.skeleton.joints[self.skeleton.center] if centred else None
 
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Turn stored coordinates (..., C) so that the second one points up.
-
-        Bodies that ``isc`` turned stand along the third axis. The second coordinate is taken to
-        point down if trunks are below legs, as in image coordinates, and in 2D recordings without
-        trunk or legs.
-        """
-        if self.meta["normalization"] == "isc":
-            points = turn_up(points, "z")
-        return turn_up(points, "-y") if self._upside_down else points
+        """Turn stored coordinates (..., C) so that the second one points up, see ``up``."""
+        return points if self.up == "y" else turn_up(points, self.up)
 
     @cached_property
-    def _upside_down(self) -> bool:
-        """Whether the second coordinate points down."""
-        parts, upside_down = self.skeleton.parts, self.channels == 2
-        if {"trunk", "left_leg", "right_leg"} <= parts.keys():
-            up = 2 if self.meta["normalization"] == "isc" else 1
-            # several sequences, because people may lie down in one
-            some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
-            heights = np.concatenate([self.stored(int(at))[:, 0, :, up] for at in some])
-            seen = heights != 0
+    def up(self) -> Up:
+        """The axis that points up, from legs to trunks, on average over several sequences.
 
-            def mean(joints: Sequence[int]) -> float:
-                count = seen[:, joints].sum()
-                return float(heights[:, joints].sum(dtype=np.float64)) / max(int(count), 1)
+        It is the second one, or the opposite of it as in image coordinates, unless bodies extend
+        along the third by far. In 2D recordings without trunk or legs it is ``"-y"``.
+        """
+        parts, isc = self.skeleton.parts, self.meta["normalization"] == "isc"
+        if not {"trunk", "left_leg", "right_leg"} <= parts.keys():
+            return "z" if isc else "-y" if self.channels == 2 else "y"
+        # several sequences, because people may lie down in one
+        some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
+        points = np.concatenate([self.stored(int(at))[:, 0] for at in some])
+        seen = points != 0
 
-            legs = mean((*parts["left_leg"], *parts["right_leg"]))
-            upside_down = mean(parts["trunk"]) < legs
-        return upside_down
+        def mean(joints: Sequence[int]) -> NDArray[np.float64]:
+            count = seen[:, joints].sum(axis=(0, 1))
+            total = points[:, joints].sum(axis=(0, 1), dtype=np.float64)
+            return np.asarray(total / np.maximum(count, 1))
+
+        body = mean(parts["trunk"]) - mean((*parts["left_leg"], *parts["right_leg"]))
+        if isc or (self.channels == 3 and abs(body[2]) > _CLEARLY * abs(body[1])):
+            return "z" if body[2] >= 0 else "-z"
+        return "y" if body[1] >= 0 else "-y"
 
     def summary(self) -> dict[str, Any]:
         """Summarise the content: counts, and quantiles and a histogram of lengths; JSON-able."""
