@@ -100,7 +100,7 @@ class BodyForm:
 
 
 def body_form(
-    frames: NDArray[np.float32], joints: JointMap, skeleton: Skeleton, up: Up = "y"
+    frames: NDArray[np.float32], joints: JointMap, skeleton: Skeleton, up: Up
 ) -> NDArray[np.float32]:
     """Turn the frames of one recording, with right-handed axes, into the body form.
 

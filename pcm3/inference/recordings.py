@@ -85,6 +85,8 @@ def open_recordings(
                 message = message.replace(str(temporary), str(source))
             if "--" in message or "give the format" in message:  # options of prepare
                 message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
+                if form_of(intake.pretrained.normalization) is not None:
+                    message += ", for arrays of another layout with --skeleton"
             raise type(error)(message) from None
 
 

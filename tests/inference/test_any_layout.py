@@ -241,3 +241,14 @@ def test_live_frames_in_a_plane(encoder: Path, stores: dict[str, Store]) -> None
     assert all(np.isfinite(stream.push(frame).probabilities).all() for frame in keypoints)
     with pytest.raises(ValueError, match=r"up.*got 'z up'"):
         StreamingClassifier(classifier, up="z up")  # type: ignore[arg-type]
+
+
+def test_arrays_of_another_layout_are_refused_with_advice(
+    tmp_path: Path, encoder: Path, stores: dict[str, Store], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "classifier.safetensors"
+    save_classifier(file, fit_classifier(load_encoder(encoder), stores["ntu25"]))
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays" / "0.npy", np.ones((20, 17, 2)))
+    assert main(["predict", str(file), str(tmp_path / "arrays")]) == 2
+    assert "arrays of another layout with --skeleton" in capsys.readouterr().err
