@@ -94,8 +94,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             Path | None,
             tyro.conf.arg(
                 name="from",
-                help="Run, or file of an encoder, whose weights training starts from; pretrained "
-                "is the encoder of this package, which needs --any-layout.",
+                help="Run or encoder file whose weights training starts from; or pretrained, with "
+                "--any-layout.",
             ),
         ] = None
         protocol: Annotated[

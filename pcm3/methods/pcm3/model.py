@@ -249,7 +249,7 @@ class PCM3(MomentumContrast):
         if pairs and len(clips) % 2:
             raise ValueError(f"expected two clips of each movement, got {len(clips)} clips")
         shown, other = clips.chunk(2) if pairs else (clips, clips)
-        if lengths is not None:  # of both clips of a movement
+        if pairs and lengths is not None:  # both clips of a movement are as long
             lengths = lengths[: len(shown)]
 
         def view(clips: Tensor, spatial: Transform) -> Tensor:
