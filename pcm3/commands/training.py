@@ -94,8 +94,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             Path | None,
             tyro.conf.arg(
                 name="from",
-                help="Run or encoder file whose weights training starts from; or pretrained, with "
-                "--any-layout.",
+                help="Run or encoder file, or pretrained, whose weights to start from.",
             ),
         ] = None
         protocol: Annotated[
