@@ -385,7 +385,9 @@ def main() -> None:
 
 
 def _command() -> str:
-    return f"python benchmarks/{' '.join([Path(__file__).name, *sys.argv[1:]])}"
+    """The command as typed, less the folders of this machine."""
+    words = [word if not Path(word).is_absolute() else "FOLDER" for word in sys.argv[1:]]
+    return f"python benchmarks/{' '.join([Path(__file__).name, *words])}"
 
 
 def record(results: Sequence[dict[str, Any]], file: Path, final: bool) -> None:
