@@ -92,8 +92,8 @@ def _with_encoder(model: Method, start: str | Path, data: ClipDataset) -> Method
         differences += find_differences(frames, {"frames": model.frames}, "model.")
     differences += _weight_differences(loaded.encoder.state_dict(), model.encoder.state_dict())[:3]
     if type(loaded.encoder) is not type(model.encoder):
-        kinds = (type(loaded.encoder).__name__, type(model.encoder).__name__)
-        differences = ["it is a {} there and a {} here".format(*kinds)]
+        there, here = type(loaded.encoder).__name__, type(model.encoder).__name__
+        differences = [f"it is a {there} there and a {here} here"]
     if differences:
         raise ValueError(f"{file} holds another encoder: {'; '.join(differences)}")
     return type(model)(loaded.encoder.train(), data.skeleton, model.settings)
