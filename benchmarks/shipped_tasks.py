@@ -57,8 +57,8 @@ JUDGED = {
     "UI-PRMD, 1 example": Judged("uiprmd_kinect", "xsub", "fewshot", "logistic_1shot"),
     "UI-PRMD, 5 examples": Judged("uiprmd_kinect", "xsub", "fewshot", "logistic_5shot"),
     "PRECOG-2016, detection": Judged("precog2016", "xsub", "detection", "map_action_voc_0.5"),
-    "UTD-MHAD": Judged("utd_mhad", "subjects:1,3,5,7", "finetune", "top1"),
-    "UTD-MHAD, 20 % of labels": Judged("utd_mhad", "subjects:1,3,5,7", "finetune", "top1", 0.2),
+    "UTD-MHAD": Judged("utd_mhad", "xsub", "finetune", "top1"),
+    "UTD-MHAD, 20 % of labels": Judged("utd_mhad", "xsub", "finetune", "top1", 0.2),
     "NW-UCLA": Judged("nw_ucla", "views:1,2", "finetune", "top1"),
     "NW-UCLA, 20 % of labels": Judged("nw_ucla", "views:1,2", "finetune", "top1", 0.2),
 }
