@@ -17,7 +17,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -29,8 +28,9 @@ from unittest import mock
 import numpy as np
 import torch
 from environment import environment
+from open_data import open_store
 
-from pcm3.data import generate, prepare
+from pcm3.data import generate
 from pcm3.data.body import BODY
 from pcm3.data.dataset import ClipDataset, SkeletonDataset
 from pcm3.data.hybrid import HybridDataset
@@ -133,37 +133,6 @@ def _new(store: Store, training: Indices, test: Indices) -> Indices:
     """Leave out test recordings that are bit-identical to a training recording."""
     known = {store.sequence(int(index)).tobytes() for index in training}
     return np.array([i for i in test if store.sequence(int(i)).tobytes() not in known])
-
-
-def open_store(file: str, data: Path, cache: Path) -> Store:
-    """Open the data set in its own layout; prepare it first if it is not in the cache."""
-    out = cache / file
-    if not out.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            source = data / f"{file}.npz"
-            if file == "msrc12":
-                source = Path(folder) / "msrc12.npz"
-                _cut(data / "msrc12_untrimmed.npz", source)
-            prepare(source, out, format="packed", fps=30)
-    return Store(out)
-
-
-def _cut(source: Path, out: Path) -> None:
-    """Cut untrimmed recordings at their intervals."""
-    with np.load(source) as file:
-        packed = {name: file[name] for name in file.files if name != "frame_labels"}
-    segments = packed.pop("segments")
-    starts = np.cumsum(packed["lengths"]) - packed["lengths"]
-    sequence, first, last, label = segments.T
-    joints = packed["joints"]
-    packed["joints"] = np.concatenate(
-        [joints[starts[s] + a : starts[s] + b] for s, a, b, _ in segments]
-    )
-    packed["lengths"], packed["labels"] = last - first, label
-    for column in ("subjects", "views", "instructions"):
-        if column in packed:
-            packed[column] = packed[column][sequence]
-    np.savez(out, **packed)
 
 
 def judge(encoder_of: Callable[[Trial], Pretrained], options: argparse.Namespace) -> Figures:

@@ -14,13 +14,23 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import family_tables
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("classify", "novelty", "pretrained", "results", "robustness", "training")
+        for name in (
+            "benchmark",
+            "classify",
+            "novelty",
+            "pretrained",
+            "results",
+            "robustness",
+            "training",
+        )
     ),
 )
 DATASETS = {
@@ -409,6 +419,7 @@ def filled(page: str) -> str:
             "fuzz": fuzz,
             "small_files": small_files,
             "mutation": mutation,
+            **family_tables.TABLES,
         }
         rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
@@ -29,7 +30,7 @@ from pcm3.cli import main as pcm3_command
 from pcm3.data import Store, prepare
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
-from pcm3.encoders.files import load_encoder
+from pcm3.encoders.files import load_encoder, load_pretrained, save_encoder
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -155,7 +156,7 @@ def test_every_script_is_started_here() -> None:
     runs = {name for name in SCRIPTS if "__main__" in (BENCHMARKS / f"{name}.py").read_text()}
     elsewhere = {"detection", "kills", "mutation"}  # in tests/test_benchmarks.py, tests/training
     assert set(started) | elsewhere == runs
-    assert SCRIPTS - runs == {"baseline", "environment"}
+    assert SCRIPTS - runs == {"baseline", "environment", "family_tables"}
 
 
 @pytest.fixture
@@ -346,6 +347,124 @@ def test_shipped(
     assert set(subjects[utd.official(store)]) == {1, 3, 5}
     assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
     assert set(subjects[test]) == ({2, 4} if final else {3})
+
+
+def test_open_data(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    module = script("open_data")
+    arrays = untrimmed(packed(KINECT20, 1, 3, 10))
+    np.savez(tmp_path / "msrc12_untrimmed.npz", **arrays)
+    monkeypatch.setattr(module, "NAMES", ("msrc12",))
+    start(module, "--data", tmp_path, "--out", tmp_path / "stores")
+    store = Store(tmp_path / "stores" / "msrc12")
+    assert store.lengths.tolist() == [8] * 10
+    assert store.labels.tolist() == [0, 1, 2] * 3 + [0]
+    assert store.columns["subjects"].tolist() == arrays["subjects"].tolist()
+    first = int(arrays["lengths"][0])
+    joints = arrays["joints"][first + 4 : first + 12, 0]
+    seen = joints[:, [5, 9]].any(axis=-1).all(axis=-1)
+    assert seen.sum() > 4
+    bones = [frames[seen, 5] - frames[seen, 9] for frames in (store.stored(1)[:, 0], joints)]
+    np.testing.assert_allclose(*bones, atol=1e-5)  # the store is centred
+
+
+SWEEP = """
+seeds = [0, 1]
+[common]
+preset = "small"
+data = ["stores/utd_mhad", "stores/nw_ucla"]
+protocol = ["subjects:1,3", "views:1,2"]
+any_layout = true
+model.hidden = 4
+model.layers = 1
+model.queue_size = 16
+train.batch_size = 16
+train.knn_every = 0
+[[variations]]
+name = "untrained"
+train.epochs = 0
+[[variations]]
+name = "pcm3"
+train.epochs = 1
+[[evaluations]]
+task = "linear"
+data = "stores/utd_mhad"
+protocol = "subjects:1,3"
+"""
+
+
+def test_families(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    module = script("families")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "NAMES", ("utd_mhad", "nw_ucla"))
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda _, **__: ThreadPoolExecutor(1))
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    arguments = ["--data", data, "--work", tmp_path, "--sweep", tmp_path / "sweep.toml"]
+    for _ in range(2):  # the second time, nothing is left to do
+        start(module, *arguments, "--out", tmp_path)
+    rows = json.loads((tmp_path / "families.json").read_text())["results"]
+    assert [(row["variation"], row["seed"]) for row in rows] == [
+        *(("untrained", 0), ("pcm3", 0)),
+        *(("untrained", 1), ("pcm3", 1)),
+    ]
+    for row in rows:
+        assert row["epochs"] == (row["variation"] == "pcm3")
+        assert row["cpu_seconds"] >= 0
+        run = tmp_path / "runs" / f"{row['variation']}-seed{row['seed']}"
+        [file] = (run / "results").glob("*.json")
+        top1 = json.loads(file.read_text())["metrics"]["top1"]
+        assert row["figures"] == {"utd_mhad subjects:1,3 linear": {"top1": top1}}
+
+
+def test_tables_of_families(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    families, tables = script("families"), import_module("family_tables")
+    sweep = families.read_sweep(families.FILE)
+    measured = {f"{e.data.name} {e.protocol} {e.task}" for e in sweep.evaluations}
+    used = [(names, key) for each in tables.COLUMNS.values() for names, key in each.values()]
+    assert {name for names, _ in used for name in names} == measured
+    assert [*tables.TITLES] == [*sweep.variations]
+
+    def row(variation: str, seed: int, value: float) -> dict[str, Any]:
+        figures: dict[str, dict[str, float]] = {}
+        for names, key in used:
+            for name in names:
+                figures.setdefault(name, {})[key] = value
+        return {"variation": variation, "seed": seed, "figures": figures}
+
+    rows = [row("mae", 0, 0.5), row("mae", 1, 0.6), row("mamp", 0, 0.6), row("mamp", 1, 0.8)]
+    rows[0]["figures"]["sbu_interaction fold:2 linear"]["top1"] = 1.0
+    (tmp_path / "families.json").write_text(json.dumps({"results": rows}))
+    monkeypatch.setattr(tables, "FILE", tmp_path / "families.json")
+    _, _, mae, mamp = tables.methods(["linear"])
+    assert mae.split(" | ")[1] == "55.0 ± 7.1"
+    assert mae.split(" | ")[4] == "60.0 ± 0.0"  # SBU: the mean of five folds
+    assert mamp.split(" | ")[-2:] == ["70.0 ± 14.1", "2 |"]
+    [claim] = tables.claims()[2:]  # no other has all its methods
+    assert claim.split(" | ")[0] == "| MAMP over MAE"
+    assert claim.split(" | ")[2:] == ["+14.7 ± 7.5", "17 of 17", "2 |"]
+
+
+def test_shipped_tasks(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    module = script("shipped_tasks")
+    monkeypatch.setattr(module, "SEEDS", (0, 1))
+    for settings in ("FinetuneSettings", "DetectionSettings"):
+        monkeypatch.setattr(module, settings, partial(getattr(module, settings), epochs=1))
+    save_encoder(tmp_path / "shipped-own-utd_mhad-all-1.safetensors", load_pretrained())
+    folders = ["--data", data, "--cache", tmp_path, "--out", tmp_path, "--encoders", tmp_path]
+    start(module, *folders, "--only", "PRECOG-2016, detection", "UTD-MHAD, 20 % of labels")
+    rows = json.loads((tmp_path / "shipped_tasks.json").read_text())["results"]
+    names = [(row["encoder"], row["seed"]) for row in rows if row["what"].startswith("UTD")]
+    both = [(name, seed) for seed in (0, 1) for name in ("untrained", "shipped")]
+    assert names == [*both, ("own", 1)]
+    assert all(0 <= row["figure"] <= 1 for row in rows)
+    assert len(rows) == 9
 
 
 def test_pretrained(script: Callable[[str], Any], monkeypatch: Any, tmp_path: Path) -> None:

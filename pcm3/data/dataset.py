@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pcm3.checks import check_count, check_tensor, shorten, type_name
-from pcm3.data.body import BODY, BodyForm, Form
+from pcm3.data.body import BodyForm, Form, form_of
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, check_skeleton, to_stream
 
@@ -186,16 +186,27 @@ class SkeletonDataset(ClipDataset):
 
     def windows(self, size: int) -> SkeletonDataset:
         """Return the same sequences in windows of this many frames; see the argument ``window``."""
-        return SkeletonDataset(
-            self.store,
-            self.indices,
-            self.stream,
-            self.persons,
-            self.max_frames,
-            self.skeleton,
-            window=size,
-            normalization=None if self.body is None else BODY,
-        )
+        return self._changed(window=size)
+
+    def uncut(self) -> SkeletonDataset:
+        """Return the same sequences with all their frames."""
+        return self._changed(max_frames=None)
+
+    def whole(self) -> SkeletonDataset:
+        """Return all sequences of the store, in the same form."""
+        return self._changed(indices=None)
+
+    def _changed(self, **changes: Any) -> SkeletonDataset:
+        own = {
+            "indices": self.indices,
+            "stream": self.stream,
+            "persons": self.persons,
+            "max_frames": self.max_frames,
+            "skeleton": self.skeleton,
+            "window": self.window,
+            "normalization": form_of(self.normalization),
+        }
+        return SkeletonDataset(self.store, **own | changes)
 
     def upright(self, points: NDArray[Any]) -> NDArray[Any]:
         """Turn coordinates (..., C) of the data set so that the second one points up."""

@@ -18,6 +18,7 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.features import dataset_for, extract_features
+from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.inference.estimators import ActionClassifier, PretrainedEncoder
 from pcm3.inference.files import load_classifier, save_classifier
@@ -187,6 +188,46 @@ def test_an_evaluation_says_what_was_mapped(
         assert name in note
     tops = [result["metrics"]["top1"] for result in said.values()]
     assert max(tops) - min(tops) < 0.15
+
+
+_QUICK = {
+    "linear": (),
+    "knn": (),
+    "finetune": ("--epochs", 2),
+    "semi": ("--fractions", 0.5, "--draws", 2, "--frozen"),
+    "occlusion": (),
+    "robustness": ("--ratios", 0.4, "--noise", 0.1, "--strides", 2),
+    "detection": ("--epochs", 2),
+    "fewshot": ("--ways", 2, "--shots", 1, "--queries", 3, "--episodes", 5),
+}
+
+
+def test_every_task_is_known_here() -> None:
+    assert {*_QUICK, "prediction"} == {*TASKS}  # prediction has a test of its own
+
+
+@pytest.mark.parametrize("task", _QUICK)
+def test_a_task_maps_joints_as_if_the_store_had_them(
+    task: str, tmp_path: Path, encoder: Path, call: Call
+) -> None:
+    """The figures on recordings of Kinect's joints are those on the mapped recordings."""
+    to_kinect, to_common = joint_map(NTU25, KINECT20), joint_map(KINECT20, COMMON15)
+    metrics = []
+    for name, skeleton in (("kinect", KINECT20), ("mapped", COMMON15)):
+        path = tmp_path / name
+        with StoreWriter(path, skeleton, class_names=CLASSES, fps=30) as writer:
+            for recording in RECORDINGS:
+                frames = to_kinect.apply(recording.frames)
+                frames = frames if name == "kinect" else to_common.apply(frames)
+                labels: dict[str, Any] = {"label": recording.label}
+                if task == "detection":
+                    labels = {"frame_labels": np.full(len(frames), recording.label)}
+                    labels["frame_labels"][:6] = -1
+                writer.add(frames, **labels, subjects=int(recording.columns["subjects"]))
+        evaluation = ("evaluate", task, "--run", encoder, "--data", path, "--protocol", "xsub")
+        found = call(*evaluation, *_QUICK[task])["metrics"]
+        metrics.append({key: figure for key, figure in found.items() if key != "per_class"})
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.03, nan_ok=True)
 
 
 def test_motion_is_not_predicted_in_body_lengths(

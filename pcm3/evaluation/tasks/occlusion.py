@@ -135,7 +135,7 @@ def judge(
 def _masks(dataset: SkeletonDataset, kind: Kind, settings: OcclusionSettings) -> OcclusionMasks:
     """Return the masks of the data set's whole store, from their file if there is one."""
     store = dataset.store
-    whole = SkeletonDataset(store, max_frames=dataset.max_frames, skeleton=dataset.skeleton)
+    whole = dataset.whole()
     drawn = (settings.ratio, settings.persons, settings.seed)
     if settings.masks is None:
         return occlusion_masks(whole, kind, *drawn)

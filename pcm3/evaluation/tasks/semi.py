@@ -1,22 +1,27 @@
-"""Semi-supervised evaluation: fine-tuning with the labels of a share of the training part."""
+"""Semi-supervised evaluation: learning with the labels of a share of the training part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcm3.checks import check_different, check_not_empty, check_positive
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.details import require
+from pcm3.evaluation.features import Features, extract_features
+from pcm3.evaluation.metrics import accuracy
+from pcm3.evaluation.probes import fit_logistic
 from pcm3.evaluation.tasks.base import Draws, Task
 from pcm3.evaluation.tasks.finetune import (
     FinetuneSettings,
     check_fraction,
     check_parts,
+    draw_labelled,
     draw_rows,
     evaluate_finetune,
 )
@@ -34,6 +39,8 @@ class SemiSettings(RecipeSettings):
     """Shares of the training part whose labels are used, in (0, 1]."""
     draws: int = 5
     """Runs with each share; run i, from 0, has the seed ``seed + i``."""
+    frozen: bool = False
+    """Fit logistic regression on the features of the frozen encoder instead of fine-tuning."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +49,11 @@ class SemiSettings(RecipeSettings):
         for fraction in self.fractions:
             check_fraction(fraction)
         check_different("fractions", self.fractions)
+        if self.frozen:
+            default = RecipeSettings(balanced=self.balanced, seed=self.seed)
+            for field in fields(RecipeSettings):
+                if getattr(self, field.name) != getattr(default, field.name):
+                    raise ValueError(f"{field.name} has no effect on a frozen encoder")
 
 
 def evaluate_semi(
@@ -50,7 +62,7 @@ def evaluate_semi(
     test: SkeletonDataset,
     settings: SemiSettings = SemiSettings(),
 ) -> dict[str, Any]:
-    """Recognise actions after fine-tuning with the labels of a share of the training part.
+    """Recognise actions with the labels of a share of the training part.
 
     Each share is drawn several times, with other labelled sequences and another seed.
 
@@ -58,42 +70,38 @@ def evaluate_semi(
         pretrained: The encoder, which is not changed, and its input.
         training: Labelled training part.
         test: Labelled test part.
-        settings: Shares, number of draws, recipe, first seed.
+        settings: Shares, number of draws, frozen encoder or recipe of fine-tuning, first seed.
 
     Returns:
         For every share, such as 0.1: ``top1_at_0.1``, the mean accuracy of the draws as a fraction,
         and, for more than one draw, ``top1_std_at_0.1``, their standard deviation (with n - 1 in
         the denominator). ``details``: ``runs``, one for each share and draw with its ``fraction``,
-        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all its values by name; and
-        ``notes`` on shares that were left out, with the reason, or have few sequences.
+        ``seed``, ``training_sequences`` and ``top1``; ``recipe``, all its values by name, for
+        fine-tuning; and ``notes`` on shares that were left out, with the reason, or have few
+        sequences.
 
     Raises:
-        ValueError: If every share is too small, and as ``evaluate_finetune``.
+        ValueError: If every share is too small, and as ``evaluate_finetune`` or
+            ``evaluate_linear``.
     """
     check_parts(training, test)
     classes = np.unique(training.labels)
-    common = {field.name: getattr(settings, field.name) for field in fields(RecipeSettings)}
-    recipe = settings.resolve(pretrained.encoder)
+    learner = _Frozen if settings.frozen else _Finetuned
+    learn = learner(pretrained, training, test, settings)
+    seeds = range(settings.seed, settings.seed + settings.draws)
     runs: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     result: dict[str, Any] = {}
     for fraction in settings.fractions:
-        first = FinetuneSettings(**common, label_fraction=fraction)
         try:
-            draw_rows(training.labels, first, recipe.batch_size)
+            learn.check(fraction, seeds)
         except ValueError as error:
             skipped[str(fraction)] = str(error)
             continue
-        for seed in range(settings.seed, settings.seed + settings.draws):
-            draw = evaluate_finetune(pretrained, training, test, replace(first, seed=seed))
-            runs.append(
-                {
-                    "fraction": fraction,
-                    "seed": seed,
-                    "training_sequences": draw["details"]["training_sequences"],
-                    "top1": draw["top1"],
-                }
-            )
+        for seed in seeds:
+            sequences, top1 = learn(fraction, seed)
+            figures = {"training_sequences": sequences, "top1": top1}
+            runs.append({"fraction": fraction, "seed": seed, **figures})
         tops = [run["top1"] for run in runs if run["fraction"] == fraction]
         result[f"top1_at_{fraction}"] = float(np.mean(tops))
         if len(tops) > 1:
@@ -107,8 +115,69 @@ def evaluate_semi(
         for fraction, count in used.items()
         if count < 2 * len(classes)
     ]
-    details = {"runs": runs, "recipe": recipe._asdict(), "notes": notes}
-    return {**result, "details": details}
+    return {**result, "details": {"runs": runs, **learn.details, "notes": notes}}
+
+
+class _Finetuned:
+    """Fine-tuning with the labels of a share of the training part, drawn with a seed."""
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        training: SkeletonDataset,
+        test: SkeletonDataset,
+        settings: SemiSettings,
+    ) -> None:
+        self.parts = pretrained, training, test
+        self.common = {f.name: getattr(settings, f.name) for f in fields(RecipeSettings)}
+        self.recipe = settings.resolve(pretrained.encoder)
+        self.details = {"recipe": self.recipe._asdict()}
+
+    def check(self, fraction: float, _seeds: Sequence[int]) -> None:
+        """Raise a ``ValueError`` if the share is too small."""
+        settings = FinetuneSettings(**self.common, label_fraction=fraction)
+        draw_rows(self.parts[1].labels, settings, self.recipe.batch_size)
+
+    def __call__(self, fraction: float, seed: int) -> tuple[int, float]:
+        """Number of labelled sequences and accuracy."""
+        settings = FinetuneSettings(**self.common | {"seed": seed}, label_fraction=fraction)
+        result = evaluate_finetune(*self.parts, settings)
+        return result["details"]["training_sequences"], result["top1"]
+
+
+class _Frozen:
+    """Logistic regression on the features of such a share."""
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        training: SkeletonDataset,
+        test: SkeletonDataset,
+        settings: SemiSettings,
+    ) -> None:
+        self.training = extract_features(pretrained, training)
+        self.test = extract_features(pretrained, test)
+        self.classes, self.balanced = len(test.class_names), settings.balanced
+        self.details: dict[str, Any] = {}
+
+    def check(self, fraction: float, seeds: Sequence[int]) -> None:
+        """Raise a ``ValueError`` if the share is too small."""
+        for seed in seeds:
+            labels = self.training.labels[self._draw(fraction, seed)].unique()
+            if len(labels) < 2:
+                raise ValueError(
+                    f"expected labelled sequences of at least 2 classes, got 1 with seed {seed}"
+                )
+
+    def __call__(self, fraction: float, seed: int) -> tuple[int, float]:
+        """Number of labelled sequences and accuracy."""
+        rows = self._draw(fraction, seed)
+        labelled = Features(self.training.values[rows], self.training.labels[rows])
+        scores = fit_logistic(labelled, self.classes)(self.test.values)
+        return len(rows), accuracy(scores.argmax(dim=1), self.test.labels)
+
+    def _draw(self, fraction: float, seed: int) -> NDArray[np.int64]:
+        return draw_labelled(self.training.labels.numpy(), fraction, self.balanced, seed)
 
 
 class _Draw(TypedDict):
@@ -143,7 +212,7 @@ def _curve(series: Series) -> Iterator[Picture]:
     if curves:
         yield Picture(
             "Few labels",
-            "Accuracy after fine-tuning with the labels of a share of the training part: mean and "
+            "Accuracy with the labels of a share of the training part: mean and "
             "standard deviation over all draws of the labelled sequences and all seeds. "
             f"{source_of(series.entries)}",
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
@@ -151,13 +220,14 @@ def _curve(series: Series) -> Iterator[Picture]:
 
 
 TASK = Task(
-    about="The whole network trained on with few labels, several draws of each share.",
+    about="The whole network, or a classifier of its features, trained with few labels, several "
+    "draws of each share.",
     settings=SemiSettings,
     recipes=RECIPES,
     evaluate=evaluate_semi,
     headline=("top1_at_*",),
     legend={
-        "top1_at_F": "top1 after fine-tuning with the labels of the share F of the training part",
+        "top1_at_F": "top1 with the labels of the share F of the training part",
     },
     details=_Details,
     check=_check,

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
-from pcm3.evaluation.tasks.finetune import FinetuneSettings, evaluate_finetune
+from pcm3.evaluation.features import extract_features
+from pcm3.evaluation.tasks.finetune import FinetuneSettings, draw_labelled, evaluate_finetune
+from pcm3.evaluation.tasks.linear import evaluate_linear
 from pcm3.evaluation.tasks.semi import SemiSettings, evaluate_semi
 from pcm3.hub import Pretrained
 from pcm3.skeleton import NTU25
@@ -66,6 +71,31 @@ def test_figures_are_those_of_single_runs(
         assert found[f"top1_std_at_{fraction}"] == pytest.approx(statistics.stdev(tops))
 
 
+@pytest.mark.parametrize("balanced", [True, False])
+def test_frozen_encoder(pretrained: Pretrained, parts: Parts, balanced: bool) -> None:
+    settings = SemiSettings(fractions=(0.25, 1.0), draws=2, seed=3, balanced=balanced, frozen=True)
+    found = json.loads(json.dumps(evaluate_semi(pretrained, *parts, settings)))
+    training, test = (extract_features(pretrained, part) for part in parts)
+    for run in found["details"]["runs"]:
+        labels = parts[0].labels
+        rows = draw_labelled(labels, run["fraction"], balanced, run["seed"])
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+        pipeline.fit(training.values[rows], labels[rows])
+        top1 = pipeline.score(test.values, test.labels)
+        assert run["top1"] == pytest.approx(top1, abs=1.5 / len(test.labels))
+        assert run["training_sequences"] == len(rows) == 24 * run["fraction"]
+    assert found["top1_at_1.0"] == evaluate_linear(pretrained, *parts)["top1"]
+    tops = [run["top1"] for run in found["details"]["runs"][:2]]
+    assert found["top1_at_0.25"] == pytest.approx(statistics.mean(tops))
+
+
+def test_frozen_encoder_needs_two_classes(pretrained: Pretrained, parts: Parts) -> None:
+    settings = SemiSettings(fractions=(0.05, 1.0), draws=1, frozen=True)
+    found = evaluate_semi(pretrained, *parts, settings)
+    assert set(found) == {"top1_at_1.0", "details"}
+    assert "2 classes, got 1" in found["details"]["notes"][0]
+
+
 def test_shares_that_hold_too_little_are_skipped(pretrained: Pretrained, parts: Parts) -> None:
     settings = SemiSettings(fractions=(0.01, 0.05, 0.1), draws=1, epochs=1)
     found = evaluate_semi(pretrained, *parts, settings)
@@ -94,6 +124,8 @@ def test_every_class_has_one_where_balanced(pretrained: Pretrained, parts: Parts
         ({"draws": 0}, "draws > 0, got 0"),
         ({"fractions": (0.1, 1.2)}, r"label fraction in \(0, 1\], got 1.2"),
         ({"lr": -1.0}, "lr > 0"),
+        ({"frozen": True, "epochs": 3}, "epochs has no effect"),
+        ({"frozen": True, "scratch": True}, "scratch has no effect"),
     ],
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:

@@ -200,8 +200,8 @@ def frame_probabilities(
         check_data(pretrained, part)
     check_annotation(training, test)
     recipe = settings.resolve()
-    model = train_window_classifier(pretrained, uncut(training), recipe, settings.seed)
-    whole = uncut(test)
+    model = train_window_classifier(pretrained, training.uncut(), recipe, settings.seed)
+    whole = test.uncut()
     return [
         model.probabilities(whole[item][0], recipe, settings.every) for item in range(len(whole))
     ]
@@ -255,17 +255,6 @@ def _search(probabilities: Sequence[ArrayLike], settings: DetectionSettings) -> 
         padded = pad_with_background(rows, -1, recipe.smoothing + _PADDING)
         proposals += rule(smooth(padded, recipe.smoothing), -1, video=video)
     return proposals
-
-
-def uncut(dataset: SkeletonDataset) -> SkeletonDataset:
-    """Return the same recordings, not cut off after a number of frames."""
-    return SkeletonDataset(
-        dataset.store,
-        dataset.indices,
-        persons=dataset.persons,
-        max_frames=None,
-        skeleton=dataset.skeleton,
-    )
 
 
 class _Video(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from old_stores import edit_meta
 from torch import Tensor
 
-from pcm3.data.dataset import SkeletonDataset
+from pcm3.data.dataset import Batch, SkeletonDataset
 from pcm3.data.prepare import prepare
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -250,21 +250,23 @@ def test_rule_and_smoothing_are_the_settings() -> None:
 # --- windows --------------------------------------------------------------------------------------
 
 
-class Ramp(SkeletonDataset):
+def ramp(read: Callable[..., Batch]) -> Callable[..., Batch]:
     """Every coordinate is its frame's number, plus a thousand for every recording before."""
 
-    def batch(self, indices: Sequence[int]):  # type: ignore[no-untyped-def]
-        batch = super().batch(indices)
+    def batch(dataset: SkeletonDataset, indices: Sequence[int]) -> Batch:
+        batch = read(dataset, indices)
         frames = torch.arange(batch.clips.shape[2]) + 1000.0 * torch.tensor(indices)[:, None]
-        ramp = frames[:, None, :, None, None].expand_as(batch.clips)
-        return batch._replace(clips=ramp.contiguous())
+        numbers = frames[:, None, :, None, None].expand_as(batch.clips)
+        return batch._replace(clips=numbers.contiguous())
+
+    return batch
 
 
 @pytest.fixture
 def seen(pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The windows (W, L) that the encoder gets, batch by batch, as numbers of frames."""
     batches: list[Tensor] = []
-    monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
+    monkeypatch.setattr(SkeletonDataset, "batch", ramp(SkeletonDataset.batch))
     forward = GRUEncoder.forward
 
     def spy(self: GRUEncoder, clips: Tensor, prompt: Tensor | None = None) -> Tensor:
@@ -328,8 +330,8 @@ def test_a_window_has_the_class_of_its_middle(
     pretrained: Pretrained, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss sees the label of frame 16 of the window, background as the last column."""
-    monkeypatch.setattr(detection, "SkeletonDataset", Ramp)
-    training = detection.uncut(parts[0])
+    monkeypatch.setattr(SkeletonDataset, "batch", ramp(SkeletonDataset.batch))
+    training = parts[0].uncut()
     recipe = DetectionSettings(finetune=True, epochs=2, borders="inside").resolve()
     model = classifier.WindowClassifier(pretrained, 3, True)
     store = parts[0].store
@@ -357,7 +359,7 @@ def test_cached_features_change_nothing(
 
 
 def test_the_cache_is_for_few_frames(parts: Parts) -> None:
-    training = detection.uncut(parts[0])  # 870 frames, 64 windows an epoch
+    training = parts[0].uncut()  # 870 frames, 64 windows an epoch
     for windows, epochs in (("consecutive", 14), ("strided", 41)):
         for fewer in (0, 1):
             recipe = DetectionSettings(windows=windows, epochs=epochs - fewer).resolve()
@@ -460,7 +462,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
     recipe = DetectionSettings(
         normalize=False, epochs=4, lr=0.5, drops=(1, 3), batch_size=24
     ).resolve()
-    training = detection.uncut(parts[0])
+    training = parts[0].uncut()
     torch.manual_seed(4)
     model = classifier.WindowClassifier(pretrained, 3, False)
     weights = [model.head.weight.detach().clone(), model.head.bias.detach().clone()]
@@ -490,7 +492,7 @@ def test_the_optimiser_follows_its_schedule(pretrained: Pretrained, parts: Parts
 def test_what_is_trained(pretrained: Pretrained, parts: Parts, finetune: bool) -> None:
     """Everything in fine-tuning; else nothing of the encoder, its statistics included."""
     recipe = replace(SHORT, finetune=finetune).resolve()
-    training = detection.uncut(parts[0])
+    training = parts[0].uncut()
     model = classifier.train_window_classifier(pretrained, training, recipe, 0)
     assert not any(module.training for module in model.modules())
     trained = model.encoder.state_dict()
