@@ -360,7 +360,7 @@ def test_show_animates_the_sequence_that_was_asked_for(folder: Path, tmp_path: P
 
     store = Store(folder / "store")
     for index in (3, 5):
-        file = str(tmp_path / "a.gif")
+        file = str(tmp_path / f"{index}.gif")
         assert main(["show", str(store.path), "--index", str(index), "--out", file]) == 0
         with Image.open(file) as gif:
             assert getattr(gif, "n_frames", 1) == store.lengths[index]

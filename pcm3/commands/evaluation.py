@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from pcm3.commands.options import finish, meant, parse
+from pcm3.commands.options import check_new, finish, meant, parse
 from pcm3.errors import SkeletonFormatError
 from pcm3.terminal import tell
 
@@ -245,6 +245,7 @@ def features_command(arguments: Sequence[str]) -> None:
         accelerator: str = "auto",
         allow_normalization: bool = False,
         max_frames: int | None = None,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
@@ -257,10 +258,12 @@ def features_command(arguments: Sequence[str]) -> None:
             allow_normalization: Allow a store with another normalization than the encoder's.
             max_frames: Number of frames at which longer recordings are truncated; by default all
                 frames are used, in windows of 300 whose features are averaged.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
+        check_new(out, overwrite)
         store, device = Store(data), find_device(accelerator)
         arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
         arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
@@ -304,6 +307,7 @@ def export_command(arguments: Sequence[str]) -> None:
         out: Path,
         run: Path | None = None,
         frames: int | None = None,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Export as .pt2 for PyTorch or .onnx for other runtimes, and verify the file.
@@ -317,10 +321,12 @@ def export_command(arguments: Sequence[str]) -> None:
             out: The .pt2 or .onnx file to write.
             run: Instead of a classifier, the run folder, the file of an encoder, or pretrained.
             frames: Number of frames T, fixed in the file; by default that of training.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         if out.suffix not in writers:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
+        check_new(out, overwrite)
         if (classifier is None) == (run is None):
             got = "neither" if run is None else "both"
             raise ValueError(f"expected a CLASSIFIER or --run RUN, got {got}")

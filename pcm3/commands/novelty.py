@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pcm3.commands.inference import SHOWN, aligned, write_json
-from pcm3.commands.options import finish, parse
+from pcm3.commands.options import check_new, finish, parse
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         out: Path | None = None,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Tell how far recordings are from reference ones, such as good repetitions.
@@ -66,6 +67,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 that are furthest away; or a .png, .pdf or .svg picture of one recording.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from pcm3.data.report import find_sequence  # noqa: PLC0415
@@ -83,6 +85,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
             raise ValueError(
                 f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
             )
+        check_new(out, overwrite)
         store = Store(data)
         if source is not None and not source.exists():
             raise ValueError(f"{source}: no such file or folder")
