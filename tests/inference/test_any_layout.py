@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,30 @@ def test_a_live_recording_of_another_layout(
     np.testing.assert_allclose(shown[-1].probabilities, expected, atol=1e-5)
     with pytest.raises(ValueError, match="C=3"):
         stream.push(np.ones((20, 2)))
+
+
+@pytest.mark.parametrize(("up", "stands"), [("y", "-y"), ("-y", "z"), ("z", "z"), ("x", "-z")])
+def test_a_live_recording_that_stands_along_another_axis(
+    encoder: Path, stores: dict[str, Store], up: Any, stands: Any
+) -> None:
+    """The frames of somebody who stands warn once; those without legs tell nothing."""
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    signed = {"-y": [1, -1, -1], "z": [1, -1, 1], "-z": [1, 1, -1]}[stands]
+    axes = [0, 1, 2] if stands == "-y" else [0, 2, 1]
+    frames = RECORDINGS[5].frames[:12, 0][..., axes] * np.float32(signed)
+    without = frames.copy()
+    without[:, [*NTU25.parts["left_leg"], *NTU25.parts["right_leg"]]] = 0
+    stream = StreamingClassifier(classifier, up=up)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for shown in (without, frames):
+            for frame in shown:
+                stream.push(frame)
+            stream.reset()
+    said = [str(each.message) for each in caught if each.category is UserWarning]
+    assert len(said) == (up != stands)
+    assert all(f"along {stands}, but up is {up!r}" in each for each in said)
+    assert all(each.filename == __file__ for each in caught)
 
 
 def test_live_frames_in_a_plane(encoder: Path, stores: dict[str, Store]) -> None:
