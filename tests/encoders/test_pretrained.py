@@ -87,11 +87,15 @@ def test_the_word_is_an_encoder_everywhere(call: Call, tmp_path: Path, store: St
     assert main(["export", "--run", "pretrained", "--out", str(tmp_path / "encoder.pt2")]) == 0
 
 
-def test_training_begins_with_it(tmp_path: Path, store: Store) -> None:
+def test_training_begins_with_it(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     start = ["pretrain", "--from", "pretrained", "--data", str(store.path), "--train.epochs", "1"]
-    assert main([*start, "--train.batch-size", "8", "--out", str(tmp_path / "run")]) == 2
-    start += ["--any-layout", "--train.batch-size", "8", "--train.lr", "1e-9"]
+    start += ["--train.batch-size", "8", "--train.lr", "1e-9"]
+    capsys.readouterr()
     assert main([*start, "--out", str(tmp_path / "run")]) == 0
+    assert "--from pretrained takes recordings of any layout" in capsys.readouterr().err
+    assert Run(tmp_path / "run").load_config().any_layout
     settings = Run(tmp_path / "run").settings()
     assert settings["start"] == "pretrained"
     assert len(settings["seen"]) == 1  # the encoder saw no recording before
@@ -99,6 +103,12 @@ def test_training_begins_with_it(tmp_path: Path, store: Store) -> None:
     for name, weight in pcm3.load_pretrained().encoder.state_dict().items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(trained[name], weight, atol=1e-6, rtol=0)
+    longer = ["pretrain", "--from", str(tmp_path / "run"), *start[3:]]
+    assert main([*longer, "--out", str(tmp_path / "longer")]) == 0
+    assert Run(tmp_path / "longer").load_config().any_layout
+    motion = ["pretrain", "--from", "pretrained", "--data", "synthetic", "--dry-run"]
+    assert main([*motion, "--out", str(tmp_path / "motion")]) == 2
+    assert "--motion.normalization body" in capsys.readouterr().err
 
 
 def test_arrays_of_another_layout() -> None:
