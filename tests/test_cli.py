@@ -1680,7 +1680,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("pcm3.evaluation.evaluate.evaluate_runs", interrupted)
     for task, ending in (("linear", ""), ("all", "; run the same command to continue")):
         command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
-        monkeypatch.setattr("pcm3.evaluation.evaluate.find_kept", lambda *_: None)
+        monkeypatch.setattr("pcm3.evaluation.evaluate.find_kept", lambda *_, **__: None)
         assert main(command) == 130
         shown = capsys.readouterr().err
         assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"

@@ -67,6 +67,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
         options.protocol,
         options.accelerator,
         options.allow_normalization,
+        options.out,
     )
     metrics = {name: result.metrics for name, result in results.items()}
     finish("evaluate all", metrics, options.json)
@@ -75,7 +76,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
 def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.evaluate import evaluate_runs, seen_tests  # noqa: PLC0415
-    from pcm3.evaluation.kept import result_file  # noqa: PLC0415
+    from pcm3.evaluation.kept import result_file, results_folder  # noqa: PLC0415
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
     from pcm3.runs.results import write_result  # noqa: PLC0415
 
@@ -84,6 +85,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     examples = [f"pcm3 evaluate {name} {example}" for example in shown]
     options = parse(_task_options(task), f"evaluate {name}", arguments, *examples)
     runs = options.run if task.fusion else (options.run,)
+    results_folder(runs[0], options.out)  # refuses before the work is done
     result = evaluate_runs(
         name,
         runs,
@@ -99,7 +101,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
         tell(f"pcm3: warning: {warning}", file=sys.stderr)
     for note in result.notes:
         tell(f"pcm3: note: {note}", file=sys.stderr)
-    file = result_file(result, runs)
+    file = result_file(result, runs, options.out)
     text = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
     text += f"  ({file})" if file else ""
     lines: list[str] = []
@@ -138,6 +140,14 @@ def _options(task: "Task | None" = None) -> Any:
             arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
                 f"protocol that the run was trained under{task.protocol_help if task else ''}.",
+                help_behavior_hint="",
+            ),
+        ] = None
+        out: Annotated[
+            Path | None,
+            arg(
+                help="Folder to keep the result of an encoder without a run in, for pcm3 report; "
+                "by default it is only printed.",
                 help_behavior_hint="",
             ),
         ] = None
@@ -389,7 +399,7 @@ def report_command(arguments: Sequence[str]) -> None:
         """Compare results side by side; runs that differ only in the seed share a column.
 
         Args:
-            runs: Run folders with results of pcm3 evaluate.
+            runs: Run folders, and folders of pcm3 evaluate --out, with results.
             out: Folder for report.html, .md, .json, .csv and .tex.
             baseline: Column that the others are compared with, by a test if each has at least
                 three seeds.

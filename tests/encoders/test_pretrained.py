@@ -87,6 +87,35 @@ def test_the_word_is_an_encoder_everywhere(call: Call, tmp_path: Path, store: St
     assert main(["export", "--run", "pretrained", "--out", str(tmp_path / "encoder.pt2")]) == 0
 
 
+def test_its_results_stand_beside_those_of_runs(
+    call: Call, tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knn, shipped = ["evaluate", "knn", "--protocol", "xsub"], tmp_path / "shipped"
+    found = call(*knn, "--out", shipped)["metrics"]["top1"]
+    ours, other = ["--data", str(store.path), "--out"], tmp_path / "run"
+    small = ["--train.epochs", "0", "--model.hidden", "4", "--model.layers", "1"]
+    assert main(["pretrain", *small, *ours, str(other)]) == 0
+    assert main([*knn, "--run", str(other), "--data", str(store.path)]) == 0
+    report = ["report", str(other), str(shipped), "--out", str(tmp_path / "report"), "--json"]
+    capsys.readouterr()
+    assert main(report) == 0
+    columns = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
+    assert list(columns) == ["run", "shipped"]
+    assert found in columns["shipped"].values()
+    for encoder, folder in (
+        (other, tmp_path / "new"),  # has a run folder
+        ("pretrained", other),
+        ("pretrained", store.path),
+        (shutil.copy(other / "encoder.safetensors", tmp_path), shipped),  # is another encoder
+    ):
+        assert main([*knn, "--run", str(encoder), *ours, str(folder)]) == 2
+    assert not (tmp_path / "new").exists()
+    assert main(["report", "pretrained"]) == 2
+    assert "--out FOLDER" in capsys.readouterr().err
+    every = ["evaluate", "all", "--run", "pretrained", "--protocol", "xsub", *ours]
+    assert main([*every, str(other)]) == 2
+
+
 def test_training_begins_with_it(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
