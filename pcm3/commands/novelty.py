@@ -28,6 +28,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         reference: str,
         source: Annotated[Path | None, Positional, arg(metavar="[SOURCE]")] = None,
         run: Path | None = None,
+        select: str | None = None,
         index: str | None = None,
         k: Annotated[int, arg(aliases=["-k"])] = 1,
         quantile: float = 0.95,
@@ -56,6 +57,8 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 default all recordings of the store, or the test part of the protocol.
             run: The run folder, which keeps the features, the file of an encoder, or pretrained,
                 the encoder of pcm3: features are compared. By default the joints of 64 frames are.
+            select: Take only these recordings of the store, as references and to judge: a column
+                and values, such as labels:squat; by default all.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
@@ -71,7 +74,6 @@ def novelty_command(arguments: Sequence[str]) -> None:
             json: Print the result as JSON on the last line.
         """
         from pcm3.data.report import find_sequence  # noqa: PLC0415
-        from pcm3.data.splits import select, split  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
         from pcm3.inference.judgements import (  # noqa: PLC0415
             explain_furthest,
@@ -89,8 +91,9 @@ def novelty_command(arguments: Sequence[str]) -> None:
         store = Store(data)
         if source is not None and not source.exists():
             raise ValueError(f"{source}: no such file or folder")
-        train, test = split(store, protocol or "all")
-        references = sorted({*train.tolist()}.intersection(select(store, reference).tolist()))
+        references, chosen = _choose(store, reference, protocol, select)
+        if source is None and not chosen:
+            raise ValueError(f"expected recordings of {select} to judge, got none in the test part")
         pretrained, gallery, notes = _encode(run, store, window, accelerator, allow_normalization)
         detector = NoveltyDetector(
             gallery,
@@ -102,7 +105,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         )
         query = None if source is None else str(source)
         with open_queries(query, pretrained, store) as queries:
-            features, chosen = gallery, test.tolist()
+            features = gallery
             if source is not None:
                 features = encode(pretrained, queries.clips.store, window)
                 chosen = queries.indices.tolist()
@@ -142,8 +145,24 @@ def novelty_command(arguments: Sequence[str]) -> None:
         "novelty",
         arguments,
         "pcm3 novelty --run run --data store --reference correct:1 --out novelty.csv",
+        "pcm3 novelty --data store --reference correct:1 --select labels:squat",
         "pcm3 novelty --data store --reference correct:1 new/anna.npy --out anna.png",
     )
+
+
+def _choose(
+    store: "Store", reference: str, protocol: str | None, select: str | None
+) -> tuple[list[int], list[int]]:
+    """The references of the store, and its recordings to judge."""
+    import numpy as np  # noqa: PLC0415
+
+    from pcm3.data import splits  # noqa: PLC0415
+
+    train, test = splits.split(store, protocol or "all")
+    if select is not None:
+        wanted = splits.select(store, select)
+        train, test = np.intersect1d(train, wanted), np.intersect1d(test, wanted)
+    return np.intersect1d(train, splits.select(store, reference)).tolist(), test.tolist()
 
 
 def _encode(
