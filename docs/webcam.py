@@ -62,6 +62,6 @@ def _film(sequences: int, **options: Any) -> Any:
 def _write(file: Path, points: np.ndarray) -> None:
     frames = [
         {"pose_world_landmarks": [dict(zip("xyz", joint, strict=True)) for joint in frame]}
-        for frame in points.round(4).tolist()
+        for frame in (points * [1, -1, -1]).round(4).tolist()  # y points down, as MediaPipe's
     ]
     file.write_text(json.dumps({"fps": 30, "frames": frames}), encoding="utf-8")

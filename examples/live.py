@@ -11,7 +11,9 @@ Pose Landmarker, which then follows you on the first camera (pip install mediapi
 
     python examples/live.py CLASSIFIER pose_landmarker_full.task
 
-For another pose estimator, write a function like ``camera``, which yields keypoints.
+For another pose estimator, write a function like ``camera``, which yields keypoints. A classifier
+of any layout must also be told the layout and which axis points up, as in ``own``; a classifier of
+one layout takes the axes of its training recordings.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def own(file: str, source: str) -> list[str]:
             layout = {"skeleton": BLAZEPOSE33, "up": "-y"} if any_layout else {}
             return follow(camera(source, classifier), classifier, **layout)
         with open_recordings(source, classifier) as recordings:
-            layout = {"skeleton": recordings.store.skeleton} if any_layout else {}
+            layout = {"skeleton": recordings.store.skeleton, "up": "y"} if any_layout else {}
             return follow(replay(recordings, any_layout), classifier, **layout)
     except (ValueError, OSError, ImportError, RuntimeError) as error:  # of MediaPipe
         raise SystemExit(f"live.py: {error}") from None
@@ -85,6 +87,8 @@ def follow(
 ) -> list[str]:
     """Push frames as they come, and print a line when the label changes."""
     stream, rate = StreamingClassifier(classifier, **layout), classifier.fps or 30
+    if layout:
+        print(f"frames of the layout {stream.skeleton.name}, in which {stream.up} points up")
     labels: list[str] = []
     started = time.perf_counter()
     with suppress(KeyboardInterrupt):
@@ -107,6 +111,7 @@ def replay(recordings: Recordings, any_layout: bool) -> Iterator[Pose]:
         print(f"{len(clips)} recordings or persons: the first is replayed, {name}")
     frames = clips.sequence(0)
     started = time.perf_counter()
+    # a whole recording shows which way is up; a camera does not
     for number, frame in enumerate(store.upright(frames) if any_layout else frames):
         due = number / (clips.meta["fps"] or 30)
         time.sleep(max(0.0, started + due - time.perf_counter()))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pcm3.checks import check_positive, type_name
+from pcm3.data.body import BODY, BODY_UNIT
 from pcm3.encoders import Encoder
 from pcm3.encoders.files import Pretrained, describe_input
 from pcm3.io.files import replacing
@@ -69,8 +70,8 @@ def export_program(
     program is read back and compared with the encoder on random clips; the file is kept only if
     they agree.
 
-    For a ``Pretrained`` encoder, the extra file ``pcm3.json`` inside describes its input:
-    ``skeleton``, ``stream``, ``frames`` and ``normalization``, all as text.
+    For a ``Pretrained`` encoder, the extra file ``pcm3.json`` inside describes its input, see
+    ``describe_clips``.
 
     Args:
         encoder: The encoder, or the result of ``load_encoder``. It is not changed.
@@ -221,8 +222,26 @@ def _frozen(encoder: Encoder | Pretrained, frames: int | None) -> tuple[_Both, i
 def _about(encoder: Encoder | Pretrained, frames: int) -> dict[str, str]:
     """Return the description of the input that the file contains."""
     if isinstance(encoder, Pretrained):
-        return describe_input(encoder._replace(frames=frames))
+        return describe_clips(encoder, frames)
     return {"frames": str(frames)}
+
+
+def describe_clips(pretrained: Pretrained, frames: int) -> dict[str, str]:
+    """Describe the clips that an exported file takes.
+
+    Args:
+        pretrained: The encoder and its input.
+        frames: T, fixed in the file.
+
+    Returns:
+        ``skeleton`` (JSON, with the names of the joints in order), ``stream``, ``frames`` and, if
+        known, ``normalization`` and ``unit``, all as text. With the normalization ``body`` also
+        ``up`` and ``front``, the axes to which the head and the face of the first person point.
+    """
+    about = describe_input(pretrained._replace(frames=frames))
+    if pretrained.normalization == BODY:
+        about |= {"unit": BODY_UNIT, "up": "y", "front": "-z"}
+    return about
 
 
 def _trace(model: Network, frames: int) -> torch.export.ExportedProgram:

@@ -360,7 +360,7 @@ def test_show_animates_the_sequence_that_was_asked_for(folder: Path, tmp_path: P
 
     store = Store(folder / "store")
     for index in (3, 5):
-        file = str(tmp_path / "a.gif")
+        file = str(tmp_path / f"{index}.gif")
         assert main(["show", str(store.path), "--index", str(index), "--out", file]) == 0
         with Image.open(file) as gif:
             assert getattr(gif, "n_frames", 1) == store.lengths[index]
@@ -1680,7 +1680,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("pcm3.evaluation.evaluate.evaluate_runs", interrupted)
     for task, ending in (("linear", ""), ("all", "; run the same command to continue")):
         command = ["evaluate", task, "--run", f"{folder}/run", "--data", f"{folder}/store"]
-        monkeypatch.setattr("pcm3.evaluation.evaluate.find_kept", lambda *_: None)
+        monkeypatch.setattr("pcm3.evaluation.evaluate.find_kept", lambda *_, **__: None)
         assert main(command) == 130
         shown = capsys.readouterr().err
         assert shown == f"pcm3: stopped in epoch 1, after 2 steps{ending}\n"

@@ -263,6 +263,8 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     ):
         monkeypatch.setattr(import_module(module), name, begin)
     monkeypatch.setattr(Run, "load_config", lambda _: get_preset("small-pp"))
+    monkeypatch.setattr(Run, "settings", lambda _: {})
+    (here / "run").mkdir()
     nets, still = ModuleType("mypackage.nets"), ModuleType("mypackage.still")
     nets.Convolution, still.Still = Mean, Still  # type: ignore[attr-defined]
     for module_of_ones_own in (nets, still):

@@ -100,6 +100,7 @@ def test_live_replays_a_recording_at_its_pace(
     labels = live.own(f"{webcam}/any.safetensors", f"{webcam}/0.json")
     stream = StreamingClassifier(load_classifier(webcam / "any.safetensors"))
     assert labels == [stream.push(frame).label for frame in frames]
+    assert "blazepose33, in which y points up" in capsys.readouterr().out
 
 
 class Camera:

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pcm3.commands.options import descriptions, finish, meant, parse
+from pcm3.commands.options import check_new, descriptions, finish, meant, parse
 
 
 def prepare_command(arguments: Sequence[str]) -> None:
@@ -206,6 +206,7 @@ def show_command(arguments: Sequence[str]) -> None:
         store: Annotated[Path, Positional, arg(metavar="STORE")],
         index: str | None = None,
         out: Path | None = None,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Describe a store or one of its sequences, or draw a sequence with --out.
@@ -215,8 +216,10 @@ def show_command(arguments: Sequence[str]) -> None:
             index: Describe this sequence instead: its number, from 0, or its name.
             out: Write a picture of the sequence, by default of the first one: .png, .pdf or .svg
                 for a film strip, .gif, .mp4 or .html for an animation, .rrd for the rerun viewer.
+            overwrite: Replace an existing file.
             json: Print the summary as JSON on the last line.
         """
+        check_new(out, overwrite)
         opened = Store(store)
         if index is None and out is None:
             lines = describe(opened).split("\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from pcm3.commands.options import finish, meant, parse
+from pcm3.commands.options import check_new, finish, meant, parse
 from pcm3.errors import SkeletonFormatError
 from pcm3.terminal import tell
 
@@ -67,6 +67,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
         options.protocol,
         options.accelerator,
         options.allow_normalization,
+        options.out,
     )
     metrics = {name: result.metrics for name, result in results.items()}
     finish("evaluate all", metrics, options.json)
@@ -75,7 +76,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
 def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store  # noqa: PLC0415
     from pcm3.evaluation.evaluate import evaluate_runs, seen_tests  # noqa: PLC0415
-    from pcm3.evaluation.kept import result_file  # noqa: PLC0415
+    from pcm3.evaluation.kept import result_file, results_folder  # noqa: PLC0415
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
     from pcm3.runs.results import write_result  # noqa: PLC0415
 
@@ -84,6 +85,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     examples = [f"pcm3 evaluate {name} {example}" for example in shown]
     options = parse(_task_options(task), f"evaluate {name}", arguments, *examples)
     runs = options.run if task.fusion else (options.run,)
+    results_folder(runs[0], options.out)  # refuses before the work is done
     result = evaluate_runs(
         name,
         runs,
@@ -99,7 +101,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
         tell(f"pcm3: warning: {warning}", file=sys.stderr)
     for note in result.notes:
         tell(f"pcm3: note: {note}", file=sys.stderr)
-    file = result_file(result, runs)
+    file = result_file(result, runs, options.out)
     text = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
     text += f"  ({file})" if file else ""
     lines: list[str] = []
@@ -138,6 +140,14 @@ def _options(task: "Task | None" = None) -> Any:
             arg(
                 help="Training and test part: xsub, xview, fold:K, COLUMN:values; by default the "
                 f"protocol that the run was trained under{task.protocol_help if task else ''}.",
+                help_behavior_hint="",
+            ),
+        ] = None
+        out: Annotated[
+            Path | None,
+            arg(
+                help="Folder to keep the result of an encoder without a run in, for pcm3 report; "
+                "by default it is only printed.",
                 help_behavior_hint="",
             ),
         ] = None
@@ -245,6 +255,7 @@ def features_command(arguments: Sequence[str]) -> None:
         accelerator: str = "auto",
         allow_normalization: bool = False,
         max_frames: int | None = None,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Compute features (N, D) and write them with labels and the store's columns.
@@ -257,10 +268,12 @@ def features_command(arguments: Sequence[str]) -> None:
             allow_normalization: Allow a store with another normalization than the encoder's.
             max_frames: Number of frames at which longer recordings are truncated; by default all
                 frames are used, in windows of 300 whose features are averaged.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         if out.suffix != ".npz":
             raise ValueError(f"expected --out FILE.npz, got {out}")
+        check_new(out, overwrite)
         store, device = Store(data), find_device(accelerator)
         arrays: dict[str, Any] = {name: store.values(name) for name in store.columns}
         arrays |= {"names": np.array(store.names), "class_names": np.array(store.class_names)}
@@ -304,6 +317,7 @@ def export_command(arguments: Sequence[str]) -> None:
         out: Path,
         run: Path | None = None,
         frames: int | None = None,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Export as .pt2 for PyTorch or .onnx for other runtimes, and verify the file.
@@ -317,10 +331,12 @@ def export_command(arguments: Sequence[str]) -> None:
             out: The .pt2 or .onnx file to write.
             run: Instead of a classifier, the run folder, the file of an encoder, or pretrained.
             frames: Number of frames T, fixed in the file; by default that of training.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         if out.suffix not in writers:
             raise ValueError(f"expected --out FILE{' or FILE'.join(writers)}, got {out}")
+        check_new(out, overwrite)
         if (classifier is None) == (run is None):
             got = "neither" if run is None else "both"
             raise ValueError(f"expected a CLASSIFIER or --run RUN, got {got}")
@@ -383,7 +399,7 @@ def report_command(arguments: Sequence[str]) -> None:
         """Compare results side by side; runs that differ only in the seed share a column.
 
         Args:
-            runs: Run folders with results of pcm3 evaluate.
+            runs: Run folders, and folders of pcm3 evaluate --out, with results.
             out: Folder for report.html, .md, .json, .csv and .tex.
             baseline: Column that the others are compared with, by a test if each has at least
                 three seeds.

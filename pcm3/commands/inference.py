@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pcm3.commands.options import finish, parse
+from pcm3.commands.options import check_new, finish, parse
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
@@ -68,10 +68,7 @@ def classifier_command(arguments: Sequence[str]) -> None:
 
         if epochs is not None and how != "finetune":
             raise ValueError(f"an option has no effect: epochs are of finetune, got {how}")
-        if out.exists() and not overwrite:
-            raise ValueError(
-                f"{out}: already exists; choose another name, or overwrite it (--overwrite)"
-            )
+        check_new(out, overwrite)
         device = find_device(accelerator)
         allow_tf32(False)
         store = Store(data)
@@ -154,6 +151,7 @@ def predict_command(arguments: Sequence[str]) -> None:
         rule: Literal["sliding_window", "activity"] = "sliding_window",
         source_fps: float | None = None,
         accelerator: str = "auto",
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Label recordings: each person of each recording, or intervals of long recordings.
@@ -175,6 +173,7 @@ def predict_command(arguments: Sequence[str]) -> None:
             source_fps: Frames per second of the recordings, if the files do not give it; by default
                 that of the classifier.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
+            overwrite: Replace an existing file.
             json: Print the predictions as JSON on the last line.
         """
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
@@ -186,6 +185,7 @@ def predict_command(arguments: Sequence[str]) -> None:
         if out is not None and out.suffix not in (*_TABLES, *_ANIMATIONS):
             expected = ", ".join((*_TABLES, *_ANIMATIONS))
             raise ValueError(f"expected a file ending in {expected}, got {out}")
+        check_new(out, overwrite)
         if windows and whole:
             raise ValueError("expected --windows or --whole, got both")
         loaded = load_classifier(classifier)
@@ -283,6 +283,7 @@ def search_command(arguments: Sequence[str]) -> None:
         source_fps: float | None = None,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Find the most similar recordings of a store, by cosine similarity of features; exact.
@@ -302,6 +303,7 @@ def search_command(arguments: Sequence[str]) -> None:
                 default that of the store.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from dataclasses import asdict  # noqa: PLC0415
@@ -320,6 +322,7 @@ def search_command(arguments: Sequence[str]) -> None:
 
         if out is not None and out.suffix not in _FOUND:
             raise ValueError(f"expected a file ending in {', '.join(_FOUND)}, got {out}")
+        check_new(out, overwrite)
         store = Store(data)
         pretrained, notes = load_for(run, store, allow_normalization)
         pretrained.encoder.to(find_device(accelerator))

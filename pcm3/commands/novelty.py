@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pcm3.commands.inference import SHOWN, aligned, write_json
-from pcm3.commands.options import finish, parse
+from pcm3.commands.options import check_new, finish, parse
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         reference: str,
         source: Annotated[Path | None, Positional, arg(metavar="[SOURCE]")] = None,
         run: Path | None = None,
+        select: str | None = None,
         index: str | None = None,
         k: Annotated[int, arg(aliases=["-k"])] = 1,
         quantile: float = 0.95,
@@ -38,6 +39,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         out: Path | None = None,
         accelerator: str = "auto",
         allow_normalization: bool = False,
+        overwrite: bool = False,
         json: bool = False,
     ) -> None:
         """Tell how far recordings are from reference ones, such as good repetitions.
@@ -55,6 +57,8 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 default all recordings of the store, or the test part of the protocol.
             run: The run folder, which keeps the features, the file of an encoder, or pretrained,
                 the encoder of pcm3: features are compared. By default the joints of 64 frames are.
+            select: Take only these recordings of the store, as references and to judge: a column
+                and values, such as labels:squat; by default all.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
@@ -66,10 +70,10 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 that are furthest away; or a .png, .pdf or .svg picture of one recording.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
+            overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from pcm3.data.report import find_sequence  # noqa: PLC0415
-        from pcm3.data.splits import select, split  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
         from pcm3.inference.judgements import (  # noqa: PLC0415
             explain_furthest,
@@ -83,11 +87,13 @@ def novelty_command(arguments: Sequence[str]) -> None:
             raise ValueError(
                 f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
             )
+        check_new(out, overwrite)
         store = Store(data)
         if source is not None and not source.exists():
             raise ValueError(f"{source}: no such file or folder")
-        train, test = split(store, protocol or "all")
-        references = sorted({*train.tolist()}.intersection(select(store, reference).tolist()))
+        references, chosen = _choose(store, reference, protocol, select)
+        if source is None and not chosen:
+            raise ValueError(f"expected recordings of {select} to judge, got none in the test part")
         pretrained, gallery, notes = _encode(run, store, window, accelerator, allow_normalization)
         detector = NoveltyDetector(
             gallery,
@@ -99,7 +105,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         )
         query = None if source is None else str(source)
         with open_queries(query, pretrained, store) as queries:
-            features, chosen = gallery, test.tolist()
+            features = gallery
             if source is not None:
                 features = encode(pretrained, queries.clips.store, window)
                 chosen = queries.indices.tolist()
@@ -139,8 +145,24 @@ def novelty_command(arguments: Sequence[str]) -> None:
         "novelty",
         arguments,
         "pcm3 novelty --run run --data store --reference correct:1 --out novelty.csv",
+        "pcm3 novelty --data store --reference correct:1 --select labels:squat",
         "pcm3 novelty --data store --reference correct:1 new/anna.npy --out anna.png",
     )
+
+
+def _choose(
+    store: "Store", reference: str, protocol: str | None, select: str | None
+) -> tuple[list[int], list[int]]:
+    """The references of the store, and its recordings to judge."""
+    import numpy as np  # noqa: PLC0415
+
+    from pcm3.data import splits  # noqa: PLC0415
+
+    train, test = splits.split(store, protocol or "all")
+    if select is not None:
+        wanted = splits.select(store, select)
+        train, test = np.intersect1d(train, wanted), np.intersect1d(test, wanted)
+    return np.intersect1d(train, splits.select(store, reference)).tolist(), test.tolist()
 
 
 def _encode(

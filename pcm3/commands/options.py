@@ -139,6 +139,20 @@ def _value_or_none(info: Any) -> Any:
     )
 
 
+def check_new(out: Path | None, overwrite: bool) -> None:
+    """Require that the file to write does not exist, unless ``--overwrite`` was given.
+
+    Raises:
+        ValueError: If it exists, or there is no file to overwrite.
+    """
+    if out is None and overwrite:
+        raise ValueError("an option has no effect: --overwrite needs --out")
+    if out is not None and out.exists() and not overwrite:
+        raise ValueError(
+            f"{out}: already exists; choose another name, or overwrite it (--overwrite)"
+        )
+
+
 def finish(command: str, metrics: dict[str, Any], as_json: bool, *lines: str, **rest: Any) -> None:
     """Print the result of a command as lines, and with ``--json`` one more for programs."""
     if lines:

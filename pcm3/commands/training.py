@@ -94,7 +94,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             Path | None,
             tyro.conf.arg(
                 name="from",
-                help="Run or encoder file, or pretrained, whose weights to start from.",
+                help="Run folder, encoder file, or pretrained, whose weights to start from.",
             ),
         ] = None
         protocol: Annotated[
@@ -116,7 +116,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             tyro.conf.FlagCreatePairsOff,
             tyro.conf.arg(
                 help="Train an encoder for recordings of any layout and unit: joints are mapped "
-                "to the 15 common ones, bodies are turned upright and scaled to one size."
+                "to the 15 common ones, bodies are turned upright and scaled to one size. Always "
+                "so if --from names an encoder of this kind."
             ),
         ] = False
         dry_run: Annotated[
@@ -165,7 +166,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         options.train,
         join_protocols(options.protocol),
         options.max_frames,
-        options.any_layout or options.motion.normalization == "body",
+        _trains_any_layout(options),
     )
     data = _data(options.data, options.motion, pairs=getattr(options.model, "pairs", False))
     if early.preset and is_first() and not isinstance(data, SyntheticMotion):
@@ -244,6 +245,21 @@ def _data(
 
 
 _GENERATED = "synthetic"
+
+
+def _trains_any_layout(options: Any) -> bool:
+    """Whether the encoder is for any layout, as asked for or because the one it starts from is."""
+    from pcm3.training.devices import is_first  # noqa: PLC0415
+    from pcm3.training.start import takes_any_layout  # noqa: PLC0415
+
+    if options.any_layout or options.motion.normalization == "body":
+        return True
+    if options.start is None or not takes_any_layout(options.start):
+        return False
+    if is_first():
+        said = f"--from {options.start} takes recordings of any layout: trains as --any-layout"
+        tell(f"pcm3: note: {said}", file=sys.stderr)
+    return True
 
 
 def _say_normalization(preset: str, stores: "Sequence[Store]") -> None:

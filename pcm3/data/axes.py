@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -46,6 +47,30 @@ def turn_up(points: NDArray[Any], up: Up) -> NDArray[Any]:
     channels = points.shape[-1]
     turned = points[..., list(axes[:channels])] * np.array(signs[:channels], points.dtype)
     return np.asarray(turned + 0, points.dtype)  # no -0
+
+
+CLEARLY = 3.0
+"""Times further do bodies extend along another axis than along y where that axis points up."""
+
+
+def from_legs_to_trunk(points: NDArray[Any], parts: Mapping[str, Sequence[int]]) -> NDArray[Any]:
+    """Find where bodies extend to, on average over frames.
+
+    Args:
+        points: Coordinates (T, V, C), 0 where absent.
+        parts: Joints of ``trunk``, ``left_leg`` and ``right_leg``.
+
+    Returns:
+        The vector (C,) from the mean of the legs to that of the trunk.
+    """
+    seen = points != 0
+
+    def mean(joints: Sequence[int]) -> NDArray[np.float64]:
+        count = seen[:, joints].sum(axis=(0, 1))
+        total = points[:, joints].sum(axis=(0, 1), dtype=np.float64)
+        return np.asarray(total / np.maximum(count, 1))
+
+    return mean(parts["trunk"]) - mean((*parts["left_leg"], *parts["right_leg"]))
 
 
 def check_up(up: str, channels: int) -> None:

@@ -18,6 +18,8 @@ from pcm3.skeleton.anatomy import anatomical_names
 Form = Literal["body"]
 BODY: Form = "body"
 """Name of the form where a normalization is named."""
+BODY_UNIT = "body lengths"
+"""Unit of its coordinates: trunk and leg together have length 1."""
 
 _LIMBS = (("hip", "knee"), ("knee", "ankle"))
 _TRUNK = ("mid_hip", "neck")

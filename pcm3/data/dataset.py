@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pcm3.checks import check_count, check_tensor, shorten, type_name
-from pcm3.data.body import BodyForm, Form, form_of
+from pcm3.data.body import BODY_UNIT, BodyForm, Form, form_of
 from pcm3.data.store import Store
 from pcm3.skeleton import Skeleton, Stream, check_skeleton, to_stream
 
@@ -162,7 +162,7 @@ class SkeletonDataset(ClipDataset):
         self.normalization = normalization or store.meta["normalization"]
         self.channels, self.unit = store.channels, str(store.meta["unit"])
         if self.body is not None:
-            self.channels, self.unit = 3, "body lengths"
+            self.channels, self.unit = 3, BODY_UNIT
         else:
             self._order = _joint_order(store.skeleton, self.skeleton)
         self.class_names = store.class_names

@@ -100,10 +100,10 @@ def find_sequence(store: Store, which: str) -> int:
         raise ValueError(
             f"{store.path}: {len(matches)} sequences are named {which!r}: {some}; give a number"
         )
-    near = get_close_matches(which, store.names, n=1) or store.names[:1]
+    near = get_close_matches(which, store.names, n=1) or [*store.names[:1], ""]
+    named = f" or a name such as {near[0]!r}" if near[0] else ""
     raise ValueError(
-        f"expected an index in [0, {len(store)}) of {store.path} or a name such as {near[0]!r}, "
-        f"got {which!r}"
+        f"expected an index in [0, {len(store)}) of {store.path}{named}, got {which!r}"
     )
 
 

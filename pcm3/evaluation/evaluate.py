@@ -18,7 +18,7 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import encoder_file, fingerprint
 from pcm3.evaluation.classification import fuse
 from pcm3.evaluation.features import dataset_for, load_for
-from pcm3.evaluation.kept import find_kept, result_file
+from pcm3.evaluation.kept import find_kept, result_file, results_folder
 from pcm3.evaluation.parts import choose_parts, keep_labelled
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.registry import TASKS
@@ -137,11 +137,12 @@ def evaluate_all(
     protocol: str | None = None,
     accelerator: str = "auto",
     allow_normalization: bool = False,
+    out: Path | None = None,
 ) -> dict[str, Result]:
     """Evaluate an encoder on every task that the store supports, with default settings.
 
-    Prints each result, or why a task was left out. In a run folder each result is written at once,
-    and results that the folder already has for this encoder and store are reused.
+    Prints each result, or why a task was left out. In a run folder, or ``out``, each result is
+    written at once, and results that the folder already has for this encoder and store are reused.
 
     Args:
         paths: One run folder, or one file that ``save_encoder`` wrote.
@@ -149,25 +150,30 @@ def evaluate_all(
         protocol: As in ``evaluate_runs``.
         accelerator: As in ``evaluate_runs``.
         allow_normalization: As in ``evaluate_runs``.
+        out: The folder to keep the results of an encoder without a run in.
 
     Returns:
         The result of each task by name.
 
     Raises:
         ValueError: If several runs are given, no task fits, the accelerator or protocol does not
-            exist, the encoder cannot be read, or its normalization is not the store's.
+            exist, the encoder cannot be read, its normalization is not the store's, or ``out``
+            is for another encoder.
     """
     # errors that concern all tasks are raised once
     find_device(accelerator)
     _check_paths("all", paths, None)
     _, normalization_notes = load_for(paths[0], store, allow_normalization)
     choose_parts(TASKS["linear"], paths, store, protocol)
+    results_folder(paths[0], out)
     warned: set[str] = set()
     results: dict[str, Result] = {}
     for name, task in TASKS.items():
         try:
             _, chosen, _ = choose_parts(task, paths, store, protocol)
-            result = kept = find_kept(name, paths, store, chosen, bool(normalization_notes))
+            result = kept = find_kept(
+                name, paths, store, chosen, bool(normalization_notes), out=out
+            )
             if result is None:
                 result = evaluate_runs(
                     name,
@@ -186,7 +192,7 @@ def evaluate_all(
         tell(f"{name:<12}{figures}  ({took})", flush=True)
         for note in result.notes:
             tell(f"{'':<12}{note}", flush=True)
-        file = None if kept else result_file(result, paths)
+        file = None if kept else result_file(result, paths, out)
         if file is not None:  # after printing: a write may fail
             write_result(file, result)
         for warning in seen_tests(paths, result):

@@ -1,4 +1,4 @@
-"""The files in which a run folder keeps results, and the check that a kept result is current."""
+"""The files in which a folder keeps results, and the check that a kept result is current."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcm3.data.store import Store
 from pcm3.encoders.files import fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.runs.folder import find_run, find_stream
+from pcm3.runs.folder import Run, find_run, find_stream
 from pcm3.runs.results import Result, Settings, changed_settings, read_result
 from pcm3.runs.seen import identify
 from pcm3.terminal import tell
@@ -22,18 +22,51 @@ from pcm3.terminal import tell
 _LONGEST_NAME = 180  # bytes; file names may have 255, and endings are added
 
 
-def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
-    """Return the file that a result is kept in, in the folder of the first run; None without a run.
+def results_folder(path: Path, out: Path | None = None) -> Path | None:
+    """Return the folder that results are kept in; None without a run or another folder.
+
+    Args:
+        path: The evaluated run or encoder, the first of several.
+        out: The folder to keep results of an encoder without a run in, as if it were its run.
+
+    Raises:
+        ValueError: If the encoder has a run, which keeps its results, or ``out`` is a run folder or
+            a store, or has results of another encoder.
+    """
+    run, _ = find_run(path)
+    if out is None:
+        return run.results if run else None
+    if run is not None:
+        raise ValueError(
+            f"an option has no effect: {run.path} keeps the results of its encoders; --out is for "
+            "an encoder without a run folder"
+        )
+    folder = Run(out)
+    if folder.config.exists() or (out / "meta.json").exists():
+        raise ValueError(f"expected a folder for results alone, got the run or store {out}")
+    for file in sorted(folder.results.glob("*.json")):
+        with suppress(SkeletonFormatError):  # a damaged file may be replaced
+            if read_result(file, check_result).runs[0].encoder not in (None, fingerprint(path)):
+                raise ValueError(
+                    f"{out} keeps results of another encoder than {path}: choose another folder"
+                )
+    return folder.results
+
+
+def result_file(result: Result, paths: Sequence[Path], out: Path | None = None) -> Path | None:
+    """Return the file that a result is kept in; None if there is no folder for it.
 
     Args:
         result: The result.
         paths: The evaluated runs or encoders, as in ``evaluate_runs``.
+        out: As of ``results_folder``.
 
     Raises:
         OSError: If the folder cannot be read.
+        ValueError: As of ``results_folder``.
     """
-    run, _ = find_run(paths[0])
-    if run is None:
+    folder = results_folder(paths[0], out)
+    if folder is None:
         return None
     equal = [1 / len(paths)] * len(paths)
     name = result_name(
@@ -46,7 +79,7 @@ def result_file(result: Result, paths: Sequence[Path]) -> Path | None:
         result.allow_normalization,
         result.max_frames,
     )
-    return _place(run.results / f"{name}.json", result.data)
+    return _place(folder / f"{name}.json", result.data)
 
 
 def find_kept(
@@ -57,6 +90,7 @@ def find_kept(
     allow_normalization: bool,
     settings: Settings | None = None,
     max_frames: int | None = None,
+    out: Path | None = None,
 ) -> Result | None:
     """Find the kept result of a task for this encoder and store.
 
@@ -70,9 +104,10 @@ def find_kept(
         allow_normalization: Whether the store's normalization is not the encoder's.
         settings: Settings as ``plain_settings`` returns them; the defaults if None.
         max_frames: Frames after which sequences are cut off; the task's default if None.
+        out: As of ``results_folder``.
     """
-    run, _ = find_run(paths[0])
-    if run is None:
+    folder = results_folder(paths[0], out)
+    if folder is None:
         return None
     settings = TASKS[task].defaults if settings is None else settings
     limit = TASKS[task].limit(settings) if max_frames is None else max_frames
@@ -85,7 +120,7 @@ def find_kept(
         allow_normalization=allow_normalization,
         max_frames=limit,
     )
-    file = _place(run.results / f"{name}.json", identify(store))
+    file = _place(folder / f"{name}.json", identify(store))
     if not file.is_file():
         return None
     try:

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcm3.encoders.files import describe_input
 from pcm3.evaluation.recognizer import Recognizer
-from pcm3.export import Network, write_onnx, write_program
+from pcm3.export import Network, describe_clips, write_onnx, write_program
 from pcm3.heads import FinetuneHead
 from pcm3.inference.classifier import Classifier, Neighbours
 
@@ -45,8 +44,8 @@ def export_classifier(classifier: Classifier, file: str | Path, frames: int | No
     """Write a classifier as ONNX (``.onnx``) or a ``torch.export`` program (``.pt2``).
 
     The input is that of ``export_program``. The output ``probabilities`` ``(N, classes)`` is
-    calibrated. The description in the file, as of ``export_onnx`` and ``export_program``, also has
-    ``class_names`` (a list, as JSON), ``threshold`` and, if known, ``fps``.
+    calibrated. The description in the file, see ``describe_clips``, also has ``class_names`` (a
+    list, as JSON), ``threshold`` and, if known, ``fps``, the frames per second of the recordings.
 
     Args:
         classifier: The classifier. It is not changed.
@@ -67,7 +66,7 @@ def export_classifier(classifier: Classifier, file: str | Path, frames: int | No
         raise ValueError(f"expected a file ending in {' or '.join(WRITERS)}, got {file}")
     pretrained = classifier.pretrained
     length = pretrained.frames if frames is None else frames
-    about = describe_input(pretrained._replace(frames=length)) | {
+    about = describe_clips(pretrained, length) | {
         "class_names": json.dumps(classifier.class_names),
         "threshold": repr(classifier.threshold),
     }

@@ -195,6 +195,15 @@ class Queries:
         return extract_features(self.clips.pretrained, self.clips).values
 
 
+def _find(store: Store, query: str) -> int:
+    try:
+        return find_sequence(store, query)
+    except ValueError as error:
+        if query.isdecimal() or query in store.names:
+            raise
+        raise ValueError(f"{error}; there is no file or folder {query} either") from None
+
+
 @contextmanager
 def open_queries(
     query: str | None, pretrained: Pretrained, store: Store, source_fps: float | None = None
@@ -219,9 +228,7 @@ def open_queries(
             raise ValueError(
                 f"source_fps is for files without a frame rate, but {what} of the store"
             )
-        indices = (
-            np.arange(len(store)) if query is None else np.array([find_sequence(store, query)])
-        )
+        indices = np.arange(len(store)) if query is None else np.array([_find(store, query)])
         clips = Clips(pretrained, store, indices)
         names = [store.names[index] for index in indices.tolist()]
         persons = np.where(store.slots[indices] > 1, -1, 0)

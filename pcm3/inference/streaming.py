@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.checks import check_count, type_name
-from pcm3.data.axes import Up, check_up
+from pcm3.data.axes import CLEARLY, Up, check_up, from_legs_to_trunk, turn_up
 from pcm3.data.body import body_form, form_of
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
@@ -20,6 +21,7 @@ from pcm3.skeleton import Skeleton, joint_map
 
 _FRAME_BY_FRAME = ("none", "center")
 """Recipes that hardly depend on the frames before those that are seen."""
+_FIRST = 10  # frames that show along which axis the body extends
 
 
 class LiveLabel(NamedTuple):
@@ -54,12 +56,17 @@ class StreamingClassifier:
             ``skeleton.json``; by default that of the training recordings. Only an encoder of
             ``pretrain --any-layout`` takes another one.
         up: The axis of the frames that points up, for an encoder of ``pretrain --any-layout``:
-            ``"-y"`` of image coordinates and of MediaPipe's world landmarks. Axes must be
-            right-handed.
+            ``"-y"`` of image coordinates and of MediaPipe's world landmarks, ``"z"`` of much motion
+            capture. It is not found out from the frames, as ``Store.up`` is from recordings.
+            Axes must be right-handed.
 
     Raises:
         ValueError: If it is not a ``Classifier``, the normalisation needs whole recordings,
             ``smoothing`` is below 1, or the encoder cannot take the layout.
+
+    Warns:
+        UserWarning: If the body in the first frames extends along another axis than ``up``. This
+            needs an encoder of ``pretrain --any-layout``, and legs that are seen.
 
     Example:
         >>> classifier = load_classifier("classifier.safetensors")           # doctest: +SKIP
@@ -101,6 +108,7 @@ class StreamingClassifier:
         self.classifier = classifier
         self.smoothing = max(1, classifier.window // 8) if smoothing is None else smoothing
         check_count("smoothing", self.smoothing)
+        self._up_is_checked = False
         self._frames: deque[NDArray[np.float32]] = deque(maxlen=classifier.window)
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=self.smoothing)
 
@@ -108,6 +116,7 @@ class StreamingClassifier:
         """Forget all frames; the next one starts a new recording."""
         self._frames.clear()
         self._recent.clear()
+        self._up_is_checked = False
 
     def push(self, frame: ArrayLike) -> LiveLabel:
         """Add the next frame, and classify the latest ones.
@@ -122,6 +131,9 @@ class StreamingClassifier:
         """
         self._frames.append(self._checked(frame))
         latest = np.stack(self._frames)
+        seen = latest[latest.any(axis=(1, 2, 3))]
+        if not self._up_is_checked and len(seen) >= min(_FIRST, self.classifier.window):
+            self._check_up(seen)
         clip = torch.from_numpy(self._prepared(latest)).permute(3, 0, 2, 1)[None]
         device = self.classifier.pretrained.device
         self._recent.append(self.classifier.predict_proba(clip.to(device))[0])
@@ -150,6 +162,25 @@ class StreamingClassifier:
         room = np.zeros((persons, *bodies.shape[1:]), np.float32)
         room[: len(bodies)] = bodies
         return room
+
+    def _check_up(self, frames: NDArray[np.float32]) -> None:
+        """Warn if bodies (T, M, V, C) extend along another axis than the one that points up."""
+        self._up_is_checked = True
+        parts = self.skeleton.parts
+        if self._map is None or not {"trunk", "left_leg", "right_leg"} <= parts.keys():
+            return
+        if not frames[:, :, [*parts["left_leg"], *parts["right_leg"]]].any():
+            return
+        body = from_legs_to_trunk(frames.reshape(-1, *frames.shape[2:]), parts)
+        turned = turn_up(body, self.up)
+        if np.abs(turned).max() > CLEARLY * turned[1]:
+            longest = int(np.abs(body).argmax())
+            axis = ("-" if body[longest] < 0 else "") + "xyz"[longest]
+            warnings.warn(
+                f"the body in the first {len(frames)} frames extends along {axis}, but up is "
+                f"{self.up!r}; unless somebody lies there, pass up={axis!r}",
+                stacklevel=3,
+            )
 
     def _prepared(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames (T, M, V, C) as the encoder takes them."""

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcm3.encoders.files import fingerprint
+from pcm3.encoders.files import PRETRAINED, fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
 from pcm3.runs.folder import Run, comparable
@@ -117,7 +117,7 @@ class _Run(NamedTuple):
 def _read(path: Path) -> _Run:
     run = Run(path)
     if not path.is_dir():
-        return _Run({}, [], [f"{path}: no such folder"], [])
+        return _Run({}, [], [f"{path}: {_no_folder(path)}"], [])
     try:
         config = run.settings() if run.config.exists() else {}
     except SkeletonFormatError as damage:
@@ -140,6 +140,15 @@ def _read(path: Path) -> _Run:
         metrics = []
         left_out.append(str(damage))
     return _Run(config, files, left_out, metrics)
+
+
+def _no_folder(path: Path) -> str:
+    if path.is_file() or str(path) == PRETRAINED:
+        return (
+            f"expected a folder with results; pcm3 evaluate TASK --run {path} --data STORE --out "
+            "FOLDER makes one for an encoder"
+        )
+    return "no such folder"
 
 
 def _is_of_another(result: Result, encoder: str | None) -> bool:

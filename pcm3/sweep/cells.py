@@ -141,7 +141,13 @@ class Cells:
 
     def _store(self, path: Path) -> Store:
         if path not in self._stores:
-            self._stores[path] = Store(path)
+            try:
+                self._stores[path] = Store(path)
+            except SkeletonFormatError as error:
+                if path.exists():
+                    raise
+                file = self.sweep.file
+                raise ValueError(f"{error}; see the comment at the top of {file}, if any") from None
         return self._stores[path]
 
     def _check(self, variation: Variation) -> dict[str, Any]:

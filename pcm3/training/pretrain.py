@@ -192,7 +192,7 @@ def _training_data(config: RunSettings, data: Data) -> _Training:
         if config.any_layout and data.normalization != BODY:
             raise ValueError(
                 f"expected synthetic motion in the form {BODY!r} for an encoder of any layout, got "
-                f"{data.normalization!r}"
+                f"{data.normalization!r} (--motion.normalization {BODY})"
             )
         return _Training([], data, [], [])
     stores = [data] if isinstance(data, Store) else list(data)

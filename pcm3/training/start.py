@@ -26,9 +26,26 @@ _ARCHITECTURE = (
 
 
 def is_run(start: str | Path) -> bool:
-    """Whether weights come from a run folder, and not from the file of an encoder alone."""
-    file = str(start) == PRETRAINED or Path(start).is_file()
-    return Path(start).is_dir() or not file
+    """Whether weights come from a run folder, and not from the file of an encoder alone.
+
+    Raises:
+        SkeletonFormatError: If there is neither.
+    """
+    if not Path(start).exists():
+        encoder_file(start)  # raises, unless it is the word pretrained
+    return Path(start).is_dir()
+
+
+def takes_any_layout(start: str | Path) -> bool:
+    """Whether weights are of an encoder for all layouts, as ``RunSettings.any_layout`` makes it.
+
+    Raises:
+        ValueError: If there is neither a run folder nor the file of an encoder.
+    """
+    if is_run(start):
+        data: dict[str, Any] = Run(start).settings().get("data", {})
+        return data.get("normalization") == BODY
+    return load_encoder(start).normalization == BODY
 
 
 def begin(

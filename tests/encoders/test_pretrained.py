@@ -87,11 +87,44 @@ def test_the_word_is_an_encoder_everywhere(call: Call, tmp_path: Path, store: St
     assert main(["export", "--run", "pretrained", "--out", str(tmp_path / "encoder.pt2")]) == 0
 
 
-def test_training_begins_with_it(tmp_path: Path, store: Store) -> None:
+def test_its_results_stand_beside_those_of_runs(
+    call: Call, tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knn, shipped = ["evaluate", "knn", "--protocol", "xsub"], tmp_path / "shipped"
+    found = call(*knn, "--out", shipped)["metrics"]["top1"]
+    ours, other = ["--data", str(store.path), "--out"], tmp_path / "run"
+    small = ["--train.epochs", "0", "--model.hidden", "4", "--model.layers", "1"]
+    assert main(["pretrain", *small, *ours, str(other)]) == 0
+    assert main([*knn, "--run", str(other), "--data", str(store.path)]) == 0
+    report = ["report", str(other), str(shipped), "--out", str(tmp_path / "report"), "--json"]
+    capsys.readouterr()
+    assert main(report) == 0
+    columns = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
+    assert list(columns) == ["run", "shipped"]
+    assert found in columns["shipped"].values()
+    for encoder, folder in (
+        (other, tmp_path / "new"),  # has a run folder
+        ("pretrained", other),
+        ("pretrained", store.path),
+        (shutil.copy(other / "encoder.safetensors", tmp_path), shipped),  # is another encoder
+    ):
+        assert main([*knn, "--run", str(encoder), *ours, str(folder)]) == 2
+    assert not (tmp_path / "new").exists()
+    assert main(["report", "pretrained"]) == 2
+    assert "--out FOLDER" in capsys.readouterr().err
+    every = ["evaluate", "all", "--run", "pretrained", "--protocol", "xsub", *ours]
+    assert main([*every, str(other)]) == 2
+
+
+def test_training_begins_with_it(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     start = ["pretrain", "--from", "pretrained", "--data", str(store.path), "--train.epochs", "1"]
-    assert main([*start, "--train.batch-size", "8", "--out", str(tmp_path / "run")]) == 2
-    start += ["--any-layout", "--train.batch-size", "8", "--train.lr", "1e-9"]
+    start += ["--train.batch-size", "8", "--train.lr", "1e-9"]
+    capsys.readouterr()
     assert main([*start, "--out", str(tmp_path / "run")]) == 0
+    assert "--from pretrained takes recordings of any layout" in capsys.readouterr().err
+    assert Run(tmp_path / "run").load_config().any_layout
     settings = Run(tmp_path / "run").settings()
     assert settings["start"] == "pretrained"
     assert len(settings["seen"]) == 1  # the encoder saw no recording before
@@ -99,6 +132,12 @@ def test_training_begins_with_it(tmp_path: Path, store: Store) -> None:
     for name, weight in pcm3.load_pretrained().encoder.state_dict().items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(trained[name], weight, atol=1e-6, rtol=0)
+    longer = ["pretrain", "--from", str(tmp_path / "run"), *start[3:]]
+    assert main([*longer, "--out", str(tmp_path / "longer")]) == 0
+    assert Run(tmp_path / "longer").load_config().any_layout
+    motion = ["pretrain", "--from", "pretrained", "--data", "synthetic", "--dry-run"]
+    assert main([*motion, "--out", str(tmp_path / "motion")]) == 2
+    assert "--motion.normalization body" in capsys.readouterr().err
 
 
 def test_arrays_of_another_layout() -> None:

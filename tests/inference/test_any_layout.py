@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pcm3.augment.functional import center_crop_resize
 from pcm3.cli import main
 from pcm3.data.normalize import normalize
 from pcm3.data.store import Store
@@ -275,6 +277,30 @@ def test_a_live_recording_of_another_layout(
         stream.push(np.ones((20, 2)))
 
 
+@pytest.mark.parametrize(("up", "stands"), [("y", "-y"), ("-y", "z"), ("z", "z"), ("x", "-z")])
+def test_a_live_recording_that_stands_along_another_axis(
+    encoder: Path, stores: dict[str, Store], up: Any, stands: Any
+) -> None:
+    """The frames of somebody who stands warn once; those without legs tell nothing."""
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    signed = {"-y": [1, -1, -1], "z": [1, -1, 1], "-z": [1, 1, -1]}[stands]
+    axes = [0, 1, 2] if stands == "-y" else [0, 2, 1]
+    frames = RECORDINGS[5].frames[:12, 0][..., axes] * np.float32(signed)
+    without = frames.copy()
+    without[:, [*NTU25.parts["left_leg"], *NTU25.parts["right_leg"]]] = 0
+    stream = StreamingClassifier(classifier, up=up)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for shown in (without, frames):
+            for frame in shown:
+                stream.push(frame)
+            stream.reset()
+    said = [str(each.message) for each in caught if each.category is UserWarning]
+    assert len(said) == (up != stands)
+    assert all(f"along {stands}, but up is {up!r}" in each for each in said)
+    assert all(each.filename == __file__ for each in caught)
+
+
 def test_live_frames_in_a_plane(encoder: Path, stores: dict[str, Store]) -> None:
     classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
     stream = StreamingClassifier(classifier, skeleton="coco17", up="-y")
@@ -282,6 +308,31 @@ def test_live_frames_in_a_plane(encoder: Path, stores: dict[str, Store]) -> None
     assert all(np.isfinite(stream.push(frame).probabilities).all() for frame in keypoints)
     with pytest.raises(ValueError, match=r"up.*got 'z up'"):
         StreamingClassifier(classifier, up="z up")  # type: ignore[arg-type]
+
+
+def test_exported_files_say_what_clips_they_take(
+    tmp_path: Path, encoder: Path, stores: dict[str, Store]
+) -> None:
+    """All that a program needs to make the clips; they give the probabilities of the recording."""
+    classifier = fit_classifier(load_encoder(encoder), stores["ntu25"])
+    save_classifier(tmp_path / "classifier.safetensors", classifier)
+    for words in (["--run", str(encoder)], [str(tmp_path / "classifier.safetensors")]):
+        file, said = tmp_path / "file.pt2", {"pcm3.json": ""}
+        assert main(["export", *words, "--out", str(file), "--overwrite"]) == 0
+        program = torch.export.load(file, extra_files=said).module()
+        about = json.loads(said["pcm3.json"])
+        assert tuple(json.loads(about["skeleton"])["joints"]) == COMMON15.joints
+        entries = ("normalization", "unit", "up", "front", "stream", "frames")
+        expected = ["body", "body lengths", "y", "-z", "joint", "16"]
+        assert [about[name] for name in entries] == expected
+    assert float(about["fps"]) == 30
+    dataset = dataset_for(classifier.pretrained, stores["kinect20"])
+    clips, lengths, _, _ = dataset.batch(range(6))
+    seen = clips.abs().sum(dim=1) > 0
+    above = clips[:, 1, :, COMMON15.joints.index("head"), 0] - clips[:, 1, :, 11, 0]
+    assert above[seen[:, :, 2, 0]].median() > 0.9  # body lengths, along y
+    (found,) = program(center_crop_resize(clips, lengths, 16))
+    np.testing.assert_allclose(found, classifier.predict_proba(dataset)[:6], atol=1e-5)
 
 
 def test_arrays_of_another_layout_are_refused_with_advice(

@@ -219,17 +219,41 @@ def test_options_of_classifier(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_classifier_is_not_overwritten_unasked(
-    tmp_path: Path, encoder: Path, store: Store, call: Call, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("classifier --run {encoder} --data {store}", "classifier.safetensors"),
+        ("predict {classifier} {store}", "predictions.csv"),
+        ("search --run {encoder} --data {store} --query 3", "similar.csv"),
+        ("novelty --data {store} --reference subjects:1", "novelty.json"),
+        ("features --run {encoder} --data {store}", "features.npz"),
+        ("export --run {encoder}", "encoder.pt2"),
+        ("show {store}", "first.png"),
+    ],
+)
+def test_a_file_is_not_overwritten_unasked(
+    command: str,
+    name: str,
+    tmp_path: Path,
+    encoder: Path,
+    classifier: Path,
+    store: Store,
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = tmp_path / "classifier.safetensors"
+    out = tmp_path / name
     out.write_text("kept")
-    command = ["classifier", "--run", encoder, "--data", store.path, "--out", out]
-    assert main([str(word) for word in command]) == 2
+    paths = {"encoder": encoder, "classifier": classifier, "store": store.path}
+    words = [*command.format(**paths).split(), "--out", str(out)]
+    assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert out.read_text() == "kept"
-    call(*command, "--overwrite")
-    assert pcm3.load_classifier(out).class_names == store.class_names
+    call(*words, "--overwrite")
+    assert out.read_bytes() != b"kept"
+
+
+def test_overwrite_needs_a_file(classifier: Path, store: Store) -> None:
+    assert main(["predict", str(classifier), str(store.path), "--overwrite"]) == 2
 
 
 def test_predict_says_nothing_about_labels(

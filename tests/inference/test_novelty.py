@@ -395,6 +395,26 @@ def test_the_command_keeps_to_a_protocol(store: Store, call: Callable[..., dict[
     assert said["metrics"]["references"] == len(good)
 
 
+def test_the_command_keeps_to_a_selection(
+    store: Store, run: Path, tmp_path: Path, call: Callable[..., dict[str, Any]]
+) -> None:
+    one = set(np.flatnonzero(store.labels == 1).tolist())
+    said = call("--reference", "quality:7", "--select", "labels:1")
+    good = one & set(select(store, "quality:7").tolist())
+    assert said["metrics"]["references"] == len(good)
+    assert {row["index"] for row in said["recordings"]} == one
+    said = call("--reference", "quality:7", "--select", "labels:1", "--protocol", "subjects:1,3")
+    test = {index for index in one if store.columns["subjects"][index] in (2, 4)}
+    assert {row["index"] for row in said["recordings"]} == test
+    np.save(tmp_path / "new.npy", store.sequence(5)[:, :1])  # its class is unknown
+    said = call("--reference", "quality:7", "--select", "labels:1", tmp_path / "new.npy")
+    (row,) = said["recordings"]
+    assert row["reference_index"] in good
+    nobody = ["--select", "subjects:1", "--protocol", "subjects:1"]
+    judge = ["novelty", "--data", str(store.path), "--reference", "quality:7"]
+    assert main([*judge, *nobody]) == 2
+
+
 def test_the_command_judges_classes_by_all_references(
     store: Store, call: Callable[..., dict[str, Any]]
 ) -> None:

@@ -184,3 +184,5 @@ def test_the_command(
         ["--query", "3", "--source-fps", "60"],
     ):
         assert main(["search", "--run", str(run), "--data", str(store.path), *bad]) == 2
+        said = capsys.readouterr().err
+        assert ("no file or folder" in said) == ("nobody" in bad)

@@ -179,7 +179,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_reported(
 
 
 WRONG = {
-    ('data = "store"', 'data = "stare"'): "base: .*stare",
+    ('data = "store"', 'data = "stare"'): "base: stare: .*top of new.toml",
     (
         "seeds = [0, 1]\n\n[common]",
         'seeds = [0, 1]\n\n[common]\nprotocol = "fold:99"',

@@ -98,3 +98,8 @@ def test_the_command(
     assert "another encoder" in capsys.readouterr().err
     assert main([*start, "--phase", "post-distill", "--out", str(tmp_path / "other")]) == 2
     assert "--from RUN" in capsys.readouterr().err
+    for phase in ("pretrain", "post-distill"):
+        missing = ["pretrain", "--from", "nowhere", "--phase", phase, *rest]
+        assert main([*missing, "--out", str(tmp_path / "other")]) == 2
+        said = capsys.readouterr().err
+        assert all(word in said for word in ("run folder", "encoder's file", "pretrained"))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.axes import Up, turn_up
+from pcm3.data.axes import CLEARLY, Up, from_legs_to_trunk, turn_up
 from pcm3.data.protocols import Protocol
 from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
@@ -23,7 +22,6 @@ from pcm3.io.reading import check_text, fail, open_npy
 from pcm3.skeleton import Skeleton
 
 _SOME = 32  # sequences that determine which way is up
-_CLEARLY = 3.0  # times further do bodies extend along z than along y where z is up
 
 
 class Store:
@@ -324,15 +322,8 @@ class Store:
         # several sequences, because people may lie down in one
         some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
         points = np.concatenate([self.stored(int(at))[:, 0] for at in some])
-        seen = points != 0
-
-        def mean(joints: Sequence[int]) -> NDArray[np.float64]:
-            count = seen[:, joints].sum(axis=(0, 1))
-            total = points[:, joints].sum(axis=(0, 1), dtype=np.float64)
-            return np.asarray(total / np.maximum(count, 1))
-
-        body = mean(parts["trunk"]) - mean((*parts["left_leg"], *parts["right_leg"]))
-        if isc or (self.channels == 3 and abs(body[2]) > _CLEARLY * abs(body[1])):
+        body = from_legs_to_trunk(points, parts)
+        if isc or (self.channels == 3 and abs(body[2]) > CLEARLY * abs(body[1])):
             return "z" if body[2] >= 0 else "-z"
         return "y" if body[1] >= 0 else "-y"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pcm3.checks import check_count, check_seed
 from pcm3.data.body import BODY as BODY_FORM
-from pcm3.data.body import Form, scaled, turned
+from pcm3.data.body import BODY_UNIT, Form, scaled, turned
 from pcm3.data.dataset import Batch, ClipDataset, check_items
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
@@ -86,7 +86,7 @@ class SyntheticMotion(ClipDataset):
         self.persons, self.frames, self.seed = persons, frames, seed
         self.normalization: Normalization | Form = normalization
         self.pairs = pairs
-        self.unit = "body lengths" if normalization == BODY_FORM else "metres"
+        self.unit = BODY_UNIT if normalization == BODY_FORM else "metres"
         self.labels = np.full(sequences, -1, np.int64)
         draws = np.random.default_rng((seed, _VERSION))
         self.lengths = draws.integers(frames[0], frames[1], sequences, endpoint=True)
