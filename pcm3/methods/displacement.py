@@ -183,8 +183,7 @@ class Displacement(Method):
             generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
-        cropped = self.crop(clips, lengths, generator=generator)
-        joints = self.spatial(cropped, generator=generator)
+        joints = self.draw_view(clips, lengths, generator)
         step = self.settings.step
         found = [displacement_classes(joints, each, step) for each in self.settings.intervals]
         direction, magnitude = (torch.stack(each, dim=2) for each in zip(*found, strict=True))
