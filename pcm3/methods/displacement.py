@@ -27,7 +27,7 @@ from pcm3.checks import (
 from pcm3.encoders.base import Encoder, check_frames
 from pcm3.encoders.transformer import TransformerEncoder, present_persons
 from pcm3.methods.base import Method, Output, Preset
-from pcm3.methods.pcm3.model import stretch_frames
+from pcm3.methods.features import stretch_frames
 from pcm3.methods.pcm3.presets import SMALL_TRAIN
 from pcm3.methods.recordings import LAPTOP
 from pcm3.methods.settings import EncoderSettings, TrainSettings
