@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from environment import environment
 from open_data import open_store
+from table import averaged
 
 from pcm3.data import generate
 from pcm3.data.body import BODY
@@ -369,15 +370,8 @@ def record(results: Sequence[dict[str, Any]], file: Path, final: bool) -> None:
 
 def means(figures: Figures) -> dict[str, float]:
     """Mean of each figure over the data sets; parts and folds of one count together."""
-    by_file: dict[str, list[dict[str, float]]] = {}
-    for name, each in figures.items():
-        by_file.setdefault(name.partition(",")[0], []).append(each)
-    return {
-        kind: statistics.mean(
-            statistics.mean(each[kind] for each in group) for group in by_file.values()
-        )
-        for kind in next(iter(figures.values()))
-    }
+    sets = averaged(figures).values()
+    return {kind: statistics.mean(each[kind] for each in sets) for kind in next(iter(sets))}
 
 
 def describe(row: dict[str, Any]) -> str:

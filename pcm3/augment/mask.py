@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcm3._torch import index_tensor
 from pcm3.augment.base import Draw, Transform, share_of
-from pcm3.augment.functional import patch_count
+from pcm3.augment.functional.mask import patch_count
 from pcm3.augment.kernels import motion_aware_mask, window
 from pcm3.checks import (
     check_count,

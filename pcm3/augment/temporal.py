@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from pcm3.augment.base import Draw, Transform, share_of
-from pcm3.augment.functional import check_segments, check_taps
+from pcm3.augment.functional.temporal import check_segments, check_taps
 from pcm3.augment.kernels import (
     crop_resize,
     drop_frames,

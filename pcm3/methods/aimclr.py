@@ -187,13 +187,9 @@ class AimCLR(MomentumContrast):
             generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
-
-        def view() -> Tensor:
-            cropped = self.crop(clips, lengths, generator=generator)
-            moved: Tensor = self.spatial(cropped, generator=generator)
-            return moved
-
-        views = self.extreme(view(), generator=generator), view(), view()
+        plain = self.draw_view(clips, lengths, generator)
+        views = [self.extreme(plain, generator=generator)]
+        views += [self.draw_view(clips, lengths, generator) for _ in range(2)]
         return AimCLRViews(*(to_stream(each, self.skeleton, self.stream) for each in views))
 
     def progress(self, epoch: int, epochs: int, step: int) -> None:  # noqa: ARG002

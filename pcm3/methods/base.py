@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -110,6 +110,8 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
 
     encoder: Encoder
+    crop: Callable[..., Tensor]
+    spatial: Callable[..., Tensor]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -185,6 +187,25 @@ class Method(nn.Module, ABC):
         Returns:
             The views, for ``loss``.
         """
+
+    def draw_view(
+        self, clips: Tensor, lengths: Tensor | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        """Crop and transform each clip by ``self.crop`` and ``self.spatial``.
+
+        For ``make_views``, which checks the clips and derives the stream.
+
+        Args:
+            clips: Joint coordinates ``(N, C, T, V, M)``.
+            lengths: Number of valid frames of each clip ``(N,)``; T by default.
+            generator: Random generator on the clips' device.
+
+        Returns:
+            Joint coordinates ``(N, C, frames, V, M)``.
+        """
+        cropped = self.crop(clips, lengths, generator=generator)
+        view: Tensor = self.spatial(cropped, generator=generator)
+        return view
 
     @abstractmethod
     def loss(self, views: Any) -> Output:

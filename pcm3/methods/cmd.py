@@ -188,13 +188,7 @@ class CMD(MomentumContrast):
             generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
-
-        def view() -> Tensor:
-            cropped = self.crop(clips, lengths, generator=generator)
-            moved: Tensor = self.spatial(cropped, generator=generator)
-            return moved
-
-        return CMDViews(view(), view())
+        return CMDViews(*(self.draw_view(clips, lengths, generator) for _ in range(2)))
 
     def loss(self, views: CMDViews) -> Output:
         """Compute the losses of views; in training mode, also update twins and queues.

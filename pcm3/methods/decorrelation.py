@@ -169,9 +169,8 @@ class Decorrelation(Method):
         self.encoder.check_clips(clips, finite=True)
 
         def view() -> Tensor:
-            cropped = self.crop(clips, lengths, generator=generator)
-            moved = self.spatial(cropped, generator=generator)
-            return to_stream(moved, self.skeleton, self.stream)
+            drawn = self.draw_view(clips, lengths, generator)
+            return to_stream(drawn, self.skeleton, self.stream)
 
         anchor = view()
         partners: dict[str, Tensor] = {name: view() for name in self.settings.partners}

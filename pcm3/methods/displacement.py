@@ -27,7 +27,7 @@ from pcm3.checks import (
 from pcm3.encoders.base import Encoder, check_frames
 from pcm3.encoders.transformer import TransformerEncoder, present_persons
 from pcm3.methods.base import Method, Output, Preset
-from pcm3.methods.pcm3.model import stretch_frames
+from pcm3.methods.features import stretch_frames
 from pcm3.methods.pcm3.presets import SMALL_TRAIN
 from pcm3.methods.recordings import LAPTOP
 from pcm3.methods.settings import EncoderSettings, TrainSettings
@@ -183,8 +183,7 @@ class Displacement(Method):
             generator: Random generator on the clips' device.
         """
         self.encoder.check_clips(clips, finite=True)
-        cropped = self.crop(clips, lengths, generator=generator)
-        joints = self.spatial(cropped, generator=generator)
+        joints = self.draw_view(clips, lengths, generator)
         step = self.settings.step
         found = [displacement_classes(joints, each, step) for each in self.settings.intervals]
         direction, magnitude = (torch.stack(each, dim=2) for each in zip(*found, strict=True))

@@ -1,8 +1,9 @@
-"""Sequence features of raw clips for downstream tasks."""
+"""Sequence features of raw clips for downstream tasks, and frame features at another rate."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pcm3.augment.functional import center_crop_resize
@@ -46,3 +47,15 @@ def sequence_features(
         return pool_features(encoder, features)
     finally:
         encoder.train(was_training)
+
+
+def stretch_frames(features: Tensor, frames: int) -> Tensor:
+    """Interpolate frame features ``(N, T', D)`` linearly to ``(N, T, D)``."""
+    if features.shape[1] == frames:
+        return features
+    # Resizing the unit matrix gives the weights; unlike that of interpolate, the gradient of the
+    # matrix product is deterministic on GPUs.
+    unit = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)[None]
+    weights = F.interpolate(unit, frames, mode="linear", align_corners=False)[0]
+    stretched: Tensor = weights.T @ features
+    return stretched

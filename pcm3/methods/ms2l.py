@@ -17,7 +17,7 @@ from pcm3.encoders.base import Encoder, check_frames, pool_features
 from pcm3.heads import MaskedMotionDecoder, OrderHead
 from pcm3.losses import nt_xent
 from pcm3.methods.base import Method, Output, Preset
-from pcm3.methods.pcm3.model import stretch_frames
+from pcm3.methods.features import stretch_frames
 from pcm3.methods.pcm3.presets import SMALL_TRAIN
 from pcm3.methods.recordings import LAPTOP
 from pcm3.methods.settings import EncoderSettings, TrainSettings

@@ -115,12 +115,8 @@ class SimCLR(Method):
         """
         self.encoder.check_clips(clips, finite=True)
 
-        def view() -> Tensor:
-            cropped = self.crop(clips, lengths, generator=generator)
-            moved = self.spatial(cropped, generator=generator)
-            return to_stream(moved, self.skeleton, self.stream)
-
-        return TwoViews(view(), view())
+        views = (self.draw_view(clips, lengths, generator) for _ in range(2))
+        return TwoViews(*(to_stream(each, self.skeleton, self.stream) for each in views))
 
     def loss(self, views: TwoViews) -> Output:
         """Compute the loss of views.

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from pcm3.augment import RandomMask, RandomMix, Shear, TemporalClip, TopologyMask
 from pcm3.encoders import GRUEncoder
 from pcm3.methods import PCM3, Output, Views
-from pcm3.methods.pcm3.model import stretch_frames
+from pcm3.methods.features import stretch_frames
 from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
 
 POSITIVES = ("intra", "inter", "mask", "predict")
@@ -163,7 +163,7 @@ def test_every_term_equals_its_definition(
 
 
 @pytest.mark.parametrize("mode", ["mask", "crop"])
-def test_clip_is_astretch_frames_of_the_key_view(mode: str) -> None:
+def test_clip_is_a_stretch_of_the_key_view(mode: str) -> None:
     model = tiny(positives=PLUS_PLUS, clipping=TemporalClip((0.25, 0.5), mode))
     views = views_of(model)
     assert views.clip is not None
@@ -501,7 +501,7 @@ def test_composite_keeps_the_visible_input_and_takes_the_prediction_elsewhere() 
     torch.testing.assert_close(composite[hidden], output.prediction[hidden])
 
 
-def test_features_of_fewer_frames_arestretch_framesed_linearly() -> None:
+def test_features_of_fewer_frames_are_stretched_linearly() -> None:
     features = torch.tensor([0.0, 1.0])[None, :, None].expand(2, 2, 3)
     assert stretch_frames(features, 2) is features
     assert stretch_frames(features, 4)[1, :, 2].tolist() == [0, 0.25, 0.75, 1]

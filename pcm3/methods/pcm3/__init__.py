@@ -1,6 +1,6 @@
 """PCM3 and PCM3++: prompted contrast with masked motion modelling."""
 
-from pcm3.methods.pcm3.model import PCM3, Views
+from pcm3.methods.pcm3.model import PCM3
 from pcm3.methods.pcm3.settings import (
     PCM3_POSITIVES,
     PCM3Settings,
@@ -8,6 +8,7 @@ from pcm3.methods.pcm3.settings import (
     PromptPosition,
     Result,
 )
+from pcm3.methods.pcm3.views import Views
 
 __all__ = [
     "PCM3",

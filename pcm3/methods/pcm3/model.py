@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
@@ -22,65 +21,21 @@ from pcm3.augment import (
     TemporalCropResize,
     TopologyMask,
 )
-from pcm3.augment.functional import apply_mask
 from pcm3.checks import check_transforms, type_name
-from pcm3.encoders.base import (
-    Encoder,
-    check_frames,
-    pool_features,
-)
+from pcm3.encoders.base import Encoder, check_frames, pool_features
 from pcm3.heads import MaskedMotionDecoder
 from pcm3.losses import InfoNCE, MaskedMSE, RelationalKL, similarities
 from pcm3.methods.base import Output
+from pcm3.methods.features import stretch_frames
 from pcm3.methods.momentum import MomentumContrast
 from pcm3.methods.pcm3.presets import PRESETS
 from pcm3.methods.pcm3.settings import PCM3_POSITIVES, PCM3Settings, Positive
+from pcm3.methods.pcm3.views import Views
 from pcm3.prompts import DomainPrompt, TaskPrompt
 from pcm3.queue import MemoryQueue
 from pcm3.skeleton import NTU25, Skeleton, to_stream
 
 Transform = Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class Views:
-    """Views of a batch in a training step.
-
-    Attributes:
-        intra: Query view s_intra ``(N, C, T, V, M)``, also the source of the mixed clips.
-        key: Key view s' ``(N, C, T, V, M)``.
-        source: Clips to be masked, and the target of the prediction ``(N, C, T, V, M)``; None
-            without masked view and prediction.
-        inter: Mixed clips s_inter with partner ``(N,)`` and the partner's share ``(N,)``; None
-            without the inter view.
-        mask: Boolean ``(N, T, V, M)``, True where ``source`` is hidden; None without ``source``.
-        offsets: Channel offset of the task prompt for each use, by name; empty without prompts.
-        clip: Short clip of ``key`` for the query ``(N, C, T, V, M)``; None without the clip view.
-    """
-
-    intra: Tensor
-    key: Tensor
-    source: Tensor | None = None
-    inter: MixedClips | None = None
-    mask: Tensor | None = None
-    offsets: Mapping[str, Tensor] = field(default_factory=dict)
-    clip: Tensor | None = None
-
-    @property
-    def hidden(self) -> tuple[Tensor, Tensor]:
-        """Source and mask.
-
-        Raises:
-            ValueError: If one is None.
-        """
-        if self.source is None or self.mask is None:
-            raise ValueError("expected views with source and mask, which the settings need")
-        return self.source, self.mask
-
-    @property
-    def masked(self) -> Tensor:
-        """The masked view s_mask: ``source`` with 0 where hidden."""
-        return apply_mask(*self.hidden)
 
 
 class PCM3(MomentumContrast):
@@ -450,15 +405,3 @@ class PCM3(MomentumContrast):
         if self.result == "query":
             return self.encoder
         return cast("Encoder", self.key_encoder.module)
-
-
-def stretch_frames(features: Tensor, frames: int) -> Tensor:
-    """Interpolate frame features ``(N, T', D)`` linearly to ``(N, T, D)``."""
-    if features.shape[1] == frames:
-        return features
-    # Resizing the unit matrix gives the weights; unlike that of interpolate, the gradient of the
-    # matrix product is deterministic on GPUs.
-    unit = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)[None]
-    weights = F.interpolate(unit, frames, mode="linear", align_corners=False)[0]
-    stretched: Tensor = weights.T @ features
-    return stretched
