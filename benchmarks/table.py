@@ -23,7 +23,6 @@ PAGES = (
     *(
         ROOT / "docs" / f"{name}.md"
         for name in (
-            "benchmark",
             "classify",
             "novelty",
             "pretrained",
