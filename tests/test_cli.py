@@ -1858,7 +1858,7 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert not (tmp_path / "run").exists()
     one_error(capsys, [*command, "--protocol", "xnone"])  # and no settings
     for more, said in (  # what the run itself would refuse
-        (["--from", f"{tmp_path}/none"], "expected a run folder with a config.json"),
+        (["--from", f"{tmp_path}/none"], "expected a run folder, an encoder's file or the word"),
         (["--from", f"{folder}/run", "--model.hidden", "4"], "holds another model: model.hidden"),
         (["--out", f"{folder}/run", "--train.lr", "9"], "holds a run with other settings"),
         (["--out", f"{folder}/store"], "expected a run folder, got the store"),

@@ -146,8 +146,7 @@ def _options(task: "Task | None" = None) -> Any:
         out: Annotated[
             Path | None,
             arg(
-                help="Folder to keep the result of an encoder without a run in, for pcm3 report; "
-                "by default it is only printed.",
+                help="Folder to keep the result of an encoder without a run in.",
                 help_behavior_hint="",
             ),
         ] = None

@@ -116,8 +116,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             tyro.conf.FlagCreatePairsOff,
             tyro.conf.arg(
                 help="Train an encoder for recordings of any layout and unit: joints are mapped "
-                "to the 15 common ones, bodies are turned upright and scaled to one size. Always "
-                "so if --from names an encoder of this kind."
+                "to 15 common ones, bodies turned upright and scaled. Always so if --from needs it."
             ),
         ] = False
         dry_run: Annotated[

@@ -49,8 +49,7 @@ class DetectionSettings:
     """Settings of detection; None takes the value of the recipe, see ``RECIPES``."""
 
     recipe: RecipeName = "default"
-    """One for small data (default), whose values are shown here, or a published one; other
-    options override its values."""
+    """One for small data, with the values shown here, or a published one; options change it."""
     windows: Windows | None = None
     """32 frames in a row, or 16 frames, every third to fifth (in tests every fourth)."""
     borders: Borders | None = None
