@@ -129,8 +129,7 @@ def _options(task: "Task | None" = None) -> Any:
         run: Annotated[
             run_type,
             arg(
-                help="The run folder, in which the result is kept, the file of an encoder, or "
-                "pretrained, the encoder of pcm3."
+                help="Run folder, which keeps the result, encoder file or pretrained."
                 + (" The classifier scores of several runs are added." if several else "")
             ),
         ]

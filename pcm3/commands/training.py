@@ -94,7 +94,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             Path | None,
             tyro.conf.arg(
                 name="from",
-                help="Run folder, encoder file, or pretrained, whose weights to start from.",
+                help="Run folder, encoder file or pretrained to take weights from.",
             ),
         ] = None
         protocol: Annotated[
@@ -115,8 +115,8 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             bool,
             tyro.conf.FlagCreatePairsOff,
             tyro.conf.arg(
-                help="Train an encoder for recordings of any layout and unit: joints are mapped "
-                "to 15 common ones, bodies turned upright and scaled. Always so if --from needs it."
+                help="Train an encoder for any layout and unit: joints are mapped to 15 common "
+                "ones, bodies turned upright and scaled. Always so if --from needs it."
             ),
         ] = False
         dry_run: Annotated[

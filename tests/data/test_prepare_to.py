@@ -253,8 +253,8 @@ def test_stores_of_two_layouts_train_together(tmp_path: Path, capsys: Capture) -
     command = ["pretrain", "--data", *stores, "--out", str(run), "--protocol", "all", *SMALL]
     assert main(command) == 0
     assert json.loads(Run(run).config.read_text())["data"]["sequences"] == 24
-    for store in stores:
-        out = tmp_path / "features.npz"
+    for number, store in enumerate(stores):
+        out = tmp_path / f"features-{number}.npz"
         assert main(["features", "--run", str(run), "--data", store, "--out", str(out)]) == 0
         assert np.isfinite(np.load(out)["features"]).all()
 

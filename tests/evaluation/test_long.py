@@ -192,11 +192,12 @@ def test_feature_files_say_it(
 ) -> None:
     command = ["features", "--run", str(run), "--data", str(store.path)]
     for limit, text in ((None, "longer than 300"), (300, f"{LEFT_OUT:,} frames")):
-        out = ["--out", str(tmp_path / "f.npz"), *(["--max-frames", "300"] if limit else [])]
+        file = tmp_path / f"{limit}.npz"
+        out = ["--out", str(file), *(["--max-frames", "300"] if limit else [])]
         result, said = evaluate(capsys, *command, *out)
         assert result["max_frames"] == limit
         assert text in said
-        with np.load(tmp_path / "f.npz") as arrays:
+        with np.load(file) as arrays:
             assert text in "".join(arrays["notes"])
 
 
