@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,17 +61,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
     save_encoder(file, Pretrained(network, COMMON15, "joint", 16, "body"))
     return file
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: object) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
-        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return said
-
-    return run
 
 
 def test_a_classifier_labels_recordings_of_another_layout(
