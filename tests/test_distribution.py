@@ -120,6 +120,9 @@ def test_description_has_no_link_that_leads_nowhere(metadata: Message) -> None:
     text = metadata.get_payload()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "](docs/" in readme
+    captions = re.findall(r"^!\[.*\n+\*(\w[^[`]+)", readme, re.MULTILINE)
+    assert captions
+    assert [caption for caption in captions if caption in text] == []
     assert "(what pose estimators write)" in text
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert re.findall(r"]\((?!https://)[^)]*\)|<img", text) == []
