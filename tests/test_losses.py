@@ -23,6 +23,7 @@ from pcm3.losses import (
     nt_xent,
     relational_kl,
     similarities,
+    topk_relational_kl,
 )
 from pcm3.queue import MemoryQueue
 
@@ -152,6 +153,32 @@ def test_relational_kl_pulls_the_student_and_never_the_teacher() -> None:
     target = F.softmax(teacher.detach() @ queue.T / 0.05, dim=1)
     (-target * F.log_softmax(twin @ queue.T / 0.1, dim=1)).sum(1).mean().backward()
     torch.testing.assert_close(student.grad, twin.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_distillation_of_the_nearest_equals_its_definition() -> None:
+    student, teacher = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    student.requires_grad_()
+    teacher.requires_grad_()
+    total = torch.zeros(())
+    for n in range(3):
+        near = teacher[n].argsort(descending=True)[:4]
+        q = (student[n, near] / 0.2).softmax(0)
+        p = (teacher[n, near] / 0.1).softmax(0).detach()
+        total = total + (p * (p.log() - q.log())).sum() / 3
+    found = topk_relational_kl(student, teacher, 4, 0.2, 0.1)
+    torch.testing.assert_close(found, total)
+    found.backward()
+    assert teacher.grad is None
+    z, k, anchors = (F.normalize(torch.randn(n, 5), dim=1) for n in (3, 3, 8))
+    whole = topk_relational_kl(z @ anchors.T, k @ anchors.T, 8)
+    torch.testing.assert_close(whole, relational_kl(z, k, anchors))
+    for k, word in ((0, "k in"), (9, "k in"), (2.0, "k in")):
+        with pytest.raises(ValueError, match=word):
+            topk_relational_kl(student, teacher, k)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="teacher_temperature"):
+        topk_relational_kl(student, teacher, 4, 0.2, 0.0)
+    with pytest.raises(ValueError, match="teacher"):
+        topk_relational_kl(student, teacher[:2], 4)
 
 
 @settings(deadline=None, max_examples=30)

@@ -66,7 +66,11 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
         return self.batch(indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Read the items with these indices as one zero-padded batch."""
+        """Read the items with these indices as one zero-padded batch.
+
+        Raises:
+            NotImplementedError: If a data set does not define it.
+        """
         raise NotImplementedError
 
     def in_epoch(self, indices: Sequence[int], epoch: int) -> list[int]:  # noqa: ARG002
@@ -290,7 +294,11 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
 
 
 def check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
-    """Require indices of one or more items; negative ones count from the end."""
+    """Require indices of one or more items; negative ones count from the end.
+
+    Raises:
+        ValueError: If there is none, or one is no integer in [-count, count).
+    """
     indices = np.asarray(items)
     good = indices.ndim == 1 and indices.size and np.issubdtype(indices.dtype, np.integer)
     if not good or ((indices < -count) | (indices >= count)).any():

@@ -193,23 +193,12 @@ def prepare(
             done += len(shard.units)
             if progress is not None:
                 progress(done, len(opened.units))
-        report: dict[str, Any] = settings | {
-            "dtype": dtype,
-            "units": len(opened.units),
-            "left_out": opened.left_out,
-            "left_out_why": opened.left_out_why,
-        }
-        report |= total(shards)
-        sizes = report.pop("sizes")
         notes = (
             [_BY_BODY] * by_body
             + [_TURNED.format(up)] * (up not in (None, "y"))
             + [*opened.notes, *note_on_rate(opened, fps)]
         )
-        notes += note_on_size(opened, sizes, _remedy(opened.format))
-        report["label_notes"] = list(opened.label_notes)
-        report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
-        report["jumps"]["limit"] = limit_of_jumps(opened)
+        report = _report(opened, shards, settings | {"dtype": dtype}, notes)
         if not report["kept"]:
             shutil.rmtree(partial)
             raise ValueError(_why_nothing(report))
@@ -285,6 +274,24 @@ def _mapping(
             f"{center} as their centre, so they cannot be mapped to {target.name!r}{remedy}"
         )
     return joint_map(source.skeleton, target)
+
+
+def _report(
+    opened: Source, shards: Sequence[Shard], settings: dict[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """What was asked for, read, kept and left out, and notes; the rounding is not known yet."""
+    report = settings | {
+        "units": len(opened.units),
+        "left_out": opened.left_out,
+        "left_out_why": opened.left_out_why,
+    }
+    report |= total(shards)
+    sizes = report.pop("sizes")
+    notes = [*notes, *note_on_size(opened, sizes, _remedy(opened.format))]
+    report["label_notes"] = list(opened.label_notes)
+    report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
+    report["jumps"]["limit"] = limit_of_jumps(opened)
+    return report
 
 
 def _cut(whole: Shard) -> list[Shard]:

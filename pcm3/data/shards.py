@@ -68,7 +68,11 @@ class Shard(NamedTuple):
 
 
 def read_shard(shard: Shard) -> None:
-    """Read the units of a shard into a small store of its own, then write its report."""
+    """Read the units of a shard into a small store of its own, then write its report.
+
+    Raises:
+        SkeletonFormatError: If a recording does not follow its format and ``skip_bad`` is false.
+    """
     reuse_memory()
     source, tally = shard.source, Tally()
     writer = StoreWriter(

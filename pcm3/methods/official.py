@@ -304,7 +304,14 @@ def gru_width(checkpoint: Checkpoint) -> int:
 
 
 def pcm3_for(encoder: Encoder, skeleton: Skeleton, checkpoint: Checkpoint) -> PCM3:
-    """Build a PCM3 with the sizes of the weights, and reshape domain prompts to fit it."""
+    """Build a PCM3 with the sizes of the weights, and reshape domain prompts to fit it.
+
+    The model has no prompts of a kind that the checkpoint lacks or has in another size. Domain
+    prompts ``(V C M,)`` of the checkpoint become ``(C, V, M)`` in place.
+
+    Raises:
+        SkeletonFormatError: If weights of projector, queue or decoder are missing.
+    """
     weights = checkpoint.weights
     try:
         model = PCM3(

@@ -148,7 +148,16 @@ class MethodSettings(Settings):
         return []
 
     def build_encoder(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Encoder:
-        """Build the encoder alone."""
+        """Build the encoder alone.
+
+        Args:
+            skeleton: Joint layout of the data.
+            persons: Number of persons M of the data.
+            in_channels: Number of coordinates C of the data.
+
+        Raises:
+            NotImplementedError: If the settings of a method do not define it.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define build_encoder")
 
     def build(

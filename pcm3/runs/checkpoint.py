@@ -21,6 +21,9 @@ def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint and rename the existing one to the previous one.
 
     At least one of the two is intact, no matter when the process ends.
+
+    Raises:
+        OSError: If the file cannot be written; it is named in the error.
     """
     with replacing(file) as temporary:
         with temporary.open("wb") as out:

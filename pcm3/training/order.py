@@ -53,6 +53,12 @@ def remaining_batches(
     """Remaining batches of an epoch as indices ``(steps, processes, batch_size)``.
 
     Their order depends only on the seed and the epoch.
+
+    Args:
+        at: Epoch, and how many of its sequences are done.
+        sequences: Number of sequences of the data set.
+        config: Settings of training.
+        processes: Number of processes that train together.
     """
     order = np.random.default_rng((config.seed, at.epoch)).permutation(sequences)
     left = order[at.done : used_sequences(sequences, config, processes)]

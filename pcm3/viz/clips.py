@@ -30,7 +30,16 @@ def as_clips(clips: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
 
 
 def as_one(name: str, value: Tensor | ArrayLike, axes: str = "(C, T, V, M)") -> Tensor:
-    """Convert a single clip to a batch of one."""
+    """Convert a value without a batch axis to a batch of one.
+
+    Args:
+        name: What it is, for the message.
+        value: The clip or mask.
+        axes: Its axes, as the message names them.
+
+    Raises:
+        ValueError: If the number of axes is another.
+    """
     tensor = torch.as_tensor(value).detach()
     if tensor.ndim != axes.count(",") + 1:
         raise ValueError(f"expected one {name} {axes}, got {tuple(tensor.shape)}")
@@ -38,7 +47,11 @@ def as_one(name: str, value: Tensor | ArrayLike, axes: str = "(C, T, V, M)") -> 
 
 
 def as_clip(clip: Tensor | ArrayLike, skeleton: Skeleton) -> Array:
-    """Convert a clip ``(C, T, V, M)`` of two or three coordinates to float32."""
+    """Convert a clip ``(C, T, V, M)`` of two or three coordinates to float32.
+
+    Raises:
+        ValueError: If the clip has another shape or does not fit the skeleton.
+    """
     array: Array = as_clips(as_one("clip", clip), skeleton)[0]
     if len(array) not in (2, 3):
         raise ValueError(f"expected 2 or 3 coordinates, got a clip {array.shape}")
@@ -51,7 +64,11 @@ def space(points: Array) -> Array:
 
 
 def as_mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
-    """Convert a mask ``(N, T, V, M)``; all False if there is none."""
+    """Convert a mask ``(N, T, V, M)`` of clips ``(N, C, T, V, M)``; all False if there is none.
+
+    Raises:
+        ValueError: If the mask has another shape or is not boolean.
+    """
     expected = (len(clips), *clips.shape[2:])
     if mask is None:
         return np.zeros(expected, dtype=bool)
@@ -64,7 +81,17 @@ def as_mask(mask: Tensor | ArrayLike | None, clips: Array) -> Array:
 
 
 def as_twin(name: str, other: Tensor | ArrayLike, clips: Array, skeleton: Skeleton) -> Array:
-    """Convert further clips, and require the same shape."""
+    """Convert further clips ``(N, C, T, V, M)``, and require the same shape.
+
+    Args:
+        name: What they are, for the message.
+        other: The further clips.
+        clips: The clips that they belong to.
+        skeleton: Joint layout of both.
+
+    Raises:
+        ValueError: If the shapes differ, or the clips do not fit the skeleton.
+    """
     array = as_clips(other, skeleton)
     if array.shape != clips.shape:
         raise ValueError(f"expected {name} of shape {clips.shape}, got {array.shape}")

@@ -12,20 +12,12 @@ from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import with_noise
 from pcm3.evaluation.features import extract_features, extract_random_crops
 from pcm3.hub import Pretrained
-from pcm3.skeleton import NTU25
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("data") / "store"
     return generate(out, sequences=36, classes=3, subjects=4, frames=(10, 30))
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
 
 
 def test_features_are_in_the_data_sets_order(store: Store, pretrained: Pretrained) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from optimizer_steps import steps_of
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.store import Store
@@ -37,19 +37,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
     out = tmp_path_factory.mktemp("data") / "store"
     store: Store = generate(out, sequences=6, classes=2, frames=(8, 10))
     return SkeletonDataset(store)
-
-
-def steps_of(train: Callable[[], Any]) -> list[list[dict[str, Any]]]:
-    """The parameter groups of every step of an optimiser, where an epoch has one."""
-    seen: list[list[dict[str, Any]]] = []
-    hook = register_optimizer_step_pre_hook(
-        lambda optimizer, *_: seen.append([dict(group) for group in optimizer.param_groups])
-    )
-    try:
-        train()
-    finally:
-        hook.remove()
-    return seen
 
 
 def linear_groups(settings: LinearSettings) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pcm3.cli import main
 from pcm3.data.normalize import normalize
 from pcm3.data.splits import split
 from pcm3.data.store import Store
@@ -19,6 +22,8 @@ from pcm3.hub import Pretrained
 from pcm3.inference.classifier import Classifier, How
 from pcm3.inference.fit import fit_classifier
 from pcm3.skeleton import NTU25
+
+Call = Callable[..., dict[str, Any]]
 
 EPOCHS = FinetuneSettings(epochs=3)
 
@@ -72,3 +77,16 @@ def fitted(
         return known[how]
 
     return get
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command with --json and return what it says last."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return said
+
+    return run

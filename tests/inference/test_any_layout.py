@@ -67,17 +67,6 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: object) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
-        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return said
-
-    return run
-
-
 def test_a_classifier_labels_recordings_of_another_layout(
     tmp_path: Path, stores: dict[str, Store], encoder: Path
 ) -> None:

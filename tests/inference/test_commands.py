@@ -24,19 +24,6 @@ from pcm3.skeleton import NTU25
 Call = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command with --json and return what it says last."""
-
-    def run(*arguments: object) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
-        said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return said
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, pretrained: Pretrained) -> Path:
     file = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"

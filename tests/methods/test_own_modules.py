@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from optimizer_steps import steps_of
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from pcm3 import MAMP, NTU25, PCM3
@@ -244,19 +244,6 @@ def test_what_is_no_skeleton(skeleton: Any) -> None:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> SkeletonDataset:
     out = tmp_path_factory.mktemp("data") / "store"
     return SkeletonDataset(generate(out, sequences=12, classes=2, subjects=2, frames=(20, 30)))
-
-
-def steps_of(train: Callable[[], Any]) -> list[list[dict[str, Any]]]:
-    """The parameter groups of every step of an optimiser."""
-    seen: list[list[dict[str, Any]]] = []
-    hook = register_optimizer_step_pre_hook(
-        lambda optimizer, *_: seen.append([dict(group) for group in optimizer.param_groups])
-    )
-    try:
-        train()
-    finally:
-        hook.remove()
-    return seen
 
 
 def test_an_own_transformer_is_fine_tuned_as_mamp_is(labelled: SkeletonDataset) -> None:

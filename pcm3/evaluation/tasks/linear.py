@@ -109,7 +109,11 @@ def linear_scores(
     test: SkeletonDataset,
     settings: LinearSettings = LinearSettings(),
 ) -> Tensor:
-    """Compute class scores ``(N, classes)`` of the test part; see ``evaluate_linear``."""
+    """Compute class scores ``(N, classes)`` of the test part; see ``evaluate_linear``.
+
+    Raises:
+        ValueError: As ``evaluate_linear``.
+    """
     check_labels(training, test)
     check_classes(training, settings)
     if settings.recipe is not None:
@@ -124,7 +128,17 @@ def fit_probe(
     classes: int,
     settings: LinearSettings = LinearSettings(),
 ) -> Callable[[Tensor], Tensor]:
-    """Fit the classifier of ``evaluate_linear``, from features (N, D) to scores (N, classes)."""
+    """Fit the classifier of ``evaluate_linear`` on the features of a frozen encoder.
+
+    Args:
+        pretrained: The encoder and how it wants its clips.
+        training: The labelled recordings.
+        classes: Number of classes.
+        settings: Solver and recipe.
+
+    Returns:
+        A function from features ``(N, D)`` to scores ``(N, classes)``.
+    """
     recipe = settings.recipe
     if recipe is None:
         features = extract_features(pretrained, training)

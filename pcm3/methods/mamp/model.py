@@ -140,7 +140,17 @@ def normalize_times(clips: Tensor) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch: int, joints: int, persons: int) -> Tensor:
-    """Assemble clips ``(N, C, T, V, M)`` from patches ``(N M, T' V, patch C)``."""
+    """Assemble clips from patches, the inverse of ``patchify``.
+
+    Args:
+        patches: ``(N M, T' V, patch C)``.
+        patch: Number of frames of a patch.
+        joints: Number of joints V.
+        persons: Number of persons M.
+
+    Returns:
+        Clips ``(N, C, T, V, M)`` of T = T' patch frames.
+    """
     return rearrange(patches, "(n m) (t v) (p c) -> n c (t p) v m", p=patch, v=joints, m=persons)
 
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
-from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.alterations import AlteredDataset
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.probes import fit_logistic
 from pcm3.hub import Pretrained
-from pcm3.skeleton import NTU25
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("data") / "store"
     return generate(out, sequences=96, classes=4, subjects=4, frames=(10, 40))
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
-from pcm3.encoders import GRUEncoder
 from pcm3.evaluation.evaluate import evaluate_runs
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.tasks import fewshot
@@ -50,13 +49,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def data(store: Store) -> SkeletonDataset:
     return SkeletonDataset(store)
-
-
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
 
 
 # --- episodes -------------------------------------------------------------------------------------

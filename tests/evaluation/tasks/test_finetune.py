@@ -18,7 +18,6 @@ from torch import Tensor
 
 from pcm3.augment.functional import center_crop_resize
 from pcm3.data.dataset import Batch, SkeletonDataset
-from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders import Encoder, GRUEncoder, STGCNEncoder, TransformerEncoder
@@ -55,12 +54,6 @@ def transformer() -> Encoder:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("data") / "store"
     return generate(out, sequences=48, classes=3, subjects=4, frames=(10, 30))
-
-
-@pytest.fixture(scope="module")
-def parts(store: Store) -> Parts:
-    training, test = split(store, "xsub")
-    return SkeletonDataset(store, training), SkeletonDataset(store, test)
 
 
 @pytest.fixture

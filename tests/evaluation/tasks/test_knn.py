@@ -29,13 +29,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return generate(out, sequences=36, classes=3, subjects=4, frames=(10, 30))
 
 
-@pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
-
-
 @pytest.mark.parametrize("k", [1, 5])
 def test_evaluation_equals_brute_force_on_the_features(
     store: Store, pretrained: Pretrained, k: int

@@ -196,7 +196,15 @@ def draw_epochs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the windows of each epoch and their columns.
 
-    If the encoder does not change, their features are yielded instead of the windows.
+    Args:
+        model: The classifier that is trained.
+        training: The recordings, whole.
+        recipe: How windows are cut, and for how many epochs.
+        generator: Random generator of the windows, on the CPU.
+
+    Yields:
+        Windows (K, C, L, V, M) and the column (K,) that is right for each. If the encoder does
+        not change, their features (K, D) take the place of the windows.
     """
     strides = torch.tensor(_TRAINING_STRIDES[recipe.windows])
     items = range(len(training))

@@ -77,13 +77,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def pretrained() -> Pretrained:
-    torch.manual_seed(0)
-    encoder = GRUEncoder(25, persons=1, hidden=8, layers=1, pool="mean").eval()
-    return Pretrained(encoder, NTU25, "joint", 16)
-
-
-@pytest.fixture(scope="module")
 def parts(store: Store, pretrained: Pretrained) -> tuple[SkeletonDataset, SkeletonDataset]:
     return dataset_for(pretrained, store, range(4)), dataset_for(pretrained, store, range(4, 8))
 
