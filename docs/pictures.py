@@ -196,7 +196,11 @@ def draw_gallery() -> None:
     with TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
         for file in Path(folder).glob("*.png"):
-            colours = Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            colours = (
+                Image.open(file)
+                .convert("RGB")
+                .quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            )
             colours.save(FOLDER / file.name, optimize=True)
 
 
