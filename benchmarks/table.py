@@ -1,4 +1,4 @@
-"""Put the measured results into README and docs: every table from the files under results/.
+"""Put the measured results into the pages of docs: every table from the files under results/.
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``.
 
@@ -18,20 +18,10 @@ import family_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in (
-            "classify",
-            "novelty",
-            "pretrained",
-            "results",
-            "robustness",
-            "training",
-        )
-    ),
-)
+PAGES = [
+    ROOT / "docs" / f"{name}.md"
+    for name in ("classify", "expect", "novelty", "pretrained", "results", "robustness", "training")
+]
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
     "nw_ucla": "NW-UCLA, cross-view",
@@ -125,6 +115,64 @@ DOWNSTREAM = {
     ),
 }
 """Data set to title and the figures to show, as TASK.METRIC."""
+
+EXPECTED = {
+    "labels": (
+        ("Labelled recordings of each action", "Encoder", "Top-1 accuracy"),
+        ("1 or 2", "PCM3, fine-tuned", "=downstream_utd_mhad semi pcm3 top1_at_0.1"),
+        ("5", "PCM3", "=answers_utd_mhad linear accuracy"),
+        ("5", "the one that comes with pcm3", "=shipped shipped utd_mhad five"),
+        ("all, 16", "PCM3", "=downstream_utd_mhad linear pcm3 top1"),
+    ),
+    "accuracy": (
+        ("Recordings", "Untrained encoder", "PCM3"),
+        ("UTD-MHAD, new people", "=recognition_utd_mhad * linear"),
+        (
+            "the same, joints, bones and motion together",
+            "-",
+            "=streams_utd_mhad fused_equally linear",
+        ),
+        ("the same, noise", "=downstream_utd_mhad robustness * noise_top1"),
+        ("the same, lower frame rates", "=downstream_utd_mhad robustness * frame_rate_top1"),
+        ("the same, body parts hidden in tests", "=downstream_utd_mhad occlusion * spatial_top1"),
+        ("the same, frames hidden in tests", "=downstream_utd_mhad occlusion * temporal_top1"),
+        ("NW-UCLA, a new camera", "=recognition_nw_ucla * linear"),
+        (
+            "the same, graph encoder",
+            "=encoders_nw_ucla stgcn_random linear",
+            "=encoders_nw_ucla stgcn linear",
+        ),
+        ("SBU, two persons", "=recognition_sbu_interaction * linear"),
+    ),
+    "untrained": (
+        ("Task", "Untrained", "PCM3"),
+        ("nearest neighbours on SBU, 282 recordings", "=recognition_sbu_interaction * knn"),
+        (
+            "linear probe of the graph encoder on UTD-MHAD",
+            "=encoders_utd_mhad stgcn_random linear",
+            "=encoders_utd_mhad stgcn linear",
+        ),
+        (
+            "linear probe of the transformer on NW-UCLA",
+            "=encoders_nw_ucla transformer_random linear",
+            "=encoders_nw_ucla transformer linear",
+        ),
+        (
+            "one example of each of five new actions of UTD-MHAD",
+            "=downstream_utd_mhad_unseen fewshot * svm_1shot",
+        ),
+        (
+            "motion prediction on UTD-MHAD, error in mm",
+            "=downstream_utd_mhad prediction * mpjpe_mm",
+        ),
+        (
+            "telling good repetitions from bad on UI-PRMD, AUC",
+            "=answers_uiprmd_kinect * auc_within_classes",
+        ),
+    ),
+}
+"""Tables of what to expect. After ``=`` come a file and the keys of its summary; of ``shipped``,
+the encoder, the data set and the kind. ``*`` makes two columns: a random encoder and PCM3."""
 
 
 def table(suite: str) -> list[str]:
@@ -250,6 +298,80 @@ def shipped() -> list[str]:
             cells = [percent(spread(each)) if each else "-" for each in values]
             rows.append(f"| {title} | {name} | {' | '.join(cells)} | {len(runs)} |")
     return rows
+
+
+def expected(name: str) -> list[str]:
+    """A table of ``EXPECTED``: text as it is, figures as means and deviations over seeds."""
+    head, *rows = EXPECTED[name]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for title, *cells in rows:
+        keys = [
+            cell.replace("*", method)
+            for cell in cells
+            for method in (("random", "pcm3") if "*" in cell else ("",))
+        ]
+        lines.append(f"| {' | '.join([title, *map(looked_up, keys)])} |")
+    return lines
+
+
+def looked_up(cell: str) -> str:
+    """A cell of ``EXPECTED``."""
+    if not cell.startswith("="):
+        return cell
+    file, *keys = cell[1:].split()
+    content = json.loads((RESULTS / f"{file}.json").read_text())
+    if file == "shipped":
+        what, data, kind = keys
+        runs = [averaged(row["figures"]) for row in content["results"] if row["what"] == what]
+        return percent(spread([run[data][kind] for run in runs]))
+    found = content["summary"]
+    for key in keys:
+        found = found[key]
+    return percent(found, 1 if keys[-1].endswith("_mm") else 0.01)
+
+
+def times() -> list[str]:
+    """How long things take on a CPU."""
+
+    def load(name: str) -> Any:
+        return json.loads((RESULTS / f"{name}.json").read_text())
+
+    ntu, every, step = load("prepare_ntu"), load("evaluate_all_utd_mhad"), load("step_cpu")["cases"]
+    big = next(each for each in step if each["case"] == "ntu60-xsub:32")  # the first is fp32
+    minutes: dict[str, list[float]] = {}
+    for run in load("encoders_utd_mhad")["runs"]:
+        minutes.setdefault(run["method"], []).append(run["pretrain_seconds"] / 60)
+    most = {
+        method: f"up to {max(each):.0f} minutes, one thread" for method, each in minutes.items()
+    }
+    hundred = load("answers_utd_mhad")["speed"]["predict_100"]["seconds"]
+    rows = [
+        (
+            f"prepare {ntu['files']:,} files like those of NTU RGB+D",
+            f"{ntu['pcm3']['seconds']:.1f} seconds, two cores",
+            "[data](data.md)",
+        ),
+        ("pretrain `small` on UTD-MHAD", most["pcm3"], "[results](results.md#encoders)"),
+        ("the same with a graph encoder", most["stgcn"], "[results](results.md#encoders)"),
+        ("the same with a transformer", most["transformer"], "[results](results.md#encoders)"),
+        (
+            "all downstream tasks on UTD-MHAD",
+            f"{every['seconds'] / 60:.1f} minutes, two cores",
+            "[tasks](tasks.md)",
+        ),
+        (
+            "`pcm3 predict` for 100 recordings",
+            f"{hundred:.1f} seconds",
+            "[label new recordings](classify.md#what-to-expect)",
+        ),
+        (
+            "one step of `ntu60-xsub` with 32 recordings",
+            f"{big['library']['seconds']:.0f} seconds, two cores",
+            "[training](training.md#cost-of-a-step)",
+        ),
+    ]
+    head = ["| What | Time on a CPU | Where |", "| --- | --- | --- |"]
+    return head + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def averaged(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -412,6 +534,7 @@ def filled(page: str) -> str:
             "novelty": novelty,
             "labels": labels,
             "shipped": shipped,
+            "times": times,
             "steps": steps,
             "threads": threads,
             "kills": kills,
@@ -420,7 +543,10 @@ def filled(page: str) -> str:
             "mutation": mutation,
             **family_tables.TABLES,
         }
-        rows = special[name]() if name in special else table(name)
+        if name.startswith("expected_"):
+            rows = expected(name.removeprefix("expected_"))
+        else:
+            rows = special[name]() if name in special else table(name)
         return "\n".join([f"<!-- table {name} -->", *rows, "<!-- end -->"])
 
     return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)

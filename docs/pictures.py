@@ -1,21 +1,30 @@
 """Draws the pictures of these pages from synthetic skeletons; nobody was recorded.
 
-``python docs/pictures.py`` trains a small model for some minutes and draws ``pictures/readme.png``
-with it, ``pictures/answer.png`` with the encoder that comes with the package, and the small ones of
-the parts, which every build of the pages draws anew in seconds.
+``python docs/pictures.py`` trains small models for some minutes and draws ``pictures/readme.png``
+and those of ``gallery.md`` with them, ``pictures/answer.png`` with the encoder that comes with the
+package, ``pictures/results.png`` from a file under ``benchmarks/results``, and the small ones of
+the parts, which every build of the pages draws anew in seconds. ``python docs/pictures.py results``
+draws ``pictures/results.png`` alone.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from runpy import run_path
+from statistics import mean
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from pcm3 import NTU25, PCM3, load_pretrained
@@ -49,8 +58,9 @@ from pcm3.inference.fit import fit_classifier
 from pcm3.inference.streaming import StreamingClassifier
 from pcm3.methods.pcm3 import Views
 from pcm3.viz import film_strip, save
+from pcm3.viz.figures import PALETTE
 
-FOLDER = Path(__file__).parent / "pictures"
+FOLDER = Path(__file__).resolve().parent / "pictures"
 FRAMES = 64
 EPOCHS = 300
 
@@ -179,6 +189,61 @@ def draw_answer() -> None:
     save(figure, FOLDER / "answer.png", dpi=110)
 
 
+def draw_gallery() -> None:
+    """Run the code of ``gallery.md``, which writes its pictures into the working folder."""
+    page = FOLDER.with_name("gallery.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    with TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+        for file in Path(folder).glob("*.png"):
+            colours = (
+                Image.open(file)
+                .convert("RGB")
+                .quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            )
+            colours.save(FOLDER / file.name, optimize=True)
+
+
+def draw_results() -> None:
+    """The linear probe of three encoders on seven data sets, and its mean over them."""
+    named = {
+        "untrained": ("untrained", "#999999"),
+        "pool": ("pretrained on real recordings", PALETTE[3]),
+        "shipped": ("shipped: pretrained on synthetic motion", PALETTE[1]),
+    }
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    axis = figure.add_subplot()
+    probes = linear_probes()
+    for number, (encoder, values) in enumerate(probes.items()):
+        name, colour = named[encoder]
+        at = np.arange(len(values)) + 0.29 * (number - 1)
+        bars = axis.bar(at, values.values(), 0.27, color=colour, label=name)
+        axis.bar_label(bars, fmt="%.1f", fontsize=8)
+    axis.set_xticks(range(len(values)), [*values])
+    axis.axvline(len(values) - 1.5, color="#BBBBBB", linewidth=0.8)
+    axis.set(xlim=(-0.6, len(values) - 0.4), ylim=(0, 100), ylabel="top-1 accuracy, %")
+    axis.tick_params(axis="x", length=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    drawn = {"Description": json.dumps(probes)}  # a test compares it with the file
+    figure.savefig(FOLDER / "results.png", dpi=110, metadata=drawn)
+
+
+def linear_probes() -> dict[str, dict[str, float]]:
+    """Accuracies in percent by encoder and data set, each a mean over seeds; last their mean."""
+    table = run_path(str(FOLDER.parents[1] / "benchmarks" / "table.py"))
+    rows = json.loads((table["RESULTS"] / "shipped.json").read_text())["results"]
+    probes: dict[str, dict[str, float]] = {}
+    for encoder in ("untrained", "pool", "shipped"):
+        runs = [table["averaged"](row["figures"]) for row in rows if row["what"] == encoder]
+        values = {
+            name.partition(",")[0]: 100 * mean(run[data]["linear"] for run in runs)
+            for data, name in table["SHIPPED"].items()
+        }
+        probes[encoder] = values | {"mean": mean(values.values())}
+    return probes
+
+
 def rename(figure: Figure, names: dict[str, str]) -> None:
     for text in figure.legends[0].get_texts():
         text.set_text(names.get(text.get_text(), text.get_text()))
@@ -215,6 +280,9 @@ def seeded() -> torch.Generator:
 
 
 if __name__ == "__main__":
-    draw_parts()
-    draw_answer()
-    draw_readme()
+    draw_results()
+    if sys.argv[1:] != ["results"]:
+        draw_parts()
+        draw_answer()
+        draw_readme()
+        draw_gallery()

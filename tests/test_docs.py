@@ -15,8 +15,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pictures
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from webcam import record, record_session
 
@@ -166,6 +168,17 @@ def test_python_of_method(here: Path) -> None:
     assert (here / "encoder.pt2").exists()
 
 
+def test_python_of_gallery(here: Path) -> None:
+    page = ROOT / "docs" / "gallery.md"
+    code = "".join(python_of(page))
+    shorter = code.replace("epochs=40", "epochs=1, accelerator='cpu'")
+    run_all([shorter.replace('"store", classes', '"store", sequences=240, classes')])
+    drawn = {file.name for file in here.glob("*.png")}
+    shown = set(re.findall(r"!\[.+\]\(pictures/(.+)\)", page.read_text()))
+    assert shown == drawn | {"answer.png", "readme.png"}
+    assert all((ROOT / "docs" / "pictures" / name).stat().st_size < 120_000 for name in drawn)
+
+
 def test_python_of_recipes(here: Path) -> None:
     names = run_all(python_of(ROOT / "docs" / "recipes.md"))
     assert names["pooled"].shape == (64,)
@@ -201,7 +214,7 @@ def test_python_of_sweeps(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_page_with_python_is_tested() -> None:
     tested = Path(__file__).read_text()
     pages = [page.stem.replace("-", "_") for page in PAGES if python_of(page)]
-    assert len(pages) == 10
+    assert len(pages) == 11
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
@@ -310,10 +323,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 def test_every_transform_has_its_picture() -> None:
-    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    drawn = {*module.TRANSFORMS, *module.MIXES, *module.MASKS}
+    drawn = {*pictures.TRANSFORMS, *pictures.MIXES, *pictures.MASKS}
     page = (ROOT / "docs" / "parts.md").read_text()
     assert drawn == set(re.findall(r"!\[(\w+)\]\(pictures/\1\.svg\)", page))
     no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "MotionFrameDrop", "functional"}
@@ -324,6 +334,13 @@ def test_pictures_of_the_readme_are_there_and_small() -> None:
     files = re.findall(r"!\[.+\]\((.+)\)", (ROOT / "README.md").read_text())
     assert files
     assert all((ROOT / file).stat().st_size < 250_000 for file in files)
+
+
+def test_picture_of_the_results_is_of_those_on_file() -> None:
+    drawn = json.loads(Image.open(ROOT / "docs" / "pictures" / "results.png").text["Description"])
+    probes = pictures.linear_probes()
+    assert probes.keys() == drawn.keys()
+    assert all(drawn[name] == pytest.approx(values) for name, values in probes.items())
 
 
 def test_recordings_of_the_page_on_labelling_are_as_it_says(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def retrieval_figure(
     """
     rows = [np.asarray(frames, float) for frames in example["frames"]]
     titles = [short_text(class_names[label]) for label in example["labels"]]
-    titles[0] = f"query: {titles[0]}  ({short_text(example['names'][0])})"
+    name = short_text(example["names"][0])
+    titles[0] = f"query: {titles[0]}" + (f"  ({name})" if name else "")
     colors = [QUERY]
     for at, (similarity, hit) in enumerate(
         zip(example["similarity"], example["hits"], strict=True), start=1

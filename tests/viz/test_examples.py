@@ -49,6 +49,11 @@ def test_the_query_is_above_its_neighbours_with_hits_and_misses() -> None:
     assert [len(bones(axis)) for axis in figure.axes] == [3 * 14, 4 * 14, 3 * 2 * 14]
 
 
+def test_a_query_without_a_name_has_its_class_alone() -> None:
+    figure = retrieval_figure(example(names=["", "", ""]), BONES, CENTER, ["wave", "kick"])
+    assert figure.axes[0].get_title(loc="left") == "query: kick"
+
+
 def test_frames_stand_side_by_side_and_keep_their_shape() -> None:
     frames = body(3)
     one = example(frames=[frames.tolist()], names=["a"], labels=[0], similarity=[], hits=[])
