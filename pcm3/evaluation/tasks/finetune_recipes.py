@@ -45,7 +45,7 @@ class RecipeSettings:
     balanced: bool = False
     """Draw the same share of every class, at least one sequence."""
     seed: int = 0
-    """Random seed of the labelled sequences, weights, data order and augmentation."""
+    """Seed of labelled sequences, weights, data order and augmentation."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr", "layer_decay"):

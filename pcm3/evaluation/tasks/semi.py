@@ -36,11 +36,11 @@ class SemiSettings(RecipeSettings):
     """Settings of semi-supervised evaluation."""
 
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
-    """Shares of the training part whose labels are used, in (0, 1]."""
+    """Labelled shares of the training part, in (0, 1]."""
     draws: int = 5
     """Runs with each share; run i, from 0, has the seed ``seed + i``."""
     frozen: bool = False
-    """Fit logistic regression on the features of the frozen encoder instead of fine-tuning."""
+    """Logistic regression on frozen features instead of fine-tuning."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
