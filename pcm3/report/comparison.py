@@ -96,7 +96,7 @@ def compare(
         settings,
         baseline,
         best,
-        _titles_of(best),
+        name_rows(best),
         [_test_row(row, baseline, seeds) for row in best],
         {column: len(runs) for column, runs in members.items()},
     )
@@ -123,8 +123,8 @@ def _by_seed(cell: Cell, seeds: Mapping[str, Hashable]) -> dict[Hashable, float]
     return {seeds[run]: value for run, value in cell.values.items()}
 
 
-def _titles_of(rows: Sequence[Row]) -> list[str]:
-    """Name each figure by its task and name, and by store, protocol and settings if they differ."""
+def name_rows(rows: Sequence[Row]) -> list[str]:
+    """Name each figure by task, settings and name, and by store and protocol if they differ."""
     parts = [(row.store, row.protocol, row.task, row.how, row.figure) for row in rows]
     varying = [len({part[at] for part in parts}) > 1 for at in range(2)]
     return [

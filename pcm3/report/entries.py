@@ -22,7 +22,8 @@ class Entries(NamedTuple):
     Attributes:
         entries: The results.
         left_out: Runs and files without a result, each with the reason.
-        metrics: Column to the metrics of its runs with results, a record for each epoch.
+        metrics: Column to the metrics of its runs with results, a record for each epoch, with the
+            ``seconds`` of training if they are known.
     """
 
     entries: list[Entry]
@@ -135,11 +136,25 @@ def _read(path: Path) -> _Run:
         else:
             files.append((file, result))
     try:
-        metrics = run.read_metrics()
+        metrics = _timed(run.read_metrics(), config.get("train", {}))
     except SkeletonFormatError as damage:
         metrics = []
         left_out.append(str(damage))
     return _Run(config, files, left_out, metrics)
+
+
+def _timed(
+    metrics: Sequence[Mapping[str, float]], train: Mapping[str, Any]
+) -> list[dict[str, float]]:
+    """Add the ``seconds`` of training to the metrics of each epoch, if its speed is known."""
+    size = train.get("batch_size", 0) * train.get("devices", 1) * train.get("nodes", 1)
+    timed, before = [], 0.0
+    for record in metrics:
+        speed = record.get("samples_per_second", 0.0)
+        known = size > 0 and speed > 0
+        steps, before = record["step"] - before, record["step"]
+        timed.append({**record, **({"seconds": steps * size / speed} if known else {})})
+    return timed
 
 
 def _no_folder(path: Path) -> str:

@@ -27,6 +27,7 @@ from pcm3.report.comparison import (
     table_lines,
 )
 from pcm3.report.entries import Entries, column_titles, read_entries
+from pcm3.report.overview import draw_methods, draw_times
 from pcm3.report.pictures import draw_pictures
 from pcm3.report.progress import draw_progress
 from pcm3.report.table import (
@@ -131,6 +132,8 @@ def make_page(read: Entries, compared: Comparisons | None = None) -> str:
     entries = read.entries
     titles = column_titles(entries)
     sections = _comparison(compared) if compared else []
+    overview = draw_methods(entries, compared.baseline if compared else None)
+    sections += _pictures([*overview, *draw_times(read)])
     sections += _runs(entries, read.left_out)
     sections += _pictures(list(draw_progress(read.metrics)))
     parts: dict[tuple[str, str], list[Entry]] = {}

@@ -152,6 +152,15 @@ def _is_spread(row: Row) -> bool:
     return draws is not None and fnmatchcase(row.figure, draws.spread)
 
 
+def main_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the most important figure of each task, store, protocol and setting."""
+    main: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        if row.headline:
+            main.setdefault(row[:4], row)
+    return [*main.values()]
+
+
 def explain(rows: Sequence[Row]) -> dict[str, str]:
     """Explain the figures in these rows, in the order of the tasks.
 
@@ -172,6 +181,17 @@ def explain(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
+def chance_by_part(entries: Sequence[Entry]) -> dict[tuple[str, str], float]:
+    """Return the accuracy of chance by store and protocol, where it is known, see ``CHANCE``."""
+    chances: dict[tuple[str, str], float] = {}
+    for entry in entries:
+        labels = TASKS[entry.result.task].labels(entry.result.details)
+        if labels:
+            commonest = Counter(labels).most_common(1)[0][1]
+            chances[entry.store, entry.result.protocol] = commonest / len(labels)
+    return chances
+
+
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
     """Tabulate runs and the data that they were evaluated on, a line each, after a head.
 
@@ -179,12 +199,7 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
     """
     head = ["run", "method", "epochs", "seed", "store", "protocol"]
     head += ["training sequences", "test sequences", "chance"]
-    chances: dict[tuple[str, str], float] = {}
-    for entry in entries:
-        labels = TASKS[entry.result.task].labels(entry.result.details)
-        if labels:
-            commonest = Counter(labels).most_common(1)[0][1]
-            chances[entry.store, entry.result.protocol] = commonest / len(labels)
+    chances = chance_by_part(entries)
     lines = {}
     for entry in sorted(entries, key=lambda entry: entry.place):
         result = entry.result

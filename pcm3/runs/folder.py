@@ -53,6 +53,7 @@ class _Seen(TypedDict):
 class _Train(TypedDict, total=False):
     epochs: int
     seed: int
+    batch_size: int
     devices: int
     nodes: int
 

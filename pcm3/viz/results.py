@@ -125,10 +125,7 @@ def bar_figure(
             height,
             xerr=None if spread is None else [spread[at] for at in known],
             error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": "#333333"},
-            color=_color(look),
-            hatch=HATCHES[look // COLORS % len(HATCHES)],
-            edgecolor="white",
-            linewidth=0,
+            **bar_look(look),
             label=short_text(label, _SERIES),
         )
     # names are above the bars, so that even long names leave them the whole width
@@ -139,7 +136,7 @@ def bar_figure(
     axis.set_xlabel(x_label, fontsize=8)
     axis.grid(axis="x", alpha=0.3, linewidth=0.5)
     axis.set_axisbelow(True)
-    _plain(axis)
+    strip_frame(axis)
     axis.tick_params(axis="y", length=0, pad=-2)
     if percent:
         axis.set_xlim(0, 1)
@@ -173,6 +170,7 @@ def curve_figure(
     x_percent: bool = False,
     logarithmic: bool = False,
     baselines: Mapping[str, Curve] | None = None,
+    legend: bool = True,
 ) -> Figure:
     """Plot lines with a marker at every point, and error bars for the spread.
 
@@ -185,6 +183,7 @@ def curve_figure(
         x_percent: Whether x are fractions, shown as percentages.
         logarithmic: Show x, which must be positive, on a logarithmic scale.
         baselines: Further lines, black, dashed and without markers.
+        legend: Whether a legend is below the lines.
 
     Raises:
         ValueError: If there is nothing to draw, or a curve's lengths differ.
@@ -192,7 +191,7 @@ def curve_figure(
     if not curves:
         raise ValueError("expected at least one curve, got none")
     every = {**curves, **(baselines or {})}
-    figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(every)), layout="constrained")
+    figure = Figure(figsize=(PANEL, 2.4 + 0.2 * len(every) * legend), layout="constrained")
     axis = figure.add_subplot()
     for number, (label, curve) in enumerate(every.items()):
         lengths = {len(part) for part in (curve.x, curve.y, curve.spread) if part is not None}
@@ -231,8 +230,9 @@ def curve_figure(
     if percent:
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.grid(alpha=0.3, linewidth=0.5)
-    _plain(axis)
-    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
+    strip_frame(axis)
+    if legend:
+        figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     return figure
 
 
@@ -310,7 +310,7 @@ def time_line_figure(videos: Sequence[Mapping[str, Any]], class_names: Sequence[
         axis.set(xlim=(0, video["frames"]), ylim=(1.9, -0.1))
         axis.set_yticks([0.4, 1.4], ["truth", "found"])
         axis.set_title(short_text(video["name"]), fontsize=8, loc="left", pad=2)
-        _plain(axis)
+        strip_frame(axis)
         axis.tick_params(axis="y", length=0)
     axis.set_xlabel("frame", fontsize=8)
     handles = [
@@ -375,7 +375,14 @@ def short_text(name: str, longest: int = 28) -> str:
     return short.replace("$", r"\$")
 
 
-def _plain(axis: Axes) -> None:
+def bar_look(place: int) -> dict[str, Any]:
+    """Return how bars of the series with this number look, see ``Bars.place``."""
+    hatch = HATCHES[place // COLORS % len(HATCHES)]
+    return {"color": _color(place), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+
+
+def strip_frame(axis: Axes) -> None:
+    """Leave only the axes left and below, with small numbers."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7.5)
 

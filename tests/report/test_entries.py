@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -197,3 +198,16 @@ def test_runs_without_results(tmp_path: Path) -> None:
     assert [why.partition(": ")[0] for why in read.left_out] == [
         *(str(missing), f"{damaged}/config.json", str(empty)),
     ]
+
+
+def test_seconds_of_epochs_follow_from_their_speed(tmp_path: Path) -> None:
+    path = write_run(
+        *(tmp_path / "a", result("linear", {"top1": 0.5})),
+        seed=0,
+        train={"epochs": 2, "seed": 0, "batch_size": 8, "devices": 2, "nodes": 3},
+    )
+    records = [{"epoch": at, "step": 5 * at, "samples_per_second": 60.0 / at} for at in (1, 2)]
+    records.append({"epoch": 3, "step": 15})
+    (path / "metrics.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records))
+    (found,) = read_entries([path]).metrics["a"]
+    assert [record.get("seconds") for record in found] == [5 * 48 / 60, 5 * 48 / 30, None]

@@ -66,7 +66,7 @@ def test_a_run_has_its_colour_in_every_store(tmp_path: Path) -> None:
     figures = {"spatial_top1": 0.5}
     occluded = [result("occlusion", figures, store=store) for store in ("one", "two")]
     paths = [write_run(tmp_path / "a", occluded[0]), write_run(tmp_path / "b", *occluded)]
-    both, alone = check_page(make_page(read_entries(paths))).images()
+    _, both, alone = check_page(make_page(read_entries(paths))).images()
     first, second = (color.lower() for color in PALETTE[1:3])
     assert first in both
     assert second in both

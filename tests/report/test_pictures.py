@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from written_results import result, write_run
 
 from pcm3.report.entries import read_entries
 from pcm3.report.pictures import draw_pictures
@@ -157,6 +159,58 @@ def test_classes_are_in_the_order_of_their_mean_over_several_charts() -> None:
     widths = [bar.get_width() for bar in axes[1].containers[1]]
     assert widths == pytest.approx(rows[1, order[9:18]])
     assert "the easiest class first, by the mean over all bars of a class" in picture.caption
+
+
+def finetuned(run: str, place: int, share: float, top1: float, **settings: Any) -> Entry:
+    changed = settings | ({"label_fraction": share} if share < 1 else {})
+    found = entry("finetune", run, place, metrics={"top1": top1}, settings=changed)
+    given = {"label_fraction": share} | settings
+    column = run.partition("-")[0]
+    return found._replace(column=column, result=replace(found.result, settings=given))
+
+
+def test_results_that_differ_in_the_labelled_share_are_a_curve() -> None:
+    found = [
+        *(finetuned("a-0", 0, share, share) for share in (1.0, 0.1, 0.5)),
+        *(finetuned("a-1", 1, share, share / 2) for share in (1.0, 0.1)),
+        *(finetuned("b-0", 2, share, 0.3) for share in (0.2, 1.0)),
+        finetuned("b-0", 2, 0.1, 0.2, lr=2.0),  # the only one with this rate
+        finetuned("c-0", 3, 1.0, 0.2),
+    ]
+    (picture,) = draw_pictures(found)
+    assert picture.title == "Accuracy against labels"
+    assert lines(picture.figures[0]) == {"a": (PALETTE[1], "-"), "b": (PALETTE[2], "-")}
+    axis = picture.figures[0].axes[0]
+    (a, _, (spread,)), (b, _, without) = axis.containers
+    np.testing.assert_allclose(a.get_xydata(), [[0.1, 0.075], [0.5, 0.5], [1, 0.75]])
+    spans = np.diff(np.array(spread.get_segments())[:, :, 1])[:, 0] / 2
+    np.testing.assert_allclose(spans, [np.std([0.1, 0.05], ddof=1), 0, np.std([1, 0.5], ddof=1)])
+    np.testing.assert_allclose(b.get_xydata(), [[0.2, 0.3], [1, 0.3]])
+    assert not without
+    assert axis.get_xscale() == "log"
+    assert not [*draw_pictures(found[-2:])]
+
+
+@pytest.mark.parametrize("share", [0, 1.5, "half", [0.5], None])
+def test_a_labelled_share_that_cannot_be_is_refused(tmp_path: Path, share: Any) -> None:
+    good, bad = (
+        result("finetune", {"top1": 0.5}, settings={"label_fraction": value})
+        for value in (1, share)
+    )
+    read = read_entries([write_run(tmp_path / "a", good, bad)])
+    assert len(read.entries) == 1
+    assert "1.json: expected settings.label_fraction in (0, 1]" in read.left_out[0]
+
+
+def test_seventeen_columns_of_three_seeds_have_a_map_each() -> None:
+    details = {"map": {"pca": [[0, 0]], "tsne": [[0, 0]], "labels": [0]}}
+    found = [
+        entry("knn", f"{column}-{seed}", 3 * column + seed, column=str(column), details=details)
+        for column in range(17)
+        for seed in range(3)
+    ]
+    titles = [each.title for each in draw_pictures(found)]
+    assert titles == [f"Map of the features: {at}-0, one of 3 seeds" for at in range(17)]
 
 
 def test_occlusion_curves_are_over_what_was_really_hidden() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,14 +27,18 @@ from pcm3.evaluation.classification import (
     check_recognition,
     summarize,
 )
+from pcm3.evaluation.details import require
 from pcm3.evaluation.features import check_cut, check_data
 from pcm3.evaluation.recognizer import Recognizer, recognition_scores
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.finetune_recipes import RECIPES, FinetuneRecipe, RecipeSettings
 from pcm3.heads import Classifier, FinetuneHead
+from pcm3.runs.results import Result
+from pcm3.runs.series import Group, Picture, Series, source_of
 from pcm3.schedules import parameter_groups
 from pcm3.skeleton import to_stream
+from pcm3.viz.results import curve_figure
 
 
 def check_fraction(fraction: float) -> None:
@@ -267,6 +272,44 @@ def finetune_optimizer(model: Recognizer, recipe: FinetuneRecipe) -> torch.optim
     return torch.optim.SGD(groups, momentum=0.9)
 
 
+def _check(result: Result) -> None:
+    check_recognition(result)
+    share = _share(result)
+    good = isinstance(share, int | float) and 0 < share <= 1
+    require(good, f"settings.label_fraction in (0, 1], got {share!r:.60}")
+
+
+def _share(result: Result) -> Any:
+    """Return the share of the labels that was used; 1 if the result does not say."""
+    return result.settings.get("label_fraction", 1.0)
+
+
+def _label_curves(series: Series) -> Iterator[Picture]:
+    """Draw accuracy against the labelled share, of results that differ in nothing else."""
+    groups: dict[str, Group] = {}
+    for group in series.values():
+        for entry in group.entries:
+            rest = {key: kept for key, kept in entry.settings.items() if key != "label_fraction"}
+            name = entry._replace(settings=rest).named(entry.column)
+            groups.setdefault(name, Group(group.place, [])).entries.append(entry)
+    curves, used = {}, []
+    for name, group in groups.items():
+        accuracies: dict[float, list[float]] = {}
+        for entry in group.entries:
+            accuracies.setdefault(_share(entry.result), []).append(entry.result.metrics["top1"])
+        if len(accuracies) > 1:
+            seeds = any(len(sample) > 1 for sample in accuracies.values())
+            curves[name] = group.curve(dict(sorted(accuracies.items())), spread=seeds)
+            used += group.entries
+    if curves:
+        yield Picture(
+            "Accuracy against labels",
+            "Accuracy after fine-tuning with the labels of a share of the training part; of "
+            f"several runs mean and standard deviation over seeds. {source_of(used)}",
+            [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
+        )
+
+
 TASK = Task(
     about="The whole network trained on with labels.",
     settings=FinetuneSettings,
@@ -275,7 +318,7 @@ TASK = Task(
     headline=("top1",),
     legend=LEGEND,
     details=RecognitionDetails,
-    check=check_recognition,
-    pictures=PICTURES,
+    check=_check,
+    pictures=(*PICTURES, _label_curves),
     also_called={"transfer": "finetune, with another store as --data"},
 )
