@@ -131,9 +131,10 @@ class StreamingClassifier:
         """
         self._frames.append(self._checked(frame))
         latest = np.stack(self._frames)
-        seen = latest[latest.any(axis=(1, 2, 3))]
-        if not self._up_is_checked and len(seen) >= min(_FIRST, self.classifier.window):
-            self._check_up(seen)
+        if not self._up_is_checked:
+            seen = latest[latest.any(axis=(1, 2, 3))]
+            if len(seen) >= min(_FIRST, self.classifier.window):
+                self._check_up(seen)
         clip = torch.from_numpy(self._prepared(latest)).permute(3, 0, 2, 1)[None]
         device = self.classifier.pretrained.device
         self._recent.append(self.classifier.predict_proba(clip.to(device))[0])
