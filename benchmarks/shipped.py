@@ -17,7 +17,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from pcm3.data.synthetic.motion.body import Bodies, draw_bodies
 from pcm3.data.synthetic.motion.draws import Draws
 from pcm3.data.synthetic.motion.kinematics import rotation
 from pcm3.data.synthetic.motion.sensor import Cameras
-from pcm3.encoders.files import Pretrained, load_pretrained, save_encoder
+from pcm3.encoders.files import Pretrained, load_encoder, load_pretrained, save_encoder
 from pcm3.evaluation.features import Features, dataset_for, extract_features
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.neighbours import nearest_labels
@@ -281,13 +280,17 @@ def train(
 
 def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train on one kind of data, and judge the encoder."""
-    began = time.perf_counter()
     trained: dict[str, Pretrained] = {}
 
     def encoder_of(trial: Trial) -> Pretrained:
         own = f" {trial.file} {trial.column} {trial.training}" if what in _EACH else ""
         name = what + own
         if name not in trained:
+            kept = f"{options.name} {name} {options.steps} {options.seed}".replace(" ", "-")
+            file = options.encoders / f"{kept}.safetensors" if options.encoders else None
+            if file and file.exists():
+                trained[name] = load_encoder(file)
+                return trained[name]
             if what == "shipped":
                 trained[name] = load_pretrained()
             elif own:
@@ -295,14 +298,13 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
                 trained[name] = train(_own(options, trial), options.steps, options, start)
             else:
                 trained[name] = _train(what, options)
-            if options.encoders:
+            if file:
                 options.encoders.mkdir(parents=True, exist_ok=True)
-                file = f"{options.name} {name} {options.seed}.safetensors".replace(" ", "-")
-                save_encoder(options.encoders / file, trained[name])
+                save_encoder(file, trained[name])
         return trained[name]
 
     figures = judge(encoder_of, options)
-    return {"seed": options.seed, "seconds": time.perf_counter() - began, "figures": figures}
+    return {"seed": options.seed, "figures": figures}
 
 
 def _train(what: str, options: argparse.Namespace) -> Pretrained:
@@ -335,7 +337,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that generate sequences")
     parser.add_argument("--final", action="store_true", help="judge on the true test parts")
     parser.add_argument("--name", default="shipped", help="name of the file of the figures")
-    parser.add_argument("--encoders", type=Path, help="folder for the trained encoders")
+    parser.add_argument(
+        "--encoders", type=Path, help="folder of trained encoders; those in it are used again"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
@@ -380,7 +384,7 @@ def describe(row: dict[str, Any]) -> str:
         f"{name} {'/'.join(f'{100 * value:.1f}' for value in figures.values())}"
         for name, figures in [*row["figures"].items(), ("MEAN", means(row["figures"]))]
     ]
-    return f"{row['what']:<12} {'  '.join(cells)}  ({row['seconds']:.0f} s)"
+    return f"{row['what']:<12} {'  '.join(cells)}"
 
 
 if __name__ == "__main__":

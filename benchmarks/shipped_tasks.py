@@ -30,7 +30,7 @@ from pcm3.skeleton import COMMON15
 
 SEEDS = (0, 1, 2)
 KEPT = {
-    "pool": "shipped-pool-{seed}",
+    "pool": "shipped-pool-*-{seed}",
     "own": "shipped-own-{file}-*-{seed}",
     "continued": "shipped-continued-{file}-*-{seed}",
 }
