@@ -2,8 +2,11 @@
 
 import re
 import sys
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
+
+from nbclient import NotebookClient
 
 from pcm3 import __version__
 
@@ -39,8 +42,12 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # but for pages that ask for it
 nb_execution_raise_on_error = True
-nb_merge_streams = True  # or what a command prints is cut into pieces
+nb_merge_streams = True  # a page shows all output of a cell as one block
 nb_execution_timeout = 600  # seconds of a cell, on a busy machine
+
+# IPython passes output on in chunks of 100 bytes. nbclient joins them as they are; myst-nb would
+# put a line break between them.
+NotebookClient.__init__ = partialmethod(NotebookClient.__init__, coalesce_streams=True)
 
 
 def leave_out(_app: Any, _what: str, name: str, *_rest: Any) -> bool | None:

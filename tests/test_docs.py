@@ -33,7 +33,7 @@ from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
 from pcm3.runs.folder import Run
-from pcm3.skeleton import BLAZEPOSE33
+from pcm3.skeleton import BLAZEPOSE33, SKELETONS
 from pcm3.sweep.file import read_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +53,11 @@ def test_tables_are_those_on_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def python_of(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def code_of(page: Path) -> list[str]:
+    """The cells of a page that Sphinx executes."""
+    return re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 def run_all(blocks: list[str]) -> dict[str, Any]:
@@ -156,6 +161,13 @@ def test_python_of_parts(here: Path) -> None:
     assert names["features"].shape == (8, 128)
 
 
+def test_code_of_the_tutorial_on_parts() -> None:
+    names = run_all(code_of(ROOT / "docs" / "tutorial-parts.md"))
+    assert names["view"].shape == (8, 3, 64, 25, 1)
+    assert torch.equal(names["queue"].anchors[152:160], names["key"])
+    assert names["loss"].isfinite()
+
+
 def test_python_of_method(here: Path) -> None:
     blocks = python_of(ROOT / "docs" / "method.md")
     blocks = [each for each in blocks if "load_official" not in each]  # tests/test_official.py
@@ -230,7 +242,7 @@ def commands() -> list[str]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition(" #")[0].strip() for line in lines]
-        for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
+        for block in code_of(page):
             found += re.findall(r"^(pcm3 .*?)(?: \|.*)?$", block, re.MULTILINE)
     return [line for line in dict.fromkeys(found) if line]
 
@@ -328,6 +340,23 @@ def test_every_transform_has_its_picture() -> None:
     assert drawn == set(re.findall(r"!\[(\w+)\]\(pictures/\1\.svg\)", page))
     no_picture = {"Compose", "OneOf", "RandomMix", "MixedClips", "MotionFrameDrop", "functional"}
     assert drawn == set(augment.__all__) - no_picture
+
+
+def test_every_joint_layout_is_on_the_page_of_parts() -> None:
+    row = re.search(r"^\| (`NTU25`.*?) \|", (ROOT / "docs" / "parts.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", row[1])) == sorted(name.upper() for name in SKELETONS)
+
+
+def test_every_page_is_once_in_the_index_and_its_tables() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    parts = re.findall(r"^## (.+)\n((?:(?!^#|^```).*\n)*)", index, re.MULTILINE)
+    tables = {
+        part: re.findall(r"^\|.*\]\(([\w-]+)\.md\)", text, re.MULTILINE) for part, text in parts
+    }
+    trees = re.findall(r"```{toctree}\n:hidden:\n:caption: (.+)\n\n([^`]+)```", index)
+    assert {part: pages.split() for part, pages in trees} == tables
+    listed = sorted(page for pages in tables.values() for page in pages)
+    assert listed == [page.stem for page in PAGES if page.stem not in ("README", "index")]
 
 
 def test_pictures_of_the_readme_are_there_and_small() -> None:
