@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from runpy import run_path
 from statistics import mean
 from tempfile import TemporaryDirectory
 
@@ -59,6 +58,10 @@ from pcm3.inference.streaming import StreamingClassifier
 from pcm3.methods.pcm3 import Views
 from pcm3.viz import film_strip, save
 from pcm3.viz.figures import PALETTE
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import table
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 FRAMES = 64
@@ -231,14 +234,13 @@ def draw_results() -> None:
 
 def linear_probes() -> dict[str, dict[str, float]]:
     """Accuracies in percent by encoder and data set, each a mean over seeds; last their mean."""
-    table = run_path(str(FOLDER.parents[1] / "benchmarks" / "table.py"))
-    rows = json.loads((table["RESULTS"] / "shipped.json").read_text())["results"]
+    rows = json.loads((table.RESULTS / "shipped.json").read_text())["results"]
     probes: dict[str, dict[str, float]] = {}
     for encoder in ("untrained", "pool", "shipped"):
-        runs = [table["averaged"](row["figures"]) for row in rows if row["what"] == encoder]
+        runs = [table.averaged(row["figures"]) for row in rows if row["what"] == encoder]
         values = {
             name.partition(",")[0]: 100 * mean(run[data]["linear"] for run in runs)
-            for data, name in table["SHIPPED"].items()
+            for data, name in table.SHIPPED.items()
         }
         probes[encoder] = values | {"mean": mean(values.values())}
     return probes
