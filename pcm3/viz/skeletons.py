@@ -155,8 +155,9 @@ def limits_of(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Arr
         return np.outer(_SHAPE, [-1.0, 1.0])
     low, high = points.min(axis=1), points.max(axis=1)
     margin = 0.08 * max(float((high - low).max()), 1e-6)
-    scale = float(((high - low + 2 * margin) / _SHAPE).max())
-    return (low + high)[:, None] / 2 + np.outer(_SHAPE, [-scale, scale]) / 2
+    middle, shape = (low + high) / 2, np.array(_SHAPE)
+    reach = shape * ((high - low + 2 * margin) / shape).max() / 2
+    return np.stack([middle - reach, middle + reach], axis=1)
 
 
 def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
