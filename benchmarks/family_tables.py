@@ -115,7 +115,7 @@ def read() -> dict[str, Seeds]:
 
 
 def value(figures: Mapping[str, Mapping[str, float]], column: Column) -> float:
-    """A column of one run, in per cent."""
+    """A column of one run, in percent."""
     names, key = column
     return 100 * statistics.mean(figures[name][key] for name in names)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbclient import NotebookClient
+from sphinx.util.inspect import TypeAliasForwardRef
 
 from pcm3 import __version__
 
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pictures import draw_parts
 
 project = "pcm3"
-author = "The pcm3 authors"
+author = project_copyright = "The pcm3 authors"
 release = version = __version__
 
 extensions = [
@@ -31,6 +32,12 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"pcm3 {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+
+# The name, not all that it stands for; without the second line, a union has the repr of an object.
+autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
+TypeAliasForwardRef.__repr__ = lambda alias: alias.name
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -55,6 +62,13 @@ def leave_out(_app: Any, _what: str, name: str, *_rest: Any) -> bool | None:
     return True if re.fullmatch("set_.*_request", name) else None
 
 
+def say_nothing(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: Any) -> None:
+    """Leave out what Python says of each field of a named tuple."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def setup(app: Any) -> None:
     app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-docstring", say_nothing)
     draw_parts()

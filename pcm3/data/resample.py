@@ -129,7 +129,7 @@ def check_rate(name: str, value: float) -> float:
 def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
     """Return the different frame rates, each with the first name that has it.
 
-    Rates within half a per cent of each other count as one, because files round the time between
+    Rates within half a percent of each other count as one, because files round the time between
     frames.
     """
     named: dict[float, str] = {}
@@ -140,5 +140,5 @@ def group_rates(rates: Iterable[tuple[float, str]]) -> dict[float, str]:
 
 
 def is_same_rate(one: float, other: float) -> bool:
-    """Return whether two frame rates differ by less than half a per cent."""
+    """Return whether two frame rates differ by less than half a percent."""
     return abs(one - other) < 0.005 * max(one, other)

@@ -54,7 +54,7 @@ def draw_methods(entries: Sequence[Entry], baseline: str | None = None) -> Itera
             )
         )
     texts.append(
-        "Each panel has the most important figure of a task and a scale of its own, in per cent "
+        "Each panel has the most important figure of a task and a scale of its own, in percent "
         "or, if the name says so, in millimetres, of which fewer are better. Error bars are the "
         "standard deviations of the tables (±); a figure that a column lacks has no bar."
     )

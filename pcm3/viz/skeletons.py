@@ -29,6 +29,7 @@ from pcm3.viz.clips import (
 )
 
 _LEGEND_ENTRY = 1.3  # inches
+_SHAPE = (1.0, 1.25)  # width and height of a panel, one to the other
 
 
 def film_strip(
@@ -141,6 +142,8 @@ def reconstruction_figure(
 def limits_of(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Array:
     """Find lower and upper bounds of two coordinates, ``(2, 2)``, with a margin.
 
+    All bounds have one shape, so that panels of different clips are equally large.
+
     Args:
         clips: Clips ``(C, T, V, M)``.
         seen: Joints that count ``(T, V, M)``.
@@ -149,10 +152,12 @@ def limits_of(clips: Sequence[Array], seen: Array, axes: tuple[int, int]) -> Arr
     points = np.concatenate([clip[list(axes)][:, seen] for clip in clips], axis=1)
     points = points[:, np.isfinite(points).all(axis=0)]
     if points.size == 0:
-        return np.array([[-1.0, 1.0], [-1.0, 1.0]])
+        return np.outer(_SHAPE, [-1.0, 1.0])
     low, high = points.min(axis=1), points.max(axis=1)
     margin = 0.08 * max(float((high - low).max()), 1e-6)
-    return np.stack([low - margin, high + margin], axis=1)
+    middle, shape = (low + high) / 2, np.array(_SHAPE)
+    reach = shape * ((high - low + 2 * margin) / shape).max() / 2
+    return np.stack([middle - reach, middle + reach], axis=1)
 
 
 def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
@@ -164,7 +169,6 @@ def _grid(clips: Array, rows: int, frames: int) -> tuple[Figure, Array, Array]:
         figsize=(max(1.2 * len(shown) + 0.4, 3.0), 1.5 * rows + 0.5), layout="constrained"
     )
     grid = figure.subplots(rows, len(shown), squeeze=False)
-    figure.align_ylabels(list(grid[:, 0]))
     for axis, frame in zip(grid[0], shown, strict=True):
         axis.set_title(f"frame {frame}", fontsize="small")
     return figure, grid, shown

@@ -144,9 +144,21 @@ class TestFilmStrip:
             x, y = clips[row, :2].flatten(1)
             for axis in figure.axes[3 * row : 3 * row + 3]:
                 assert axis.get_aspect() == 1
+                room = []
                 for values, (low, high) in ((x, axis.get_xlim()), (y, axis.get_ylim())):
                     assert low < values.min() < values.max() < high
-                    assert high - low < 1.2 * (x.max() - x.min())
+                    room.append((high - low) / (values.max() - values.min()))
+                assert min(room) < 1.2
+
+    def test_titles_of_rows_are_aligned(self) -> None:
+        clips = make_clips(2)
+        clips[1, 1] *= 3  # high, where the first is square
+        figure = film_strip(clips, SBU15, frames=3, titles=["square", "high"])
+        figure.draw_without_rendering()
+        first, second = (
+            axis.yaxis.label.get_window_extent() for axis in (figure.axes[0], figure.axes[3])
+        )
+        assert first.x1 == pytest.approx(second.x1)
 
     def test_nothing_to_draw(self) -> None:
         axis = film_strip(torch.zeros(1, 3, 4, 15, 1), SBU15, frames=1).axes[0]

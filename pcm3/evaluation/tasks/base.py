@@ -115,7 +115,7 @@ class Task:
         return [name for pattern in self.headline for name in metrics if fnmatchcase(name, pattern)]
 
     def summary(self, metrics: Mapping[str, Any]) -> str:
-        """Format the main figures as text, in millimetres or per cent."""
+        """Format the main figures as text, in millimetres or percent."""
         return ", ".join(
             f"{name} {metrics[name]:.1f}"
             if is_in_millimetres(name)

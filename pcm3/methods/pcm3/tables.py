@@ -14,7 +14,7 @@ class Row(NamedTuple):
     Attributes:
         preset: Preset of the row; for post-distillation, that of the first run.
         changes: Settings of the model that differ from the preset.
-        published: The paper's figures by task of ``pcm3 evaluate``, in per cent; in mm for
+        published: The paper's figures by task of ``pcm3 evaluate``, in percent; in mm for
             prediction.
         start: Name of the row whose run post-distillation continues; empty otherwise.
     """
