@@ -211,6 +211,16 @@ def test_prepare_has_every_option_of_the_readers(capsys: Capture) -> None:
         assert re.search(rf"{flag}(([A-Z]+ )*|{{[\w,]+}} ){about}", page), option
 
 
+def test_help_of_prepare_is_the_same_with_a_format(capsys: Capture) -> None:
+    pages = []
+    for words in (["prepare", "--help"], ["prepare", "folder", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        pages.append(capsys.readouterr().out)
+    assert "[FORMAT] SOURCE STORE" in pages[0]
+    assert pages[1] == pages[0]
+
+
 def test_prepare_gives_a_reader_what_was_said_alone(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "files").mkdir()
     np.save(tmp_path / "files" / "wave.npy", np.random.default_rng(0).normal(size=(4, 17, 2)))

@@ -130,7 +130,9 @@ def prepare_command(arguments: Sequence[str]) -> None:
         raise ValueError(_no_format(words, list(READERS)))
     if len(words) == 2 and named and not Path(words[0]).exists():
         raise ValueError(f"expected {words[0]} SOURCE STORE, got one path, {words[1]}")
-    if len(words) == 2 or (words and not named):  # a folder may have the name of a format
+    if brief:
+        arguments = ["--help"]  # the same with and without a format
+    elif len(words) == 2 or (words and not named):  # a folder may have the name of a format
         arguments = ["auto", *arguments]
     parse(
         options,
