@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from environment import environment
 from open_data import open_store
-from table import averaged
+from spread import averaged
 
 from pcm3.data import generate
 from pcm3.data.body import BODY

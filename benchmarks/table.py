@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 from pathlib import Path
 from typing import Any
 
 import family_tables
+import shipped_tables
+from spread import RESULTS, averaged, percent, spread
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [
     ROOT / "docs" / f"{name}.md"
     for name in ("classify", "expect", "novelty", "pretrained", "results", "robustness", "training")
@@ -28,15 +28,6 @@ DATASETS = {
     "sbu_interaction": "SBU, five folds",
 }
 DETECTION = {"precog2016": "PRECOG-2016, by subject", "msrc12_untrimmed": "MSRC-12, by subject"}
-SHIPPED = {
-    "utd_mhad": "UTD-MHAD",
-    "nw_ucla": "NW-UCLA",
-    "kard": "KARD",
-    "uiprmd": "UI-PRMD",
-    "bandai": "Bandai-Namco",
-    "msrc12": "MSRC-12, 1, 5, 10 % of labels",
-    "sbu": "SBU",
-}
 ROWS = {
     "recognition": {"random": "random encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
     "methods": {
@@ -193,11 +184,6 @@ def row(title: str, name: str, summary: dict[str, Any]) -> str:
     return f"| {title} | {name} | {' | '.join(cells)} | {len(summary['linear']['seeds'])} |"
 
 
-def percent(figure: dict[str, Any], unit: float = 0.01) -> str:
-    mean = f"{figure['mean'] / unit:.1f}"
-    return mean if figure["std"] is None else f"{mean} ± {figure['std'] / unit:.1f}"
-
-
 def downstream() -> list[str]:
     """One row for each figure: no learning, a random encoder, PCM3."""
     rows = ["| Recordings | Task | Naive | Random encoder | PCM3 |"]
@@ -282,24 +268,6 @@ def novelty() -> list[str]:
     return rows
 
 
-def shipped() -> list[str]:
-    """Three rows for each encoder in the body form: what it is worth on each data set."""
-    results = json.loads((RESULTS / "shipped.json").read_text())["results"]
-    encoders = {"untrained": "untrained", "shipped": "shipped", "pool": "pool", "own": "own"}
-    encoders["continued"] = "shipped, then own"
-    kinds = {"linear": "linear", "knn": "neighbour", "five": "5 labels"}
-    rows = [f"| Encoder | With | {' | '.join(SHIPPED.values())} | Mean | Seeds |"]
-    rows.append("| --- " * (len(SHIPPED) + 4) + "|")
-    for what, title in encoders.items():
-        runs = [averaged(row["figures"]) for row in results if row["what"] == what]
-        for kind, name in kinds.items() if runs else ():
-            values = [[run[file][kind] for run in runs if file in run] for file in SHIPPED]
-            values.append([statistics.mean(each) for each in zip(*values, strict=all(values))])
-            cells = [percent(spread(each)) if each else "-" for each in values]
-            rows.append(f"| {title} | {name} | {' | '.join(cells)} | {len(runs)} |")
-    return rows
-
-
 def expected(name: str) -> list[str]:
     """A table of ``EXPECTED``: text as it is, figures as means and deviations over seeds."""
     head, *rows = EXPECTED[name]
@@ -372,23 +340,6 @@ def times() -> list[str]:
     ]
     head = ["| What | Time on a CPU | Where |", "| --- | --- | --- |"]
     return head + [f"| {' | '.join(row)} |" for row in rows]
-
-
-def averaged(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Figures of each data set; those of folds and of shares of the labels as one, their mean."""
-    by_set: dict[str, list[dict[str, float]]] = {}
-    for name, each in figures.items():
-        by_set.setdefault(name.partition(",")[0], []).append(each)
-    return {
-        name: {kind: statistics.mean(each[kind] for each in group) for kind in group[0]}
-        for name, group in by_set.items()
-    }
-
-
-def spread(values: list[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds."""
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.mean(values), "std": std}
 
 
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -533,7 +484,6 @@ def filled(page: str) -> str:
             "search": search,
             "novelty": novelty,
             "labels": labels,
-            "shipped": shipped,
             "times": times,
             "steps": steps,
             "threads": threads,
@@ -542,6 +492,7 @@ def filled(page: str) -> str:
             "small_files": small_files,
             "mutation": mutation,
             **family_tables.TABLES,
+            **shipped_tables.TABLES,
         }
         if name.startswith("expected_"):
             rows = expected(name.removeprefix("expected_"))

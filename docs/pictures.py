@@ -61,7 +61,8 @@ from pcm3.viz.figures import PALETTE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-import table
+import shipped_tables
+import spread
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 FRAMES = 64
@@ -234,13 +235,13 @@ def draw_results() -> None:
 
 def linear_probes() -> dict[str, dict[str, float]]:
     """Accuracies in percent by encoder and data set, each a mean over seeds; last their mean."""
-    rows = json.loads((table.RESULTS / "shipped.json").read_text())["results"]
+    rows = json.loads((spread.RESULTS / "shipped.json").read_text())["results"]
     probes: dict[str, dict[str, float]] = {}
     for encoder in ("untrained", "pool", "shipped"):
-        runs = [table.averaged(row["figures"]) for row in rows if row["what"] == encoder]
+        runs = [spread.averaged(row["figures"]) for row in rows if row["what"] == encoder]
         values = {
             name.partition(",")[0]: 100 * mean(run[data]["linear"] for run in runs)
-            for data, name in table.SHIPPED.items()
+            for data, name in shipped_tables.SHIPPED.items()
         }
         probes[encoder] = values | {"mean": mean(values.values())}
     return probes

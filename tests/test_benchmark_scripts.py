@@ -467,6 +467,40 @@ def test_shipped_tasks(
     assert len(rows) == 9
 
 
+def test_tables_of_shipped(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped, tasks, tables = script("shipped"), script("shipped_tasks"), script("shipped_tables")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert {name.partition(",")[0] for name in shipped.FINAL} == {*tables.SHIPPED}
+    assert {*tasks.KEPT} < {*tables.ENCODERS}
+    parts = {part for name in tables.PARTS for part in name.split(" without ")}
+    assert parts == {*shipped.WITHOUT, "scripts", "motion", "pairs"}
+
+    def row(what: str, seed: int, value: float) -> dict[str, Any]:
+        figures = {name: dict.fromkeys(tables.KINDS, value) for name in shipped.FINAL}
+        figures["sbu, fold 3"] = dict.fromkeys(tables.KINDS, value + 0.05)
+        return {"what": what, "preset": "small", "steps": 1200, "seed": seed, "figures": figures}
+
+    results = {"results": [row("pairs", 0, 0.5), row("pairs", 1, 0.7), row("own", 0, 0.5)]}
+    for name in ("shipped", "shipped_parts"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(results))
+    linear, _, _ = tables.shipped()[2:]
+    cells = linear.strip("| ").split(" | ")
+    assert cells[:2] == ["own", "linear"]
+    assert cells[-3:] == ["51.0", "50.1", "1"]  # SBU: the mean of five folds
+    [pairs] = tables.compared("shipped_parts", "what", tables.PARTS)[2:]
+    assert pairs.split(" | ")[1:3] == ["1,200", "60.1 ± 14.1"]
+    assert len(tables.compared("shipped_methods", "preset", tables.METHODS)) == 2  # no file
+
+    figures = [("UTD-MHAD", "untrained", 0.4), ("UTD-MHAD", "untrained", 0.6), ("SBU", "own", 0.7)]
+    rows = [dict(zip(("what", "encoder", "figure"), each, strict=True)) for each in figures]
+    (tmp_path / "shipped_tasks.json").write_text(json.dumps({"results": rows}))
+    head, _, utd, sbu = tables.tasks()
+    assert head == "| Task | untrained | own |"
+    assert [utd, sbu] == ["| UTD-MHAD | 50.0 ± 14.1 | - |", "| SBU | - | 70.0 |"]
+
+
 def test_pretrained(script: Callable[[str], Any], monkeypatch: Any, tmp_path: Path) -> None:
     made = script("pretrained")
     small = made.COMMAND.replace("6400", "128") + " --model.hidden 4 --model.layers 1"

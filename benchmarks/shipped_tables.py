@@ -1,0 +1,105 @@
+"""Tables of `docs/pretrained.md` from `results/shipped*.json`; table.py prints them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spread import RESULTS, averaged, percent, spread
+
+SHIPPED = {
+    "utd_mhad": "UTD-MHAD",
+    "nw_ucla": "NW-UCLA",
+    "kard": "KARD",
+    "uiprmd": "UI-PRMD",
+    "bandai": "Bandai-Namco",
+    "msrc12": "MSRC-12, 1, 5, 10 % of labels",
+    "sbu": "SBU",
+}
+ENCODERS = {
+    "untrained": "untrained",
+    "shipped": "shipped",
+    "pool": "pool",
+    "own": "own",
+    "continued": "shipped, then own",
+}
+KINDS = {"linear": "linear", "knn": "neighbour", "five": "5 labels"}
+METHODS = {
+    "small": "PCM3",
+    "small-pp": "PCM3++",
+    "small-contrastive": "contrastive only",
+    "small-mamp": "MAMP",
+}
+PARTS = {
+    "scripts": "16 scripted actions",
+    "motion": "random programmes",
+    "pairs": "random programmes, keys from another recording",
+    "pairs without cameras": "one camera, in front",
+    "pairs without bodies": "one body",
+    "pairs without sensors": "no noise of sensors",
+    "pairs without goals": "no targets of the hands",
+    "pairs without postures": "no postures",
+    "pairs without oscillations": "no oscillations",
+}
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text())["results"] if file.exists() else []
+
+
+def shipped() -> list[str]:
+    """Three rows for each encoder in the body form: what it is worth on each data set."""
+    rows = [f"| Encoder | With | {' | '.join(SHIPPED.values())} | Mean | Seeds |"]
+    rows.append("| --- " * (len(SHIPPED) + 4) + "|")
+    for what, title in ENCODERS.items():
+        runs = [averaged(row["figures"]) for row in _rows("shipped") if row["what"] == what]
+        for kind, name in KINDS.items() if runs else ():
+            values = [[run[file][kind] for run in runs] for file in SHIPPED]
+            values.append([statistics.mean(each) for each in zip(*values, strict=True)])
+            cells = " | ".join(percent(spread(each)) for each in values)
+            rows.append(f"| {title} | {name} | {cells} | {len(runs)} |")
+    return rows
+
+
+def tasks() -> list[str]:
+    """One row for each task, one column for each encoder that was measured in some."""
+    rows = _rows("shipped_tasks")
+    encoders = [name for name in ENCODERS if any(row["encoder"] == name for row in rows)]
+    lines = [f"| Task | {' | '.join(ENCODERS[name] for name in encoders)} |"]
+    lines.append("| --- " * (len(encoders) + 1) + "|")
+    for what in dict.fromkeys(row["what"] for row in rows):
+        cells = []
+        for name in encoders:
+            asked = {"what": what, "encoder": name}
+            values = [row["figure"] for row in rows if asked.items() <= row.items()]
+            cells.append(percent(spread(values)) if values else "-")
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return lines
+
+
+def compared(name: str, key: str, titles: Mapping[str, str]) -> list[str]:
+    """One row for each method or kind of data: means over the data sets."""
+    lines = ["| Trained with | Steps | Linear | Neighbour | 5 labels | Seeds |"]
+    lines.append("| --- " * 6 + "|")
+    for what, title in titles.items():
+        rows = [row for row in _rows(name) if row[key] == what]
+        if not rows:
+            continue
+        runs = [averaged(row["figures"]).values() for row in rows]
+        cells = [
+            percent(spread([statistics.mean(each[kind] for each in run) for run in runs]))
+            for kind in KINDS
+        ]
+        lines.append(f"| {title} | {rows[0]['steps']:,} | {' | '.join(cells)} | {len(runs)} |")
+    return lines
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "shipped": shipped,
+    "shipped_tasks": tasks,
+    "shipped_methods": lambda: compared("shipped_methods", "preset", METHODS),
+    "shipped_parts": lambda: compared("shipped_parts", "what", PARTS),
+}
