@@ -61,16 +61,20 @@ def from_legs_to_trunk(points: NDArray[Any], parts: Mapping[str, Sequence[int]])
         parts: Joints of ``trunk``, ``left_leg`` and ``right_leg``.
 
     Returns:
-        The vector (C,) from the mean of the legs to that of the trunk.
+        The vector (C,) from the mean of the legs to that of the trunk, in frames with both; 0 if
+        there are none.
     """
+    legs, trunk = [*parts["left_leg"], *parts["right_leg"]], list(parts["trunk"])
     seen = points != 0
+    both = seen[:, legs].any(axis=(1, 2)) & seen[:, trunk].any(axis=(1, 2))
+    points, seen = points[both], seen[both]
 
     def mean(joints: Sequence[int]) -> NDArray[np.float64]:
         count = seen[:, joints].sum(axis=(0, 1))
         total = points[:, joints].sum(axis=(0, 1), dtype=np.float64)
         return np.asarray(total / np.maximum(count, 1))
 
-    return mean(parts["trunk"]) - mean((*parts["left_leg"], *parts["right_leg"]))
+    return mean(trunk) - mean(legs)
 
 
 def check_up(up: str, channels: int) -> None:

@@ -170,9 +170,9 @@ class StreamingClassifier:
         parts = self.skeleton.parts
         if self._map is None or not {"trunk", "left_leg", "right_leg"} <= parts.keys():
             return
-        if not frames[:, :, [*parts["left_leg"], *parts["right_leg"]]].any():
-            return
         body = from_legs_to_trunk(frames.reshape(-1, *frames.shape[2:]), parts)
+        if not body.any():
+            return
         turned = turn_up(body, self.up)
         if np.abs(turned).max() > CLEARLY * turned[1]:
             longest = int(np.abs(body).argmax())

@@ -112,6 +112,19 @@ def test_bodies_that_stand_along_z(tmp_path: Path, down: bool) -> None:
     assert any("stand along" in note for note in other.body.describe())
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_what_is_up_of_people_whose_legs_are_never_seen(tmp_path: Path, channels: int) -> None:
+    """They are metres away from the camera, along the third axis."""
+    legs = [*NTU25.parts["left_leg"], *NTU25.parts["right_leg"]]
+    away = np.float32([0, 0, 4])
+    seated = []
+    for frames in SEQUENCES:
+        moved = np.where(frames.any(-1, keepdims=True), frames * np.float32([1, -1, 1]) + away, 0)
+        moved[:, :, legs] = 0
+        seated.append(moved[..., :channels])
+    assert write(tmp_path / "store", seated).up == ("-y" if channels == 2 else "y")
+
+
 def test_a_turned_recording_has_the_same_distances(tmp_path: Path) -> None:
     """``isc`` turns bodies and lays the vertical along z, which frame 0 alone decides."""
     complete = [

@@ -314,15 +314,18 @@ class Store:
         """The axis that points up, from legs to trunks, on average over several sequences.
 
         It is the second one, or the opposite of it as in image coordinates, unless bodies extend
-        along the third by far. In 2D recordings without trunk or legs it is ``"-y"``.
+        along the third by far. Without a trunk or legs in sight, it is ``"y"``, or ``"-y"`` in 2D.
         """
         parts, isc = self.skeleton.parts, self.meta["normalization"] == "isc"
+        unknown: Up = "z" if isc else "-y" if self.channels == 2 else "y"
         if not {"trunk", "left_leg", "right_leg"} <= parts.keys():
-            return "z" if isc else "-y" if self.channels == 2 else "y"
+            return unknown
         # several sequences, because people may lie down in one
         some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
         points = np.concatenate([self.stored(int(at))[:, 0] for at in some])
         body = from_legs_to_trunk(points, parts)
+        if not body.any():
+            return unknown
         if isc or (self.channels == 3 and abs(body[2]) > CLEARLY * abs(body[1])):
             return "z" if body[2] >= 0 else "-z"
         return "y" if body[1] >= 0 else "-y"
