@@ -43,7 +43,7 @@ class _Several(Described):
     @property
     def keeps_lengths(self) -> bool:
         """Whether the lengths hold for the result too."""
-        return all(_keeps_lengths(t) for t in self.transforms if _takes_lengths(t))
+        return all(map(_keeps_lengths, self.transforms))
 
 
 class Compose(_Several):
@@ -59,7 +59,7 @@ class Compose(_Several):
         >>> import torch
         >>> from pcm3.augment import Shear, TemporalCropResize
         >>> view = Compose(TemporalCropResize(size=32), Shear(0.5))
-        >>> view(torch.randn(2, 3, 64, 25, 2), lengths=torch.tensor([50, 64])).shape
+        >>> view(torch.randn(2, 3, 100, 25, 2), lengths=torch.tensor([50, 100])).shape
         torch.Size([2, 3, 32, 25, 2])
     """
 
@@ -82,17 +82,25 @@ class Compose(_Several):
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If a transform refuses the clips, or lengths are given and none takes them.
+            ValueError: If a transform refuses the clips, or lengths are given and no transform
+                takes them, or one that does not take them changes the number of frames.
         """
         if lengths is not None and not self.takes_lengths:
             raise ValueError(f"expected no lengths, for no transform takes them: {self!r}")
         for transform in self.transforms:
-            if lengths is not None and _takes_lengths(transform):
-                clips = transform(clips, lengths=lengths, generator=generator)
-                lengths = lengths if _keeps_lengths(transform) else None
-            else:
-                clips = transform(clips, generator=generator)
-            _check_result(transform, clips)
+            taken = (
+                {"lengths": lengths} if lengths is not None and _takes_lengths(transform) else {}
+            )
+            result = transform(clips, generator=generator, **taken)
+            _check_result(transform, result)
+            if not _keeps_lengths(transform):
+                lengths = None
+            elif lengths is not None and result.shape[-3] != clips.shape[-3]:
+                raise ValueError(
+                    f"expected {type_name(transform)}, which changes the number of frames, "
+                    f"after a transform that leaves valid frames only; got {self!r}"
+                )
+            clips = result
         return clips
 
 
@@ -146,24 +154,27 @@ class OneOf(_Several):
 
         Args:
             clips: ``(N, C, T, V, M)``, or one clip ``(C, T, V, M)``.
-            lengths: Valid frames ``(N,)``, if every transform takes them.
+            lengths: Valid frames ``(N,)``. They are passed to the transforms that take them.
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
             ValueError: If a transform refuses the clips, the results differ in shape, or lengths
-                are given that not all transforms take, or that hold for only some of the results.
+                are given that no transform takes, or that hold for only some of the results.
         """
         check_clips(clips, unbatched=True)
-        if lengths is not None and not all(map(_takes_lengths, self.transforms)):
-            raise ValueError(f"expected no lengths, for not every transform takes them: {self!r}")
+        if lengths is not None and not self.takes_lengths:
+            raise ValueError(f"expected no lengths, for no transform takes them: {self!r}")
         if lengths is not None and len(set(map(_keeps_lengths, self.transforms))) > 1:
             raise ValueError(f"expected lengths to hold for all results or for none: {self!r}")
         batch = clips.unsqueeze(0) if clips.ndim == 4 else clips
         draw = Draw(batch, generator, self.same_on_batch)
         count = len(self.transforms)
         index = draw.choice(self.probabilities or (1 / count,) * count)
-        given = {"generator": generator} | ({} if lengths is None else {"lengths": lengths})
-        results = [transform(batch, **given) for transform in self.transforms]
+        given = {} if lengths is None else {"lengths": lengths}
+        results = [
+            transform(batch, generator=generator, **(given if _takes_lengths(transform) else {}))
+            for transform in self.transforms
+        ]
         for transform, result in zip(self.transforms, results, strict=True):
             _check_result(transform, result)
         if any(result.shape != results[0].shape for result in results):
@@ -178,7 +189,7 @@ def _takes_lengths(transform: ClipTransform) -> bool:
 
 
 def _keeps_lengths(transform: ClipTransform) -> bool:
-    return bool(getattr(transform, "keeps_lengths", False))
+    return not _takes_lengths(transform) or bool(getattr(transform, "keeps_lengths", False))
 
 
 def _check_result(transform: ClipTransform, result: object) -> None:

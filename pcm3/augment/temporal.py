@@ -50,8 +50,8 @@ class TemporalCropResize(Transform):
     Args:
         size: Frames of the result.
         scale: Range of the kept share, within [0, 1].
-        min_frames: Smallest number of frames to keep; shorter clips are not cropped. Set it if
-            ``size`` is below the published 64.
+        min_frames: Smallest number of frames to keep: clips with no more frames are not cropped.
+            By default 64, as published, or ``size`` if that is smaller.
         same_on_batch: Draw one ratio and one relative start for the whole batch.
 
     Returns:
@@ -73,11 +73,12 @@ class TemporalCropResize(Transform):
         self,
         size: int = 64,
         scale: tuple[float, float] = (0.1, 1.0),
-        min_frames: int = 64,
+        min_frames: int | None = None,
         same_on_batch: bool = False,
     ) -> None:
         check_positive("size", size)
         check_range("scale", scale, 0, 1)
+        min_frames = min(size, 64) if min_frames is None else min_frames
         check_positive("min_frames", min_frames)
         self.size = size
         self.scale = scale
@@ -245,16 +246,30 @@ class MotionFrameDrop(Transform):
 
 
 class TimeFlip(Transform):
-    """Reverse the order of the frames. Nothing is drawn.
+    """Reverse the order of the valid frames; padding stays at the end. Nothing is drawn.
 
-    ``OneOf(Compose(), TimeFlip())`` reverses half of the samples. All frames count as valid: crop
-    padded clips first.
+    ``OneOf(Compose(), TimeFlip())`` reverses half of the samples.
+
+    Returns:
+        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths, clips
+        of the same shape.
+
+    Example:
+        >>> import torch
+        >>> clip = torch.tensor([1.0, 2, 3, 0]).reshape(1, 4, 1, 1)
+        >>> TimeFlip()(clip, lengths=3).flatten().tolist()
+        [3.0, 2.0, 1.0, 0.0]
     """
 
+    takes_lengths = True
+    keeps_lengths = True
     same_on_batch = False
 
-    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
-        return clips.flip(2)
+    def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
+        frames = torch.arange(clips.shape[2], device=clips.device)
+        last = draw.valid[:, None] - 1
+        order = torch.where(frames <= last, last - frames, frames)
+        return torch.take_along_dim(clips, order[:, None, :, None, None], dim=2)
 
 
 class GaussianNoise(Transform):

@@ -9,12 +9,15 @@ import torch
 
 from pcm3.augment import (
     AxisMask,
+    Compose,
     DegreeJointDrop,
     Flip,
     GaussianBlur,
     GaussianNoise,
     MainAxisRotate,
     MotionFrameDrop,
+    OneOf,
+    TemporalCropResize,
     TimeFlip,
 )
 from pcm3.augment import functional as f
@@ -94,6 +97,18 @@ def test_noise_axis_and_time(clips, generator):
     reversed_ = TimeFlip()(clips)
     assert torch.equal(reversed_[:, :, 0], clips[:, :, -1])
     assert torch.equal(TimeFlip()(reversed_), clips)
+
+
+def test_reversed_valid_frames_stay_in_front(clips, generator):
+    lengths = torch.tensor([1, 5, clips.shape[2], 40, 17, 63])
+    found = TimeFlip()(clips, lengths)
+    for each, clip, length in zip(found, clips, lengths, strict=True):
+        assert torch.equal(each[:, :length], clip[:, :length].flip(1))
+        assert torch.equal(each[:, length:], clip[:, length:])
+    crop = TemporalCropResize(8, (1.0, 1.0))
+    either = OneOf(Compose(), TimeFlip(), probabilities=(0.0, 1.0))
+    views = Compose(either, crop)(clips, lengths, generator=generator(0))
+    torch.testing.assert_close(views, crop(found, lengths))
 
 
 def test_sides_change_places(clips):

@@ -30,6 +30,7 @@ from pcm3.augment import (
     Shear,
     TemporalClip,
     TemporalCropResize,
+    TimeFlip,
     TopologyMask,
 )
 from pcm3.augment import functional as f
@@ -219,7 +220,9 @@ def test_numpy_clips_are_refused(transform, clips):
 
 
 TIMELESS = [Shear(), JointJitter(), Rotate(), MotionAwareMask()]
-TIMED = [TopologyMask(NTU25), RandomMask(), TemporalClip(), TemporalCropResize(), Mixup()]
+TIMED = [
+    *(TopologyMask(NTU25), RandomMask(), TemporalClip(), TemporalCropResize(), TimeFlip(), Mixup())
+]
 
 
 @pytest.mark.parametrize("transform", TIMELESS, ids=repr)
@@ -398,6 +401,12 @@ BAD = [
     (
         lambda: OneOf(Shear(), Mixup())(torch.zeros(2, 3, 8, 25, 1)),
         r"result of .*Mixup: expected a torch tensor, got .*MixedClips",
+    ),
+    (
+        lambda: Compose(MotionFrameDrop(), TemporalCropResize(4))(
+            torch.zeros(2, 3, 8, 25, 1), torch.tensor([3, 4])
+        ),
+        "MotionFrameDrop, which changes the number of frames, after a transform",
     ),
     (
         lambda: OneOf(TemporalClip(), TemporalClip(mode="crop"))(torch.zeros(2, 3, 8, 25, 1), 5),
