@@ -30,14 +30,17 @@ def names_of(module: str, homes: Mapping[str, str] = MappingProxyType({})) -> Ca
             is first asked for.
 
     Returns:
-        A function of a name that raises an AttributeError for all other names. In ``from ...
-        import``, which would replace the message of an AttributeError, it raises an ImportError.
+        A function of a name, which may also be that of a module in a package. It raises an
+        AttributeError for all other names. In ``from ... import``, which would replace the message
+        of an AttributeError, it raises an ImportError.
     """
 
     def find(name: str) -> Any:
         if name in homes:
             return getattr(import_module(homes[name]), name)
-        hint = "" if name.startswith("_") or _is_module(f"{module}.{name}") else _hint(name)
+        if not name.startswith("_") and _is_module(f"{module}.{name}"):
+            return import_module(f"{module}.{name}")
+        hint = "" if name.startswith("_") else _hint(name)
         caller = sys._getframe(1)
         if hint and dis.opname[caller.f_code.co_code[caller.f_lasti]] == "IMPORT_FROM":
             raise ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)
@@ -47,7 +50,7 @@ def names_of(module: str, homes: Mapping[str, str] = MappingProxyType({})) -> Ca
 
 
 def _is_module(module: str) -> bool:
-    """Whether there is a module; ``from package import module`` asks the package for it first."""
+    """Whether there is a module, so that ``pcm3.augment`` works after ``import pcm3``."""
     path = _ROOT.joinpath(*module.split(".")[1:])
     return path.is_dir() or path.with_suffix(".py").is_file()
 

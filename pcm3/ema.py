@@ -22,7 +22,8 @@ class MomentumTwin(nn.Module):
 
     Args:
         module: The module to copy.
-        momentum: alpha in [0, 1): ``twin <- alpha * twin + (1 - alpha) * module``.
+        momentum: alpha in [0, 1]: ``twin <- alpha * twin + (1 - alpha) * module``. With 1
+            the twin stays as it is.
 
     Raises:
         ValueError: If ``module`` is not a module, or the momentum is outside [0, 1].

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -53,6 +55,11 @@ def test_other_names_are_missing_as_in_any_module(module: ModuleType) -> None:
         assert "it is in" not in str(raised.value).lower()
     with pytest.raises(ImportError, match="zebra_crossing"):
         exec(f"from {module.__name__} import zebra_crossing", {})
+
+
+def test_modules_are_attributes_of_their_package() -> None:
+    code = "import pcm3; print(pcm3.augment.Shear, pcm3.losses.info_nce)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_elsewhere_are_missing_to_those_who_only_look() -> None:

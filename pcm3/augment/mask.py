@@ -35,7 +35,8 @@ class TopologyMask(Transform):
         skeleton: The layout of the joint axis, with its body parts.
         ratio: Share of the parts, in (0, 1].
         clip_length: Frames that share their masked parts.
-        persons: Indices of the persons to mask; the others stay visible.
+        persons: Indices of the persons to mask; the others stay visible. A person who is absent
+            (all 0) is masked too, and then counts in a loss over masked joints.
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
@@ -96,7 +97,8 @@ class RandomMask(Transform):
     Args:
         ratio: Share of the joints, in (0, 1]; ``int(V * ratio)`` are masked.
         clip_length: Frames that share their masked joints.
-        persons: Indices of the persons to mask; the others stay visible.
+        persons: Indices of the persons to mask; the others stay visible. A person who is absent
+            (all 0) is masked too, and then counts in a loss over masked joints.
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:

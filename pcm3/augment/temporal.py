@@ -275,6 +275,8 @@ class TimeFlip(Transform):
 class GaussianNoise(Transform):
     """Add independent Gaussian noise to every coordinate (AimCLR).
 
+    Padded frames and persons who are absent, all 0, get noise as well, as published.
+
     Args:
         std: Standard deviation, in the unit of the coordinates, at least 0.
         same_on_batch: Draw the noise once for the whole batch.

@@ -27,6 +27,8 @@ class Encoder(nn.Module, ABC):
     works in PCM3 and in every task. A subclass declares further abilities with the attributes and
     methods below, as ``TransformerEncoder`` and ``GRUEncoder`` do.
 
+    It takes no lengths: all frames count, so crop or resize padded clips first.
+
     Args:
         joints: Number of joints V of the clips.
         in_channels: Number of coordinates C of the clips.
@@ -154,25 +156,23 @@ class Encoder(nn.Module, ABC):
                 ``offset`` of a :class:`pcm3.prompts.DomainPrompt`.
         """
 
-    def check_clips(
-        self, clips: Tensor, prompt: Tensor | None = None, *, finite: bool = False
-    ) -> None:
+    def check_clips(self, clips: Tensor, prompt: Tensor | None = None) -> None:
         """Require clips with the sizes, dtype and device of the encoder, and a prompt of its size.
 
         Args:
             clips: The clips.
             prompt: The prompt to add to every frame.
-            finite: Also refuse NaN and infinity, on devices where values can be checked.
 
         Raises:
-            ValueError: If clips or prompt do not fit.
+            ValueError: If clips or prompt do not fit, or coordinates are not finite. Values are
+                checked on the CPU only, and not in compiled code.
         """
         check_clips(
             clips,
             joints=self.joints,
             channels=self.in_channels,
             persons=self.persons,
-            finite=finite,
+            finite=True,
         )
         weights: list[Tensor] = []
         if not torch.compiler.is_compiling():  # compiling cannot trace the parameters of a GRU
@@ -194,7 +194,8 @@ class Encoder(nn.Module, ABC):
         if not isinstance(prompt, Tensor) or prompt.shape != size:
             raise ValueError(
                 f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), the "
-                f"offset of a DomainPrompt, got {shape_or_type(prompt)}"
+                f"offset of a DomainPrompt, as the second argument, got {shape_or_type(prompt)}; "
+                "encoders take no lengths"
             )
 
     def pool(self, frames: Tensor) -> Tensor:

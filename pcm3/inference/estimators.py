@@ -33,9 +33,11 @@ camera gives them; 0 where a person or joint is not seen."""
 class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Features of recordings by a trained encoder, as a transformer of scikit-learn.
 
-    Recordings get the normalisation that the encoder was trained with. They must have its joints in
-    its order, and its frame rate and unit; an encoder for all layouts takes any. Those of more than
-    300 frames count by the mean of their windows, as in evaluations.
+    Recordings are arrays (T, V, C) of one person or (T, M, V, C) of several, of any number of
+    frames, 0 where a person or joint is not seen. They get the normalisation that the encoder was
+    trained with. They must have its joints in its order, and its frame rate and unit; an encoder
+    for all layouts takes any. Those of more than 300 frames count by the mean of their windows, as
+    in evaluations.
 
     Args:
         run: The run folder, or the file of an encoder.
@@ -43,9 +45,9 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             layouts: a skeleton or the name of a built-in one.
 
     Example:
-        >>> from sklearn.svm import SVC                                      # doctest: +SKIP
-        >>> model = make_pipeline(PretrainedEncoder("run"), SVC())           # doctest: +SKIP
-        >>> model.fit(recordings, labels).predict(others)                    # doctest: +SKIP
+        >>> recordings = [np.random.default_rng(0).normal(size=(60, 2, 25, 3))]
+        >>> PretrainedEncoder("pretrained", skeleton="ntu25").fit_transform(recordings).shape
+        (1, 128)
     """
 
     def __init__(self, run: str | Path, skeleton: str | Skeleton | None = None) -> None:
@@ -185,6 +187,12 @@ def _stored(
                     raise ValueError(
                         f"recording {number}: expected (T, V={size[0]}, C={size[1]}) or (T, M, "
                         f"V={size[0]}, C={size[1]}), got {np.shape(recording)}"
+                    )
+                if frames.shape[1] > frames.shape[0]:
+                    raise ValueError(
+                        f"recording {number}: expected (T, M, V, C), got {np.shape(recording)}, "
+                        f"{frames.shape[1]} persons in {frames.shape[0]} frames; "
+                        "transpose(1, 3, 2, 0) brings (C, T, V, M) into this order"
                     )
                 if not np.isfinite(frames).all():
                     raise ValueError(f"recording {number}: expected finite coordinates")

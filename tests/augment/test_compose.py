@@ -110,7 +110,7 @@ def test_a_clip_lies_within_the_valid_frames(mode, generator):
     "transform", [Compose(Shear()), Compose(), OneOf(CROP, Shear()), OneOf(Shear())], ids=repr
 )
 def test_lengths_that_would_be_lost_are_refused(transform):
-    with pytest.raises(ValueError, match="expected (no lengths|lengths to hold for all results)"):
+    with pytest.raises(ValueError, match=r"expected (no lengths|lengths to hold for all results)"):
         transform(torch.randn(2, 3, 16, 25, 2), lengths=torch.tensor([3, 4]))
 
 

@@ -216,3 +216,16 @@ def test_every_encoder_names_another_dtype(kind: Any) -> None:
         encoder.double()(clips)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # casts by itself
         encoder.float()(clips)
+
+
+@pytest.mark.parametrize("kind", [GRUEncoder, STGCNEncoder, TransformerEncoder])
+def test_a_clip_that_is_not_finite_leaves_an_encoder_as_it_was(kind: Any) -> None:
+    sizes = {"hidden": 8} if kind is GRUEncoder else {"width": 8, "heads": 2, "depth": 1}
+    encoder = STGCNEncoder(NTU25) if kind is STGCNEncoder else kind(NTU25, **sizes)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    clips = torch.randn(2, 3, 8, 25, 2)
+    clips[1, 0, 5, 7, 1] = float("nan")
+    with pytest.raises(ValueError, match="sample 1, frame 5, joint 7, person 1"):
+        encoder.train()(clips)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name])

@@ -95,6 +95,7 @@ def test_wrong_recordings_are_named(run: Path, raw: list[np.ndarray]) -> None:
         (np.zeros((4, 7, 3)), r"recording 1.*V=25.*\(4, 7, 3\)"),
         (np.zeros((0, 25, 3)), r"recording 1.*\(0, 25, 3\)"),
         (np.full((4, 25, 3), np.nan), "recording 1.*finite"),
+        (np.zeros((3, 64, 25, 3)), r"recording 1.*\(3, 64, 25, 3\), 64 persons in 3 frames"),
     ):
         with pytest.raises(ValueError, match=message):
             encoder.transform([raw[0], bad])
