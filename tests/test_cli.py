@@ -197,7 +197,7 @@ def test_prepare_passes_options_to_the_reader(tmp_path: Path, capsys: Capture) -
     more = ["--skeleton", "coco17", "--fps", "25", "--unit", "heights", "--persons", "2"]
     summary = run_json(capsys, [*arguments, *more])["report"]["summary"]
     assert (summary["skeleton"], summary["persons"]) == ("coco17", 2)
-    assert (summary["fps"], summary["unit"]) == (25, "heights")
+    assert (summary["fps"], summary["unit"]) == (25, "image heights")
 
 
 def test_prepare_has_every_option_of_the_readers(capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from pcm3.checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset, describe_form, describe_left_out, describe_windows
 from pcm3.data.splits import Indices, note_on_words
 from pcm3.data.store import Store
+from pcm3.data.units import full_name
 from pcm3.encoders.files import Pretrained, encoder_file, fingerprint
 from pcm3.evaluation.classification import fuse
 from pcm3.evaluation.features import dataset_for, load_for
@@ -258,9 +259,12 @@ def _describe_run(
 def _describe_clips(pretrained: Pretrained, test: SkeletonDataset) -> list[str]:
     """Return notes on the form and the unit that an encoder gets sequences in."""
     notes = [*describe_form(test)]
-    if pretrained.unit not in (None, test.unit):
-        units = f"in {pretrained.unit}, these are in {test.unit}"
-        notes.append(f"the encoder was trained on recordings {units}")
+    units = pretrained.unit, test.unit
+    if None not in units and len({full_name(str(unit)) for unit in units}) == 2:
+        notes.append(
+            f"the encoder was trained on recordings in {pretrained.unit}, these are in {test.unit}: "
+            "it gets bodies of another size, so the results may be wrong"
+        )
     return notes
 
 
