@@ -205,11 +205,11 @@ def _write(
         from pcm3.viz import save  # noqa: PLC0415
 
         if out.suffix == ".html":
-            write_novelty_page(judged, differences, store, out)
+            write_novelty_page(judged, differences, out)
         elif differences[0] is None:
             raise ValueError(f"{judged[0].recording} cannot be drawn beside its nearest reference")
         else:
-            save(picture_difference(judged[0], differences[0], store), out)
+            save(picture_difference(judged[0], differences[0]), out)
 
 
 def _describe(metrics: dict[str, Any], detector: "NoveltyDetector", reference: str) -> list[str]:

@@ -259,10 +259,10 @@ def _describe_run(
 def _describe_clips(pretrained: Pretrained, test: SkeletonDataset) -> list[str]:
     """Return notes on the form and the unit that an encoder gets sequences in."""
     notes = [*describe_form(test)]
-    units = pretrained.unit, test.unit
-    if None not in units and len({full_name(str(unit)) for unit in units}) == 2:
+    unit, other = pretrained.unit, test.unit
+    if unit is not None and other is not None and full_name(unit) != full_name(other):
         notes.append(
-            f"the encoder was trained on recordings in {pretrained.unit}, these are in {test.unit}: "
+            f"the encoder was trained on recordings in {unit}, these are in {other}: "
             "it gets bodies of another size, so the results may be wrong"
         )
     return notes

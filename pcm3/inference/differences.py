@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.normalize import normalize
 from pcm3.skeleton import Skeleton
+from pcm3.skeleton.anatomy import anatomical_names
 
 Values = NDArray[np.float64]
 
@@ -25,9 +26,10 @@ class Difference:
         values: Distance of each joint to the same joint of the reference (T, M, V), in the unit of
             the recording; NaN where one of the two is missing.
         matched: The frame of the reference that belongs to each frame (T,).
-        recording: The joints that were compared (T, M, V, C), relative to the centre joint of the
-            first person; 0 for missing ones.
+        recording: The joints that were compared (T, M, V, C), relative to the middle of the first
+            person's hips; 0 for missing ones.
         reference: Those of the reference (S, M, V, C), scaled and turned to the recording.
+        unit: Unit of the recording.
     """
 
     skeleton: Skeleton
@@ -35,6 +37,7 @@ class Difference:
     matched: NDArray[np.int64]
     recording: Values
     reference: Values
+    unit: str
 
     @property
     def joints(self) -> Values:
@@ -81,20 +84,24 @@ class Difference:
         return int(sums[:end].argmin()), end
 
 
-def compare(recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton) -> Difference:
+def compare(
+    recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton, unit: str = "metres"
+) -> Difference:
     """Compare two recordings of one action.
 
     Where bodies stand, which way they face, how large they are and how fast they move does not
-    count. Every frame is taken relative to the centre joint of the first person. The reference is
-    scaled to the bones of the recording, and turned about the second axis, the vertical one, until
-    the mean lines from left to right joints are parallel; 2D recordings, and skeletons without left
-    and right, are not turned. Frames are matched by dynamic time warping of the mean distance of
-    all joints.
+    count. Every frame is taken relative to the middle of the first person's hips, so that legs that
+    stand still do not differ if the trunk leans. Without hips, the centre joint takes their place.
+    The reference is scaled to the bones of the recording, and turned about the second axis, the
+    vertical one, until the mean lines from left to right joints are parallel; 2D recordings, and
+    skeletons without left and right, are not turned. Frames are matched by dynamic time warping of
+    the mean distance of all joints.
 
     Args:
         recording: Coordinates (T, M, V, C); 0 for missing joints.
         reference: Coordinates (S, M', V, C) of the same skeleton.
         skeleton: The layout of the joint axis.
+        unit: Unit of the coordinates of the recording.
 
     Raises:
         ValueError: If the shapes do not fit, the recordings have no bone in common, or have more
@@ -128,7 +135,7 @@ def compare(recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton
     seen = np.add.reduceat(known.astype(np.int64), firsts)
     means = np.where(seen > 0, sums / np.maximum(seen, 1), np.nan)
     matched = path[firsts + (counts - 1) // 2, 1]
-    return Difference(skeleton, means, matched, ours.filled(), theirs.filled())
+    return Difference(skeleton, means, matched, ours.filled(), theirs.filled(), unit)
 
 
 def warping_path(cost: Values) -> NDArray[np.int64]:
@@ -168,7 +175,7 @@ def warping_path(cost: Values) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Poses:
-    """Joints (T, M, V, C) relative to the centre joint, and which of them are there (T, M, V)."""
+    """Joints (T, M, V, C) relative to the hips, and which of them are there (T, M, V)."""
 
     joints: Values
     there: NDArray[np.bool_]
@@ -178,6 +185,7 @@ class _Poses:
         there: NDArray[np.bool_] = (frames != 0).any(axis=-1)
         there[..., skeleton.center] |= there.any(axis=-1)  # where recordings are centred
         joints = normalize(frames.astype(np.float32), skeleton, "center").astype(np.float64)
+        joints = _from_hips(joints, there, skeleton)
         missing = ((0, 0), (0, persons - frames.shape[1]), (0, 0))
         return cls(np.pad(joints, (*missing, (0, 0))), np.pad(there, missing))
 
@@ -211,6 +219,17 @@ class _Poses:
                 turned[..., 2] = cosine * joints[..., 2] - sine * joints[..., 0]
                 joints = turned
         return _Poses(joints, self.there)
+
+
+def _from_hips(joints: Values, there: NDArray[np.bool_], skeleton: Skeleton) -> Values:
+    """Centre on the middle of the first person's hips, as of the nearest earlier frame with it."""
+    places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
+    hips = [places[name] for name in ("left_hip", "right_hip") if name in places]
+    seen = there[:, 0, hips].all(axis=1)
+    if len(hips) < 2 or not seen.any():
+        return joints
+    latest = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), int(seen.argmax())))
+    return joints - joints[latest, 0][:, hips].mean(axis=1)[:, None, None]
 
 
 def _cost(ours: _Poses, theirs: _Poses) -> Values:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.body import BodyForm
+from pcm3.data.body import BODY_UNIT, BodyForm
 from pcm3.data.splits import select
 from pcm3.data.store import Store
+from pcm3.data.units import full_name
 from pcm3.evaluation.metrics import roc_auc
 from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference, compare
@@ -116,7 +117,7 @@ def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
     Recordings of another layout are compared in the body form, see :mod:`pcm3.data.body`.
 
     Raises:
-        ValueError: As ``compare``.
+        ValueError: If the units of the recordings differ, or as ``compare``.
     """
     own = (queries.indices == judgement.index) & (queries.persons == judgement.person)
     source, skeleton = queries.clips.store, store.skeleton
@@ -127,12 +128,28 @@ def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
         skeleton = queries.clips.skeleton
         one, other = (BodyForm(each, skeleton) for each in (source, store))
         reference = other.frames(judgement.reference_index, reference_part)
-        return compare(one.frames(row, part), reference, skeleton)
+        return compare(one.frames(row, part), reference, skeleton, BODY_UNIT)
+    check_units(source, store)
     order = [source.skeleton.joints.index(joint) for joint in skeleton.joints]
     frames = source.stored(row)[part][:, :, order]
     reference = store.stored(judgement.reference_index)[reference_part]
     # both as the store of the references has them: a lying person alone would seem upside down
-    return compare(store.upright(frames), store.upright(reference), skeleton)
+    unit = full_name(store.meta["unit"])
+    return compare(store.upright(frames), store.upright(reference), skeleton, unit)
+
+
+def check_units(source: Store, store: Store) -> None:
+    """Require recordings in the unit of the references.
+
+    Raises:
+        ValueError: Saying what was expected and what the recordings are in.
+    """
+    unit, wanted = (full_name(each.meta["unit"]) for each in (source, store))
+    if unit != wanted:
+        raise ValueError(
+            f"expected recordings in {wanted}, as the references are, got {unit}, which cannot be "
+            f"converted; say their unit when they are prepared: pcm3 prepare ... --unit {wanted!r}"
+        )
 
 
 def explain_furthest(

@@ -16,9 +16,11 @@ from pcm3.data.body import form_of
 from pcm3.data.dataset import describe_form
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.prepare import prepare
-from pcm3.data.readers import detect_format
+from pcm3.data.readers import READERS, detect_format
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
+from pcm3.data.tally import body_length, can_be_body
+from pcm3.data.units import full_name, metres_in
 from pcm3.errors import SkeletonFormatError
 from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
@@ -54,7 +56,9 @@ def open_recordings(
 
     Files get the normalisation and the frame rate of the training recordings, and, if they
     do not name their joints, its joints. A file that is one recording of a folder format may be
-    given alone. An encoder of one person takes every person of a recording alone.
+    given alone. An encoder of one person takes every person of a recording alone. Recordings in
+    another unit of length are converted to that of the training recordings. Files that do not give
+    a unit are in metres, unless only the unit of the training recordings makes bodies of them.
 
     Args:
         source: A store, or anything that ``prepare`` reads without further options.
@@ -81,7 +85,7 @@ def open_recordings(
             yield _separated(Store(target), intake, Path(folder), notes)
         except (SkeletonFormatError, ValueError) as error:
             message = str(error)
-            for temporary in (target, files / source.name, files):
+            for temporary in (target, Path(folder) / _CONVERTED, files / source.name, files):
                 message = message.replace(str(temporary), str(source))
             if "--" in message or "give the format" in message:  # options of prepare
                 message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
@@ -90,7 +94,7 @@ def open_recordings(
             raise type(error)(message) from None
 
 
-_FILES = "files"
+_FILES, _CONVERTED = "files", "converted"
 
 
 def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
@@ -103,23 +107,41 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
     if form_of(normalization) is not None:
         normalization = None  # any will do
     together = intake.persons > 1 or normalization not in (None, *_BY_PERSON)
-    report = prepare(
-        path,
-        target,
-        format=format,
-        normalization=normalization,
-        persons=intake.persons if together else None,
-        fps=intake.fps,
-        source_fps=source_fps,
-        workers=1,
-        **options,
-    )
-    notes = list(report["notes"])
+    options |= {
+        "format": format,
+        "normalization": normalization,
+        "persons": intake.persons if together else None,
+        "fps": intake.fps,
+        "source_fps": source_fps,
+        "workers": 1,
+    }
+    report, assumed = prepare(path, target, **options), []
+    if "unit" in READERS[format].options and (size := _misread(Store(target), intake.unit)):
+        report = prepare(path, target, unit=intake.unit, overwrite=True, **options)
+        assumed = [
+            f"the unit of the coordinates is unknown: assumed to be {full_name(intake.unit)}, as "
+            f"bodies would measure {size} metres"
+        ]
+    notes = [*report["notes"], *assumed]
     if count := report["left_out"]:
         notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
     reasons = Counter(entry["reason"] for entry in report["dropped"])
     notes += [f"{count} left out: {reason}" for reason, count in reasons.most_common()]
     return [f"{source.name} ({format}): {note}" for note in notes]
+
+
+def _misread(store: Store, unit: str) -> str | None:
+    """The size of bodies that are too large or small in metres, but not in another unit."""
+    size = metres_in(unit)
+    if store.meta["unit"] != "metres" or size in (None, 1.0):
+        return None
+    some = np.unique(np.linspace(0, len(store) - 1, _SIZED).astype(int)).tolist()
+    length = float(np.median([body_length(store.stored(index)) for index in some]))
+    misread = not can_be_body(length) and can_be_body(length * (size or 1.0))
+    return f"{float(f'{length:.3g}'):.10g}" if misread else None
+
+
+_SIZED = 20  # recordings that show how large bodies are
 
 
 def _find_format(source: Path, folder: Path) -> tuple[Any, Path]:
@@ -154,9 +176,18 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     Raises:
         ValueError: If the recordings do not fit the encoder.
     """
-    unit = store.meta["unit"]
-    if unit != intake.unit:
-        notes = [*notes, f"the training recordings are in {intake.unit}, these are in {unit}"]
+    unit, wanted = store.meta["unit"], intake.unit
+    if full_name(unit) != full_name(wanted):
+        sizes = metres_in(unit), metres_in(wanted)
+        if None not in sizes:
+            store = _converted(store, wanted, sizes[0] / sizes[1], folder / _CONVERTED)
+            notes = [*notes, f"converted from {unit} to {full_name(wanted)}"]
+        elif form_of(intake.pretrained.normalization) is None:
+            notes = [
+                *notes,
+                f"expected recordings in {wanted}, these are in {unit}, which cannot be converted: "
+                "bodies seem to have another size, so the results may be wrong",
+            ]
     normalization: Normalization = store.meta["normalization"]
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
@@ -170,7 +201,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
         store.skeleton,
         class_names=(),
         fps=store.meta["fps"],
-        unit=unit,
+        unit=store.meta["unit"],
         normalization=normalization,
     ) as writer:
         for index in range(len(store)):
@@ -184,3 +215,28 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     clips = Store(target)
     notes = [*notes, *describe_form(intake.clips(clips))]
     return Recordings(store, clips, np.array(indices), np.array(persons), notes)
+
+
+def _converted(store: Store, unit: str, factor: float, target: Path) -> Store:
+    """A copy of a store in another unit, whose coordinates are multiplied by a factor."""
+    columns = {
+        name: store.values(name).tolist() for name in store.columns if name != "duplicate_of"
+    }
+    labels, ends = store.frame_labels, np.cumsum(store.lengths)
+    with StoreWriter(
+        target,
+        store.skeleton,
+        class_names=store.class_names,
+        fps=store.meta["fps"],
+        unit=unit,
+        normalization=store.meta["normalization"],
+    ) as writer:
+        for index, (end, length) in enumerate(zip(ends, store.lengths, strict=True)):
+            writer.add(
+                store.sequence(index).astype(np.float32) * np.float32(factor),
+                int(store.labels[index]),
+                name=store.names[index],
+                frame_labels=None if labels is None else labels[end - length : end],
+                **{name: values[index] for name, values in columns.items()},
+            )
+    return Store(target)

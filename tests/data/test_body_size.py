@@ -25,7 +25,8 @@ def notes(folder: Path, scale: float, **options: Any) -> list[str]:
 @pytest.mark.parametrize(("scale", "said"), [(1000, "15"), (0.01, "0.01"), (100, "1")])
 def test_says_so_and_names_the_option(tmp_path: Path, scale: float, said: str) -> None:
     (note,) = notes(tmp_path / "files", scale)
-    assert note.startswith(f"bodies measure {said}") and "e+" not in note
+    assert note.startswith(f"bodies measure {said}")
+    assert "e+" not in note
     assert "--unit " in note
 
 

@@ -70,7 +70,8 @@ def test_place_size_direction_and_speed_do_not_count(
 def test_a_displaced_hand_is_found(body: NDArray[Any]) -> None:
     other = body.copy()
     other[12:20, 0, HAND] += [0.0, 0.0, 0.25]
-    moved = other - other[:, :, [NTU25.center]]
+    hips = [NTU25.joints.index(f"{side}_hip") for side in ("left", "right")]
+    moved = other - other[:, :, hips].mean(axis=2, keepdims=True)
     found = compare(other, body, NTU25)
     expected = np.zeros((40, 1, 25))
     expected[12:20, 0, HAND] = 0.25
@@ -141,7 +142,7 @@ def test_the_worst_stretch_exceeds_the_mean_most(rows: list[int | None]) -> None
     matched = np.zeros(len(rows), np.int64)
     joints = np.full((len(rows), 1, 25), np.nan)
     joints[:, 0, 3] = values
-    start, end = Difference(NTU25, joints, matched, none, none).worst
+    start, end = Difference(NTU25, joints, matched, none, none, "metres").worst
     known = values[np.isfinite(values)]
     if len(set(known.tolist())) < 2:
         assert (start, end) == (0, len(rows))
