@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,20 @@ from pcm3.skeleton.anatomy import anatomical_names
 Values = NDArray[np.float64]
 
 _MOST_PAIRS = 9_000_000  # of frames
+
+
+class Peak(NamedTuple):
+    """Where a joint differs most.
+
+    Attributes:
+        joint: Name of the joint.
+        difference: Its largest difference, in the unit of the recording.
+        frame: The frame that it is in, from 0.
+    """
+
+    joint: str
+    difference: float
+    frame: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,17 @@ class Difference:
     def part(self) -> str:
         """The body part that differs most."""
         return next(iter(self.by_part))
+
+    def peaks(self, most: int = 3) -> list[Peak]:
+        """The joints with the highest mean difference, the highest first, and their peaks."""
+        largest = np.nan_to_num(self.values, nan=-1.0).max(axis=1)
+        order = np.argsort(-np.nan_to_num(self.joints, nan=-1.0), kind="stable")
+        frames = largest.argmax(axis=0)
+        return [
+            Peak(self.skeleton.joints[at], float(largest[frames[at], at]), int(frames[at]))
+            for at in order[:most].tolist()
+            if np.isfinite(self.joints[at])
+        ]
 
     @property
     def worst(self) -> tuple[int, int]:
@@ -225,11 +250,12 @@ def _from_hips(joints: Values, there: NDArray[np.bool_], skeleton: Skeleton) -> 
     """Centre on the middle of the first person's hips, as of the nearest earlier frame with it."""
     places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
     hips = [places[name] for name in ("left_hip", "right_hip") if name in places]
-    seen = there[:, 0, hips].all(axis=1)
+    seen = np.asarray(there[:, 0, hips].all(axis=1))
     if len(hips) < 2 or not seen.any():
         return joints
     latest = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), int(seen.argmax())))
-    return joints - joints[latest, 0][:, hips].mean(axis=1)[:, None, None]
+    middles = joints[latest, 0][:, hips].mean(axis=1)
+    return np.asarray(joints - middles[:, None, None])
 
 
 def _cost(ours: _Poses, theirs: _Poses) -> Values:

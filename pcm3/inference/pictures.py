@@ -131,9 +131,12 @@ def picture_difference(judgement: Judgement, difference: Difference) -> Figure:
         difference.skeleton,
         titles=("judged", "reference"),
         unit=difference.unit,
+        first=judgement.start,
     )
-    title = f"{short_text(judgement.recording, 60)}: distance {judgement.score:.4f}"
-    nearest = f"nearest reference: {short_text(judgement.reference, 60)}"
+    ours = f"frames {judgement.start} to {judgement.end}: distance {judgement.score:.4f}"
+    theirs = f"frames {judgement.reference_start} to {judgement.reference_end}"
+    title = f"{short_text(judgement.recording, 60)}, {ours}"
+    nearest = f"nearest reference: {short_text(judgement.reference, 60)}, {theirs}"
     figure.suptitle(f"{title}\n{nearest}", fontsize="medium")
     return figure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +49,31 @@ class Recordings(NamedTuple):
 
 
 @contextmanager
+def open_store(source: str | Path) -> Iterator[tuple[Store, list[str]]]:
+    """Open a store, or prepare files for the time of the ``with`` block.
+
+    Args:
+        source: A store, or anything that ``prepare`` reads without further options.
+
+    Returns:
+        The store, and notes on the files.
+
+    Raises:
+        SkeletonFormatError: If files do not follow their format.
+        ValueError: If they need options.
+    """
+    source = Path(source)
+    if is_store(source):
+        yield Store(source), []
+        return
+    with TemporaryDirectory(prefix="pcm3-") as folder, _named(source, Path(folder)):
+        with _hinted(source):
+            format, path = _find_format(source, Path(folder) / _FILES)
+            report = prepare(path, Path(folder) / _STORE, format=format, workers=1)
+        yield Store(Path(folder) / _STORE), _notes(source, format, report)
+
+
+@contextmanager
 def open_recordings(
     source: str | Path, intake: Intake, source_fps: float | None = None
 ) -> Iterator[Recordings]:
@@ -71,30 +96,47 @@ def open_recordings(
         ValueError: If the recordings do not fit the encoder, or their rate is given twice.
     """
     source = Path(source)
-    with TemporaryDirectory(prefix="pcm3-") as folder:
+    if is_store(source) and source_fps is not None:
+        raise ValueError(f"source_fps is for files without a frame rate, but {source} is a store")
+    with TemporaryDirectory(prefix="pcm3-") as folder, _named(source, Path(folder)):
         if is_store(source):
-            if source_fps is not None:
-                raise ValueError(
-                    f"source_fps is for files without a frame rate, but {source} is a store"
-                )
-            yield _separated(Store(source), intake, Path(folder), [])
-            return
-        target, files = Path(folder) / "store", Path(folder) / _FILES
-        try:
-            notes = _prepare(source, target, intake, source_fps)
-            yield _separated(Store(target), intake, Path(folder), notes)
-        except (SkeletonFormatError, ValueError) as error:
-            message = str(error)
-            for temporary in (target, Path(folder) / _CONVERTED, files / source.name, files):
-                message = message.replace(str(temporary), str(source))
-            if "--" in message or "give the format" in message:  # options of prepare
-                message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
-                if form_of(intake.pretrained.normalization) is not None:
-                    message += ", for arrays of another layout with --skeleton"
-            raise type(error)(message) from None
+            recordings = _separated(Store(source), intake, Path(folder), [])
+        else:
+            target = Path(folder) / _STORE
+            with _hinted(source, form_of(intake.pretrained.normalization) is not None):
+                notes = _prepare(source, target, intake, source_fps)
+                recordings = _separated(Store(target), intake, Path(folder), notes)
+        yield recordings
 
 
-_FILES, _CONVERTED = "files", "converted"
+_STORE, _FILES, _CONVERTED = "store", "files", "converted"
+
+
+@contextmanager
+def _named(source: Path, folder: Path) -> Iterator[None]:
+    """Let errors name the recordings instead of temporary ones."""
+    try:
+        yield
+    except (SkeletonFormatError, ValueError) as error:
+        message, files = str(error), folder / _FILES
+        for temporary in (folder / _STORE, folder / _CONVERTED, files / source.name, files):
+            message = message.replace(str(temporary), str(source))
+        raise type(error)(message) from None
+
+
+@contextmanager
+def _hinted(source: Path, any_layout: bool = False) -> Iterator[None]:
+    """Let errors of files that need options of ``prepare`` say how to give them."""
+    try:
+        yield
+    except (SkeletonFormatError, ValueError) as error:
+        message = str(error)
+        needed = "--" in message or "give the format" in message
+        if needed and "pcm3 prepare" not in message:
+            message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
+            if any_layout:
+                message += ", for arrays of another layout with --skeleton"
+        raise type(error)(message) from None
 
 
 def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
@@ -122,7 +164,14 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
             f"the unit of the coordinates is unknown: assumed to be {full_name(intake.unit)}, as "
             f"bodies would measure {size} metres"
         ]
-    notes = [*report["notes"], *assumed]
+    return _notes(source, format, report, assumed)
+
+
+def _notes(
+    source: Path, format: str, report: dict[str, Any], more: Sequence[str] = ()
+) -> list[str]:
+    """Notes on files that were prepared."""
+    notes = [*report["notes"], *more]
     if count := report["left_out"]:
         notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
     reasons = Counter(entry["reason"] for entry in report["dropped"])
@@ -178,9 +227,9 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     """
     unit, wanted = store.meta["unit"], intake.unit
     if full_name(unit) != full_name(wanted):
-        sizes = metres_in(unit), metres_in(wanted)
-        if None not in sizes:
-            store = _converted(store, wanted, sizes[0] / sizes[1], folder / _CONVERTED)
+        ours, theirs = metres_in(unit), metres_in(wanted)
+        if ours is not None and theirs is not None:
+            store = _converted(store, wanted, ours / theirs, folder / _CONVERTED)
             notes = [*notes, f"converted from {unit} to {full_name(wanted)}"]
         elif form_of(intake.pretrained.normalization) is None:
             notes = [
