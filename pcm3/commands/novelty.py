@@ -62,16 +62,16 @@ def novelty_command(arguments: Sequence[str]) -> None:
         area under the ROC curve (AUC) is printed.
 
         Args:
-            reference: The references: a file, a folder or a store of them; or, with --data, a
-                column and values, such as correct:1, quality:good or subjects:1,3,5-7, or all, to
-                compare each recording with all others.
-            data: The store with the references, and with other recordings.
-            source: What to judge: a store, or files that pcm3 prepare reads without options. By
-                default all recordings of the store, or the test part of the protocol.
-            run: The run folder, which keeps the features, the file of an encoder, or pretrained,
-                the encoder of pcm3: features are compared. By default the joints of 64 frames are.
-            select: Take only these recordings of the store, as references and to judge: a column
-                and values, such as labels:squat; by default all.
+            reference: A file, a folder or a store of references; with --data, a column
+                and values, such as correct:1 or subjects:1,3,5-7, or all, which compares
+                each recording with all others.
+            data: The store with the references and other recordings.
+            source: What to judge: a store, or files that pcm3 prepare reads without options.
+                By default all recordings of the store, or the test part of the protocol.
+            run: A run folder, which keeps the features, the file of an encoder, or pretrained:
+                features are compared. By default the joints of 64 frames are.
+            select: Take only these recordings of the store, as references and to judge,
+                such as labels:squat; by default all.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
@@ -79,8 +79,9 @@ def novelty_command(arguments: Sequence[str]) -> None:
             window: Cut recordings into windows of this many frames, and judge each.
             same_subject: Compare recordings with references of their own subject too.
             across_classes: Compare recordings with references of all classes.
-            out: The .csv or .json table to write; an .html page with pictures of the 20 recordings
-                that are furthest away; or a .png, .pdf or .svg picture of one recording.
+            out: The .csv or .json table to write; an .html page of the 20 that are furthest
+                away; or a .png, .pdf or .svg picture of one recording, or of its window that is
+                furthest away.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
             overwrite: Replace an existing file.
@@ -185,7 +186,9 @@ def _choose(
     if select is not None:
         wanted = splits.select(store, select)
         train, test = np.intersect1d(train, wanted), np.intersect1d(test, wanted)
-    return np.intersect1d(train, splits.select(store, reference)).tolist(), test.tolist()
+    if reference != "all":
+        train = np.intersect1d(train, splits.select(store, reference))
+    return train.tolist(), test.tolist()
 
 
 def _encode(

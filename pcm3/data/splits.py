@@ -65,7 +65,7 @@ def select(store: Store, which: str) -> Indices:
     Args:
         store: The data.
         which: A column and its values, as ``split`` takes them: ``"correct:1"``,
-            ``"subjects:1,3,5-7"``, ``"quality:good"``, ``"labels:wave,bow"``; or ``"all"``.
+            ``"subjects:1,3,5-7"``, ``"quality:good"``, ``"labels:wave,bow"``.
 
     Returns:
         Sorted indices of the sequences, int64; at least one.
@@ -76,13 +76,11 @@ def select(store: Store, which: str) -> Indices:
     Example:
         >>> good = select(Store("exercises"), "correct:1")                   # doctest: +SKIP
     """
-    if which == "all":
-        return np.arange(len(store))
     column, colon, text = which.partition(":")
     columns = _columns(store)
     if not colon:
         raise ValueError(
-            f"expected a column and its values, such as correct:1, or all, got {which!r}; "
+            f"expected a column and its values, such as correct:1, got {which!r}; "
             f"{store.path} has the columns {', '.join(columns)}"
         )
     if column not in columns:

@@ -195,8 +195,8 @@ def note_on_classes(
     notes = []
     if unknown := len({each.index for each in judged if not each.label}):
         notes.append(
-            f"the class of {unknown} recording{'s' * (unknown > 1)} is unknown: compared with all classes; --select "
-            "labels:NAME or a labels.csv names it"
+            f"the class of {unknown} recording{'s' * (unknown > 1)} is unknown: compared with all "
+            "classes; --select labels:NAME or a labels.csv names it"
         )
     used = np.unique(queries.store.labels[queries.indices])
     strange = {queries.store.class_names[label] for label in used[used >= 0]} - set(names)
@@ -221,8 +221,8 @@ def note_on_sides(judged: Sequence[Judgement], swapped: Sequence[Judgement]) -> 
     one, other = max(closer, key=lambda pair: pair[0].score - pair[1].score)
     more = f", and so are {len(closer) - 1} others" if len(closer) > 1 else ""
     return [
-        f"{one.recording} is closer to the references when left and right are exchanged: distance "
-        f"{other.score:.4f} instead of {one.score:.4f}{more}"
+        f"{one.recording}, frames {one.start} to {one.end}, is closer to the references when left "
+        f"and right are exchanged: distance {other.score:.4f} instead of {one.score:.4f}{more}"
     ]
 
 
