@@ -1958,7 +1958,9 @@ def test_the_encoder_of_a_run_knows_its_unit(folder: Path) -> None:
     assert load_encoder(folder / "run").unit == store.meta["unit"]
 
 
-@pytest.mark.parametrize(("unit", "noted"), [("metres", False), ("millimetres", True)])
+@pytest.mark.parametrize(
+    ("unit", "noted"), [("metres", False), ("m", False), ("millimetres", True)]
+)
 def test_another_unit_is_noted(
     unit: str, noted: bool, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -1977,6 +1979,9 @@ def test_another_unit_is_noted(
     command = ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/other"]
     assert main([*command, "--protocol", "xsub"]) == 0
     said = "the encoder was trained on recordings in metres, these are in millimetres"
+    assert (said in capsys.readouterr().err) == noted
+    search = ["search", "--run", f"{folder}/run", "--data", f"{tmp_path}/other", "--query", "0"]
+    assert main(search) == 0
     assert (said in capsys.readouterr().err) == noted
 
 
