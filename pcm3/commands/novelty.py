@@ -97,10 +97,10 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
             )
         check_new(out, overwrite)
-        if source is not None and not source.exists():
-            raise ValueError(f"{source}: no such file or folder")
         with ExitStack() as stack:
             store, which, notes = _open_references(stack, data, reference)
+            if source is not None and not source.exists():
+                raise ValueError(f"{source}: no such file or folder")
             references, chosen = _choose(store, which, protocol, select)
             if source is None and not chosen:
                 raise ValueError(
