@@ -164,6 +164,11 @@ def _open_references(
     from pcm3.inference.recordings import open_store  # noqa: PLC0415
 
     if data is not None:
+        if reference != "all" and ":" not in reference and Path(reference).exists():
+            raise ValueError(
+                f"expected a column and values of {data}, such as correct:1, or all, got the path "
+                f"{reference}; without --data it would hold the references"
+            )
         return Store(data), reference, []
     if not Path(reference).exists():
         raise ValueError(

@@ -230,6 +230,8 @@ def test_references_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFix
         assert all(word in said for word in words), said
     assert main(["novelty", "--reference", str(tmp_path / "nowhere"), str(store.path)]) == 2
     assert main(["novelty", "--reference", "how:good"]) == 2
+    assert main(["novelty", "--data", str(store.path), "--reference", str(store.path)]) == 2
+    assert "without --data" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["novelty", "--data", str(store.path)])
     assert "or all" in " ".join(capsys.readouterr().err.replace("│", " ").split())
