@@ -197,7 +197,7 @@ def test_prepare_passes_options_to_the_reader(tmp_path: Path, capsys: Capture) -
     more = ["--skeleton", "coco17", "--fps", "25", "--unit", "heights", "--persons", "2"]
     summary = run_json(capsys, [*arguments, *more])["report"]["summary"]
     assert (summary["skeleton"], summary["persons"]) == ("coco17", 2)
-    assert (summary["fps"], summary["unit"]) == (25, "heights")
+    assert (summary["fps"], summary["unit"]) == (25, "image heights")
 
 
 def test_prepare_has_every_option_of_the_readers(capsys: Capture) -> None:
@@ -1323,9 +1323,9 @@ def test_store_of_another_skeleton(folder: Path, tmp_path: Path, capsys: Capture
     ):
         line = one_error(capsys, arguments)
         assert "'ntu25' (25 joints" in line
-        missing = ", ".join(name for name in NTU25.joints if name not in KINECT20.joints)
-        extra = ", ".join(name for name in KINECT20.joints if name not in NTU25.joints)
-        assert line.endswith(f"'kinect20' (20 joints), without {missing} and with {extra}")
+        missing = [name for name in NTU25.joints if name not in KINECT20.joints]
+        assert f"'kinect20' (20 joints), without {', '.join(missing[:5])} and " in line
+        assert "--to common15" in line
 
 
 def test_settings_that_cannot_be(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -1958,7 +1958,9 @@ def test_the_encoder_of_a_run_knows_its_unit(folder: Path) -> None:
     assert load_encoder(folder / "run").unit == store.meta["unit"]
 
 
-@pytest.mark.parametrize(("unit", "noted"), [("metres", False), ("millimetres", True)])
+@pytest.mark.parametrize(
+    ("unit", "noted"), [("metres", False), ("m", False), ("millimetres", True)]
+)
 def test_another_unit_is_noted(
     unit: str, noted: bool, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -1977,6 +1979,9 @@ def test_another_unit_is_noted(
     command = ["evaluate", "knn", "--run", f"{folder}/run", "--data", f"{tmp_path}/other"]
     assert main([*command, "--protocol", "xsub"]) == 0
     said = "the encoder was trained on recordings in metres, these are in millimetres"
+    assert (said in capsys.readouterr().err) == noted
+    search = ["search", "--run", f"{folder}/run", "--data", f"{tmp_path}/other", "--query", "0"]
+    assert main(search) == 0
     assert (said in capsys.readouterr().err) == noted
 
 

@@ -230,6 +230,9 @@ def test_every_page_with_python_is_tested() -> None:
     assert all(f"def test_python_of_{page.lower()}(" in tested for page in pages)
 
 
+_REFERENCES = ("therapist.csv", "therapist", "recordings")
+
+
 class Understood(BaseException):  # so that the command does not explain it
     """The command has read its options and begins to work."""
 
@@ -283,6 +286,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
         ("pcm3.training.pretrain", "pretrain"),
         ("pcm3.encoders.files", "load_encoder"),
         ("pcm3.inference.files", "load_classifier"),
+        ("pcm3.inference.recordings", "open_store"),
         ("pcm3.demo", "demo"),
         ("pcm3.report.page", "write_report"),
         ("pcm3.sweep.file", "read_sweep"),
@@ -295,7 +299,7 @@ def test_commands_are_understood(line: str, here: Path, monkeypatch: pytest.Monk
     nets.Convolution, still.Still = Mean, Still  # type: ignore[attr-defined]
     for module_of_ones_own in (nets, still):
         monkeypatch.setitem(sys.modules, module_of_ones_own.__name__, module_of_ones_own)
-    for source in ("recordings.npz", "nturgbd_skeletons", "SOURCE"):
+    for source in ("recordings.npz", "nturgbd_skeletons", "SOURCE", *_REFERENCES):
         (here / source).touch()
     words = shlex.split(line)[1:]
     if words[-1] == "--help" or words[0] in ("presets", "completion"):

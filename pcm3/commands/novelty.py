@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pcm3.commands.inference import SHOWN, aligned, write_json
 from pcm3.commands.options import check_new, finish, parse
@@ -14,7 +15,18 @@ if TYPE_CHECKING:
     from pcm3.encoders.files import Pretrained
     from pcm3.inference.differences import Difference
     from pcm3.inference.novelty import Judgement, NoveltyDetector
-    from pcm3.inference.search import Gallery
+    from pcm3.inference.search import Gallery, Queries
+
+
+class _Found(NamedTuple):
+    """Judgements, their differences from the references, both as JSON, figures and notes."""
+
+    judged: "Sequence[Judgement]"
+    differences: "Sequence[Difference | None]"
+    rows: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    notes: list[str]
+
 
 _TABLES, _PICTURES = (".csv", ".json", ".html"), (".png", ".pdf", ".svg")
 
@@ -24,8 +36,8 @@ def novelty_command(arguments: Sequence[str]) -> None:
     from tyro.conf import Positional, arg  # noqa: PLC0415
 
     def options(
-        data: Path,
         reference: str,
+        data: Path | None = None,
         source: Annotated[Path | None, Positional, arg(metavar="[SOURCE]")] = None,
         run: Path | None = None,
         select: str | None = None,
@@ -50,15 +62,16 @@ def novelty_command(arguments: Sequence[str]) -> None:
         area under the ROC curve (AUC) is printed.
 
         Args:
-            data: The store with the references.
-            reference: Its recordings that are references: a column and values, such as correct:1,
-                quality:good or subjects:1,3,5-7.
-            source: What to judge: a store, or files that pcm3 prepare reads without options. By
-                default all recordings of the store, or the test part of the protocol.
-            run: The run folder, which keeps the features, the file of an encoder, or pretrained,
-                the encoder of pcm3: features are compared. By default the joints of 64 frames are.
-            select: Take only these recordings of the store, as references and to judge: a column
-                and values, such as labels:squat; by default all.
+            reference: A file, a folder or a store of references; with --data, a column
+                and values, such as correct:1 or subjects:1,3,5-7, or all, which compares
+                each recording with all others.
+            data: The store with the references and other recordings.
+            source: What to judge: a store, or files that pcm3 prepare reads without options.
+                By default all recordings of the store, or the test part of the protocol.
+            run: A run folder, which keeps the features, the file of an encoder, or pretrained:
+                features are compared. By default the joints of 64 frames are.
+            select: Take only these recordings of the store, as references and to judge,
+                such as labels:squat; by default all.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
             quantile: Share of the references that are not novel; sets the threshold.
@@ -66,20 +79,16 @@ def novelty_command(arguments: Sequence[str]) -> None:
             window: Cut recordings into windows of this many frames, and judge each.
             same_subject: Compare recordings with references of their own subject too.
             across_classes: Compare recordings with references of all classes.
-            out: The .csv or .json table to write; an .html page with pictures of the 20 recordings
-                that are furthest away; or a .png, .pdf or .svg picture of one recording.
+            out: The .csv or .json table to write; an .html page of the 20 that are furthest
+                away; or a .png, .pdf or .svg picture of one recording, or of its window that is
+                furthest away.
             accelerator: Device of the encoder: cpu, cuda, mps or auto.
             allow_normalization: Allow a store with another normalization than the encoder's.
             overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
         from pcm3.data.report import find_sequence  # noqa: PLC0415
-        from pcm3.data.store import Store  # noqa: PLC0415
-        from pcm3.inference.judgements import (  # noqa: PLC0415
-            explain_furthest,
-            judgement_json,
-            score_judgements,
-        )
+        from pcm3.inference.judgements import check_units  # noqa: PLC0415
         from pcm3.inference.novelty import NoveltyDetector  # noqa: PLC0415
         from pcm3.inference.search import encode, open_queries  # noqa: PLC0415
 
@@ -88,66 +97,86 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
             )
         check_new(out, overwrite)
-        store = Store(data)
-        if source is not None and not source.exists():
-            raise ValueError(f"{source}: no such file or folder")
-        references, chosen = _choose(store, reference, protocol, select)
-        if source is None and not chosen:
-            raise ValueError(f"expected recordings of {select} to judge, got none in the test part")
-        pretrained, gallery, notes = _encode(run, store, window, accelerator, allow_normalization)
-        detector = NoveltyDetector(
-            gallery,
-            references,
-            k=k,
-            quantile=quantile,
-            same_subject=same_subject,
-            across_classes=across_classes or reference.startswith("labels:"),
-        )
-        query = None if source is None else str(source)
-        with open_queries(query, pretrained, store) as queries:
+        with ExitStack() as stack:
+            store, which, notes = _open_references(stack, data, reference)
+            if source is not None and not source.exists():
+                raise ValueError(f"{source}: no such file or folder")
+            references, chosen = _choose(store, which, protocol, select)
+            if source is None and not chosen:
+                raise ValueError(
+                    f"expected recordings of {select} to judge, got none in the test part"
+                )
+            kept = run if data is not None else None
+            pretrained, gallery, more = _encode(
+                run, kept, store, window, accelerator, allow_normalization
+            )
+            detector = NoveltyDetector(
+                gallery,
+                references,
+                k=k,
+                quantile=quantile,
+                same_subject=same_subject,
+                across_classes=across_classes or which.startswith("labels:"),
+            )
+            query = None if source is None else str(source)
+            queries = stack.enter_context(open_queries(query, pretrained, store))
             features = gallery
             if source is not None:
+                if run is None:
+                    check_units(queries.store, store)
                 features = encode(pretrained, queries.clips.store, window)
                 chosen = queries.indices.tolist()
             if index is not None:
                 chosen = [find_sequence(queries.store, index)]
-            judged, left_out = detector.judge(queries, features, chosen)
-            differences, failed = explain_furthest(judged, queries, store)
-            figures = score_judgements(judged, queries.store, reference, store)
-            if out is not None and out.suffix in _PICTURES and len(judged) != 1:
-                raise ValueError(
-                    f"expected one recording to draw, got {len(judged)}; --index says which one"
-                )
-        notes += [*queries.notes, *failed]
-        if left_out:
-            notes.append(f"{left_out} not judged, as they have too few references to compare with")
-        rows = [judgement_json(*each) for each in zip(judged, differences, strict=True)]
+            found = _judge(detector, queries, features, chosen, which, by_joints=run is None)
+            drawn = None
+            if out is not None and out.suffix in _PICTURES:
+                drawn = _find_drawn(found.judged)
+        rows = found.rows
         if out is not None:
-            _write(out, judged, differences, rows, store)
+            _write(out, found, drawn)
+        notes += [*more, *found.notes]
         for note in notes:
             tell(f"pcm3: note: {note}", file=sys.stderr)
-        known = any(each.threshold is not None for each in judged)
-        metrics = {
-            "references": len(references),
-            "judged": len(judged),
-            "left_out": left_out,
-            "novel": sum(each.novel is True for each in judged) if known else None,
-            **figures,
-        }
-        lines = [*_describe(metrics, detector, reference), *_table(judged, differences)]
+        lines = [*_describe(found, detector, reference), *_table(found)]
+        if drawn is not None and len(rows) > 1:
+            lines.append(_name_drawn(found.judged[drawn], len(rows)))
         if out is not None:
             lines.append(str(out))
         rest = {"recordings": rows, "notes": notes, "out": None if out is None else str(out)}
-        finish("novelty", metrics, json, *lines, **rest)
+        finish("novelty", found.metrics, json, *lines, **rest)
 
     parse(
         options,
         "novelty",
         arguments,
-        "pcm3 novelty --run run --data store --reference correct:1 --out novelty.csv",
+        "pcm3 novelty --reference therapist.csv patient.csv --out patient.png",
         "pcm3 novelty --data store --reference correct:1 --select labels:squat",
         "pcm3 novelty --data store --reference correct:1 new/anna.npy --out anna.png",
     )
+
+
+def _open_references(
+    stack: ExitStack, data: Path | None, reference: str
+) -> "tuple[Store, str, list[str]]":
+    """The store with the references, which of its recordings they are, and notes."""
+    from pcm3.data.store import Store  # noqa: PLC0415
+    from pcm3.inference.recordings import open_store  # noqa: PLC0415
+
+    if data is not None:
+        if reference != "all" and ":" not in reference and Path(reference).exists():
+            raise ValueError(
+                f"expected a column and values of {data}, such as correct:1, or all, got the path "
+                f"{reference}; without --data it would hold the references"
+            )
+        return Store(data), reference, []
+    if not Path(reference).exists():
+        raise ValueError(
+            f"expected a file or folder of references, or a store as --data and a column and "
+            f"values of it, got {reference!r}, which does not exist"
+        )
+    store, notes = stack.enter_context(open_store(reference))
+    return store, "all", notes
 
 
 def _choose(
@@ -162,17 +191,20 @@ def _choose(
     if select is not None:
         wanted = splits.select(store, select)
         train, test = np.intersect1d(train, wanted), np.intersect1d(test, wanted)
-    return np.intersect1d(train, splits.select(store, reference)).tolist(), test.tolist()
+    if reference != "all":
+        train = np.intersect1d(train, splits.select(store, reference))
+    return train.tolist(), test.tolist()
 
 
 def _encode(
     run: Path | None,
+    kept: Path | None,
     store: "Store",
     window: int | None,
     accelerator: str,
     allow_normalization: bool,
 ) -> "tuple[Pretrained, Gallery, list[str]]":
-    """What recordings are compared by, that of the store, and notes."""
+    """What recordings are compared by, that of the store, and notes; ``kept`` keeps it."""
     from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
     from pcm3.evaluation.features import load_for  # noqa: PLC0415
     from pcm3.inference.novelty import raw_joints  # noqa: PLC0415
@@ -184,45 +216,105 @@ def _encode(
     pretrained, notes = load_for(run, store, allow_normalization)
     pretrained.encoder.to(find_device(accelerator))
     allow_tf32(False)
-    return pretrained, make_gallery(run, pretrained, store, window), notes
+    if kept is None:  # the store is a temporary one
+        return pretrained, encode(pretrained, store, window), notes
+    return pretrained, make_gallery(kept, pretrained, store, window), notes
 
 
-def _write(
-    out: Path,
-    judged: "Sequence[Judgement]",
-    differences: "Sequence[Difference | None]",
-    rows: list[dict[str, Any]],
-    store: "Store",
-) -> None:
+def _judge(
+    detector: "NoveltyDetector",
+    queries: "Queries",
+    features: "Gallery",
+    chosen: list[int],
+    which: str,
+    by_joints: bool,
+) -> _Found:
+    """Judge recordings, and compare them with their nearest references."""
+    from pcm3.inference.judgements import (  # noqa: PLC0415
+        explain_furthest,
+        judgement_json,
+        note_on_classes,
+        note_on_sides,
+        score_judgements,
+    )
+    from pcm3.inference.novelty import mirrored  # noqa: PLC0415
+
+    store = detector.gallery.store
+    judged, left_out = detector.judge(queries, features, chosen)
+    differences, failed = explain_furthest(judged, queries, store)
+    notes = [*queries.notes, *failed, *note_on_classes(judged, queries, detector)]
+    if by_joints and store.skeleton.mirror_pairs:
+        swapped, _ = detector.judge(queries, mirrored(features, store.skeleton), chosen)
+        notes += note_on_sides(judged, swapped)
+    if left_out:
+        notes.append(f"{left_out} not judged, as they have too few references to compare with")
+    fps, known = queries.store.meta["fps"], any(each.threshold is not None for each in judged)
+    metrics = {
+        "references": detector.count,
+        "judged": len(judged),
+        "left_out": left_out,
+        "novel": sum(each.novel is True for each in judged) if known else None,
+        **score_judgements(judged, queries.store, which, store),
+    }
+    pairs = zip(judged, differences, strict=True)
+    rows = [judgement_json(*each, fps) for each in pairs]
+    return _Found(judged, differences, rows, metrics, notes)
+
+
+def _name_drawn(judgement: "Judgement", count: int) -> str:
+    from pcm3.inference.tables import who  # noqa: PLC0415
+
+    frames = f"frames {judgement.start} to {judgement.end}"
+    return f"drawn: person {who(judgement.person)}, {frames}, the furthest of {count}"
+
+
+def _find_drawn(judged: "Sequence[Judgement]") -> int:
+    """Which judgement a picture shows: of several of one recording, the furthest."""
+    from pcm3.inference.judgements import furthest  # noqa: PLC0415
+
+    if count := len({each.index for each in judged}) - 1:
+        raise ValueError(f"expected one recording to draw, got {count + 1}; --index says which one")
+    return furthest(judged)[0]
+
+
+def _write(out: Path, found: _Found, drawn: int | None) -> None:
     if out.suffix == ".csv":
         from pcm3.inference.judgements import write_judgements  # noqa: PLC0415
 
-        write_judgements(out, judged, differences)
+        write_judgements(out, found.judged, found.differences)
     elif out.suffix == ".json":
-        write_json(out, rows)
+        write_json(out, found.rows)
+    elif drawn is None:
+        from pcm3.inference.pictures import write_novelty_page  # noqa: PLC0415
+
+        write_novelty_page(found.judged, found.differences, out)
     else:
-        from pcm3.inference.pictures import picture_difference, write_novelty_page  # noqa: PLC0415
+        from pcm3.inference.pictures import picture_difference  # noqa: PLC0415
         from pcm3.viz import save  # noqa: PLC0415
 
-        if out.suffix == ".html":
-            write_novelty_page(judged, differences, store, out)
-        elif differences[0] is None:
-            raise ValueError(f"{judged[0].recording} cannot be drawn beside its nearest reference")
-        else:
-            save(picture_difference(judged[0], differences[0], store), out)
+        judgement, difference = found.judged[drawn], found.differences[drawn]
+        if difference is None:
+            raise ValueError(f"{judgement.recording} cannot be drawn beside its nearest reference")
+        save(picture_difference(judgement, difference), out)
 
 
-def _describe(metrics: dict[str, Any], detector: "NoveltyDetector", reference: str) -> list[str]:
+def _describe(found: _Found, detector: "NoveltyDetector", reference: str) -> list[str]:
     """The figures as lines."""
+    metrics, classes = found.metrics, detector.gallery.store.class_names
     whose = "other subjects" if detector.by_subject else "all subjects"
-    what = "of all classes" if detector.across_classes else "of the same class"
+    what = ", of the same class"
+    if detector.across_classes or not any(each.label for each in found.judged):
+        what = ", of all classes"
+    if not classes:
+        what = ""
     nearest = "the nearest" if detector.k == 1 else f"the {detector.k} nearest"
-    found = "without a threshold, as no reference has others to be compared with"
+    of_all = "1 reference" if detector.count == 1 else f"{detector.count:,} references"
+    threshold = "without a threshold, as no reference has others to be compared with"
     if metrics["novel"] is not None:
-        found = f"{metrics['novel']:,} of them novel"
+        threshold = f"{metrics['novel']:,} of them novel"
     lines = [
-        f"{metrics['judged']:,} judged, {found}: cosine distance to {nearest} of "
-        f"{metrics['references']:,} references ({reference}), {whose}, {what}"
+        f"{metrics['judged']:,} judged, {threshold}: cosine distance to {nearest} of {of_all} "
+        f"({reference}), {whose}{what}"
     ]
     if metrics.get("auc") is None:
         return lines
@@ -242,22 +334,35 @@ def _describe(metrics: dict[str, Any], detector: "NoveltyDetector", reference: s
     return lines
 
 
-def _table(judged: "Sequence[Judgement]", differences: "Sequence[Difference | None]") -> list[str]:
+def _table(found: _Found) -> list[str]:
     """The recordings that are furthest from the references, as lines."""
     from pcm3.inference.judgements import furthest  # noqa: PLC0415
     from pcm3.inference.tables import who  # noqa: PLC0415
 
     rows = []
-    for at in furthest(judged)[:SHOWN]:
-        each, difference = judged[at], differences[at]
+    for at in furthest(found.judged)[:SHOWN]:
+        each, difference = found.judged[at], found.differences[at]
         where = ""
         if difference is not None:
             start, end = (each.start + frame for frame in difference.worst)
             where = f"most in {difference.part}, frames {start} to {end}"
+        limit = "no threshold" if each.threshold is None else f"threshold {each.threshold:.4f}"
         rows.append(
             (
                 *(each.recording, f"person {who(each.person)}", f"{each.start} to {each.end}"),
-                *(f"{each.score:.4f}", "novel" if each.novel else "", each.reference, where),
+                *(f"{each.score:.4f}", limit, "novel" if each.novel else "-"),
+                *(each.reference, where),
             )
         )
-    return aligned(rows, len(judged))
+    lines = aligned(rows, len(found.judged))
+    return lines + _joints(found.rows[0]) if len(rows) == 1 else lines
+
+
+def _joints(row: dict[str, Any]) -> list[str]:
+    """The joints that differ most, as lines."""
+    lines = []
+    for peak in row.get("joints", []):
+        time = "" if peak["seconds"] is None else f" ({peak['seconds']:.2f} s)"
+        size = f"{peak['difference']:.3g} {row['unit']}"
+        lines.append((f"  {peak['joint']}", f"up to {size}", f"at frame {peak['frame']}{time}"))
+    return aligned(lines, len(lines)) if lines else []

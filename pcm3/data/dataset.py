@@ -322,9 +322,20 @@ def _joint_order(stored: Skeleton, wanted: Skeleton) -> list[int] | None:
         raise ValueError(
             f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
             f"{stored.name!r} ({len(stored)} joints), "
-            + " and ".join(f"{how} {', '.join(joints)}" for how, joints in pairs if joints)
+            + " and ".join(f"{how} {_some(joints)}" for how, joints in pairs if joints)
+            + "; pcm3 prepare ... --to common15 gives recordings of both layouts the same joints, "
+            "and --run pretrained takes any layout"
         )
     return [stored.joints.index(joint) for joint in wanted.joints]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+_SHOWN = 5
 
 
 def check_joints(dataset: ClipDataset, skeleton: Skeleton) -> None:

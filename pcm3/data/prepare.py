@@ -37,6 +37,7 @@ _BY_BODY = (
     "pixels divided by the length of the bodies, the median of each recording; --keep-pixels "
     "leaves them"
 )
+_SEE = "(pcm3 prepare --help-all)"
 _TURNED = "{} pointed up: turned so that y does"
 _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
@@ -410,9 +411,9 @@ def _remedy(format: str) -> str:
     """Say how recordings of a format get their unit."""
     options = READERS[format].options
     if "unit" in options:
-        return "--unit says which, such as --unit millimetres"
+        return f"--unit says which, such as --unit millimetres {_SEE}"
     if "unit_scale" in options:
-        return "--unit-scale gives the metres in one, such as --unit-scale 0.001"
+        return f"--unit-scale gives the metres in one, such as --unit-scale 0.001 {_SEE}"
     if format == "packed":
         return "the array unit says which"
     return f"{format} files are expected to have metres"

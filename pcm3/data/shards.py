@@ -19,6 +19,7 @@ from pcm3.data.resample import is_same_rate, resample
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.tally import Counts, Tally, body_length, count_jumps
+from pcm3.data.units import metres_in
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import replacing, reuse_memory
 from pcm3.io.json import read_json
@@ -138,7 +139,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         recording = replace(recording, frames=turn_up(recording.frames, shard.up))
     if shard.associate:
         recording = replace(recording, frames=associate(recording.frames))
-    if source.unit == "metres":
+    if metres_in(source.unit) is not None:
         tally.count_size(recording.frames)
     speed_of = rate if source.unit == "metres" else None
     tally.count_jumps(recording.name, count_jumps(recording.frames, speed_of))

@@ -78,10 +78,16 @@ def select(store: Store, which: str) -> Indices:
     """
     column, colon, text = which.partition(":")
     columns = _columns(store)
-    if not colon or column not in columns:
+    if not colon:
         raise ValueError(
-            f"expected a column and its values, such as correct:1, got {which!r}; {store.path} has "
-            f"the columns {', '.join(columns)}"
+            f"expected a column and its values, such as correct:1, got {which!r}; "
+            f"{store.path} has the columns {', '.join(columns)}"
+        )
+    if column not in columns:
+        near = get_close_matches(column, columns, n=1)
+        question = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"{which!r}: no column {column!r}; {store.path} has {', '.join(columns)}{question}"
         )
     chosen = _values(store, column, text, repr(which))
     return np.flatnonzero(np.isin(columns[column], chosen))

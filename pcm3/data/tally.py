@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
+from pcm3.data.units import metres_in
 
 Frames = NDArray[np.float32]
 
@@ -126,7 +127,7 @@ class Tally:
         report["frames_read"] += len(recording.frames)
 
     def count_size(self, frames: Frames) -> None:
-        """Count the size of the bodies of a recording in metres, by some of its frames."""
+        """Count the size of the bodies of a recording, by some of its frames."""
         some = frames[frames.any(axis=(1, 2, 3))][:: max(1, len(frames) // _SIZED)]
         self.report["sizes"].append(round(body_length(some), 4))
 
@@ -198,20 +199,26 @@ def count_jumps(frames: Frames, fps: float | None) -> int:
 
 
 def note_on_size(source: Source, sizes: Sequence[float], remedy: str) -> list[str]:
-    """Return a note if bodies in metres are larger or smaller than bodies can be.
+    """Return a note if bodies are larger or smaller than bodies can be.
 
     Args:
         source: The recordings.
-        sizes: Size of the bodies of each recording.
+        sizes: Size of the bodies of each recording, in the unit of the recordings.
         remedy: How to say the unit.
     """
-    size = float(np.median(sizes)) if sizes else 1.0
-    if source.unit != "metres" or SMALLEST <= size <= LARGEST:
+    metres = metres_in(source.unit)
+    if metres is None or not sizes or can_be_body(float(np.median(sizes)) * metres):
         return []
+    size = float(f"{np.median(sizes):.3g}")
     return [
-        f"bodies measure {size:,.3g} metres, the median of all recordings: probably the unit is "
-        f"another one; {remedy}"
+        f"bodies measure {size:.10g} {source.unit}, the median of all recordings: probably the "
+        f"unit is another one; {remedy}"
     ]
+
+
+def can_be_body(metres: float) -> bool:
+    """Return whether a body can be this large, see ``body_length``."""
+    return SMALLEST <= metres <= LARGEST
 
 
 def limit_of_jumps(source: Source) -> str:

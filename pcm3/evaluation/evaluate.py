@@ -15,7 +15,7 @@ from pcm3.checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset, describe_form, describe_left_out, describe_windows
 from pcm3.data.splits import Indices, note_on_words
 from pcm3.data.store import Store
-from pcm3.encoders.files import Pretrained, encoder_file, fingerprint
+from pcm3.encoders.files import encoder_file, fingerprint
 from pcm3.evaluation.classification import fuse
 from pcm3.evaluation.features import dataset_for, load_for
 from pcm3.evaluation.kept import find_kept, result_file, results_folder
@@ -98,7 +98,7 @@ def evaluate_runs(
     left_out = {name: count + test.left_out[name] for name, count in training.left_out.items()}
     notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol), *unlabelled]
     notes += describe_left_out(left_out, limit)
-    notes += _describe_clips(pretrained, test)
+    notes += describe_form(test)
     if chosen.frames(plain) == "windows":
         both = dataset_for(pretrained, store, np.union1d(*parts), limit)
         notes += describe_windows(both, "the features of their windows are averaged")
@@ -253,15 +253,6 @@ def _describe_run(
         test_sequences_seen=count_seen(run, store, tests) if run and run.config.is_file() else None,
         headline=headline,
     )
-
-
-def _describe_clips(pretrained: Pretrained, test: SkeletonDataset) -> list[str]:
-    """Return notes on the form and the unit that an encoder gets sequences in."""
-    notes = [*describe_form(test)]
-    if pretrained.unit not in (None, test.unit):
-        units = f"in {pretrained.unit}, these are in {test.unit}"
-        notes.append(f"the encoder was trained on recordings {units}")
-    return notes
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:

@@ -24,6 +24,7 @@ from pcm3.data.dataset import (
     collate,
 )
 from pcm3.data.store import Store
+from pcm3.data.units import full_name
 from pcm3.encoders.base import check_encoder, check_frames, pool_features
 from pcm3.encoders.files import Pretrained, load_encoder
 from pcm3.methods.features import sequence_features
@@ -238,7 +239,8 @@ def load_for(
             published detection and transfer do, which use raw recordings.
 
     Returns:
-        The encoder, and notes for readers of the results: one if the normalization is another.
+        The encoder, and notes for readers of the results: one each if the unit and if the
+        normalization are others, unless the encoder takes any layout.
 
     Raises:
         SkeletonFormatError: As ``load_encoder``.
@@ -249,13 +251,19 @@ def load_for(
         return pretrained, []  # any recipe may have been applied
     if not allow_normalization:
         _check_normalization(pretrained, normalization)
+    notes, unit = [], store.meta["unit"]
+    if pretrained.unit is not None and full_name(pretrained.unit) != full_name(unit):
+        notes.append(
+            f"the encoder was trained on recordings in {pretrained.unit}, these are in {unit}: it "
+            "gets bodies of another size, so the results may be wrong"
+        )
     if pretrained.normalization in (None, normalization):
-        return pretrained, []
-    note = (
+        return pretrained, notes
+    notes.append(
         f"the encoder was trained on recordings of normalization {pretrained.normalization!r}, "
         f"these have {normalization!r}"
     )
-    return pretrained._replace(normalization=normalization), [note]
+    return pretrained._replace(normalization=normalization), notes
 
 
 def _check_normalization(pretrained: Pretrained, normalization: str) -> None:

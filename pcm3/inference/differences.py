@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.normalize import normalize
 from pcm3.skeleton import Skeleton
+from pcm3.skeleton.anatomy import anatomical_names
 
 Values = NDArray[np.float64]
 
 _MOST_PAIRS = 9_000_000  # of frames
+
+
+class Peak(NamedTuple):
+    """Where a joint differs most.
+
+    Attributes:
+        joint: Name of the joint.
+        difference: Its largest difference, in the unit of the recording.
+        frame: The frame that it is in, from 0.
+    """
+
+    joint: str
+    difference: float
+    frame: int
 
 
 @dataclass(frozen=True)
@@ -25,9 +40,10 @@ class Difference:
         values: Distance of each joint to the same joint of the reference (T, M, V), in the unit of
             the recording; NaN where one of the two is missing.
         matched: The frame of the reference that belongs to each frame (T,).
-        recording: The joints that were compared (T, M, V, C), relative to the centre joint of the
-            first person; 0 for missing ones.
+        recording: The joints that were compared (T, M, V, C), relative to the middle of the first
+            person's hips; 0 for missing ones.
         reference: Those of the reference (S, M, V, C), scaled and turned to the recording.
+        unit: Unit of the recording.
     """
 
     skeleton: Skeleton
@@ -35,6 +51,7 @@ class Difference:
     matched: NDArray[np.int64]
     recording: Values
     reference: Values
+    unit: str
 
     @property
     def joints(self) -> Values:
@@ -64,6 +81,17 @@ class Difference:
         """The body part that differs most."""
         return next(iter(self.by_part))
 
+    def peaks(self, most: int = 3) -> list[Peak]:
+        """The joints with the highest mean difference, the highest first, and their peaks."""
+        largest = np.nan_to_num(self.values, nan=-1.0).max(axis=1)
+        order = np.argsort(-np.nan_to_num(self.joints, nan=-1.0), kind="stable")
+        frames = largest.argmax(axis=0)
+        return [
+            Peak(self.skeleton.joints[at], float(largest[frames[at], at]), int(frames[at]))
+            for at in order[:most].tolist()
+            if np.isfinite(self.joints[at])
+        ]
+
     @property
     def worst(self) -> tuple[int, int]:
         """The stretch that differs most: its first frame, and the frame after its last.
@@ -81,20 +109,24 @@ class Difference:
         return int(sums[:end].argmin()), end
 
 
-def compare(recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton) -> Difference:
+def compare(
+    recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton, unit: str = "metres"
+) -> Difference:
     """Compare two recordings of one action.
 
     Where bodies stand, which way they face, how large they are and how fast they move does not
-    count. Every frame is taken relative to the centre joint of the first person. The reference is
-    scaled to the bones of the recording, and turned about the second axis, the vertical one, until
-    the mean lines from left to right joints are parallel; 2D recordings, and skeletons without left
-    and right, are not turned. Frames are matched by dynamic time warping of the mean distance of
-    all joints.
+    count. Every frame is taken relative to the middle of the first person's hips, so that legs that
+    stand still do not differ if the trunk leans. Without hips, the centre joint takes their place.
+    The reference is scaled to the bones of the recording, and turned about the second axis, the
+    vertical one, until the mean lines from left to right joints are parallel; 2D recordings, and
+    skeletons without left and right, are not turned. Frames are matched by dynamic time warping of
+    the mean distance of all joints.
 
     Args:
         recording: Coordinates (T, M, V, C); 0 for missing joints.
         reference: Coordinates (S, M', V, C) of the same skeleton.
         skeleton: The layout of the joint axis.
+        unit: Unit of the coordinates of the recording.
 
     Raises:
         ValueError: If the shapes do not fit, the recordings have no bone in common, or have more
@@ -128,7 +160,7 @@ def compare(recording: NDArray[Any], reference: NDArray[Any], skeleton: Skeleton
     seen = np.add.reduceat(known.astype(np.int64), firsts)
     means = np.where(seen > 0, sums / np.maximum(seen, 1), np.nan)
     matched = path[firsts + (counts - 1) // 2, 1]
-    return Difference(skeleton, means, matched, ours.filled(), theirs.filled())
+    return Difference(skeleton, means, matched, ours.filled(), theirs.filled(), unit)
 
 
 def warping_path(cost: Values) -> NDArray[np.int64]:
@@ -168,7 +200,7 @@ def warping_path(cost: Values) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Poses:
-    """Joints (T, M, V, C) relative to the centre joint, and which of them are there (T, M, V)."""
+    """Joints (T, M, V, C) relative to the hips, and which of them are there (T, M, V)."""
 
     joints: Values
     there: NDArray[np.bool_]
@@ -178,6 +210,7 @@ class _Poses:
         there: NDArray[np.bool_] = (frames != 0).any(axis=-1)
         there[..., skeleton.center] |= there.any(axis=-1)  # where recordings are centred
         joints = normalize(frames.astype(np.float32), skeleton, "center").astype(np.float64)
+        joints = _from_hips(joints, there, skeleton)
         missing = ((0, 0), (0, persons - frames.shape[1]), (0, 0))
         return cls(np.pad(joints, (*missing, (0, 0))), np.pad(there, missing))
 
@@ -211,6 +244,18 @@ class _Poses:
                 turned[..., 2] = cosine * joints[..., 2] - sine * joints[..., 0]
                 joints = turned
         return _Poses(joints, self.there)
+
+
+def _from_hips(joints: Values, there: NDArray[np.bool_], skeleton: Skeleton) -> Values:
+    """Centre on the middle of the first person's hips, as of the nearest earlier frame with it."""
+    places = {name: joint for joint, name in enumerate(anatomical_names(skeleton))}
+    hips = [places[name] for name in ("left_hip", "right_hip") if name in places]
+    seen = np.asarray(there[:, 0, hips].all(axis=1))
+    if len(hips) < 2 or not seen.any():
+        return joints
+    latest = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), int(seen.argmax())))
+    middles = joints[latest, 0][:, hips].mean(axis=1)
+    return np.asarray(joints - middles[:, None, None])
 
 
 def _cost(ours: _Poses, theirs: _Poses) -> Values:

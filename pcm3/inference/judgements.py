@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.body import BodyForm
+from pcm3.data.body import BODY_UNIT, BodyForm
 from pcm3.data.splits import select
 from pcm3.data.store import Store
+from pcm3.data.units import full_name
 from pcm3.evaluation.metrics import roc_auc
 from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference, compare
-from pcm3.inference.novelty import Judgement
+from pcm3.inference.novelty import Judgement, NoveltyDetector
 from pcm3.inference.search import Queries
 from pcm3.inference.tables import who, write_table
 
@@ -116,7 +117,7 @@ def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
     Recordings of another layout are compared in the body form, see :mod:`pcm3.data.body`.
 
     Raises:
-        ValueError: As ``compare``.
+        ValueError: If the units of the recordings differ, or as ``compare``.
     """
     own = (queries.indices == judgement.index) & (queries.persons == judgement.person)
     source, skeleton = queries.clips.store, store.skeleton
@@ -127,12 +128,28 @@ def explain(judgement: Judgement, queries: Queries, store: Store) -> Difference:
         skeleton = queries.clips.skeleton
         one, other = (BodyForm(each, skeleton) for each in (source, store))
         reference = other.frames(judgement.reference_index, reference_part)
-        return compare(one.frames(row, part), reference, skeleton)
+        return compare(one.frames(row, part), reference, skeleton, BODY_UNIT)
+    check_units(source, store)
     order = [source.skeleton.joints.index(joint) for joint in skeleton.joints]
     frames = source.stored(row)[part][:, :, order]
     reference = store.stored(judgement.reference_index)[reference_part]
     # both as the store of the references has them: a lying person alone would seem upside down
-    return compare(store.upright(frames), store.upright(reference), skeleton)
+    unit = full_name(store.meta["unit"])
+    return compare(store.upright(frames), store.upright(reference), skeleton, unit)
+
+
+def check_units(source: Store, store: Store) -> None:
+    """Require recordings in the unit of the references.
+
+    Raises:
+        ValueError: Saying what was expected and what the recordings are in.
+    """
+    unit, wanted = (full_name(each.meta["unit"]) for each in (source, store))
+    if unit != wanted:
+        raise ValueError(
+            f"expected recordings in {wanted}, as the references are, got {unit}, which cannot be "
+            "converted; prepare both in one unit: pcm3 prepare ... --unit UNIT"
+        )
 
 
 def explain_furthest(
@@ -162,8 +179,63 @@ def explain_furthest(
     return differences, notes
 
 
-def judgement_json(judgement: Judgement, difference: Difference | None) -> dict[str, Any]:
-    """A judgement as JSON, with body parts and frames if it was compared with its reference."""
+def note_on_classes(
+    judged: Sequence[Judgement], queries: Queries, detector: NoveltyDetector
+) -> list[str]:
+    """Note which recordings were compared with all classes, and which classes have no reference.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        queries: The recordings.
+        detector: What judged them.
+    """
+    names = detector.gallery.store.class_names
+    if detector.across_classes or not names:
+        return []
+    notes = []
+    if unknown := len({each.index for each in judged if not each.label}):
+        notes.append(
+            f"the class of {unknown} recording{'s' * (unknown > 1)} is unknown: compared with all "
+            "classes; --select labels:NAME or a labels.csv names it"
+        )
+    used = np.unique(queries.store.labels[queries.indices])
+    strange = {queries.store.class_names[label] for label in used[used >= 0]} - set(names)
+    if strange:
+        notes.append(f"no reference has the class {', '.join(sorted(strange))}")
+    return notes
+
+
+def note_on_sides(judged: Sequence[Judgement], swapped: Sequence[Judgement]) -> list[str]:
+    """Note which recordings are closer to the references when left and right are exchanged.
+
+    That is, their score is then less than half of what it is.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        swapped: What it found for the same recordings with left and right exchanged.
+    """
+    pairs = zip(judged, swapped, strict=True)
+    closer = [(one, other) for one, other in pairs if other.score < one.score / 2]
+    if not closer:
+        return []
+    one, other = max(closer, key=lambda pair: pair[0].score - pair[1].score)
+    more = f", and so are {len(closer) - 1} others" if len(closer) > 1 else ""
+    return [
+        f"{one.recording}, frames {one.start} to {one.end}, is closer to the references when left "
+        f"and right are exchanged: distance {other.score:.4f} instead of {one.score:.4f}{more}"
+    ]
+
+
+def judgement_json(
+    judgement: Judgement, difference: Difference | None, fps: float | None = None
+) -> dict[str, Any]:
+    """A judgement as JSON, with parts, joints and frames if it was compared with its reference.
+
+    Args:
+        judgement: What ``NoveltyDetector.judge`` found.
+        difference: What ``explain`` found for it, or None.
+        fps: Frames per second of the recording; None if unknown.
+    """
     content = asdict(judgement) | {"person": who(judgement.person), "novel": judgement.novel}
     if difference is not None:
         parts = difference.by_part.items()
@@ -172,6 +244,16 @@ def judgement_json(judgement: Judgement, difference: Difference | None) -> dict[
             "parts": {name: None if np.isnan(value) else value for name, value in parts},
             "worst_start": judgement.start + start,
             "worst_end": judgement.start + end,
+            "joints": [
+                {
+                    "joint": peak.joint,
+                    "difference": peak.difference,
+                    "frame": judgement.start + peak.frame,
+                    "seconds": None if fps is None else (judgement.start + peak.frame) / fps,
+                }
+                for peak in difference.peaks()
+            ],
+            "unit": difference.unit,
         }
     return content
 
@@ -179,6 +261,7 @@ def judgement_json(judgement: Judgement, difference: Difference | None) -> dict[
 _COLUMNS = (
     *("recording", "person", "start", "end", "label", "score", "threshold", "novel"),
     *("reference", "reference_start", "reference_end", "part", "worst_start", "worst_end"),
+    *("joint", "joint_difference", "joint_frame"),
 )
 
 
@@ -188,8 +271,9 @@ def write_judgements(
     """Write judgements as a table, whole or not at all.
 
     The columns are ``recording, person, start, end, label, score, threshold, novel, reference,
-    reference_start, reference_end, part, worst_start, worst_end``. ``novel`` is yes or no. The last
-    three say which body part and which frames differ most from the reference. What is unknown is
+    reference_start, reference_end, part, worst_start, worst_end, joint, joint_difference,
+    joint_frame``. ``novel`` is yes or no. The last six say which body part, frames and joint differ
+    most from the reference, and by how much and where the joint does so at most. What is unknown is
     empty.
 
     Args:
@@ -199,9 +283,11 @@ def write_judgements(
     """
     rows = []
     for each, difference in zip(judged, differences, strict=True):
-        worst: tuple[object, ...] = ("", "", "")
+        worst: tuple[object, ...] = ("",) * 6
         if difference is not None:
             worst = (difference.part, *(each.start + frame for frame in difference.worst))
+            (peak,) = difference.peaks(1)
+            worst += (peak.joint, f"{peak.difference:.6g}", each.start + peak.frame)
         threshold = "" if each.threshold is None else f"{each.threshold:.6f}"
         rows.append(
             (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from pcm3.augment.functional import mirror
 from pcm3.checks import check_at_least, check_share
 from pcm3.data.store import Store
 from pcm3.encoders.base import EncoderAdapter
 from pcm3.encoders.files import Pretrained
 from pcm3.inference.search import Gallery, Queries
+from pcm3.skeleton import Skeleton
 
 _FRAMES = 64  # that recordings are resized to for a comparison of joints
 _CHUNK = 512  # recordings at a time
@@ -111,6 +113,11 @@ class NoveltyDetector:
         self._check_subjects(self._recordings)
         self._classes = store.labels[self._recordings]
         self._values = gallery.values[torch.from_numpy(self._rows)]
+
+    @property
+    def count(self) -> int:
+        """Number of recordings that are references."""
+        return len(np.unique(self._recordings))
 
     def _check_subjects(self, recordings: NDArray[np.int64]) -> None:
         unknown = recordings[self._subjects[recordings] < 0]
@@ -209,6 +216,13 @@ class NoveltyDetector:
         values = features.values[torch.from_numpy(rows)]
         scores, nearest = self.nearest(values, classes, np.array(queries.own)[sequences])
         if not np.isfinite(scores).any():
+            strange = sorted({name for name in labels.tolist() if name not in codes})
+            if strange and not self.across_classes:
+                raise ValueError(
+                    f"expected recordings of the classes of {self.gallery.store.path}, "
+                    f"{', '.join(names) or 'which has none'}, or without a class, got "
+                    f"{', '.join(map(repr, strange))}; --across-classes compares all classes"
+                )
             raise ValueError(
                 f"expected at least k = {self.k} references to compare a recording with, of "
                 f"{'another subject' if self.by_subject else 'other recordings'}"
@@ -242,6 +256,20 @@ def _mean_of_smallest(distances: NDArray[np.float64], k: int) -> NDArray[np.floa
     if distances.shape[1] > k:
         distances = np.partition(distances, k - 1, axis=1)[:, :k]
     return np.asarray(distances.mean(axis=1))
+
+
+def mirrored(features: Gallery, skeleton: Skeleton) -> Gallery:
+    """Exchange left and right in features that ``raw_joints`` made.
+
+    Args:
+        features: The features, of clips (C, 64, V, M).
+        skeleton: The layout of the joint axis.
+    """
+    store = features.store
+    shape = (store.channels, _FRAMES, len(skeleton), -1)
+    return replace(
+        features, values=mirror(features.values.unflatten(1, shape), skeleton).flatten(1)
+    )
 
 
 def raw_joints(store: Store) -> Pretrained:

@@ -111,13 +111,12 @@ def write_search_page(
     return _write_page(out, "Similar recordings", parts)
 
 
-def picture_difference(judgement: Judgement, difference: Difference, store: Store) -> Figure:
+def picture_difference(judgement: Judgement, difference: Difference) -> Figure:
     """Draw a judged recording above its nearest reference, and where the two differ.
 
     Args:
         judgement: What ``NoveltyDetector.judge`` found.
         difference: What ``explain`` found for it.
-        store: The store of the references, which says the unit.
     """
     recording, reference = (
         frames.transpose(3, 0, 2, 1)
@@ -131,10 +130,13 @@ def picture_difference(judgement: Judgement, difference: Difference, store: Stor
         difference.worst,
         difference.skeleton,
         titles=("judged", "reference"),
-        unit=store.meta["unit"] if difference.skeleton == store.skeleton else "body lengths",
+        unit=difference.unit,
+        first=judgement.start,
     )
-    title = f"{short_text(judgement.recording, 60)}: distance {judgement.score:.4f}"
-    nearest = f"nearest reference: {short_text(judgement.reference, 60)}"
+    ours = f"frames {judgement.start} to {judgement.end}: distance {judgement.score:.4f}"
+    theirs = f"frames {judgement.reference_start} to {judgement.reference_end}"
+    title = f"{short_text(judgement.recording, 60)}, {ours}"
+    nearest = f"nearest reference: {short_text(judgement.reference, 60)}, {theirs}"
     figure.suptitle(f"{title}\n{nearest}", fontsize="medium")
     return figure
 
@@ -142,7 +144,6 @@ def picture_difference(judgement: Judgement, difference: Difference, store: Stor
 def write_novelty_page(
     judged: Sequence[Judgement],
     differences: Sequence[Difference | None],
-    store: Store,
     out: str | Path,
 ) -> Path:
     """Write a page with pictures of the 20 recordings that are furthest from the references.
@@ -150,7 +151,6 @@ def write_novelty_page(
     Args:
         judged: What ``NoveltyDetector.judge`` found.
         differences: What ``explain`` found for each; without it there is no picture.
-        store: The store of the references.
         out: The ``.html`` file, which needs no other file.
 
     Returns:
@@ -173,7 +173,7 @@ def write_novelty_page(
             f"<th>label</th><th>frames</th><th>nearest reference</th></tr><tr>{row}</tr></table>"
         )
         if difference is not None:
-            figure = picture_difference(each, difference, store)
+            figure = picture_difference(each, difference)
             parts.append(_image(figure, "the recording and its nearest reference"))
     if len(judged) > _MOST:
         parts.append(f"<p>The {_MOST} of {len(judged)} that are furthest from the references.</p>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +16,11 @@ from pcm3.data.body import form_of
 from pcm3.data.dataset import describe_form
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.prepare import prepare
-from pcm3.data.readers import detect_format
+from pcm3.data.readers import READERS, detect_format
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
+from pcm3.data.tally import body_length, can_be_body
+from pcm3.data.units import full_name, metres_in
 from pcm3.errors import SkeletonFormatError
 from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
@@ -47,6 +49,31 @@ class Recordings(NamedTuple):
 
 
 @contextmanager
+def open_store(source: str | Path) -> Iterator[tuple[Store, list[str]]]:
+    """Open a store, or prepare files for the time of the ``with`` block.
+
+    Args:
+        source: A store, or anything that ``prepare`` reads without further options.
+
+    Returns:
+        The store, and notes on the files.
+
+    Raises:
+        SkeletonFormatError: If files do not follow their format.
+        ValueError: If they need options.
+    """
+    source = Path(source)
+    if is_store(source):
+        yield Store(source), []
+        return
+    with TemporaryDirectory(prefix="pcm3-") as folder, _named(source, Path(folder)):
+        with _hinted(source):
+            format, path = _find_format(source, Path(folder) / _FILES)
+            report = prepare(path, Path(folder) / _STORE, format=format, workers=1)
+        yield Store(Path(folder) / _STORE), _notes(source, format, report)
+
+
+@contextmanager
 def open_recordings(
     source: str | Path, intake: Intake, source_fps: float | None = None
 ) -> Iterator[Recordings]:
@@ -54,7 +81,9 @@ def open_recordings(
 
     Files get the normalisation and the frame rate of the training recordings, and, if they
     do not name their joints, its joints. A file that is one recording of a folder format may be
-    given alone. An encoder of one person takes every person of a recording alone.
+    given alone. An encoder of one person takes every person of a recording alone. Recordings in
+    another unit of length are converted to that of the training recordings. Files that do not give
+    a unit are in metres, unless only the unit of the training recordings makes bodies of them.
 
     Args:
         source: A store, or anything that ``prepare`` reads without further options.
@@ -67,30 +96,47 @@ def open_recordings(
         ValueError: If the recordings do not fit the encoder, or their rate is given twice.
     """
     source = Path(source)
-    with TemporaryDirectory(prefix="pcm3-") as folder:
+    if is_store(source) and source_fps is not None:
+        raise ValueError(f"source_fps is for files without a frame rate, but {source} is a store")
+    with TemporaryDirectory(prefix="pcm3-") as folder, _named(source, Path(folder)):
         if is_store(source):
-            if source_fps is not None:
-                raise ValueError(
-                    f"source_fps is for files without a frame rate, but {source} is a store"
-                )
-            yield _separated(Store(source), intake, Path(folder), [])
-            return
-        target, files = Path(folder) / "store", Path(folder) / _FILES
-        try:
-            notes = _prepare(source, target, intake, source_fps)
-            yield _separated(Store(target), intake, Path(folder), notes)
-        except (SkeletonFormatError, ValueError) as error:
-            message = str(error)
-            for temporary in (target, files / source.name, files):
-                message = message.replace(str(temporary), str(source))
-            if "--" in message or "give the format" in message:  # options of prepare
-                message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
-                if form_of(intake.pretrained.normalization) is not None:
-                    message += ", for arrays of another layout with --skeleton"
-            raise type(error)(message) from None
+            recordings = _separated(Store(source), intake, Path(folder), [])
+        else:
+            target = Path(folder) / _STORE
+            with _hinted(source, form_of(intake.pretrained.normalization) is not None):
+                notes = _prepare(source, target, intake, source_fps)
+                recordings = _separated(Store(target), intake, Path(folder), notes)
+        yield recordings
 
 
-_FILES = "files"
+_STORE, _FILES, _CONVERTED = "store", "files", "converted"
+
+
+@contextmanager
+def _named(source: Path, folder: Path) -> Iterator[None]:
+    """Let errors name the recordings instead of temporary ones."""
+    try:
+        yield
+    except (SkeletonFormatError, ValueError) as error:
+        message, files = str(error), folder / _FILES
+        for temporary in (folder / _STORE, folder / _CONVERTED, files / source.name, files):
+            message = message.replace(str(temporary), str(source))
+        raise type(error)(message) from None
+
+
+@contextmanager
+def _hinted(source: Path, any_layout: bool = False) -> Iterator[None]:
+    """Let errors of files that need options of ``prepare`` say how to give them."""
+    try:
+        yield
+    except (SkeletonFormatError, ValueError) as error:
+        message = str(error)
+        needed = "--" in message or "give the format" in message
+        if needed and "pcm3 prepare" not in message:
+            message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
+            if any_layout:
+                message += ", for arrays of another layout with --skeleton"
+        raise type(error)(message) from None
 
 
 def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
@@ -103,23 +149,48 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
     if form_of(normalization) is not None:
         normalization = None  # any will do
     together = intake.persons > 1 or normalization not in (None, *_BY_PERSON)
-    report = prepare(
-        path,
-        target,
-        format=format,
-        normalization=normalization,
-        persons=intake.persons if together else None,
-        fps=intake.fps,
-        source_fps=source_fps,
-        workers=1,
-        **options,
-    )
-    notes = list(report["notes"])
+    options |= {
+        "format": format,
+        "normalization": normalization,
+        "persons": intake.persons if together else None,
+        "fps": intake.fps,
+        "source_fps": source_fps,
+        "workers": 1,
+    }
+    report, assumed = prepare(path, target, **options), []
+    if "unit" in READERS[format].options and (size := _misread(Store(target), intake.unit)):
+        report = prepare(path, target, unit=intake.unit, overwrite=True, **options)
+        assumed = [
+            f"the unit of the coordinates is unknown: assumed to be {full_name(intake.unit)}, as "
+            f"bodies would measure {size} metres"
+        ]
+    return _notes(source, format, report, assumed)
+
+
+def _notes(
+    source: Path, format: str, report: dict[str, Any], more: Sequence[str] = ()
+) -> list[str]:
+    """Notes on files that were prepared."""
+    notes = [*report["notes"], *more]
     if count := report["left_out"]:
         notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
     reasons = Counter(entry["reason"] for entry in report["dropped"])
     notes += [f"{count} left out: {reason}" for reason, count in reasons.most_common()]
     return [f"{source.name} ({format}): {note}" for note in notes]
+
+
+def _misread(store: Store, unit: str) -> str | None:
+    """The size of bodies that are too large or small in metres, but not in another unit."""
+    size = metres_in(unit)
+    if store.meta["unit"] != "metres" or size in (None, 1.0):
+        return None
+    some = np.unique(np.linspace(0, len(store) - 1, _SIZED).astype(int)).tolist()
+    length = float(np.median([body_length(store.stored(index)) for index in some]))
+    misread = not can_be_body(length) and can_be_body(length * (size or 1.0))
+    return f"{float(f'{length:.3g}'):.10g}" if misread else None
+
+
+_SIZED = 20  # recordings that show how large bodies are
 
 
 def _find_format(source: Path, folder: Path) -> tuple[Any, Path]:
@@ -154,9 +225,18 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     Raises:
         ValueError: If the recordings do not fit the encoder.
     """
-    unit = store.meta["unit"]
-    if unit != intake.unit:
-        notes = [*notes, f"the training recordings are in {intake.unit}, these are in {unit}"]
+    unit, wanted = store.meta["unit"], intake.unit
+    if full_name(unit) != full_name(wanted):
+        ours, theirs = metres_in(unit), metres_in(wanted)
+        if ours is not None and theirs is not None:
+            store = _converted(store, wanted, ours / theirs, folder / _CONVERTED)
+            notes = [*notes, f"converted from {unit} to {full_name(wanted)}"]
+        elif form_of(intake.pretrained.normalization) is None:
+            notes = [
+                *notes,
+                f"expected recordings in {wanted}, these are in {unit}, which cannot be converted: "
+                "bodies seem to have another size, so the results may be wrong",
+            ]
     normalization: Normalization = store.meta["normalization"]
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
@@ -170,7 +250,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
         store.skeleton,
         class_names=(),
         fps=store.meta["fps"],
-        unit=unit,
+        unit=store.meta["unit"],
         normalization=normalization,
     ) as writer:
         for index in range(len(store)):
@@ -184,3 +264,28 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
     clips = Store(target)
     notes = [*notes, *describe_form(intake.clips(clips))]
     return Recordings(store, clips, np.array(indices), np.array(persons), notes)
+
+
+def _converted(store: Store, unit: str, factor: float, target: Path) -> Store:
+    """A copy of a store in another unit, whose coordinates are multiplied by a factor."""
+    columns = {
+        name: store.values(name).tolist() for name in store.columns if name != "duplicate_of"
+    }
+    labels, ends = store.frame_labels, np.cumsum(store.lengths)
+    with StoreWriter(
+        target,
+        store.skeleton,
+        class_names=store.class_names,
+        fps=store.meta["fps"],
+        unit=unit,
+        normalization=store.meta["normalization"],
+    ) as writer:
+        for index, (end, length) in enumerate(zip(ends, store.lengths, strict=True)):
+            writer.add(
+                store.sequence(index).astype(np.float32) * np.float32(factor),
+                int(store.labels[index]),
+                name=store.names[index],
+                frame_labels=None if labels is None else labels[end - length : end],
+                **{name: values[index] for name, values in columns.items()},
+            )
+    return Store(target)

@@ -32,6 +32,7 @@ def difference_figure(
     frames: int = 8,
     titles: tuple[str, str] = ("recording", "reference"),
     unit: str = "metres",
+    first: int = 0,
     axes: tuple[int, int] = (0, 1),
 ) -> Figure:
     """Draw a recording above what it is compared with, and the difference of parts over time.
@@ -49,6 +50,7 @@ def difference_figure(
         frames: Number of frames to show, T at most.
         titles: Names of recording and reference.
         unit: Unit of the differences.
+        first: Number of the first frame, if the recording is a part of a longer one.
         axes: The coordinate channels that point right and up.
 
     Returns:
@@ -91,16 +93,17 @@ def difference_figure(
             axis.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[], aspect="equal")
             axis.spines[:].set_visible(False)
             if row == 0:
-                axis.set_title(f"frame {frame}", fontsize="small")
+                axis.set_title(f"frame {first + frame}", fontsize="small")
             if column == 0:
                 axis.set_ylabel(short_text(title), fontsize="small")
     axis = figure.add_subplot(grid[2, :])
     image = np.ma.masked_invalid(np.stack(list(rows.values())))
-    axis.imshow(image, cmap=_COLORS, norm=scale, aspect="auto", interpolation="none")
+    extent = (first - 0.5, first + length - 0.5, len(rows) - 0.5, -0.5)
+    axis.imshow(image, cmap=_COLORS, norm=scale, aspect="auto", interpolation="none", extent=extent)
     axis.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
     axis.set_xlabel("frame", fontsize="small")
     axis.tick_params(labelsize="small", length=0)
-    start, end = worst
+    start, end = (first + frame for frame in worst)
     style: dict[str, Any] = {"fill": False, "edgecolor": "black", "linewidth": 1.5, "gid": "worst"}
     axis.add_patch(Rectangle((start - 0.5, -0.5), end - start, len(rows), clip_on=False, **style))
     bar = figure.colorbar(ScalarMappable(scale, _COLORS), ax=axis, aspect=12)

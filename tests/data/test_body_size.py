@@ -22,10 +22,11 @@ def notes(folder: Path, scale: float, **options: Any) -> list[str]:
     return [note for note in report["notes"] if "measure" in note]
 
 
-@pytest.mark.parametrize(("scale", "said"), [(1000, "1.5"), (0.01, "0.01"), (100, "1")])
+@pytest.mark.parametrize(("scale", "said"), [(1000, "15"), (0.01, "0.01"), (100, "1")])
 def test_says_so_and_names_the_option(tmp_path: Path, scale: float, said: str) -> None:
     (note,) = notes(tmp_path / "files", scale)
     assert note.startswith(f"bodies measure {said}")
+    assert "e+" not in note
     assert "--unit " in note
 
 

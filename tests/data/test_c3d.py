@@ -133,7 +133,7 @@ def edited(at: int, new: bytes) -> Any:
         (edited(16, b"\xff\xff"), "data: expected 3 frames"),
         (edited(20, struct.pack("<f", 0)), "header: expected a frame rate above 0"),
         (lambda data: data[:1600], "data: expected 3 frames"),
-        (lambda data: data.replace(b"mm", b"in"), "POINT:UNITS: expected a unit"),
+        (lambda data: data.replace(b"mm", b"xx"), "POINT:UNITS: expected a unit"),
         (lambda data: data.replace(b"neck", b"head"), "POINT:LABELS: .*'head' twice"),
         (lambda data: data[:300], "second byte"),
     ],

@@ -70,7 +70,8 @@ def test_place_size_direction_and_speed_do_not_count(
 def test_a_displaced_hand_is_found(body: NDArray[Any]) -> None:
     other = body.copy()
     other[12:20, 0, HAND] += [0.0, 0.0, 0.25]
-    moved = other - other[:, :, [NTU25.center]]
+    hips = [NTU25.joints.index(f"{side}_hip") for side in ("left", "right")]
+    moved = other - other[:, :, hips].mean(axis=2, keepdims=True)
     found = compare(other, body, NTU25)
     expected = np.zeros((40, 1, 25))
     expected[12:20, 0, HAND] = 0.25
@@ -141,7 +142,7 @@ def test_the_worst_stretch_exceeds_the_mean_most(rows: list[int | None]) -> None
     matched = np.zeros(len(rows), np.int64)
     joints = np.full((len(rows), 1, 25), np.nan)
     joints[:, 0, 3] = values
-    start, end = Difference(NTU25, joints, matched, none, none).worst
+    start, end = Difference(NTU25, joints, matched, none, none, "metres").worst
     known = values[np.isfinite(values)]
     if len(set(known.tolist())) < 2:
         assert (start, end) == (0, len(rows))
@@ -163,3 +164,68 @@ def test_what_cannot_be_compared_is_refused(body: NDArray[Any]) -> None:
     for cost in (np.zeros(3), np.zeros((0, 2)), np.full((2, 2), np.nan)):
         with pytest.raises(ValueError, match="cost"):
             warping_path(cost)
+
+
+def tilted(body: NDArray[Any], axis: int, degrees: float) -> NDArray[Any]:
+    """The body that stands still and turns everything above its hips about an axis, and back."""
+    still = np.repeat(body[:1].astype(np.float64), 30, axis=0)
+    legs = [*NTU25.parts["left_leg"], *NTU25.parts["right_leg"]]
+    upper = [joint for joint in range(25) if joint not in legs]
+    hips = [NTU25.joints.index(f"{side}_hip") for side in ("left", "right")]
+    pivot = still[0, 0, hips].mean(axis=0)
+    first, second = (other for other in range(3) if other != axis)
+    for frame in range(30):
+        angle = np.radians(degrees) * np.sin(np.pi * frame / 29)
+        turn = np.eye(3)
+        turn[[first, second], [first, second]] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        still[frame, 0, upper] = (still[frame, 0, upper] - pivot) @ turn.T + pivot
+    return still
+
+
+@pytest.mark.parametrize("axis", [0, 2])  # a bow, and a lean to the side
+def test_legs_that_stand_still_do_not_differ(body: NDArray[Any], axis: int) -> None:
+    still = np.repeat(body[:1], 30, axis=0)
+    for frames in (tilted(body, axis, 40), tilted(body, axis, 40) + 5.0):
+        centred = frames - frames[:, :, [NTU25.center]]  # as stores have them
+        found = compare(centred, still, NTU25)
+        assert found.part in ("trunk", "left_arm", "right_arm")
+        arms_and_trunk = [found.by_part[name] for name in ("trunk", "left_arm", "right_arm")]
+        legs = [found.by_part[name] for name in ("left_leg", "right_leg")]
+        assert max(legs) < 0.2 * min(arms_and_trunk)
+        middle = (found.worst[0] + found.worst[1]) / 2
+        assert middle == pytest.approx(15, abs=3)
+
+
+def test_hips_that_are_not_seen_are_where_they_were(body: NDArray[Any]) -> None:
+    hips = [NTU25.joints.index(f"{side}_hip") for side in ("left", "right")]
+    gaps = body.copy() - body[:, :, [NTU25.center]]
+    gaps[10:13, 0, hips[0]] = 0
+    found = compare(gaps, body, NTU25)
+    middles = gaps[[*range(10), *[9] * 3, *range(13, 40)], 0][:, hips].mean(axis=1)
+    expected = np.where(gaps.any(axis=-1, keepdims=True), gaps - middles[:, None, None], 0)
+    center = NTU25.center
+    expected[:, 0, center] = -middles  # it is at the origin, where stores are centred
+    np.testing.assert_allclose(found.recording, expected, atol=1e-6)
+    gaps[:, 0, hips] = 0  # without hips the centre joint takes their place
+    found = compare(gaps, body, NTU25)
+    np.testing.assert_allclose(found.recording[:, 0, center], 0, atol=1e-6)
+
+
+def test_peaks_are_the_joints_that_differ_most(body: NDArray[Any]) -> None:
+    other = body.copy()
+    wrist = NTU25.joints.index("left_wrist")
+    other[12:20, 0, HAND] += [0.0, 0.0, 0.25]
+    other[15, 0, HAND] += [0.0, 0.0, 0.15]
+    other[4:9, 0, wrist] += [0.0, 0.0, 0.2]
+    found = compare(other, body, NTU25, "metres")
+    first, second = found.peaks(2)
+    assert (first.joint, first.frame, second.joint) == ("left_hand", 15, "left_wrist")
+    assert first.difference == found.values[15, 0, HAND] == pytest.approx(0.4, abs=0.05)
+    assert 4 <= second.frame < 9
+    means = found.joints
+    assert [peak.joint for peak in found.peaks(25)] == [
+        NTU25.joints[at] for at in np.argsort(-means, kind="stable")
+    ]
+    other[:, 0, LEFT_ARM] = 0
+    assert len(compare(other, body, NTU25).peaks(25)) == 25 - len(LEFT_ARM)

@@ -83,3 +83,12 @@ def test_joints_without_a_difference_are_grey() -> None:
 def test_wrong_shapes_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         difference_figure(**example(**changes))
+
+
+def test_frames_of_a_part_have_their_own_numbers() -> None:
+    figure = difference_figure(**example(), frames=4, first=70)
+    *strips, image, _ = figure.axes
+    assert [axis.get_title() for axis in strips[:4]] == [f"frame {70 + at}" for at in (0, 3, 6, 9)]
+    assert image.images[0].get_extent()[:2] == [69.5, 79.5]
+    (box,) = (each for each in image.patches if isinstance(each, Rectangle))
+    assert (box.get_x(), box.get_width()) == (73.5, 3)

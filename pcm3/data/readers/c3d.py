@@ -25,11 +25,11 @@ def detect(path: Path) -> bool:
 def read_c3d(path: str | Path, *, skeleton: str | Path | Skeleton | None = None) -> Source:
     """Read C3D files of markers, one recording of one person each.
 
-    The files give the frame rate, the unit (m, cm or mm, which become metres), and the names of
-    the markers, which are the joints; a name of the person before them, ``Anna:LASI``, is left
-    out. Points without a name and those that the files list as angles, forces, moments, powers,
-    reactions or scalars are left out, and a note says so. A marker with a negative residual is not
-    seen. Analog channels are not read.
+    The files give the frame rate, the unit (m, cm, mm, in or ft, which become metres), and the
+    names of the markers, which are the joints; a name of the person before them, ``Anna:LASI``, is
+    left out. Points without a name and those that the files list as angles, forces, moments,
+    powers, reactions or scalars are left out, and a note says so. A marker with a negative residual
+    is not seen. Analog channels are not read.
 
     Args:
         path: A file, or a folder whose ``.c3d`` files are read, also those in sub-folders.

@@ -21,6 +21,7 @@ from pcm3.data.readers.shared.poses import (
     pose_source,
 )
 from pcm3.data.readers.shared.table import with_table
+from pcm3.data.units import read_unit
 from pcm3.io.files import regular
 from pcm3.io.reading import MOST_BYTES, fail, parse_float, shown
 from pcm3.skeleton import BLAZEPOSE33, COCO17, HALPE26, OPENPOSE18, OPENPOSE25, Skeleton
@@ -103,12 +104,13 @@ def read_csv(
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
         image_size: As in ``read_mediapipe``; z is then left out.
-        unit: Unit of the coordinates, by default metres, or pixels for 2D.
+        unit: Unit of the coordinates, see ``units.read_unit``; by default metres, or pixels for
+            2D.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;
             the message names the file and the line.
-        ValueError: If the size of the images is not positive.
+        ValueError: If the size of the images is not positive, or the unit is unknown.
     """
     root = Path(path)
     check_image_size(image_size)
@@ -120,7 +122,7 @@ def read_csv(
         _LAYOUTS,
         skeleton=skeleton,
         min_score=min_score,
-        unit=unit,
+        unit=None if unit is None else read_unit(unit),
         by_name=False,
     )
 

@@ -17,6 +17,7 @@ from pcm3.data.readers.freemocap import is_freemocap
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.readers.shared.third import Coordinates, Third, find_third
+from pcm3.data.units import read_unit
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
@@ -62,17 +63,20 @@ def read_folder(
         path: The folder.
         skeleton: A skeleton, the name of a built-in one (``"coco17"``, ``"blazepose33"``,
             ``"ntu25"``, ...), or a ``skeleton.json`` in place of the folder's.
-        unit: Unit of the coordinates, by default metres, or pixels for 2D.
+        unit: Unit of the coordinates, see ``units.read_unit``; by default metres, or pixels for
+            2D.
         axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
             In the default order, a file with more persons than frames is refused.
         coordinates: As in ``read_packed``.
 
     Raises:
-        ValueError: If no skeleton has the name, or ``axes`` has other letters.
+        ValueError: If no skeleton has the name, ``axes`` has other letters, or the unit
+            is unknown.
         SkeletonFormatError: If a file is wrong; the message names it and the line, key or shape.
             A bad or missing ``.npy`` file raises only when it is read.
     """
     folder = Path(path)
+    unit = None if unit is None else read_unit(unit)
     if not folder.is_dir():
         fail(folder, "no such folder")
     if axes is not None and sorted(axes) not in (sorted("TMVC"), sorted("TVC")):

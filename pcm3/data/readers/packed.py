@@ -19,6 +19,7 @@ from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.data.resample import check_rate
 from pcm3.data.store.intervals import contradiction, find_segments, paint
 from pcm3.data.store.meta import is_column
+from pcm3.data.units import read_unit
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
 from pcm3.io.reading import MOST_COLUMNS, SEQUENCE_BYTES, Range, check_room, fail, shown
@@ -138,7 +139,7 @@ def read_packed(
         normalization=_normalization(file, arrays),
         untrimmed="frame_labels" in arrays or "segments" in arrays,
         fps=_fps(file, arrays),
-        unit=_text(file, arrays, "unit", "pixels" if flat else "metres"),
+        unit=_unit(file, arrays, "pixels" if flat else "metres"),
         about=_text(file, arrays, "source", file.name),
         licence=_text(file, arrays, "licence", ""),
         notes=[*notes, *(third.notes if third else ())],
@@ -182,6 +183,15 @@ def _fps(file: Path, arrays: dict[str, Any]) -> float | None:
         return check_rate("fps", array.item())
     except ValueError as error:
         fail(file, str(error))
+
+
+def _unit(file: Path, arrays: dict[str, Any], default: str) -> str:
+    try:
+        return read_unit(_text(file, arrays, "unit", default))
+    except SkeletonFormatError:
+        raise
+    except ValueError as error:
+        fail(file, "unit", str(error))
 
 
 def _text(file: Path, arrays: dict[str, Any], key: str, default: str) -> str:

@@ -38,9 +38,10 @@ def read_trc(
 ) -> Source:
     """Read TRC files of markers, one recording of one person each.
 
-    The header gives the frame rate, the unit (m, cm or mm, which become metres), and the names of
-    the markers, which are the joints. The cells of a row are separated by tabs: the number of the
-    frame, the time, and x, y, z of each marker. Empty cells and NaN say that a marker is not seen.
+    The header gives the frame rate, the unit (m, cm, mm, in or ft, which become metres), and the
+    names of the markers, which are the joints. The cells of a row are separated by tabs: the number
+    of the frame, the time, and x, y, z of each marker. Empty cells and NaN say that a marker is not
+    seen.
 
     Args:
         path: A file, or a folder whose ``.trc`` files are read, also those in sub-folders.

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers.shared.poses import Person, Poses
+from pcm3.data.units import metres_in
 from pcm3.io.reading import fail, shown
-
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "meters": 1.0, "metres": 1.0}
-"""Metres in each unit of length."""
 
 
 def one_person(
@@ -38,9 +36,10 @@ def metres(file: Path, place: str, unit: str) -> float:
     Raises:
         SkeletonFormatError: If the unit is unknown.
     """
-    if unit.lower() not in METRES:
-        fail(file, place, f"expected a unit among {', '.join(METRES)}, got {shown(unit)}")
-    return METRES[unit.lower()]
+    size = metres_in(unit)
+    if size is None:
+        fail(file, place, f"expected a unit among m, cm, mm, in, ft, got {shown(unit)}")
+    return size
 
 
 def check_names(file: Path, place: str, names: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from pcm3._torch import send
 from pcm3.checks import check_not_empty, check_positive, check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.data.normalize import normalize
+from pcm3.data.units import metres_in
 from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import check_data
 from pcm3.evaluation.metrics import mpjpe
@@ -31,11 +32,6 @@ from pcm3.evaluation.tasks.prediction.pictures import (
 from pcm3.losses import masked_mse
 from pcm3.schedules import schedule
 
-_METRES = {
-    **dict.fromkeys(("metres", "meters", "m"), 1.0),
-    **dict.fromkeys(("centimetres", "centimeters", "cm"), 0.01),
-    **dict.fromkeys(("millimetres", "millimeters", "mm"), 0.001),
-}
 _EXAMPLES = 4
 
 
@@ -99,12 +95,13 @@ class _Sequences:
     """The sequences of a part that are long enough, and windows of them."""
 
     def __init__(self, dataset: SkeletonDataset, settings: PredictionSettings) -> None:
-        if dataset.unit not in _METRES:
+        metres = metres_in(dataset.unit or "")
+        if metres is None:
             raise ValueError(
-                f"expected coordinates in metres, centimetres or millimetres, which errors in "
-                f"millimetres need, got {dataset.unit!r}: {dataset.store.path}"
+                f"expected coordinates in a unit of length, such as metres or millimetres, which "
+                f"errors in millimetres need, got {dataset.unit!r}: {dataset.store.path}"
             )
-        self.dataset, self.settings, self.metres = dataset, settings, _METRES[dataset.unit]
+        self.dataset, self.settings, self.metres = dataset, settings, metres
         starts, lengths = _longest_runs(dataset)
         self.rows = np.flatnonzero(lengths >= settings.window)
         self.starts, self.spare = starts[self.rows], lengths[self.rows] - settings.window
