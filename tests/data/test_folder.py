@@ -454,8 +454,8 @@ def test_says_why_a_path_is_no_format(folder):
         with pytest.raises(SkeletonFormatError, match=message):
             open_source(path)
 
-    fails(folder, "format folder .*skeleton.json")
-    fails(folder / "a.npy", "a .npy file; .*format folder")
+    fails(folder, "prepare folder .*skeleton.json")
+    fails(folder / "a.npy", "a .npy file; .*prepare folder")
     (folder / "cut.npz").write_bytes(b"PK\x03\x04")
     fails(folder / "cut.npz", r"cut.npz: ")
     np.savez(folder / "other.npz", data=np.zeros(3))
@@ -464,8 +464,8 @@ def test_says_why_a_path_is_no_format(folder):
     fails(folder / "cut.pkl", r"cut.pkl: ")
     (folder / "other.pkl").write_bytes(pickle.dumps([1]))
     fails(folder / "other.pkl", r"other.pkl: .* annotations and split")
-    (folder / "notes.md").write_text("")
-    fails(folder / "notes.md", r"notes.md: .* ntu, pku")
+    (folder / "notes.md").write_text("notes")
+    fails(folder / "notes.md", r"notes.md: a \.md file; expected .*\.csv")
 
 
 def test_several_formats(folder):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.data.normalize import Normalization
 from pcm3.data.protocols import Protocol
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.reading import fail, files_below
+from pcm3.io.reading import fail, files_below, kinds_of
 from pcm3.skeleton import Skeleton
 
 
@@ -190,7 +190,7 @@ class NumberedFiles(NamedTuple):
         numbered = [(self.numbers(f), f) for f in files_below(folder, recursive=False)]
         files = [file for numbers, file in sorted(numbered) if numbers]
         if not files:
-            fail(folder, f"expected files named {self.pattern}, found none")
+            fail(folder, f"expected files named {self.pattern}, found {kinds_of(folder)}")
         return files
 
     def checked(self, file: Path) -> list[int]:

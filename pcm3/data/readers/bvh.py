@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source, not_finite
 from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.poses import EACH_LAYOUT
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.resample import MOST_FPS, group_rates
 from pcm3.errors import SkeletonFormatError
@@ -26,6 +27,7 @@ from pcm3.io.reading import (
     fail,
     file_or_files,
     format_error,
+    kinds_of,
     parse_float,
     parsing,
 )
@@ -100,7 +102,7 @@ def read_bvh(
     root = Path(path)
     files = sorted(_files(root))
     if not files:
-        fail(root, "expected .bvh files, found none")
+        fail(root, f"expected .bvh files, found {kinds_of(root)}")
     first, rates, errors = None, list[tuple[float, str]](), list[SkeletonFormatError]()
     for file in named_files(root, files):
         try:
@@ -291,7 +293,7 @@ def _read_unit(
         header = _read_header(file, stream)
         text = stream.read()
     if header.layout != first.layout:
-        fail(file, f"its joints differ from those of {first.file}")
+        fail(file, f"its joints differ from those of {first.file}; {EACH_LAYOUT}")
     width = sum(len(joint.channels) for joint in header.joints)
     values = _read_motion(file, header.first_row, text)
     rows, rest = divmod(len(values), width)
