@@ -100,7 +100,7 @@ _BEGINNING = 4096
 
 
 def _is_recording(file: Path, suffix: str) -> bool:
-    return file.suffix.lower() == suffix and file.name not in IGNORED
+    return file.suffix.lower() == suffix and file.name.lower() not in IGNORED
 
 
 def _beginning(file: Path) -> str:

@@ -54,7 +54,7 @@ def _why_folder(folder: Path) -> str:
     found = f"the folder has {kinds_of(folder)}"
     told = [".csv", ".json", *_READERS]
     recordings = [file for file in files if file.suffix.lower() in told]
-    if known := [file for file in recordings if file.name not in IGNORED]:
+    if known := [file for file in recordings if file.name.lower() not in IGNORED]:
         return f"{found}; {known[0].relative_to(folder).as_posix()}: {_why_file(known[0])}"
     sheet = any(file.suffix.lower() in _SHEETS for file in files)
     return f"{found}; {_SHEET_ADVICE if sheet else _EXPECTED}"
