@@ -114,7 +114,7 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
         workers=1,
         **options,
     )
-    notes = list(report["notes"])
+    notes = [*report["notes"], *report["warnings"]]
     if count := report["left_out"]:
         notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
     reasons = Counter(entry["reason"] for entry in report["dropped"])

@@ -325,7 +325,7 @@ def test_names_reach_store_and_protocols(tmp_path):
     [
         (["label", "subject"], ["subjects"]),
         (["Labels", "Subjects"], ["label", "subjects"]),
-        *((["label", word], ["subjects"]) for word in ("client", "Patient", "name", "Participant")),
+        *((["label", word], ["subjects"]) for word in ("client", "Patient", "Name", "Participant")),
         (["label", "camera", "actor"], ["subjects", "views"]),
         (["label", "person", "subjects"], []),
         (["label", "Rate"], ["fps"]),

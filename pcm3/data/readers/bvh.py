@@ -298,6 +298,8 @@ def _read_unit(
     values = _read_motion(file, header.first_row, text)
     rows, rest = divmod(len(values), width)
     last = header.first_row + len(text.splitlines()) - 1
+    if rest or rows != header.frames:
+        _check_rows(file, header, width, text)
     if rest:
         _fail(file, last, f"expected frames of {width} numbers, got {rest} after {rows} frames")
     if rows == 0 or (rows != header.frames and not count_rows):
@@ -311,6 +313,20 @@ def _read_unit(
         fail(file, f"coordinates overflow float32 in {where}")
     notes = ["other numbers of frames than in the headers, all read"] * (rows != header.frames)
     yield Recording(frames, name=file.stem, fps=header.fps, notes=notes)
+
+
+def _check_rows(file: Path, header: _Header, width: int, text: str) -> None:
+    """Require frames of the right width if the file has one in each row, as most have.
+
+    They have if there are as many rows as frames, or most rows have the right width.
+    """
+    counts = {row: len(line.split()) for row, line in enumerate(text.split("\n"), header.first_row)}
+    counts = {row: count for row, count in counts.items() if count}
+    right = sum(count == width for count in counts.values())
+    if len(counts) == header.frames or 2 * right > len(counts):
+        for row, count in counts.items():
+            if count != width:
+                _fail(file, row, f"expected {width} numbers, as the channels are, got {count}")
 
 
 def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:

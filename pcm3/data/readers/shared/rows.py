@@ -60,7 +60,9 @@ def read_rows(
     for key, count in Counter(header).items():
         known = key in required or key in optional or is_column(key)
         if not known or count > 1:
-            fail(file, "line 1", f"expected unique identifiers as columns, got {shown(key)}")
+            what = f"expected unique identifiers as columns, got {shown(key)}"
+            advice = "; call it subjects if it is a person, which the protocol xsub separates"
+            fail(file, "line 1", what + advice * (key.lower() == "name"))
     for line, row in rows[1:]:
         if len(row) != len(header):
             fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
