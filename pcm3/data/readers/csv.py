@@ -67,12 +67,15 @@ def read_csv(
     """Read CSV files of joints, one recording each.
 
     A wide file has a row for each person of a frame, and columns ``NAME_x``, ``NAME_y`` and maybe
-    ``NAME_z`` and ``NAME_score`` for each joint, or, as dumps of MediaPipe, ``x_0``, ``y_0``,
-    ``z_0``, ``visibility_0``, or ``x1``, ``y1``, ... from 0 or 1. A long file has a row for each
-    joint, with the columns ``joint`` (name or number), ``x``, ``y`` and maybe ``z`` and ``score``.
-    ``frame`` and ``person`` may say whose row it is; without ``frame`` each row of a wide file is
-    a frame, without ``person`` there is one person. A joint without numbers is not seen. Cells
-    are separated by commas, semicolons or tabs. Other columns are not read.
+    ``NAME_z`` and ``NAME_score`` for each joint (also ``NAME.X``, ``NAME X (mm)``, ``NAME_PosX`` or
+    ``X_NAME``), or, as dumps of MediaPipe, ``x_0``, ``y_0``, ``z_0``, ``visibility_0``, or ``x1``,
+    ``y1``, ... from 0 or 1. A long file has a row for each joint, with the columns ``joint`` (name
+    or number), ``x``, ``y`` and maybe ``z`` and ``score``. ``frame``, ``time`` and ``person`` may
+    say whose row it is. Without ``frame``, rows of one time are a frame of a long file or of one
+    with persons; otherwise each row of a wide file is a frame. Without ``person`` there is one
+    person. A joint whose cells are empty, NaN or NA is not seen. Cells are separated by commas,
+    semicolons or tabs; unless by commas, numbers may have a decimal comma. Times give the frame
+    rate, see ``find_rate``. Other columns are not read.
 
     Args:
         path: A file, or a folder whose ``.csv`` files are read, also those in sub-folders.
@@ -82,7 +85,8 @@ def read_csv(
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
         image_size: As in ``read_mediapipe``; z is then left out.
-        unit: Unit of the coordinates, by default metres, or pixels for 2D.
+        unit: Unit of the coordinates, by default the one in the names of the columns, or else
+            metres, or pixels for 2D. It must be the one in the names, if there is one.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pcm3.data.columns import find_mixture, read_value
@@ -70,6 +71,16 @@ def read_rows(
 
 
 _OPEN_QUOTE = "a quote is opened but not closed in this line"
+
+
+def did_you_mean(name: str, files: Iterable[str]) -> str:
+    """Suggest the file whose name is nearest to a name, capitals aside; empty if none is near."""
+    folded = {file.casefold(): file for file in files}
+    near = get_close_matches(name.casefold(), folded, 1, _NEAR)
+    return f"; did you mean {folded[near[0]]!r:.200}?" if near else ""
+
+
+_NEAR = 0.85
 
 
 def read_column(

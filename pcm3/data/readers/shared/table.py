@@ -18,7 +18,7 @@ from pcm3.data.readers.shared.intervals import (
     read_intervals,
     with_intervals,
 )
-from pcm3.data.readers.shared.rows import read_column, read_labels, read_rows
+from pcm3.data.readers.shared.rows import did_you_mean, read_column, read_labels, read_rows
 from pcm3.data.resample import check_rate, group_rates
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below, parse_float, shown
@@ -60,12 +60,12 @@ class _Table(NamedTuple):
 class _Named(NamedTuple):
     """A unit of a table: a unit of the source, or None if its file is missing, and its row.
 
-    ``meant`` is the file that the row of a missing one may mean, or empty.
+    ``advice`` suggests what the row of a missing file may mean, or is empty.
     """
 
     unit: Any
     row: _Row
-    meant: str = ""
+    advice: str = ""
 
 
 def with_table(
@@ -118,8 +118,8 @@ def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
         known = files[0].relative_to(folder).as_posix()
         what = f"expected names of files that are in {folder}, such as {known!r}"
         names = [file.relative_to(folder).as_posix() for file in files]
-        meant = _did_you_mean(_nearest(first.name, names))
-        fail(table.file, f"line {first.line}", f"{what}, got {first.name!r:.200}{meant}")
+        what = f"{what}, got {first.name!r:.200}{did_you_mean(first.name, names)}"
+        fail(table.file, f"line {first.line}", what)
     return named
 
 
@@ -161,7 +161,7 @@ def _join(source: Source, table: _Table) -> Source:
     matched = {unit.row.line for unit in units}
     missing = [row for row in table.rows if row.line not in matched]
     units += [
-        _Named(None, row, _nearest(row.name, others) if at < _SHOWN else "")
+        _Named(None, row, did_you_mean(row.name, others) if at < _SHOWN else "")
         for at, row in enumerate(missing)
     ]
     some = ", ".join([*sorted(others)[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
@@ -230,8 +230,10 @@ def _read_unit(
     if named.unit is None:
         what = f"expected a file of format {source.format} in {file.parent}, got {row.name!r:.200}"
         if _is_inside(row.name) and (meant := sorted(file.parent.glob(f"{escape(row.name)}.*"))):
-            named = named._replace(meant=row.name + meant[0].suffix)
-        fail(file, f"line {row.line}", what + _did_you_mean(named.meant))
+            what += f"; did you mean {row.name + meant[0].suffix!r}?"
+        else:
+            what += named.advice
+        fail(file, f"line {row.line}", what)
     for recording in source.read(named.unit):
         if isinstance(recording, SkeletonFormatError):
             yield recording
@@ -245,17 +247,6 @@ def _read_unit(
             columns={**recording.columns, **row.columns},
             fps=row.fps or recording.fps,
         )
-
-
-def _nearest(name: str, files: Iterable[str]) -> str:
-    """Return the file whose name is nearest to a name, capitals aside; empty if none is near."""
-    folded = {file.casefold(): file for file in files}
-    near = get_close_matches(name.casefold(), folded, 1, _CLOSE)
-    return folded[near[0]] if near else ""
-
-
-def _did_you_mean(file: str) -> str:
-    return f"; did you mean {file!r:.200}?" if file else ""
 
 
 def _tables_beside(folder: Path) -> list[str]:
