@@ -236,6 +236,7 @@ def rate_of(tmp_path: Path, name: str, times: Any, frames: Any = None) -> Any:
         ("time", ["0.00", "0.05", "0.15", "0.20"], None),  # a frame is left out
         ("time", ["0.00", "0.03", "0.07", "0.10", "0.13", "0.17", "0.20"], 30),
         ("time_s", ["0.000", "0.033", "0.067", "0.100", "0.1"], None),
+        ("time_s", [0, 1, 2, 3, 4, 5.4, 6.8, 8.2, 9.6], None),  # slower from the middle on
         ("time_ms", [0, 0.001, 0.002, 0.003], None),  # faster than any camera
     ],
 )

@@ -171,9 +171,8 @@ def _read(image_size: ImageSize, unit: str | None, layout_known: bool, file: Pat
     if len({"z" in places for places in header.joints.values()}) > 1:
         fail(file, "line 1", "expected z of all joints or of none")
     own = _unit(file, header, unit or ("pixels" if image_size else None))
-    table = _Table(
-        file, header, _checked(file, len(cells), delimiter, rows), delimiter != ",", set()
-    )
+    rows = _checked(file, len(cells), delimiter, rows)
+    table = _Table(file, header, rows, commas=delimiter != ",", marks=set())
     times: dict[int, str] = {}
     read = _read_wide if header.joint is None else _read_long
     persons, frames, joints = read(table, times)
