@@ -270,7 +270,7 @@ def _histogram(histogram: dict[str, list[int]]) -> list[str]:
 
 def _preparation(report: dict[str, Any], unit: str) -> list[str]:
     bad, dropped = report["bad"], report["dropped"]
-    kind = report.get("unit_is", "part of a file")  # old reports lack it
+    kind = report.get("unit_is", "part")  # old reports lack it
     counts = [_count(report["units"], kind), _count(report["read"], "sequence")]
     skipped = _count(len(bad), f"bad {'sequence' if kind == 'part of a file' else kind}")
     lines = [

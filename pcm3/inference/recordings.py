@@ -17,6 +17,7 @@ from pcm3.data.dataset import describe_form
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.prepare import prepare
 from pcm3.data.readers import detect_format
+from pcm3.data.readers.shared.header import normal_unit
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
@@ -84,9 +85,10 @@ def open_recordings(
             for temporary in (target, files / source.name, files):
                 message = message.replace(str(temporary), str(source))
             if "--" in message or "give the format" in message:  # options of prepare
-                message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
-                if form_of(intake.pretrained.normalization) is not None:
-                    message += ", for arrays of another layout with --skeleton"
+                what = (
+                    f"folder {source.parent}" if source.suffix == ".npy" else f"[FORMAT] {source}"
+                )
+                message += f"; for options, first run: pcm3 prepare {what} STORE"
             raise type(error)(message) from None
 
 
@@ -155,7 +157,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
         ValueError: If the recordings do not fit the encoder.
     """
     unit = store.meta["unit"]
-    if unit != intake.unit:
+    if normal_unit(unit) != normal_unit(intake.unit):
         notes = [*notes, f"the training recordings are in {intake.unit}, these are in {unit}"]
     normalization: Normalization = store.meta["normalization"]
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON

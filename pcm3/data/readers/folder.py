@@ -124,7 +124,7 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
         wrong = f"{_EXPECTED}, got {array.dtype} {array.shape}"
     elif size["V"] != len(skeleton):
         what = f"expected {len(skeleton)} joints, as skeleton {skeleton.name!r} has"
-        wrong = f"{what}, got {size['V']} in {array.shape}"
+        wrong = f"{what}, got {size['V']} in {array.shape}; --skeleton gives another layout"
     elif axes is None and size.get("M", 1) > size["T"]:
         wrong = f"{size['M']} persons in {size['T']} frames, read as (T, M, V, C) {array.shape}"
     if wrong:
