@@ -23,12 +23,14 @@ from typing import Any, get_args
 from pcm3.data.axes import Up, check_up
 from pcm3.data.normalize import Normalization
 from pcm3.data.readers import READERS, Format, Source, open_source
+from pcm3.data.readers.base import file_of, kind_of
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
 from pcm3.data.shards import Shard, append_shards, read_shard, total
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.tally import limit_of_jumps, note_on_size
+from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import LOCK, locked
 from pcm3.io.reading import file_or_files
 from pcm3.skeleton import JointMap, Skeleton, joint_map
@@ -39,6 +41,8 @@ _BY_BODY = (
 )
 _SEE = "(pcm3 prepare --help-all)"
 _TURNED = "{} pointed up: turned so that y does"
+_SEVERAL_IN_A_FILE = ("pyskl", "videopose3d")
+"""Formats of which a file is read at once although it has many sequences."""
 _LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
 
@@ -106,7 +110,9 @@ def prepare(
         with the reason, ``read`` sequences, everything in ``Tally.report`` (what was kept,
         dropped, bad or resampled, which bodies jump, and in how many frames persons are missing),
         ``held`` (the recipe that the format says was applied already), ``notes`` (how often each
-        applies), ``label_notes`` (on labels and columns), ``mapping``
+        applies), ``warnings`` and ``label_notes`` (on labels and columns), which are shown
+        last, ``unit_is`` (``"file"``, ``"recording"`` of several files, or ``"part of a file"``),
+        ``mapping``
         (``JointMap.report``, only where joints were mapped), ``rounding`` (the largest
         error of ``"float16"``) and, not in the file, ``Store.summary()`` as ``summary``.
 
@@ -190,14 +196,17 @@ def prepare(
             skip_bad,
         )
         shards, done = _cut(whole), 0
-        for shard in _work(shards, workers or os.cpu_count() or 1):
-            done += len(shard.units)
-            if progress is not None:
-                progress(done, len(opened.units))
+        try:
+            for shard in _work(shards, workers or os.cpu_count() or 1):
+                done += len(shard.units)
+                if progress is not None:
+                    progress(done, len(opened.units))
+        except SkeletonFormatError as error:
+            raise SkeletonFormatError(f"{error}{_advice_on_bad(opened, str(error))}") from None
         notes = (
             [_BY_BODY] * by_body
             + [_TURNED.format(up)] * (up not in (None, "y"))
-            + [*opened.notes, *note_on_rate(opened, fps)]
+            + [*opened.notes, *_note_on_folders(opened), *note_on_rate(opened, fps)]
         )
         report = _report(opened, shards, settings | {"dtype": dtype}, notes)
         if not report["kept"]:
@@ -283,12 +292,13 @@ def _report(
     """What was asked for, read, kept and left out, and notes; the rounding is not known yet."""
     report = settings | {
         "units": len(opened.units),
+        "unit_is": kind_of(opened.units),
         "left_out": opened.left_out,
         "left_out_why": opened.left_out_why,
     }
     report |= total(shards)
     sizes = report.pop("sizes")
-    notes = [*notes, *note_on_size(opened, sizes, _remedy(opened.format))]
+    report["warnings"] = note_on_size(opened, sizes, _remedy(opened.format))
     report["label_notes"] = list(opened.label_notes)
     report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
     report["jumps"]["limit"] = limit_of_jumps(opened)
@@ -419,8 +429,22 @@ def _remedy(format: str) -> str:
     return f"{format} files are expected to have metres"
 
 
+def _advice_on_bad(opened: Source, message: str) -> str:
+    """Advise to skip bad files, unless none would be left or the message advises something."""
+    alone = len(opened.units) == 1 and file_of(opened.units[0]) is not None
+    alone = alone and opened.format not in _SEVERAL_IN_A_FILE
+    return "" if alone or message.endswith("?") else "; --skip-bad counts bad files and continues"
+
+
+def _note_on_folders(opened: Source) -> list[str]:
+    """Note from how many folders files were read, if from several."""
+    files = [file for unit in opened.units if (file := file_of(unit)) is not None]
+    folders = len({file.parent for file in files})
+    return [f"the files of {folders:,} folders were read"] if folders > 1 else []
+
+
 def _why_nothing(report: dict[str, Any]) -> str:
     reasons = Counter(entry["reason"] for entry in report["dropped"]).most_common()
     why = [f"{count} {reason}" for reason, count in reasons]
-    why += [f"{len(report['bad'])} parts are bad, {report['bad'][0]}"] if report["bad"] else []
+    why += [f"{len(report['bad'])} bad, {report['bad'][0]}"] if report["bad"] else []
     return f"none of {report['read']} sequences is left: {'; '.join(why)}"

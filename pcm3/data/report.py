@@ -35,6 +35,8 @@ class _Known(TypedDict, total=False):
     fps: float | None
     notes: dict[str, int]
     label_notes: list[str]
+    warnings: list[str]
+    unit_is: str
     resampled: dict[str, int]
     persons: list[Presence]
     others_there: Spans
@@ -268,10 +270,12 @@ def _histogram(histogram: dict[str, list[int]]) -> list[str]:
 
 def _preparation(report: dict[str, Any], unit: str) -> list[str]:
     bad, dropped = report["bad"], report["dropped"]
-    counts = [_count(report["units"], "part"), _count(report["read"], "sequence")]
+    kind = report.get("unit_is", "part")  # old reports lack it
+    counts = [_count(report["units"], kind), _count(report["read"], "sequence")]
+    skipped = _count(len(bad), f"bad {'sequence' if kind == 'part of a file' else kind}")
     lines = [
         f"read from {report['source']} ({report['format']}): {' with '.join(counts)}; "
-        f"{report['kept']:,} kept, {len(dropped):,} dropped; {_count(len(bad), 'bad part')} skipped"
+        f"{report['kept']:,} kept, {len(dropped):,} dropped; {skipped} skipped"
     ]
     reasons = Counter(entry["reason"] for entry in dropped)
     lines += [f"  dropped {count:,}: {reason}" for reason, count in reasons.most_common()]
@@ -282,11 +286,12 @@ def _preparation(report: dict[str, Any], unit: str) -> list[str]:
     if report["left_out"]:
         lines.append(f"  {_count(report['left_out'], 'file')} left out: {report['left_out_why']}")
     lines += [f"  {text}{_times(count)}" for text, count in report.get("notes", {}).items()]
-    lines += [f"  {text}" for text in report.get("label_notes", ())]
     lines += [f"  {line}" for line in _frames_and_persons(report, unit)]
     bodies = sorted((int(number), count) for number, count in report["bodies"].items())
     seen = ", ".join(f"{number} in {_count(count, 'sequence')}" for number, count in bodies)
     lines.append(f"bodies in the files: {seen}; {_count(report['frames_read'], 'frame')}")
+    warnings = [*report.get("label_notes", ()), *report.get("warnings", ())]
+    lines += [f"warning: {text}" for text in warnings]
     return [f"  {line}" for line in lines]
 
 
@@ -347,5 +352,9 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
 
 
 def _count(number: int, word: str) -> str:
-    plural = "es" if word.endswith("s") else "s"
-    return f"{number:,} {word}{plural if number != 1 else ''}"
+    if number != 1:
+        first, *rest = word.split(" of a ")
+        word = " of ".join(
+            f"{each}{'es' if each.endswith('s') else 's'}" for each in (first, *rest)
+        )
+    return f"{number:,} {word}"

@@ -85,8 +85,7 @@ def read_shard(shard: Shard) -> None:
                 for recording in _read(source, unit):
                     if isinstance(recording, SkeletonFormatError):
                         if not shard.skip_bad:
-                            what = "--skip-bad counts bad files and continues"
-                            raise SkeletonFormatError(f"{recording}; {what}")
+                            raise recording
                         tally.report["bad"].append(str(recording))
                         continue
                     tally.count_read(recording)

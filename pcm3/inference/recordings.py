@@ -103,7 +103,7 @@ def open_recordings(
             recordings = _separated(Store(source), intake, Path(folder), [])
         else:
             target = Path(folder) / _STORE
-            with _hinted(source, form_of(intake.pretrained.normalization) is not None):
+            with _hinted(source):
                 notes = _prepare(source, target, intake, source_fps)
                 recordings = _separated(Store(target), intake, Path(folder), notes)
         yield recordings
@@ -125,7 +125,7 @@ def _named(source: Path, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _hinted(source: Path, any_layout: bool = False) -> Iterator[None]:
+def _hinted(source: Path) -> Iterator[None]:
     """Let errors of files that need options of ``prepare`` say how to give them."""
     try:
         yield
@@ -133,9 +133,8 @@ def _hinted(source: Path, any_layout: bool = False) -> Iterator[None]:
         message = str(error)
         needed = "--" in message or "give the format" in message
         if needed and "pcm3 prepare" not in message:
-            message += f"; for options, first run: pcm3 prepare [FORMAT] {source} STORE"
-            if any_layout:
-                message += ", for arrays of another layout with --skeleton"
+            what = f"folder {source.parent}" if source.suffix == ".npy" else f"[FORMAT] {source}"
+            message += f"; for options, first run: pcm3 prepare {what} STORE"
         raise type(error)(message) from None
 
 
@@ -171,7 +170,7 @@ def _notes(
     source: Path, format: str, report: dict[str, Any], more: Sequence[str] = ()
 ) -> list[str]:
     """Notes on files that were prepared."""
-    notes = [*report["notes"], *more]
+    notes = [*report["notes"], *report["warnings"], *more]
     if count := report["left_out"]:
         notes.append(f"{count} file{'s' * (count > 1)} left out: {report['left_out_why']}")
     reasons = Counter(entry["reason"] for entry in report["dropped"])

@@ -112,6 +112,8 @@ def why_unreadable(file: Path) -> str:
     try:
         with zipfile.ZipFile(regular(file)):
             return "an .npz without arrays"
+    except zipfile.BadZipFile:
+        return "not a readable .npz: expected a zip archive of arrays, whole and not cut short"
     except Exception as error:
         return f"not a readable .npz, or cut short: {error}"
 

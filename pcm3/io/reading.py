@@ -6,9 +6,10 @@ import math
 import os
 import reprlib
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -103,6 +104,24 @@ def is_file(path: Path) -> bool:
 def file_or_files(path: Path) -> Iterator[Path]:
     """Iterate over the file itself, or over the files below a folder."""
     return iter([path]) if is_file(path) else files_below(path)
+
+
+def kinds_of(path: Path) -> str:
+    """Count the files of a path by their suffixes, such as ``3 .xlsx files, 1 .csv file``.
+
+    Of a large folder only the first 10,000 files are counted.
+    """
+    suffixes = (file.suffix.lower() for file in islice(file_or_files(path), _MOST_COUNTED))
+    counts = Counter(suffixes).most_common()
+    named = [
+        f"{count:,} {suffix} file{'s' * (count > 1)}".replace("  ", " ")
+        for suffix, count in counts[:_KINDS_SHOWN]
+    ]
+    return ", ".join([*named, *["other files"] * (len(counts) > _KINDS_SHOWN)]) or "none"
+
+
+_MOST_COUNTED = 10_000
+_KINDS_SHOWN = 4
 
 
 def read_lines(file: Path) -> list[str]:

@@ -19,7 +19,7 @@ def notes(folder: Path, scale: float, **options: Any) -> list[str]:
     report = prepare(
         folder, folder / "store", format="folder", skeleton="sbu15", workers=1, **options
     )
-    return [note for note in report["notes"] if "measure" in note]
+    return [note for note in report["warnings"] if "measure" in note]
 
 
 @pytest.mark.parametrize(("scale", "said"), [(1000, "15"), (0.01, "0.01"), (100, "1")])

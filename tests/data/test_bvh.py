@@ -248,7 +248,7 @@ LAST = GOOD.count("\n")
         (HEAD + "Frames: 0\nFrame Time: 1\n", r"0.0 and 1.0"),
         (HEAD + "Frames: 2\nTime: 1\n", "expected frame time:, got 'Time 1'"),
         (HEAD + "Frames: 3" + ROWS, f"line {LAST}: expected 3 frames, got 2"),
-        (GOOD + "1 2 3\n", f"line {LAST + 1}: expected frames of 36 numbers, got 3 after 2"),
+        (GOOD + "1 2 3\n", f"line {LAST + 1}: expected 36 numbers, .*, got 3"),
         (GOOD + " 1" * 36, f"line {LAST + 1}: .*2 frames.* 3.*--count-rows"),
         (GOOD + " x" * 36, f"line {LAST + 1}: expected finite numbers, got 'x'"),
         (GOOD.replace("Left", "Right"), r"skeleton 'bvh': expected unique joint names"),
@@ -323,6 +323,30 @@ def test_several_end_sites(tmp_path):
         np.testing.assert_allclose(found, body.positions(row) / 100, atol=1e-5)
 
 
+def test_names_the_first_row_of_another_width(tmp_path):
+    body = Body()
+    first = len(body.lines) + 4
+    rows = body.motion(12)
+    # all rows are cut: 12 rows of 33 numbers are also 11 frames of 36
+    (tmp_path / "a.bvh").write_text(body.text(rows[:, :33]))
+    for count_rows in (False, True):
+        with pytest.raises(SkeletonFormatError, match=rf"line {first}: expected 36 .* got 33$"):
+            list(read_bvh(tmp_path, count_rows=count_rows))
+    # one row is cut, and the header gives another number of frames
+    text = body.text(rows).splitlines()
+    text[first + 3] = text[first + 3].rpartition(" ")[0]
+    (tmp_path / "a.bvh").write_text("\n".join(text).replace("Frames: 12", "Frames: 13"))
+    with pytest.raises(SkeletonFormatError, match=rf"line {first + 4}: expected 36 .* got 35$"):
+        list(read_bvh(tmp_path))
+    # frames that are not one in each row: no row is to blame
+    numbers = " ".join(body.text(rows).splitlines()[first - 1 :]).split()[:-1]
+    lines = [" ".join(numbers[at : at + 50]) for at in range(0, len(numbers), 50)]
+    start = "\n".join(body.text(rows).splitlines()[: first - 1])
+    (tmp_path / "a.bvh").write_text(start + "\n" + "\n".join(lines))
+    with pytest.raises(SkeletonFormatError, match="35 after 11 frames"):
+        list(read_bvh(tmp_path))
+
+
 @pytest.mark.parametrize("said", [1, 2, 4])
 def test_other_numbers_of_rows_than_said(tmp_path, said):
     body = Body()
@@ -334,7 +358,7 @@ def test_other_numbers_of_rows_than_said(tmp_path, said):
     np.testing.assert_allclose(recording.frames[2, 0], body.positions(motion[2]) / 100, atol=1e-5)
     assert (len(recording.frames), len(recording.notes)) == (3, 1)
     (tmp_path / "a.bvh").write_text(body.text(motion) + "1 2 3")
-    with pytest.raises(SkeletonFormatError, match=r"of 36.*3 after 3"):
+    with pytest.raises(SkeletonFormatError, match=r"expected 36 numbers.*got 3"):
         list(read_bvh(tmp_path, count_rows=True))
     (tmp_path / "a.bvh").write_text(body.text([]).replace("Frames: 0", "Frames: 1"))
     with pytest.raises(SkeletonFormatError, match=r"expected 1 frames, got 0$"):

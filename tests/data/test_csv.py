@@ -38,6 +38,10 @@ def long(points: Any, names: Any, axes: str = "xyz") -> list[Any]:
     return rows
 
 
+def with_column(rows: Any, name: str, cells: Any) -> Any:
+    return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)]
+
+
 def test_wide(tmp_path: Path) -> None:
     points = clip(3)[:, 0, :20]
     write(tmp_path / "a.csv", wide(points, KINECT20.joints))
@@ -129,6 +133,172 @@ def test_what_is_missing_is_missing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(recording.frames[:, 0], expected[:, order])
 
 
+@pytest.mark.parametrize(
+    "style",
+    [
+        *("{name}_Pos{axis}", "{name}_Position_{axis}", "{name} {axis}", "{name}.{axis}"),
+        *("{axis}_{name}", "{axis} {name}"),
+    ],
+)
+def test_spellings_of_headers(tmp_path: Path, style: str) -> None:
+    points = clip(3)[:, 0, :15, :3]
+    rows = wide(points, [joint.title() for joint in SBU15.joints], "XYZ", style)
+    write(tmp_path / "a.csv", with_column(rows, "x_center", ["1"] * 3))
+    (recording,) = source = open_source(tmp_path)
+    np.testing.assert_array_equal(recording.frames[:, 0], points.astype(np.float32))
+    assert (source.skeleton, source.unit) == (SBU15, "metres")
+    assert recording.notes == ["columns that are not read: x_center"]
+
+
+def test_header_of_two_styles(tmp_path: Path) -> None:
+    rows = [["nose_x", "nose_y", "x_neck", "y_neck"], ["1", "2", "3", "4"]]
+    write(tmp_path / "a.csv", rows)
+    with pytest.raises(SkeletonFormatError, match=r"line 1: .*nose_x.*x_neck"):
+        open_source(tmp_path)
+
+
+def test_units_in_headers(tmp_path: Path) -> None:
+    points = clip(3)[:, 0, :15, :3]
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.csv", wide(points, SBU15.joints, style="{name} {axis} (mm)"))
+    source = open_source(tmp_path)
+    assert (source.unit, source.skeleton) == ("millimetres", SBU15)
+    for recording in source:
+        np.testing.assert_array_equal(recording.frames[:, 0], points.astype(np.float32))
+    assert open_source(tmp_path, unit="millimetres").unit == "millimetres"
+    with pytest.raises(SkeletonFormatError, match=r"line 1: .*metres.*\(mm\)"):
+        open_source(tmp_path, unit="metres")
+    write(tmp_path / "b.csv", wide(points, SBU15.joints))
+    with pytest.raises(SkeletonFormatError, match=r"b.csv: expected millimetres"):
+        list(open_source(tmp_path))
+    rows = wide(points, SBU15.joints)
+    rows[0] = [f"{name} [{'cm' if at else 'm'}]" for at, name in enumerate(rows[0])]
+    write(tmp_path / "b.csv", rows)
+    with pytest.raises(SkeletonFormatError, match=r"b.csv: line 1: expected one unit"):
+        list(open_source(tmp_path))
+
+
+def kinect(points: Any, step: float = 1 / 30) -> list[Any]:
+    """A long table as programs for Kinect write it, of persons (T, M, 20, 3)."""
+    rows: list[Any] = [["Time", "BodyID", "JointType", "X", "Y", "Z", "TrackingState"]]
+    for at, people in enumerate(points):
+        for person, joints in enumerate(people):
+            for name, point in zip(KINECT20.joints, joints, strict=True):
+                numbers = map(repr, map(float, point[:3]))
+                rows.append([f"{at * step:.3f}", 7000 + person, name, *numbers, "Tracked"])
+    return rows
+
+
+def test_long_tables_of_kinect(tmp_path: Path) -> None:
+    points = clip(5, 2)[:, :, :20]
+    write(tmp_path / "a.csv", kinect(points))
+    (recording,) = source = open_source(tmp_path)
+    assert (source.skeleton, source.persons, source.fps) == (KINECT20, 2, 30.0)
+    np.testing.assert_array_equal(recording.frames, points[..., :3].astype(np.float32))
+    numbers = [[*row] for row in kinect(points[:, :1])]
+    for row in numbers[1:]:
+        row[2] = KINECT20.joints.index(row[2])
+    write(tmp_path / "a.csv", numbers)
+    with pytest.raises(SkeletonFormatError, match="JointType"):
+        open_source(tmp_path)
+    (recording,) = open_source(tmp_path, skeleton="kinect20")
+    np.testing.assert_array_equal(recording.frames, points[:, :1, :, :3].astype(np.float32))
+
+
+def rate_of(tmp_path: Path, name: str, times: Any, frames: Any = None) -> Any:
+    """The frame rate and the notes of a recording with these times."""
+    rows = with_column(wide(clip(len(times))[:, 0, :15], SBU15.joints), name, times)
+    if frames is not None:
+        rows = with_column(rows, "frame", frames)
+    write(tmp_path / "a.csv", rows)
+    (recording,) = source = open_source(tmp_path)
+    assert recording.fps == source.fps
+    (note,) = recording.notes
+    assert name in note
+    return recording.fps
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "rate"),
+    [
+        ("Timestamp", ["0.000", "0.033", "0.067", "0.100"], 30),  # only seconds are plausible
+        ("time", [1000, 1033, 1067, 1100], 30),  # only milliseconds are
+        ("time_s", [0, 2, 4, 6], 0.5),
+        ("t (ms)", [0, 0.5, 1, 1.5], 2000),
+        ("Time [us]", [0, 16667, 33333, 50000], 60),
+        ("timestamp_ns", [1700000000000000000 + at * 40_000_000 for at in range(4)], 25),
+        ("time", ["10:00:00.00", "10:00:00.50", "10:00:01.00", "10:00:01.50"], 2),
+        ("time", [f"2024-01-05 23:59:59.9{at}" for at in range(4)], 100),
+        ("time", [0, 2000, 4000, 6000], None),  # neither unit is plausible
+        ("time", [0, 0, 0, 0], None),
+        ("time", [3, 2, 1, 0], None),
+        ("time", ["0", "", "0.1", "0.15"], None),
+        ("time", ["0.00", "0.05", "0.15", "0.20"], None),  # a frame is left out
+        ("time", ["0.00", "0.03", "0.07", "0.10", "0.13", "0.17", "0.20"], 30),
+        ("time_s", ["0.000", "0.033", "0.067", "0.100", "0.1"], None),
+        ("time_s", [0, 1, 2, 3, 4, 5.4, 6.8, 8.2, 9.6], None),  # slower from the middle on
+        ("time_ms", [0, 0.001, 0.002, 0.003], None),  # faster than any camera
+    ],
+)
+def test_frame_rate_of_times(tmp_path: Path, name: str, times: Any, rate: float | None) -> None:
+    assert rate_of(tmp_path, name, times) == rate
+
+
+def test_times_of_numbered_frames(tmp_path: Path) -> None:
+    assert rate_of(tmp_path, "time", ["0.00", "0.05", "0.15", "0.20"], [0, 1, 3, 4]) == 20
+    steps = with_column(wide(clip(3)[:, 0, :15], SBU15.joints), "time", ["0", "0.1", "0.2"])
+    write(tmp_path / "a.csv", with_column(steps, "frame", [0, 3, 6]))
+    (recording,) = open_source(tmp_path)
+    assert (recording.fps, len(recording.frames)) == (10, 3)
+
+
+def test_times_tell_frames_of_persons(tmp_path: Path) -> None:
+    points = clip(2, 2)[:, :, :15]
+    rows = wide(points.reshape(4, 15, -1), SBU15.joints)
+    rows = with_column(with_column(rows, "time", ["0", "0", "0.1", "0.1"]), "person", [1, 2, 1, 2])
+    write(tmp_path / "a.csv", rows)
+    (recording,) = open_source(tmp_path)
+    np.testing.assert_array_equal(recording.frames, points[..., :3].astype(np.float32))
+    assert recording.fps == 10
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas(tmp_path: Path, delimiter: str) -> None:
+    points = clip(3)[:, 0, :15]
+    rows = with_column(wide(points, SBU15.joints), "time_s", ["0", "0.04", "0.08"])
+    write(tmp_path / "a.csv", [[cell.replace(".", ",") for cell in row] for row in rows], delimiter)
+    (recording,) = open_source(tmp_path)
+    np.testing.assert_array_equal(recording.frames[:, 0], points[..., :3].astype(np.float32))
+    assert recording.fps == 25
+    rows[1][0] = rows[1][0].replace(".", ",")
+    write(tmp_path / "a.csv", rows, delimiter)
+    with pytest.raises(SkeletonFormatError, match="line 2: expected either decimal"):
+        open_source(tmp_path)
+
+
+def test_decimal_commas_between_commas(tmp_path: Path) -> None:
+    rows = wide(clip(3)[:, 0, :15], SBU15.joints)
+    commas = [rows[0], *([cell.replace(".", ",") for cell in row] for row in rows[1:])]
+    write(tmp_path / "a.csv", commas)  # in quotes
+    with pytest.raises(SkeletonFormatError, match=r"line 2: .*decimal comma"):
+        open_source(tmp_path)
+    (tmp_path / "a.csv").write_text("\n".join(map(",".join, commas)))
+    with pytest.raises(SkeletonFormatError, match=r"line 2: expected 45 cells, got 90.*decimal"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["NaN", "nan", "NA", ""])
+def test_cells_that_are_missing(tmp_path: Path, missing: str) -> None:
+    points = clip(3)[:, 0, :15]
+    rows = wide(points, SBU15.joints)
+    rows[2][3:6] = [missing] * 3
+    write(tmp_path / "a.csv", rows)
+    (recording,) = open_source(tmp_path)
+    expected = points[..., :3].astype(np.float32)
+    expected[1, 1] = 0
+    np.testing.assert_array_equal(recording.frames[:, 0], expected)
+
+
 WIDE = wide(clip(2)[:, 0, :15], SBU15.joints)
 LONG = long(clip(2)[:, :, :15], SBU15.joints)
 
@@ -137,10 +307,6 @@ def with_cell(rows: Any, row: int, column: int, cell: Any) -> Any:
     copy = [list(each) for each in rows]
     copy[row][column] = cell
     return copy
-
-
-def with_column(rows: Any, name: str, cells: Any) -> Any:
-    return [[*row, cell] for row, cell in zip(rows, [name, *cells], strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +328,7 @@ def with_column(rows: Any, name: str, cells: Any) -> Any:
         ([[name.replace("head", "tail") for name in WIDE[0]], *WIDE[1:]], "head, tail"),
         (with_cell(LONG, 2, 2, "head"), "line 3: expected a joint once in a frame, got 'head'"),
         (with_cell(LONG, 2, 2, ""), "line 3: expected a joint once in a frame"),
-        ([row[1:] for row in LONG], "line 1: expected a column frame"),
+        ([row[1:] for row in LONG], "line 1: expected a column frame or time"),
         (wide(clip(2)[:, 0], [*range(32), 40]), "numbered from 0 or 1 without gaps"),
     ],
 )
@@ -176,7 +342,7 @@ def test_says_what_is_wrong(tmp_path: Path, rows: Any, message: str) -> None:
 
 def test_quotes_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"frame,nose_x,nose_y\n1,\xff,3\n")
-    with pytest.raises(SkeletonFormatError, match="cannot be read"):
+    with pytest.raises(SkeletonFormatError, match=r"a\.csv: line 2: "):
         read_csv(tmp_path)
     (tmp_path / "a.csv").write_text('frame,nose_x,nose_y\n1,"2,3\n')
     with pytest.raises(SkeletonFormatError, match="cannot be read"):

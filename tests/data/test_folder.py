@@ -147,7 +147,8 @@ def test_blazepose(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"labels.csv: line 1.*nothing"),
+        ("", r"labels.csv: the file is empty"),
+        ("\n", r"labels.csv: line 1.*nothing"),
         ("name,label\na.npy,1\n", r"labels.csv: line 1.*name, label"),
         ("file,label\n", r"labels.csv: line 1.*file, label"),
         ("file,label,my col\na.npy,1,2\n", r"line 1.*'my col'"),
@@ -156,10 +157,15 @@ def test_blazepose(tmp_path):
         ("file,label\na.npy,1\n\nb.npy\n", r"labels.csv: line 4.*2.*1"),
         ("file\na.npy\nb.npy\na.npy\n", r"labels.csv: line 4: a.npy.*line 2"),
         ("file,label\na.npy,0\nb.npy,-2\n", r"line 3.*0.*-2"),
-        (b"file,label\na.npy,\xff\n", r"labels.csv.*'utf-8'"),
+        (b"file,label\na.npy,\xff\n", r"labels.csv: line 2: .*CSV UTF-8"),
+        ("file,label\na.npy,a\n".encode("utf-16"), r"labels.csv: .*UTF-16; .*CSV UTF-8"),
         (
             "file,subjects\na.npy,3\nb.npy,x3\n",
-            r"line 3.*subjects.*'3'.*line 2.*'x3'; a column",
+            r"line 3.*subjects.*'3'.*line 2 is, got 'x3'.*all integers or all words",
+        ),
+        (
+            "file,label\na.npy,1\nb.npy,wave\nc.npy,bow\n",
+            r"line 2: column label: .*'wave' in line 3 is, got '1'; labels are",
         ),
         (
             "file,label\na.npy,wave\nb.npy,1\n",
@@ -454,8 +460,8 @@ def test_says_why_a_path_is_no_format(folder):
         with pytest.raises(SkeletonFormatError, match=message):
             open_source(path)
 
-    fails(folder, "format folder .*skeleton.json")
-    fails(folder / "a.npy", "a .npy file; .*format folder")
+    fails(folder, "prepare folder .*skeleton.json")
+    fails(folder / "a.npy", "a .npy file; .*prepare folder")
     (folder / "cut.npz").write_bytes(b"PK\x03\x04")
     fails(folder / "cut.npz", r"cut.npz: ")
     np.savez(folder / "other.npz", data=np.zeros(3))
@@ -464,8 +470,8 @@ def test_says_why_a_path_is_no_format(folder):
     fails(folder / "cut.pkl", r"cut.pkl: ")
     (folder / "other.pkl").write_bytes(pickle.dumps([1]))
     fails(folder / "other.pkl", r"other.pkl: .* annotations and split")
-    (folder / "notes.md").write_text("")
-    fails(folder / "notes.md", r"notes.md: .* ntu, pku")
+    (folder / "notes.md").write_text("notes")
+    fails(folder / "notes.md", r"notes.md: a \.md file; expected .*\.csv")
 
 
 def test_several_formats(folder):

@@ -85,5 +85,5 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     assert not detect(tmp_path)
     np.save(tmp_path / "other.npy", clip(2))
     assert not detect(tmp_path)
-    with pytest.raises(SkeletonFormatError, match="found none"):
+    with pytest.raises(SkeletonFormatError, match="found 1"):
         read_freemocap(tmp_path)

@@ -86,7 +86,7 @@ def test_bad_files_are_counted_or_stop_it(folder, tmp_path):
     report = prepare(folder, tmp_path / "s", skeleton="coco17", workers=2, skip_bad=True)
     assert (report["kept"], len(report["bad"])) == (FILES - 1, 1)
     assert message in report["bad"][0]
-    assert "1 bad part skipped" in describe(Store(tmp_path / "s"))
+    assert "1 bad file skipped" in describe(Store(tmp_path / "s"))
     assert message in describe(Store(tmp_path / "s"))
 
 

@@ -324,10 +324,11 @@ def test_names_reach_store_and_protocols(tmp_path):
     ("columns", "meant"),
     [
         (["label", "subject"], ["subjects"]),
-        (["Label", "Subjects"], ["label", "subjects"]),
+        (["Labels", "Subjects"], ["label", "subjects"]),
+        *((["label", word], ["subjects"]) for word in ("client", "Patient", "Name", "Participant")),
         (["label", "camera", "actor"], ["subjects", "views"]),
         (["label", "person", "subjects"], []),
-        (["label", "FPS"], ["fps"]),
+        (["label", "Rate"], ["fps"]),
         (["label", "fps", "rate"], []),
         (["label", "subjects", "views", "day", "site", "trial"], []),
     ],

@@ -331,5 +331,8 @@ def test_arrays_of_another_layout_are_refused_with_advice(
     save_classifier(file, fit_classifier(load_encoder(encoder), stores["ntu25"]))
     (tmp_path / "arrays").mkdir()
     np.save(tmp_path / "arrays" / "0.npy", np.ones((20, 17, 2)))
-    assert main(["predict", str(file), str(tmp_path / "arrays")]) == 2
-    assert "arrays of another layout with --skeleton" in capsys.readouterr().err
+    for source in (tmp_path / "arrays", tmp_path / "arrays" / "0.npy"):
+        assert main(["predict", str(file), str(source)]) == 2
+        error = capsys.readouterr().err
+        assert "--skeleton" in error
+        assert f"{tmp_path / 'arrays'} STORE" in error

@@ -11,10 +11,9 @@ from typing import Any, Literal, get_args
 
 from pcm3.data.readers.base import Reader, Recording, Source
 from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.unknown import why_none
 from pcm3.io.files import regular
-from pcm3.io.npz import npz_keys, why_unreadable
-from pcm3.io.pickles import load_plain_pickle
-from pcm3.io.reading import fail, files_below, is_file, is_store
+from pcm3.io.reading import fail, is_store
 from pcm3.skeleton import Skeleton
 
 __all__ = ["READERS", "Format", "Reader", "Recording", "Source", "open_source"]
@@ -115,27 +114,7 @@ def detect_format(path: Path) -> str:
     """
     names = [name for name, reader in READERS.items() if reader.detect(path)]
     if not names:
-        fail(path, _why_none(path))
+        fail(path, why_none(path))
     if len(names) > 1:
         fail(path, f"holds files of several formats, {', '.join(names)}; give the format")
     return names[0]
-
-
-def _why_none(path: Path) -> str:
-    """Say what is wrong with a path that looks like no format."""
-    if is_file(path) and path.suffix == ".npz":
-        if not (keys := npz_keys(path)):
-            return why_unreadable(path)
-        expected = (
-            "x_train, y_train, x_test, y_test (ctrgcn), positions_3d or positions_2d "
-            "(videopose3d), or joints, lengths, joint_names, parents (packed)"
-        )
-        return f"an .npz with {', '.join(keys)}; expected {expected}"
-    if is_file(path) and path.suffix in (".pkl", ".pickle"):
-        load_plain_pickle(path)  # raises if it cannot be read
-        return "a pickle without annotations and split; expected those of PYSKL"
-    if is_file(path) and path.suffix == ".npy":
-        return "a .npy file; give the folder that it is in, with the format folder and a skeleton"
-    if any(file.suffix == ".npy" for file in files_below(path)):
-        return "a folder of .npy files: give the format folder and a skeleton, or add skeleton.json"
-    return f"looks like none of {', '.join(READERS)}; give the format if it is one of them"

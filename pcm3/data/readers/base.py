@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.data.normalize import Normalization
 from pcm3.data.protocols import Protocol
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.reading import fail, files_below
+from pcm3.io.reading import Range, fail, files_below, kinds_of
 from pcm3.skeleton import Skeleton
 
 
@@ -145,6 +145,24 @@ class Reader(NamedTuple):
         return {option.name: option for option in options}
 
 
+def file_of(unit: Any) -> Path | None:
+    """Return the file that a unit is; None if it is a part of a file, or several files."""
+    unit = getattr(unit, "unit", unit)  # of a row of a table
+    return unit if isinstance(unit, Path) else None
+
+
+def kind_of(units: Sequence[Any]) -> str:
+    """Say what units are: ``"file"``, ``"part of a file"``, or ``"recording"`` of several files."""
+    if any(isinstance(unit, Range) for unit in units):
+        return "part of a file"
+    return "recording" if any(map(_has_several, units)) else "file"
+
+
+def _has_several(unit: Any) -> bool:
+    unit = getattr(unit, "unit", unit)
+    return unit is not None and not isinstance(unit, Path)
+
+
 MOST_CLASSES = 10_000
 """Labels from this number on are considered codes, not class indices."""
 
@@ -190,7 +208,7 @@ class NumberedFiles(NamedTuple):
         numbered = [(self.numbers(f), f) for f in files_below(folder, recursive=False)]
         files = [file for numbers, file in sorted(numbered) if numbers]
         if not files:
-            fail(folder, f"expected files named {self.pattern}, found none")
+            fail(folder, f"expected files named {self.pattern}, found {kinds_of(folder)}")
         return files
 
     def checked(self, file: Path) -> list[int]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source, not_finite
 from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.poses import EACH_LAYOUT
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.resample import MOST_FPS, group_rates
 from pcm3.errors import SkeletonFormatError
@@ -26,6 +27,7 @@ from pcm3.io.reading import (
     fail,
     file_or_files,
     format_error,
+    kinds_of,
     parse_float,
     parsing,
 )
@@ -100,7 +102,7 @@ def read_bvh(
     root = Path(path)
     files = sorted(_files(root))
     if not files:
-        fail(root, "expected .bvh files, found none")
+        fail(root, f"expected .bvh files, found {kinds_of(root)}")
     first, rates, errors = None, list[tuple[float, str]](), list[SkeletonFormatError]()
     for file in named_files(root, files):
         try:
@@ -291,11 +293,13 @@ def _read_unit(
         header = _read_header(file, stream)
         text = stream.read()
     if header.layout != first.layout:
-        fail(file, f"its joints differ from those of {first.file}")
+        fail(file, f"its joints differ from those of {first.file}; {EACH_LAYOUT}")
     width = sum(len(joint.channels) for joint in header.joints)
     values = _read_motion(file, header.first_row, text)
     rows, rest = divmod(len(values), width)
     last = header.first_row + len(text.splitlines()) - 1
+    if rest or rows != header.frames:
+        _check_rows(file, header, width, text)
     if rest:
         _fail(file, last, f"expected frames of {width} numbers, got {rest} after {rows} frames")
     if rows == 0 or (rows != header.frames and not count_rows):
@@ -309,6 +313,20 @@ def _read_unit(
         fail(file, f"coordinates overflow float32 in {where}")
     notes = ["other numbers of frames than in the headers, all read"] * (rows != header.frames)
     yield Recording(frames, name=file.stem, fps=header.fps, notes=notes)
+
+
+def _check_rows(file: Path, header: _Header, width: int, text: str) -> None:
+    """Require frames of the right width if the file has one in each row, as most have.
+
+    They have if there are as many rows as frames, or most rows have the right width.
+    """
+    counts = {row: len(line.split()) for row, line in enumerate(text.split("\n"), header.first_row)}
+    counts = {row: count for row, count in counts.items() if count}
+    right = sum(count == width for count in counts.values())
+    if len(counts) == header.frames or 2 * right > len(counts):
+        for row, count in counts.items():
+            if count != width:
+                _fail(file, row, f"expected {width} numbers, as the channels are, got {count}")
 
 
 def _read_motion(file: Path, first_row: int, text: str) -> NDArray[np.float64]:

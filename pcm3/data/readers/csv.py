@@ -13,6 +13,7 @@ import numpy as np
 
 from pcm3.data.readers.base import Source
 from pcm3.data.readers.mediapipe import ImageSize, check_image_size, in_pixels
+from pcm3.data.readers.shared.header import Header, read_header
 from pcm3.data.readers.shared.poses import (
     Person,
     Poses,
@@ -21,46 +22,24 @@ from pcm3.data.readers.shared.poses import (
     pose_source,
 )
 from pcm3.data.readers.shared.table import with_table
-from pcm3.data.units import read_unit
-from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, fail, parse_float, shown
+from pcm3.data.readers.shared.times import find_rate, read_clock
+from pcm3.data.units import full_name, read_unit
+from pcm3.io.reading import fail, parse_float, shown
+from pcm3.io.text import find_delimiter, open_table
 from pcm3.skeleton import BLAZEPOSE33, COCO17, HALPE26, OPENPOSE18, OPENPOSE25, Skeleton
-from pcm3.skeleton.words import normal_name
 
 _LAYOUTS = {
     (len(layout), coordinates): layout
     for layout in (BLAZEPOSE33, HALPE26, OPENPOSE25, OPENPOSE18, COCO17)
     for coordinates in (2, 3)
 }
-_FRAME = ("frame", "frameid", "frameindex", "framenumber", "frameidx")
-_PERSON = ("person", "personid", "trackid")
-_JOINT = ("joint", "jointname", "landmark", "landmarkname", "keypoint", "keypointname", "bodypart")
-_SCORE = ("score", "confidence", "visibility", "likelihood", "v", "c")
-_KINDS = "|".join(("x", "y", "z", *_SCORE))
-_BEFORE = re.compile(rf"(.+)[_. ]({_KINDS})", re.IGNORECASE | re.DOTALL)  # nose_x
-_AFTER = re.compile(rf"({_KINDS})[_. ]?(\d+)", re.IGNORECASE | re.ASCII)  # x_0, x0
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+_MISSING = ("", "nan", "na")
+"""Cells, in lower case, of a joint that is not seen."""
+_BOTH_MARKS = "expected either decimal commas or decimal points in a file, got both"
 _SHARES = 0.9
 """Share of coordinates from 0 to 1 from which they are shares of an image."""
-
-
-class _Columns(NamedTuple):
-    """Places of the columns of a file.
-
-    Attributes:
-        frame: Of the number of the frame, or None.
-        person: Of the id of the person, or None.
-        joint: Of the joint in long files, or None.
-        joints: For each joint, or for the one of long files, places of ``x``, ``y``, ``z`` and
-            ``score``.
-        ignored: Names of the others.
-    """
-
-    frame: int | None
-    person: int | None
-    joint: int | None
-    joints: Mapping[str, Mapping[str, int]]
-    ignored: Sequence[str]
 
 
 def detect(path: Path) -> bool:
@@ -70,11 +49,11 @@ def detect(path: Path) -> bool:
 
 def _has_coordinates(text: str) -> bool:
     line = text.splitlines()[0] if text else ""
-    return _find_columns([cell.strip() for cell in line.split(_delimiter(line))]) is not None
-
-
-def _delimiter(line: str) -> str:
-    return next((mark for mark in (";", "\t") if mark in line), ",")
+    cells = [cell.strip(' "') for cell in line.split(find_delimiter(line))]
+    try:
+        return read_header(cells) is not None
+    except ValueError:  # of two kinds
+        return True
 
 
 @with_table
@@ -89,12 +68,15 @@ def read_csv(
     """Read CSV files of joints, one recording each.
 
     A wide file has a row for each person of a frame, and columns ``NAME_x``, ``NAME_y`` and maybe
-    ``NAME_z`` and ``NAME_score`` for each joint, or, as dumps of MediaPipe, ``x_0``, ``y_0``,
-    ``z_0``, ``visibility_0``, or ``x1``, ``y1``, ... from 0 or 1. A long file has a row for each
-    joint, with the columns ``joint`` (name or number), ``x``, ``y`` and maybe ``z`` and ``score``.
-    ``frame`` and ``person`` may say whose row it is; without ``frame`` each row of a wide file is
-    a frame, without ``person`` there is one person. A joint without numbers is not seen. Cells
-    are separated by commas, semicolons or tabs. Other columns are not read.
+    ``NAME_z`` and ``NAME_score`` for each joint (also ``NAME.X``, ``NAME X (mm)``, ``NAME_PosX`` or
+    ``X_NAME``), or, as dumps of MediaPipe, ``x_0``, ``y_0``, ``z_0``, ``visibility_0``, or ``x1``,
+    ``y1``, ... from 0 or 1. A long file has a row for each joint, with the columns ``joint`` (name
+    or number), ``x``, ``y`` and maybe ``z`` and ``score``. ``frame``, ``time`` and ``person`` may
+    say whose row it is. Without ``frame``, rows of one time are a frame of a long file or of one
+    with persons; otherwise each row of a wide file is a frame. Without ``person`` there is one
+    person. A joint whose cells are empty, NaN or NA is not seen. Cells are separated by commas,
+    semicolons or tabs; unless by commas, numbers may have a decimal comma. Times give the frame
+    rate, see ``find_rate``. Other columns are not read.
 
     Args:
         path: A file, or a folder whose ``.csv`` files are read, also those in sub-folders.
@@ -104,8 +86,8 @@ def read_csv(
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
         image_size: As in ``read_mediapipe``; z is then left out.
-        unit: Unit of the coordinates, see ``units.read_unit``; by default metres, or pixels for
-            2D.
+        unit: Unit of the coordinates, by default the one in the names of the columns, or else
+            metres, or pixels for 2D. It must be the one in the names, if there is one.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;
@@ -118,7 +100,7 @@ def read_csv(
         "csv",
         root,
         find_recordings(root, ".csv"),
-        partial(_read, image_size, unit is not None),
+        partial(_read, image_size, unit, skeleton is not None),
         _LAYOUTS,
         skeleton=skeleton,
         min_score=min_score,
@@ -127,84 +109,135 @@ def read_csv(
     )
 
 
-def _find_columns(header: Sequence[str]) -> _Columns | None:
-    """Find the columns; None if there are no coordinates."""
-    names = [normal_name(cell) for cell in header]
-    frame, person, joint = (
-        next((at for at, name in enumerate(names) if name in known), None)
-        for known in (_FRAME, _PERSON, _JOINT)
-    )
-    joints: dict[str, dict[str, int]] = {}
-    used = {place for place in (frame, person, joint) if place is not None}
-    for at, cell in enumerate(header):
-        if at in used:
-            continue
-        if joint is not None:
-            parts = ("", cell) if re.fullmatch(_KINDS, cell, re.IGNORECASE) else None
-        elif match := _AFTER.fullmatch(cell):
-            parts = (match[2], match[1])
-        else:
-            match = _BEFORE.fullmatch(cell)
-            parts = (match[1], match[2]) if match else None
-        if parts is not None:
-            kind = parts[1].lower()
-            kind = kind if kind in ("x", "y", "z") else "score"
-            if joints.setdefault(parts[0], {}).setdefault(kind, at) == at:
-                used.add(at)
-    joints = {name: places for name, places in joints.items() if {"x", "y"} <= places.keys()}
-    used -= {at for at in used if at not in (frame, person, joint)}
-    used |= {at for places in joints.values() for at in places.values()}
-    ignored = [cell for at, cell in enumerate(header) if at not in used]
-    return _Columns(frame, person, joint, joints, ignored) if joints else None
+class _Table(NamedTuple):
+    """A file as it is read.
+
+    Attributes:
+        file: The file.
+        header: Its columns.
+        rows: The lines and cells below the header.
+        commas: Whether numbers may have a decimal comma, as the separator is another.
+        marks: The decimal marks so far, of which a file has one: ``1,234`` is also a thousand.
+    """
+
+    file: Path
+    header: Header
+    rows: Iterator[tuple[int, list[str]]]
+    commas: bool
+    marks: set[str]
+
+    def number(self, cell: str) -> float:
+        """Read a number.
+
+        Raises:
+            ValueError: If the cell is none, or the file has decimal commas and points.
+        """
+        if not self.commas:
+            return parse_float(cell)
+        comma = _COMMA.fullmatch(cell)
+        self.marks.update("," * bool(comma) + "." * ("." in cell))
+        if len(self.marks) > 1:
+            raise ValueError(_BOTH_MARKS)
+        return parse_float(cell.replace(",", ".") if comma else cell)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of each row that is not empty, with its line."""
-    try:
-        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
-            delimiter = _delimiter(stream.readline())
-            stream.seek(0)
+    """Yield the separator of cells, then the cells of each row that is not empty, with its line."""
+    with open_table(file) as stream:
+        delimiter = find_delimiter(stream.readline())
+        yield 0, [delimiter]
+        stream.seek(0)
+        try:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
                 if any(row):
                     yield reader.line_num, [cell.strip() for cell in row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        fail(file, f"cannot be read, {error}")
+        except csv.Error as error:
+            fail(file, f"cannot be read, {error}")
 
 
-def _read(image_size: ImageSize, known_unit: bool, file: Path) -> Poses:
+def _read(image_size: ImageSize, unit: str | None, layout_known: bool, file: Path) -> Poses:
     rows = _rows(file)
-    _, header = next(rows, (1, []))
-    if len(set(header)) < len(header):
+    _, (delimiter,) = next(rows)
+    _, cells = next(rows, (1, []))
+    if len(set(cells)) < len(cells):
         fail(file, "line 1", "expected columns of different names")
-    columns = _find_columns(header)
-    if columns is None:
+    try:
+        header = read_header(cells)
+    except ValueError as error:
+        fail(file, "line 1", str(error))
+    if header is None:
         what = "expected columns NAME_x, NAME_y of joints, or joint, x, y"
-        fail(file, "line 1", f"{what}, got {shown(header)}")
-    widths = {"z" in places for places in columns.joints.values()}
-    if len(widths) > 1:
+        fail(file, "line 1", f"{what}, got {shown(cells)}")
+    if len({"z" in places for places in header.joints.values()}) > 1:
         fail(file, "line 1", "expected z of all joints or of none")
-    read = _read_wide if columns.joint is None else _read_long
-    persons, frames, joints = read(file, columns, _checked(file, len(header), rows))
+    own = _unit(file, header, unit or ("pixels" if image_size else None))
+    rows = _checked(file, len(cells), delimiter, rows)
+    table = _Table(file, header, rows, commas=delimiter != ",", marks=set())
+    times: dict[int, str] = {}
+    read = _read_wide if header.joint is None else _read_long
+    persons, frames, joints = read(table, times)
     if not frames:
         fail(file, "line 2", "expected rows below the header, got none")
-    if image_size is None and not known_unit and _are_shares(persons):
+    names = None if all(map(_NUMBER.fullmatch, joints)) else joints
+    if names is None and header.kinect and not layout_known:
+        what = "expected names of joints in the column JointType, got numbers"
+        fail(file, f"{what}; --skeleton says whose, such as --skeleton ntu25 for Kinect v2")
+    if image_size is None and unit is None and own is None and _are_shares(persons):
         what = (
             "most x and y are from 0 to 1, shares of an image: expected --image-size WIDTH HEIGHT"
         )
         fail(file, f"{what}, or --unit if they are not")
     scaled = [person._replace(points=in_pixels(person.points, image_size)) for person in persons]
-    notes = [f"columns that are not read: {', '.join(columns.ignored)}"[:300]]
-    names = None if all(map(_NUMBER.fullmatch, joints)) else joints
-    return Poses(scaled, frames, names, notes=notes * bool(columns.ignored))
+    notes = [f"columns that are not read: {', '.join(header.ignored)}"[:300]]
+    fps, why = _rate(table, times)
+    notes = notes * bool(header.ignored) + why
+    return Poses(scaled, frames, names, fps, notes, own)
+
+
+def _unit(file: Path, header: Header, given: str | None) -> str | None:
+    """Return the unit that the names of the columns give, if any; it must be the given one."""
+    if len(header.units) > 1:
+        first, second, *_ = header.units.values()
+        fail(file, "line 1", f"expected one unit, got {first!r:.60} and {second!r:.60}")
+    for unit, name in header.units.items():
+        if given is not None and full_name(given) != unit:
+            what = f"expected coordinates in {given}, as the options say"
+            fail(file, "line 1", f"{what}, got the column {name!r:.60}")
+        return unit
+    return None
+
+
+def _rate(table: _Table, times: Mapping[int, str]) -> tuple[float | None, list[str]]:
+    """Return the frame rate that the times of frames give, if any, and a note on them."""
+    if table.header.time is None:
+        return None, []
+    name = table.header.time_name
+    values: dict[int, float] = {}
+    for number, cell in times.items():
+        try:
+            values[number] = table.number(cell) if ":" not in cell else read_clock(cell)
+        except ValueError:
+            fps, why = None, f"{shown(cell)} is no time"
+            break
+    else:
+        clock = any(":" in cell for cell in times.values())
+        fps, why = find_rate(values, 1.0 if clock else table.header.per_second)
+    if fps is not None:
+        return fps, [f"the frame rate is that of the column {name:.60}"]
+    advice = "if no file gives a frame rate, --source-fps says it"
+    return None, [f"the column {name:.60} gives no frame rate, {why}; {advice}"]
 
 
 def _checked(
-    file: Path, width: int, rows: Iterator[tuple[int, list[str]]]
+    file: Path, width: int, delimiter: str, rows: Iterator[tuple[int, list[str]]]
 ) -> Iterator[tuple[int, list[str]]]:
     for line, row in rows:
         if len(row) != width:
-            fail(file, f"line {line}", f"expected {width} cells, got {len(row)}")
+            what = f"expected {width} cells, got {len(row)}"
+            maybe = delimiter == "," and len(row) > width
+            advice = "; numbers with a decimal comma need semicolons or tabs between the cells"
+            fail(file, f"line {line}", what + advice * maybe)
         yield line, row
 
 
@@ -214,66 +247,82 @@ def _are_shares(persons: Sequence[Person]) -> bool:
     return len(values) > 0 and float(((values >= 0) & (values <= 1)).mean()) >= _SHARES
 
 
-def _frame(file: Path, line: int, columns: _Columns, row: Sequence[str], default: int) -> int:
-    if columns.frame is None:
+def _frame(table: _Table, line: int, row: Sequence[str], default: int) -> int:
+    if table.header.frame is None:
         return default
-    cell = row[columns.frame]
+    cell = row[table.header.frame]
     if not re.fullmatch(r"-?\d{1,18}(\.0*)?", cell, re.ASCII):
-        fail(file, f"line {line}", f"expected a number of the frame, got {shown(cell)}")
+        fail(table.file, f"line {line}", f"expected a number of the frame, got {shown(cell)}")
     return int(cell.partition(".")[0])
 
 
 def _joint(
-    file: Path, line: int, row: Sequence[str], places: Mapping[str, int]
+    table: _Table, line: int, row: Sequence[str], places: Mapping[str, int]
 ) -> tuple[list[float], float]:
-    """Return the coordinates of a joint, 0 if its cells are empty, and its score."""
+    """Return the coordinates of a joint, 0 if its cells are empty or NaN, and its score."""
     cells = [row[places[axis]] for axis in ("x", "y", "z") if axis in places]
-    if not any(cells):
+    if all(cell.lower() in _MISSING for cell in cells):
         return [0.0] * len(cells), 0.0
     score = row[places["score"]] if "score" in places else "1"
     try:
-        values = [parse_float(cell) for cell in (*cells, score)]
+        values = [table.number(cell) for cell in (*cells, score)]
     except ValueError:
         values = [np.nan]
     if not np.isfinite(values).all():
         got = ", ".join((*cells, score))
-        fail(file, f"line {line}", f"expected finite numbers of a joint, got {shown(got)}")
+        what = f"expected finite numbers of a joint, got {shown(got)}"
+        if len(table.marks) > 1:
+            what = f"{_BOTH_MARKS}, {shown(got)}"
+        elif not table.commas and any(map(_COMMA.fullmatch, cells)):
+            what += "; a decimal comma is read only if semicolons or tabs separate the cells"
+        fail(table.file, f"line {line}", what)
     return values[:-1], values[-1]
 
 
-def _read_wide(
-    file: Path, columns: _Columns, rows: Iterator[tuple[int, list[str]]]
-) -> tuple[list[Person], list[int], list[str]]:
-    joints = _in_order(file, list(columns.joints))
+def _read_wide(table: _Table, times: dict[int, str]) -> tuple[list[Person], list[int], list[str]]:
+    """Read a file with a row for each person of a frame; fill in the times of frames."""
+    header = table.header
+    joints = _in_order(table.file, list(header.joints))
     persons, frames = list[Person](), dict[int, None]()
-    for at, (line, row) in enumerate(rows):
-        frame = _frame(file, line, columns, row, at)
+    by_time: dict[str, int] = {}
+    for at, (line, row) in enumerate(table.rows):
+        default = at
+        if header.time is not None and header.person is not None:
+            default = by_time.setdefault(row[header.time], len(by_time))
+        frame = _frame(table, line, row, default)
         frames[frame] = None
-        found = [_joint(file, line, row, columns.joints[joint]) for joint in joints]
+        if header.time is not None:
+            times.setdefault(frame, row[header.time])
+        found = [_joint(table, line, row, header.joints[joint]) for joint in joints]
         points = np.array([point for point, _ in found], dtype=np.float64)
         scores = np.array([score for _, score in found], dtype=np.float64)
         if points.any():
-            persons.append(Person(frame, points, scores, _track(columns, row)))
-    _check_persons(file, columns, persons)
+            persons.append(Person(frame, points, scores, _track(header, row)))
+    _check_persons(table.file, header, persons)
     return persons, list(frames), joints
 
 
-def _read_long(
-    file: Path, columns: _Columns, rows: Iterator[tuple[int, list[str]]]
-) -> tuple[list[Person], list[int], list[str]]:
-    places = columns.joints[""]
+def _read_long(table: _Table, times: dict[int, str]) -> tuple[list[Person], list[int], list[str]]:
+    """Read a file with a row for each joint; fill in the times of frames."""
+    file, header = table.file, table.header
+    places = header.joints[""]
     cells: dict[tuple[int, str | None], dict[str, tuple[list[float], float]]] = {}
     names: dict[str, None] = {}
-    if columns.frame is None:
-        fail(file, "line 1", "expected a column frame in a file with a row for each joint")
-    assert columns.joint is not None
-    for line, row in rows:
-        key = _frame(file, line, columns, row, 0), _track(columns, row)
-        name = row[columns.joint]
+    if header.frame is None and header.time is None:
+        fail(file, "line 1", "expected a column frame or time in a file with a row for each joint")
+    assert header.joint is not None
+    by_time: dict[str, int] = {}
+    for line, row in table.rows:
+        time = "" if header.time is None else row[header.time]
+        frame = _frame(table, line, row, by_time.setdefault(time, len(by_time)))
+        if header.time is not None:
+            times.setdefault(frame, time)
+        key = frame, _track(header, row)
+        name = row[header.joint]
         person = cells.setdefault(key, {})
         if not name or name in person:
             fail(file, f"line {line}", f"expected a joint once in a frame, got {shown(name)}")
-        person[name] = _joint(file, line, row, places)
+        person[name] = _joint(table, line, row, places)
         names[name] = None
     joints = _in_order(file, list(names))
     nothing = [0.0] * (2 + ("z" in places)), 0.0
@@ -287,18 +336,18 @@ def _read_long(
     return persons, list(dict.fromkeys(frame for frame, _ in cells)), joints
 
 
-def _track(columns: _Columns, row: Sequence[str]) -> str | None:
-    return None if columns.person is None else row[columns.person]
+def _track(header: Header, row: Sequence[str]) -> str | None:
+    return None if header.person is None else row[header.person]
 
 
-def _check_persons(file: Path, columns: _Columns, persons: Sequence[Person]) -> None:
+def _check_persons(file: Path, header: Header, persons: Sequence[Person]) -> None:
     """Require that a person has one row in a frame."""
     seen: set[tuple[int, float | str | None]] = set()
     for person in persons:
         key = person.frame, person.track
         if key in seen:
-            which = "" if columns.person is None else f", person {shown(person.track)}"
-            advice = "; a column person tells several persons apart" * (columns.person is None)
+            which = "" if header.person is None else f", person {shown(person.track)}"
+            advice = "; a column person tells several persons apart" * (header.person is None)
             fail(file, f"frame {person.frame}{which}", f"expected one row{advice}")
         seen.add(key)
 

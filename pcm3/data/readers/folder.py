@@ -19,7 +19,7 @@ from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.data.units import read_unit
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, open_npy
+from pcm3.io.reading import MOST_BYTES, check_room, fail, files_below, is_there, kinds_of, open_npy
 from pcm3.skeleton import SKELETONS, Skeleton
 
 _LAYOUT = "skeleton.json"
@@ -78,14 +78,15 @@ def read_folder(
     folder = Path(path)
     unit = None if unit is None else read_unit(unit)
     if not folder.is_dir():
-        fail(folder, "no such folder")
+        what = "got a file; give the folder that it is in" if folder.exists() else "no such folder"
+        fail(folder, f"expected a folder of .npy files: {what}")
     if axes is not None and sorted(axes) not in (sorted("TMVC"), sorted("TVC")):
         raise ValueError(f"expected axes T, V, C and maybe M in any order, got {axes!r}")
     layout = _find_layout(folder, skeleton)
     arrays = (file for file in files_below(folder) if file.suffix == ".npy")
     files = sorted(arrays, key=lambda file: file.relative_to(folder).as_posix())
     if not files:
-        fail(folder, "expected .npy files, found none")
+        fail(folder, f"expected .npy files, found {kinds_of(folder)}")
     units = named_files(folder, files)
     persons, first = _survey(units, layout, axes)
     third = _third(units, layout, axes, coordinates) if first and first.channels == 3 else None
@@ -127,7 +128,7 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
         wrong = f"{_EXPECTED}, got {array.dtype} {array.shape}"
     elif size["V"] != len(skeleton):
         what = f"expected {len(skeleton)} joints, as skeleton {skeleton.name!r} has"
-        wrong = f"{what}, got {size['V']} in {array.shape}"
+        wrong = f"{what}, got {size['V']} in {array.shape}; --skeleton gives another layout"
     elif axes is None and size.get("M", 1) > size["T"]:
         wrong = f"{size['M']} persons in {size['T']} frames, read as (T, M, V, C) {array.shape}"
     if wrong:

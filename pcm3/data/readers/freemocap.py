@@ -11,7 +11,7 @@ from pcm3.data.readers.base import Source
 from pcm3.data.readers.shared.markers import one_person
 from pcm3.data.readers.shared.poses import Poses, pose_source
 from pcm3.data.readers.shared.table import with_table
-from pcm3.io.reading import check_room, fail, file_or_files, open_npy
+from pcm3.io.reading import check_room, fail, file_or_files, kinds_of, open_npy
 from pcm3.skeleton import BLAZEPOSE33, Skeleton
 
 _BODY, _ALL = "body_3d_xyz", "skeleton_3d"
@@ -56,7 +56,8 @@ def read_freemocap(path: str | Path, *, skeleton: str | Path | Skeleton | None =
     bodies = {file.parent for file in found if _BODY in file.name}
     files = sorted(file for file in found if _BODY in file.name or file.parent not in bodies)
     if not files:
-        fail(root, f"expected files mediapipe_{_BODY}.npy or mediapipe_{_ALL}.npy, found none")
+        what = f"expected files mediapipe_{_BODY}.npy or mediapipe_{_ALL}.npy"
+        fail(root, f"{what}, found {kinds_of(root)}")
     return pose_source(
         *("freemocap", root, files, _read, {(_JOINTS, 3): BLAZEPOSE33}),
         skeleton=skeleton,

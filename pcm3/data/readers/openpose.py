@@ -11,7 +11,7 @@ from pcm3.data.readers.base import Source
 from pcm3.data.readers.shared.poses import Person, Poses, pose_source, triples
 from pcm3.data.readers.shared.table import with_table
 from pcm3.io.json import read_json
-from pcm3.io.reading import fail, files_below
+from pcm3.io.reading import fail, files_below, kinds_of
 from pcm3.skeleton import OPENPOSE18, OPENPOSE25, Skeleton
 
 _NAME = re.compile(r"(.*?)[_.-]?(\d+)_keypoints\.json", re.ASCII | re.DOTALL)
@@ -72,7 +72,8 @@ def read_openpose(
             if other != file:
                 fail(file, f"has the number of {other.name}")
     if not groups:
-        fail(root, "expected a folder with files NAME_000000000000_keypoints.json, found none")
+        what = "expected a folder with files NAME_000000000000_keypoints.json"
+        fail(root, f"{what}, found {kinds_of(root)}")
     units = []
     for file, group in sorted(groups.items()):
         numbers = sorted(group)

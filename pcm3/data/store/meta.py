@@ -178,8 +178,9 @@ def read_meta(path: Path, *, any_version: bool = False) -> dict[str, Any]:
     if not path.is_dir():
         fail(path, f"no such store; {_remedy(path)}")
     if not file.is_file():
-        what = "a run, not a store" if (path / "config.json").is_file() else "not a store"
-        fail(path, f"{what}, meta.json is missing")
+        if (path / "config.json").is_file():
+            fail(path, "a run, not a store: meta.json is missing")
+        fail(path, "not a store (no meta.json): run pcm3 prepare first")
     meta: dict[str, Any] = read_json(file)
     if meta.get("format") != FORMAT:
         fail(file, f"expected a description with format {FORMAT!r}")

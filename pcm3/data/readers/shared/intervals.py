@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pcm3.data.readers.base import Recording, Source
-from pcm3.data.readers.shared.rows import read_labels, read_rows
+from pcm3.data.readers.shared.rows import did_you_mean, read_labels, read_rows
 from pcm3.data.store.intervals import paint
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, format_error, shown
@@ -100,7 +100,7 @@ def with_intervals(source: Source, folder: Path, intervals: Intervals) -> Source
     for name, rows in intervals.rows.items():
         if name not in names:
             what = f"expected a file of format {source.format} in {folder}, got {name!r:.200}"
-            fail(intervals.file, f"line {rows[0].line}", what)
+            fail(intervals.file, f"line {rows[0].line}", what + did_you_mean(name, names))
     notes = [*source.label_notes]
     if without := len(names - intervals.rows.keys()):
         recordings = f"{without} recording{'s' * (without > 1)}"

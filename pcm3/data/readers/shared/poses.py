@@ -22,13 +22,17 @@ from pcm3.data.readers.shared.table import TABLE, named_files
 from pcm3.data.resample import group_rates
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
-from pcm3.io.reading import fail, file_or_files, format_error, most_bytes
+from pcm3.io.reading import fail, file_or_files, format_error, kinds_of, most_bytes
 from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
 from pcm3.skeleton.markers import join_markers
 from pcm3.skeleton.words import normal_name
 
 IGNORED = frozenset(("skeleton.json", TABLE, INTERVALS))
 """Files beside the recordings that are not recordings."""
+
+
+EACH_LAYOUT = "prepare the files of each layout on their own, into a store each"
+"""What to do with files of several layouts."""
 
 
 class Person(NamedTuple):
@@ -56,6 +60,7 @@ class Poses(NamedTuple):
         joints: Names of the joints, if the file has them.
         fps: Frames per second, if the file gives them.
         notes: Remarks on how the file was read.
+        unit: Unit of the coordinates, if the file gives it.
     """
 
     persons: Sequence[Person]
@@ -63,14 +68,16 @@ class Poses(NamedTuple):
     joints: Sequence[str] | None = None
     fps: float | None = None
     notes: Sequence[str] = ()
+    unit: str | None = None
 
 
 class _First(NamedTuple):
-    """The first file with a person; all files must have its joints and coordinates."""
+    """The first file with a person; all files must have its joints, coordinates and unit."""
 
     file: Path
     shape: tuple[int, int]
     joints: tuple[str, ...] | None
+    unit: str | None
 
 
 class _Content(NamedTuple):
@@ -93,7 +100,7 @@ _BEGINNING = 4096
 
 
 def _is_recording(file: Path, suffix: str) -> bool:
-    return file.suffix.lower() == suffix and file.name not in IGNORED
+    return file.suffix.lower() == suffix and file.name.lower() not in IGNORED
 
 
 def _beginning(file: Path) -> str:
@@ -112,7 +119,7 @@ def find_recordings(root: Path, suffix: str) -> list[Path]:
     """
     files = sorted(file for file in file_or_files(root) if _is_recording(file, suffix))
     if not files:
-        fail(root, f"expected {suffix} files, found none")
+        fail(root, f"expected {suffix} files, found {kinds_of(root)}")
     return files
 
 
@@ -139,7 +146,8 @@ def pose_source(
         layouts: Skeletons by number of joints and coordinates, for files without names of joints.
         skeleton: A layout to use instead, see ``choose_layout``.
         min_score: Joints with a lower score are taken as not seen.
-        unit: Unit of the coordinates, by default pixels for 2D, metres for 3D.
+        unit: Unit of the coordinates, by default that of the files, or else pixels for 2D, metres
+            for 3D.
         by_name: Whether ``layouts`` name the joints, so that ``skeleton`` is matched by name.
             Otherwise it is matched by order, unless the files name their joints.
         markers: Whether joints that no built-in skeleton has are joined by ``join_markers``.
@@ -163,7 +171,7 @@ def pose_source(
             continue
         if shape is not None and first is None:
             names = None if poses.joints is None else tuple(poses.joints)
-            first = _First(_file(each), shape, names)
+            first = _First(_file(each), shape, names, poses.unit)
             tree = join_markers(names, _points(poses)) if markers and names else None
         at_once = Counter(person.frame for person in poses.persons)
         persons = max(persons, *at_once.values(), 1)
@@ -183,7 +191,7 @@ def pose_source(
         persons=persons,
         fps=next(iter(different)) if len(different) == 1 else None,
         rates=different if len(different) > 1 else {},
-        unit=unit or ("pixels" if first.shape[1] == 2 else "metres"),
+        unit=unit or first.unit or ("pixels" if first.shape[1] == 2 else "metres"),
         about=f"{format}, {root.resolve().name}",
         notes=[_JOINED] * joined,
     )
@@ -266,7 +274,11 @@ def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
     shape = _shape(file, poses)
     if shape not in (None, first.shape):
         found, expected = (f"{n} joints of {c} coordinates" for n, c in (shape or (), first.shape))
-        fail(file, f"expected {expected}, as in {first.file.name}, got {found}")
+        what = f"expected {expected}, as in {first.file.name}, got {found}"
+        fail(file, f"{what}; {EACH_LAYOUT}")
+    if shape is not None and poses.unit != first.unit:
+        what = f"expected {first.unit or 'no unit'}, as in {first.file.name}"
+        fail(file, f"{what}, got {poses.unit or 'no unit'} in the names of the columns")
     start, step = min(poses.frames), math.gcd(*(n - poses.frames[0] for n in poses.frames)) or 1
     slots, tracked = _slots(poses.persons)
     length, bodies = (max(poses.frames) - start) // step + 1, max(slots, default=0) + 1
@@ -310,7 +322,8 @@ def _order(file: Path, joints: Sequence[str] | None, first: _First) -> list[int]
     wanted = [normal_name(joint) for joint in first.joints]
     if places.keys() != set(wanted):
         odd = sorted(places.keys() ^ set(wanted))
-        fail(file, f"expected the joints of {first.file.name}, differs in {', '.join(odd)[:200]}")
+        what = f"expected the joints of {first.file.name}, differs in {', '.join(odd)[:200]}"
+        fail(file, f"{what}; {EACH_LAYOUT}")
     return [places[name] for name in wanted]
 
 

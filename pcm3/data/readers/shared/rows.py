@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pcm3.data.columns import find_mixture, read_value
 from pcm3.data.readers.base import MOST_CLASSES
 from pcm3.data.store.meta import is_column
-from pcm3.io.files import regular
-from pcm3.io.reading import MOST_BYTES, MOST_COLUMNS, fail, shown
+from pcm3.io.reading import MOST_COLUMNS, fail, shown
+from pcm3.io.text import find_delimiter, open_table
 
 
 def read_rows(
@@ -19,7 +20,8 @@ def read_rows(
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Read the header, and each row with its line number; cells are stripped of blanks.
 
-    Cells are separated by commas or semicolons.
+    Cells are separated by commas, semicolons or tabs. The names of required and optional columns
+    may be written in capitals.
 
     Args:
         file: The table.
@@ -31,8 +33,8 @@ def read_rows(
     """
     rows, last = [], 0
     try:
-        with regular(file, MOST_BYTES).open(encoding="utf-8-sig", newline="") as stream:
-            delimiter = ";" if ";" in stream.readline() else ","
+        with open_table(file) as stream:
+            delimiter = find_delimiter(stream.readline())
             stream.seek(0)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for row in reader:
@@ -44,8 +46,10 @@ def read_rows(
     except csv.Error as error:
         what = _OPEN_QUOTE if "unexpected end" in str(error) else f"cannot be read, {error}"
         fail(file, f"line {last + 1}", what)
-    except (OSError, UnicodeDecodeError) as error:
-        fail(file, f"cannot be read, {error}")
+    if rows:
+        line, names = rows[0]
+        fixed = {*required, *optional} - {*names}
+        rows[0] = line, [name.lower() if name.lower() in fixed else name for name in names]
     if len(rows) < 2 or not set(required) <= set(rows[0][1]):
         header = rows[0][1] if rows else ["nothing"]
         columns = f"column{'s' * (len(required) > 1)} {', '.join(required)}"
@@ -57,7 +61,9 @@ def read_rows(
     for key, count in Counter(header).items():
         known = key in required or key in optional or is_column(key)
         if not known or count > 1:
-            fail(file, "line 1", f"expected unique identifiers as columns, got {shown(key)}")
+            what = f"expected unique identifiers as columns, got {shown(key)}"
+            advice = "; call it subjects if it is a person, which the protocol xsub separates"
+            fail(file, "line 1", what + advice * (key.lower() == "name"))
     for line, row in rows[1:]:
         if len(row) != len(header):
             fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
@@ -65,6 +71,16 @@ def read_rows(
 
 
 _OPEN_QUOTE = "a quote is opened but not closed in this line"
+
+
+def did_you_mean(name: str, files: Iterable[str]) -> str:
+    """Suggest the file whose name is nearest to a name, capitals aside; empty if none is near."""
+    folded = {file.casefold(): file for file in files}
+    near = get_close_matches(name.casefold(), folded, 1, _NEAR)
+    return f"; did you mean {folded[near[0]]!r:.200}?" if near else ""
+
+
+_NEAR = 0.85
 
 
 def read_column(
@@ -83,10 +99,14 @@ def read_column(
             what = "a column holds integers or words; leave it out, or write words"
             fail(file, f"line {line}", f"column {key}: {error}; {what}")
     if mixture := find_mixture(values):
-        number, word = mixture
-        what = f"column {key}: expected a number, as {shown(cells[number])} in line "
-        what += f"{lines[number]} is, got {shown(cells[word])}"
-        fail(file, f"line {lines[word]}", f"{what}; a column holds integers or words, not both")
+        words = sum(isinstance(value, str) for value in values)
+        mostly_words = 2 * words > sum(value != -1 for value in values)
+        usual, odd = reversed(mixture) if mostly_words else mixture
+        kind = "a word" if mostly_words else "a number"
+        what = f"column {key}: expected {kind}, as {shown(cells[usual])} in line {lines[usual]} is"
+        rule = "labels are" if key == "label" else "the cells of a column are"
+        what = f"{what}, got {shown(cells[odd])}; {rule} all integers or all words"
+        fail(file, f"line {lines[odd]}", what)
     return values
 
 

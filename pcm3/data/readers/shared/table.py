@@ -18,13 +18,14 @@ from pcm3.data.readers.shared.intervals import (
     read_intervals,
     with_intervals,
 )
-from pcm3.data.readers.shared.rows import read_column, read_labels, read_rows
+from pcm3.data.readers.shared.rows import did_you_mean, read_column, read_labels, read_rows
 from pcm3.data.resample import check_rate, group_rates
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below, parse_float, shown
 
 TABLE = "labels.csv"
 _KEYS = ("file", "label", "fps")
+_SHEETS = (".csv", ".txt", ".tsv", ".xlsx", ".xls", ".ods")
 _SHOWN = 5  # number of files to name
 
 P = ParamSpec("P")
@@ -57,10 +58,14 @@ class _Table(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """A unit of a table: a unit of the source, or None if its file is missing, and its row."""
+    """A unit of a table: a unit of the source, or None if its file is missing, and its row.
+
+    ``advice`` suggests what the row of a missing file may mean, or is empty.
+    """
 
     unit: Any
     row: _Row
+    advice: str = ""
 
 
 def with_table(
@@ -72,8 +77,8 @@ def with_table(
     that of the coordinates). It may have ``label`` (class indices or names, empty for none) and
     ``fps`` (frames per second), unless files of the format have these themselves. All others
     become columns of integers or of words, see ``read_value``; empty cells are -1. Cells are
-    separated by commas or, as in the files of some spreadsheets, by semicolons. Files that the
-    table does not name are left out. An ``intervals.csv`` gives labels of frames, see
+    separated by commas or, as in the files of some spreadsheets, by semicolons or tabs. Files that
+    the table does not name are left out. An ``intervals.csv`` gives labels of frames, see
     ``read_intervals``.
     """
 
@@ -83,6 +88,9 @@ def with_table(
         if others := _tables_below(folder):
             what = f"not read, because only a table in {folder.resolve().name} itself is"
             source = replace(source, notes=[*source.notes, f"{', '.join(others)}: {what}"])
+        if others := _tables_beside(folder):
+            what = f"not read, because labels come from {TABLE}"
+            source = replace(source, label_notes=[*source.label_notes, f"{others[0]}: {what}"])
         table, intervals = _read_table(folder), read_intervals(folder)
         if intervals is not None:
             source = with_intervals(source, folder, intervals)
@@ -109,7 +117,9 @@ def named_files(folder: Path, files: Iterable[Path]) -> list[Path]:
         first = table.rows[0]
         known = files[0].relative_to(folder).as_posix()
         what = f"expected names of files that are in {folder}, such as {known!r}"
-        fail(table.file, f"line {first.line}", f"{what}, got {first.name!r:.200}")
+        names = [file.relative_to(folder).as_posix() for file in files]
+        what = f"{what}, got {first.name!r:.200}{did_you_mean(first.name, names)}"
+        fail(table.file, f"line {first.line}", what)
     return named
 
 
@@ -149,7 +159,11 @@ def _join(source: Source, table: _Table) -> Source:
         if row is None
     ]
     matched = {unit.row.line for unit in units}
-    units += [_Named(None, row) for row in table.rows if row.line not in matched]
+    missing = [row for row in table.rows if row.line not in matched]
+    units += [
+        _Named(None, row, did_you_mean(row.name, others) if at < _SHOWN else "")
+        for at, row in enumerate(missing)
+    ]
     some = ", ".join([*sorted(others)[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
     why = [source.left_out_why] * bool(source.left_out_why)
     why += [f"not in {TABLE}: {some}"] * bool(others)
@@ -187,7 +201,10 @@ def _twins(names: Sequence[str]) -> list[str]:
 
 _MEANT = {
     "label": ("label", "labels", "class", "classes", "action", "activity", "category"),
-    "subjects": ("subjects", "subject", "person", "actor", "participant", "performer"),
+    "subjects": (
+        *("subjects", "subject", "person", "actor", "participant", "performer"),
+        *("client", "patient", "name", "user", "athlete", "volunteer"),
+    ),
     "views": ("views", "view", "camera", "cameras", "viewpoint"),
     "fps": ("fps", "rate", "framerate", "frame_rate", "hz"),
 }
@@ -214,6 +231,8 @@ def _read_unit(
         what = f"expected a file of format {source.format} in {file.parent}, got {row.name!r:.200}"
         if _is_inside(row.name) and (meant := sorted(file.parent.glob(f"{escape(row.name)}.*"))):
             what += f"; did you mean {row.name + meant[0].suffix!r}?"
+        else:
+            what += named.advice
         fail(file, f"line {row.line}", what)
     for recording in source.read(named.unit):
         if isinstance(recording, SkeletonFormatError):
@@ -228,6 +247,18 @@ def _read_unit(
             columns={**recording.columns, **row.columns},
             fps=row.fps or recording.fps,
         )
+
+
+def _tables_beside(folder: Path) -> list[str]:
+    """Find files of a folder that are called like the table, which are not used."""
+    files = files_below(folder, recursive=False) if folder.is_dir() else ()
+    return sorted(
+        file.name
+        for file in files
+        if file.stem.lower() in ("label", "labels")
+        and file.suffix.lower() in _SHEETS
+        and file.name != TABLE
+    )
 
 
 def _tables_below(folder: Path) -> list[str]:
