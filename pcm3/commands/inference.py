@@ -1,4 +1,4 @@
-"""The commands ``classifier``, ``predict`` and ``search``."""
+"""The commands ``classifier`` and ``predict``."""
 
 import sys
 from collections import Counter
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pcm3.inference.classifier import Classifier
     from pcm3.inference.predictions import Prediction
 
-_TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
-_FOUND = (".csv", ".json", ".html")
+_TABLES = (".csv", ".json")
+_PICTURES = (".png", ".pdf", ".svg", ".gif", ".html", ".mp4")
 SHOWN = 20
 """Rows of a table on the screen."""
 
@@ -159,8 +159,8 @@ def predict_command(arguments: Sequence[str]) -> None:
         Args:
             classifier: The file that pcm3 classifier wrote.
             source: A store, or files that pcm3 prepare reads without options.
-            out: The .csv or .json file to write, or a .gif, .html or .mp4 animation of one
-                recording with its labels over time.
+            out: The .csv or .json file to write; or of one recording with its labels over time a
+                .png, .pdf or .svg picture, or a .gif, .html or .mp4 animation.
             index: Predict this recording only: its number, from 0, or its name.
             top: Number of classes to list, the likeliest first.
             threshold: Labels with a lower probability are unknown; 0 for none. By default that of
@@ -182,8 +182,8 @@ def predict_command(arguments: Sequence[str]) -> None:
         from pcm3.inference.predictions import predict, write_csv  # noqa: PLC0415
         from pcm3.inference.recordings import open_recordings  # noqa: PLC0415
 
-        if out is not None and out.suffix not in (*_TABLES, *_ANIMATIONS):
-            expected = ", ".join((*_TABLES, *_ANIMATIONS))
+        if out is not None and out.suffix not in (*_TABLES, *_PICTURES):
+            expected = ", ".join((*_TABLES, *_PICTURES))
             raise ValueError(f"expected a file ending in {expected}, got {out}")
         check_new(out, overwrite)
         if windows and whole:
@@ -268,104 +268,3 @@ def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
     ]
     left = count - len(rows)
     return [*lines, f"... and {left} more"] if left else lines
-
-
-def search_command(arguments: Sequence[str]) -> None:
-    """Find the recordings that are most similar to a recording."""
-    from tyro.conf import arg  # noqa: PLC0415
-
-    def options(
-        run: Path,
-        data: Path,
-        query: str,
-        k: Annotated[int, arg(aliases=["-k"])] = 5,
-        out: Path | None = None,
-        source_fps: float | None = None,
-        accelerator: str = "auto",
-        allow_normalization: bool = False,
-        overwrite: bool = False,
-        json: bool = False,
-    ) -> None:
-        """Find the most similar recordings of a store, by cosine similarity of features; exact.
-
-        If the store has recordings of more than 300 frames, all are searched in windows as long as
-        the query, and the best window of each recording counts.
-
-        Args:
-            run: The run folder, which keeps the features for the next search, the file of an
-                encoder, or pretrained, the encoder of pcm3.
-            data: The store to search.
-            query: A recording of the store, by its number, from 0, or its name; or other
-                recordings: a file, a folder or a store, as of pcm3 predict.
-            k: Number of recordings to find.
-            out: The .csv or .json table to write, or an .html page with film strips.
-            source_fps: Frames per second of other recordings, if the files do not give it; by
-                default that of the store.
-            accelerator: Device of the encoder: cpu, cuda, mps or auto.
-            allow_normalization: Allow a store with another normalization than the encoder's.
-            overwrite: Replace an existing file.
-            json: Print the result as JSON on the last line.
-        """
-        from dataclasses import asdict  # noqa: PLC0415
-
-        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
-        from pcm3.data.dataset import describe_form  # noqa: PLC0415
-        from pcm3.data.store import Store  # noqa: PLC0415
-        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
-        from pcm3.inference.search import (  # noqa: PLC0415
-            make_gallery,
-            open_queries,
-            search,
-            window_for,
-            write_matches,
-        )
-
-        if out is not None and out.suffix not in _FOUND:
-            raise ValueError(f"expected a file ending in {', '.join(_FOUND)}, got {out}")
-        check_new(out, overwrite)
-        store = Store(data)
-        pretrained, notes = load_for(run, store, allow_normalization)
-        pretrained.encoder.to(find_device(accelerator))
-        allow_tf32(False)
-        with open_queries(query, pretrained, store, source_fps) as queries:
-            window = window_for(store, queries.clips.lengths)
-            gallery = make_gallery(run, pretrained, store, window)
-            matches = search(gallery, queries.features(), queries.names, k, queries.own)
-            rows = [asdict(match) for match in matches]
-            if out is not None and out.suffix == ".csv":
-                write_matches(out, matches)
-            elif out is not None and out.suffix == ".json":
-                write_json(out, rows)
-            elif out is not None:
-                from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
-
-                write_search_page(queries, store, matches, out)
-        notes += [*describe_form(dataset_for(pretrained, store, [])), *queries.notes]
-        for note in notes:
-            tell(f"pcm3: note: {note}", file=sys.stderr)
-        several = len(queries.names) > 1
-        shown = [
-            (
-                *((match.query,) if several else ()),
-                str(match.rank),
-                match.recording,
-                f"{match.start} to {match.end}",
-                f"{match.similarity:.3f}",
-                match.label,
-            )
-            for match in matches[:SHOWN]
-        ]
-        lines = aligned(shown, len(matches))
-        if out is not None:
-            lines.append(str(out))
-        metrics = {"queries": len(queries.names), "window": window}
-        rest = {"matches": rows, "notes": notes, "out": None if out is None else str(out)}
-        finish("search", metrics, json, *lines, **rest)
-
-    parse(
-        options,
-        "search",
-        arguments,
-        "pcm3 search --run run --data store --query 3 --out similar.html",
-        "pcm3 search --run run --data store --query walk.npy -k 10",
-    )
