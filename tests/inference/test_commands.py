@@ -119,7 +119,7 @@ def test_the_screen_shows_labels(
     assert "person 0" in lines[0]
 
 
-@pytest.mark.parametrize("suffix", ["gif", "html"])
+@pytest.mark.parametrize("suffix", ["gif", "html", "png", "svg"])
 def test_a_picture_of_a_recording_with_its_labels(
     tmp_path: Path, classifier: Path, store: Store, call: Call, suffix: str
 ) -> None:
@@ -129,6 +129,35 @@ def test_a_picture_of_a_recording_with_its_labels(
     if suffix == "gif":
         with Image.open(out) as picture:
             assert picture.n_frames > 3
+    assert out.stat().st_size > 1000
+
+
+def test_a_still_picture_has_the_intervals_of_each_person(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    from pcm3.inference import pictures
+    from pcm3.inference.predictions import Prediction
+
+    given: list[Any] = []
+
+    def draw(*values: Any) -> Figure:
+        given.extend(values)
+        return Figure()
+
+    monkeypatch.setattr(pictures, "label_figure", draw)
+    found = [
+        Prediction(store.names[5], 5, person, start, end, label, 0.5, ())
+        for person, start, end, label in ((0, 0, 3, "wave"), (0, 3, 5, "bow"), (1, 2, 9, "sit"))
+    ]
+    pictures.picture_predictions(store, found, tmp_path / "picture.svg")
+    assert given[0] == {
+        "person 0": [("wave", 0, 3, 0.5), ("bow", 3, 5, 0.5)],
+        "person 1": [("sit", 2, 9, 0.5)],
+    }
+    assert given[1:] == [int(store.lengths[5]), 30, store.names[5]]
+    assert (tmp_path / "picture.svg").is_file()
 
 
 def test_a_picture_shows_the_label_of_each_frame(
@@ -164,6 +193,7 @@ def test_a_picture_shows_the_label_of_each_frame(
         (["--windows", "--whole"], "--whole"),
         (["--index", "nobody"], "nobody"),
         (["--out", "picture.gif"], "--index"),
+        (["--out", "picture.png"], "--index"),
         (["--top", "0"], "top"),
         (["--source-fps", "60"], "source_fps is for files"),
     ],
