@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _TABLES = (".csv", ".json")
 _PICTURES = (".png", ".pdf", ".svg", ".gif", ".html", ".mp4")
+_PEOPLE = ("client", "patient", "person", "participant", "people", "subject")
+_WORST = 5  # classes that are said to be confused
 SHOWN = 20
 """Rows of a table on the screen."""
 
@@ -93,10 +95,11 @@ def classifier_command(arguments: Sequence[str]) -> None:
         )
         store.check_unchanged()
         save_classifier(out, classifier)
-        for note in notes:
+        for note in [*notes, *_people(store.columns, label)]:
             tell(f"pcm3: note: {note}", file=sys.stderr)
         metrics = _metrics(classifier)
-        finish("classifier", metrics, json, *_describe(out, classifier), out=str(out))
+        lines = _describe(out, classifier, "subjects" in store.columns)
+        finish("classifier", metrics, json, *lines, out=str(out))
 
     parse(
         options,
@@ -116,22 +119,89 @@ def _metrics(classifier: "Classifier") -> dict[str, Any]:
         "protocol": made["protocol"],
         "folds": made["folds"],
         "out_of_fold": made["out_of_fold"],
+        "by_class": made["by_class"],
         "temperature": classifier.temperature,
         "threshold": classifier.threshold,
     }
 
 
-def _describe(out: Path, classifier: "Classifier") -> list[str]:
+def _describe(out: Path, classifier: "Classifier", has_subjects: bool) -> list[str]:
     made = classifier.made
     figures = made["out_of_fold"]
     unlabelled = f", {made['unlabelled']} without label left out" if made["unlabelled"] else ""
     return [
+        *_estimate(made, has_subjects),
+        *_confusions(made["by_class"]),
         f"{out}: {classifier.how}, {len(classifier.class_names)} classes, fitted on "
         f"{made['recordings']} recordings of protocol {made['protocol']}{unlabelled}",
         f"out-of-fold predictions ({made['folds']}): accuracy {figures['accuracy']:.1%}, "
         f"calibration error {figures['calibration_error']:.1%}",
-        f"temperature {classifier.temperature:.3g}; labels below {classifier.threshold:.1%} are "
-        "unknown",
+        f"temperature {classifier.temperature:.3g}; labels with a probability below "
+        f"{classifier.threshold:.1%} are unknown",
+    ]
+
+
+def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
+    """Say in words how many recordings were labelled right when they were left out."""
+    from pcm3.inference.fit import MOST_CALIBRATED  # noqa: PLC0415
+
+    counts, items = made["by_class"], f"{made['folds_of']}s"
+    labelled, judged, right = (
+        sum(each[key] for each in counts.values()) for key in ("labelled", "judged", "right")
+    )
+    by = made["folds"].removeprefix("by ")
+    group = "person" if by == "subject" else by
+    left_out = "they" if by == made["folds_of"] else f"all {items} of their {group}"
+    lines = [
+        f"{right:,} of {judged:,} labelled {items} were labelled right when {left_out} were left "
+        f"out{': an estimate for new people' * (by == 'subject')}"
+    ]
+    if by != "subject" and has_subjects:
+        why = made["not_by_subject"] or "some recordings have none"
+        lines.append(f"their people were not left out, as column subjects cannot be used: {why}")
+    elif by != "subject":
+        lines.append(
+            "their people were not left out: a column subjects gives an estimate for new people"
+        )
+    if judged == MOST_CALIBRATED < labelled:
+        lines.append(f"{judged:,} of the {labelled:,} labelled {items} were drawn to be judged")
+    elif judged < labelled:
+        some = [name for name, each in counts.items() if each["judged"] < each["labelled"]]
+        lines.append(
+            f"{labelled - judged:,} of the {labelled:,} labelled {items} were not judged, as all "
+            f"of their class were left out with them: {', '.join(some[:3])}"
+            f"{', ...' * (len(some) > 3)}"
+        )
+    return lines
+
+
+def _confusions(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which classes are confused most, the worst first."""
+    wrong = [(each["right"] - each["judged"], name) for name, each in counts.items()]
+    worst = [name for errors, name in sorted(wrong, key=lambda pair: pair[0]) if errors]
+    lines = []
+    for name in worst[:_WORST]:
+        each = counts[name]
+        others = each["taken_for"]
+        most = [other for other, count in others.items() if count == max(others.values())]
+        often = "most often taken" if len(most) < len(others) else "taken"
+        lines.append(
+            f"  {name}: {each['right']:,} of {each['judged']:,} right, {often} for "
+            f"{' and '.join(most[:2])}{' and others' * (len(most) > 2)}"
+        )
+    left = len(worst) - _WORST
+    return [*lines, f"  ... and errors in {left} more classes"] if left > 0 else lines
+
+
+def _people(columns: Collection[str], label: str | None) -> list[str]:
+    """Notes on columns that may say who is recorded, if none is called so."""
+    if "subjects" in columns:
+        return []
+    return [
+        f"the column {name} may tell people apart: call it subjects, and prepare again, for an "
+        "estimate for new people"
+        for name in columns
+        if name != label and name.lower().removesuffix("s") in _PEOPLE
     ]
 
 

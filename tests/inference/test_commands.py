@@ -54,6 +54,7 @@ def test_a_classifier_is_kept(
     assert metrics["classes"] == ["high", "low"]
     assert metrics["recordings"] + metrics["unlabelled"] == len(training)
     assert metrics["out_of_fold"] == expected.made["out_of_fold"]
+    assert metrics["by_class"] == expected.made["by_class"]
     assert (metrics["temperature"], metrics["protocol"]) == (found.temperature, "subjects:1,2")
     assert found.made["command"][:3] == ["classifier", "--run", str(encoder)]
     assert found.made["store_fingerprint"] == store.fingerprint
@@ -84,6 +85,51 @@ def test_finetuning_by_the_command(tmp_path: Path, encoder: Path, store: Store, 
     kept, before = pcm3.load_classifier(file), load_encoder(encoder).encoder.state_dict()
     after = kept.pretrained.encoder.state_dict()
     assert any(not np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_the_estimate_in_words(
+    tmp_path: Path, encoder: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of new people if there are subjects; else a column that may be subjects is named."""
+
+    def said(name: str, labels: list[int], **columns: list[int]) -> tuple[list[str], str]:
+        path = tmp_path / name
+        with StoreWriter(
+            path, NTU25, class_names=["a", "b", "c"], fps=30, normalization="center"
+        ) as writer:
+            for index, label in enumerate(labels):
+                of_it = {key: values[index] for key, values in columns.items()}
+                writer.add(store.sequence(index), label, **of_it)
+        out = str(tmp_path / f"{name}.safetensors")
+        command = ["classifier", "--run", str(encoder), "--data", str(path), "--out", out]
+        assert main([*command, "--json"]) == 0
+        captured = capsys.readouterr()
+        *lines, last = captured.out.splitlines()
+        counts = json.loads(last)["metrics"]["by_class"]
+        right, judged = (sum(each[key] for each in counts.values()) for key in ("right", "judged"))
+        assert lines[0].startswith(f"{right} of {judged} labelled recordings")
+        for line in lines:
+            name, found, rest = line.partition(": ")
+            if found and line.startswith("  "):
+                each = counts[name.strip()]
+                assert rest.startswith(f"{each['right']} of {each['judged']} right")
+                assert next(iter(each["taken_for"])) in rest
+        return lines, captured.err
+
+    labels = [0, 1] * 8 + [2, 2]
+    people = [number % 4 for number in range(16)] + [3, 3]
+    lines, notes = said("subjects", labels, subjects=people)
+    assert "new people" in lines[0]
+    assert "2 of the 18" in lines[1]
+    assert lines[1].endswith(": c")
+    assert "subjects" not in notes
+    lines, notes = said("client", labels, Client=people, quality=people)
+    assert "new people" not in lines[0]
+    assert "a column subjects" in lines[1]
+    assert "column Client" in notes
+    assert "column quality" not in notes
+    lines, notes = said("some", labels, subjects=[-1, *people[1:]])
+    assert "1 of 18 have none" in lines[1]
 
 
 def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, call: Call) -> None:
