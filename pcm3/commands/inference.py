@@ -313,20 +313,23 @@ def write_json(out: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
-    """The first predictions as lines."""
+    """Predictions as lines; of many the least sure."""
     from pcm3.inference.tables import who  # noqa: PLC0415
 
-    shown = predictions[:SHOWN]
+    many = len(predictions) > SHOWN
+    if many:
+        predictions = sorted(predictions, key=lambda each: each.probability)
     rows: list[tuple[str, ...]] = []
-    for each in shown:
+    for each in predictions[:SHOWN]:
         span = f"{each.start} to {each.end}"
         if fps is not None:
             span += f" ({each.start / fps:.1f} to {each.end / fps:.1f} s)"
         label = f"{each.label} {each.probability:.0%}"
         if len(each.ranked) > 1:
             label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
-        rows.append((each.recording, f"person {who(each.person)}", span, label))
-    return aligned(rows, len(predictions))
+        known = "labelled" if each.labelled else ""
+        rows.append((each.recording, f"person {who(each.person)}", span, label, known))
+    return ["least sure:"] * many + aligned(rows, len(predictions))
 
 
 def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:

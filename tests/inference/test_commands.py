@@ -138,7 +138,11 @@ def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, c
     labels = pcm3.load_classifier(classifier).predict(store)
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["recording", "person", "start", "end", "label", "probability"]
+    documented = ["recording", "person", "start", "end", "label", "probability", "labelled"]
+    assert list(rows[0]) == documented
+    known = (store.labels >= 0).tolist()
+    assert [row["labelled"] for row in rows] == ["yes" if each else "no" for each in known]
+    assert [row["labelled"] for row in said["predictions"]] == known
     assert [row["label"] for row in rows] == labels
     assert [row["recording"] for row in rows] == list(store.names)
     assert [int(row["end"]) for row in rows] == store.lengths.tolist()
@@ -154,15 +158,27 @@ def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, c
     assert json.loads((tmp_path / "p.json").read_text()) == sure["predictions"]
 
 
-def test_the_screen_shows_labels(
-    classifier: Path, store: Store, capsys: pytest.CaptureFixture[str]
+def test_the_screen_shows_the_least_sure_labels_of_many(
+    tmp_path: Path, classifier: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(classifier), str(store.path), "--top", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 21
-    assert "76 more" in lines[-1]
-    assert "recording-0.npy" in lines[0]
-    assert "person 0" in lines[0]
+    out = tmp_path / "predictions.csv"
+    command = ["predict", str(classifier), str(store.path), "--top", "2"]
+    assert main([*command, "--out", str(out)]) == 0
+    _, *lines, more, _ = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert "76 more" in more
+    with out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["recording"] for row in rows] == list(store.names)
+    rows.sort(key=lambda row: float(row["probability"]))
+    for line, row in zip(lines, rows[:20], strict=True):
+        assert line.split()[:3] == [row["recording"], "person", "0"]
+        assert line.endswith("labelled") == (row["labelled"] == "yes")
+    for index, mark in ((7, True), (12, False)):
+        assert main([*command, "--index", str(index)]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith(f"recording-{index}.npy")
+        assert line.endswith("labelled") == mark
 
 
 @pytest.mark.parametrize("suffix", ["gif", "html", "png", "svg"])
