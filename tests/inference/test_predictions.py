@@ -435,4 +435,5 @@ def test_the_table(tmp_path: Path) -> None:
         "label": "unknown",
         "probability": 0.75,
         "ranked": None,
+        "labelled": True,
     }
