@@ -117,7 +117,7 @@ def _strips(queries: Queries, place: int, store: Store, matches: Sequence[Match]
     )
     figure = film_strip(clips, skeleton, None, _FRAMES, titles, heads=_HEADS)
     for axis in figure.axes:
-        axis.yaxis.label.set_size("x-small")
+        axis.yaxis.label.set_fontsize("x-small")
     return figure
 
 
@@ -147,7 +147,7 @@ def write_search_page(
     curves = similarities(gallery, features[:_MOST])
     left = list(matches)
     for place, (name, values) in enumerate(zip(queries.names, curves, strict=False)):
-        found = []  # a query may have no match
+        found: list[Match] = []  # a query may have no match
         while left and left[0].query == name and left[0].rank == len(found) + 1:
             found.append(left.pop(0))
         rows = "".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -211,6 +212,33 @@ def test_other_subjects(run: Path, pretrained: Pretrained, store: Store, tmp_pat
         other = make_gallery(run, pretrained, Store(tmp_path / name))
         with pytest.raises(ValueError, match="subjects"):
             search(other, other.values, ["a", "b", "c"], 1, [0, 1, 2], other_subjects=True)
+
+
+def test_film_strips_name_their_recordings(
+    run: Path, pretrained: Pretrained, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    titles: list[str] = []
+
+    def draw(*given: Any, **_: Any) -> Figure:
+        titles.extend(given[4])
+        return Figure()
+
+    monkeypatch.setattr(pictures, "film_strip", draw)
+    gallery = make_gallery(run, pretrained, store)
+    with open_queries("7", pretrained, store) as queries:
+        found = search(gallery, queries.features(), queries.names, 3, queries.own)
+        pictures.picture_matches(queries, store, found, tmp_path / "strips.svg")
+        with pytest.raises(ValueError, match="one query"):
+            pictures.picture_matches(
+                dataclasses.replace(queries, names=["a", "b"]), store, found, tmp_path / "no.svg"
+            )
+    names = ["recording-7.npy", *(match.recording for match in found)]
+    assert len(titles) == 4
+    for title, name in zip(titles, names, strict=True):
+        assert name in title
+    assert all(
+        f"{match.similarity:.3f}" in title for match, title in zip(found, titles[1:], strict=True)
+    )
 
 
 def test_a_query_without_a_match(
