@@ -13,7 +13,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from matplotlib.colors import TABLEAU_COLORS
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -56,8 +56,9 @@ from pcm3.data.synthetic import generate, synthetic_sequences
 from pcm3.inference.fit import fit_classifier
 from pcm3.inference.streaming import StreamingClassifier
 from pcm3.methods.pcm3 import Views
-from pcm3.viz import film_strip, save
+from pcm3.viz import Interval, film_strip, save
 from pcm3.viz.figures import PALETTE
+from pcm3.viz.timelines import draw_labels, label_looks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -166,7 +167,7 @@ def draw_answer() -> None:
     stream = StreamingClassifier(classifier)
     said = [stream.push(frame).label for frame in frames]
     done = [name for name, length in zip(names, lengths, strict=True) for _ in range(length)]
-    colours = dict(zip(names, TABLEAU_COLORS.values(), strict=False))
+    rows, looks = [intervals_of(done), intervals_of(said)], label_looks([*done, *said])
 
     clip = torch.from_numpy(frames).permute(3, 0, 2, 1)
     seconds = np.linspace(0, len(frames) / 30, 12)
@@ -179,18 +180,28 @@ def draw_answer() -> None:
     for place, axis in enumerate(figure.axes):
         axis.set_position((0.06 + 0.0775 * place, 0.3, 0.0775, 0.75))
     bands = figure.add_axes((0.06, 0.02, 0.93, 0.28))
-    for row, labels in enumerate((done, said)):
-        for name, group in groupby(enumerate(labels), key=lambda pair: pair[1]):
-            at = [place for place, _ in group]
-            bands.barh(-row, len(at), left=at[0], color=colours.get(name, "lightgrey"))
-            if len(at) > 5 * len(name):
-                middle = (at[0] + at[-1] + 1) / 2
-                colour = "black" if name == "unknown" else "white"
-                bands.text(middle, -row, name, ha="center", va="center", color=colour)
-    bands.set(xlim=(0, len(frames)), yticks=(0, -1), yticklabels=("done", "said"), xticks=())
+    draw_labels(bands, rows, looks)
+    for row, intervals in enumerate(rows):
+        for name, start, end, _ in intervals:
+            if end - start > 5 * len(name):
+                bright = np.dot(to_rgb(looks[name]["color"]), (0.3, 0.59, 0.11)) > 0.5
+                style = {"ha": "center", "va": "center", "color": "black" if bright else "white"}
+                bands.text((start + end) / 2, row, name, **style)
+    bands.set(xlim=(0, len(frames)), ylim=(1.5, -0.5), xticks=())
+    bands.set_yticks((0, 1), ("done", "said"))
     bands.spines[:].set_visible(False)
     bands.tick_params(left=False)
     save(figure, FOLDER / "answer.png", dpi=110)
+
+
+def intervals_of(labels: Sequence[str]) -> list[Interval]:
+    """Frames of one label after the other as intervals."""
+    intervals, start = [], 0
+    for name, group in groupby(labels):
+        end = start + len(list(group))
+        intervals.append(Interval(name, start, end))
+        start = end
+    return intervals
 
 
 def draw_gallery() -> None:

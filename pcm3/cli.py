@@ -15,10 +15,11 @@ from pcm3.commands.evaluation import (
     features_command,
     report_command,
 )
-from pcm3.commands.inference import classifier_command, predict_command, search_command
+from pcm3.commands.inference import classifier_command, predict_command
 from pcm3.commands.novelty import novelty_command
 from pcm3.commands.options import meant
 from pcm3.commands.presets import presets_command
+from pcm3.commands.search import search_command
 from pcm3.commands.sweep import sweep_command
 from pcm3.commands.training import demo_command, pretrain_command
 from pcm3.errors import is_out_of_memory

@@ -627,6 +627,13 @@ def test_headlines_name_the_solver(
     linear, knn = capsys.readouterr().out.splitlines()
     assert "(solver logistic)" in linear
     assert "solver" not in knn
+    store = Store(folder / "store")
+    tests = split(store, "xsub")[1]
+    few = f"; {int((store.labels[tests] >= 0).sum())} test sequences"
+    assert all(few in line for line in (*lines, linear, knn))
+    monkeypatch.setattr("pcm3.evaluation.evaluate._FEW", int(few.split()[1]))
+    assert main(evaluate("linear", folder)) == 0
+    assert "test sequences" not in capsys.readouterr().out
 
 
 def test_evaluate_knn(folder: Path, capsys: Capture) -> None:

@@ -75,7 +75,7 @@ def _evaluate_all(arguments: Sequence[str]) -> None:
 
 def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
     from pcm3.data.store import Store  # noqa: PLC0415
-    from pcm3.evaluation.evaluate import evaluate_runs, seen_tests  # noqa: PLC0415
+    from pcm3.evaluation.evaluate import evaluate_runs, few_tests, seen_tests  # noqa: PLC0415
     from pcm3.evaluation.kept import result_file, results_folder  # noqa: PLC0415
     from pcm3.evaluation.tasks.registry import TASKS  # noqa: PLC0415
     from pcm3.runs.results import write_result  # noqa: PLC0415
@@ -103,6 +103,7 @@ def _evaluate_task(name: str, arguments: Sequence[str]) -> None:
         tell(f"pcm3: note: {note}", file=sys.stderr)
     file = result_file(result, runs, options.out)
     text = f"{name} {result.protocol}{task.how(result.settings)}: {task.summary(result.metrics)}"
+    text += few_tests(result)
     text += f"  ({file})" if file else ""
     lines: list[str] = []
     if len(runs) > 1:

@@ -1,8 +1,8 @@
-"""The commands ``classifier``, ``predict`` and ``search``."""
+"""The commands ``classifier`` and ``predict``."""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pcm3.inference.classifier import Classifier
     from pcm3.inference.predictions import Prediction
 
-_TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
-_FOUND = (".csv", ".json", ".html")
+_TABLES = (".csv", ".json")
+_PICTURES = (".png", ".pdf", ".svg", ".gif", ".html", ".mp4")
+_PEOPLE = ("client", "patient", "person", "participant", "people", "subject")
+_WORST = 5  # classes that are said to be confused
 SHOWN = 20
 """Rows of a table on the screen."""
 
@@ -93,10 +95,11 @@ def classifier_command(arguments: Sequence[str]) -> None:
         )
         store.check_unchanged()
         save_classifier(out, classifier)
-        for note in notes:
+        for note in [*notes, *_people(store.columns, label)]:
             tell(f"pcm3: note: {note}", file=sys.stderr)
         metrics = _metrics(classifier)
-        finish("classifier", metrics, json, *_describe(out, classifier), out=str(out))
+        lines = _describe(out, classifier, "subjects" in store.columns)
+        finish("classifier", metrics, json, *lines, out=str(out))
 
     parse(
         options,
@@ -116,22 +119,89 @@ def _metrics(classifier: "Classifier") -> dict[str, Any]:
         "protocol": made["protocol"],
         "folds": made["folds"],
         "out_of_fold": made["out_of_fold"],
+        "by_class": made["by_class"],
         "temperature": classifier.temperature,
         "threshold": classifier.threshold,
     }
 
 
-def _describe(out: Path, classifier: "Classifier") -> list[str]:
+def _describe(out: Path, classifier: "Classifier", has_subjects: bool) -> list[str]:
     made = classifier.made
     figures = made["out_of_fold"]
     unlabelled = f", {made['unlabelled']} without label left out" if made["unlabelled"] else ""
     return [
+        *_estimate(made, has_subjects),
+        *_confusions(made["by_class"]),
         f"{out}: {classifier.how}, {len(classifier.class_names)} classes, fitted on "
         f"{made['recordings']} recordings of protocol {made['protocol']}{unlabelled}",
         f"out-of-fold predictions ({made['folds']}): accuracy {figures['accuracy']:.1%}, "
         f"calibration error {figures['calibration_error']:.1%}",
-        f"temperature {classifier.temperature:.3g}; labels below {classifier.threshold:.1%} are "
-        "unknown",
+        f"temperature {classifier.temperature:.3g}; labels with a probability below "
+        f"{classifier.threshold:.1%} are unknown",
+    ]
+
+
+def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
+    """Say in words how many recordings were labelled right when they were left out."""
+    from pcm3.inference.fit import MOST_CALIBRATED  # noqa: PLC0415
+
+    counts, items = made["by_class"], f"{made['folds_of']}s"
+    labelled, judged, right = (
+        sum(each[key] for each in counts.values()) for key in ("labelled", "judged", "right")
+    )
+    by = made["folds"].removeprefix("by ")
+    group = "person" if by == "subject" else by
+    left_out = "they" if by == made["folds_of"] else f"all {items} of their {group}"
+    lines = [
+        f"{right:,} of {judged:,} labelled {items} were labelled right when {left_out} were left "
+        f"out{': an estimate for new people' * (by == 'subject')}"
+    ]
+    if by != "subject" and has_subjects:
+        why = made["not_by_subject"] or "some recordings have none"
+        lines.append(f"their people were not left out, as column subjects cannot be used: {why}")
+    elif by != "subject":
+        lines.append(
+            "their people were not left out: a column subjects gives an estimate for new people"
+        )
+    if judged == MOST_CALIBRATED < labelled:
+        lines.append(f"{judged:,} of the {labelled:,} labelled {items} were drawn to be judged")
+    elif judged < labelled:
+        some = [name for name, each in counts.items() if each["judged"] < each["labelled"]]
+        lines.append(
+            f"{labelled - judged:,} of the {labelled:,} labelled {items} were not judged, as all "
+            f"of their class were left out with them: {', '.join(some[:3])}"
+            f"{', ...' * (len(some) > 3)}"
+        )
+    return lines
+
+
+def _confusions(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which classes are confused most, the worst first."""
+    wrong = [(each["right"] - each["judged"], name) for name, each in counts.items()]
+    worst = [name for errors, name in sorted(wrong, key=lambda pair: pair[0]) if errors]
+    lines = []
+    for name in worst[:_WORST]:
+        each = counts[name]
+        others = each["taken_for"]
+        most = [other for other, count in others.items() if count == max(others.values())]
+        often = "most often taken" if len(most) < len(others) else "taken"
+        lines.append(
+            f"  {name}: {each['right']:,} of {each['judged']:,} right, {often} for "
+            f"{' and '.join(most[:2])}{' and others' * (len(most) > 2)}"
+        )
+    left = len(worst) - _WORST
+    return [*lines, f"  ... and errors in {left} more classes"] if left > 0 else lines
+
+
+def _people(columns: Collection[str], label: str | None) -> list[str]:
+    """Notes on columns that may say who is recorded, if none is called so."""
+    if "subjects" in columns:
+        return []
+    return [
+        f"the column {name} may tell people apart: call it subjects, and prepare again, for an "
+        "estimate for new people"
+        for name in columns
+        if name != label and name.lower().removesuffix("s") in _PEOPLE
     ]
 
 
@@ -159,8 +229,8 @@ def predict_command(arguments: Sequence[str]) -> None:
         Args:
             classifier: The file that pcm3 classifier wrote.
             source: A store, or files that pcm3 prepare reads without options.
-            out: The .csv or .json file to write, or a .gif, .html or .mp4 animation of one
-                recording with its labels over time.
+            out: The .csv or .json file to write; or of one recording with its labels over time a
+                .png, .pdf or .svg picture, or a .gif, .html or .mp4 animation.
             index: Predict this recording only: its number, from 0, or its name.
             top: Number of classes to list, the likeliest first.
             threshold: Labels with a lower probability are unknown; 0 for none. By default that of
@@ -182,8 +252,8 @@ def predict_command(arguments: Sequence[str]) -> None:
         from pcm3.inference.predictions import predict, write_csv  # noqa: PLC0415
         from pcm3.inference.recordings import open_recordings  # noqa: PLC0415
 
-        if out is not None and out.suffix not in (*_TABLES, *_ANIMATIONS):
-            expected = ", ".join((*_TABLES, *_ANIMATIONS))
+        if out is not None and out.suffix not in (*_TABLES, *_PICTURES):
+            expected = ", ".join((*_TABLES, *_PICTURES))
             raise ValueError(f"expected a file ending in {expected}, got {out}")
         check_new(out, overwrite)
         if windows and whole:
@@ -243,20 +313,23 @@ def write_json(out: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _table(predictions: "Sequence[Prediction]", fps: float | None) -> list[str]:
-    """The first predictions as lines."""
+    """Predictions as lines; of many the least sure."""
     from pcm3.inference.tables import who  # noqa: PLC0415
 
-    shown = predictions[:SHOWN]
+    many = len(predictions) > SHOWN
+    if many:
+        predictions = sorted(predictions, key=lambda each: each.probability)
     rows: list[tuple[str, ...]] = []
-    for each in shown:
+    for each in predictions[:SHOWN]:
         span = f"{each.start} to {each.end}"
         if fps is not None:
             span += f" ({each.start / fps:.1f} to {each.end / fps:.1f} s)"
         label = f"{each.label} {each.probability:.0%}"
         if len(each.ranked) > 1:
             label += f"  ({', '.join(f'{name} {value:.0%}' for name, value in each.ranked)})"
-        rows.append((each.recording, f"person {who(each.person)}", span, label))
-    return aligned(rows, len(predictions))
+        known = "labelled" if each.labelled else ""
+        rows.append((each.recording, f"person {who(each.person)}", span, label, known))
+    return ["least sure:"] * many + aligned(rows, len(predictions))
 
 
 def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
@@ -268,104 +341,3 @@ def aligned(rows: Sequence[tuple[str, ...]], count: int) -> list[str]:
     ]
     left = count - len(rows)
     return [*lines, f"... and {left} more"] if left else lines
-
-
-def search_command(arguments: Sequence[str]) -> None:
-    """Find the recordings that are most similar to a recording."""
-    from tyro.conf import arg  # noqa: PLC0415
-
-    def options(
-        run: Path,
-        data: Path,
-        query: str,
-        k: Annotated[int, arg(aliases=["-k"])] = 5,
-        out: Path | None = None,
-        source_fps: float | None = None,
-        accelerator: str = "auto",
-        allow_normalization: bool = False,
-        overwrite: bool = False,
-        json: bool = False,
-    ) -> None:
-        """Find the most similar recordings of a store, by cosine similarity of features; exact.
-
-        If the store has recordings of more than 300 frames, all are searched in windows as long as
-        the query, and the best window of each recording counts.
-
-        Args:
-            run: The run folder, which keeps the features for the next search, the file of an
-                encoder, or pretrained, the encoder of pcm3.
-            data: The store to search.
-            query: A recording of the store, by its number, from 0, or its name; or other
-                recordings: a file, a folder or a store, as of pcm3 predict.
-            k: Number of recordings to find.
-            out: The .csv or .json table to write, or an .html page with film strips.
-            source_fps: Frames per second of other recordings, if the files do not give it; by
-                default that of the store.
-            accelerator: Device of the encoder: cpu, cuda, mps or auto.
-            allow_normalization: Allow a store with another normalization than the encoder's.
-            overwrite: Replace an existing file.
-            json: Print the result as JSON on the last line.
-        """
-        from dataclasses import asdict  # noqa: PLC0415
-
-        from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
-        from pcm3.data.dataset import describe_form  # noqa: PLC0415
-        from pcm3.data.store import Store  # noqa: PLC0415
-        from pcm3.evaluation.features import dataset_for, load_for  # noqa: PLC0415
-        from pcm3.inference.search import (  # noqa: PLC0415
-            make_gallery,
-            open_queries,
-            search,
-            window_for,
-            write_matches,
-        )
-
-        if out is not None and out.suffix not in _FOUND:
-            raise ValueError(f"expected a file ending in {', '.join(_FOUND)}, got {out}")
-        check_new(out, overwrite)
-        store = Store(data)
-        pretrained, notes = load_for(run, store, allow_normalization)
-        pretrained.encoder.to(find_device(accelerator))
-        allow_tf32(False)
-        with open_queries(query, pretrained, store, source_fps) as queries:
-            window = window_for(store, queries.clips.lengths)
-            gallery = make_gallery(run, pretrained, store, window)
-            matches = search(gallery, queries.features(), queries.names, k, queries.own)
-            rows = [asdict(match) for match in matches]
-            if out is not None and out.suffix == ".csv":
-                write_matches(out, matches)
-            elif out is not None and out.suffix == ".json":
-                write_json(out, rows)
-            elif out is not None:
-                from pcm3.inference.pictures import write_search_page  # noqa: PLC0415
-
-                write_search_page(queries, store, matches, out)
-        notes += [*describe_form(dataset_for(pretrained, store, [])), *queries.notes]
-        for note in notes:
-            tell(f"pcm3: note: {note}", file=sys.stderr)
-        several = len(queries.names) > 1
-        shown = [
-            (
-                *((match.query,) if several else ()),
-                str(match.rank),
-                match.recording,
-                f"{match.start} to {match.end}",
-                f"{match.similarity:.3f}",
-                match.label,
-            )
-            for match in matches[:SHOWN]
-        ]
-        lines = aligned(shown, len(matches))
-        if out is not None:
-            lines.append(str(out))
-        metrics = {"queries": len(queries.names), "window": window}
-        rest = {"matches": rows, "notes": notes, "out": None if out is None else str(out)}
-        finish("search", metrics, json, *lines, **rest)
-
-    parse(
-        options,
-        "search",
-        arguments,
-        "pcm3 search --run run --data store --query 3 --out similar.html",
-        "pcm3 search --run run --data store --query walk.npy -k 10",
-    )

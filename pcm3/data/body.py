@@ -82,10 +82,8 @@ class BodyForm:
         if self.store.skeleton != self.skeleton:
             derived = [*self.map.report()["derived"]]
             how = f"{', '.join(derived)} derived from others" if derived else "all exact"
-            notes.append(
-                f"joints were mapped from {self.store.skeleton.name} to the encoder's "
-                f"{self.skeleton.name}: {how}"
-            )
+            names = f"{self.store.skeleton.name} to {self.skeleton.name}"
+            notes.append(f"joints mapped from {names}: {how}")
         if self.store.up in ("z", "-z") and self.store.meta["normalization"] != "isc":
             notes.append(f"bodies stand along {self.store.up}, which was turned to point along y")
         if self._sides[0] < 0:

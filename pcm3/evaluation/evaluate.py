@@ -27,6 +27,8 @@ from pcm3.runs.results import Result, RunAbout, plain_settings, write_result
 from pcm3.runs.seen import count_seen, find_seen, identify
 from pcm3.terminal import tell
 
+_FEW = 100  # test sequences, each of which moves an accuracy by a percentage point or more
+
 
 def evaluate_runs(
     task: str,
@@ -185,7 +187,7 @@ def evaluate_all(
             continue
         results[name] = result
         took = "kept" if kept else f"{result.seconds:.0f} s"
-        figures = f"{task.summary(result.metrics)}{task.how(result.settings)}"
+        figures = f"{task.summary(result.metrics)}{task.how(result.settings)}{few_tests(result)}"
         tell(f"{name:<12}{figures}  ({took})", flush=True)
         for note in result.notes:
             tell(f"{'':<12}{note}", flush=True)
@@ -199,6 +201,11 @@ def evaluate_all(
     if not results:
         raise ValueError(f"no task fits {store.path}")
     return results
+
+
+def few_tests(result: Result) -> str:
+    """Format the number of test sequences if it is so small that figures are rough, else empty."""
+    return f"; {result.test_sequences} test sequences" if result.test_sequences < _FEW else ""
 
 
 def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:

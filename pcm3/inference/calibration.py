@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +28,12 @@ class Folds:
     Attributes:
         of: Fold of each item (N,), int64.
         grouped: Whether all items of a group are in one fold.
+        why: Why groups do not count; empty if they do, or there are none.
     """
 
     of: NDArray[np.int64]
     grouped: bool
+    why: str = ""
 
     def parts(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """The items that train, and those that are predicted, of each fold."""
@@ -53,9 +56,12 @@ def make_folds(
         count: Largest number of folds.
         seed: Of the draws.
     """
-    random = np.random.default_rng(seed)
-    if groups is not None and (groups >= 0).all():
+    random, why = np.random.default_rng(seed), ""
+    if groups is not None and (groups < 0).any():
+        why = f"{int((groups < 0).sum())} of {len(groups)} have none"
+    elif groups is not None:
         names = random.permutation(np.unique(groups))
+        why = "all have the same one"
         if len(names) > 1:
             folds = np.arange(len(names)) % count
             of = np.zeros(len(labels), np.int64)
@@ -64,11 +70,12 @@ def make_folds(
             grouped = Folds(of, grouped=True)
             if sum(known(labels, *parts).sum() for parts in grouped.parts()) >= len(labels) / 2:
                 return grouped
+            why = "more than half have a class that no other subject has"
     of = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == label))
         of[rows] = np.arange(len(rows)) % count
-    return Folds(of, grouped=False)
+    return Folds(of, grouped=False, why=why)
 
 
 def known(
@@ -76,6 +83,37 @@ def known(
 ) -> NDArray[np.bool_]:
     """Which held-out items have a class that is in the training items."""
     return np.isin(labels[held_out], labels[training])
+
+
+def count_by_class(
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+) -> dict[str, dict[str, Any]]:
+    """Count for each class what its items were taken for out of fold.
+
+    Args:
+        names: Names of the classes.
+        labels: Class of each item (N,).
+        rows: The items that were predicted out of fold (P,).
+        predicted: Their predicted classes (P,).
+
+    Returns:
+        For each class ``labelled`` and ``judged`` items, how many of the latter were ``right``, and
+        ``taken_for``, other classes and how often each was predicted, the commonest first.
+    """
+    counts = {}
+    for label, name in enumerate(names):
+        answers = Counter(predicted[labels[rows] == label].tolist())
+        others = [(names[at], count) for at, count in answers.most_common() if at != label]
+        counts[name] = {
+            "labelled": int((labels == label).sum()),
+            "judged": answers.total(),
+            "right": answers[label],
+            "taken_for": dict(others),
+        }
+    return counts
 
 
 class Calibration(NamedTuple):
@@ -87,11 +125,13 @@ class Calibration(NamedTuple):
         figures: ``recordings`` predicted out of fold, their ``accuracy``, and ``log_loss`` and
             ``calibration_error`` with this temperature, and ``log_loss_before`` with a temperature
             of 1.
+        predicted: The likeliest classes ``(N,)``.
     """
 
     temperature: float
     threshold: float
     figures: dict[str, float]
+    predicted: Tensor
 
 
 def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> Calibration:
@@ -147,4 +187,5 @@ def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> C
             "log_loss_before": loss(0.0, share=0),
             "calibration_error": expected_calibration_error(probabilities.clamp(0, 1), right),
         },
+        predicted,
     )

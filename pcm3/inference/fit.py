@@ -21,7 +21,7 @@ from pcm3.encoders.files import Pretrained
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.probes import fit_logistic, logistic_head
 from pcm3.evaluation.tasks.finetune import FinetuneSettings, finetune
-from pcm3.inference.calibration import calibrate, known, make_folds
+from pcm3.inference.calibration import calibrate, count_by_class, known, make_folds
 from pcm3.inference.classifier import (
     Classifier,
     How,
@@ -36,7 +36,8 @@ from pcm3.runs.folder import find_run
 from pcm3.runs.seen import name_data, own_protocol
 
 _FOLDS = {"linear": 5, "knn": 5, "finetune": 3}
-_MOST_CALIBRATED = 5_000  # items predicted out of fold
+MOST_CALIBRATED = 5_000
+"""Items that are predicted out of fold, at most; drawn at random."""
 _MOST_WINDOWS = 50_000  # of untrimmed recordings
 _SHORTEST = 8  # frames of a window
 
@@ -92,7 +93,7 @@ def fit_classifier(
     examples = _windows(store, part) if untrimmed else _recordings(store, part, label)
     _check_classes(store, examples)
     fitted = _FITS[how](pretrained, store, examples, settings or FinetuneSettings())
-    drawn = np.random.default_rng(seed).permutation(len(examples.labels))[:_MOST_CALIBRATED]
+    drawn = np.random.default_rng(seed).permutation(len(examples.labels))[:MOST_CALIBRATED]
     folds = make_folds(examples.labels, examples.groups, _FOLDS[how], seed)
     predictions, rows = [], []
     for training, rest in folds.parts():
@@ -105,9 +106,10 @@ def fit_classifier(
         raise ValueError(
             f"{store.path}: expected a class with recordings in several folds, got none"
         )
+    judged = np.concatenate(rows)
     calibration = calibrate(
         lambda temperature: torch.cat([each(temperature) for each in predictions]),
-        torch.from_numpy(examples.labels[np.concatenate(rows)]),
+        torch.from_numpy(examples.labels[judged]),
     )
     return Classifier(
         head=fitted.head.requires_grad_(False).eval(),
@@ -128,7 +130,12 @@ def fit_classifier(
             "recordings": len(np.unique(examples.indices)),
             "unlabelled": len(part) - len(np.unique(examples.indices)),
             "folds": f"by {examples.group if folds.grouped else examples.item}",
+            "folds_of": examples.item,
+            "not_by_subject": folds.why if examples.group == "subject" else "",
             "out_of_fold": calibration.figures,
+            "by_class": count_by_class(
+                examples.names, examples.labels, judged, calibration.predicted.numpy()
+            ),
             "pcm3": __version__,
         },
     )

@@ -60,6 +60,21 @@ def read_labels(store: Store, column: str | None = None) -> Labels:
     return Labels(names, np.where(codes < 0, -1, places))
 
 
+def is_labelled(store: Store, column: str | None = None) -> NDArray[np.bool_]:
+    """Which sequences of a store have a label (N,).
+
+    Args:
+        store: The store. A sequence of untrimmed recordings has a label if any of its frames has.
+        column: As in ``read_labels``. Without such a column no sequence has a label.
+    """
+    if column is None and store.frame_labels is not None:
+        some: NDArray[np.bool_] = np.logical_or.reduceat(store.frame_labels >= 0, store.starts)
+        return some
+    if column is not None and column not in store.columns:
+        return np.zeros(len(store), bool)
+    return read_labels(store, column).codes >= 0
+
+
 def read_frame_labels(store: Store) -> Labels:
     """The labels of all frames of untrimmed recordings; the background is the last class.
 

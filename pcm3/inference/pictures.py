@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pcm3.data.body import BodyForm
 from pcm3.data.store import Store
@@ -19,27 +20,33 @@ from pcm3.inference.differences import Difference
 from pcm3.inference.judgements import furthest
 from pcm3.inference.novelty import Judgement
 from pcm3.inference.predictions import Prediction
-from pcm3.inference.search import Match, Queries
+from pcm3.inference.search import Gallery, Match, Queries, similarities
 from pcm3.inference.tables import who
 from pcm3.io.files import replacing
 from pcm3.skeleton import Skeleton
 from pcm3.viz.differences import difference_figure
+from pcm3.viz.figures import save
 from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import film_strip
 from pcm3.viz.stores import picture_sequence
+from pcm3.viz.timelines import Interval, label_figure, similarity_figure
 
 _FRAMES = 8  # of each recording in a film strip
 _HEADS = [f"{share:.0%}" for share in np.linspace(0, 1, _FRAMES)]  # of recordings of any length
 _MOST = 20  # queries on a page
+_TITLE = 24  # letters
+STILLS = (".png", ".pdf", ".svg")
+"""Suffixes of pictures that do not move."""
 
 
 def picture_predictions(store: Store, predictions: Sequence[Prediction], out: str | Path) -> Path:
-    """Write an animation of one recording, with the predicted label of each frame beside the time.
+    """Write a picture of one recording with its predicted labels over time.
 
     Args:
         store: The store of the recording.
         predictions: All predictions for it.
-        out: The ``.gif``, ``.mp4`` or ``.html`` file.
+        out: ``.png``, ``.pdf`` or ``.svg`` for coloured intervals; ``.gif``, ``.mp4`` or ``.html``
+            for an animation with the label of each frame beside the time.
 
     Returns:
         The path.
@@ -54,6 +61,14 @@ def picture_predictions(store: Store, predictions: Sequence[Prediction], out: st
         )
     (index,) = indices
     persons = {each.person for each in predictions}
+    if Path(out).suffix in STILLS:
+        rows: dict[str, list[Interval]] = {}
+        for each in predictions:
+            row = f"person {who(each.person)}" if len(persons) > 1 else ""
+            interval = Interval(each.label, each.start, each.end, each.probability)
+            rows.setdefault(row, []).append(interval)
+        length, fps = int(store.lengths[index]), store.meta["fps"]
+        return save(label_figure(rows, length, fps, store.names[index]), out)
     notes: list[list[str]] = [[] for _ in range(int(store.lengths[index]))]
     for each in predictions:
         prefix = f"{who(each.person)}: " if len(persons) > 1 else ""
@@ -62,39 +77,79 @@ def picture_predictions(store: Store, predictions: Sequence[Prediction], out: st
     return picture_sequence(store, index, out, [", ".join(texts) for texts in notes])
 
 
-def write_search_page(
+def picture_matches(
     queries: Queries, store: Store, matches: Sequence[Match], out: str | Path
+) -> Path:
+    """Write the film strips of one query and its matches.
+
+    Args:
+        queries: The query.
+        store: The store that was searched.
+        matches: What was found for it.
+        out: The ``.png``, ``.pdf`` or ``.svg`` file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If there is not one query.
+    """
+    if len(queries.names) != 1:
+        raise ValueError(f"expected one query to draw, got {len(queries.names)}")
+    return save(_strips(queries, 0, store, matches), out)
+
+
+def _strips(queries: Queries, place: int, store: Store, matches: Sequence[Match]) -> Figure:
+    """Film strips of a query, and of its matches."""
+    alike = same_layout(queries.store, store)  # otherwise the encoder takes any layout
+    skeleton = store.skeleton if alike else queries.clips.skeleton
+    index = int(queries.indices[place])
+    length = int(queries.store.lengths[index])
+    strips = [_frames(queries.store, index, 0, length, skeleton, alike)]
+    titles = [f"query\n{short_text(queries.names[place], _TITLE)}"]
+    for match in matches:
+        strips.append(_frames(store, match.index, match.start, match.end, skeleton, alike))
+        found = f"{match.rank}: {match.start} to {match.end}, {match.similarity:.3f}"
+        titles.append(f"{short_text(match.recording, _TITLE)}\n{found}")
+    width = max(strip.shape[3] for strip in strips)
+    clips = np.stack(
+        [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
+    )
+    figure = film_strip(clips, skeleton, None, _FRAMES, titles, heads=_HEADS)
+    for axis in figure.axes:
+        axis.yaxis.label.set_fontsize("x-small")
+    return figure
+
+
+def write_search_page(
+    queries: Queries,
+    features: Tensor,
+    gallery: Gallery,
+    matches: Sequence[Match],
+    out: str | Path,
 ) -> Path:
     """Write a page with a film strip of each of the first 20 queries, and of its matches.
 
+    If a single recording was searched in windows, the page also has the similarity over time.
+
     Args:
         queries: The queries.
-        store: The store that was searched.
+        features: Their features ``(Q, D)``.
+        gallery: What was searched.
         matches: What was found.
         out: The ``.html`` file, which needs no other file.
 
     Returns:
         The path.
     """
-    out = Path(out)
-    parts, firsts = [], [at for at, match in enumerate(matches) if match.rank == 1]
-    alike = same_layout(queries.store, store)  # otherwise the encoder takes any layout
-    skeleton = store.skeleton if alike else queries.clips.skeleton
-    asked = list(zip(queries.names, queries.indices.tolist(), strict=True))
-    for place, (name, index) in enumerate(asked[:_MOST]):
-        found = matches[slice(*[*firsts, len(matches)][place : place + 2])]
-        length = int(queries.store.lengths[index])
-        strips = [_frames(queries.store, index, 0, length, skeleton, alike)]
-        strips += [
-            _frames(store, match.index, match.start, match.end, skeleton, alike) for match in found
-        ]
-        titles = ["query"]
-        titles += [f"{match.rank}: {match.similarity:.3f}" for match in found]
-        width = max(strip.shape[3] for strip in strips)
-        clips = np.stack(
-            [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
-        )
-        strips_figure = film_strip(clips, skeleton, None, _FRAMES, titles, heads=_HEADS)
+    store, parts = gallery.store, []
+    single = len(store) == 1 and len(gallery.values) > 1
+    curves = similarities(gallery, features[:_MOST])
+    left = list(matches)
+    for place, (name, values) in enumerate(zip(queries.names, curves, strict=False)):
+        found: list[Match] = []  # a query may have no match
+        while left and left[0].query == name and left[0].rank == len(found) + 1:
+            found.append(left.pop(0))
         rows = "".join(
             f"<tr><td>{match.rank}</td><td>{escape(short_text(match.recording, 60))}</td>"
             f"<td>{match.start} to {match.end}</td><td>{match.similarity:.3f}</td>"
@@ -104,11 +159,16 @@ def write_search_page(
         parts.append(
             f"<h2>{escape(name)}</h2><table><tr><th></th><th>recording</th><th>frames</th>"
             f"<th>similarity</th><th>label</th></tr>{rows}</table>"
-            f"{_image(strips_figure, 'film strips')}"
+            f"{_image(_strips(queries, place, store, found), 'film strips')}"
         )
-    if len(asked) > _MOST:
-        parts.append(f"<p>The first {_MOST} of {len(asked)} queries.</p>")
-    return _write_page(out, "Similar recordings", parts)
+        if single:
+            middles = (gallery.starts + gallery.ends) / 2
+            spans = [(match.start, match.end) for match in found]
+            figure = similarity_figure(middles, values, spans, store.meta["fps"])
+            parts.append(_image(figure, "similarity over time"))
+    if len(queries.names) > _MOST:
+        parts.append(f"<p>The first {_MOST} of {len(queries.names)} queries.</p>")
+    return _write_page(Path(out), "Similar recordings", parts)
 
 
 def picture_difference(judgement: Judgement, difference: Difference) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from pcm3.evaluation.tasks.detection.proposals import (
 )
 from pcm3.inference.classifier import UNKNOWN, Classifier
 from pcm3.inference.clips import Clips, window_starts
-from pcm3.inference.labels import BACKGROUND
+from pcm3.inference.labels import BACKGROUND, is_labelled
 from pcm3.inference.recordings import Recordings
 from pcm3.inference.tables import who, write_table
 
@@ -41,6 +41,7 @@ class Prediction:
             ``"background"``.
         probability: Of the likeliest class; of an interval the mean over its frames.
         ranked: The likeliest classes and their probabilities, the likeliest first.
+        labelled: Whether the recording has a label in its store.
     """
 
     recording: str
@@ -51,6 +52,7 @@ class Prediction:
     label: str
     probability: float
     ranked: tuple[tuple[str, float], ...]
+    labelled: bool = False
 
     def to_json(self, fps: float | None) -> dict[str, Any]:
         """As JSON, with seconds where the frame rate is known."""
@@ -67,7 +69,8 @@ class Prediction:
                 "end_seconds": round(self.end / fps, 3),
             }
         ranked = [{"label": name, "probability": value} for name, value in self.ranked]
-        return content | {"label": self.label, "probability": self.probability, "ranked": ranked}
+        content |= {"label": self.label, "probability": self.probability, "ranked": ranked}
+        return content | {"labelled": self.labelled}
 
 
 def predict(
@@ -143,7 +146,12 @@ def predict(
             _prediction(classifier, recordings, row, span, label, frames[slice(*span)].mean(0), top)
             for span, label in _intervals(classifier, frames, threshold, rule)
         ]
-    return [prediction for row in rows.tolist() for prediction in found[row]]
+    labelled = is_labelled(recordings.store, classifier.label)
+    return [
+        replace(each, labelled=bool(labelled[each.index]))
+        for row in rows.tolist()
+        for each in found[row]
+    ]
 
 
 def frame_probabilities(
@@ -222,8 +230,8 @@ def _prediction(
 def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions as a table, whole or not at all.
 
-    The columns are ``recording, person, start, end, label, probability``, and with several ranked
-    classes ``label_1, probability_1, label_2, ...``.
+    The columns are ``recording, person, start, end, label, probability``, with several ranked
+    classes ``label_1, probability_1, label_2, ...``, and ``labelled``, which is ``yes`` or ``no``.
     """
     count = max((len(each.ranked) for each in predictions), default=1)
     ranks = [f"{name}_{at}" for at in range(1, count + 1) for name in ("label", "probability")]
@@ -234,5 +242,5 @@ def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
         row.append(f"{each.probability:.6f}")
         if count > 1:
             row += [part for name, p in each.ranked for part in (name, f"{p:.6f}")]
-        rows.append(row)
-    write_table(file, head + ranks * (count > 1), rows)
+        rows.append([*row, "yes" if each.labelled else "no"])
+    write_table(file, [*head, *ranks * (count > 1), "labelled"], rows)

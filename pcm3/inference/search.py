@@ -258,10 +258,13 @@ def search(
     names: Sequence[str],
     k: int = 5,
     own: Sequence[int] | None = None,
+    other_subjects: bool = False,
 ) -> list[Match]:
-    """The recordings of a gallery with the highest cosine similarity to each query.
+    """The places of a gallery with the highest cosine similarity to each query.
 
-    Exact. Of a recording in windows only the most similar one counts; of equal ones the first.
+    Exact. A place is a recording, or a window of one. A window that overlaps a better place of the
+    same recording by more than half is left out (non-maximum suppression); of equal ones the first
+    counts.
 
     Args:
         gallery: The recordings.
@@ -270,28 +273,71 @@ def search(
         k: Matches of each query, at most.
         own: For each query the recording of the gallery that it is itself, which is left out; -1
             for none. By default none is.
+        other_subjects: Leave out all recordings of the query's own subject too.
 
     Returns:
-        Query by query, the most similar recording first.
+        Query by query, the most similar place first.
 
     Raises:
-        ValueError: If ``k`` is below 1.
+        ValueError: If ``k`` is below 1; or for other subjects, if a query is not of the gallery,
+            or the subject of a recording is unknown.
     """
     check_at_least("k", k, 1)
-    wide = F.normalize(gallery.values.double(), dim=1)
-    firsts = np.flatnonzero(np.diff(gallery.indices, prepend=-1))
+    own = [-1] * len(names) if own is None else own
+    people = _subjects(gallery.store, own) if other_subjects else np.arange(len(gallery.store))
     matches = []
-    for row, (name, query) in enumerate(zip(names, queries, strict=True)):
-        similarity = (wide @ F.normalize(query.double(), dim=0)).numpy().clip(-1, 1)
-        best = np.maximum.reduceat(similarity, firsts)
-        order = np.argsort(-best, kind="stable")
-        if own is not None:
-            order = order[gallery.indices[firsts[order]] != own[row]]
-        ends = np.append(firsts[1:], len(similarity))
-        for rank, at in enumerate(order[:k].tolist(), start=1):
-            place = int(firsts[at] + similarity[firsts[at] : ends[at]].argmax())
-            matches.append(_match(gallery, name, rank, place, float(similarity[place])))
+    for row, values in enumerate(similarities(gallery, queries)):
+        order = np.argsort(-values, kind="stable")
+        if own[row] >= 0:
+            order = order[people[gallery.indices[order]] != people[own[row]]]
+        for rank, place in enumerate(_apart(gallery, order, k), start=1):
+            matches.append(_match(gallery, names[row], rank, place, float(values[place])))
     return matches
+
+
+def similarities(gallery: Gallery, queries: Tensor) -> Iterator[NDArray[np.float64]]:
+    """Yield the cosine similarity of each query ``(Q, D)`` to all features of a gallery (G,)."""
+    wide = F.normalize(gallery.values.double(), dim=1)
+    for query in F.normalize(queries.double(), dim=1):
+        yield (wide @ query).numpy().clip(-1, 1)
+
+
+def _subjects(store: Store, own: Sequence[int]) -> NDArray[np.int64]:
+    """The subject of each recording.
+
+    Raises:
+        ValueError: If one is unknown, or a query is not of the store.
+    """
+    subjects = store.columns.get("subjects")
+    if subjects is None:
+        raise ValueError(f"{store.path}: expected a column subjects for other subjects, got none")
+    if (subjects < 0).any():
+        name = store.names[int(np.flatnonzero(subjects < 0)[0])]
+        raise ValueError(
+            f"{store.path}: expected recordings of known subjects, but that of {name!r} is "
+            "unknown (-1)"
+        )
+    if min(own, default=0) < 0:
+        raise ValueError(
+            f"expected a query that is a recording of {store.path}, whose subject is known, for "
+            "other subjects, got other recordings"
+        )
+    return subjects
+
+
+def _apart(gallery: Gallery, order: NDArray[np.int64], k: int) -> list[int]:
+    """The first k places in this order, without those that mostly overlap an earlier one."""
+    found: list[int] = []
+    spans: dict[int, list[tuple[int, int]]] = {}  # of the places found, by recording
+    for place in order.tolist():
+        if len(found) == k:
+            break
+        start, end = int(gallery.starts[place]), int(gallery.ends[place])
+        taken = spans.setdefault(int(gallery.indices[place]), [])
+        if all(2 * (min(end, b) - max(start, a)) <= end - start for a, b in taken):
+            found.append(place)
+            taken.append((start, end))
+    return found
 
 
 def _match(gallery: Gallery, query: str, rank: int, place: int, similarity: float) -> Match:

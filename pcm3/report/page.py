@@ -31,7 +31,6 @@ from pcm3.report.overview import draw_methods, draw_times
 from pcm3.report.pictures import draw_pictures
 from pcm3.report.progress import draw_progress
 from pcm3.report.table import (
-    CHANCE,
     LEFT_OUT,
     Row,
     as_json,
@@ -41,6 +40,7 @@ from pcm3.report.table import (
     markdown,
     notes,
     remarks,
+    run_notes,
     run_table,
     tabulate,
 )
@@ -166,7 +166,7 @@ def _comparison(compared: Comparisons) -> list[str]:
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
     """Format the runs and their data, what was left out, and a folded legend."""
-    head, *lines = run_table(entries)
+    head, *lines = runs = run_table(entries)
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     table = ['<div class="scroll"><table class="runs"><thead><tr>', titles, "</tr></thead><tbody>"]
     for run, *values in lines:
@@ -176,7 +176,8 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
     terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
     missing = [f"<li>{_text(reason)}</li>" for reason in left_out]
     return [
-        *("<section><h2>Runs</h2>", *table, "</tbody></table></div>", f"<p>{CHANCE}</p>"),
+        *("<section><h2>Runs</h2>", *table, "</tbody></table></div>"),
+        *(f"<p>{note}</p>" for note in run_notes(runs)),
         *((f"<p>{LEFT_OUT}</p><ul>", *missing, "</ul>") if missing else ()),
         *("<details><summary>What the figures are</summary><dl>", *terms, "</dl></details>"),
         "</section>",

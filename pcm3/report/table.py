@@ -17,6 +17,11 @@ from pcm3.terminal import printable
 
 CHANCE = "Chance is the share of the commonest class among the test sequences."
 """Explanation of a column of ``run_table``."""
+RUN_WORDS = ("run", "method", "epochs", "seed", "store", "protocol")
+"""Columns of ``run_table`` that hold no numbers to compare."""
+UNKNOWN = "-"
+"""Cell of ``run_table`` whose value is not known."""
+NOT_KNOWN = f"{UNKNOWN}: not known, as of an encoder without its run."
 LEFT_OUT = "Runs and files that are not in this report:"
 
 
@@ -195,10 +200,10 @@ def chance_by_part(entries: Sequence[Entry]) -> dict[tuple[str, str], float]:
 def run_table(entries: Sequence[Entry]) -> list[list[str]]:
     """Tabulate runs and the data that they were evaluated on, a line each, after a head.
 
-    The method is followed by the settings that tell the runs apart.
+    The method is followed by the settings that tell the runs apart. What is not known is ``"-"``;
+    columns of which nothing is known are left out.
     """
-    head = ["run", "method", "epochs", "seed", "store", "protocol"]
-    head += ["training sequences", "test sequences", "chance"]
+    head = [*RUN_WORDS, "training sequences", "test sequences", "chance"]
     chances = chance_by_part(entries)
     lines = {}
     for entry in sorted(entries, key=lambda entry: entry.place):
@@ -208,9 +213,18 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
         method = f"{entry.method} ({entry.varied})" if entry.varied else entry.method
         values = (method, entry.epochs, entry.seed, entry.store, result.protocol)
         counts = (result.train_sequences, result.test_sequences or None)
-        known = ["" if value is None else str(value) for value in (*values, *counts)]
-        lines[key] = [entry.run, *known, "" if chance is None else f"{chance:.1%}"]
-    return [head, *lines.values()]
+        shares = (None if chance is None else f"{chance:.1%}",)
+        known = [UNKNOWN if value is None else str(value) for value in (*values, *counts, *shares)]
+        lines[key] = [entry.run, *known]
+    columns = zip(head, *lines.values(), strict=True)
+    kept = [column for column in columns if set(column[1:]) != {UNKNOWN}]
+    return [list(line) for line in zip(*kept, strict=True)]
+
+
+def run_notes(table: Sequence[Sequence[str]]) -> list[str]:
+    """Explain the columns and the signs that occur in a table of ``run_table``."""
+    cells = {cell for line in table for cell in line}
+    return [CHANCE] * ("chance" in table[0]) + [NOT_KNOWN] * (UNKNOWN in cells)
 
 
 def markdown(read: Entries, comparison: Sequence[str] = ()) -> str:
@@ -227,7 +241,9 @@ def markdown(read: Entries, comparison: Sequence[str] = ()) -> str:
     parts += [escape_markdown(remark) for remark in remarks(entries)]
     parts += comparison
     parts += ["## All other figures", *_figures_markdown(rest, entries)] if rest else []
-    parts += ["## Runs", table_markdown(run_table(entries), 6), CHANCE]
+    runs = run_table(entries)
+    words = sum(title in RUN_WORDS for title in runs[0])
+    parts += ["## Runs", table_markdown(runs, words), *run_notes(runs)]
     parts += [LEFT_OUT] if read.left_out else []
     parts += ["\n".join(f"- {escape_markdown(reason)}" for reason in read.left_out)]
     legend = explain(rows)

@@ -23,11 +23,13 @@ from pcm3.viz.results import (
 )
 from pcm3.viz.skeletons import film_strip, reconstruction_figure
 from pcm3.viz.stores import picture_sequence
+from pcm3.viz.timelines import Interval, label_figure
 
 __all__ = [
     "Animation",
     "Bars",
     "Curve",
+    "Interval",
     "animate",
     "bar_figure",
     "confusion_figure",
@@ -35,6 +37,7 @@ __all__ = [
     "embedding_figure",
     "features_figure",
     "film_strip",
+    "label_figure",
     "loss_curves",
     "motion_figure",
     "picture_sequence",

@@ -140,6 +140,20 @@ def test_search_finds_a_recording_in_another_layout(
     assert found == [f"recording-{number}" for number in range(len(RECORDINGS))]
 
 
+def test_a_mapping_is_told_once(
+    tmp_path: Path, stores: dict[str, Store], encoder: Path, call: Call
+) -> None:
+    """Also if the query and the store that is searched are mapped alike."""
+    ntu, kinect = (stores[name].path for name in ("ntu25", "kinect20"))
+    for query, count in ((ntu, 1), (kinect, 2), (3, 1)):
+        arguments = ("search", "--run", encoder, "--data", ntu, "--query", query, "-k", 1)
+        notes = [note for note in call(*arguments)["notes"] if "mapped" in note]
+        assert len(notes) == count
+    file = tmp_path / "classifier.safetensors"
+    call("classifier", "--run", encoder, "--data", ntu, "--out", file)
+    assert len([note for note in call("predict", file, ntu)["notes"] if "mapped" in note]) == 1
+
+
 def test_pages_show_recordings_of_two_layouts(
     tmp_path: Path, stores: dict[str, Store], encoder: Path, call: Call
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcm3.evaluation.metrics import expected_calibration_error
-from pcm3.inference.calibration import calibrate, known, make_folds
+from pcm3.inference.calibration import calibrate, count_by_class, known, make_folds
 
 
 def overconfident(factor: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,6 +61,7 @@ def test_one_of_20_right_labels_is_below_the_threshold() -> None:
     right = best.values[best.indices == labels]
     assert float((right < found.threshold).double().mean()) == pytest.approx(0.05, abs=2e-3)
     assert found.figures["accuracy"] == pytest.approx(len(right) / len(labels))
+    assert torch.equal(found.predicted, logits.argmax(dim=1))
 
 
 def test_without_a_right_prediction_nothing_is_unknown() -> None:
@@ -75,6 +76,7 @@ def test_subjects_are_not_divided() -> None:
     labels, subjects = random.integers(3, size=200), random.integers(8, size=200)
     folds = make_folds(labels, subjects, 5, seed=0)
     assert folds.grouped
+    assert not folds.why
     seen = []
     for training, held_out in folds.parts():
         assert set(subjects[training]).isdisjoint(subjects[held_out])
@@ -93,6 +95,7 @@ def test_folds_by_recording_have_every_class(subjects: np.ndarray | None) -> Non
     labels = np.arange(20) // 10
     folds = make_folds(labels, subjects, 5, seed=1)
     assert not folds.grouped
+    assert bool(folds.why) == (subjects is not None)
     for training, held_out in folds.parts():
         assert np.bincount(labels[held_out]).tolist() == [2, 2]
         assert known(labels, training, held_out).all()
@@ -119,3 +122,22 @@ def test_calibration_error_is_that_of_its_definition() -> None:
     for bad in (torch.tensor([1.5]), torch.tensor([torch.nan]), torch.tensor([0.5, 0.5])):
         with pytest.raises(ValueError, match="probabilities"):
             expected_calibration_error(bad, torch.tensor([True]))
+
+
+def test_what_classes_are_taken_for() -> None:
+    random = np.random.default_rng(0)
+    names, labels = ("a", "b", "c", "alone"), np.append(random.integers(3, size=60), 3)
+    rows = random.permutation(60)[:40]
+    predicted = random.integers(3, size=40)
+    found = count_by_class(names, labels, rows, predicted)
+    assert list(found) == list(names)
+    for label, name in enumerate(names):
+        pairs = [(labels[row], answer) for row, answer in zip(rows, predicted, strict=True)]
+        own = [answer for truth, answer in pairs if truth == label]
+        each = found[name]
+        assert each["labelled"] == sum(labels == label)
+        assert each["judged"] == len(own) == each["right"] + sum(each["taken_for"].values())
+        assert each["right"] == own.count(label)
+        assert each["taken_for"] == {names[other]: own.count(other) for other in set(own) - {label}}
+        assert list(each["taken_for"].values()) == sorted(each["taken_for"].values())[::-1]
+    assert found["alone"] == {"labelled": 1, "judged": 0, "right": 0, "taken_for": {}}

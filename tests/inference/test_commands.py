@@ -54,6 +54,7 @@ def test_a_classifier_is_kept(
     assert metrics["classes"] == ["high", "low"]
     assert metrics["recordings"] + metrics["unlabelled"] == len(training)
     assert metrics["out_of_fold"] == expected.made["out_of_fold"]
+    assert metrics["by_class"] == expected.made["by_class"]
     assert (metrics["temperature"], metrics["protocol"]) == (found.temperature, "subjects:1,2")
     assert found.made["command"][:3] == ["classifier", "--run", str(encoder)]
     assert found.made["store_fingerprint"] == store.fingerprint
@@ -86,13 +87,62 @@ def test_finetuning_by_the_command(tmp_path: Path, encoder: Path, store: Store, 
     assert any(not np.array_equal(after[name], before[name]) for name in before)
 
 
+def test_the_estimate_in_words(
+    tmp_path: Path, encoder: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of new people if there are subjects; else a column that may be subjects is named."""
+
+    def said(name: str, labels: list[int], **columns: list[int]) -> tuple[list[str], str]:
+        path = tmp_path / name
+        with StoreWriter(
+            path, NTU25, class_names=["a", "b", "c"], fps=30, normalization="center"
+        ) as writer:
+            for index, label in enumerate(labels):
+                of_it = {key: values[index] for key, values in columns.items()}
+                writer.add(store.sequence(index), label, **of_it)
+        out = str(tmp_path / f"{name}.safetensors")
+        command = ["classifier", "--run", str(encoder), "--data", str(path), "--out", out]
+        assert main([*command, "--json"]) == 0
+        captured = capsys.readouterr()
+        *lines, last = captured.out.splitlines()
+        counts = json.loads(last)["metrics"]["by_class"]
+        right, judged = (sum(each[key] for each in counts.values()) for key in ("right", "judged"))
+        assert lines[0].startswith(f"{right} of {judged} labelled recordings")
+        for line in lines:
+            name, found, rest = line.partition(": ")
+            if found and line.startswith("  "):
+                each = counts[name.strip()]
+                assert rest.startswith(f"{each['right']} of {each['judged']} right")
+                assert next(iter(each["taken_for"])) in rest
+        return lines, captured.err
+
+    labels = [0, 1] * 8 + [2, 2]
+    people = [number % 4 for number in range(16)] + [3, 3]
+    lines, notes = said("subjects", labels, subjects=people)
+    assert "new people" in lines[0]
+    assert "2 of the 18" in lines[1]
+    assert lines[1].endswith(": c")
+    assert "subjects" not in notes
+    lines, notes = said("client", labels, Client=people, quality=people)
+    assert "new people" not in lines[0]
+    assert "a column subjects" in lines[1]
+    assert "column Client" in notes
+    assert "column quality" not in notes
+    lines, notes = said("some", labels, subjects=[-1, *people[1:]])
+    assert "1 of 18 have none" in lines[1]
+
+
 def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, call: Call) -> None:
     out = tmp_path / "predictions.csv"
     said = call("predict", classifier, store.path, "--out", out)
     labels = pcm3.load_classifier(classifier).predict(store)
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["recording", "person", "start", "end", "label", "probability"]
+    documented = ["recording", "person", "start", "end", "label", "probability", "labelled"]
+    assert list(rows[0]) == documented
+    known = (store.labels >= 0).tolist()
+    assert [row["labelled"] for row in rows] == ["yes" if each else "no" for each in known]
+    assert [row["labelled"] for row in said["predictions"]] == known
     assert [row["label"] for row in rows] == labels
     assert [row["recording"] for row in rows] == list(store.names)
     assert [int(row["end"]) for row in rows] == store.lengths.tolist()
@@ -108,18 +158,30 @@ def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, c
     assert json.loads((tmp_path / "p.json").read_text()) == sure["predictions"]
 
 
-def test_the_screen_shows_labels(
-    classifier: Path, store: Store, capsys: pytest.CaptureFixture[str]
+def test_the_screen_shows_the_least_sure_labels_of_many(
+    tmp_path: Path, classifier: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(classifier), str(store.path), "--top", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 21
-    assert "76 more" in lines[-1]
-    assert "recording-0.npy" in lines[0]
-    assert "person 0" in lines[0]
+    out = tmp_path / "predictions.csv"
+    command = ["predict", str(classifier), str(store.path), "--top", "2"]
+    assert main([*command, "--out", str(out)]) == 0
+    _, *lines, more, _ = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert "76 more" in more
+    with out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["recording"] for row in rows] == list(store.names)
+    rows.sort(key=lambda row: float(row["probability"]))
+    for line, row in zip(lines, rows[:20], strict=True):
+        assert line.split()[:3] == [row["recording"], "person", "0"]
+        assert line.endswith("labelled") == (row["labelled"] == "yes")
+    for index, mark in ((7, True), (12, False)):
+        assert main([*command, "--index", str(index)]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith(f"recording-{index}.npy")
+        assert line.endswith("labelled") == mark
 
 
-@pytest.mark.parametrize("suffix", ["gif", "html"])
+@pytest.mark.parametrize("suffix", ["gif", "html", "png", "svg"])
 def test_a_picture_of_a_recording_with_its_labels(
     tmp_path: Path, classifier: Path, store: Store, call: Call, suffix: str
 ) -> None:
@@ -129,6 +191,35 @@ def test_a_picture_of_a_recording_with_its_labels(
     if suffix == "gif":
         with Image.open(out) as picture:
             assert picture.n_frames > 3
+    assert out.stat().st_size > 1000
+
+
+def test_a_still_picture_has_the_intervals_of_each_person(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    from pcm3.inference import pictures
+    from pcm3.inference.predictions import Prediction
+
+    given: list[Any] = []
+
+    def draw(*values: Any) -> Figure:
+        given.extend(values)
+        return Figure()
+
+    monkeypatch.setattr(pictures, "label_figure", draw)
+    found = [
+        Prediction(store.names[5], 5, person, start, end, label, 0.5, ())
+        for person, start, end, label in ((0, 0, 3, "wave"), (0, 3, 5, "bow"), (1, 2, 9, "sit"))
+    ]
+    pictures.picture_predictions(store, found, tmp_path / "picture.svg")
+    assert given[0] == {
+        "person 0": [("wave", 0, 3, 0.5), ("bow", 3, 5, 0.5)],
+        "person 1": [("sit", 2, 9, 0.5)],
+    }
+    assert given[1:] == [int(store.lengths[5]), 30, store.names[5]]
+    assert (tmp_path / "picture.svg").is_file()
 
 
 def test_a_picture_shows_the_label_of_each_frame(
@@ -164,6 +255,7 @@ def test_a_picture_shows_the_label_of_each_frame(
         (["--windows", "--whole"], "--whole"),
         (["--index", "nobody"], "nobody"),
         (["--out", "picture.gif"], "--index"),
+        (["--out", "picture.png"], "--index"),
         (["--top", "0"], "top"),
         (["--source-fps", "60"], "source_fps is for files"),
     ],

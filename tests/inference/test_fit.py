@@ -219,3 +219,36 @@ def test_duplicates_are_no_label(store: Store) -> None:
 
     with pytest.raises(ValueError, match=r"among (?!.*duplicate_of,).*got 'duplicate_of'"):
         read_labels(store, "duplicate_of")
+
+
+def test_classes_are_counted_out_of_fold(
+    tmp_path: Path, store: Store, pretrained: Pretrained
+) -> None:
+    """The last class is of one subject, so that nothing of it is left when that is left out."""
+    labels = [*([0, 1] * 10), 2, 2]
+    subjects = [*(number % 5 for number in range(20)), 4, 4]
+    some = write(tmp_path / "some", labels, store, subjects=subjects)
+    made = fit_classifier(pretrained, some).made
+    assert (made["folds"], made["not_by_subject"]) == ("by subject", "")
+    counts = made["by_class"]
+    assert {name: each["judged"] for name, each in counts.items()} == {"a": 10, "b": 10, "c": 0}
+    assert counts["c"]["labelled"] == 2
+    right = sum(each["right"] for each in counts.values())
+    assert right / 20 == pytest.approx(made["out_of_fold"]["accuracy"])
+    values, truth = features_of(pretrained, some), np.array(labels)
+    expected = 0
+    for subject in range(5):
+        inside = np.array(subjects) != subject
+        scaler = StandardScaler().fit(values[inside])
+        model = LogisticRegression(max_iter=2000).fit(
+            scaler.transform(values[inside]), truth[inside]
+        )
+        held_out = ~inside & (truth < 2)
+        expected += int(
+            (model.predict(scaler.transform(values[held_out])) == truth[held_out]).sum()
+        )
+    assert right == expected
+    unknown = write(tmp_path / "unknown", labels, store, subjects=[-1, *subjects[1:]])
+    made = fit_classifier(pretrained, unknown).made
+    assert made["folds"] == "by recording"
+    assert made["not_by_subject"]

@@ -24,6 +24,7 @@ from pcm3.evaluation.tasks.detection.proposals import sliding_window_proposals
 from pcm3.hub import Pretrained
 from pcm3.inference.classifier import Classifier
 from pcm3.inference.fit import fit_classifier
+from pcm3.inference.labels import is_labelled
 from pcm3.inference.predictions import Prediction, frame_probabilities, predict, write_csv
 from pcm3.inference.recordings import open_recordings
 from pcm3.skeleton import KINECT20, NTU25
@@ -323,6 +324,25 @@ def test_a_classifier_of_untrimmed_recordings_finds_actions(
             predict(classifier, recordings, top=0)
 
 
+def test_recordings_with_a_label_are_marked(
+    store: Store, untrimmed: Store, pretrained: Pretrained, training: np.ndarray, tmp_path: Path
+) -> None:
+    """By the column that the classifier was fitted on; untrimmed ones if a frame has a class."""
+    for column, values in (("arms", store.values("arms") != ""), (None, store.labels >= 0)):
+        classifier = fit_classifier(pretrained, store, training, label=column)
+        with open_recordings(store.path, classifier) as recordings:
+            found = predict(classifier, recordings, range(24))
+        assert [each.labelled for each in found] == values[:24].tolist()
+        assert {each.labelled for each in found} == {True, False}
+    with StoreWriter(
+        tmp_path / "films", NTU25, class_names=["first"], fps=30, normalization="center"
+    ) as writer:
+        for labels in ([-1] * 100, [-1] * 99 + [0]):
+            writer.add(untrimmed.sequence(0)[:100], frame_labels=labels)
+    assert is_labelled(Store(tmp_path / "films")).tolist() == [False, True]
+    assert not is_labelled(untrimmed, "arms").any()
+
+
 def test_what_untrimmed_recordings_lack(
     untrimmed: Store, pretrained: Pretrained, tmp_path: Path
 ) -> None:
@@ -391,19 +411,19 @@ def test_the_table(tmp_path: Path) -> None:
         made = Prediction(name, 0, 0, 0, 30, "wave", 0.75, ranked)
         return replace(made, **changes)
 
-    rows = [one('a, "b"'), one("c", person=-1, start=30, end=45, label="unknown")]
+    rows = [one('a, "b"'), one("c", person=-1, start=30, end=45, label="unknown", labelled=True)]
     write_csv(tmp_path / "out.csv", rows)
     with (tmp_path / "out.csv").open(newline="") as stream:
         head, *found = csv.reader(stream)
     assert head[:6] == ["recording", "person", "start", "end", "label", "probability"]
-    assert head[6:] == ["label_1", "probability_1", "label_2", "probability_2"]
+    assert head[6:] == ["label_1", "probability_1", "label_2", "probability_2", "labelled"]
     ranked = ["wave", "0.750000", "bow", "0.250000"]
     assert found == [
-        ['a, "b"', "0", "0", "30", "wave", "0.750000", *ranked],
-        ["c", "all", "30", "45", "unknown", "0.750000", *ranked],
+        ['a, "b"', "0", "0", "30", "wave", "0.750000", *ranked, "no"],
+        ["c", "all", "30", "45", "unknown", "0.750000", *ranked, "yes"],
     ]
     write_csv(tmp_path / "out.csv", [replace(row, ranked=row.ranked[:1]) for row in rows])
-    assert (tmp_path / "out.csv").read_text().splitlines()[0] == ",".join(head[:6])
+    assert (tmp_path / "out.csv").read_text().splitlines()[0] == ",".join([*head[:6], "labelled"])
     assert rows[1].to_json(30.0) | {"ranked": None} == {
         "recording": "c",
         "index": 0,
@@ -415,4 +435,5 @@ def test_the_table(tmp_path: Path) -> None:
         "label": "unknown",
         "probability": 0.75,
         "ranked": None,
+        "labelled": True,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from pcm3.cli import main
 from pcm3.data.dataset import SkeletonDataset
@@ -19,6 +22,7 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.evaluation.features import extract_features
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.inference import pictures
 from pcm3.inference import search as module
 from pcm3.inference.search import make_gallery, open_queries, search, window_for
 from pcm3.methods.features import sequence_features
@@ -133,27 +137,125 @@ def test_long_recordings_are_searched_in_windows(
     with open_queries(str(store.path), pretrained, films) as queries:
         gallery = make_gallery(run, pretrained, films, window)
         found = search(gallery, queries.features()[[25]], ["25"], 5, [-1])
-    assert len(found) == 3  # one a film
-    values = [match.similarity for match in found]
-    assert values == sorted(values, reverse=True)
     firsts = gallery.values[np.flatnonzero(np.diff(gallery.indices, prepend=-1))]
     by_first = torch.nn.functional.cosine_similarity(firsts, queries.features()[[25]]).argsort()
     assert [match.index for match in found] != by_first.flip(0).tolist()
     query = extract_features(pretrained, SkeletonDataset(store, [25])).values[0].double()
-    for match in found:
-        clip = torch.tensor(films.sequence(match.index))
-        best = (-2.0, 0)
+    places = []
+    for film in range(3):
+        clip = torch.tensor(films.sequence(film))
         for middle in range(0, len(clip), window // 4):
             start = min(max(middle - window // 2, 0), len(clip) - window)
             part = clip[start : start + window].permute(3, 0, 2, 1)[None]
             one = sequence_features(pretrained.encoder, part, None, NTU25, frames=16)[0].double()
             similarity = float(torch.nn.functional.cosine_similarity(one, query, dim=0))
-            best = max(best, (similarity, -start))
-        assert match.similarity == pytest.approx(best[0], abs=1e-6)
+            places.append((-similarity, film, start))
+    expected: list[tuple[float, int, int]] = []
+    for place in sorted(places):
+        near = (place[1] == film and abs(place[2] - at) < window / 2 for _, film, at in expected)
+        if not any(near):
+            expected.append(place)
+    assert [(match.index, match.start) for match in found] == [at[1:] for at in expected[:5]]
+    assert len({match.index for match in found}) < 5  # several places of one film
+    for match, (similarity, *_) in zip(found, expected, strict=False):
+        assert match.similarity == pytest.approx(-similarity, abs=1e-6)
         assert match.end - match.start == window
         labels = films.frame_labels
         middle = labels[films.starts[match.index] + (match.start + match.end) // 2]
         assert match.label == ("act" if middle == 0 else "")
+
+
+def test_the_page_of_one_long_recording_shows_similarity_over_time(
+    tmp_path: Path, run: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StoreWriter(
+        tmp_path / "film", NTU25, class_names=[], fps=30, normalization="center"
+    ) as writer:
+        writer.add(np.concatenate([store.sequence(index) for index in range(20)]))
+    np.save(tmp_path / "new.npy", store.sequence(3))
+    drawn: list[Any] = []
+
+    def draw(*given: Any) -> Figure:
+        drawn.append(given)
+        return Figure()
+
+    monkeypatch.setattr(pictures, "similarity_figure", draw)
+    command = ["search", "--run", str(run), "--query", str(tmp_path / "new.npy"), "--out"]
+    assert main([*command, str(tmp_path / "a.html"), "--data", str(tmp_path / "film")]) == 0
+    ((middles, values, found, fps),) = drawn
+    assert len(middles) == len(values) > len(found) == 5
+    assert (np.diff(middles) > 0).all()
+    assert np.isclose(middles, sum(found[0]) / 2).nonzero()[0].tolist() == [values.argmax()]
+    assert fps == 30
+    assert (tmp_path / "a.html").read_text().count("<img") == 2
+    assert main([*command, str(tmp_path / "b.html"), "--data", str(store.path)]) == 0
+    assert len(drawn) == 1
+
+
+def test_other_subjects(run: Path, pretrained: Pretrained, store: Store, tmp_path: Path) -> None:
+    subjects, expected = store.columns["subjects"], cosines(pretrained, store)
+    expected[subjects[:, None] == subjects] = -2
+    gallery = make_gallery(run, pretrained, store)
+    with open_queries(None, pretrained, store) as queries:
+        given = (queries.features(), queries.names, 3, queries.own)
+        found = search(gallery, *given, other_subjects=True)
+    best = np.argsort(-expected, axis=1, kind="stable")[:, :3]
+    assert [match.index for match in found] == best.ravel().tolist()
+    foreign = (*given[:3], [-1] * len(store))
+    with pytest.raises(ValueError, match="query that is a recording"):
+        search(gallery, *foreign, other_subjects=True)
+    for name, column in (("without", {}), ("unknown", {"subjects": [0, -1, 1]})):
+        with StoreWriter(tmp_path / name, NTU25, class_names=[], normalization="center") as writer:
+            for index in range(3):
+                own = {key: values[index] for key, values in column.items()}
+                writer.add(store.sequence(index), **own)
+        other = make_gallery(run, pretrained, Store(tmp_path / name))
+        with pytest.raises(ValueError, match="subjects"):
+            search(other, other.values, ["a", "b", "c"], 1, [0, 1, 2], other_subjects=True)
+
+
+def test_film_strips_name_their_recordings(
+    run: Path, pretrained: Pretrained, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    titles: list[str] = []
+
+    def draw(*given: Any, **_: Any) -> Figure:
+        titles.extend(given[4])
+        return Figure()
+
+    monkeypatch.setattr(pictures, "film_strip", draw)
+    gallery = make_gallery(run, pretrained, store)
+    with open_queries("7", pretrained, store) as queries:
+        found = search(gallery, queries.features(), queries.names, 3, queries.own)
+        pictures.picture_matches(queries, store, found, tmp_path / "strips.svg")
+        with pytest.raises(ValueError, match="one query"):
+            pictures.picture_matches(
+                dataclasses.replace(queries, names=["a", "b"]), store, found, tmp_path / "no.svg"
+            )
+    names = ["recording-7.npy", *(match.recording for match in found)]
+    assert len(titles) == 4
+    for title, name in zip(titles, names, strict=True):
+        assert name in title
+    assert all(
+        f"{match.similarity:.3f}" in title for match, title in zip(found, titles[1:], strict=True)
+    )
+
+
+def test_a_query_without_a_match(
+    run: Path, pretrained: Pretrained, store: Store, tmp_path: Path
+) -> None:
+    """All recordings but the last are of its subject; the page shows each match with its query."""
+    with StoreWriter(tmp_path / "few", NTU25, class_names=[], normalization="center") as writer:
+        for index, subject in enumerate((0, 0, 1)):
+            writer.add(store.sequence(index), name=f"r{index}", subjects=subject)
+    few = Store(tmp_path / "few")
+    gallery = make_gallery(run, pretrained, few)
+    with open_queries(None, pretrained, few) as queries:
+        found = search(gallery, queries.features(), queries.names, 1, queries.own, True)[1:]
+        page = tmp_path / "page.html"
+        pictures.write_search_page(queries, queries.features(), gallery, found, page)
+    rows = [part.count("<td>") // 5 for part in page.read_text().split("<h2>")[1:]]
+    assert rows == [0, 1, 1]
 
 
 def test_the_command(
@@ -175,6 +277,12 @@ def test_the_command(
     page = (tmp_path / "found.html").read_text()
     assert len(re.findall("<h2>", page)) == len(re.findall("<img", page)) == 20
     assert "20 of 96" in page
+    call("--query", 3, "-k", 2, "--out", tmp_path / "found.png")
+    with Image.open(tmp_path / "found.png") as picture:
+        assert picture.format == "PNG"
+    said = call("--query", 3, "-k", 3, "--other-subjects")
+    own = store.columns["subjects"]
+    assert all(own[match["index"]] != own[3] for match in said["matches"])
     call("--query", 3, "--out", tmp_path / "found.json")
     assert len(json.loads((tmp_path / "found.json").read_text())) == 5
     for bad in (
@@ -182,6 +290,7 @@ def test_the_command(
         ["--query", "3", "-k", "0"],
         ["--query", "3", "--out", "x"],
         ["--query", "3", "--source-fps", "60"],
+        ["--query", str(store.path), "--out", str(tmp_path / "several.png")],
     ):
         assert main(["search", "--run", str(run), "--data", str(store.path), *bad]) == 2
         said = capsys.readouterr().err

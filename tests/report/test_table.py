@@ -15,7 +15,7 @@ from written_results import Page, result, table_of, write_run
 from pcm3.evaluation.tasks import knn
 from pcm3.report.entries import read_entries
 from pcm3.report.page import make_page, write_report
-from pcm3.report.table import explain, for_people, markdown, remarks, tabulate
+from pcm3.report.table import NOT_KNOWN, explain, for_people, markdown, remarks, tabulate
 
 
 def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
@@ -188,13 +188,31 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
     ]
     assert rows == [
         ["b", "pcm3", "2", "3", "data", "xsub", "7", "4", "50.0%"],
-        ["b", "pcm3", "2", "3", "other", "xsub", "", "9", ""],
-        ["a", "", "", "", "data", "xsub", "", "4", "50.0%"],  # of the same test part
+        ["b", "pcm3", "2", "3", "other", "xsub", "-", "9", "-"],
+        ["a", "-", "-", "-", "data", "xsub", "-", "4", "50.0%"],  # of the same test part
     ]
     text = make_page(results)
+    assert NOT_KNOWN in text
+    assert NOT_KNOWN in markdown(results)
     assert "Chance is the share of the commonest class" in text
     cells = [Page(cell).text for cell in re.findall("<td>.*?</td>", text.partition("<h2>")[2])]
     assert cells[:8] == rows[0][1:]
+
+
+def test_columns_of_which_nothing_is_known_are_left_out(tmp_path: Path) -> None:
+    """As for an encoder without its run."""
+    results = read_entries([write_run(tmp_path / "a", result("linear", {"top1": 0.5}))])
+    text = markdown(results)
+    head, rule, row = table_of(text, "## Runs")
+    assert head == ["run", "store", "protocol", "test sequences"]
+    assert rule == ["---"] * 3 + ["---:"]
+    assert row == ["a", "data", "xsub", "9"]
+    page = make_page(results)
+    for shown in (text, page):
+        assert NOT_KNOWN not in shown
+        assert "Chance" not in shown
+    table = page.partition('<table class="runs">')[2].partition("</table>")[0]
+    assert re.findall('<th scope="col">(.*?)</th>', table) == head
 
 
 def test_runs_of_one_name_are_told_apart_by_their_settings(tmp_path: Path) -> None:
