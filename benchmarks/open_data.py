@@ -1,8 +1,8 @@
 """Prepare the packed recordings of open data sets, each in its own layout, at 30 frames a second.
 
 MSRC-12 is prepared untrimmed and cut into its intervals. A store that is there is kept. The stores
-are those of `examples/sweeps/benchmark.toml`, and together its training set: `--any-layout` maps all
-layouts to one.
+are those of `examples/sweeps/benchmark.toml`, and together its training set: `--any-layout` maps
+all layouts to one.
 
     python benchmarks/open_data.py --data FOLDER --out stores
 """
