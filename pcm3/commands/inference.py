@@ -176,7 +176,7 @@ def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
 
 
 def _confusions(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say which classes are confused most, the worst first."""
+    """Say what classes are taken for, those with the most errors first."""
     wrong = [(each["right"] - each["judged"], name) for name, each in counts.items()]
     worst = [name for errors, name in sorted(wrong, key=lambda pair: pair[0]) if errors]
     lines = []

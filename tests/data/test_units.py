@@ -12,7 +12,6 @@ from pcm3.cli import main
 from pcm3.data import prepare
 from pcm3.data.store import Store
 from pcm3.data.units import UNITS, full_name, metres_in, read_unit
-from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import SBU15
 
 
@@ -69,7 +68,7 @@ def test_a_store_has_the_full_name_and_the_same_values(tmp_path: Path, format: s
     assert not (tmp_path / "no").exists()
 
 
-def test_packed_files_have_known_units(tmp_path: Path) -> None:
+def test_other_units_of_packed_files_are_reported(tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(-0.8, 0.8, size=(9, 1, 15, 3)).astype(np.float32)
     names, parents = SBU15.joints, SBU15.parents
     for unit in ("m", "bananas"):
@@ -77,8 +76,9 @@ def test_packed_files_have_known_units(tmp_path: Path) -> None:
         np.savez(file, joints=points, lengths=[9], joint_names=names, parents=parents, unit=unit)
     prepare(tmp_path / "m.npz", tmp_path / "store", workers=1)
     assert Store(tmp_path / "store").meta["unit"] == "metres"
-    with pytest.raises(SkeletonFormatError, match="bananas"):
-        prepare(tmp_path / "bananas.npz", tmp_path / "other", workers=1)
+    report = prepare(tmp_path / "bananas.npz", tmp_path / "other", workers=1)
+    assert any("bananas" in note for note in report["notes"])
+    assert Store(tmp_path / "other").meta["unit"] == "bananas"
 
 
 @pytest.mark.parametrize(("unit", "said"), [("mm", False), ("cm", True), ("ft", True)])

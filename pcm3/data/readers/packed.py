@@ -19,7 +19,7 @@ from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.data.resample import check_rate
 from pcm3.data.store.intervals import contradiction, find_segments, paint
 from pcm3.data.store.meta import is_column
-from pcm3.data.units import read_unit
+from pcm3.data.units import UNITS, full_name
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.npz import NpzArray, load_npz, npz_keys, other_arrays, read_words
 from pcm3.io.reading import MOST_COLUMNS, SEQUENCE_BYTES, Range, check_room, fail, shown
@@ -108,6 +108,9 @@ def read_packed(
         raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = third is None or third.coordinates == 2
     notes = [f"arrays that are not columns, ignored: {', '.join(ignored)}"] if ignored else []
+    unit = full_name(_text(file, arrays, "unit", "pixels" if flat else "metres"))
+    if unit not in UNITS:
+        notes.append(f"the unit is none of {', '.join(UNITS)}: {shown(unit)}")
     data = _Data(
         joints,
         lengths,
@@ -139,7 +142,7 @@ def read_packed(
         normalization=_normalization(file, arrays),
         untrimmed="frame_labels" in arrays or "segments" in arrays,
         fps=_fps(file, arrays),
-        unit=_unit(file, arrays, "pixels" if flat else "metres"),
+        unit=unit,
         about=_text(file, arrays, "source", file.name),
         licence=_text(file, arrays, "licence", ""),
         notes=[*notes, *(third.notes if third else ())],
@@ -183,15 +186,6 @@ def _fps(file: Path, arrays: dict[str, Any]) -> float | None:
         return check_rate("fps", array.item())
     except ValueError as error:
         fail(file, str(error))
-
-
-def _unit(file: Path, arrays: dict[str, Any], default: str) -> str:
-    try:
-        return read_unit(_text(file, arrays, "unit", default))
-    except SkeletonFormatError:
-        raise
-    except ValueError as error:
-        fail(file, "unit", str(error))
 
 
 def _text(file: Path, arrays: dict[str, Any], key: str, default: str) -> str:
