@@ -163,7 +163,7 @@ def test_python_of_parts(here: Path) -> None:
 
 def test_code_of_the_tutorial_on_parts() -> None:
     names = run_all(code_of(ROOT / "docs" / "tutorial-parts.md"))
-    assert names["view"].shape == (8, 3, 64, 25, 1)
+    assert names["view"].shape == (8, 3, 32, 25, 1)
     assert torch.equal(names["queue"].anchors[152:160], names["key"])
     assert names["loss"].isfinite()
 

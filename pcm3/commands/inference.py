@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _TABLES = (".csv", ".json")
 _PICTURES = (".png", ".pdf", ".svg", ".gif", ".html", ".mp4")
-_PEOPLE = ("client", "patient", "person", "participant", "people", "subject")
 _WORST = 5  # classes that are said to be confused
 SHOWN = 20
 """Rows of a table on the screen."""
@@ -195,13 +194,15 @@ def _confusions(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _people(columns: Collection[str], label: str | None) -> list[str]:
     """Notes on columns that may say who is recorded, if none is called so."""
+    from pcm3.data.readers.shared.table import probably_meant  # noqa: PLC0415
+
     if "subjects" in columns:
         return []
     return [
         f"the column {name} may tell people apart: call it subjects, and prepare again, for an "
         "estimate for new people"
-        for name in columns
-        if name != label and name.lower().removesuffix("s") in _PEOPLE
+        for name in probably_meant("subjects", columns)
+        if name != label
     ]
 
 

@@ -94,7 +94,7 @@ def test_sizes_of_bodies_are_judged_in_any_unit_of_length(
         unit=unit,
         workers=1,
     )
-    notes = [note for note in report["notes"] if "bodies measure" in note]
+    notes = [note for note in report["warnings"] if "bodies measure" in note]
     assert len(notes) == said
     if said:
         size = notes[0].split()[2]

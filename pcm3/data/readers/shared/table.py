@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial, wraps
@@ -212,11 +212,16 @@ _MEANT = {
 _CLOSE = 0.85
 
 
+def probably_meant(known: str, columns: Collection[str]) -> list[str]:
+    """Columns whose names are close to what else a column with a meaning may be called."""
+    return [key for key in columns if get_close_matches(key.lower(), _MEANT[known], 1, _CLOSE)]
+
+
 def _hints(columns: Sequence[str], given: Sequence[str]) -> list[str]:
     """Ask whether a column is meant to be one with a meaning that the table lacks."""
     hints = []
-    for known, words in _MEANT.items():
-        meant = [key for key in columns if get_close_matches(key.lower(), words, 1, _CLOSE)]
+    for known in _MEANT:
+        meant = probably_meant(known, columns)
         if known not in (*columns, *given) and meant:
             what = f"{TABLE}: the column {meant[0]} is kept as it is"
             hints.append(f"{what}; call it {known} if it is meant as that")
