@@ -55,6 +55,7 @@ def fit(
     *,
     settings: dict[str, Any] | None = None,
     monitor: Callable[[Method], dict[str, float]] | None = None,
+    about: Sequence[str] = (),
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train a model in place, continuing from the run folder's checkpoint if it has one.
@@ -69,7 +70,9 @@ def fit(
             settings is refused.
         monitor: Called every ``config.knn_every`` epochs; the values that it returns are added to
             the metrics.
-        quiet: Show no progress, and do not warn of a loss term that dwarfs the others.
+        about: Lines on the data, printed on standard error when training begins.
+        quiet: Show no progress nor these lines, and do not warn of a loss term that dwarfs the
+            others.
 
     Returns:
         One record for each epoch: ``epoch``, ``step``, ``lr``, ``total``, every loss term,
@@ -117,6 +120,8 @@ def fit(
         deferred_signals() as stopped,
     ):
         training.resume()
+        if about and first and not quiet:
+            tell(*about, file=sys.stderr)
         at, sequences = training.at, config.epochs * training.used
         done = at.epoch * training.used + at.done
         with (
