@@ -1866,6 +1866,15 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert said.startswith(
         f"{count} training sequences, 3 epochs, {steps} steps of {batch}{left}\n"
     )
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert f"trains on xsub: {count} sequences of {len(store)} (subjects " in told
+    assert "measures a few steps on " in told
+    capsys.readouterr()
+    few = run_json(capsys, [*command, "--train.batch-size", str(count + 1)])["metrics"]
+    assert (few["steps"], few["batch"]) == (3, count + 1)
+    assert few["seconds"] > 0
+    assert not (tmp_path / "run").exists()
     rest, _, settings = said.partition("\nsettings:\n")
     config = RunSettings.from_json(settings)
     assert (config.model.hidden, config.train.epochs) == (8, 3)
@@ -1937,6 +1946,11 @@ def test_a_preset_is_shown_alone(capsys: Capture) -> None:
 def test_a_finished_run_says_how_to_train_longer(
     folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
+    command = pretrain(folder / "store", tmp_path / "none", "--train.epochs", "0")
+    assert main([*command, "--dry-run"]) == main(command) == main(command) == 0
+    shown = capsys.readouterr()
+    assert "--from" not in shown.out
+    assert "trains on xsub: 9 sequences of 18 (subjects 1, 3)" in shown.err
     command = pretrain(folder / "store", tmp_path / "run", "--train.epochs", "1")
     assert main(command) == 0
     assert "--from" not in capsys.readouterr().out

@@ -174,6 +174,41 @@ def test_report_and_continuation(folder: Path) -> None:
     call(folder, *longer, "--allow-import", "toys.methods", "--allow-import", "toys.nets")
 
 
+SWEEP = """
+seeds = [0]
+
+[common]
+data = "store"
+train = {epochs = 0, batch_size = 4}
+model = {hidden = 4, layers = 1}
+
+[[variations]]
+name = "plain"
+preset = "small-simclr"
+
+[[variations]]
+name = "own"
+method = "toys.methods:Length"
+
+[[variations]]
+name = "net"
+model.encoder = "toys.nets:Mean"
+
+[[evaluations]]
+task = "knn"
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_every_process_of_a_sweep_may_import_what_the_file_names(folder: Path, jobs: str) -> None:
+    (folder / "own.toml").write_text(SWEEP)
+    out = f"sweep-{jobs}"
+    allowed = ("--allow-import", "toys.methods", "--allow-import", "toys.nets")
+    call(folder, "sweep", "own.toml", "--out", out, "--jobs", jobs, *allowed)
+    for name in ("plain", "own", "net"):
+        assert [*(folder / out / f"{name}-seed0" / "results").glob("knn*")], name
+
+
 def test_in_python_the_class_has_to_be_imported_first(folder: Path) -> None:
     with pytest.raises(SkeletonFormatError, match=r"toys\.nets:Mean"):
         load_encoder(folder / "run")

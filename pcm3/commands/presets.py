@@ -84,7 +84,8 @@ def _list_presets() -> list[str]:
     from pcm3.methods.pcm3.tables import TABLES  # noqa: PLC0415
     from pcm3.methods.recordings import DATA  # noqa: PLC0415
 
-    head = f"{'':<23}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>8}  {'':<27}published"
+    width = max(map(len, PRESETS))
+    head = f"{'':<{width + 2}}{'epochs':>6}{'batch':>6}{'M':>7}{'G':>8}  {'':<27}published"
     lines: list[str] = []
     for data, note in DATA.items():
         lines += ["" if lines else head, data, *_wrapped(note)]
@@ -92,7 +93,9 @@ def _list_presets() -> list[str]:
             if preset.data == data:
                 cost = f"{preset.train.epochs:>6}{preset.train.batch_size:>6}"
                 cost += f"{preset.parameters:>7.3g}{preset.forward:>8.3g}"
-                lines.append(f"  {name:<21}{cost}  {preset.text:<27}{preset.published}".rstrip())
+                lines.append(
+                    f"  {name:<{width}}{cost}  {preset.text:<27}{preset.published}".rstrip()
+                )
     more = (
         "M: million parameters. G: 10^9 multiply-accumulates of a sequence in the forward pass.",
         "Both are of encoder and heads, for 25 joints and two persons; pcm3 pretrain --dry-run",

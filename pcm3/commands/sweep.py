@@ -108,9 +108,12 @@ def _command_of(cells: "Cells", file: Path, cell: "Cell") -> list[str]:
     """Return the command that completes a cell; it imports the user's modules that this one did."""
     from pcm3.io.imports import is_import_path  # noqa: PLC0415
 
-    config = cell.config
-    named = (config.method, str(getattr(config.model, "encoder", "")))
-    modules = [name.partition(":")[0] for name in named if is_import_path(name)]
+    modules = dict.fromkeys(
+        name.partition(":")[0]
+        for variation in cells.sweep.variations.values()  # a process reads the whole file
+        for name in (variation.config.method, str(getattr(variation.config.model, "encoder", "")))
+        if is_import_path(name)
+    )
     allowed = [word for module in modules for word in ("--allow-import", module)]
     words = ["sweep", str(file), "--out", str(cells.out), "--cell", str(cell.number)]
     return [sys.executable, "-m", "pcm3.cli", *allowed, *words]

@@ -184,7 +184,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
             raise
         raise SystemExit(130) from None  # the first process prints the message for all
     kept = f", {before} of them earlier" if before else ""
-    if before == options.train.epochs:
+    if before == options.train.epochs > 0:
         kept += f"; to train longer, start another run: --from {options.out} --out OTHER"
     last = records[-1] if records else {"epoch": options.train.epochs}
     if not is_first():

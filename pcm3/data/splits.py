@@ -211,6 +211,34 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
     ]
 
 
+def describe_training(store: Store, protocol: str) -> str:
+    """Say how many sequences of a store train under a protocol, and which values they have."""
+    training, _ = split(store, protocol)
+    if protocol == "all":
+        return f"trains on all {len(store):,} sequences"
+    column, values, _ = _resolve(store, protocol)
+    words = store.class_names if column == "labels" else store.words.get(column, ())
+    names = [words[value] if words else str(value) for value in values]
+    more = len(names) - _SHOWN
+    names[_SHOWN:] = [f"and {more} more"] if more > 0 else []
+    count = f"{len(training):,} sequences of {len(store):,}"
+    return f"trains on {protocol}: {count} ({column} {', '.join(names)})"
+
+
+def note_on_copies(store: Store, protocol: str) -> list[str]:
+    """Note how many test sequences ``split`` leaves out as copies of training sequences, if any."""
+    (_, test), (_, whole) = split(store, protocol), split(store, protocol, drop_duplicates=False)
+    if len(test) == len(whole):
+        return []
+    left_out = len(whole) - len(test)
+    note = f"{protocol}: {left_out} of {len(whole)} test sequences are bit-identical to training "
+    note += "sequences: left out"
+    tested, classes = (np.unique(store.labels[part]) for part in (test, whole))
+    if len(tested) < len(classes):
+        note += f", and with them {len(classes) - len(tested)} of {len(classes)} classes"
+    return [note]
+
+
 def join_protocols(protocols: Sequence[str]) -> str:
     """Join several protocols into one text, which ``part_protocols`` splits again."""
     return " ".join(shlex.quote(text) if _BLANKS.search(text) else text for text in protocols)

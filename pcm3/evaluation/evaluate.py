@@ -13,7 +13,7 @@ import numpy as np
 from pcm3._torch import allow_tf32, find_device
 from pcm3.checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset, describe_form, describe_left_out, describe_windows
-from pcm3.data.splits import Indices, note_on_words
+from pcm3.data.splits import Indices, note_on_copies, note_on_words, split
 from pcm3.data.store import Store
 from pcm3.encoders.files import encoder_file, fingerprint
 from pcm3.evaluation.classification import fuse
@@ -75,6 +75,7 @@ def evaluate_runs(
     if lacking := chosen.lacks(store):
         raise ValueError(f"{store.path}: {lacking}, which {task} needs")
     own, protocol, parts = choose_parts(chosen, paths, store, protocol)
+    copies = len(split(store, protocol, drop_duplicates=False)[1]) - len(parts[1])
     limit = _limit(task, chosen, plain, max_frames)
     unlabelled: list[str] = []
     if chosen.needs == "labels":
@@ -98,7 +99,8 @@ def evaluate_runs(
         metrics = fusion.judge(fuse(scores, weights), test, settings)
     details = metrics.pop("details")
     left_out = {name: count + test.left_out[name] for name, count in training.left_out.items()}
-    notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol), *unlabelled]
+    notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol)]
+    notes += [*note_on_copies(store, protocol), *unlabelled]
     notes += describe_left_out(left_out, limit)
     notes += describe_form(test)
     if chosen.frames(plain) == "windows":
@@ -115,7 +117,7 @@ def evaluate_runs(
         settings=plain,
         allow_normalization=bool(normalization_notes),
         max_frames=limit,
-        left_out=left_out,
+        left_out=left_out | {"copies": copies},
         data=identify(store),
         train_sequences=len(training),
         test_sequences=len(test),

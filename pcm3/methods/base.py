@@ -342,7 +342,8 @@ class Method(nn.Module, ABC):
             raise ValueError(
                 f"expected a preset of {cls.__name__}, got {name!r}, a preset of {known.__name__}"
             )
-        model = preset.model.changed(changes).build(skeleton, persons, in_channels, kind)
+        settings = kind.Settings.sharing(preset.model).changed(changes)
+        model = settings.build(skeleton, persons, in_channels)
         model._recipe = preset.train
         return cast("Self", model)
 

@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from inspect import signature
 from types import UnionType
 from typing import (
-    TYPE_CHECKING,
     Any,
     ClassVar,
     Literal,
@@ -28,9 +27,6 @@ from pcm3.encoders.gru import Direction
 from pcm3.io.imports import find_class, is_import_path
 from pcm3.io.json import check_kind
 from pcm3.skeleton import Skeleton, Stream
-
-if TYPE_CHECKING:
-    from pcm3.methods.base import Method
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
@@ -160,23 +156,16 @@ class MethodSettings(Settings):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define build_encoder")
 
-    def build(
-        self,
-        skeleton: Skeleton,
-        persons: int,
-        in_channels: int = 3,
-        kind: type[Method] | None = None,
-    ) -> Any:
+    def build(self, skeleton: Skeleton, persons: int, in_channels: int = 3) -> Any:
         """Build the method with a new encoder.
 
         Args:
             skeleton: Joint layout of the data.
             persons: Number of persons M of the data.
             in_channels: Number of coordinates C of the data.
-            kind: Subclass of the method to build instead.
         """
         encoder = self.build_encoder(skeleton, persons, in_channels)
-        return (kind or self.method)(encoder, skeleton, self)
+        return self.method(encoder, skeleton, self)
 
 
 @dataclass(frozen=True)

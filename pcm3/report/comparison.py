@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 from pcm3.report.entries import column_titles
 from pcm3.report.significance import FEWEST, LEVEL, Comparison, compare_samples, holm
-from pcm3.report.table import Cell, Row, cell_text, escape_markdown, notes, table_markdown
+from pcm3.report.table import (
+    LEFT_OUT,
+    Cell,
+    Row,
+    cell_text,
+    escape_markdown,
+    notes,
+    table_markdown,
+)
 from pcm3.runs.results import is_in_millimetres
 from pcm3.runs.series import Entry
 from pcm3.terminal import printable
@@ -144,11 +152,13 @@ def table_lines(compared: Comparisons) -> list[list[str]]:
     """Tabulate settings and figures, a line for each column, after a head."""
     names = compared.names_of_settings
     lines = [["", *names, *compared.titles_of_rows]]
-    for column, title in compared.titles.items():
+    for column, runs in compared.runs.items():
         own = compared.settings.get(column, {})
-        name = f"{title} (baseline)" if column == compared.baseline else title
+        words = [f"{runs} seeds"] if runs > 1 else []
+        words += ["baseline"] if column == compared.baseline else []
+        name = f"{column} ({', '.join(words)})" if words else column
         figures = [
-            _text(cells.get(column), row.figure, compared.runs[column])
+            _text(cells.get(column), row.figure, runs)
             for row, cells in zip(compared.rows, compared.cells, strict=True)
         ]
         lines.append([name, *(own.get(setting, "") for setting in names), *figures])
@@ -195,10 +205,20 @@ def comparison_notes(compared: Comparisons) -> list[str]:
     return lines
 
 
+def heading(compared: Comparisons) -> str:
+    """Return the heading, which names store and protocol if all figures have the same."""
+    parts = {(row.store, row.protocol) for row in compared.rows}
+    return f"Comparison: {', '.join(*parts)}" if len(parts) == 1 else "Comparison"
+
+
 def as_markdown(compared: Comparisons) -> list[str]:
     """Format a section: title, table and notes."""
     table = table_markdown(table_lines(compared), 1 + len(compared.names_of_settings))
-    return ["## Comparison", table, *map(escape_markdown, comparison_notes(compared))]
+    return [
+        f"## {escape_markdown(heading(compared))}",
+        table,
+        *map(escape_markdown, comparison_notes(compared)),
+    ]
 
 
 def as_csv(compared: Comparisons) -> str:
@@ -228,8 +248,13 @@ def _numbers(tested: Tested | None) -> list[Any]:
     return ["" if value is None else value for value in (*values, *rest)]
 
 
-def as_latex(compared: Comparisons) -> str:
-    """Format as a LaTeX table for the package ``booktabs``; the notes are comments."""
+def as_latex(compared: Comparisons, left_out: Sequence[str] = ()) -> str:
+    """Format as a LaTeX table for the package ``booktabs``; the notes are comments.
+
+    Args:
+        compared: The figures.
+        left_out: Runs and files that are not in the table, each with the reason.
+    """
     head, *lines = table_lines(compared)
     words = len(compared.names_of_settings) + 1
     units = ["mm" if is_in_millimetres(row.figure) else "%" for row in compared.rows]
@@ -244,7 +269,7 @@ def as_latex(compared: Comparisons) -> str:
     rows = [" & ".join(map(_latex, [*head[:words], *titles])), *(" & ".join(line) for line in body)]
     return "\n".join(
         [
-            *(f"% {printable(note)}" for note in comparison_notes(compared)),
+            *(f"% {_comment(note)}" for note in _comments(compared, left_out)),
             rf"\begin{{tabular}}{{{'l' * words}{'r' * len(titles)}}}",
             r"\toprule",
             rf"{rows[0]} \\",
@@ -255,6 +280,15 @@ def as_latex(compared: Comparisons) -> str:
             "",
         ]
     )
+
+
+def _comments(compared: Comparisons, left_out: Sequence[str]) -> list[str]:
+    missing = [LEFT_OUT, *left_out] if left_out else []
+    return [heading(compared), *comparison_notes(compared), *missing]
+
+
+def _comment(text: str) -> str:
+    return printable(text).replace("±", r"$\pm$").replace("†", r"\dag")
 
 
 _LATEX = {

@@ -8,10 +8,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pcm3.encoders import ENCODERS
 from pcm3.encoders.files import PRETRAINED, fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.runs.folder import Run, comparable
+from pcm3.runs.folder import Run, comparable, find_method_name, knows_settings
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.series import Entry
 
@@ -195,7 +196,7 @@ def _entry(
         store=result.store,
         settings=_shown(result),
         fused=tuple(fused),
-        method=config.get("method"),
+        method=find_method_name(config),
         epochs=config.get("train", {}).get("epochs"),
         seed=seed,
         file=f"{run}/results/{file.name}",
@@ -253,7 +254,7 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
     groups: dict[tuple[str, int], list[int]] = {}
     seeds: dict[str, list[Any]] = {}
     for at, config in enumerate(configs):
-        key, seed = _key(config) if config else names[at], config.get("train", {}).get("seed")
+        key, seed = _key(config) or names[at], config.get("train", {}).get("seed")
         earlier = seeds.setdefault(key, [])
         # a run with the seed of an earlier one, such as a copy, is not another draw
         groups.setdefault((key, earlier.count(seed)), []).append(at)
@@ -273,7 +274,11 @@ _MOST_VARIED = 6
 def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
     """Return the settings of each run that another run has otherwise, seed and epochs aside."""
     known = [comparable(config) if config else {} for config in configs]
-    flat = [{**kept.get("model", {}), **kept.get("train", {})} for kept in known]
+    trained = _without_derived([kept.get("train", {}) for kept in known])
+    flat = [
+        {**_known_parts(kept), **_of_model(kept.get("model", {})), **train}
+        for kept, train in zip(known, trained, strict=True)
+    ]
     values: dict[str, set[str]] = {}
     for settings in flat:
         for name, value in settings.items():
@@ -288,8 +293,48 @@ def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
     return texts
 
 
-def _key(config: dict[str, Any]) -> str:
-    """Return the settings, without the seed, that determine the results."""
+def _known_parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: words for name, words in config.get("parts", {}).items() if words is not None}
+
+
+def _without_derived(trained: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the epochs of drop and warm-up if they only scale with the number of epochs."""
+    kept = [dict(train) for train in trained]
+    for name in ("drop_epoch", "warmup_epochs"):
+        used = [train for train in kept if train.get("epochs") and name in train]
+        if name == "drop_epoch":
+            used = [train for train in used if train.get("schedule") != "cosine"]
+        longest = max(used, key=lambda train: int(train["epochs"]), default={})
+        share = longest.get(name, 0) / longest.get("epochs", 1)
+        if all(abs(train[name] - share * train["epochs"]) <= _ROUNDING for train in used):
+            used = []
+        for train in kept:
+            if not any(train is other for other in used):
+                train.pop(name, None)
+    return kept
+
+
+_ROUNDING = 0.5  # epochs, as schedules are scaled to whole ones
+
+
+_ENCODERS = {kind.__name__: name for name, kind in ENCODERS.items()}
+
+
+def _of_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a model; one built in Python names the classes in the same way."""
+    kept = {name: value for name, value in model.items() if name not in ("method", "name")}
+    if kept.get("encoder") in _ENCODERS:
+        kept["encoder"] = _ENCODERS[kept["encoder"]]
+    return kept
+
+
+def _key(config: dict[str, Any]) -> str | None:
+    """Return the settings, without the seed, that determine the results; None if some are unknown.
+
+    Parts of a method that was built in Python may be unknown.
+    """
+    if not knows_settings(config) or None in config.get("parts", {}).values():
+        return None
     kept, train = comparable(config), config["train"]
     kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
     kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own

@@ -24,6 +24,7 @@ from pcm3.report.comparison import (
     as_records,
     compare,
     comparison_notes,
+    heading,
     table_lines,
 )
 from pcm3.report.entries import Entries, column_titles, read_entries
@@ -114,7 +115,7 @@ def write_report(
         "report.md": markdown(read, as_markdown(shown) if shown else ()),
         "report.json": json.dumps(data, indent=1) + "\n",
         "report.csv": as_csv(compared),
-        "report.tex": as_latex(compared),
+        "report.tex": as_latex(compared, read.left_out),
     }
     for name, text in texts.items():
         with replacing(out / name) as temporary:
@@ -161,7 +162,8 @@ def _comparison(compared: Comparisons) -> list[str]:
         values += [f'<td class="number">{escape(cell)}</td>' for cell in cells[words - 1 :]]
         table.append(f'<tr><th scope="row">{_text(name)}</th>{"".join(values)}</tr>')
     notes_ = [f"<p>{escape(note)}</p>" for note in comparison_notes(compared)]
-    return ["<section><h2>Comparison</h2>", *table, "</tbody></table></div>", *notes_, "</section>"]
+    title = f"<section><h2>{_text(heading(compared))}</h2>"
+    return [title, *table, "</tbody></table></div>", *notes_, "</section>"]
 
 
 def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:

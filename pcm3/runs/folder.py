@@ -65,6 +65,7 @@ class _Known(TypedDict, total=False):
     data: _Data
     seen: list[_Seen] | None
     start: str
+    parts: dict[str, str | None]
 
 
 class _Settings(_Known):
@@ -117,7 +118,7 @@ class Run:
         if "method" not in self.settings():
             raise ValueError(
                 f"expected a run of pcm3 pretrain, got {self.path}, whose model was built in "
-                "Python and has no settings in config.json"
+                "Python, where its encoder may have been built in any way"
             )
         try:
             return RunSettings.from_json(regular(self.config).read_text(encoding="utf-8"))
@@ -165,6 +166,8 @@ class Run:
                 f"{self.path} holds a run of pcm3 pretrain: continue it with that command, or give "
                 "fit another folder"
             )
+        if not knows_settings(old):
+            new = _only_described(new, old)
         differences = find_differences(comparable(old), comparable(new))
         if differences:
             raise ValueError(
@@ -266,6 +269,29 @@ def find_stream(path: str | Path) -> str | None:
     """
     named = _BESIDE.fullmatch(Path(path).name)
     return named[2] if named and find_run(path)[0] else None
+
+
+def knows_settings(settings: dict[str, Any]) -> bool:
+    """Return whether ``config.json`` holds all settings of the method.
+
+    It does not for models that were built in Python with earlier versions.
+    """
+    return "method" in settings or "parts" in settings
+
+
+def find_method_name(settings: dict[str, Any]) -> str | None:
+    """Return the name of the method in ``config.json``; None if it is not known."""
+    model = settings.get("model", {})
+    former = str(model["method"]).lower() if "method" in model else None
+    name: str | None = settings.get("method") or model.get("name", former)
+    return name
+
+
+def _only_described(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Return what earlier versions wrote of a model that was built in Python."""
+    kept = {name: value for name, value in new.items() if name != "parts"}
+    model = {name: value for name, value in new["model"].items() if name in old["model"]}
+    return kept | {"model": model}
 
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:

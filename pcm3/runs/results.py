@@ -58,8 +58,9 @@ class Result:
         settings: Settings of the task, without folders.
         allow_normalization: Whether a store of another normalization than the encoder's was taken.
         max_frames: Frames after which sequences were cut off; None if all frames counted.
-        left_out: Number of ``frames`` that were cut off, and of how many ``sequences``; None if
-            neither this nor ``max_frames`` is known.
+        left_out: Number of ``frames`` that were cut off, and of how many ``sequences``; number of
+            test sequences that are ``copies`` of training sequences. None if neither this nor
+            ``max_frames`` is known.
         data: Numbers of ``sequences`` and ``frames`` of the store.
         train_sequences: Sequences of the training part.
         test_sequences: Sequences of the test part.

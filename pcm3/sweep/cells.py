@@ -125,18 +125,20 @@ class Cells:
     def report(self) -> Report | None:
         """Join the results of all cells in ``report``; None if there are none yet.
 
-        The baseline is left out as long as it has no results.
+        Cells without results are listed as left out. The baseline is left out as long as it has no
+        results.
         """
-        done = [cell for cell in self.all if any(self.run(cell).results.glob("*.json"))]
+        done = {
+            cell.variation.name for cell in self.all if any(self.run(cell).results.glob("*.json"))
+        }
         if not done:
             return None
-        names = [cell.variation.name for cell in done]
         return write_report(
-            [self.run(cell).path for cell in done],
+            [self.run(cell).path for cell in self.all],
             self.out / "report",
-            columns=names,
+            columns=[cell.variation.name for cell in self.all],
             settings=shown_settings(self.sweep),
-            baseline=self.sweep.baseline if self.sweep.baseline in names else None,
+            baseline=self.sweep.baseline if self.sweep.baseline in done else None,
         )
 
     def _store(self, path: Path) -> Store:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -326,9 +326,12 @@ def _evaluations(tables: Sequence[Table]) -> Iterator[Evaluation]:
     for at, table in enumerate(tables):
         with _at(f"[{at}]"):
             check_kind(table.get("task"), str, "task")
-            _check_table(table, _EVALUATION)
             _check_known("task", table["task"], TASKS)
             task = TASKS[table["task"]]
+            own = {field.name for field in fields(task.settings)}
+            for name in table.keys() & own - _EVALUATION.keys():
+                raise ValueError(f"unknown {name}; did you mean settings.{name}?")
+            _check_table(table, _EVALUATION)
             settings = change_settings(task.settings(), table.get("settings", {}), "settings")
             limit = table.get("max_frames")
             yield Evaluation(

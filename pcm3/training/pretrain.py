@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pcm3._torch import find_device
 from pcm3.checks import check_not_empty
 from pcm3.data.body import BODY, Form
 from pcm3.data.dataset import (
@@ -22,7 +23,7 @@ from pcm3.data.dataset import (
     describe_windows,
 )
 from pcm3.data.hybrid import HybridDataset
-from pcm3.data.splits import note_on_words, part_protocols, split
+from pcm3.data.splits import describe_training, note_on_words, part_protocols, split
 from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.evaluation.monitor import feature_monitor
@@ -111,7 +112,14 @@ def pretrain(
                 )
     with suitable_threads(model, config.train):
         return fit(
-            model, dataset, config.train, out, settings=settings, monitor=monitor, quiet=quiet
+            model,
+            dataset,
+            config.train,
+            out,
+            settings=settings,
+            monitor=monitor,
+            about=_about_training(stores, protocols),
+            quiet=quiet,
         )
 
 
@@ -123,6 +131,9 @@ def plan(
     start: str | Path | None = None,
 ) -> dict[str, float]:
     """Describe what ``pretrain`` would do, and estimate its cost, without training.
+
+    Says on standard error who trains, and on which device steps are measured. If there are fewer
+    sequences than a step needs, it warns, and counts one step an epoch.
 
     Args:
         config: All settings.
@@ -137,18 +148,26 @@ def plan(
         the ``seconds`` of the run and the ``bytes`` of memory on each device.
 
     Raises:
-        ValueError: For the same reasons as ``pretrain``.
+        ValueError: For the same reasons as ``pretrain``, but for too few sequences.
     """
     stores, dataset, protocols, _ = _training_data(config, data)
     train = config.train
-    used = used_sequences(len(dataset), train, train.devices * train.nodes)
     batch = train.batch_size * train.accumulate * train.devices * train.nodes
     settings = _settings(config, stores, protocols)
     model, origin = begin(config, dataset, settings["seen"], start, out)
     settings |= origin
     if out is not None:
         Run(out).check(settings | {"data": describe_data(dataset)})
+    device = find_device(train.accelerator)
+    for line in _about_training(stores, protocols):
+        tell(line, file=sys.stderr)
+    try:
+        used = used_sequences(len(dataset), train, train.devices * train.nodes)
+    except ValueError as few:
+        tell(f"warning: {few}; estimated for one step an epoch", file=sys.stderr)
+        used = batch
     steps = train.epochs * used // batch
+    tell(f"measures a few steps on {device}", file=sys.stderr, flush=True)
     costs = estimate(model, train)
     return {
         "sequences": len(dataset),
@@ -176,6 +195,13 @@ def run_settings(config: RunSettings, data: Data) -> dict[str, Any]:
     stores, dataset, protocols, _ = _training_data(config, data)
     used_sequences(len(dataset), config.train, config.train.devices * config.train.nodes)
     return _settings(config, stores, protocols) | {"data": describe_data(dataset)}
+
+
+def _about_training(stores: Sequence[Store], protocols: Sequence[str]) -> list[str]:
+    return [
+        f"{store.path}: {describe_training(store, protocol)}"
+        for store, protocol in zip(stores, protocols, strict=True)
+    ]
 
 
 class _Training(NamedTuple):

@@ -15,7 +15,7 @@ from pcm3.encoders.files import PRETRAINED, encoder_file, load_encoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
-from pcm3.runs.folder import Run, find_differences
+from pcm3.runs.folder import Run, find_differences, find_method_name
 
 _ARCHITECTURE = (
     *("stream", "encoder", "hidden", "layers", "direction", "frames", "embedding"),
@@ -151,7 +151,7 @@ def _data_differences(old: dict[str, Any], data: ClipDataset) -> list[str]:
 
 def _model_differences(old: dict[str, Any], new: dict[str, Any], model: Method) -> list[str]:
     in_python = "method" not in old  # then fewer settings are known
-    method = str(old["model"].get("method")).lower() if in_python else old["method"]
+    method = find_method_name(old)
     if method != new["method"]:
         return [f"method is {method} there and {new['method']} here"]
     names = {"stream"} if in_python else set(_ARCHITECTURE)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from pcm3.runs.seen import describe_data
 from pcm3.schedules import learning_rate
 from pcm3.terminal import tell
 from pcm3.training.cache import DeviceCache, fits_on
+from pcm3.training.description import describe_model
 from pcm3.training.devices import (
     compile_blocks,
     copied_ahead,
@@ -54,6 +55,7 @@ def fit(
     *,
     settings: dict[str, Any] | None = None,
     monitor: Callable[[Method], dict[str, float]] | None = None,
+    about: Sequence[str] = (),
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train a model in place, continuing from the run folder's checkpoint if it has one.
@@ -64,10 +66,13 @@ def fit(
         config: All settings.
         out: Run folder. Nothing is written without it.
         settings: Content of the run folder's ``config.json`` besides the data; by default
-            ``config`` and a description of the model. A run with other settings is refused.
+            ``config`` and a description of the model, see ``describe_model``. A run with other
+            settings is refused.
         monitor: Called every ``config.knn_every`` epochs; the values that it returns are added to
             the metrics.
-        quiet: Show no progress, and do not warn of a loss term that dwarfs the others.
+        about: Lines on the data, printed on standard error when training begins.
+        quiet: Show no progress nor these lines, and do not warn of a loss term that dwarfs the
+            others.
 
     Returns:
         One record for each epoch: ``epoch``, ``step``, ``lr``, ``total``, every loss term,
@@ -101,7 +106,9 @@ def fit(
     fabric = launch(config)
     first = fabric.is_global_zero  # only this process writes files and messages
     run = Run(out) if out is not None else None
-    settings = (settings or _describe(model, config)) | {"data": describe_data(dataset)}
+    if settings is None and run is not None:
+        settings = describe_model(model, config)
+    settings = (settings or {}) | {"data": describe_data(dataset)}
     training = _Training(fabric, model, dataset, config, run)
     training.warns = first and not quiet
     if training.warns and fabric.device.type == "cuda":
@@ -113,6 +120,8 @@ def fit(
         deferred_signals() as stopped,
     ):
         training.resume()
+        if about and first and not quiet:
+            tell(*about, file=sys.stderr)
         at, sequences = training.at, config.epochs * training.used
         done = at.epoch * training.used + at.done
         with (
@@ -412,18 +421,6 @@ def _adapt(model: Method, config: TrainSettings) -> None:
         synchronize_norms(model)
     if config.compile:
         compile_blocks(model)
-
-
-def _describe(model: Method, config: TrainSettings) -> dict[str, Any]:
-    """Settings of a run whose model was built in Python."""
-    description = {
-        "method": type(model).__name__,
-        "encoder": type(model.encoder).__name__,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "stream": model.stream,
-        "frames": model.frames,
-    }
-    return {"model": description, "train": asdict(config), "protocol": None}
 
 
 @contextmanager

@@ -247,6 +247,10 @@ def test_ignore(tmp_path):
     )
     source = read_ntu(tmp_path, ignore=ignore)
     assert [file.stem for file in source.units] == ["S001C001P001R001A001"]
+    assert source.notes == []
+    ignore.write_text("".join(f"S001C001P001R001A00{action}\n" for action in range(2, 8)))
+    (note,) = read_ntu(tmp_path, ignore=ignore).notes
+    assert "4 of 6 names" in note
     ignore.write_text("S001C001P001R001A001\nS001C001P001R01A002\n")
     with pytest.raises(SkeletonFormatError, match=r"missing.txt: line 2.*A00"):
         read_ntu(tmp_path, ignore=ignore)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pcm3.data import Store, prepare, split, validation_split
-from pcm3.data.splits import select
+from pcm3.data.splits import describe_training, note_on_copies, select
 
 SUBJECTS = [1, 1, 2, 2, 3, 3, 4, 4]
 VIEWS = [1, 2, 1, 3, 1, 2, 3, 2]
@@ -78,6 +78,9 @@ def test_duplicates_leave_the_test_part(make_store, make_sequences):
     store = make_store(sequences, {"subjects": [1, 2, 1, 2, 2, 2, 3]})
     assert split(store, "xsub")[1].tolist() == [3, 4]
     assert split(store, "xsub", drop_duplicates=False)[1].tolist() == [1, 3, 4, 5]
+    assert note_on_copies(store, "subjects:3") == []
+    (note,) = note_on_copies(store, "xsub")
+    assert "2 of 4" in note
     # The flag names the first copy, which may itself be in the test part.
     assert split(store, "subjects:2")[1].tolist() == [6]
     assert split(store, "all")[1].tolist() == list(range(7))
@@ -120,6 +123,20 @@ def test_validation_split_asks_what_the_test_asks(store):
     assert validation_split(store, train, "views:2")[1].tolist() == [7]
     train, _ = split(store, "labels:0-1")  # of known classes: subjects
     assert validation_split(store, train, "labels:0-1")[1].tolist() == [6, 7]
+
+
+def test_who_trains(make_store, make_sequences):
+    store = make_store(
+        make_sequences([2] * 40), {"subjects": [*range(1, 41)], "views": [1, 2, 3, 1] * 10}
+    )
+    assert describe_training(store, "views:1,3").endswith(
+        "trains on views:1,3: 30 sequences of 40 (views 1, 3)"
+    )
+    assert "20 sequences of 40 (subjects 1, 3, 5, " in describe_training(store, "xsub")
+    assert describe_training(store, "xsub").endswith(" 23, and 8 more)")
+    assert describe_training(store, "all") == "trains on all 40 sequences"
+    name = store.class_names[int(store.labels[0])]
+    assert f"(labels {name})" in describe_training(store, f"labels:{name}")
 
 
 def test_validation_drops_duplicates(make_store, make_sequences):
@@ -211,6 +228,9 @@ def test_nw_ucla_duplicates(shared, tmp_path):
     train, test = split(store, "xview")
     assert (len(train), len(test)) == (1020, 464 - 95)
     assert len(split(store, "xview", drop_duplicates=False)[1]) == 464
+    (note,) = note_on_copies(store, "xview")
+    assert "95 of 464" in note
+    assert "2 of 10 classes" in note
 
 
 def test_sbu_folds(shared, tmp_path):

@@ -169,11 +169,11 @@ def test_results_say_what_is_left_out(
     assert "4 sequences are longer than 300 frames" in said
     result, said = evaluate(capsys, "evaluate", "knn", *place, "--k", "2", "--max-frames", "300")
     assert result["max_frames"] == 300
-    assert result["left_out"] == {"sequences": 4, "frames": LEFT_OUT}
+    assert result["left_out"] == {"sequences": 4, "frames": LEFT_OUT, "copies": 0}
     assert f"{LEFT_OUT:,} frames of 4 sequences" in said
     probe = ["--solver", "mamp", "--probe.epochs", "1", "--probe.batch-size", "2"]
     result, said = evaluate(capsys, "evaluate", "linear", *place, *probe)
-    assert result["left_out"] == {"sequences": 4, "frames": LEFT_OUT}
+    assert result["left_out"] == {"sequences": 4, "frames": LEFT_OUT, "copies": 0}
     assert f"{LEFT_OUT:,} frames of 4 sequences" in said
     files = {file.stem.split("_store")[0] for file in (run / "results").glob("*.json")}
     assert {"knn_k-2", "knn_k-2_max_frames-300"} <= files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from pcm3 import MAMP, NTU25, PCM3
 from pcm3.augment import MotionAwareMask, Rotate, TemporalCropResize
 from pcm3.encoders import TransformerEncoder
 from pcm3.methods.catalog import METHODS, PRESETS, get_preset, post_distillation
+from pcm3.methods.mamp import MAMPSettings
+from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import learning_rate
 from pcm3.training import trainer
@@ -147,3 +149,46 @@ def test_settings_that_a_preset_does_not_know() -> None:
         PCM3.from_preset("small", hiden=4, nope=3)
     with pytest.raises(ValueError, match=r"MAMPSettings: nope$"):
         MAMP.from_preset("small-mamp", nope=3)
+
+
+@dataclass(frozen=True)
+class WeightedSettings(PCM3Settings):
+    """PCM3 with one more setting."""
+
+    smooth_weight: float = 1.0
+    """Weight of a further term."""
+
+
+class Weighted(PCM3):
+    """PCM3 with one more setting."""
+
+    Settings = WeightedSettings
+
+
+@dataclass(frozen=True)
+class DeeperSettings(MAMPSettings):
+    """MAMP with one more setting."""
+
+    extra: int = 0
+    """A number."""
+
+
+class Deeper(MAMP):
+    """MAMP with one more setting."""
+
+    Settings = DeeperSettings
+
+
+def test_a_preset_fills_the_settings_of_a_subclass() -> None:
+    model = Weighted.from_preset("small", smooth_weight=3.0, mask_weight=2.0, **SMALL)
+    assert type(model) is Weighted
+    expected = replace(get_preset("small").model, mask_weight=2.0, **SMALL)
+    assert model.settings == WeightedSettings(**vars(expected), smooth_weight=3.0)
+    deeper = Deeper.from_preset("small-mamp", width=8, heads=2, extra=4)
+    assert type(deeper.settings) is DeeperSettings
+    assert (deeper.settings.width, deeper.settings.extra) == (8, 4)
+    assert deeper.settings.frames == get_preset("small-mamp").model.frames
+    with pytest.raises(ValueError, match=r"smooth_wight.*smooth_weight"):
+        Weighted.from_preset("small", smooth_wight=3.0)
+    with pytest.raises(ValueError, match="Weighted"):
+        Weighted.from_preset("small-mamp")

@@ -54,10 +54,10 @@ def test_figures_are_tested_against_the_baseline(tmp_path: Path) -> None:
 def test_every_format_has_the_table(tmp_path: Path) -> None:
     report = write(tmp_path, 4)
     text = report.table.read_text()
-    assert table_of(text, "## Comparison") == [
+    assert table_of(text, "## Comparison: data, xsub") == [
         ["", "mask\\_ratio".replace("\\", ""), "linear top1"],
         ["---", "---", "---:"],
-        ["base (4 seeds) (baseline)", "0.6", "80.8 ± 3.0%"],
+        ["base (4 seeds, baseline)", "0.6", "80.8 ± 3.0%"],
         ["better (4 seeds)", "0.8", "90.8 ± 3.3% \\*"],
         ["same_100% (4 seeds)", "all &amp; none", "80.8 ± 3.3%"],
     ]

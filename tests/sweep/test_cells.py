@@ -175,7 +175,9 @@ def test_a_run_that_fails_is_named_and_the_others_are_reported(
     assert main(["sweep", "ab.toml", "--jobs", "2"]) == 2
     assert "1 of 6 runs failed: narrow-seed0" in capfd.readouterr().err
     assert Run("ab/base-seed1").encoder.exists()
-    assert "base (2 seeds) (baseline)" in Path("ab/report/report.md").read_text()
+    assert "base (2 seeds, baseline)" in Path("ab/report/report.md").read_text()
+    for file in ("report.md", "report.html", "report.tex"):
+        assert "narrow-seed0" in Path("ab/report", file).read_text(), file
 
 
 WRONG = {

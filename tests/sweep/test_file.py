@@ -190,7 +190,7 @@ WRONG = {
     'baseline = "b"\n' + DATA + ROW: "baseline.*'b'",
     DATA + ROW + '[[evaluations]]\ntask = "lineal"': r"evaluations.*\[0\].*linear",
     DATA + ROW + '[[evaluations]]\ndata = "a"': r"evaluations.*\[0\].*task",
-    DATA + ROW + '[[evaluations]]\ntask = "knn"\nk = 1': r"evaluations.*\[0\].*k",
+    DATA + ROW + '[[evaluations]]\ntask = "knn"\nk = 1': r"evaluations.*\[0\].*settings\.k",
     DATA + ROW + '[[evaluations]]\ntask = "knn"\nsettings.n = 1': r"evaluations.*settings.n",
     DATA + ROW + '[[evaluations]]\ntask = "knn"\nsettings.k = 0.5': r"evaluations.*settings.k",
 }

@@ -211,11 +211,13 @@ def test_every_run_of_pcm3_can_be_distilled(name: str) -> None:
 def test_presets_are_listed_by_their_data(capsys: Capture) -> None:
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    texts = lines[2].index("PCM3", len("  ntu60-xsub"))
     for name, about in PRESETS.items():
         (row,) = [number for number, line in enumerate(lines) if line.split()[:1] == [name]]
         train = about.train
         assert lines[row].split()[1:3] == [str(train.epochs), str(train.batch_size)]
         assert lines[row].endswith(about.published or about.text)
+        assert lines[row].index(about.text, len(name) + 2) == texts
         heads = [number for number, line in enumerate(lines[:row]) if line in DATA]
         assert lines[heads[-1]] == about.data
     assert max(map(len, lines)) <= 110

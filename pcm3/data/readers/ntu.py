@@ -84,6 +84,7 @@ def read_ntu(
     ignored = frozenset[str]() if ignore is None else _ignored_names(Path(ignore))
     listed = [file for file in file_or_files(root) if file.suffix == ".skeleton"]
     files = [file for file in listed if file.stem not in ignored]
+    unmatched = len(ignored - {file.stem for file in listed})
     why = [f"named in {Path(str(ignore)).name}"] if ignored else []
     names = {file: name for file in files if (name := _known_name(file))}  # others fail when read
     if edition == 60:
@@ -112,6 +113,9 @@ def read_ntu(
         licence="academic research only, no redistribution; see the data set's release agreement",
         left_out=len(listed) - len(files),
         left_out_why=" or ".join(why),
+        notes=[f"{unmatched:,} of {len(ignored):,} names in {Path(str(ignore)).name} match no file"]
+        if unmatched
+        else [],
     )
 
 

@@ -65,6 +65,15 @@ class LinearSettings:
         """Return notes on how a published protocol trains; none for logistic regression."""
         return [f"classifier trained for {self.recipe}"] if self.recipe else []
 
+    def note_on_steps(self, sequences: int) -> list[str]:
+        """Return a note if a batch holds the whole training part of a published protocol."""
+        if self.recipe is None or self.recipe.batch_size <= sequences:
+            return []
+        return [
+            f"the batch of {self.recipe.batch_size} is larger than the training part of "
+            f"{sequences} sequences: one step an epoch (--probe.batch-size)"
+        ]
+
 
 def evaluate_linear(
     pretrained: Pretrained,
@@ -89,7 +98,10 @@ def evaluate_linear(
         ValueError: If a sequence has no label, the data do not fit the encoder, or solver
             ``"logistic"`` has only one class to learn.
     """
-    return judge_scores(linear_scores(pretrained, training, test, settings), test, settings)
+    scores = linear_scores(pretrained, training, test, settings)
+    result = judge_scores(scores, test, settings)
+    result["details"]["notes"] += settings.note_on_steps(len(training))
+    return result
 
 
 def judge_scores(scores: Tensor, test: SkeletonDataset, settings: LinearSettings) -> dict[str, Any]:

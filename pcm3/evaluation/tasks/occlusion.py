@@ -93,7 +93,7 @@ def evaluate_occlusion(
     top1 = clean.pop("top1")
     result: dict[str, Any] = {"top1": top1}
     details: dict[str, Any] = {"clean": clean, "hidden": {}}
-    details["notes"] = linear.describe()
+    details["notes"] = [*linear.describe(), *linear.note_on_steps(len(training))]
     for kind in KINDS:
         masks = _masks(test, kind, settings)
         details["hidden"][kind] = masks.share(test).tolist()

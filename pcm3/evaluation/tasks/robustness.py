@@ -121,7 +121,7 @@ def evaluate_robustness(
         if len(curve["top1"]) > 1
     }
     details = {"curves": curves, "unit": test.unit, "fps": test.store.meta["fps"]}
-    details["notes"] = linear.describe()
+    details["notes"] = [*linear.describe(), *linear.note_on_steps(len(training))]
     return {"top1": clean, **means, "details": details}
 
 

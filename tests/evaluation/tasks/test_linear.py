@@ -157,6 +157,10 @@ def test_what_is_said_of_a_published_protocol(
     assert "cosine" in str(PROBES["mamp-pku2"])
     assert "no epoch" in str(replace(PROBES["cmd"], drops=()))
     assert evaluate_linear(pretrained, *parts)["details"]["notes"] == []
+    for more, count in ((0, 1), (1, 2)):
+        probe = ProbeSettings(epochs=1, batch_size=len(parts[0]) + more)
+        notes = evaluate_linear(pretrained, *parts, LinearSettings("pcm3", probe=probe))["details"]
+        assert len(notes["notes"]) == count
 
 
 def test_a_training_part_of_one_class(tmp_path: Path) -> None:
