@@ -91,6 +91,8 @@ def test_noise_axis_and_time(clips, generator):
     hidden = (AxisMask()(many, generator=generator(0)) == 0).all(dim=2).flatten(1)
     assert bool((hidden.sum(dim=1) == 1).all())
     assert hidden.sum(dim=0).min() > 250
+    zeros = torch.zeros(2, 3, 64, 25, 2)  # padding and absent persons get noise, as published
+    assert GaussianNoise(0.2)(zeros, generator=generator(0)).std() == pytest.approx(0.2, rel=0.05)
     reversed_ = TimeFlip()(clips)
     assert torch.equal(reversed_[:, :, 0], clips[:, :, -1])
     assert torch.equal(TimeFlip()(reversed_), clips)
