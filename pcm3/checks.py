@@ -29,24 +29,31 @@ def check_clips(
         channels: Required C, if given.
         persons: Required M, if given.
         finite: Also refuse NaN and infinity, if values are ``readable``.
-        unbatched: Also accept one clip ``(C, T, V, M)`` with C at most 3. With a larger C it is
-            probably a batch ``(N, C, T, V)`` without the axis of persons.
+        unbatched: Also accept one clip ``(C, T, V, M)`` with C at most 3 and M at most 2. With a
+            larger C or M it is probably a batch ``(N, C, T, V)`` or ``(N, T, V, C)`` without the
+            axis of persons.
 
     Raises:
-        ValueError: If the type or shape is another; with ``finite``, if an entry is not finite.
+        ValueError: If the type or shape is another, or there are fewer joints than persons; with
+            ``finite``, if an entry is not finite.
     """
     check_tensor("clips", clips)
-    one = unbatched and clips.ndim == 4 and clips.shape[0] <= 3
+    one = unbatched and clips.ndim == 4 and clips.shape[0] <= 3 and clips.shape[3] <= 2
     sizes = ((-4, channels), (-2, joints), (-1, persons))
     fits = (clips.ndim == 5 or one) and all(
         size is None or clips.shape[axis] == size for axis, size in sizes
     )
     if not fits or 0 in clips.shape:
         layout = f"C{_equals(channels)}, T, V{_equals(joints)}, M{_equals(persons)})"
-        or_one = f", or one clip ({layout} with C at most 3" if unbatched else ""
+        or_one = f", or one clip ({layout} with M at most 2 and C at most 3" if unbatched else ""
         and_all = ", no axis empty" if fits else ""
         got = tuple(clips.shape)
         raise ValueError(f"expected clips (N, {layout}{or_one}{and_all}, got {got}")
+    if clips.shape[-2] < clips.shape[-1]:
+        raise ValueError(
+            f"expected clips (N, C, T, V, M) with no fewer joints V than persons M, got "
+            f"{tuple(clips.shape)}"
+        )
     if not clips.is_floating_point():
         raise ValueError(f"expected floating-point clips, got {clips.dtype}")
     if finite and readable(clips) and not _all_finite(clips):
@@ -184,7 +191,8 @@ def check_number(name: str, value: object) -> None:
         ValueError: If the value is something else.
     """
     if not isinstance(value, Real) and not hasattr(value, "item"):
-        raise ValueError(f"expected {name} to be a number, got {shorten(value)}")
+        advice = ": no skeleton is needed here" if type(value).__name__ == "Skeleton" else ""
+        raise ValueError(f"expected {name} to be a number, got {shorten(value)}{advice}")
 
 
 def check_count(name: str, value: object) -> None:

@@ -2,7 +2,8 @@
 
 Classes hold ranges, draw values for each sample and take ``generator=``; the functions in
 ``pcm3.augment.functional`` apply given values. None loops over samples or waits for the device.
-All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 channels.
+All except the mixes also take one unbatched clip ``(C, T, V, M)`` of at most 3 channels and 2
+persons.
 """
 
 from typing import TYPE_CHECKING

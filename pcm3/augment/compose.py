@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Generator, Tensor
 
 from pcm3.augment.base import Described, Draw, select
+from pcm3.augment.mix import MixedClips
 from pcm3.checks import (
     check_clips,
     check_flag,
@@ -20,7 +23,8 @@ __all__ = ["Compose", "OneOf"]
 ClipTransform = Callable[..., Tensor]
 """``transform(clips, generator=...)``. If its attribute ``takes_lengths`` is true, lengths that are
 known are passed as ``lengths=``. Its result then holds valid frames only, unless its attribute
-``keeps_lengths`` is true and the lengths hold for the result too."""
+``keeps_lengths`` is true and the lengths hold for the result too. A transform that takes no lengths
+treats all frames alike, and the lengths hold for its result if it keeps the number of frames."""
 
 
 class _Several(Described):
@@ -32,6 +36,11 @@ class _Several(Described):
                 raise ValueError(
                     f"expected transforms one by one, {type(self).__name__}(a, b), each to be "
                     f"called on clips; got {shorten(transform)}"
+                )
+            if not _takes_generator(transform):
+                raise ValueError(
+                    f"expected transforms that can be called as transform(clips, generator=...), "
+                    f"such as lambda clips, generator=None: 2 * clips; got {shorten(transform)}"
                 )
         self.transforms = transforms
 
@@ -49,17 +58,20 @@ class _Several(Described):
 class Compose(_Several):
     """Apply transforms in turn.
 
+    Transforms are callables, not modules: use this class instead of ``torch.nn.Sequential``. A mask
+    can only be the last. Call a mix on the result.
+
     Args:
         transforms: Callables ``transform(clips, generator=...)``. Without any, the identity.
 
     Raises:
-        ValueError: If a transform cannot be called.
+        ValueError: If a transform cannot be called in this way.
 
     Example:
         >>> import torch
         >>> from pcm3.augment import Shear, TemporalCropResize
-        >>> view = Compose(TemporalCropResize(size=32), Shear(0.5))
-        >>> view(torch.randn(2, 3, 100, 25, 2), lengths=torch.tensor([50, 100])).shape
+        >>> view = Compose(TemporalCropResize(size=32, scale=(0.5, 1)), Shear(0.5))
+        >>> view(torch.randn(2, 3, 64, 25, 2), lengths=torch.tensor([50, 64])).shape
         torch.Size([2, 3, 32, 25, 2])
     """
 
@@ -82,24 +94,29 @@ class Compose(_Several):
             generator: Source of the random numbers, on the device of the clips.
 
         Raises:
-            ValueError: If a transform refuses the clips, or lengths are given and no transform
-                takes them, or one that does not take them changes the number of frames.
+            ValueError: If a transform refuses the clips, a mask is followed by a transform,
+                lengths are given and none takes them, or a transform takes lengths that no longer
+                hold, as an earlier one, such as ``MotionFrameDrop``, changed the number of frames.
         """
         if lengths is not None and not self.takes_lengths:
             raise ValueError(f"expected no lengths, for no transform takes them: {self!r}")
+        changed: ClipTransform | None = None  # the number of frames, so that lengths do not hold
         for transform in self.transforms:
-            taken = (
-                {"lengths": lengths} if lengths is not None and _takes_lengths(transform) else {}
-            )
-            result = transform(clips, generator=generator, **taken)
-            _check_result(transform, result)
+            if isinstance(clips, Tensor) and clips.dtype == torch.bool:
+                raise ValueError(
+                    f"expected clips for {type_name(transform)}, got a mask, which only the last "
+                    "transform may return"
+                )
+            if lengths is not None and changed is not None and _takes_lengths(transform):
+                raise ValueError(
+                    f"expected {type_name(transform)}, which takes lengths, before "
+                    f"{type_name(changed)}, which changes the number of frames"
+                )
+            result = _call(transform, clips, lengths, generator)
             if not _keeps_lengths(transform):
                 lengths = None
-            elif lengths is not None and result.shape[-3] != clips.shape[-3]:
-                raise ValueError(
-                    f"expected {type_name(transform)}, which changes the number of frames, "
-                    f"after a transform that leaves valid frames only; got {self!r}"
-                )
+            elif result.shape[-3:-2] != clips.shape[-3:-2]:
+                changed = transform
             clips = result
         return clips
 
@@ -170,13 +187,7 @@ class OneOf(_Several):
         draw = Draw(batch, generator, self.same_on_batch)
         count = len(self.transforms)
         index = draw.choice(self.probabilities or (1 / count,) * count)
-        given = {} if lengths is None else {"lengths": lengths}
-        results = [
-            transform(batch, generator=generator, **(given if _takes_lengths(transform) else {}))
-            for transform in self.transforms
-        ]
-        for transform, result in zip(self.transforms, results, strict=True):
-            _check_result(transform, result)
+        results = [_call(transform, batch, lengths, generator) for transform in self.transforms]
         if any(result.shape != results[0].shape for result in results):
             shapes = [tuple(result.shape) for result in results]
             raise ValueError(f"expected results of one shape, got {shapes}")
@@ -192,8 +203,31 @@ def _keeps_lengths(transform: ClipTransform) -> bool:
     return not _takes_lengths(transform) or bool(getattr(transform, "keeps_lengths", False))
 
 
-def _check_result(transform: ClipTransform, result: object) -> None:
+def _takes_generator(transform: ClipTransform) -> bool:
+    try:
+        signature = inspect.signature(transform)
+    except ValueError:  # some builtins have none
+        return True
+    try:
+        signature.bind(None, generator=None)
+    except TypeError:
+        return False
+    return True
+
+
+def _call(
+    transform: ClipTransform,
+    clips: Tensor,
+    lengths: Tensor | int | None,
+    generator: Generator | None,
+) -> Tensor:
+    """Call a transform, with the lengths if it takes them."""
+    given = {} if lengths is None or not _takes_lengths(transform) else {"lengths": lengths}
+    result: object = transform(clips, **given, generator=generator)
     if not isinstance(result, Tensor):
+        advice = "; call the mix on the result" if isinstance(result, MixedClips) else ""
         raise ValueError(
             f"result of {type_name(transform)}: expected a torch tensor, got {type_name(result)}"
+            f"{advice}"
         )
+    return result

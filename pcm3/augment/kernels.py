@@ -56,6 +56,13 @@ def gaussian_blur(clips: Tensor, sigma: Tensor, taps: int, normalize: bool) -> T
     return blurred.to(clips.dtype)
 
 
+def reverse_frames(clips: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse the order of the valid frames of every clip, and leave the frames after them."""
+    frame = torch.arange(clips.shape[-3], device=clips.device)
+    mirrored = lengths[..., None] - 1 - frame
+    return _take_frames(clips, torch.where(mirrored < 0, frame, mirrored))
+
+
 def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """Set every frame outside a range to zero."""
     outside = ~window(clips.shape[-3], starts, lengths)

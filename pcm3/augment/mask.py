@@ -31,12 +31,15 @@ class TopologyMask(Transform):
     In every clip of ``clip_length`` frames ``int(parts * ratio)`` parts are masked. The last clip
     is shorter if T is not a multiple. Frames that are not valid stay visible.
 
+    The default masks the first person only, as published. With ``persons=(0, 1)`` an absent second
+    person, all zeros, is masked too, and counts in :class:`~pcm3.losses.MaskedMSE`. To leave absent
+    persons out: ``mask & clips.flatten(1, 3).any(dim=1)[:, None, None]``.
+
     Args:
         skeleton: The layout of the joint axis, with its body parts.
         ratio: Share of the parts, in (0, 1].
         clip_length: Frames that share their masked parts.
-        persons: Indices of the persons to mask; the others stay visible. A person who is absent
-            (all 0) is masked too, and then counts in a loss over masked joints.
+        persons: Indices of the persons to mask; the others stay visible.
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:
@@ -53,6 +56,14 @@ class TopologyMask(Transform):
         >>> mask = TopologyMask(NTU25)(torch.randn(2, 3, 64, 25, 2))
         >>> mask.shape, mask.dtype, bool(mask[..., 1].any())
         (torch.Size([2, 64, 25, 2]), torch.bool, False)
+        >>> clips = torch.ones(2, 3, 64, 25, 2)
+        >>> clips[1, ..., 1] = 0  # the second clip has one person
+        >>> mask = TopologyMask(NTU25, persons=(0, 1))(clips)
+        >>> mask.any(dim=2).any(dim=1).tolist()
+        [[True, True], [True, True]]
+        >>> mask &= clips.flatten(1, 3).any(dim=1)[:, None, None]
+        >>> mask.any(dim=2).any(dim=1).tolist()
+        [[True, True], [True, False]]
     """
 
     skeleton: Skeleton
@@ -92,13 +103,12 @@ class TopologyMask(Transform):
 class RandomMask(Transform):
     """Mask random joints, drawn again for every clip of ``clip_length`` frames.
 
-    Frames that are not valid stay visible.
+    Frames that are not valid stay visible. Persons are treated as in :class:`TopologyMask`.
 
     Args:
         ratio: Share of the joints, in (0, 1]; ``int(V * ratio)`` are masked.
         clip_length: Frames that share their masked joints.
-        persons: Indices of the persons to mask; the others stay visible. A person who is absent
-            (all 0) is masked too, and then counts in a loss over masked joints.
+        persons: Indices of the persons to mask; the others stay visible.
         same_on_batch: Draw one mask for the whole batch.
 
     Returns:

@@ -20,6 +20,7 @@ from pcm3.checks import (
     check_positive,
     check_probabilities,
     check_range,
+    check_tensor,
 )
 from pcm3.skeleton import Skeleton, check_skeleton
 
@@ -27,12 +28,29 @@ __all__ = ["CutMix", "MixedClips", "Mixup", "RandomMix", "ResizeMix"]
 
 
 class MixedClips(NamedTuple):
-    """A mixed batch, its partners and their shares."""
+    """A mixed batch ``(N, C, T, V, M)``, its partners and their shares.
+
+    Sample i is a mix of sample i, with the share ``1 - lam[i]``, and of sample ``partner[i]``, with
+    the share ``lam[i]``. A loss weighs the targets of both in this way.
+
+    Example:
+        >>> import torch
+        >>> clips, labels = torch.randn(8, 3, 64, 25, 2), torch.arange(8)
+        >>> mixed = Mixup()(clips)
+        >>> scores = torch.randn(8, 60)  # of your classifier, for mixed.clips
+        >>> own = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+        >>> other = torch.nn.functional.cross_entropy(
+        ...     scores, labels[mixed.partner], reduction="none"
+        ... )
+        >>> loss = ((1 - mixed.lam) * own + mixed.lam * other).mean()
+        >>> loss.shape
+        torch.Size([])
+    """
 
     clips: Tensor
     """Mixed clips ``(N, C, T, V, M)``."""
     partner: Tensor
-    """Index of the other sample in the batch, long ``(N,)``."""
+    """Index of the other sample in the batch, long ``(N,)`` in [0, N), never the sample's own."""
     lam: Tensor
     """Share of the other sample in the valid frames, float32 ``(N,)`` in [0, 1]."""
 
@@ -71,10 +89,14 @@ class _Mix(Described, ABC):
             ValueError: If the shape of the clips is wrong, N is below 2, or the lengths are not
                 integers in [1, T] (the range is checked on the CPU only).
         """
+        check_tensor("clips", clips)
+        if clips.ndim == 4 or clips.shape[:1] == (1,):
+            raise ValueError(
+                "expected a batch (N, C, T, V, M) of at least 2 samples to mix with each other, "
+                f"got {tuple(clips.shape)}"
+            )
         check_clips(clips, joints=None if self.skeleton is None else len(self.skeleton))
         samples = clips.shape[0]
-        if samples < 2:
-            raise ValueError(f"expected at least 2 samples to mix, got {tuple(clips.shape)}")
         draw = Draw(clips, generator, self.same_on_batch, lengths)
         shift = draw.integers(1, max(samples - 2, 1))
         partner = (torch.arange(samples, device=clips.device) + shift) % samples

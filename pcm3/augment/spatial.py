@@ -213,7 +213,7 @@ class AxisMask(Transform):
 
 
 class Flip(Transform):
-    """Exchange the joints of the left and of the right side. Nothing is drawn.
+    """Exchange the joints of both sides in clips ``(N, C, T, V, M)``. Nothing is drawn.
 
     ``OneOf(Compose(), Flip(skeleton))`` flips half of the samples.
 
@@ -224,6 +224,15 @@ class Flip(Transform):
 
     Raises:
         ValueError: If clips lack the joints.
+
+    Example:
+        >>> import torch
+        >>> from pcm3.skeleton import NTU25
+        >>> left, right = NTU25.joints.index("left_hand"), NTU25.joints.index("right_hand")
+        >>> clips = torch.zeros(2, 3, 64, 25, 2)
+        >>> clips[:, :, :, left] = 1
+        >>> Flip(NTU25)(clips)[0, :, 0, right, 0].tolist()
+        [-1.0, 1.0, 1.0]
     """
 
     same_on_batch = False

@@ -16,6 +16,7 @@ from pcm3.augment.kernels import (
     gaussian_blur,
     keep_frames,
     reflect_crop,
+    reverse_frames,
     shuffle_segments,
 )
 from pcm3.checks import (
@@ -50,8 +51,9 @@ class TemporalCropResize(Transform):
     Args:
         size: Frames of the result.
         scale: Range of the kept share, within [0, 1].
-        min_frames: Smallest number of frames to keep: clips with no more frames are not cropped.
-            By default 64, as published, or ``size`` if that is smaller.
+        min_frames: Smallest number of frames to keep: clips of at most ``min_frames`` valid frames
+            are never cropped, only resized. By default the smaller of ``size`` and the published
+            64.
         same_on_batch: Draw one ratio and one relative start for the whole batch.
 
     Returns:
@@ -63,8 +65,11 @@ class TemporalCropResize(Transform):
 
     Example:
         >>> import torch
-        >>> TemporalCropResize(size=64)(torch.randn(2, 3, 300, 25, 2)).shape
-        torch.Size([2, 3, 64, 25, 2])
+        >>> crop, clips = TemporalCropResize(size=32), torch.randn(2, 3, 64, 25, 2)
+        >>> generator = torch.manual_seed(0)
+        >>> view, other = crop(clips, generator=generator), crop(clips, generator=generator)
+        >>> view.shape, torch.equal(view, other)
+        (torch.Size([2, 3, 32, 25, 2]), False)
     """
 
     takes_lengths = True
@@ -78,7 +83,7 @@ class TemporalCropResize(Transform):
     ) -> None:
         check_positive("size", size)
         check_range("scale", scale, 0, 1)
-        min_frames = min(size, 64) if min_frames is None else min_frames
+        min_frames = min(64, size) if min_frames is None else min_frames
         check_positive("min_frames", min_frames)
         self.size = size
         self.scale = scale
@@ -199,7 +204,7 @@ class MotionFrameDrop(Transform):
 
     Of T frames, ``int(T * fastest)`` with the largest motion are removed, see
     :func:`pcm3.augment.functional.drop_frames`, then ``int(T * others)`` of the rest. The frames
-    that are left keep their order.
+    that are left keep their order. All frames count as valid: crop padded clips first.
 
     Args:
         fastest: Share of the frames to remove by their motion, within [0, 1].
@@ -246,18 +251,14 @@ class MotionFrameDrop(Transform):
 
 
 class TimeFlip(Transform):
-    """Reverse the order of the valid frames; padding stays at the end. Nothing is drawn.
+    """Reverse the order of the valid frames of clips ``(N, C, T, V, M)``. Nothing is drawn.
 
-    ``OneOf(Compose(), TimeFlip())`` reverses half of the samples.
-
-    Returns:
-        Called on clips ``(N, C, T, V, M)`` or ``(C, T, V, M)``, and optionally their lengths, clips
-        of the same shape.
+    Frames after the valid ones stay. ``OneOf(Compose(), TimeFlip())`` reverses half of the samples.
 
     Example:
         >>> import torch
-        >>> clip = torch.tensor([1.0, 2, 3, 0]).reshape(1, 4, 1, 1)
-        >>> TimeFlip()(clip, lengths=3).flatten().tolist()
+        >>> clips = torch.tensor([1.0, 2.0, 3.0, 0.0]).view(1, 1, 4, 1, 1)
+        >>> TimeFlip()(clips, lengths=torch.tensor([3])).flatten().tolist()
         [3.0, 2.0, 1.0, 0.0]
     """
 
@@ -266,16 +267,14 @@ class TimeFlip(Transform):
     same_on_batch = False
 
     def _transform(self, clips: Tensor, draw: Draw) -> Tensor:
-        frames = torch.arange(clips.shape[2], device=clips.device)
-        last = draw.valid[:, None] - 1
-        order = torch.where(frames <= last, last - frames, frames)
-        return torch.take_along_dim(clips, order[:, None, :, None, None], dim=2)
+        return reverse_frames(clips, draw.valid)
 
 
 class GaussianNoise(Transform):
-    """Add independent Gaussian noise to every coordinate (AimCLR).
+    """Add independent Gaussian noise to every coordinate of clips ``(N, C, T, V, M)`` (AimCLR).
 
-    Padded frames and persons who are absent, all 0, get noise as well, as published.
+    As published, the zeros of padded frames and of absent persons get noise too, so that an absent
+    person counts as present. ``noisy.masked_fill(clips == 0, 0)`` keeps the zeros.
 
     Args:
         std: Standard deviation, in the unit of the coordinates, at least 0.
@@ -283,6 +282,13 @@ class GaussianNoise(Transform):
 
     Raises:
         ValueError: If the deviation is negative.
+
+    Example:
+        >>> import torch
+        >>> clips = torch.zeros(2, 3, 64, 25, 2)
+        >>> noisy = GaussianNoise(std=0.1)(clips, generator=torch.manual_seed(0))
+        >>> noisy.shape, round(noisy.std().item(), 2)
+        (torch.Size([2, 3, 64, 25, 2]), 0.1)
     """
 
     def __init__(self, std: float = 0.01, same_on_batch: bool = False) -> None:
@@ -297,7 +303,7 @@ class GaussianNoise(Transform):
 
 
 class GaussianBlur(Transform):
-    """Blur every coordinate along time with a Gaussian of random width (AimCLR).
+    """Blur clips ``(N, C, T, V, M)`` along time with a Gaussian of random width (AimCLR).
 
     All coordinates of a sample have one standard deviation. Frames outside the clip count as 0, see
     :func:`pcm3.augment.functional.gaussian_blur`.
@@ -310,6 +316,13 @@ class GaussianBlur(Transform):
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> impulse = torch.eye(5)[2].view(1, 1, 5, 1, 1)
+        >>> blurred = GaussianBlur(sigma=(1.0, 1.0), taps=3)(impulse)
+        >>> [round(value, 2) for value in blurred.flatten().tolist()]
+        [0.0, 0.27, 0.45, 0.27, 0.0]
     """
 
     def __init__(

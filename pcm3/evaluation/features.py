@@ -112,7 +112,7 @@ def extract_random_crops(
     check_cut(dataset)
     encoder, device = pretrained.encoder, pretrained.device
     was_training = encoder.training
-    crop = TemporalCropResize(pretrained.frames, scale=(0.5, 1.0))
+    crop = training_crop(pretrained.frames)
     augment = Compose(crop, Rotate(degrees)) if degrees else crop
 
     def features(batch: Batch) -> Tensor:
@@ -126,6 +126,11 @@ def extract_random_crops(
         return _collect(features, pretrained, dataset, batch_size)
     finally:
         encoder.train(was_training)
+
+
+def training_crop(frames: int) -> TemporalCropResize:
+    """The crop of the published evaluations: 50 to 100 % of the frames, but no fewer than 64."""
+    return TemporalCropResize(frames, scale=(0.5, 1.0), min_frames=64)
 
 
 def _collect(

@@ -233,6 +233,9 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         \frac{\sum_{n,c,t,v,m} M_{ntvm} (\hat x_{nctvm} - x_{nctvm})^2}
              {C \sum_{n,t,v,m} M_{ntvm}}
 
+    All joints that the mask hides count, those of absent persons and padded frames too: a mask of
+    such zeros lowers the loss, see :class:`~pcm3.augment.TopologyMask`.
+
     Args:
         prediction: Clips ``(N, C, T, V, M)``.
         target: Clips ``(N, C, T, V, M)``.

@@ -3,7 +3,21 @@
 import pytest
 import torch
 
-from pcm3.augment import Compose, JointJitter, OneOf, Shear, TemporalClip, TemporalCropResize
+from pcm3.augment import (
+    Compose,
+    CutMix,
+    JointJitter,
+    Mixup,
+    MotionFrameDrop,
+    OneOf,
+    RandomMask,
+    Shear,
+    TemporalClip,
+    TemporalCropResize,
+    TimeFlip,
+    TopologyMask,
+)
+from pcm3.skeleton import NTU25
 
 
 class Add:
@@ -83,6 +97,9 @@ def test_lengths_draw_as_the_crop_alone(generator):
         Compose(Compose(TemporalClip(), Shear()), TemporalClip(), CROP),
         Compose(OneOf(TemporalClip(), TemporalClip((0.1, 0.2))), CROP),
         Compose(TemporalClip(mode="crop"), TemporalCropResize(16)),
+        Compose(TimeFlip(), CROP),
+        Compose(OneOf(Compose(), TimeFlip()), CROP),
+        Compose(OneOf(Shear(0.1), TemporalClip()), CROP),
     ],
     ids=repr,
 )
@@ -110,8 +127,75 @@ def test_a_clip_lies_within_the_valid_frames(mode, generator):
     "transform", [Compose(Shear()), Compose(), OneOf(CROP, Shear()), OneOf(Shear())], ids=repr
 )
 def test_lengths_that_would_be_lost_are_refused(transform):
-    with pytest.raises(ValueError, match=r"expected (no lengths|lengths to hold for all results)"):
+    with pytest.raises(ValueError, match=r"expected (no )?lengths"):
         transform(torch.randn(2, 3, 16, 25, 2), lengths=torch.tensor([3, 4]))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Compose(MotionFrameDrop(), CROP),
+        Compose(MotionFrameDrop(), Shear(), TopologyMask(NTU25)),
+        Compose(Compose(TemporalClip(), MotionFrameDrop()), CROP),
+        Compose(OneOf(MotionFrameDrop(), MotionFrameDrop(0.3, 0.1)), CROP),
+        Compose(lambda clips, generator=None: clips[..., ::2, :, :], CROP),
+    ],
+)
+@pytest.mark.parametrize("lengths", [[30, 7], [40, 40]])
+def test_lengths_of_other_frames_are_refused(transform, lengths):
+    clips = torch.randn(2, 3, 40, 25, 2)
+    with pytest.raises(ValueError, match="changes the number of frames"):
+        transform(clips, torch.tensor(lengths))
+    assert len(transform(clips)) == 2  # without lengths, all frames are valid
+
+
+def test_a_drop_of_frames_after_the_last_that_takes_lengths(generator):
+    lengths, source = torch.tensor([30, 7]), generator(0)
+    clips = padded(lengths)
+    for first in (CROP, TimeFlip()):
+        expected = first(clips, lengths, generator=source.manual_seed(0))
+        expected = MotionFrameDrop()(expected, generator=source)
+        found = Compose(first, MotionFrameDrop())(clips, lengths, generator=generator(0))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    again = Compose(CROP, MotionFrameDrop(), CROP)(clips, lengths, generator=generator(0))
+    assert bool(again.isfinite().all())
+
+
+def test_one_of_passes_lengths_to_those_that_take_them():
+    clips = torch.arange(4.0).view(1, 1, 4, 1, 1).repeat(50, 1, 1, 1, 1)
+    lengths = torch.full((50,), 3)
+    found = OneOf(Compose(), TimeFlip())(clips, lengths).flatten(1)
+    assert {tuple(row) for row in found.tolist()} == {(0, 1, 2, 3), (2, 1, 0, 3)}
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [lambda clips: 2 * clips, lambda: None, lambda x, rng=None: x, lambda x, y, *, z: x],
+)
+@pytest.mark.parametrize("combine", [Compose, OneOf])
+def test_functions_without_a_generator_are_refused(transform, combine):
+    with pytest.raises(ValueError, match="generator"):
+        combine(Shear(), transform)
+
+
+def test_other_callables_are_transforms():
+    clips = torch.randn(2, 3, 8, 25, 1)
+    for transform in (lambda x, generator: 2 * x, lambda x, **_: 2 * x):
+        assert torch.equal(Compose(transform)(clips), 2 * clips)
+    assert Compose(torch.nn.Identity()).transforms  # its signature does not tell
+
+
+@pytest.mark.parametrize("samples", [2, 8])
+def test_a_mask_comes_last_and_a_mix_outside(samples):
+    clips = torch.randn(samples, 3, 8, 25, 2)
+    mask = Compose(Shear(), RandomMask())(clips)
+    assert mask.dtype == torch.bool
+    for after in (Shear(), RandomMask(), lambda x, generator: x):
+        with pytest.raises(ValueError, match="mask"):
+            Compose(RandomMask(), after)(clips)
+    for mix in (CutMix(NTU25), Mixup()):
+        with pytest.raises(ValueError, match="call the mix"):
+            Compose(Shear(), mix)(clips)
 
 
 @pytest.mark.parametrize("odds", [None, (0.2, 0.3, 0.5), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)])

@@ -9,15 +9,12 @@ import torch
 
 from pcm3.augment import (
     AxisMask,
-    Compose,
     DegreeJointDrop,
     Flip,
     GaussianBlur,
     GaussianNoise,
     MainAxisRotate,
     MotionFrameDrop,
-    OneOf,
-    TemporalCropResize,
     TimeFlip,
 )
 from pcm3.augment import functional as f
@@ -94,21 +91,11 @@ def test_noise_axis_and_time(clips, generator):
     hidden = (AxisMask()(many, generator=generator(0)) == 0).all(dim=2).flatten(1)
     assert bool((hidden.sum(dim=1) == 1).all())
     assert hidden.sum(dim=0).min() > 250
+    zeros = torch.zeros(2, 3, 64, 25, 2)  # padding and absent persons get noise, as published
+    assert GaussianNoise(0.2)(zeros, generator=generator(0)).std() == pytest.approx(0.2, rel=0.05)
     reversed_ = TimeFlip()(clips)
     assert torch.equal(reversed_[:, :, 0], clips[:, :, -1])
     assert torch.equal(TimeFlip()(reversed_), clips)
-
-
-def test_reversed_valid_frames_stay_in_front(clips, generator):
-    lengths = torch.tensor([1, 5, clips.shape[2], 40, 17, 63])
-    found = TimeFlip()(clips, lengths)
-    for each, clip, length in zip(found, clips, lengths, strict=True):
-        assert torch.equal(each[:, :length], clip[:, :length].flip(1))
-        assert torch.equal(each[:, length:], clip[:, length:])
-    crop = TemporalCropResize(8, (1.0, 1.0))
-    either = OneOf(Compose(), TimeFlip(), probabilities=(0.0, 1.0))
-    views = Compose(either, crop)(clips, lengths, generator=generator(0))
-    torch.testing.assert_close(views, crop(found, lengths))
 
 
 def test_sides_change_places(clips):

@@ -7,6 +7,7 @@ import torch
 
 from pcm3.augment import MotionAwareMask, RandomMask, TopologyMask, TubeMask
 from pcm3.augment.functional import motion_aware_mask, motion_intensity
+from pcm3.losses import masked_mse
 from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15
 
 
@@ -76,6 +77,21 @@ def test_the_first_person_may_stay_visible(generator):
         shown = mask(torch.zeros(2, 3, 16, 25, 2), generator=generator(0))
         assert not bool(shown[..., 0].any())
         assert bool(shown[..., 1].any())
+
+
+@pytest.mark.parametrize("cls", [TopologyMask, RandomMask])
+def test_absent_persons_are_hidden_too(cls, generator):
+    """And lower the loss, unless they are left out as the help says."""
+    mask = cls(NTU25, persons=(0, 1)) if cls is TopologyMask else cls(persons=(0, 1))
+    clips = torch.ones(2, 3, 16, 25, 2)
+    clips[..., 1] = 0
+    hidden = mask(clips, generator=generator(0))
+    assert torch.equal(hidden[..., 0], hidden[..., 1])
+    assert float(masked_mse(0 * clips, clips, hidden)) == pytest.approx(0.5)
+    present = hidden & clips.flatten(1, 3).any(dim=1)[:, None, None]
+    assert torch.equal(present[..., 0], hidden[..., 0])
+    assert not bool(present[..., 1].any())
+    assert float(masked_mse(0 * clips, clips, present)) == 1
 
 
 def test_random_mask_draws_joints_in_every_clip(generator):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcm3.augment import ReflectCrop, SegmentShuffle, TemporalClip, TemporalCropResize
+from pcm3.augment import ReflectCrop, SegmentShuffle, TemporalClip, TemporalCropResize, TimeFlip
 from pcm3.augment import functional as f
 
 
@@ -200,3 +200,43 @@ def test_segments_that_cannot_be_shuffled():
             f.shuffle_segments(clips, order, 3)
     with pytest.raises(ValueError, match=r"\(N, C, T, V, M\)"):
         SegmentShuffle().with_order(clips[0])
+
+
+# --- TimeFlip -------------------------------------------------------------------------------------
+
+
+def test_valid_frames_are_reversed_and_padding_stays(clips):
+    lengths = torch.tensor([64, 40, 7, 2, 1, 63])
+    found = TimeFlip()(clips, lengths)
+    for length, before, after in zip(lengths.tolist(), clips, found, strict=True):
+        frames = [*reversed(range(length)), *range(length, 64)]
+        assert torch.equal(after, before[:, frames])
+    assert torch.equal(TimeFlip()(found, lengths), clips)
+    assert torch.equal(TimeFlip()(clips), clips.flip(2))
+    assert torch.equal(TimeFlip()(clips[1], 40), found[1])
+
+
+# --- the smallest crop by default -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "smallest"), [(16, 16), (32, 32), (64, 64), (120, 64)])
+def test_the_smallest_crop_by_default(size, smallest, generator):
+    """The published 64, or the size if it is smaller."""
+    crop = TemporalCropResize(size)
+    assert repr(crop) == repr(TemporalCropResize(size, min_frames=smallest))
+    frames = smallest + 40
+    clips = torch.arange(float(frames)).view(1, 1, frames, 1, 1).expand(300, -1, -1, -1, -1)
+    lengths = torch.tensor([smallest, frames]).repeat(150)
+    view = crop(clips, lengths, generator(0)).flatten(1)
+    kept = ((view[:, -1] - view[:, 0]) * size / (size - 1)).round()
+    if size == smallest:  # a longer result repeats the outer frames
+        assert kept[::2].unique().tolist() == [smallest]  # never cropped
+        assert kept[1::2].min() == smallest
+        assert kept[1::2].max() > smallest + 30
+    assert view[1::2, 0].max() > 20
+    assert view[::2, 0].max() < 1
+
+
+def test_views_of_clips_of_the_published_length_differ(clips, generator):
+    source, crop = generator(0), TemporalCropResize(32)
+    assert not torch.equal(crop(clips, generator=source), crop(clips, generator=source))

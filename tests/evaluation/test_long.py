@@ -11,6 +11,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pcm3.augment import TemporalCropResize
+from pcm3.augment.functional import center_crop_resize
 from pcm3.cli import main
 from pcm3.data import SkeletonDataset, Store, StoreWriter, prepare
 from pcm3.encoders import GRUEncoder
@@ -110,10 +111,20 @@ def test_crops_of_whole_recordings_need_a_limit(store: Store, pretrained: Pretra
     cut = SkeletonDataset(store, [1], max_frames=300)
     found = extract_random_crops(pretrained, cut, generator.manual_seed(1)).values
     clip = cut.batch([0]).clips
-    crop = TemporalCropResize(16, scale=(0.5, 1.0))
+    crop = TemporalCropResize(16, scale=(0.5, 1.0), min_frames=64)
     view = crop(clip, torch.tensor([300]), generator=generator.manual_seed(1))
     with torch.no_grad():
         assert_allclose(found[0], pretrained.encoder.eval()(view).mean((0, 1)), atol=1e-6)
+
+
+def test_short_recordings_are_not_cropped(store: Store, pretrained: Pretrained) -> None:
+    """The crop of the evaluations keeps the published 64 frames, whatever the encoder takes."""
+    short = SkeletonDataset(store, [0, 6])
+    found = extract_random_crops(pretrained, short, torch.Generator().manual_seed(0)).values
+    batch = short.batch([0, 1])
+    view = center_crop_resize(batch.clips, batch.lengths, 16, ratio=1)
+    with torch.no_grad():
+        assert_allclose(found, pretrained.encoder.eval()(view).mean(1), atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """Augmentations as pure functions of clips and given values.
 
 Every function takes a batch of clips ``(N, C, T, V, M)`` and values with one entry per sample along
-their first axis, or one clip ``(C, T, V, M)``, C at most 3, and values without that axis. Results
-keep the device and dtype of the clips; arithmetic is float32 or wider. All functions are
-differentiable with respect to the clips and to continuous values (``matrix``, ``lam``).
+their first axis, or one clip ``(C, T, V, M)``, C at most 3 and M at most 2, and values without that
+axis. Results keep the device and dtype of the clips; arithmetic is float32 or wider. All functions
+are differentiable with respect to the clips and to continuous values (``matrix``, ``lam``).
 """
 
 from pcm3.augment.functional.mask import apply_mask, motion_aware_mask, motion_intensity

@@ -10,15 +10,23 @@ from pcm3.checks import check_clips, check_values
 
 
 def apply_mask(clips: Tensor, mask: Tensor, value: float | Tensor = 0.0) -> Tensor:
-    """Set the masked coordinates to a value.
+    """Set the masked coordinates of clips ``(N, C, T, V, M)`` to a value.
 
     Args:
         clips: ``(N, C, T, V, M)`` or ``(C, T, V, M)``.
         mask: Boolean ``(N, T, V, M)`` or ``(T, V, M)``, True where masked.
         value: The value: a number, or a zero-dimensional tensor (such as a learnt value).
 
+    Returns:
+        New clips of the shape and dtype of ``clips``.
+
     Raises:
         ValueError: If a shape or dtype is wrong.
+
+    Example:
+        >>> mask = torch.tensor([True, False]).view(1, 1, 2, 1)
+        >>> apply_mask(torch.ones(1, 3, 1, 2, 1), mask).flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
     check_clips(clips, unbatched=True)
     check_values("mask", mask, clips, *clips.shape[-3:], dtype=torch.bool)
@@ -40,6 +48,10 @@ def motion_intensity(clips: Tensor, patch: int = 4) -> Tensor:
 
     Raises:
         ValueError: If T is not a multiple of ``patch``, or the shape of the clips is wrong.
+
+    Example:
+        >>> motion_intensity(torch.randn(2, 3, 120, 25, 2)).shape
+        torch.Size([2, 30, 25, 2])
     """
     check_clips(clips, unbatched=True)
     patch_count(clips, patch)
@@ -69,6 +81,12 @@ def motion_aware_mask(
 
     Raises:
         ValueError: If ``visible`` is not in [1, patches of a person], or a shape is wrong.
+
+    Example:
+        >>> clips, uniform = torch.randn(2, 3, 120, 25, 2), torch.rand(2, 30, 25, 2)
+        >>> mask = motion_aware_mask(clips, uniform, visible=75)
+        >>> (~mask[:, ::4]).sum(dim=(1, 2)).tolist()
+        [[75, 75], [75, 75]]
     """
     check_clips(clips, unbatched=True)
     steps, joints, persons = patch_count(clips, patch), *clips.shape[-2:]

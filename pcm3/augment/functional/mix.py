@@ -21,6 +21,11 @@ def paste(clips: Tensor, source: Tensor, region: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a shape or dtype is wrong.
+
+    Example:
+        >>> region = torch.tensor([True, False, False]).view(1, 3, 1)
+        >>> paste(torch.zeros(1, 1, 3, 1, 1), torch.ones(1, 1, 3, 1, 1), region).flatten().tolist()
+        [1.0, 0.0, 0.0]
     """
     check_clips(clips, unbatched=True)
     check_values("source", source, clips, *clips.shape[-4:])
@@ -46,6 +51,11 @@ def shrink_frames(
     Raises:
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
+
+    Example:
+        >>> clips = torch.arange(6.0).view(1, 1, 6, 1, 1)
+        >>> shrink_frames(clips, torch.tensor([1]), torch.tensor([3])).flatten().tolist()
+        [0.0, 0.0, 2.0, 4.0, 4.0, 4.0]
     """
     check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
@@ -65,6 +75,11 @@ def mixup(clips: Tensor, source: Tensor, lam: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a shape is wrong.
+
+    Example:
+        >>> clips, source = torch.zeros(2, 1, 1, 1, 1), torch.ones(2, 1, 1, 1, 1)
+        >>> mixup(clips, source, torch.tensor([0.25, 0.5])).flatten().tolist()
+        [0.25, 0.5]
     """
     check_clips(clips, unbatched=True)
     check_values("source", source, clips, *clips.shape[-4:])

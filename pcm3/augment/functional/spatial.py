@@ -20,6 +20,10 @@ def linear_map(clips: Tensor, matrix: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shape of ``clips`` or ``matrix`` is wrong.
+
+    Example:
+        >>> linear_map(torch.ones(1, 3, 64, 25, 2), 2 * torch.eye(3)[None])[0, :, 0, 0, 0].tolist()
+        [2.0, 2.0, 2.0]
     """
     check_clips(clips, unbatched=True)
     channels = clips.shape[-4]
@@ -38,6 +42,11 @@ def rotation_matrix(angles: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the last axis of ``angles`` is not 3 long.
+
+    Example:
+        >>> quarter = rotation_matrix(torch.tensor([0, 0, torch.pi / 2]))  # x becomes y
+        >>> round(quarter[1, 0].item(), 3)
+        1.0
     """
     check_tensor("angles", angles)
     if angles.ndim == 0 or angles.shape[-1] != 3:
@@ -55,6 +64,11 @@ def transform_joints(clips: Tensor, joints: Tensor, matrix: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a shape or dtype is wrong.
+
+    Example:
+        >>> joints, erase = torch.tensor([[True, False]]), torch.zeros(1, 3, 3)
+        >>> transform_joints(torch.ones(1, 3, 1, 2, 1), joints, erase)[0, 0].flatten().tolist()
+        [0.0, 1.0]
     """
     check_clips(clips, unbatched=True)
     channels = clips.shape[-4]
@@ -73,6 +87,12 @@ def mirror(clips: Tensor, skeleton: Skeleton, negate: bool = True) -> Tensor:
 
     Raises:
         ValueError: If the joint axis is not the skeleton's.
+
+    Example:
+        >>> from pcm3.skeleton import NTU25
+        >>> clips = torch.randn(2, 3, 64, 25, 2)
+        >>> torch.equal(mirror(mirror(clips, NTU25), NTU25), clips)
+        True
     """
     check_skeleton(skeleton)
     check_clips(clips, joints=len(skeleton), unbatched=True)

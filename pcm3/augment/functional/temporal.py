@@ -38,6 +38,11 @@ def crop_resize(clips: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Te
     Raises:
         ValueError: If a crop is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
+
+    Example:
+        >>> clips = torch.arange(8.0).view(1, 1, 8, 1, 1)
+        >>> crop_resize(clips, torch.tensor([2]), torch.tensor([4]), size=2).flatten().tolist()
+        [2.5, 4.5]
     """
     check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
@@ -63,6 +68,11 @@ def center_crop_resize(
 
     Raises:
         ValueError: If ``ratio``, ``size``, ``lengths`` or a shape is out of range.
+
+    Example:
+        >>> clips, lengths = torch.randn(2, 3, 300, 25, 2), torch.tensor([80, 300])
+        >>> center_crop_resize(clips, lengths, size=64).shape
+        torch.Size([2, 3, 64, 25, 2])
     """
     check_clips(clips, unbatched=True)
     if not 0 < ratio <= 1:
@@ -90,6 +100,11 @@ def reflect_crop(clips: Tensor, starts: Tensor, padding: int) -> Tensor:
     Raises:
         ValueError: If the padding is out of range, a crop leaves the continued clip (checked on the
             CPU only), or a shape or dtype is wrong.
+
+    Example:
+        >>> clips = torch.arange(4.0).view(1, 1, 4, 1, 1)
+        >>> reflect_crop(clips, torch.tensor([0]), padding=2).flatten().tolist()
+        [1.0, 0.0, 0.0, 1.0]
     """
     check_clips(clips, unbatched=True)
     frames = clips.shape[-3]
@@ -119,6 +134,11 @@ def drop_frames(clips: Tensor, fastest: int, kept: Tensor) -> Tensor:
     Raises:
         ValueError: If a number is out of range (positions are checked on the CPU only), or a shape
             or dtype is wrong.
+
+    Example:
+        >>> clips = torch.tensor([0.0, 0.0, 5.0, 5.0]).view(1, 1, 4, 1, 1)
+        >>> drop_frames(clips, 1, torch.tensor([[0, 2]])).flatten().tolist()  # the second is fast
+        [0.0, 5.0]
     """
     check_clips(clips, unbatched=True)
     frames = clips.shape[-3]
@@ -149,6 +169,10 @@ def gaussian_blur(clips: Tensor, sigma: Tensor, taps: int = 15, normalize: bool 
 
     Raises:
         ValueError: If the taps are not odd, or a shape is wrong.
+
+    Example:
+        >>> gaussian_blur(torch.randn(2, 3, 64, 25, 2), torch.tensor([0.5, 1.5])).shape
+        torch.Size([2, 3, 64, 25, 2])
     """
     check_clips(clips, unbatched=True)
     check_values("sigma", sigma, clips)
@@ -167,6 +191,11 @@ def keep_frames(clips: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     Raises:
         ValueError: If a range is empty or leaves the clip (checked on the CPU only), or a shape or
             dtype is wrong.
+
+    Example:
+        >>> clips = torch.ones(1, 1, 4, 1, 1)
+        >>> keep_frames(clips, torch.tensor([1]), torch.tensor([2])).flatten().tolist()
+        [0.0, 1.0, 1.0, 0.0]
     """
     check_clips(clips, unbatched=True)
     check_frame_ranges(clips, starts, lengths)
@@ -190,6 +219,11 @@ def shuffle_segments(
     Raises:
         ValueError: If a number is out of range (orders and lengths are checked on the CPU only), or
             a shape or dtype is wrong.
+
+    Example:
+        >>> clips = torch.arange(6.0).view(1, 1, 6, 1, 1)
+        >>> shuffle_segments(clips, torch.tensor([5])).flatten().tolist()  # the last order: 2, 1, 0
+        [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]
     """
     check_clips(clips, unbatched=True)
     check_segments(segments)

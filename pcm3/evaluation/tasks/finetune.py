@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pcm3._torch import send
-from pcm3.augment import Compose, Rotate, TemporalCropResize
+from pcm3.augment import Compose, Rotate
 from pcm3.checks import check_seed
 from pcm3.data.dataset import SkeletonDataset
 from pcm3.encoders import Encoder
@@ -28,7 +28,7 @@ from pcm3.evaluation.classification import (
     summarize,
 )
 from pcm3.evaluation.details import require
-from pcm3.evaluation.features import check_cut, check_data
+from pcm3.evaluation.features import check_cut, check_data, training_crop
 from pcm3.evaluation.recognizer import Recognizer, recognition_scores
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.evaluation.tasks.base import Task
@@ -156,9 +156,7 @@ def finetune(
     model.to(device).train().requires_grad_(True)
     order = torch.Generator().manual_seed(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
-    augment = Compose(
-        TemporalCropResize(pretrained.frames, scale=(0.5, 1.0)), Rotate(recipe.rotation)
-    )
+    augment = Compose(training_crop(pretrained.frames), Rotate(recipe.rotation))
 
     def draw() -> Epoch[Tensor]:
         return torch.randperm(len(rows), generator=order).tensor_split(steps), loss_of
