@@ -20,7 +20,16 @@ from spread import RESULTS, averaged, percent, spread
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("classify", "expect", "novelty", "pretrained", "results", "robustness", "training")
+    for name in (
+        "benchmark",
+        "classify",
+        "expect",
+        "novelty",
+        "pretrained",
+        "results",
+        "robustness",
+        "training",
+    )
 ]
 DATASETS = {
     "utd_mhad": "UTD-MHAD, cross-subject",
