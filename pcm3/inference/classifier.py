@@ -179,7 +179,7 @@ class Classifier(Intake):
                 f"{type_name(clips)}"
             )
         encoder, skeleton, stream, frames, *_ = self.pretrained
-        encoder.check_clips(clips, finite=True)
+        encoder.check_clips(clips)
         if lengths is not None:
             check_tensor("lengths", lengths)
         resized = to_stream(center_crop_resize(clips, lengths, frames), skeleton, stream)

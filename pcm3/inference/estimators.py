@@ -27,8 +27,8 @@ from pcm3.inference.fit import fit_classifier
 from pcm3.skeleton import Skeleton
 
 Recordings = Sequence[ArrayLike]
-"""Recordings (T, V, C) of one person or (T, M, V, C) of several, as the camera gives them; 0 where a
-person is absent or a joint is not seen."""
+"""Recordings (T, V, C) of one person or (T, M, V, C) of several, as the camera gives them; 0 where
+a person is absent or a joint is not seen."""
 
 
 class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]

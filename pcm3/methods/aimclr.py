@@ -186,7 +186,7 @@ class AimCLR(MomentumContrast):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         plain = self.draw_view(clips, lengths, generator)
         views = [self.extreme(plain, generator=generator)]
         views += [self.draw_view(clips, lengths, generator) for _ in range(2)]

@@ -151,7 +151,7 @@ class AutoEncoder(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         joints = self.crop(clips, lengths, generator=generator)
         angle = torch.zeros(len(joints), device=joints.device)
         if self.view_head is not None:

@@ -187,7 +187,7 @@ class CMD(MomentumContrast):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         return CMDViews(*(self.draw_view(clips, lengths, generator) for _ in range(2)))
 
     def loss(self, views: CMDViews) -> Output:

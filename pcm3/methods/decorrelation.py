@@ -166,7 +166,7 @@ class Decorrelation(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
 
         def view() -> Tensor:
             drawn = self.draw_view(clips, lengths, generator)

@@ -182,7 +182,7 @@ class Displacement(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         joints = self.draw_view(clips, lengths, generator)
         step = self.settings.step
         found = [displacement_classes(joints, each, step) for each in self.settings.intervals]

@@ -37,7 +37,7 @@ def sequence_features(
             lengths are not a tensor ``(N,)`` of integers in [1, T], or the encoder returns another
             shape than it declares.
     """
-    encoder.check_clips(clips, finite=True)
+    encoder.check_clips(clips)
     resized = center_crop_resize(clips, lengths, frames, crop)
     was_training = encoder.training
     encoder.eval()

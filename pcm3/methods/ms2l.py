@@ -187,7 +187,7 @@ class MS2L(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         cropped = self.crop(clips, lengths, generator=generator)
         whole = to_stream(cropped, self.skeleton, self.stream)
         masked = whole.clone()

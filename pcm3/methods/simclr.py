@@ -113,7 +113,7 @@ class SimCLR(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
 
         views = (self.draw_view(clips, lengths, generator) for _ in range(2))
         return TwoViews(*(to_stream(each, self.skeleton, self.stream) for each in views))

@@ -118,7 +118,7 @@ class MaskedTransformer(Method):
             lengths: Number of valid frames of each clip ``(N,)``; T by default.
             generator: Random generator on the clips' device.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         cropped = self.crop(clips, lengths, generator=generator)
         rotated = self.rotate(cropped, generator=generator)
         view = to_stream(rotated, self.skeleton, self.stream)

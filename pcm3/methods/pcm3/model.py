@@ -199,7 +199,7 @@ class PCM3(MomentumContrast):
         Raises:
             ValueError: If the clips do not fit the encoder, or are not pairs.
         """
-        self.encoder.check_clips(clips, finite=True)
+        self.encoder.check_clips(clips)
         pairs = self.settings.pairs
         if pairs and len(clips) % 2:
             raise ValueError(f"expected two clips of each movement, got {len(clips)} clips")
