@@ -226,9 +226,7 @@ def _stored(
             raise ValueError(str(error).removeprefix(f"{target}: ")) from None
 
 
-def _checked(
-    recording: ArrayLike, joints: int, channels: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _checked(recording: ArrayLike, joints: int, channels: tuple[int, ...]) -> NDArray[np.float32]:
     """The frames (T, M, V, C) of a recording (T, M, V, C) or (T, V, C)."""
     array = np.asarray(recording, dtype=np.float32)
     frames = array[:, None] if array.ndim == 3 else array
