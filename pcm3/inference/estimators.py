@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from pcm3.data.body import form_of
 from pcm3.data.normalize import Normalization, normalize
@@ -20,11 +18,16 @@ from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders.files import Pretrained, load_encoder
+from pcm3.errors import explain_missing
 from pcm3.evaluation.features import extract_features
 from pcm3.inference.classifier import Classifier, How
 from pcm3.inference.clips import Clips
 from pcm3.inference.fit import fit_classifier
 from pcm3.skeleton import Skeleton
+
+with explain_missing():
+    from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
 
 Recordings = Sequence[ArrayLike]
 """Recordings (T, V, C) of one person or (T, M, V, C) of several, as the camera gives them; 0 where

@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcm3.data.body import BodyForm
 from pcm3.data.store import Store
+from pcm3.errors import explain_missing
 from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference
 from pcm3.inference.judgements import furthest
@@ -27,6 +27,9 @@ from pcm3.viz.differences import difference_figure
 from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import film_strip
 from pcm3.viz.stores import picture_sequence
+
+with explain_missing():
+    from matplotlib.figure import Figure
 
 _FRAMES = 8  # of each recording in a film strip
 _HEADS = [f"{share:.0%}" for share in np.linspace(0, 1, _FRAMES)]  # of recordings of any length
