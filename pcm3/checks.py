@@ -95,6 +95,27 @@ def check_rows_finite(name: str, rows: Tensor) -> None:
         raise ValueError(f"expected finite {name}, got NaN or infinity in row {row}")
 
 
+def check_unit_rows(name: str, rows: Tensor) -> None:
+    """Require rows ``(N, D)`` of length 1 to within 1 %, which ``F.normalize`` in bfloat16 keeps.
+
+    Rows of NaN pass: they show in whatever is computed of them.
+
+    Raises:
+        ValueError: If a row has another length; the message names it.
+    """
+    lengths = rows.detach().float().norm(dim=1)
+    wrong = (lengths - 1).abs() > _UNIT_TOLERANCE
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"expected {name} of length 1, F.normalize({name}, dim=1), got one of length "
+            f"{float(lengths[row]):.4g} in row {row}"
+        )
+
+
+_UNIT_TOLERANCE = 0.01
+
+
 def check_tensor(name: str, value: object) -> None:
     """Require a tensor.
 

@@ -22,28 +22,9 @@ from pcm3.commands.presets import presets_command
 from pcm3.commands.search import search_command
 from pcm3.commands.sweep import sweep_command
 from pcm3.commands.training import demo_command, pretrain_command
-from pcm3.errors import is_out_of_memory
+from pcm3.errors import how_to_install, is_out_of_memory
 from pcm3.io.imports import import_named
 from pcm3.terminal import tell
-
-EXTRAS = {
-    "PIL": "train",
-    "lightning_fabric": "train",
-    "matplotlib": "train",
-    "rich": "train",
-    "safetensors": "train",
-    "shtab": "train",
-    "tomli": "train",
-    "sklearn": "train",
-    "tyro": "train",
-    "tensorboard": "tensorboard",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "rerun": "rerun",
-    "huggingface_hub": "hub",
-}
-"""The extra to install for a missing module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,8 +84,7 @@ def _explain(error: Exception) -> str | None:
         module = (error.name or "").partition(".")[0]
         if module in ("", "pcm3"):
             return None
-        wanted = f"'pcm3[{EXTRAS[module]}]'" if module in EXTRAS else module
-        return f"this command needs {error.name}; install it with pip install {wanted}"
+        return f"this command needs {error.name}; {how_to_install(module)}"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, (ValueError, OSError, ImportError, MemoryError)):

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from pcm3.checks import check_at_least, check_seed
 from pcm3.data.dataset import SkeletonDataset
@@ -16,6 +14,7 @@ from pcm3.data.splits import split
 from pcm3.data.store import Store
 from pcm3.data.synthetic import generate
 from pcm3.encoders.files import PRETRAINED, Pretrained, load_encoder, load_pretrained
+from pcm3.errors import explain_missing
 from pcm3.evaluation.features import dataset_for
 from pcm3.evaluation.tasks.knn import evaluate_knn
 from pcm3.evaluation.tasks.linear import evaluate_linear
@@ -26,6 +25,10 @@ from pcm3.runs.folder import Run
 from pcm3.terminal import tell
 from pcm3.training.pretrain import pretrain
 from pcm3.viz import loss_curves, reconstruction_figure, save
+
+with explain_missing():
+    from rich.console import Console
+    from rich.table import Table
 
 _FEW = 60  # epochs
 _SHOWN = 6  # recordings

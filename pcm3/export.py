@@ -21,6 +21,7 @@ from pcm3.checks import check_positive, type_name
 from pcm3.data.body import BODY, BODY_UNIT
 from pcm3.encoders import Encoder
 from pcm3.encoders.files import Pretrained, describe_input
+from pcm3.errors import how_to_install
 from pcm3.io.files import replacing
 
 __all__ = ["export_onnx", "export_program"]
@@ -175,9 +176,7 @@ def write_onnx(network: Network, file: str | Path, frames: int, about: Mapping[s
     """
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ImportError(
-            f"writing ONNX needs {', '.join(missing)}; install it with pip install 'pcm3[onnx]'"
-        )
+        raise ImportError(f"writing ONNX needs {', '.join(missing)}; {how_to_install(missing[0])}")
     with _quietly():
         program = torch.onnx.export(
             _trace(network, frames),

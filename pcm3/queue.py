@@ -11,11 +11,10 @@ from pcm3.checks import (
     check_count,
     check_generator,
     check_rows_finite,
+    check_unit_rows,
     readable,
     shape_or_type,
 )
-
-_TOLERANCE = 0.01  # of a key's length: F.normalize in bfloat16 is 0.4 % off at most
 
 
 class MemoryQueue(nn.Module):
@@ -99,7 +98,8 @@ class MemoryQueue(nn.Module):
         keys = gather_rows(keys)
         # after gathering, so that all processes raise and none is left waiting
         if readable(keys):
-            _check_keys(keys)
+            check_rows_finite("keys", keys)
+            check_unit_rows("keys", keys)
         skipped = max(len(keys) - size, 0)
         rows = torch.arange(skipped, len(keys), device=keys.device)
         rows = (self.position + rows) % size
@@ -109,15 +109,3 @@ class MemoryQueue(nn.Module):
     def extra_repr(self) -> str:
         """Size and width, for the repr."""
         return f"size={self.anchors.shape[0]}, dim={self.anchors.shape[1]}"
-
-
-def _check_keys(keys: Tensor) -> None:
-    check_rows_finite("keys", keys)
-    lengths = keys.float().norm(dim=1)
-    wrong = (lengths - 1).abs() > _TOLERANCE
-    if bool(wrong.any()):
-        row = int(wrong.nonzero()[0])
-        raise ValueError(
-            f"expected keys of length 1, F.normalize(keys, dim=1), got one of length "
-            f"{float(lengths[row]):.4g} in row {row}"
-        )

@@ -21,7 +21,7 @@ from architecture import (
     read_layers,
 )
 
-from pcm3.cli import EXTRAS
+from pcm3.errors import EXTRAS
 from pcm3.export import ONNX_PACKAGES
 
 HEAVY = ("lightning_fabric", "tyro", "rich", "sklearn", "matplotlib", "safetensors")
@@ -54,6 +54,54 @@ def test_parts_and_package_load_none_of_the_trainers_dependencies() -> None:
     loaded = loaded_after(f"import pcm3.{parts}, pcm3, pcm3.methods, pcm3.hub, pcm3.data, pcm3.cli")
     assert {"pcm3", "torch"} <= loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+WITHOUT_EXTRAS = """
+import importlib, sys
+from pcm3.errors import EXTRAS
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {*EXTRAS, "mpl_toolkits"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+for module in sys.argv[1:]:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        print(module, error.name, str(error), sep="|")
+import pcm3, torch
+from pcm3.encoders import GRUEncoder
+from pcm3.hub import Pretrained, save_encoder
+for name, action in {
+    "load": pcm3.load_pretrained,
+    "save": lambda: save_encoder(
+        "encoder.safetensors", Pretrained(GRUEncoder(25, hidden=2), pcm3.NTU25, "joint", 4)
+    ),
+    "fit": lambda: pcm3.PCM3(GRUEncoder(25, hidden=2), pcm3.NTU25).fit(None),
+}.items():
+    try:
+        action()
+    except ModuleNotFoundError as error:
+        print(name, error.name, str(error), sep="|")
+"""
+
+
+def test_whatever_needs_a_missing_extra_names_it() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, *MODULES], capture_output=True, text=True, check=True
+    )
+    failed = {}
+    for line in result.stdout.splitlines():
+        what, module, message = line.split("|")
+        failed[what] = message
+        extra = EXTRAS[module.partition(".")[0].replace("mpl_toolkits", "matplotlib")]
+        assert f"pip install 'pcm3[{extra}]'" in message, line
+    needing = {"load", "save", "fit", "pcm3.viz", "pcm3.inference.estimators", "pcm3.training.step"}
+    assert needing <= {*failed}
+    assert "pcm3[hub]" in failed["pcm3.inference.sharing"]
+    assert not {"pcm3", "pcm3.cli", "pcm3.hub", "pcm3.augment", "pcm3.data"} & {*failed}
 
 
 def test_reading_files_needs_no_torch() -> None:

@@ -19,6 +19,7 @@ from pcm3.losses import (
     MaskedMSE,
     RelationalKL,
     info_nce,
+    key_and_queue_logits,
     masked_mse,
     nt_xent,
     relational_kl,
@@ -135,7 +136,9 @@ def test_relational_kl_equals_a_slow_loop(
 def test_relational_kl_is_zero_only_for_equal_distributions() -> None:
     teacher, other, queue = embeddings((4, 8), (4, 8), (32, 8))
     # Equal logits: the student's temperature and its dot products are both twice the teacher's.
-    assert relational_kl(2 * teacher, teacher, queue, 0.1, 0.05).abs() < 1e-6
+    doubled = 2 * similarities(teacher, queue)
+    equal = relational_kl(teacher, teacher, queue, 0.1, 0.05, similarity=doubled)
+    assert equal.abs() < 1e-6
     assert relational_kl(teacher, teacher, queue, 0.1, 0.1).abs() < 1e-6
     assert relational_kl(teacher, teacher, queue, 0.1, 0.05) > 1e-2
     assert relational_kl(other, teacher, queue, 0.1, 0.1) > 1e-2
@@ -246,7 +249,7 @@ def test_arithmetic_is_float32_under_autocast(name: str) -> None:
     assert torch.equal(inside, loss(*inputs))
 
 
-Z, QUEUE = torch.ones(4, 8), torch.ones(16, 8)
+Z, QUEUE = F.normalize(torch.ones(4, 8)), torch.ones(16, 8)
 
 
 @pytest.mark.parametrize("loss", [info_nce, relational_kl], ids=["info_nce", "relational_kl"])
@@ -295,6 +298,33 @@ def test_temperatures_must_be_positive(temperature: float) -> None:
 def test_unknown_reduction(loss: Any) -> None:
     with pytest.raises(ValueError, match=r"among \('mean', 'none'\).*'sum'"):
         loss(Z, Z, QUEUE, reduction="sum")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, other: info_nce(z, other, QUEUE),
+        lambda z, other: InfoNCE()(z, other, QUEUE),
+        lambda z, other: relational_kl(z, other, QUEUE),
+        lambda z, other: key_and_queue_logits(z, other, QUEUE),
+        nt_xent,
+    ],
+    ids=["info_nce", "InfoNCE", "relational_kl", "key_and_queue_logits", "nt_xent"],
+)
+def test_embeddings_must_have_length_1(loss: Callable[..., Tensor], place: int) -> None:
+    """To within 1 %, so that those of bfloat16 pass; what is not finite shows in the loss."""
+    pair = [Z, Z]
+    for length in (0.993, 1.007):
+        pair[place] = Z * length
+        assert loss(*pair).isfinite().all()
+    for length, shown in ((0.985, "0.985"), (1.015, "1.015"), (0.0, "0")):
+        pair[place] = Z.clone()
+        pair[place][2] *= length
+        with pytest.raises(ValueError, match=rf"of length 1, F.normalize.* {shown} in row 2$"):
+            loss(*pair)
+    pair[place] = torch.full_like(Z, torch.nan)
+    assert not loss(*pair).isfinite().all()
 
 
 CLIPS, MASK = torch.zeros(2, 3, 4, 5, 1), torch.ones(2, 4, 5, 1, dtype=torch.bool)

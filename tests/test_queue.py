@@ -61,7 +61,7 @@ def test_enqueue_between_loss_and_backward_changes_no_gradient() -> None:
     key = random_keys(3, 4)
     gradients = []
     for enqueue in (False, True):
-        query = torch.ones(3, 4, requires_grad=True)
+        query = torch.full((3, 4), 0.5, requires_grad=True)
         loss = info_nce(query, key, queue.anchors)
         if enqueue:
             queue.enqueue(key)

@@ -27,7 +27,8 @@ class Encoder(nn.Module, ABC):
     works in PCM3 and in every task. A subclass declares further abilities with the attributes and
     methods below, as ``TransformerEncoder`` and ``GRUEncoder`` do.
 
-    It takes no lengths: all frames count, so crop or resize padded clips first.
+    Encoders take no lengths, and all T frames count. Crop padded clips first, with
+    :class:`pcm3.augment.TemporalCropResize` or :func:`pcm3.augment.functional.center_crop_resize`.
 
     Args:
         joints: Number of joints V of the clips.
@@ -157,15 +158,17 @@ class Encoder(nn.Module, ABC):
         """
 
     def check_clips(self, clips: Tensor, prompt: Tensor | None = None) -> None:
-        """Require clips with the sizes, dtype and device of the encoder, and a prompt of its size.
+        """Require finite clips of the encoder's sizes, dtype and device, and a prompt of its size.
+
+        One NaN would spoil the running statistics of an input normalisation for good. Values are
+        checked on the CPU only, and not in compiled code.
 
         Args:
             clips: The clips.
             prompt: The prompt to add to every frame.
 
         Raises:
-            ValueError: If clips or prompt do not fit, or coordinates are not finite. Values are
-                checked on the CPU only, and not in compiled code.
+            ValueError: If clips or prompt do not fit, or a coordinate is not finite.
         """
         check_clips(
             clips,
@@ -192,10 +195,16 @@ class Encoder(nn.Module, ABC):
             return
         size = (self.in_channels, self.joints, self.persons)
         if not isinstance(prompt, Tensor) or prompt.shape != size:
+            hint = ""
+            if isinstance(prompt, Tensor) and prompt.shape == clips.shape[:1]:
+                hint = (
+                    "; encoders take no lengths: crop padded clips first, with TemporalCropResize "
+                    "or center_crop_resize"
+                )
             raise ValueError(
-                f"expected a prompt (C={self.in_channels}, V={self.joints}, M={self.persons}), the "
-                f"offset of a DomainPrompt, as the second argument, got {shape_or_type(prompt)}; "
-                "encoders take no lengths"
+                f"expected as second argument a prompt (C={self.in_channels}, V={self.joints}, "
+                f"M={self.persons}), the offset of a DomainPrompt, got {shape_or_type(prompt)}"
+                f"{hint}"
             )
 
     def pool(self, frames: Tensor) -> Tensor:
@@ -361,8 +370,8 @@ class EncoderAdapter(Encoder):
         """Encode clips ``(N, C, T, V, M)``, plus the prompt, to features ``(N, T', D)``.
 
         Raises:
-            ValueError: If clips or prompt do not have the encoder's sizes, or the module does not
-                return such features.
+            ValueError: If clips or prompt do not have the encoder's sizes, a coordinate is not
+                finite (checked on the CPU only), or the module does not return such features.
         """
         self.check_clips(clips, prompt)
         features: Tensor = self.module(clips if prompt is None else clips + prompt[:, None])

@@ -41,10 +41,13 @@ class GRUEncoder(Encoder):
     Shapes:
         ``(N, C, T, V, M)`` to frame features ``(N, T, D)`` with D = 2 x hidden, or hidden with
         ``direction="forward"``.
+        Encoders take no lengths: crop padded clips first, with
+        :class:`pcm3.augment.TemporalCropResize` or
+        :func:`pcm3.augment.functional.center_crop_resize`.
 
     Raises:
-        ValueError: If direction or pool is unknown, a size is below 1, or clips or prompt have
-            other sizes.
+        ValueError: If direction or pool is unknown, a size is below 1, or clips or prompt do not
+            fit.
 
     Source:
         PCM3 Sec. 4.2; CMD (Mao et al., ECCV 2022).
@@ -126,7 +129,7 @@ class GRUEncoder(Encoder):
 
         Raises:
             ValueError: If clips or prompt do not have this encoder's C, V and M, or the clips its
-                dtype.
+                dtype, or a coordinate is not finite (checked on the CPU only).
         """
         return self._recur(self._normalize(clips, prompt))
 

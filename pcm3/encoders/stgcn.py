@@ -194,6 +194,9 @@ class STGCNEncoder(Encoder):
 
     Shapes:
         ``(N, C, T, V, M)`` to frame features ``(N, T', D)``.
+        Encoders take no lengths: crop padded clips first, with
+        :class:`pcm3.augment.TemporalCropResize` or
+        :func:`pcm3.augment.functional.center_crop_resize`.
 
     Raises:
         ValueError: If the skeleton is only a number, a size is out of range, or clips or a

@@ -42,6 +42,9 @@ class TransformerEncoder(Encoder):
 
     Shapes:
         ``(N, C, T, V, M)`` to frame features ``(N, T', D)`` with T' = T / patch.
+        Encoders take no lengths: crop padded clips first, with
+        :class:`pcm3.augment.TemporalCropResize` or
+        :func:`pcm3.augment.functional.center_crop_resize`.
 
     Raises:
         ValueError: If a size is out of range, or clips or prompt do not fit.
@@ -149,7 +152,8 @@ class TransformerEncoder(Encoder):
 
         Raises:
             ValueError: If clips or prompt do not have this encoder's C, V and M or the clips its
-                dtype, or T is not a multiple of ``patch``.
+                dtype, T is not a multiple of ``patch``, or a coordinate is not finite (checked on
+                the CPU only).
         """
         tokens, rows = self._encode(clips, prompt)
         frames = self._place(tokens.mean(dim=2), rows, len(clips))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pcm3.checks import check_at_least, check_tensor
+from pcm3.errors import explain_missing
 
 
 def check_scores(name: str, scores: Tensor) -> None:
@@ -149,7 +150,8 @@ def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
     Raises:
         ValueError: If shapes differ, or a score is not finite.
     """
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - scikit-learn is slow
+    with explain_missing():
+        from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - scikit-learn is slow
 
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     if scores.ndim != 1 or scores.shape != positive.shape:

@@ -10,44 +10,64 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from pcm3.data.body import form_of
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting_orders
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders.files import Pretrained, load_encoder
+from pcm3.errors import explain_missing
 from pcm3.evaluation.features import extract_features
 from pcm3.inference.classifier import Classifier, How
 from pcm3.inference.clips import Clips
 from pcm3.inference.fit import fit_classifier
 from pcm3.skeleton import Skeleton
 
+with explain_missing():
+    from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
+
 Recordings = Sequence[ArrayLike]
-"""Recordings (T, V, C) of one person or (T, M, V, C) of several, of any number of frames, as the
-camera gives them; 0 where a person or joint is not seen."""
+"""Recordings (T, V, C) of one person or (T, M, V, C) of several, as the camera gives them; 0 where
+a person is absent or a joint is not seen."""
 
 
 class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Features of recordings by a trained encoder, as a transformer of scikit-learn.
 
-    Recordings are arrays (T, V, C) of one person or (T, M, V, C) of several, of any number of
-    frames, 0 where a person or joint is not seen. They get the normalisation that the encoder was
-    trained with. They must have its joints in its order, and its frame rate and unit; an encoder
-    for all layouts takes any. Those of more than 300 frames count by the mean of their windows, as
-    in evaluations.
+    Recordings get the normalisation that the encoder was trained with. They must have its joints in
+    its order, and its frame rate and unit; an encoder for all layouts takes any. The features of a
+    recording of more than 300 frames are the mean of those of its windows, as in evaluations.
+
+    Recordings are arrays or tensors (T, V, C) of one person or (T, M, V, C) of several, and may
+    have different numbers of frames. They are 0 where a person is absent or a joint is not seen. A
+    clip (C, T, V, M) of the library becomes a recording by ``clip.permute(1, 3, 2, 0)``; crop it to
+    its valid frames.
 
     Args:
         run: The run folder, or the file of an encoder.
         skeleton: Layout of the recordings, if not that of the encoder, which must be one for all
             layouts: a skeleton or the name of a built-in one.
 
+    Shapes:
+        N recordings ``(T, V, C)`` or ``(T, M, V, C)`` to features ``(N, D)``.
+
     Example:
-        >>> recordings = [np.random.default_rng(0).normal(size=(60, 2, 25, 3))]
-        >>> PretrainedEncoder("pretrained", skeleton="ntu25").fit_transform(recordings).shape
-        (1, 128)
+        >>> rng = np.random.default_rng(0)
+        >>> alone = rng.normal(size=(60, 25, 3))  # (T, V, C)
+        >>> two = rng.normal(size=(90, 2, 25, 3))  # (T, M, V, C)
+        >>> two[50:, 1] = 0  # the second person has left
+        >>> encoder = PretrainedEncoder("pretrained", skeleton="ntu25")
+        >>> encoder.fit_transform([alone, two]).shape
+        (2, 128)
+        >>> import torch
+        >>> clips, lengths = torch.randn(4, 3, 64, 25, 2), [64, 50, 40, 30]  # (N, C, T, V, M)
+        >>> pairs = zip(clips, lengths)
+        >>> recordings = [clip[:, :length].permute(1, 3, 2, 0) for clip, length in pairs]
+        >>> encoder.transform(recordings).shape
+        (4, 128)
     """
 
     def __init__(self, run: str | Path, skeleton: str | Skeleton | None = None) -> None:
@@ -71,7 +91,8 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Features (N, D) of recordings.
 
         Raises:
-            ValueError: If a recording does not fit the encoder; the message says which.
+            ValueError: If a recording does not fit the encoder or its axes have another order; the
+                message says which.
         """
         check_is_fitted(self)
         with _stored(recordings, self.pretrained_, self.skeleton) as store:
@@ -83,6 +104,8 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A calibrated classifier of recordings, as a classifier of scikit-learn.
 
+    Recordings have the shapes that :class:`PretrainedEncoder` takes.
+
     Args:
         run: The run folder, or the file of an encoder.
         how: What is fitted, see ``fit_classifier``.
@@ -92,6 +115,15 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: The classes, sorted.
         classifier_: The classifier, which ``save_classifier`` writes.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> still = [rng.normal(size=(40, 25, 3)).round() for _ in range(8)]  # (T, V, C)
+        >>> moved = [recording.cumsum(axis=0) for recording in still]
+        >>> classifier = ActionClassifier("pretrained", skeleton="ntu25")
+        >>> labels = ["still"] * 8 + ["moved"] * 8
+        >>> classifier.fit(still + moved, labels).predict_proba(moved[:2]).shape
+        (2, 2)
     """
 
     def __init__(
@@ -173,29 +205,19 @@ def _stored(
         if len(values) != len(recordings):
             raise ValueError(f"expected {len(recordings)} {name}, got {len(values)}")
     recipe: Normalization | Any = pretrained.normalization or "none"
-    size = (len(skeleton), encoder.in_channels)
+    channels: tuple[int, ...] = (encoder.in_channels,)
     if any_layout:
         recipe = "none"  # the form is made of recordings as they are
-        size = (len(skeleton), np.shape(recordings[0])[-1] if len(recordings) else 3)
+        channels = COORDINATES
     with TemporaryDirectory(prefix="pcm3-") as folder:
         target = Path(folder) / "store"
         with StoreWriter(target, skeleton, class_names=class_names, normalization=recipe) as writer:
             for number, recording in enumerate(recordings):
-                frames = np.asarray(recording, dtype=np.float32)
-                frames = frames[:, None] if frames.ndim == 3 else frames
-                if frames.ndim != 4 or frames.shape[2:] != size or 0 in frames.shape:
-                    raise ValueError(
-                        f"recording {number}: expected (T, V={size[0]}, C={size[1]}) or (T, M, "
-                        f"V={size[0]}, C={size[1]}), got {np.shape(recording)}"
-                    )
-                if frames.shape[1] > frames.shape[0]:
-                    raise ValueError(
-                        f"recording {number}: expected (T, M, V, C), got {np.shape(recording)}, "
-                        f"{frames.shape[1]} persons in {frames.shape[0]} frames; "
-                        "transpose(1, 3, 2, 0) brings (C, T, V, M) into this order"
-                    )
-                if not np.isfinite(frames).all():
-                    raise ValueError(f"recording {number}: expected finite coordinates")
+                try:
+                    frames = _checked(recording, len(skeleton), channels)
+                except ValueError as error:
+                    raise ValueError(f"recording {number}: {error}") from None
+                channels = frames.shape[-1:]  # all have as many
                 of_it: dict[str, Any] = {
                     name: int(values[number]) for name, values in columns.items()
                 }
@@ -205,3 +227,32 @@ def _stored(
             yield Store(target)
         except ValueError as error:  # it does not concern anybody where the recordings are
             raise ValueError(str(error).removeprefix(f"{target}: ")) from None
+
+
+def _checked(recording: ArrayLike, joints: int, channels: tuple[int, ...]) -> NDArray[np.float32]:
+    """The frames (T, M, V, C) of a recording (T, M, V, C) or (T, V, C)."""
+    array = np.asarray(recording, dtype=np.float32)
+    frames = array[:, None] if array.ndim == 3 else array
+    fits = frames.ndim == 4 and frames.shape[2] == joints and frames.shape[3] in channels
+    if not fits or 0 in frames.shape or crowded(frames.shape):
+        size = f"V={joints}, C={' or '.join(map(str, channels))}"
+        raise ValueError(
+            f"expected (T, {size}) or (T, M, {size}), no more persons than frames, got "
+            f"{array.shape}{_advice(recording, array.shape, joints)}"
+        )
+    if not np.isfinite(frames).all():
+        raise ValueError("expected finite coordinates")
+    return frames
+
+
+def _advice(recording: ArrayLike, shape: tuple[int, ...], joints: int) -> str:
+    """How to permute the axes of an array whose shape fits other orders, if there are any."""
+    fitting = fitting_orders(shape, joints) if len(shape) in (3, 4) else []
+    method = "permute" if hasattr(recording, "permute") else "transpose"  # of torch or numpy
+    advice = ""
+    for order in fitting:
+        wanted = [letter for letter in ORDER if letter in order]
+        if list(order) != wanted:
+            axes = ", ".join(str(order.index(letter)) for letter in wanted)
+            advice += f"; if its axes are ({', '.join(order)}), pass recording.{method}({axes})"
+    return advice

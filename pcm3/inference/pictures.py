@@ -9,12 +9,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pcm3.data.body import BodyForm
 from pcm3.data.store import Store
+from pcm3.errors import explain_missing
 from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference
 from pcm3.inference.judgements import furthest
@@ -30,6 +30,9 @@ from pcm3.viz.results import short_text
 from pcm3.viz.skeletons import film_strip
 from pcm3.viz.stores import picture_sequence
 from pcm3.viz.timelines import Interval, label_figure, similarity_figure
+
+with explain_missing():
+    from matplotlib.figure import Figure
 
 _FRAMES = 8  # of each recording in a film strip
 _HEADS = [f"{share:.0%}" for share in np.linspace(0, 1, _FRAMES)]  # of recordings of any length

@@ -6,15 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
-
 from pcm3.encoders.files import Pretrained, encoder_file, load_encoder
-from pcm3.errors import SkeletonFormatError
+from pcm3.errors import SkeletonFormatError, explain_missing
 from pcm3.inference.cards import classifier_card, encoder_card
 from pcm3.inference.classifier import Classifier
 from pcm3.inference.files import load_classifier
 from pcm3.io.tensors import read_tensors
 from pcm3.runs.folder import find_run
+
+with explain_missing():
+    from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
 
 _ENCODER, _CLASSIFIER, _CONFIG = "encoder.safetensors", "classifier.safetensors", "config.json"
 _FILES = (_ENCODER, _CLASSIFIER, _CONFIG, "README.md")

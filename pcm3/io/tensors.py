@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pcm3.errors import SkeletonFormatError
+from pcm3.errors import SkeletonFormatError, explain_missing
 from pcm3.io.files import regular, replacing
 
 
@@ -20,7 +20,8 @@ def write_tensors(file: Path, header: Mapping[str, str], tensors: Mapping[str, T
     Raises:
         ValueError: If a tensor is not finite.
     """
-    from safetensors.torch import save  # noqa: PLC0415
+    with explain_missing():
+        from safetensors.torch import save  # noqa: PLC0415
 
     check_finite(tensors)
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -39,7 +40,8 @@ def read_tensors(file: Path, hint: str = "") -> tuple[dict[str, str], dict[str, 
     Raises:
         SkeletonFormatError: If it is not a safetensors file.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+    with explain_missing():
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
         with safe_open(regular(file), framework="pt") as archive:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pcm3.checks import shape_or_type
+from pcm3.checks import check_unit_rows, readable, shape_or_type
 
 Reduction = Literal["mean", "none"]
 REDUCTIONS = get_args(Reduction)
@@ -39,6 +39,17 @@ def check_pair(name: str, tensor: Tensor, other_name: str, other: Tensor, dims: 
     for its_name, value in ((name, tensor), (other_name, other)):
         if not value.is_floating_point():
             raise ValueError(f"expected floating-point {its_name}, got {value.dtype}")
+
+
+def check_normalized(**embeddings: Tensor) -> None:
+    """Require embeddings ``(N, D)`` of length 1 to within 1 %, if values are ``readable``.
+
+    Raises:
+        ValueError: If one has another length; the message names it.
+    """
+    for name, rows in embeddings.items():
+        if readable(rows):
+            check_unit_rows(name, rows)
 
 
 def check_width(name: str, anchors: Tensor, embeddings: Tensor) -> None:

@@ -10,6 +10,7 @@ from pcm3.checks import check_positive, readable, shape_or_type
 from pcm3.losses.checks import (
     Reduction,
     check_device,
+    check_normalized,
     check_pair,
     check_reduction,
     check_width,
@@ -44,7 +45,8 @@ def info_nce(
         A scalar, or ``(N,)``.
 
     Raises:
-        ValueError: If shapes do not fit or the temperature is not positive.
+        ValueError: If shapes do not fit, the temperature is not positive, or a query or key is not
+            of length 1 to within 1 % (checked on the CPU only).
 
     Source:
         Van den Oord et al.: Representation Learning with Contrastive Predictive Coding, 2018.
@@ -57,6 +59,7 @@ def info_nce(
     check_positive("temperature", temperature)
     check_pair("query", query, "key", key)
     check_width("negatives", negatives, query)
+    check_normalized(query=query, key=key)
     check_reduction(reduction)
     similarity = _known_or_computed(similarity, query, negatives)
     with in_float32(query):
@@ -88,8 +91,8 @@ def nt_xent(
         A scalar.
 
     Raises:
-        ValueError: If shapes do not fit, there is a single clip, or the temperature is not
-            positive.
+        ValueError: If shapes do not fit, there is a single clip, the temperature is not positive,
+            or an embedding is not of length 1 to within 1 % (checked on the CPU only).
 
     Source:
         Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual
@@ -104,6 +107,7 @@ def nt_xent(
     check_pair("first", first, "second", second)
     if len(first) < 2:
         raise ValueError(f"expected two clips or more to contrast, got {len(first)}")
+    check_normalized(first=first, second=second)
     with in_float32(first):
         embeddings = torch.cat([first, second]).float()
         similarity = embeddings @ embeddings.T / temperature
@@ -145,7 +149,8 @@ def relational_kl(
         A scalar, or ``(N,)``; not negative, except by rounding.
 
     Raises:
-        ValueError: If shapes do not fit or a temperature is not positive.
+        ValueError: If shapes do not fit, a temperature is not positive, or an embedding of student
+            or teacher is not of length 1 to within 1 % (checked on the CPU only).
 
     Source:
         Zhang, Lin, Liu: Prompted Contrast with Masked Motion Modeling, ACM MM 2023.
@@ -154,6 +159,7 @@ def relational_kl(
     check_positive("teacher_temperature", teacher_temperature)
     check_pair("student", student, "teacher", teacher)
     check_width("anchors", anchors, student)
+    check_normalized(student=student, teacher=teacher)
     check_reduction(reduction)
     similarity = _known_or_computed(similarity, student, anchors)
     with in_float32(student):
@@ -266,7 +272,7 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 @described_by(info_nce)
 class InfoNCE(nn.Module):
-    """This module is :func:`info_nce` with a fixed temperature; the caller normalises.
+    """This module is :func:`info_nce` with a fixed temperature.
 
     A queue starts with random vectors, which are easy negatives, so the loss starts low and rises
     while keys replace them. Keys come from a slow copy of the network
@@ -301,7 +307,7 @@ class InfoNCE(nn.Module):
 
 @described_by(relational_kl)
 class RelationalKL(nn.Module):
-    """This module is :func:`relational_kl` with fixed temperatures; the caller normalises.
+    """This module is :func:`relational_kl` with fixed temperatures.
 
     Example:
         >>> z = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)

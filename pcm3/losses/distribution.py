@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcm3.checks import check_positive, shape_or_type
-from pcm3.losses.checks import check_device, check_pair, check_width, in_float32
+from pcm3.losses.checks import check_device, check_normalized, check_pair, check_width, in_float32
 
 
 def key_and_queue_logits(
@@ -22,11 +22,18 @@ def key_and_queue_logits(
         temperature: tau > 0.
 
     Raises:
-        ValueError: If shapes do not fit or the temperature is not positive.
+        ValueError: If shapes do not fit, the temperature is not positive, or a query or key is not
+            of length 1 to within 1 % (checked on the CPU only).
+
+    Example:
+        >>> z = torch.eye(2)
+        >>> key_and_queue_logits(z, z, -z, temperature=1.0).tolist()
+        [[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]]
     """
     check_positive("temperature", temperature)
     check_pair("query", query, "key", key)
     check_width("anchors", anchors, query)
+    check_normalized(query=query, key=key)
     with in_float32(query):
         query, key, anchors = query.float(), key.float(), anchors.float()
         own = (query * key).sum(dim=1, keepdim=True)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from pcm3.checks import check_at_least, check_number
 from pcm3.encoders import Encoder
 from pcm3.encoders.base import check_encoder
+from pcm3.errors import explain_missing
 from pcm3.io.imports import import_path
 from pcm3.methods.features import sequence_features
 from pcm3.methods.settings import MethodSettings, TrainSettings
@@ -303,7 +304,8 @@ class Method(nn.Module, ABC):
         Raises:
             ValueError: If an option is unknown, or the dataset or the run folder does not fit.
         """
-        from pcm3.training.trainer import fit  # noqa: PLC0415
+        with explain_missing():
+            from pcm3.training.trainer import fit  # noqa: PLC0415
 
         recipe = self._recipe
         check_number("epochs", options.get("epochs", 0))

@@ -12,9 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
+from pcm3.errors import explain_missing
 from pcm3.io.files import replacing
 from pcm3.report.comparison import (
     Comparisons,
@@ -46,6 +44,10 @@ from pcm3.report.table import (
     tabulate,
 )
 from pcm3.runs.series import Entry, Picture
+
+with explain_missing():
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
 _PIXELS = 96  # pixels of an inch on a page
 

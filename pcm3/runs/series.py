@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
+from pcm3.errors import explain_missing
 from pcm3.runs.results import Result
 from pcm3.viz.results import Bars, Curve
+
+with explain_missing():
+    from matplotlib.figure import Figure
 
 
 class Entry(NamedTuple):

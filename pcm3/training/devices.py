@@ -9,16 +9,19 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pcm3._torch import allow_tf32, find_device
 from pcm3.data.dataset import Batch
+from pcm3.errors import explain_missing
 from pcm3.methods.settings import TrainSettings
 from pcm3.training.launcher import start_others
+
+with explain_missing():
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.utilities import rank_zero_only
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
+from pcm3.errors import explain_missing
 from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
+
+with explain_missing():
+    from lightning_fabric import Fabric
 
 _WARM_UP = 3
 """Steps that run as they are, so that libraries have their work space before the capture."""

@@ -11,10 +11,13 @@ from pathlib import Path
 from threading import Thread
 
 import torch.distributed as dist
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
+from pcm3.errors import explain_missing
 from pcm3.terminal import tell
 from pcm3.training.workers import how_it_ended
+
+with explain_missing():
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 _PATIENCE = 30.0  # seconds in which this process may notice by itself, and save its state
 

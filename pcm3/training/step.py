@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from pcm3.errors import explain_missing
 from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.schedules import make_optimizer, set_rate
 from pcm3.terminal import tell
 from pcm3.training.graph import GraphedPasses, NotCapturedError, why_not_captured
+
+with explain_missing():
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)

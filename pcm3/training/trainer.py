@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pcm3.checks import type_name
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
-from pcm3.errors import is_out_of_memory
+from pcm3.errors import explain_missing, is_out_of_memory
 from pcm3.io.files import reuse_memory
 from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
@@ -45,6 +44,9 @@ from pcm3.training.order import Position, remaining_batches, seed_of, used_seque
 from pcm3.training.step import Figures, Report, Step
 from pcm3.training.workers import leave_signals, reading
 from pcm3.training.writer import RunWriter, check_savable_results
+
+with explain_missing():
+    from lightning_fabric import Fabric
 
 
 def fit(

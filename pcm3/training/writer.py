@@ -8,15 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
-
 from pcm3.data.dataset import ClipDataset
 from pcm3.encoders.files import Pretrained, check_savable, save_encoder
+from pcm3.errors import explain_missing
 from pcm3.methods import Method
 from pcm3.runs.folder import Run
 from pcm3.terminal import tell
 from pcm3.training.order import Position
 from pcm3.training.step import Step
+
+with explain_missing():
+    from lightning_fabric import Fabric
 
 
 class RunWriter:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pcm3.checks import check_positive
+from pcm3.errors import how_to_install
 from pcm3.io.files import replacing
 from pcm3.skeleton import Skeleton
 from pcm3.viz.clips import as_clip, part_bones, part_colors, present, space
@@ -46,9 +47,7 @@ def show_in_rerun(
     try:
         import rerun  # noqa: PLC0415
     except ImportError:
-        raise ImportError(
-            "the rerun viewer needs rerun-sdk; install it with pip install 'pcm3[rerun]'"
-        ) from None
+        raise ImportError(f"the rerun viewer needs rerun-sdk; {how_to_install('rerun')}") from None
     recording = rerun.RecordingStream("pcm3")
     frame = getattr(rerun.ViewCoordinates, f"RIGHT_HAND_{'XYZ'[axes[1]]}_UP")
     recording.log([name], frame, static=True)

@@ -95,7 +95,6 @@ def test_wrong_recordings_are_named(run: Path, raw: list[np.ndarray]) -> None:
         (np.zeros((4, 7, 3)), r"recording 1.*V=25.*\(4, 7, 3\)"),
         (np.zeros((0, 25, 3)), r"recording 1.*\(0, 25, 3\)"),
         (np.full((4, 25, 3), np.nan), "recording 1.*finite"),
-        (np.zeros((3, 64, 25, 3)), r"recording 1.*\(3, 64, 25, 3\), 64 persons in 3 frames"),
     ):
         with pytest.raises(ValueError, match=message):
             encoder.transform([raw[0], bad])
@@ -103,6 +102,34 @@ def test_wrong_recordings_are_named(run: Path, raw: list[np.ndarray]) -> None:
         ActionClassifier(run).fit(raw[:2], [0])
     with pytest.raises(NotFittedError):
         ActionClassifier(run).predict(raw[:2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 64, 25, 2), (1, 3, 2, 0)), ((2, 64, 25, 1), (1, 3, 2, 0))]
+)
+@pytest.mark.parametrize("kind", ["tensor", "array"])
+def test_clips_of_the_library_are_no_recordings(
+    shape: tuple[int, ...], axes: tuple[int, ...], kind: str
+) -> None:
+    """The axes of (C, T, V, M) fit those of (T, M, V, C) when M = 2: then 64 persons came."""
+    clip = torch.randn(shape)
+    encoder = PretrainedEncoder("pretrained", skeleton="ntu25").fit([])
+    wrong = clip if kind == "tensor" else clip.numpy()
+    with pytest.raises(ValueError, match="recording 0") as caught:
+        encoder.transform([wrong])
+    advice = f"pass recording.{'permute' if kind == 'tensor' else 'transpose'}{axes}"
+    assert "(C, T, V, M)" in str(caught.value)
+    assert advice in str(caught.value)
+    assert encoder.transform([clip.permute(axes)]).shape == (1, 128)
+
+
+def test_an_encoder_of_any_layout_takes_2_or_3_coordinates_of_each_recording() -> None:
+    encoder = PretrainedEncoder("pretrained", skeleton="coco17").fit([])
+    flat, deep = np.ones((4, 17, 2)), np.ones((4, 17, 3))
+    assert encoder.transform([flat]).shape == encoder.transform([deep]).shape
+    for wrong in ([np.ones((4, 17, 1))], [np.ones((4, 17, 4))], [flat, deep]):
+        with pytest.raises(ValueError, match=f"recording {len(wrong) - 1}: expected"):
+            encoder.transform(wrong)
 
 
 def test_a_live_recording_has_the_label_of_its_latest_frames(

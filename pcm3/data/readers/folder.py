@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pcm3.data.readers.base import Recording, Source, not_finite
 from pcm3.data.readers.freemocap import is_freemocap
 from pcm3.data.readers.shared.layout import choose_layout
+from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting_orders
 from pcm3.data.readers.shared.table import TABLE, named_files, with_table
 from pcm3.data.readers.shared.third import Coordinates, Third, find_third
 from pcm3.data.units import read_unit
@@ -116,7 +116,7 @@ def _find_layout(folder: Path, given: str | Path | Skeleton | None) -> Skeleton:
 def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
     """Open the array (T, M, V, C), memory-mapped."""
     array = open_npy(file)
-    letters = [letter for letter in axes or "TMVC" if letter != "M" or array.ndim == 4]
+    letters = [letter for letter in axes or ORDER if letter != "M" or array.ndim == 4]
     if array.ndim not in (3, 4) or len(letters) != array.ndim or array.dtype.kind not in "fiu":
         what = f"expected numbers ({', '.join(axes)})" if axes else _EXPECTED
         fail(file, f"{what}, got {array.dtype} {array.shape}")
@@ -124,12 +124,12 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
     wrong = None
     if size["T"] == 0:
         wrong = f"has no frames, got {array.shape}"
-    elif size["C"] not in (2, 3) or 0 in array.shape:
+    elif size["C"] not in COORDINATES or 0 in array.shape:
         wrong = f"{_EXPECTED}, got {array.dtype} {array.shape}"
     elif size["V"] != len(skeleton):
         what = f"expected {len(skeleton)} joints, as skeleton {skeleton.name!r} has"
         wrong = f"{what}, got {size['V']} in {array.shape}; --skeleton gives another layout"
-    elif axes is None and size.get("M", 1) > size["T"]:
+    elif axes is None and crowded(array.shape):
         wrong = f"{size['M']} persons in {size['T']} frames, read as (T, M, V, C) {array.shape}"
     if wrong:
         fail(file, wrong + (_advice(array.shape, len(skeleton)) if axes is None else ""))
@@ -137,7 +137,7 @@ def _open(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[Any]:
     if room > MOST_BYTES:
         fail(file, f"expected a recording of at most {MOST_BYTES:,} bytes, got {room:,}")
     check_room(file, room, f"{array.dtype} {array.shape}")
-    ordered = array.transpose([letters.index(letter) for letter in "TMVC" if letter in letters])
+    ordered = array.transpose([letters.index(letter) for letter in ORDER if letter in letters])
     return np.asarray(ordered if array.ndim == 4 else ordered[:, None])
 
 
@@ -146,13 +146,7 @@ _EXPECTED = "expected numbers (T, M, V, C of 2 or 3) or (T, V, C)"
 
 def _advice(shape: tuple[int, ...], joints: int) -> str:
     """Suggest the orders of the axes that the shape would fit, if any."""
-    fitting = []
-    for letters in itertools.permutations("TMVC" if len(shape) == 4 else "TVC"):
-        size = dict(zip(letters, shape, strict=True))
-        fits = size["V"] == joints and size["C"] in (2, 3) and 0 not in shape
-        order = "".join(letters)
-        if fits and (size.get("M", 1) <= size["T"] or order == "TMVC"):
-            fitting.append(order)
+    fitting = fitting_orders(shape, joints)
     return f"; --axes gives the order, {' or '.join(fitting)}" if fitting else ""
 
 
