@@ -63,6 +63,11 @@ def center_crop_resize(
 
     Raises:
         ValueError: If ``ratio``, ``size``, ``lengths`` or a shape is out of range.
+
+    Example:
+        >>> clips, lengths = torch.randn(2, 3, 100, 25, 2), torch.tensor([100, 60])
+        >>> center_crop_resize(clips, lengths, size=64).shape
+        torch.Size([2, 3, 64, 25, 2])
     """
     check_clips(clips, unbatched=True)
     if not 0 < ratio <= 1:
