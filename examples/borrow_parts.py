@@ -5,7 +5,6 @@ Runs in seconds on synthetic skeletons and prints how the loss falls, epoch by e
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pcm3 import NTU25, MemoryQueue
 from pcm3.augment import Compose, RandomMix, Shear, TemporalCropResize, TopologyMask
 from pcm3.augment.functional import apply_mask
 from pcm3.data import SkeletonDataset, collate, generate
+from pcm3.ema import MomentumTwin
 from pcm3.losses import InfoNCE
 
 
@@ -32,7 +32,7 @@ def main(epochs: int = 5) -> list[float]:
         network = nn.Sequential(
             nn.Flatten(), nn.Linear(3 * 32 * 25, 128), nn.ReLU(), nn.Linear(128, 32)
         )
-        key_network = copy.deepcopy(network).requires_grad_(False)
+        key_network = MomentumTwin(network, momentum=0.99)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 
         view = Compose(TemporalCropResize(size=32, scale=(0.5, 1.0), min_frames=16), Shear(0.5))
@@ -59,8 +59,7 @@ def main(epochs: int = 5) -> list[float]:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                for slow, fast in zip(key_network.parameters(), network.parameters(), strict=True):
-                    slow.data.lerp_(fast.data, 0.01)
+                key_network.update(network)
                 queue.enqueue(key)
                 total += loss.item()
             losses.append(total / len(loader))

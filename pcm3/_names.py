@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from importlib import import_module
@@ -19,6 +19,7 @@ _DEFINED = re.compile(
 )
 _QUOTED = re.compile(r'"(\w+)"')
 _MOST_SHOWN = 3
+_PART = 4  # letters that tell a part of a name, such as STGCN
 
 
 def names_of(module: str, homes: Mapping[str, str] = MappingProxyType({})) -> Callable[[str], Any]:
@@ -29,6 +30,8 @@ def names_of(module: str, homes: Mapping[str, str] = MappingProxyType({})) -> Ca
         homes: Names that the module offers and another module has, which is imported when a name
             is first asked for.
 
+    Modules within a package are imported when they are first asked for.
+
     Returns:
         A function of a name, which may also be that of a module in a package. It raises an
         AttributeError for all other names. In ``from ... import``, which would replace the message
@@ -38,9 +41,11 @@ def names_of(module: str, homes: Mapping[str, str] = MappingProxyType({})) -> Ca
     def find(name: str) -> Any:
         if name in homes:
             return getattr(import_module(homes[name]), name)
-        if not name.startswith("_") and _is_module(f"{module}.{name}"):
-            return import_module(f"{module}.{name}")
-        hint = "" if name.startswith("_") else _hint(name)
+        hint = ""
+        if not name.startswith("_"):
+            if _is_module(f"{module}.{name}"):
+                return import_module(f"{module}.{name}")
+            hint = _hint(name, module)
         caller = sys._getframe(1)
         if hint and dis.opname[caller.f_code.co_code[caller.f_lasti]] == "IMPORT_FROM":
             raise ImportError(f"cannot import name {name!r} from {module!r}{hint}", name=module)
@@ -55,17 +60,32 @@ def _is_module(module: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def _hint(name: str) -> str:
+def _hint(name: str, module: str) -> str:
     homes = _homes()
     if name in homes:
         return f"; it is in {_listed(homes[name])}"
-    plain = {_plain(known): known for known in homes}
-    near = get_close_matches(_plain(name), plain, n=1, cutoff=0.8)
-    if not near:
-        return ""
-    spelled = [known for known in homes if _plain(known) == near[0]]
-    meant = max(spelled, key=lambda known: SequenceMatcher(None, name, known).ratio())
-    return f"; did you mean {meant}? It is in {_listed(homes[meant])}"
+    own = [known for known, modules in homes.items() if module in modules]
+    alike = [known for known in own if _contained(_plain(name), _plain(known))]
+    for known, least in ((alike, 0), (own, 0.7), (homes, 0.8)):
+        if meant := _nearest(name, known, least):
+            return f"; did you mean {meant}? It is in {_listed(homes[meant])}"
+    return ""
+
+
+def _nearest(name: str, known: Iterable[str], least: float) -> str | None:
+    """The known name that is most like a name, if their similarity in [0, 1] is high enough."""
+    plain: dict[str, list[str]] = {}
+    for each in known:
+        plain.setdefault(_plain(each), []).append(each)
+    near = get_close_matches(_plain(name), plain, n=1, cutoff=least)
+    spelled = plain[near[0]] if near else []
+    return max(spelled, key=lambda each: SequenceMatcher(None, name, each).ratio(), default=None)
+
+
+def _contained(one: str, other: str) -> bool:
+    """Whether the shorter of two names, of some letters, is a part of the longer one."""
+    shorter, longer = sorted((one, other), key=len)
+    return len(shorter) >= _PART and shorter in longer
 
 
 def _plain(name: str) -> str:

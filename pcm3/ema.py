@@ -22,8 +22,8 @@ class MomentumTwin(nn.Module):
 
     Args:
         module: The module to copy.
-        momentum: alpha in [0, 1]: ``twin <- alpha * twin + (1 - alpha) * module``. With 1
-            the twin stays as it is.
+        momentum: alpha in [0, 1]: ``twin <- alpha * twin + (1 - alpha) * module``. With 1, at which
+            some schedules end, the twin does not move.
 
     Raises:
         ValueError: If ``module`` is not a module, or the momentum is outside [0, 1].
@@ -39,6 +39,8 @@ class MomentumTwin(nn.Module):
         >>> twin.update(source)
         >>> round(twin.module.weight.item() - before, 4)
         0.1
+        >>> twin(torch.ones(2, 1)).requires_grad
+        False
     """
 
     def __init__(self, module: nn.Module, momentum: float = 0.999) -> None:

@@ -26,9 +26,11 @@ from pcm3 import NTU25, Skeleton, augment
 from pcm3.cli import main
 from pcm3.data import Store, generate, prepare
 from pcm3.data.synthetic import synthetic_sequences
+from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.encoders import Encoder, GRUEncoder, TransformerEncoder
 from pcm3.export import export_program
 from pcm3.hub import Pretrained, save_encoder
+from pcm3.inference.estimators import PretrainedEncoder
 from pcm3.methods import Method
 from pcm3.methods.catalog import get_preset
 from pcm3.methods.settings import EncoderSettings
@@ -60,8 +62,7 @@ def code_of(page: Path) -> list[str]:
     return re.findall(r"```{code-cell} ipython3\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def run_all(blocks: list[str]) -> dict[str, Any]:
-    names: dict[str, Any] = {}
+def run_all(blocks: list[str], **names: Any) -> dict[str, Any]:
     for block in blocks:
         exec(block, names)
     return names
@@ -114,8 +115,18 @@ def test_python_of_data(here: Path) -> None:
 
 
 def test_python_of_pretrained(here: Path) -> None:
-    names = run_all(python_of(ROOT / "docs" / "pretrained.md"))
+    blocks = python_of(ROOT / "docs" / "pretrained.md")
+    names = run_all(blocks)
     assert names["pretrained"].normalization == "body"
+    # people, whose axes are found, in place of noise
+    motion = SyntheticMotion(4, skeleton=NTU25, frames=(100, 100)).batch(range(4)).clips
+    people = [block.replace("torch.randn(4, 3, 100, 25, 2)", "people") for block in blocks]
+    assert people != blocks
+    names = run_all(people, people=torch.nn.functional.pad(motion, (0, 1)))
+    clips, lengths = names["clips"], names["lengths"]
+    recordings = [clip[:, :n].permute(1, 3, 2, 0) for clip, n in zip(clips, lengths, strict=True)]
+    expected = PretrainedEncoder("pretrained", skeleton="ntu25").fit_transform(recordings)
+    np.testing.assert_allclose(names["features"].numpy(), expected, atol=1e-5)
 
 
 def test_python_of_tasks(here: Path) -> None:

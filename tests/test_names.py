@@ -28,6 +28,12 @@ import pcm3.losses
         ("pcm3.augment", "GRUEncoder", "pcm3.encoders", "GRUEncoder"),
         ("pcm3.data", "NTU25", "pcm3", "NTU25"),
         ("pcm3.heads", "InfoNCE", "pcm3.losses", "InfoNCE"),
+        ("pcm3.augment", "Rotation", "pcm3.augment", "Rotate"),
+        ("pcm3.augment", "RandomRotate", "pcm3.augment", "Rotate"),
+        ("pcm3.encoders", "STGCN", "pcm3.encoders", "STGCNEncoder"),
+        ("pcm3.encoders", "GruEncoders", "pcm3.encoders", "GRUEncoder"),
+        ("pcm3.losses", "infonce", "pcm3.losses", "info_nce"),
+        ("pcm3.losses", "topologymask", "pcm3.augment", "TopologyMask"),
         ("pcm3.evaluation", "evaluate_linear", "pcm3.evaluation.tasks.linear", "evaluate_linear"),
     ],
 )
@@ -83,6 +89,19 @@ def test_modules_are_imported_from_packages() -> None:
         "pcm3.losses",
         "pcm3.data.resample",
     ]
+
+
+def test_modules_are_imported_when_first_asked_for() -> None:
+    script = (
+        "import sys, pcm3\n"
+        "assert not [name for name in sys.modules if name == 'torch']\n"
+        "assert pcm3.augment.functional.apply_mask is pcm3.augment.functional.mask.apply_mask\n"
+        "assert pcm3.data.store.Store is pcm3.data.Store\n"
+        "assert 'pcm3.encoders' not in sys.modules\n"
+        "assert pcm3.queue.MemoryQueue is pcm3.MemoryQueue\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert not hasattr(pcm3, "no_module")
 
 
 def test_every_hint_leads_to_the_name() -> None:

@@ -106,13 +106,28 @@ def body_form(
 
     Args:
         frames: Coordinates (T, M, V, C) of 2 or 3, 0 where a joint is not seen.
-        joints: What maps them to ``skeleton``.
+        joints: What maps them to ``skeleton``: ``joint_map(layout, skeleton)`` of
+            :mod:`pcm3.skeleton`, where ``layout`` is that of ``frames``.
         skeleton: Layout of the result, with hips, knees, ankles and a neck.
-        up: The axis of ``frames`` that points up.
+        up: The axis of ``frames`` that points up: ``"y"`` of a Kinect, ``"-y"`` of images, ``"z"``
+            of much motion capture.
 
     Returns:
         Frames ``(T, M, V', 3)``.
+
+    Raises:
+        ValueError: If the frames have another shape or other joints than the map, or the
+            coordinates have no such axis.
+
+    Example:
+        >>> from pcm3.skeleton import COMMON15, NTU25
+        >>> joints = joint_map(NTU25, COMMON15)
+        >>> recording = np.random.default_rng(0).normal(size=(60, 2, 25, 3)).astype(np.float32)
+        >>> body_form(recording, joints, COMMON15, up="y").shape
+        (60, 2, 15, 3)
     """
+    if frames.ndim != 4 or frames.shape[3] not in (2, 3):
+        raise ValueError(f"expected frames (T, M, V, C of 2 or 3), got {frames.shape}")
     seen = np.asarray(frames.any(axis=-1))
     return turned(scaled(_mapped(turn_up(frames, up), seen, joints), skeleton), skeleton)
 

@@ -173,12 +173,23 @@ def load_pretrained() -> Pretrained:
 
     It takes recordings of any layout that ``joint_map`` can map to ``COMMON15``, in 3D or 2D, in
     any unit, of one or two persons, in the body form (:mod:`pcm3.data.body`). It was trained on
-    synthetic motion alone; the documentation says how, and what it is good for.
+    synthetic motion alone; the documentation says how, and what it is good for. Clips of the
+    form have 15 joints, 3 coordinates and room for two persons. ``pcm3.data.body.body_form`` makes
+    them of one recording, ``pcm3.inference.estimators.PretrainedEncoder`` features of many.
+
+    Reading the file needs safetensors: ``pip install 'pcm3[train]'``.
+
+    Raises:
+        ModuleNotFoundError: If safetensors is missing.
 
     Example:
         >>> pretrained = load_pretrained()
-        >>> pretrained.skeleton.name, pretrained.normalization
-        ('common15', 'body')
+        >>> pretrained.skeleton.name, pretrained.normalization, pretrained.frames
+        ('common15', 'body', 32)
+        >>> clips = torch.randn(4, 3, 32, 15, 2)  # (N, C, T, V, M), in the body form
+        >>> frames = pretrained.encoder(clips)
+        >>> frames.shape, pretrained.encoder.pool(frames).shape
+        (torch.Size([4, 32, 128]), torch.Size([4, 128]))
     """
     return load_encoder(_SHIPPED)
 

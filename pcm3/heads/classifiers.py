@@ -28,6 +28,11 @@ class OrderHead(nn.Sequential):
 
     Source:
         MS2L (Lin et al., ACM MM 2020).
+
+    Example:
+        >>> import torch
+        >>> OrderHead(16, segments=3)(torch.randn(4, 16)).shape
+        torch.Size([4, 6])
     """
 
     def __init__(self, in_features: int, segments: int = 3, hidden: int = 2048) -> None:
@@ -62,6 +67,11 @@ class Classifier(nn.Linear):
 
     Source:
         The linear evaluation of ISC, CMD and PCM3.
+
+    Example:
+        >>> import torch
+        >>> Classifier(16, classes=60)(torch.randn(4, 16)).shape
+        torch.Size([4, 60])
     """
 
     def __init__(self, in_features: int, classes: int) -> None:
@@ -82,6 +92,11 @@ class ProbeHead(nn.Sequential):
 
     Source:
         The linear evaluation of MAE and MAMP.
+
+    Example:
+        >>> import torch
+        >>> ProbeHead(16, classes=60)(torch.randn(4, 16)).shape
+        torch.Size([4, 60])
     """
 
     def __init__(self, in_features: int, classes: int) -> None:
@@ -119,6 +134,11 @@ class FinetuneHead(nn.Module):
 
     Source:
         The fine-tuning of MAMP.
+
+    Example:
+        >>> import torch
+        >>> FinetuneHead(16, joints=25, classes=60)(torch.randn(4, 2, 8, 25, 16)).shape
+        torch.Size([4, 60])
     """
 
     def __init__(

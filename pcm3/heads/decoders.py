@@ -34,6 +34,10 @@ class MaskedMotionDecoder(nn.Module):
 
     Source:
         PCM3 Sec. 3.2.
+
+    Example:
+        >>> MaskedMotionDecoder(16, joints=25, hidden=32)(torch.randn(4, 64, 16)).shape
+        torch.Size([4, 3, 64, 25, 2])
     """
 
     def __init__(
@@ -97,6 +101,11 @@ class StateDecoder(nn.Module):
 
     Source:
         Su, Liu, Shlizerman: Predict & Cluster, CVPR 2020.
+
+    Example:
+        >>> decoder = StateDecoder(16, joints=25)
+        >>> decoder(torch.randn(4, 16), torch.randn(4, 3, 25, 2), frames=64).shape
+        torch.Size([4, 3, 64, 25, 2])
     """
 
     def __init__(

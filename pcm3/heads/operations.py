@@ -35,6 +35,10 @@ def attention_drop(maps: Tensor, threshold: float = 0.7) -> Tensor:
 
     Source:
         Guo et al.: Contrastive Learning from Extremely Augmented Skeleton Sequences, AAAI 2022.
+
+    Example:
+        >>> attention_drop(torch.randn(4, 2, 16, 25, 8)).shape
+        torch.Size([4, 2, 16, 25, 8])
     """
     check_shape("maps (N, M, T', V, D)", maps, 5, {})
     with torch.no_grad():

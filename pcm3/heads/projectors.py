@@ -25,6 +25,11 @@ class Projector(nn.Sequential):
 
     Source:
         PCM3 Sec. 3.1; MoCo v2.
+
+    Example:
+        >>> import torch
+        >>> Projector(16, 128)(torch.randn(4, 16)).shape
+        torch.Size([4, 128])
     """
 
     def __init__(self, in_features: int, out_features: int = 128) -> None:
@@ -61,6 +66,11 @@ class ExpanderHead(nn.Sequential):
 
     Source:
         Barlow Twins (Zbontar et al., ICML 2021).
+
+    Example:
+        >>> import torch
+        >>> ExpanderHead(16, width=32)(torch.randn(4, 16)).shape
+        torch.Size([4, 32])
     """
 
     def __init__(self, in_features: int, width: int = 6144, depth: int = 3) -> None:

@@ -253,6 +253,12 @@ def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: If shapes do not fit, the mask is not boolean, or nothing is masked (the
             last is checked on the CPU only: compiled or on an accelerator the result is then NaN).
+
+    Example:
+        >>> clips, mask = torch.zeros(2, 3, 4, 5, 1), torch.zeros(2, 4, 5, 1, dtype=torch.bool)
+        >>> mask[:, 0] = True  # the first frame is hidden
+        >>> float(masked_mse(clips + 2, clips, mask))
+        4.0
     """
     check_pair("prediction", prediction, "target", target, dims=5)
     n, channels, *rest = prediction.shape

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pcm3._torch import gather_rows
 from pcm3.checks import check_at_least
 from pcm3.losses.checks import check_pair, in_float32
+from pcm3.losses.described import described_by
 
 
 def barlow_twins(first: Tensor, second: Tensor, off_diagonal: float = 5e-3) -> Tensor:
@@ -81,6 +82,11 @@ def vicreg(
     Source:
         Bardes, Ponce, LeCun: VICReg, ICLR 2022, with weights 25, 12.5 and 1; the defaults are those
         of UmURL (Sun et al., ACM MM 2023), a method for skeletons.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+        >>> round(float(vicreg(z, z)), 4)
+        0.0
     """
     for name, weight in (
         ("invariance", invariance),
@@ -102,8 +108,14 @@ def vicreg(
         return total
 
 
+@described_by(barlow_twins)
 class BarlowTwins(nn.Module):
-    """The loss :func:`barlow_twins` as a module."""
+    """This module is :func:`barlow_twins` with a fixed weight.
+
+    Example:
+        >>> BarlowTwins(off_diagonal=2e-4)(torch.randn(8, 16), torch.randn(8, 16)).shape
+        torch.Size([])
+    """
 
     def __init__(self, off_diagonal: float = 5e-3) -> None:
         super().__init__()
@@ -111,7 +123,7 @@ class BarlowTwins(nn.Module):
         self.off_diagonal = off_diagonal
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the loss; see :func:`barlow_twins`."""
+        """Return the loss."""
         return barlow_twins(first, second, self.off_diagonal)
 
     def extra_repr(self) -> str:
@@ -119,8 +131,14 @@ class BarlowTwins(nn.Module):
         return f"off_diagonal={self.off_diagonal}"
 
 
+@described_by(vicreg)
 class VICReg(nn.Module):
-    """The loss :func:`vicreg` as a module."""
+    """This module is :func:`vicreg` with fixed weights.
+
+    Example:
+        >>> VICReg(invariance=25, variance=12.5)(torch.randn(8, 16), torch.randn(8, 16)).shape
+        torch.Size([])
+    """
 
     def __init__(
         self, invariance: float = 5.0, variance: float = 5.0, covariance: float = 1.0
@@ -131,7 +149,7 @@ class VICReg(nn.Module):
             check_at_least(name, weight, 0)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the loss; see :func:`vicreg`."""
+        """Return the loss."""
         return vicreg(first, second, **self.weights)
 
     def extra_repr(self) -> str:

@@ -97,14 +97,17 @@ class Settings:
         """Require that all names are settings.
 
         Raises:
-            ValueError: If a name is unknown; the message suggests similar ones.
+            ValueError: If a name is unknown; the message suggests similar ones and lists all.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(names) - set(known))
         near = [match for name in unknown for match in get_close_matches(name, known)]
         if unknown:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"unknown {cls.__name__}: {', '.join(unknown)}{hint}")
+            raise ValueError(
+                f"unknown {cls.__name__}: {', '.join(unknown)}, expected names among "
+                f"{', '.join(known)}{hint}"
+            )
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcm3.data.body import BODY, trunk_and_leg
+from pcm3.data.body import BODY, body_form, trunk_and_leg
 from pcm3.data.dataset import SkeletonDataset, describe_form
 from pcm3.data.normalize import normalize
 from pcm3.data.store import Store
@@ -235,3 +235,9 @@ def test_layouts_of_one_body_look_alike(tmp_path: Path) -> None:
         both = [frames_of(each, item) for each in (one, two)]
         seen = np.logical_and(*(each.any(-1) for each in both))
         assert np.abs(both[0] - both[1])[seen].mean() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(5, 25, 3), (5, 1, 24, 3), (5, 1, 25, 4), (3, 5, 25, 1)])
+def test_one_recording_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        body_form(np.ones(shape, np.float32), joint_map(NTU25, COMMON15), COMMON15, "y")

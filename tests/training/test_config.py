@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from pcm3.augment import (
     TopologyMask,
 )
 from pcm3.data import generate
-from pcm3.encoders import STGCNEncoder, TransformerEncoder
+from pcm3.encoders import GRUEncoder, STGCNEncoder, TransformerEncoder
 from pcm3.methods import SimCLRSettings
 from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.mamp import MAMPSettings
@@ -107,6 +107,12 @@ def test_unknown_settings(part: str) -> None:
 def test_text_that_is_no_configuration(text: str) -> None:
     with pytest.raises(ValueError):
         RunSettings.from_json(text)
+
+
+def test_unknown_arguments_of_a_method_are_answered_by_all_names() -> None:
+    with pytest.raises(ValueError, match="unknown PCM3Settings: temprature") as caught:
+        PCM3(GRUEncoder(25, hidden=4), NTU25, temprature=0.1)
+    assert all(field.name in str(caught.value) for field in fields(PCM3Settings))
 
 
 def test_unknown_preset() -> None:
