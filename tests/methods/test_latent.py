@@ -168,7 +168,7 @@ def test_training_tells_the_position_of_each_step(tmp_path: Path) -> None:
     config = TrainSettings(
         epochs=2, batch_size=4, accumulate=2, optimizer="adamw", lr=1e-3, accelerator="cpu"
     )
-    model = settings.build(store.skeleton, store.persons, kind=Told)
+    model = Told(settings.build_encoder(store.skeleton, store.persons), store.skeleton, settings)
     records = fit(model, data, config, quiet=True)
     assert told == [(0, 2, 0), (0, 2, 1), (1, 2, 2), (1, 2, 3)]
     assert float(model.momentum) == pytest.approx(0.5 + 3 / 8 * 0.499)
