@@ -6,15 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pcm3.commands.options import check_new, finish, parse
+from pcm3.commands.options import STILLS, check_new, finish, parse
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
     from pcm3.inference.classifier import Classifier
     from pcm3.inference.predictions import Prediction
 
-_TABLES = (".csv", ".json")
-_PICTURES = (".png", ".pdf", ".svg", ".gif", ".html", ".mp4")
+_TABLES, _ANIMATIONS = (".csv", ".json"), (".gif", ".html", ".mp4")
 _WORST = 5  # classes that are said to be confused
 SHOWN = 20
 """Rows of a table on the screen."""
@@ -253,10 +252,7 @@ def predict_command(arguments: Sequence[str]) -> None:
         from pcm3.inference.predictions import predict, write_csv  # noqa: PLC0415
         from pcm3.inference.recordings import open_recordings  # noqa: PLC0415
 
-        if out is not None and out.suffix not in (*_TABLES, *_PICTURES):
-            expected = ", ".join((*_TABLES, *_PICTURES))
-            raise ValueError(f"expected a file ending in {expected}, got {out}")
-        check_new(out, overwrite)
+        check_new(out, overwrite, (*_TABLES, *STILLS, *_ANIMATIONS))
         if windows and whole:
             raise ValueError("expected --windows or --whole, got both")
         loaded = load_classifier(classifier)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pcm3.commands.inference import SHOWN, aligned, write_json
-from pcm3.commands.options import check_new, finish, parse
+from pcm3.commands.options import STILLS, check_new, finish, parse
 from pcm3.terminal import tell
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _Found(NamedTuple):
     notes: list[str]
 
 
-_TABLES, _PICTURES = (".csv", ".json", ".html"), (".png", ".pdf", ".svg")
+_TABLES = (".csv", ".json", ".html")
 
 
 def novelty_command(arguments: Sequence[str]) -> None:
@@ -92,11 +92,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
         from pcm3.inference.novelty import NoveltyDetector  # noqa: PLC0415
         from pcm3.inference.search import encode, open_queries  # noqa: PLC0415
 
-        if out is not None and out.suffix not in (*_TABLES, *_PICTURES):
-            raise ValueError(
-                f"expected a file ending in {', '.join((*_TABLES, *_PICTURES))}, got {out}"
-            )
-        check_new(out, overwrite)
+        check_new(out, overwrite, (*_TABLES, *STILLS))
         with ExitStack() as stack:
             store, which, notes = _open_references(stack, data, reference)
             if source is not None and not source.exists():
@@ -130,7 +126,7 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 chosen = [find_sequence(queries.store, index)]
             found = _judge(detector, queries, features, chosen, which, by_joints=run is None)
             drawn = None
-            if out is not None and out.suffix in _PICTURES:
+            if out is not None and out.suffix in STILLS:
                 drawn = _find_drawn(found.judged)
         rows = found.rows
         if out is not None:
@@ -360,9 +356,11 @@ def _table(found: _Found) -> list[str]:
 
 def _joints(row: dict[str, Any]) -> list[str]:
     """The joints that differ most, as lines."""
+    from pcm3.data.units import three_digits  # noqa: PLC0415
+
     lines = []
     for peak in row.get("joints", []):
         time = "" if peak["seconds"] is None else f" ({peak['seconds']:.2f} s)"
-        size = f"{peak['difference']:.3g} {row['unit']}"
+        size = f"{three_digits(peak['difference'])} {row['unit']}"
         lines.append((f"  {peak['joint']}", f"up to {size}", f"at frame {peak['frame']}{time}"))
     return aligned(lines, len(lines)) if lines else []

@@ -139,12 +139,23 @@ def _value_or_none(info: Any) -> Any:
     )
 
 
-def check_new(out: Path | None, overwrite: bool) -> None:
+STILLS = (".png", ".pdf", ".svg")
+"""Suffixes of pictures that do not move."""
+
+
+def check_new(out: Path | None, overwrite: bool, suffixes: Sequence[str] = ()) -> None:
     """Require that the file to write does not exist, unless ``--overwrite`` was given.
 
+    Args:
+        out: The file, if one is to be written.
+        overwrite: Whether it may exist.
+        suffixes: What its name may end in; by default anything.
+
     Raises:
-        ValueError: If it exists, or there is no file to overwrite.
+        ValueError: If it exists or ends in something else, or there is no file to overwrite.
     """
+    if out is not None and suffixes and out.suffix not in suffixes:
+        raise ValueError(f"expected a file ending in {', '.join(suffixes)}, got {out}")
     if out is None and overwrite:
         raise ValueError("an option has no effect: --overwrite needs --out")
     if out is not None and out.exists() and not overwrite:

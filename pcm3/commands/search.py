@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pcm3.commands.inference import SHOWN, aligned, write_json
-from pcm3.commands.options import check_new, finish, parse
+from pcm3.commands.options import STILLS, check_new, finish, parse
 from pcm3.terminal import tell
 
-_FOUND, _PICTURES = (".csv", ".json", ".html"), (".png", ".pdf", ".svg")
+_FOUND = (".csv", ".json", ".html")
 
 
 def search_command(arguments: Sequence[str]) -> None:
@@ -67,11 +67,7 @@ def search_command(arguments: Sequence[str]) -> None:
             write_matches,
         )
 
-        if out is not None and out.suffix not in (*_FOUND, *_PICTURES):
-            raise ValueError(
-                f"expected a file ending in {', '.join((*_FOUND, *_PICTURES))}, got {out}"
-            )
-        check_new(out, overwrite)
+        check_new(out, overwrite, (*_FOUND, *STILLS))
         store = Store(data)
         pretrained, notes = load_for(run, store, allow_normalization)
         pretrained.encoder.to(find_device(accelerator))
@@ -79,7 +75,7 @@ def search_command(arguments: Sequence[str]) -> None:
         with open_queries(query, pretrained, store, source_fps) as queries:
             window = window_for(store, queries.clips.lengths)
             gallery = make_gallery(run, pretrained, store, window)
-            if out is not None and out.suffix in _PICTURES and len(queries.names) != 1:
+            if out is not None and out.suffix in STILLS and len(queries.names) != 1:
                 raise ValueError(f"expected one query to draw, got {len(queries.names)}")
             features, own = queries.features(), queries.own
             matches = search(gallery, features, queries.names, k, own, other_subjects)

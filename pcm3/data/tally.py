@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
-from pcm3.data.units import metres_in
+from pcm3.data.units import metres_in, three_digits
 
 Frames = NDArray[np.float32]
 
@@ -209,9 +209,9 @@ def note_on_size(source: Source, sizes: Sequence[float], remedy: str) -> list[st
     metres = metres_in(source.unit)
     if metres is None or not sizes or can_be_body(float(np.median(sizes)) * metres):
         return []
-    size = float(f"{np.median(sizes):.3g}")
+    size = three_digits(float(np.median(sizes)))
     return [
-        f"bodies measure {size:.10g} {source.unit}, the median of all recordings: probably the "
+        f"bodies measure {size} {source.unit}, the median of all recordings: probably the "
         f"unit is another one; {remedy}"
     ]
 

@@ -55,3 +55,13 @@ def full_name(unit: str) -> str:
 def metres_in(unit: str) -> float | None:
     """Return the metres in a unit of length; None for other units and unknown words."""
     return _METRES.get(full_name(unit))
+
+
+def three_digits(size: float) -> str:
+    """Format a size with three significant digits, and without an exponent.
+
+    Example:
+        >>> three_digits(1474.2), three_digits(0.12345)
+        ('1470', '0.123')
+    """
+    return f"{float(f'{size:.3g}'):.10g}"

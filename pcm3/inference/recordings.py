@@ -20,7 +20,7 @@ from pcm3.data.readers import READERS, detect_format
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.tally import body_length, can_be_body
-from pcm3.data.units import full_name, metres_in
+from pcm3.data.units import full_name, metres_in, three_digits
 from pcm3.errors import SkeletonFormatError
 from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
@@ -121,7 +121,7 @@ def _named(source: Path, folder: Path) -> Iterator[None]:
         message, files = str(error), folder / _FILES
         for temporary in (folder / _STORE, folder / _CONVERTED, files / source.name, files):
             message = message.replace(str(temporary), str(source))
-        raise type(error)(message) from None
+        raise _alike(error)(message) from None
 
 
 @contextmanager
@@ -135,7 +135,12 @@ def _hinted(source: Path) -> Iterator[None]:
         if needed and "pcm3 prepare" not in message:
             what = f"folder {source.parent}" if source.suffix == ".npy" else f"[FORMAT] {source}"
             message += f"; for options, first run: pcm3 prepare {what} STORE"
-        raise type(error)(message) from None
+        raise _alike(error)(message) from None
+
+
+def _alike(error: ValueError) -> type[ValueError]:
+    """The class of an error with a new message; other classes may need more than a message."""
+    return SkeletonFormatError if isinstance(error, SkeletonFormatError) else ValueError
 
 
 def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
@@ -186,7 +191,7 @@ def _misread(store: Store, unit: str) -> str | None:
     some = np.unique(np.linspace(0, len(store) - 1, _SIZED).astype(int)).tolist()
     length = float(np.median([body_length(store.stored(index)) for index in some]))
     misread = not can_be_body(length) and can_be_body(length * (size or 1.0))
-    return f"{float(f'{length:.3g}'):.10g}" if misread else None
+    return three_digits(length) if misread else None
 
 
 _SIZED = 20  # recordings that show how large bodies are
