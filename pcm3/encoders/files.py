@@ -169,13 +169,11 @@ def load_encoder(path: str | Path) -> Pretrained:
 def load_pretrained() -> Pretrained:
     """Load the encoder that comes with this package, on the CPU.
 
-    It needs safetensors, which ``pip install 'pcm3[train]'`` installs.
-
     It takes recordings of any layout that ``joint_map`` can map to ``COMMON15``, in 3D or 2D, in
     any unit, of one or two persons, in the body form (:mod:`pcm3.data.body`). It was trained on
-    synthetic motion alone; the documentation says how, and what it is good for. Clips of the
-    form have 15 joints, 3 coordinates and room for two persons. ``pcm3.data.body.body_form`` makes
-    them of one recording, ``pcm3.inference.estimators.PretrainedEncoder`` features of many.
+    synthetic motion alone; the documentation says how, and what it is good for. Clips in this form
+    have 15 joints, 3 coordinates and room for two persons. ``pcm3.data.body.body_form`` makes them
+    from a recording; ``pcm3.inference.estimators.PretrainedEncoder`` makes features from many.
 
     Reading the file needs safetensors: ``pip install 'pcm3[train]'``.
 

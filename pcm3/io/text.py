@@ -29,13 +29,13 @@ def open_table(file: Path) -> Iterator[TextIO]:
             stream.seek(0)
             yield stream
     except UnicodeDecodeError:
-        fail(file, *_why_not_utf8(file.read_bytes()))
+        fail(file, *why_not_utf8(file.read_bytes()))
     except OSError as error:
         fail(file, f"cannot be read, {error}")
 
 
-def _why_not_utf8(content: bytes) -> list[str]:
-    """Say where text is not in UTF-8, and how to mend that."""
+def why_not_utf8(content: bytes) -> list[str]:
+    """Say where bytes are not text in UTF-8, and how to mend that."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return [f"text in UTF-16; {_ADVICE}"]
     if not is_text(content):

@@ -13,7 +13,7 @@ from pcm3.io.json import read_json
 from pcm3.io.npz import npz_keys, why_unreadable
 from pcm3.io.pickles import load_plain_pickle
 from pcm3.io.reading import files_below, kinds_of, open_npy, shown
-from pcm3.io.text import find_delimiter, is_text
+from pcm3.io.text import find_delimiter, is_text, why_not_utf8
 from pcm3.skeleton import SKELETONS
 
 _READERS = {
@@ -107,8 +107,7 @@ def _why_npz(file: Path) -> str:
 
 def _why_csv(beginning: bytes) -> str:
     if not is_text(beginning):
-        utf16 = beginning.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return "text in UTF-16; save it as CSV UTF-8" if utf16 else "not text"
+        return ": ".join(why_not_utf8(beginning))
     lines = beginning.decode("utf-8-sig", "replace").splitlines() or [""]
     header = [cell.strip(' "') for cell in lines[0].split(find_delimiter(lines[0]))]
     if all(map(_is_number, header)):
