@@ -17,6 +17,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -218,6 +219,8 @@ def _pool(options: argparse.Namespace) -> ClipDataset:
 
 
 _UNTESTED = "gtu_action3d"
+CONTRASTIVE = "small-contrastive"
+"""`small` without its masked part, in place of a preset."""
 _EACH = ("own", "continued")  # an encoder for each data set
 
 
@@ -259,8 +262,10 @@ def train(
     start: Pretrained | None = None,
 ) -> Pretrained:
     """Pretrain for a number of steps, from new weights or from those of an encoder."""
-    preset = get_preset(options.preset)
+    preset = get_preset("small" if options.preset == CONTRASTIVE else options.preset)
     changes: dict[str, Any] = {"pairs": True} if dataset.pairs else {}
+    if options.preset == CONTRASTIVE:
+        changes |= {"positives": ("intra", "inter"), "mask_weight": 0.0}
     if options.mild and hasattr(preset.model, "crop_scale"):
         changes |= {"crop_scale": (0.8, 1.0), "shear": 0.2}
     torch.manual_seed(options.seed)
@@ -279,8 +284,12 @@ def train(
 
 
 def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train on one kind of data, and judge the encoder."""
+    """Train on one kind of data, and judge the encoder.
+
+    The CPU time of training is None if a trained encoder was used again.
+    """
     trained: dict[str, Pretrained] = {}
+    seconds: list[float] = []
 
     def encoder_of(trial: Trial) -> Pretrained:
         own = f" {trial.file} {trial.column} {trial.training}" if what in _EACH else ""
@@ -291,6 +300,7 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
             if file and file.exists():
                 trained[name] = load_encoder(file)
                 return trained[name]
+            began = time.process_time()
             if what == "shipped":
                 trained[name] = load_pretrained()
             elif own:
@@ -298,13 +308,15 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
                 trained[name] = train(_own(options, trial), options.steps, options, start)
             else:
                 trained[name] = _train(what, options)
+            seconds.append(time.process_time() - began)
             if file:
                 options.encoders.mkdir(parents=True, exist_ok=True)
                 save_encoder(file, trained[name])
         return trained[name]
 
     figures = judge(encoder_of, options)
-    return {"seed": options.seed, "figures": figures}
+    spent = sum(seconds) if len(seconds) == len(trained) else None
+    return {"seed": options.seed, "cpu_seconds": spent, "figures": figures}
 
 
 def _train(what: str, options: argparse.Namespace) -> Pretrained:

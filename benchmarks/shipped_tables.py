@@ -80,26 +80,29 @@ def tasks() -> list[str]:
     return lines
 
 
-def compared(name: str, key: str, titles: Mapping[str, str]) -> list[str]:
-    """One row for each method or kind of data: means over the data sets."""
-    lines = ["| Trained with | Steps | Linear | Neighbour | 5 labels | Seeds |"]
-    lines.append("| --- " * 6 + "|")
-    for what, title in titles.items():
-        rows = [row for row in _rows(name) if row[key] == what]
+def compared(key: str, titles: Mapping[str, str]) -> list[str]:
+    """One row for each method (`preset`) or kind of data (`what`): means over the data sets."""
+    lines = ["| Trained with | Steps | CPU minutes | Linear | Neighbour | 5 labels | Seeds |"]
+    lines.append("| --- " * 7 + "|")
+    for value, title in titles.items():
+        asked = {"preset": "small", "what": "motion"} | {key: value}
+        rows = [row for row in _rows("shipped_choices") if asked.items() <= row.items()]
         if not rows:
             continue
+        minutes = statistics.mean(row["cpu_seconds"] for row in rows) / 60
         runs = [averaged(row["figures"]).values() for row in rows]
         cells = [
             percent(spread([statistics.mean(each[kind] for each in run) for run in runs]))
             for kind in KINDS
         ]
-        lines.append(f"| {title} | {rows[0]['steps']:,} | {' | '.join(cells)} | {len(runs)} |")
+        cells = [f"{rows[0]['steps']:,}", f"{minutes:.1f}", *cells, str(len(runs))]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "shipped": shipped,
     "shipped_tasks": tasks,
-    "shipped_methods": lambda: compared("shipped_methods", "preset", METHODS),
-    "shipped_parts": lambda: compared("shipped_parts", "what", PARTS),
+    "shipped_methods": lambda: compared("preset", METHODS),
+    "shipped_parts": lambda: compared("what", PARTS),
 }

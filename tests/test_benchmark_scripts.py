@@ -331,17 +331,24 @@ def test_shipped(
     size = ["--steps", 2, "--batch", 4, *["--final"] * final]
     start(shipped, *folders, *size, "--on", *on[:1], "--sets", *sets, "--seeds", 0, 1)
     start(shipped, *folders, *size, "--on", *on, "--sets", *sets)  # the first again
+    contrastive = ["--preset", shipped.CONTRASTIVE, "--name", "contrastive"]
+    start(shipped, *folders, *size, *contrastive, "--on", "motion", "--sets", *sets)
+    [row] = json.loads((tmp_path / "contrastive.json").read_text())["results"]
+    assert row["preset"] == shipped.CONTRASTIVE
+    assert row["cpu_seconds"] > 0
     results = json.loads((tmp_path / "shipped.json").read_text())["results"]
     measured = [(row["what"], row["seed"]) for row in results]
     assert measured == [(on[0], 1), *((what, 0) for what in on)]
     for row in results:
         assert row["command"].startswith("python benchmarks/")
+        again = (row["what"], row["seed"]) == (on[0], 0)
+        assert row["cpu_seconds"] is None if again else row["cpu_seconds"] > 0
         assert list(row["figures"]) == sets
         for figures in row["figures"].values():
             assert list(figures) == ["linear", "knn", "five"]
             assert all(0 <= value <= 1 for value in figures.values())
     names = [file.name for file in tmp_path.glob("*.safetensors")]
-    assert len(names) == len(on) + 1 + 2 * final  # two of own and of continued
+    assert len(names) == len(on) + 2 + 2 * final  # two of own and of continued
     utd = shipped.FINAL["utd_mhad"]
     store = shipped.open_store("utd_mhad", data, tmp_path)
     known, training, test = utd.parts(store, final)
@@ -487,18 +494,19 @@ def test_tables_of_shipped(
     def row(what: str, seed: int, value: float) -> dict[str, Any]:
         figures = {name: dict.fromkeys(tables.KINDS, value) for name in shipped.FINAL}
         figures["sbu, fold 3"] = dict.fromkeys(tables.KINDS, value + 0.05)
-        return {"what": what, "preset": "small", "steps": 1200, "seed": seed, "figures": figures}
+        row = {"what": what, "preset": "small", "steps": 1200, "seed": seed, "cpu_seconds": 90}
+        return row | {"figures": figures}
 
     results = {"results": [row("pairs", 0, 0.5), row("pairs", 1, 0.7), row("own", 0, 0.5)]}
-    for name in ("shipped", "shipped_parts"):
+    for name in ("shipped", "shipped_choices"):
         (tmp_path / f"{name}.json").write_text(json.dumps(results))
     linear, _, _ = tables.shipped()[2:]
     cells = linear.strip("| ").split(" | ")
     assert cells[:2] == ["own", "linear"]
     assert cells[-3:] == ["51.0", "50.1", "1"]  # SBU: the mean of five folds
-    [pairs] = tables.compared("shipped_parts", "what", tables.PARTS)[2:]
-    assert pairs.split(" | ")[1:3] == ["1,200", "60.1 ± 14.1"]
-    assert len(tables.compared("shipped_methods", "preset", tables.METHODS)) == 2  # no file
+    [pairs] = tables.compared("what", tables.PARTS)[2:]
+    assert pairs.split(" | ")[1:4] == ["1,200", "1.5", "60.1 ± 14.1"]
+    assert len(tables.compared("preset", tables.METHODS)) == 2  # none on "motion"
 
     figures = [("UTD-MHAD", "untrained", 0.4), ("UTD-MHAD", "untrained", 0.6), ("SBU", "own", 0.7)]
     rows = [dict(zip(("what", "encoder", "figure"), each, strict=True)) for each in figures]
