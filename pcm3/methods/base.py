@@ -118,7 +118,9 @@ class Method(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = import_path(cls)
-        if "Settings" not in cls.__dict__:  # each settings class belongs to one method
+        owner = vars(cls.Settings).get("method")
+        others = owner is not None and owner.name != cls.name  # equal if a class is defined anew
+        if "Settings" not in cls.__dict__ or others:  # each settings class belongs to one method
             cls.Settings = type(f"{cls.__name__}Settings", (cls.Settings,), {})
         cls.Settings.method = cls
         if "__init__" in cls.__dict__:

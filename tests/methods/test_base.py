@@ -165,6 +165,18 @@ class Weighted(PCM3):
     Settings = WeightedSettings
 
 
+def test_methods_that_share_settings() -> None:
+    class First(PCM3):
+        Settings = WeightedSettings
+
+    class Second(PCM3):
+        Settings = WeightedSettings
+
+    for kind in (Weighted, First, Second):
+        assert kind.Settings.method is kind
+        assert type(kind.Settings(**SMALL).build(NTU25, 2)) is kind
+
+
 @dataclass(frozen=True)
 class DeeperSettings(MAMPSettings):
     """MAMP with one more setting."""
