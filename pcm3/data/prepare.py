@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
 import os
-import re
 import shutil
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,13 +16,12 @@ from pcm3.data.readers import READERS, Format, Source, open_source
 from pcm3.data.readers.base import file_of, kind_of
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.resample import check_rate, note_on_rate, rate_of_store, with_rate
-from pcm3.data.shards import Shard, append_shards, read_shard, total
+from pcm3.data.resumable import cut, partial_folder, read_shards, writing_to
+from pcm3.data.shards import Shard, append_shards, total
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.store.writer import StoreWriter
 from pcm3.data.tally import limit_of_jumps, note_on_size
 from pcm3.errors import SkeletonFormatError
-from pcm3.io.files import LOCK, locked
-from pcm3.io.reading import file_or_files
 from pcm3.skeleton import JointMap, Skeleton, joint_map
 
 _BY_BODY = (
@@ -43,7 +32,6 @@ _SEE = "(pcm3 prepare --help-all)"
 _TURNED = "{} pointed up: turned so that y does"
 _SEVERAL_IN_A_FILE = ("pyskl", "videopose3d")
 """Formats of which a file is read at once although it has many sequences."""
-_LARGEST_SHARD, _FEWEST_SHARDS = 128, 16  # units; a killed run loses only unfinished shards
 
 
 def prepare(
@@ -178,8 +166,8 @@ def prepare(
         overwrite=overwrite,
     )
     with (
-        _writing_to(Path(out)),
-        _partial_folder(Path(out), Path(source), opened, skeleton, settings) as partial,
+        writing_to(Path(out)),
+        partial_folder(Path(out), Path(source), opened, skeleton, settings) as partial,
     ):
         whole = Shard(
             partial,
@@ -195,9 +183,9 @@ def prepare(
             min_frames,
             skip_bad,
         )
-        shards, done = _cut(whole), 0
+        shards, done = cut(whole), 0
         try:
-            for shard in _work(shards, workers or os.cpu_count() or 1):
+            for shard in read_shards(shards, workers or os.cpu_count() or 1):
                 done += len(shard.units)
                 if progress is not None:
                     progress(done, len(opened.units))
@@ -303,113 +291,6 @@ def _report(
     report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
     report["jumps"]["limit"] = limit_of_jumps(opened)
     return report
-
-
-def _cut(whole: Shard) -> list[Shard]:
-    size = max(1, min(_LARGEST_SHARD, len(whole.units) // _FEWEST_SHARDS))
-    return [
-        whole._replace(folder=whole.folder / f"{start:08}", units=whole.units[start : start + size])
-        for start in range(0, len(whole.units), size)
-    ]
-
-
-@contextmanager
-def _writing_to(out: Path) -> Iterator[None]:
-    """Add the folder to errors of the system that name no file, such as a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise type(error)(error.errno, error.strerror, str(out)) from None
-
-
-@contextmanager
-def _partial_folder(
-    out: Path, source: Path, opened: Source, skeleton: Skeleton, settings: dict[str, Any]
-) -> Iterator[Path]:
-    """Yield a folder for the finished shards of exactly this work; others are removed.
-
-    Raises:
-        ValueError: If another process is using it.
-    """
-    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
-    layouts = [each.to_dict() for each in (opened.skeleton, skeleton)]
-    digest.update(f"{json.dumps(layouts)} {opened.units!r}".encode())
-    for file in sorted(file_or_files(source)):
-        with suppress(OSError):  # a broken link
-            status = file.stat()
-            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
-    partial = out.with_name(f".{out.name}.shards")
-    partial.mkdir(parents=True, exist_ok=True)
-    with locked(partial, f"preparing {out}"):
-        key = partial / "key"
-        if not key.is_file() or key.read_text() != digest.hexdigest():
-            for entry in partial.iterdir():
-                if entry.name != LOCK:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            key.write_text(digest.hexdigest())
-        for entry in out.parent.iterdir():  # left by a merge that was killed
-            if re.fullmatch(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.partial", entry.name):
-                shutil.rmtree(entry)
-        yield partial
-
-
-def _work(shards: Sequence[Shard], workers: int) -> Iterator[Shard]:
-    """Read the shards that are not finished; yield every shard when it is finished."""
-    done = [shard.is_done() for shard in shards]
-    yield from compress(shards, done)
-    waiting = [shard for shard, is_done in zip(shards, done, strict=True) if not is_done]
-    if workers == 1 or len(waiting) < 2:
-        for shard in waiting:
-            read_shard(shard)
-            yield shard
-        return
-    # spawned, because a process that has started torch's threads must not fork
-    context = multiprocessing.get_context("spawn")
-    count = min(workers, len(waiting))
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(count, context, initializer=_end_with_parent) as pool:
-        try:
-            with _no_interrupts():  # workers inherit it: Ctrl-C goes to all processes
-                futures = {pool.submit(read_shard, shard): shard for shard in waiting}
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BrokenProcessPool:
-            # the pool would wait forever for one that misses its termination while it starts
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.kill()
-            raise ChildProcessError(
-                "a process that reads files was killed, as the system does when memory runs out; "
-                "the same command continues with the rest, and fewer --workers need less memory"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _end_with_parent() -> None:
-    """End this worker if its parent is killed, because it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _plain(value: Any) -> Any:
