@@ -1,4 +1,4 @@
-"""Every downstream task on open data: PCM3 against a random encoder, over seeds.
+"""Every downstream task on open data: PCM3 against an untrained encoder, over seeds.
 
 Runs the `pcm3` commands a user would run (prepare, pretrain --preset small, evaluate TASK) and
 writes one JSON file for each data set with every figure, the commands, the commit, versions and

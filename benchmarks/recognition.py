@@ -1,6 +1,6 @@
 """Recognition on open data, in several comparisons.
 
-    recognition  a random encoder, contrastive learning alone, and PCM3
+    recognition  an untrained encoder, contrastive learning alone, and PCM3
     methods      PCM3, PCM3++ before and after post-distillation, MAMP, and its MAE variant
     encoders     PCM3 with the recurrent, the graph and the transformer encoder
     streams      joints, bones and motion, untrained, trained shortly and in full; three fused

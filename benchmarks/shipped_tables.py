@@ -25,6 +25,11 @@ ENCODERS = {
     "own": "own",
     "continued": "shipped, then own",
 }
+FINE_TUNED = {
+    f"{name}{share}": f"{name}, fine-tuned{' with' * bool(share)}{share[1:]}"
+    for name in ("UTD-MHAD", "NW-UCLA")
+    for share in ("", ", 20 % of labels")
+}
 KINDS = {"linear": "linear", "knn": "neighbour", "five": "5 labels"}
 METHODS = {
     "small": "PCM3",
@@ -76,7 +81,7 @@ def tasks() -> list[str]:
             asked = {"what": what, "encoder": name}
             values = [row["figure"] for row in rows if asked.items() <= row.items()]
             cells.append(percent(spread(values)) if values else "-")
-        lines.append(f"| {what} | {' | '.join(cells)} |")
+        lines.append(f"| {FINE_TUNED.get(what, what)} | {' | '.join(cells)} |")
     return lines
 
 

@@ -38,7 +38,7 @@ DATASETS = {
 }
 DETECTION = {"precog2016": "PRECOG-2016, by subject", "msrc12_untrimmed": "MSRC-12, by subject"}
 ROWS = {
-    "recognition": {"random": "random encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
+    "recognition": {"random": "untrained encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
     "methods": {
         "pcm3": "PCM3",
         "pcm3pp": "PCM3++",
@@ -118,27 +118,27 @@ DOWNSTREAM = {
 
 EXPECTED = {
     "labels": (
-        ("Labelled recordings of each action", "Encoder", "Top-1 accuracy"),
+        ("Labelled recordings of each action", "Encoder", "Top-1 accuracy, %"),
         ("1 or 2", "PCM3, fine-tuned", "=downstream_utd_mhad semi pcm3 top1_at_0.1"),
-        ("5", "PCM3", "=answers_utd_mhad linear accuracy"),
-        ("5", "the one that comes with pcm3", "=shipped shipped utd_mhad five"),
-        ("all, 16", "PCM3", "=downstream_utd_mhad linear pcm3 top1"),
+        ("5", "PCM3, linear probe", "=answers_utd_mhad linear accuracy"),
+        ("5", "the one that comes with pcm3, linear probe", "=shipped shipped utd_mhad five"),
+        ("all, 16", "PCM3, linear probe", "=downstream_utd_mhad linear pcm3 top1"),
     ),
     "accuracy": (
         ("Recordings", "Untrained encoder", "PCM3"),
         ("UTD-MHAD, new people", "=recognition_utd_mhad * linear"),
         (
-            "the same, joints, bones and motion together",
+            "UTD-MHAD, joints, bones and motion together",
             "-",
             "=streams_utd_mhad fused_equally linear",
         ),
-        ("the same, noise", "=downstream_utd_mhad robustness * noise_top1"),
-        ("the same, lower frame rates", "=downstream_utd_mhad robustness * frame_rate_top1"),
-        ("the same, body parts hidden in tests", "=downstream_utd_mhad occlusion * spatial_top1"),
-        ("the same, frames hidden in tests", "=downstream_utd_mhad occlusion * temporal_top1"),
+        ("UTD-MHAD, noise", "=downstream_utd_mhad robustness * noise_top1"),
+        ("UTD-MHAD, lower frame rates", "=downstream_utd_mhad robustness * frame_rate_top1"),
+        ("UTD-MHAD, body parts hidden in tests", "=downstream_utd_mhad occlusion * spatial_top1"),
+        ("UTD-MHAD, frames hidden in tests", "=downstream_utd_mhad occlusion * temporal_top1"),
         ("NW-UCLA, a new camera", "=recognition_nw_ucla * linear"),
         (
-            "the same, graph encoder",
+            "NW-UCLA, a new camera, graph encoder",
             "=encoders_nw_ucla stgcn_random linear",
             "=encoders_nw_ucla stgcn linear",
         ),
@@ -166,13 +166,13 @@ EXPECTED = {
             "=downstream_utd_mhad prediction * mpjpe_mm",
         ),
         (
-            "telling good repetitions from bad on UI-PRMD, AUC",
+            "telling good repetitions from bad on UI-PRMD, AUC within exercises",
             "=answers_uiprmd_kinect * auc_within_classes",
         ),
     ),
 }
 """Tables of what to expect. After ``=`` come a file and the keys of its summary; of ``shipped``,
-the encoder, the data set and the kind. ``*`` makes two columns: a random encoder and PCM3."""
+the encoder, the data set and the kind. ``*`` makes two columns: an untrained encoder and PCM3."""
 
 
 def table(suite: str) -> list[str]:
@@ -194,7 +194,7 @@ def row(title: str, name: str, summary: dict[str, Any]) -> str:
 
 
 def downstream() -> list[str]:
-    """One row for each figure: no learning, a random encoder, PCM3."""
+    """One row for each figure: no learning, an untrained encoder, PCM3."""
     rows = ["| Recordings | Task | Naive | Random encoder | PCM3 |"]
     rows += ["| --- | --- | --- | --- | --- |"]
     for dataset, (title, figures) in DOWNSTREAM.items():
@@ -208,7 +208,7 @@ def downstream() -> list[str]:
 
 
 def detection() -> list[str]:
-    """One row for each recipe: a random encoder and PCM3, at two overlaps and as published."""
+    """One row for each recipe: an untrained encoder and PCM3, at two overlaps and as published."""
     rows = ["| Recordings | Recipe | Encoder | tIoU 0.1 | tIoU 0.5 | tIoU 0.5, published |"]
     rows += ["| --- | --- | --- | --- | --- | --- |"]
     figures = ("map_action_voc_0.1", "map_action_voc_0.5", "map_action_published_0.5")
@@ -217,7 +217,7 @@ def detection() -> list[str]:
         if not file.exists():
             continue
         for recipe, methods in json.loads(file.read_text())["summary"].items():
-            for method, name in (("random", "random encoder"), ("pcm3", "PCM3")):
+            for method, name in (("random", "untrained encoder"), ("pcm3", "PCM3")):
                 cells = " | ".join(percent(methods[method][figure]) for figure in figures)
                 rows.append(f"| {title} | `{recipe}` | {name} | {cells} |")
     return rows
@@ -225,8 +225,8 @@ def detection() -> list[str]:
 
 def labels() -> list[str]:
     """One row for each kind of classifier from a few labels."""
-    rows = ["| `--how` | Accuracy | Calibration error | at temperature 1 | `unknown` |"]
-    rows[0] += " Accuracy of the others |"
+    rows = ["| `--how` | Accuracy | Calibration error | Calibration error before calibration |"]
+    rows[0] += " Labelled `unknown` | Accuracy without `unknown` |"
     rows += ["| --- | --- | --- | --- | --- | --- |"]
     names = ["accuracy", "calibration_error", "calibration_error_without_temperature"]
     names += ["unknown", "accuracy_of_known"]
@@ -265,12 +265,12 @@ def intervals() -> list[str]:
 
 def novelty() -> list[str]:
     """One row for each thing that exercises are compared by."""
-    rows = ["| Compared by | AUC within exercises | within subjects and exercises | of all |"]
-    rows[0] += " Novel of the bad | of the good |"
+    rows = ["| Compared by | AUC within exercises | AUC within subjects and exercises |"]
+    rows[0] += " AUC of all | Bad repetitions called novel | Good repetitions called novel |"
     rows += ["| --- | --- | --- | --- | --- | --- |"]
     names = ["auc_within_classes", "auc_within_subjects", "auc"]
     names += ["true_positive_rate", "false_positive_rate"]
-    compared = {"joints": "joints", "random": "random encoder", "pcm3": "PCM3"}
+    compared = {"joints": "joints", "random": "untrained encoder", "pcm3": "PCM3"}
     summary = json.loads((RESULTS / "answers_uiprmd_kinect.json").read_text())["summary"]
     for how, title in compared.items():
         rows.append(f"| {title} | {' | '.join(percent(summary[how][name]) for name in names)} |")
@@ -352,7 +352,7 @@ def times() -> list[str]:
 
 
 def measured(dataset: str, task: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A figure of a random encoder and of PCM3."""
+    """A figure of an untrained encoder and of PCM3."""
     file = RESULTS / f"downstream_{dataset}.json"
     if file.exists():
         both = json.loads(file.read_text())["summary"][task]
@@ -432,8 +432,9 @@ def kills() -> list[str]:
     rows = ["| Killed | Times |", "| --- | --- |"]
     names = {"any": "at any time", "in an evaluation": "during a nearest-neighbour check"}
     rows += [f"| {names.get(name, name)} | {n} |" for name, n in sorted(result["kills"].items())]
-    ended = f"| runs, of them ended equal | {result['runs']}, {result['runs_that_ended_equal']} |"
-    return [*rows, ended]
+    runs, equal = result["runs"], result["runs_that_ended_equal"]
+    ended = f"{sum(result['kills'].values())} kills hit {runs} runs. Of these, {equal} ended with "
+    return [*rows, "", f"{ended}the same result as the run that was left alone."]
 
 
 def fuzz() -> list[str]:
@@ -450,8 +451,9 @@ def fuzz() -> list[str]:
 
 def small_files() -> list[str]:
     """The file of each reader that takes most memory, and the one that takes longest."""
-    rows = ["| Reader | Most memory | | Most time | | Files, refused |"]
-    rows += ["| --- | --- | ---: | --- | ---: | ---: |"]
+    rows = ["| Reader | File that takes most memory | Peak memory | File that takes most time |"]
+    rows[0] += " Processor time | Files | Refused |"
+    rows += ["| --- | --- | ---: | --- | ---: | ---: | ---: |"]
     for name, files in json.loads((RESULTS / "small_files.json").read_text())["readers"].items():
         cells = []
         for key, unit in (("peak_megabytes", "MB"), ("seconds", "s")):
@@ -461,7 +463,7 @@ def small_files() -> list[str]:
                 f"{worst[key]} {unit}",
             ]
         refused = sum(each["exit_code"] != 0 for each in files)
-        rows.append(f"| {name} | {' | '.join(cells)} | {len(files)}, {refused} |")
+        rows.append(f"| {name} | {' | '.join(cells)} | {len(files)} | {refused} |")
     return rows
 
 
@@ -473,7 +475,7 @@ def _said(file: dict[str, Any]) -> str:
 def mutation() -> list[str]:
     """Small changes to the code, and how many of them the tests noticed."""
     modules = json.loads((RESULTS / "mutation.json").read_text())["modules"]
-    rows = ["| Module | Changes | Noticed | Not, explained |", "| --- | --- | --- | --- |"]
+    rows = ["| Module | Changes | Noticed | Not noticed, explained |", "| --- | --- | --- | --- |"]
     for name, each in modules.items():
         explained = sum(bool(survivor["why"]) for survivor in each["survivors"])
         rows.append(f"| `{name}` | {each['mutants']} | {each['killed']} | {explained} |")

@@ -188,7 +188,7 @@ def draw_answer() -> None:
                 style = {"ha": "center", "va": "center", "color": "black" if bright else "white"}
                 bands.text((start + end) / 2, row, name, **style)
     bands.set(xlim=(0, len(frames)), ylim=(1.5, -0.5), xticks=())
-    bands.set_yticks((0, 1), ("done", "said"))
+    bands.set_yticks((0, 1), ("true", "predicted"))
     bands.spines[:].set_visible(False)
     bands.tick_params(left=False)
     save(figure, FOLDER / "answer.png", dpi=110)

@@ -65,7 +65,7 @@ def demo(out: Path, epochs: int, seed: int = 0) -> dict[str, Any]:
     shorter = replace(full.train.scaled_to(max(1, epochs // 2)), lr=full.train.lr / 2)
     gentle = replace(model, crop_scale=(0.8, 1.0), shear=0.2)  # as the shipped encoder was trained
     methods: dict[str, tuple[RunSettings, str | None]] = {
-        "random encoder": (replace(full, train=replace(full.train, epochs=0)), None),
+        "untrained encoder": (replace(full, train=replace(full.train, epochs=0)), None),
         "PCM3": (full, None),
         "shipped, then PCM3": (RunSettings(gentle, shorter, any_layout=True), PRETRAINED),
     }

@@ -513,7 +513,7 @@ def test_tables_of_shipped(
     (tmp_path / "shipped_tasks.json").write_text(json.dumps({"results": rows}))
     head, _, utd, sbu = tables.tasks()
     assert head == "| Task | untrained | own |"
-    assert [utd, sbu] == ["| UTD-MHAD | 50.0 ± 14.1 | - |", "| SBU | - | 70.0 |"]
+    assert [utd, sbu] == ["| UTD-MHAD, fine-tuned | 50.0 ± 14.1 | - |", "| SBU | - | 70.0 |"]
 
 
 def test_pretrained(script: Callable[[str], Any], monkeypatch: Any, tmp_path: Path) -> None:

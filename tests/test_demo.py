@@ -42,7 +42,7 @@ def test_demo(
     assert main(command) == 0
     shown = capsys.readouterr().out.splitlines()
     result = json.loads(shown[-1])["metrics"]
-    names = ["shipped with pcm3", "random encoder", "PCM3", "shipped, then PCM3"]
+    names = ["shipped with pcm3", "untrained encoder", "PCM3", "shipped, then PCM3"]
     assert list(result) == names
     answers = [line for line in shown if "it is: " in line]
     assert 4 <= len(answers) <= 6
@@ -50,15 +50,15 @@ def test_demo(
         assert set(scores) == {"linear", "knn"}
         assert all(0 <= score <= 1 for score in scores.values())
     assert any(line.startswith("After 1 epochs") for line in shown)
-    table = next(line for line in shown if "random encoder" in line)
-    assert f"{result['random encoder']['linear']:.1%}" in table
+    table = next(line for line in shown if "untrained encoder" in line)
+    assert f"{result['untrained encoder']['linear']:.1%}" in table
     for name in ("loss-curves.png", "masked-prediction.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
     configs = {
         name: Run(tmp_path / "demo" / name).load_config()
-        for name in ("random-encoder", "pcm3", "shipped-then-pcm3")
+        for name in ("untrained-encoder", "pcm3", "shipped-then-pcm3")
     }
-    assert configs["random-encoder"].train.epochs == 0
+    assert configs["untrained-encoder"].train.epochs == 0
     continued = configs["shipped-then-pcm3"]
     assert continued.any_layout
     assert continued.model == replace(MODEL, queue_size=1024, crop_scale=(0.8, 1.0), shear=0.2)

@@ -110,7 +110,7 @@ def test_python_of_data(here: Path) -> None:
     run_all([motion])
     assert len(Store(here / "motion")) == 200
     names = run_all([reading])
-    assert names["clips"].shape == (2, 3, 7, 33, 1)
+    assert names["clips"].shape == (1, 3, 6, 33, 1)
     assert names["store"].class_names == ("bow", "wave")
 
 
