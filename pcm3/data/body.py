@@ -25,6 +25,7 @@ _LIMBS = (("hip", "knee"), ("knee", "ankle"))
 _TRUNK = ("mid_hip", "neck")
 _SOME = 20  # sequences that show how the axes of a store lie
 _CLEAR = 0.04
+_MIRROR = np.array([-1.0, 1.0, 1.0], np.float32)
 _SHARE = 0.37
 """Share of the trunk in the length of a body where no leg is seen."""
 
@@ -44,7 +45,7 @@ class BodyForm:
     about the vertical so that the first person's right shoulder and hip lie in the direction of
     the first axis from the left ones, on average over its frames; it then faces -z. If people
     clearly face the other way in the store as a whole, by ``in_front``, its axes are left-handed,
-    and the first one is turned round. 2D recordings get a third coordinate of 0.
+    and the first one changes its sign. 2D recordings get a third coordinate of 0.
 
     Args:
         store: The recordings, of any normalization.
@@ -66,15 +67,25 @@ class BodyForm:
         """Frames ``(T, M, V, 3)`` of a part of a sequence."""
         if self._last[0] != index:  # kept for the next window of a long recording
             self._last = index, scaled(self._mapped(index), self.skeleton)
-        return turned(self._last[1][part] * self._sides, self.skeleton)
+        frames = self._last[1][part]
+        if self.left_handed:
+            frames = frames * _MIRROR
+        return turned(frames, self.skeleton)
+
+    @property
+    def left_handed(self) -> bool:
+        """Whether the axes are left-handed: as it is known of the store, or as bodies show."""
+        known = self.store.known_left_handed
+        return self.shown_left_handed is True if known is None else known
 
     @cached_property
-    def _sides(self) -> NDArray[np.float32]:
-        """Signs (3,) of the coordinates that make the axes right-handed."""
+    def shown_left_handed(self) -> bool | None:
+        """Whether the axes are left-handed, as bodies show; None if it is not clear."""
         some = np.unique(np.linspace(0, len(self.store) - 1, _SOME).astype(int))
         sequences = [scaled(self._mapped(int(index)), self.skeleton) for index in some]
         fronts = [in_front(turned(frames, self.skeleton), self.skeleton) for frames in sequences]
-        return np.array([-1.0 if np.mean(fronts) < -_CLEAR else 1.0, 1.0, 1.0], np.float32)
+        front = float(np.mean(fronts))
+        return front < 0 if abs(front) > _CLEAR else None
 
     def describe(self) -> list[str]:
         """Say what was changed that may be wrong, for readers of results."""
@@ -86,8 +97,11 @@ class BodyForm:
             notes.append(f"joints mapped from {names}: {how}")
         if self.store.up in ("z", "-z") and self.store.meta["normalization"] != "isc":
             notes.append(f"bodies stand along {self.store.up}, which was turned to point along y")
-        if self._sides[0] < 0:
-            notes.append("people face the other way than in right-handed axes: x was turned round")
+        if self.left_handed:
+            notes.append(
+                "the axes are left-handed, as in a mirror: x has changed its sign; left and right "
+                "joints are as the files name them"
+            )
         return notes
 
     def _mapped(self, index: int) -> NDArray[np.float32]:
@@ -100,9 +114,14 @@ class BodyForm:
 
 
 def body_form(
-    frames: NDArray[np.float32], joints: JointMap, skeleton: Skeleton, up: Up
+    frames: NDArray[np.float32],
+    joints: JointMap,
+    skeleton: Skeleton,
+    up: Up,
+    *,
+    left_handed: bool = False,
 ) -> NDArray[np.float32]:
-    """Turn the frames of one recording, with right-handed axes, into the body form.
+    """Turn the frames of one recording into the body form.
 
     Args:
         frames: Coordinates (T, M, V, C) of 2 or 3, 0 where a joint is not seen.
@@ -111,6 +130,7 @@ def body_form(
         skeleton: Layout of the result, with hips, knees, ankles and a neck.
         up: The axis of ``frames`` that points up: ``"y"`` of a Kinect, ``"-y"`` of images, ``"z"``
             of much motion capture.
+        left_handed: Whether the axes of ``frames`` are left-handed, as those of a mirror image.
 
     Returns:
         Frames ``(T, M, V', 3)``.
@@ -129,7 +149,8 @@ def body_form(
     if frames.ndim != 4 or frames.shape[3] not in (2, 3):
         raise ValueError(f"expected frames (T, M, V, C of 2 or 3), got {frames.shape}")
     seen = np.asarray(frames.any(axis=-1))
-    return turned(scaled(_mapped(turn_up(frames, up), seen, joints), skeleton), skeleton)
+    form = scaled(_mapped(turn_up(frames, up), seen, joints), skeleton)
+    return turned(form * _MIRROR if left_handed else form, skeleton)
 
 
 def _mapped(

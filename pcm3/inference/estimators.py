@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pcm3.data.body import form_of
+from pcm3.data.body import BodyForm, form_of
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting_orders
@@ -51,6 +51,10 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         skeleton: Layout of the recordings, if not that of the encoder, which must be one for all
             layouts: a skeleton or the name of a built-in one.
 
+    Attributes:
+        axes_: For an encoder for all layouts, which axis points up and whether axes are
+            left-handed, as the bodies of the recordings of ``fit`` show.
+
     Shapes:
         N recordings ``(T, V, C)`` or ``(T, M, V, C)`` to features ``(N, D)``.
 
@@ -76,15 +80,23 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self,
-        recordings: Recordings,  # noqa: ARG002
+        recordings: Recordings,
         labels: ArrayLike | None = None,  # noqa: ARG002
     ) -> PretrainedEncoder:
-        """Read the encoder; recordings and labels are not looked at.
+        """Read the encoder and, if it takes any layout, find out how the axes lie.
+
+        Without recordings, ``fit([])``, each call of ``transform`` finds out for itself.
 
         Raises:
             SkeletonFormatError: As ``load_encoder``.
+            ValueError: If a recording does not fit the encoder.
         """
         self.pretrained_ = load_encoder(self.run)
+        self.axes_ = {}
+        if form_of(self.pretrained_.normalization) is not None and len(recordings):
+            with _stored(recordings, self.pretrained_, self.skeleton) as store:
+                body = BodyForm(store, self.pretrained_.skeleton)
+                self.axes_ = {"up": store.up, "left_handed": body.left_handed}
         return self
 
     def transform(self, recordings: Recordings) -> NDArray[np.float32]:
@@ -95,7 +107,7 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 message says which.
         """
         check_is_fitted(self)
-        with _stored(recordings, self.pretrained_, self.skeleton) as store:
+        with _stored(recordings, self.pretrained_, self.skeleton, axes=self.axes_) as store:
             clips = Clips(self.pretrained_, store, np.arange(len(store)))
             features: NDArray[np.float32] = extract_features(self.pretrained_, clips).values.numpy()
         return features
@@ -158,8 +170,9 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if groups is not None:
             columns["subjects"] = np.unique(np.asarray(groups), return_inverse=True)[1]
         pretrained = load_encoder(self.run)
-        with _stored(recordings, pretrained, self.skeleton, names, **columns) as store:
+        with _stored(recordings, pretrained, self.skeleton, names, columns) as store:
             self.classifier_ = fit_classifier(pretrained, store, how=self.how, seed=self.seed)
+            self.axes_ = {"up": store.up, "left_handed": self.classifier_.left_handed}
         return self
 
     def predict_proba(self, recordings: Recordings) -> NDArray[np.float32]:
@@ -170,7 +183,8 @@ class ActionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         classifier: Classifier = self.classifier_
-        with _stored(recordings, classifier.pretrained, classifier.layout) as store:
+        axes = self.axes_
+        with _stored(recordings, classifier.pretrained, classifier.layout, axes=axes) as store:
             return classifier.predict_proba(store)
 
     def predict(self, recordings: Recordings) -> NDArray[Any]:
@@ -190,7 +204,8 @@ def _stored(
     pretrained: Pretrained,
     layout: str | Skeleton | None,
     class_names: Sequence[str] = (),
-    **columns: NDArray[np.int64],
+    columns: Mapping[str, NDArray[np.int64]] = {},
+    axes: Mapping[str, Any] = {},
 ) -> Iterator[Store]:
     """Recordings as a store, normalised for an encoder, for the time of the ``with`` block."""
     encoder = pretrained.encoder
@@ -224,7 +239,7 @@ def _stored(
                 clip = normalize(frames, skeleton, recipe, encoder.persons)
                 writer.add(clip, of_it.pop("labels", -1), **of_it)
         try:
-            yield Store(target)
+            yield Store(target, **axes)
         except ValueError as error:  # it does not concern anybody where the recordings are
             raise ValueError(str(error).removeprefix(f"{target}: ")) from None
 

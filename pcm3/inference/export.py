@@ -70,6 +70,8 @@ def export_classifier(classifier: Classifier, file: str | Path, frames: int | No
         "class_names": json.dumps(classifier.class_names),
         "threshold": repr(classifier.threshold),
     }
+    if classifier.left_handed is not None:
+        about["left_handed"] = json.dumps(classifier.left_handed)
     if classifier.fps is not None:
         about["fps"] = repr(classifier.fps)
     return WRITERS[file.suffix](_Probabilities(classifier), file, length, about)

@@ -38,6 +38,7 @@ class _Later(TypedDict, total=False):
 
     persons: int
     layout: dict[str, Any]
+    left_handed: bool | None
 
 
 class _About(_Later):
@@ -79,6 +80,7 @@ def save_classifier(file: str | Path, classifier: Classifier) -> None:
         "background": classifier.background,
         "persons": classifier.persons,
         "layout": classifier.layout.to_dict(),
+        "left_handed": classifier.left_handed,
     }
     header = {
         **describe_encoder(classifier.pretrained),
@@ -137,6 +139,7 @@ def _rebuild(
     about = parse_json(header["classifier"].encode(), f"{file}: classifier", _About)
     persons = about.pop("persons", pretrained.encoder.persons)
     layout = about.pop("layout", None)
+    left_handed = about.pop("left_handed", None)
     made = parse_json(header["made"].encode(), f"{file}: made")
     check_finite(tensors)
     head = _make_head(header["head"], tensors)
@@ -147,6 +150,7 @@ def _rebuild(
         made=made,
         persons=persons,
         layout=pretrained.skeleton if layout is None else Skeleton.from_dict(layout),
+        left_handed=left_handed,
         **about,
     )
     _check(classifier)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcm3.data.body import form_of
+from pcm3.data.body import BodyForm, form_of
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
 from pcm3.inference.clips import Clips
 from pcm3.skeleton import Skeleton
+
+_MANY = 10  # of ten recordings or more, the mean shows the axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class Intake:
         persons: Number of persons that are taken together, at most that of the encoder. If it is
             1, each person of a recording counts alone.
         layout: Layout of the recordings; that of the encoder, unless it takes any.
+        left_handed: For an encoder of any layout, whether the axes of the recordings are
+            left-handed; None if unknown.
     """
 
     pretrained: Pretrained
@@ -32,6 +36,7 @@ class Intake:
     unit: str
     persons: int
     layout: Skeleton
+    left_handed: bool | None = None
 
     @staticmethod
     def like(store: Store, pretrained: Pretrained) -> Intake:
@@ -42,16 +47,18 @@ class Intake:
         has room for one.
         """
         normalization, persons = str(store.meta["normalization"]), pretrained.encoder.persons
-        layout = pretrained.skeleton
+        layout, left_handed = pretrained.skeleton, None
         if form := form_of(pretrained.normalization):
             normalization, persons = form, min(persons, store.persons)
             layout = store.skeleton
+            left_handed = BodyForm(store, pretrained.skeleton).left_handed
         return Intake(
             pretrained=pretrained._replace(normalization=normalization),
             fps=store.meta["fps"],
             unit=store.meta["unit"],
             persons=persons,
             layout=layout,
+            left_handed=left_handed,
         )
 
     def clips(self, store: Store, indices: Sequence[int] | None = None) -> Clips:
@@ -62,7 +69,21 @@ class Intake:
         """
         self.check(store)
         chosen = np.arange(len(store)) if indices is None else indices
-        return Clips(self.pretrained, store, chosen)
+        return Clips(self.pretrained, self.with_axes(store), chosen)
+
+    def with_axes(self, store: Store) -> Store:
+        """A store with the axes of the training recordings, if it has their joints.
+
+        A few recordings may not show whether axes are left-handed, and two programs rarely give
+        joints of the same names in different axes. So only many recordings count that clearly show
+        other axes.
+        """
+        if self.left_handed is None or {*store.skeleton.joints} != {*self.layout.joints}:
+            return store
+        shown = BodyForm(store, self.pretrained.skeleton).shown_left_handed
+        if store.known_left_handed is not None or (len(store) >= _MANY and shown is not None):
+            return store
+        return Store(store.path, up=store.known_up, left_handed=self.left_handed)
 
     def check(self, store: Store) -> None:
         """Require recordings like those of training.

@@ -242,6 +242,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
                 "bodies seem to have another size, so the results may be wrong",
             ]
     normalization: Normalization = store.meta["normalization"]
+    store = intake.with_axes(store)
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
         notes = [*notes, *describe_form(intake.clips(store))]
@@ -265,7 +266,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
                 writer.add(frames, name=store.names[index])
                 indices.append(index)
                 persons.append(person)
-    clips = Store(target)
+    clips = Store(target, up=store.up, left_handed=store.known_left_handed)
     notes = [*notes, *describe_form(intake.clips(clips))]
     return Recordings(store, clips, np.array(indices), np.array(persons), notes)
 

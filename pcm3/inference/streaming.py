@@ -58,7 +58,9 @@ class StreamingClassifier:
         up: The axis of the frames that points up, for an encoder of ``pretrain --any-layout``:
             ``"-y"`` of image coordinates and of MediaPipe's world landmarks, ``"z"`` of much motion
             capture. It is not found out from the frames, as ``Store.up`` is from recordings.
-            Axes must be right-handed.
+        left_handed: Whether the axes of the frames are left-handed, for such an encoder. By default
+            they are as those of the training recordings if the layout is theirs, else
+            right-handed.
 
     Raises:
         ValueError: If it is not a ``Classifier``, the normalisation needs whole recordings,
@@ -82,6 +84,7 @@ class StreamingClassifier:
         *,
         skeleton: str | Path | Skeleton | None = None,
         up: Up = "y",
+        left_handed: bool | None = None,
     ) -> None:
         if not isinstance(classifier, Classifier):
             raise ValueError(
@@ -104,6 +107,10 @@ class StreamingClassifier:
             )
         check_up(up, 3)
         self.up: Up = up
+        like_training = {*self.skeleton.joints} == {*classifier.layout.joints}
+        if left_handed is None:
+            left_handed = like_training and bool(classifier.left_handed)
+        self.left_handed = left_handed
         self._map = joint_map(self.skeleton, pretrained.skeleton) if any_layout else None
         self.classifier = classifier
         self.smoothing = max(1, classifier.window // 8) if smoothing is None else smoothing
@@ -187,6 +194,7 @@ class StreamingClassifier:
         """Frames (T, M, V, C) as the encoder takes them."""
         pretrained = self.classifier.pretrained
         if self._map is not None:
-            frames = body_form(frames, self._map, pretrained.skeleton, self.up)
+            form = pretrained.skeleton
+            frames = body_form(frames, self._map, form, self.up, left_handed=self.left_handed)
         recipe: Any = self._recipe if self._map is None else "none"
         return normalize(frames, pretrained.skeleton, recipe, pretrained.encoder.persons)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from pcm3.augment.functional import center_crop_resize
 from pcm3.cli import main
+from pcm3.data.body import BodyForm, body_form
 from pcm3.data.normalize import normalize
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
@@ -25,6 +27,7 @@ from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.inference.estimators import ActionClassifier, PretrainedEncoder
 from pcm3.inference.files import load_classifier, save_classifier
 from pcm3.inference.fit import fit_classifier
+from pcm3.inference.intake import Intake
 from pcm3.inference.predictions import predict
 from pcm3.inference.recordings import open_recordings
 from pcm3.inference.streaming import StreamingClassifier
@@ -350,3 +353,89 @@ def test_arrays_of_another_layout_are_refused_with_advice(
         error = capsys.readouterr().err
         assert "--skeleton" in error
         assert f"{tmp_path / 'arrays'} STORE" in error
+
+
+# --- left-handed axes -----------------------------------------------------------------------------
+
+MIRROR = np.float32([-1, 1, 1])
+POSED = [
+    recording.frames[:, :1]
+    for recording in synthetic_sequences(
+        sequences=24, persons=2, classes=22, frames=(12, 20), missing=0.0, seed=3
+    )
+]
+"""Many of them reach forward, which shows where people face."""
+
+
+def write_posed(path: Path, change: Any = 1, skeleton: Skeleton = NTU25, count: int = 24) -> Store:
+    mapping, names = joint_map(NTU25, skeleton), ("even", "odd")
+    with StoreWriter(path, skeleton, class_names=names, fps=30, normalization="center") as writer:
+        for number, frames in enumerate(POSED[:count]):
+            moved = mapping.apply(frames * np.float32(change))
+            writer.add(normalize(moved, skeleton, "center"), number % 2)
+    return Store(path)
+
+
+def clip_of(dataset: Any, item: int) -> Any:
+    batch = dataset.batch([item])
+    return batch.clips[0, :, : int(batch.lengths[0]), :, :1].permute(1, 3, 2, 0).numpy()
+
+
+def test_few_recordings_have_the_axes_of_training(tmp_path: Path, encoder: Path) -> None:
+    """One recording may look as if its axes were others; many show it."""
+    plain, mirrored = write_posed(tmp_path / "plain"), write_posed(tmp_path / "mirrored", MIRROR)
+    intake = Intake.like(mirrored, load_encoder(encoder))
+    assert intake.left_handed
+    assert not Intake.like(plain, load_encoder(encoder)).left_handed
+    mapping = joint_map(NTU25, COMMON15)
+    cases = ((1, NTU25, True), (12, NTU25, False), (1, KINECT20, False))
+    for count, skeleton, as_training in cases:
+        some = write_posed(tmp_path / f"{skeleton.name}-{count}", 1, skeleton, count)
+        assert not BodyForm(some, COMMON15).left_handed
+        if skeleton == NTU25:
+            frames = some.stored(0)
+            expected = body_form(frames, mapping, COMMON15, "y", left_handed=as_training)
+            np.testing.assert_allclose(clip_of(intake.clips(some), 0), expected, atol=1e-4)
+        assert intake.with_axes(some).known_left_handed == (True if as_training else None)
+    again = pickle.loads(pickle.dumps(intake.with_axes(Store(tmp_path / "ntu25-1"))))
+    assert again.known_left_handed
+
+
+def test_a_recording_has_the_label_that_it_has_among_others(tmp_path: Path, encoder: Path) -> None:
+    file = tmp_path / "classifier.safetensors"
+    mirrored = write_posed(tmp_path / "mirrored", MIRROR)
+    save_classifier(file, fit_classifier(load_encoder(encoder), mirrored))
+    classifier = load_classifier(file)
+    assert classifier.left_handed
+    alone = write_posed(tmp_path / "alone", count=1)  # looks as if it were right-handed
+    mixed = [alone.stored(0), *(mirrored.stored(index) for index in range(1, 20))]
+    with StoreWriter(tmp_path / "mixed", NTU25, class_names=(), normalization="center") as writer:
+        for frames in mixed:
+            writer.add(np.asarray(frames))
+    expected = classifier.predict_proba(Store(tmp_path / "mixed"))[0]
+    np.testing.assert_allclose(classifier.predict_proba(alone)[0], expected, atol=1e-5)
+    with open_recordings(alone.path, classifier) as recordings:
+        [row] = predict(classifier, recordings, threshold=0.0)
+    assert row.probability == pytest.approx(float(expected.max()), abs=1e-5)
+
+    stream = StreamingClassifier(classifier, smoothing=1)
+    assert stream.left_handed
+    assert not StreamingClassifier(classifier, left_handed=False).left_handed
+    assert not StreamingClassifier(classifier, skeleton=KINECT20).left_handed
+    latest = np.asarray(alone.stored(0)[: classifier.window])
+    for frame in latest:
+        now = stream.push(frame)
+    with StoreWriter(tmp_path / "short", NTU25, class_names=(), normalization="center") as writer:
+        writer.add(latest)
+    expected = classifier.predict_proba(Store(tmp_path / "short"))[0]
+    np.testing.assert_allclose(now.probabilities, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [MIRROR, np.float32([1, 1, 1])])
+def test_features_do_not_depend_on_other_recordings(change: Any, encoder: Path) -> None:
+    recordings = [frames[:, 0] * change for frames in POSED]
+    recordings[3] = recordings[3] * [1, 1, -1]  # looks as if its axes were others
+    transformer = PretrainedEncoder(encoder, skeleton=NTU25).fit(recordings)
+    together = transformer.transform(recordings)
+    for recording, expected in zip(recordings, together, strict=True):
+        np.testing.assert_allclose(transformer.transform([recording])[0], expected, atol=1e-4)

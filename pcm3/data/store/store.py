@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import zlib
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,16 @@ class Store:
     opened, those of the names, frame labels, segments and each sequence on first use. Stores of
     old versions have no checksums and are read without these checks.
 
+    Args:
+        path: The folder.
+        up: The axis that points up, if it is known; by default bodies show it, see ``up``.
+        left_handed: Whether the axes are left-handed, if it is known; otherwise bodies show it
+            where it matters, see ``BodyForm``.
+
     Attributes:
         path: The folder.
+        known_up: The argument ``up``.
+        known_left_handed: The argument ``left_handed``.
         meta: The content of ``meta.json``.
         skeleton: The layout of the joint axis.
         class_names: Names of the classes.
@@ -67,8 +75,11 @@ class Store:
         (103, 2, 25, 3)
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, *, up: Up | None = None, left_handed: bool | None = None
+    ) -> None:
         self.path = Path(path)
+        self.known_up, self.known_left_handed = up, left_handed
         self.meta = read_meta(self.path)
         try:
             self.skeleton = Skeleton.from_dict(self.meta["skeleton"])
@@ -197,9 +208,10 @@ class Store:
             if not (inside & (label >= 0) & (label < classes)).all():
                 fail(self.path, f"expected segments within the sequences and {classes} classes")
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+    def __reduce__(self) -> tuple[partial[Store], tuple[Path]]:
         # workers of a data loader open the files again instead of receiving a copy
-        return Store, (self.path,)
+        known = partial(Store, up=self.known_up, left_handed=self.known_left_handed)
+        return known, (self.path,)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -316,6 +328,8 @@ class Store:
         It is the second one, or the opposite of it as in image coordinates, unless bodies extend
         along the third by far. Without a trunk or legs in sight, it is ``"y"``, or ``"-y"`` in 2D.
         """
+        if self.known_up is not None:
+            return self.known_up
         parts, isc = self.skeleton.parts, self.meta["normalization"] == "isc"
         unknown: Up = "z" if isc else "-y" if self.channels == 2 else "y"
         if not {"trunk", "left_leg", "right_leg"} <= parts.keys():
