@@ -24,6 +24,7 @@ from pcm3.data.units import full_name, metres_in, three_digits
 from pcm3.errors import SkeletonFormatError
 from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
+from pcm3.skeleton import SKELETONS
 
 _BY_PERSON = ("none", "center")
 """Recipes that give each person of a recording what they give a person alone."""
@@ -146,9 +147,16 @@ def _alike(error: ValueError) -> type[ValueError]:
 def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | None) -> list[str]:
     """Prepare files as the training recordings were; return notes on how."""
     options: dict[str, Any] = {}
+    assumed: list[str] = []
     format, path = _find_format(source, target.with_name(_FILES))
     if format == "folder" and not (path / "skeleton.json").is_file():
-        options["skeleton"] = intake.layout
+        options["skeleton"] = layout = intake.layout
+        built_in = SKELETONS.get(layout.name)
+        if built_in is not None and built_in.joints != layout.joints:
+            assumed.append(
+                "arrays do not name their joints: taken to have the order of the training "
+                f"recordings, {', '.join(layout.joints)}, which is not that of {layout.name}"
+            )
     normalization: Any = intake.pretrained.normalization
     if form_of(normalization) is not None:
         normalization = None  # any will do
@@ -161,13 +169,13 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
         "source_fps": source_fps,
         "workers": 1,
     }
-    report, assumed = prepare(path, target, **options), []
+    report = prepare(path, target, **options)
     if "unit" in READERS[format].options and (size := _misread(Store(target), intake.unit)):
         report = prepare(path, target, unit=intake.unit, overwrite=True, **options)
-        assumed = [
+        assumed.append(
             f"the unit of the coordinates is unknown: assumed to be {full_name(intake.unit)}, as "
             f"bodies would measure {size} metres"
-        ]
+        )
     return _notes(source, format, report, assumed)
 
 

@@ -439,3 +439,15 @@ def test_features_do_not_depend_on_other_recordings(change: Any, encoder: Path) 
     together = transformer.transform(recordings)
     for recording, expected in zip(recordings, together, strict=True):
         np.testing.assert_allclose(transformer.transform([recording])[0], expected, atol=1e-4)
+
+
+def test_arrays_are_read_in_the_joint_order_of_training(tmp_path: Path, encoder: Path) -> None:
+    """The layout of a store may have the name of a built-in one, and another order."""
+    np.save(tmp_path / "new.npy", POSED[0])
+    for skeleton in (NTU25, NTU25.reordered(NTU25.joints[::-1])):
+        store = write_posed(tmp_path / skeleton.joints[0], 1, skeleton)
+        classifier = fit_classifier(load_encoder(encoder), store)
+        with open_recordings(tmp_path / "new.npy", classifier) as recordings:
+            assert recordings.store.skeleton.joints == skeleton.joints
+            told = [note for note in recordings.notes if ", ".join(skeleton.joints) in note]
+            assert len(told) == (skeleton != NTU25)
