@@ -196,7 +196,7 @@ class Method(nn.Module, ABC):
     ) -> Tensor:
         """Crop and transform each clip by ``self.crop`` and ``self.spatial``.
 
-        For ``make_views``, which checks the clips and derives the stream.
+        ``make_views`` may call it. It does not check the clips, and does not derive the stream.
 
         Args:
             clips: Joint coordinates ``(N, C, T, V, M)``.
