@@ -178,8 +178,8 @@ def draw_answer() -> None:
     figure.set_layout_engine("none")
     figure.set_size_inches(12, 3.2)
     for place, axis in enumerate(figure.axes):
-        axis.set_position((0.06 + 0.0775 * place, 0.3, 0.0775, 0.75))
-    bands = figure.add_axes((0.06, 0.02, 0.93, 0.28))
+        axis.set_position((0.075 + 0.07625 * place, 0.3, 0.07625, 0.75))
+    bands = figure.add_axes((0.075, 0.02, 0.915, 0.28))
     draw_labels(bands, rows, looks)
     for row, intervals in enumerate(rows):
         for name, start, end, _ in intervals:
