@@ -83,9 +83,12 @@ def main() -> None:
     cells = [c for c in read_sweep(sweep).cells if (c.variation.name, c.seed) not in known]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(measure, cell.number, work, sweep) for cell in cells]
-        for done in as_completed(futures):
-            rows.append(done.result())
-            record(rows, file)
+        try:
+            for done in as_completed(futures):
+                rows.append(done.result())
+                record(rows, file)
+        finally:  # if a run failed, the error is told after the runs that have begun
+            pool.shutdown(cancel_futures=True)
 
 
 def record(rows: Sequence[dict[str, Any]], file: Path) -> None:
