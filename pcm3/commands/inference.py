@@ -133,10 +133,20 @@ def _describe(out: Path, classifier: "Classifier", has_subjects: bool) -> list[s
         f"{out}: {classifier.how}, {len(classifier.class_names)} classes, fitted on "
         f"{made['recordings']} recordings of protocol {made['protocol']}{unlabelled}",
         f"out-of-fold predictions ({made['folds']}): accuracy {figures['accuracy']:.1%}, "
-        f"calibration error {figures['calibration_error']:.1%}",
+        f"calibration error {figures['calibration_error']:.1%}, {_direction(figures)}",
         f"temperature {classifier.temperature:.3g}; labels with a probability below "
         f"{classifier.threshold:.1%} are unknown",
     ]
+
+
+def _direction(figures: Mapping[str, float]) -> str:
+    """Say whether probabilities are lower or higher than the share of right labels."""
+    excess = figures["mean_probability"] - figures["accuracy"]
+    if f"{abs(excess):.1%}" == "0.0%":
+        return "as probabilities are neither too low nor too high on average"
+    return (
+        f"as probabilities are {abs(excess):.1%} too {'high' if excess > 0 else 'low'} on average"
+    )
 
 
 def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
@@ -273,7 +283,7 @@ def predict_command(arguments: Sequence[str]) -> None:
             fps = store.meta["fps"]
             rows = [each.to_json(fps) for each in found]
             if out is not None and out.suffix == ".csv":
-                write_csv(out, found)
+                write_csv(out, found, fps)
             elif out is not None and out.suffix == ".json":
                 write_json(out, rows)
             elif out is not None:
