@@ -110,7 +110,7 @@ def test_the_estimate_in_words(
         counts, figures = metrics["by_class"], metrics["out_of_fold"]
         excess = figures["mean_probability"] - figures["accuracy"]
         assert abs(excess) > 0.001
-        wrong = f"{abs(excess):.1%} too {'high' if excess > 0 else 'low'}"
+        wrong = f"{100 * abs(excess):.1f} percentage points too {'high' if excess > 0 else 'low'}"
         assert any(wrong in line for line in lines)
         right, judged = (sum(each[key] for each in counts.values()) for key in ("right", "judged"))
         assert lines[0].startswith(f"{right} of {judged} labelled recordings")
