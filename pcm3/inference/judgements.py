@@ -234,7 +234,8 @@ def note_on_thresholds(judged: Sequence[Judgement], detector: NoveltyDetector) -
     count, label = few[0]
     what = "windows of references" if detector.windowed else f"reference{'s' * (count > 1)}"
     of_class = f" of {label}" if label else ""
-    more = f"; so it is for {len(few) - 1} more classes" if len(few) > 1 else ""
+    others = len(few) - 1
+    more = f"; so it is for {others} more class{'es' * (others > 1)}" if others else ""
     return [
         f"with {count} {what}{of_class}, the threshold is the largest distance among them, and "
         f"about one good recording in {count + 1} is called novel: a quantile of "
