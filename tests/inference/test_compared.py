@@ -285,7 +285,7 @@ def test_recordings_without_a_class_are_compared_with_all(
     table.write_text(f"file,label\n3.csv,{names[0]}\n4.csv,{names[1]}\n")
     said = call(*common)
     assert [row["label"] for row in said["recordings"]] == names
-    assert not any("unknown" in note for note in said["notes"])
+    assert not any("all classes" in note for note in said["notes"])
     assert "of the same class" in said["lines"][0]
 
 
