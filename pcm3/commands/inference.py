@@ -134,9 +134,18 @@ def _describe(out: Path, classifier: "Classifier", has_subjects: bool) -> list[s
         f"{made['recordings']} recordings of protocol {made['protocol']}{unlabelled}",
         f"out-of-fold predictions ({made['folds']}): accuracy {figures['accuracy']:.1%}, "
         f"calibration error {figures['calibration_error']:.1%}",
+        f"on average, their probabilities are {_direction(figures)}",
         f"temperature {classifier.temperature:.3g}; labels with a probability below "
         f"{classifier.threshold:.1%} are unknown",
     ]
+
+
+def _direction(figures: Mapping[str, float]) -> str:
+    """Say whether probabilities are lower or higher than the share of right predictions."""
+    excess = figures["mean_probability"] - figures["accuracy"]
+    if f"{abs(excess):.1%}" == "0.0%":
+        return "neither too low nor too high"
+    return f"{100 * abs(excess):.1f} percentage points too {'high' if excess > 0 else 'low'}"
 
 
 def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
@@ -273,7 +282,7 @@ def predict_command(arguments: Sequence[str]) -> None:
             fps = store.meta["fps"]
             rows = [each.to_json(fps) for each in found]
             if out is not None and out.suffix == ".csv":
-                write_csv(out, found)
+                write_csv(out, found, fps)
             elif out is not None and out.suffix == ".json":
                 write_json(out, rows)
             elif out is not None:

@@ -29,6 +29,7 @@ class _Found(NamedTuple):
 
 
 _TABLES = (".csv", ".json", ".html")
+_FEW = 10  # recordings, of fewer an AUC means little
 
 
 def novelty_command(arguments: Sequence[str]) -> None:
@@ -74,7 +75,8 @@ def novelty_command(arguments: Sequence[str]) -> None:
                 such as labels:squat; by default all.
             index: Judge this recording only: its number, from 0, or its name; by default all.
             k: The score is the mean distance to this many references, the nearest ones.
-            quantile: Share of the references that are not novel; sets the threshold.
+            quantile: Share of new recordings like the references that are not to be called novel;
+                sets the threshold.
             protocol: Take references from the training part of this protocol only.
             window: Cut recordings into windows of this many frames, and judge each.
             same_subject: Compare recordings with references of their own subject too.
@@ -231,6 +233,8 @@ def _judge(
         judgement_json,
         note_on_classes,
         note_on_sides,
+        note_on_sizes,
+        note_on_thresholds,
         score_judgements,
     )
     from pcm3.inference.novelty import mirrored  # noqa: PLC0415
@@ -239,6 +243,9 @@ def _judge(
     judged, left_out = detector.judge(queries, features, chosen)
     differences, failed = explain_furthest(judged, queries, store)
     notes = [*queries.notes, *failed, *note_on_classes(judged, queries, detector)]
+    notes += note_on_thresholds(judged, detector)
+    if by_joints:
+        notes += note_on_sizes(judged, queries, detector)
     if by_joints and store.skeleton.mirror_pairs:
         swapped, _ = detector.judge(queries, mirrored(features, store.skeleton), chosen)
         notes += note_on_sides(judged, swapped)
@@ -298,9 +305,12 @@ def _describe(found: _Found, detector: "NoveltyDetector", reference: str) -> lis
     """The figures as lines."""
     metrics, classes = found.metrics, detector.gallery.store.class_names
     whose = "other subjects" if detector.by_subject else "all subjects"
+    labelled = [bool(each.label) for each in found.judged]
     what = ", of the same class"
-    if detector.across_classes or not any(each.label for each in found.judged):
+    if detector.across_classes or not any(labelled):
         what = ", of all classes"
+    elif not all(labelled):
+        what += " where it is known, else of all classes"
     if not classes:
         what = ""
     nearest = "the nearest" if detector.k == 1 else f"the {detector.k} nearest"
@@ -312,20 +322,29 @@ def _describe(found: _Found, detector: "NoveltyDetector", reference: str) -> lis
         f"{metrics['judged']:,} judged, {threshold}: cosine distance to {nearest} of {of_all} "
         f"({reference}), {whose}{what}"
     ]
-    if metrics.get("auc") is None:
-        return lines
+    return lines if metrics.get("auc") is None else lines + _figures(metrics, reference)
+
+
+def _figures(metrics: dict[str, Any], reference: str) -> list[str]:
+    """How well scores tell the values of the references from others, as lines."""
     within = [
         f"{metrics[f'auc_within_{name}']:.3f} within {name}"
         for name in ("classes", "subjects")
         if metrics[f"auc_within_{name}"] is not None
     ]
-    lines.append(", ".join([f"AUC {metrics['auc']:.3f}", *within]))
+    others, alike = metrics["others"], metrics["alike"]
+    column = reference.partition(":")[0]
+    lines = [
+        f"{others:,} recordings have another value of {column} than the references, {alike:,} have "
+        f"one of theirs{': too few for an AUC that means much' * (min(others, alike) < _FEW)}",
+        ", ".join([f"AUC {metrics['auc']:.3f}", *within]),
+    ]
     areas = metrics["auc_of_class"].items()
     lines += aligned([(f"  {name}", f"{area:.3f}") for name, area in areas], len(areas))
     if metrics["true_positive_rate"] is not None:
         lines.append(
-            f"novel are {metrics['true_positive_rate']:.1%} of the recordings that are unlike the "
-            f"references, {metrics['false_positive_rate'] or 0:.1%} of those like them"
+            f"novel are {metrics['true_positive_rate']:.1%} of those with another value, "
+            f"{metrics['false_positive_rate'] or 0:.1%} of those with one of theirs"
         )
     return lines
 
@@ -341,7 +360,7 @@ def _table(found: _Found) -> list[str]:
         where = ""
         if difference is not None:
             start, end = (each.start + frame for frame in difference.worst)
-            where = f"most in {difference.part}, frames {start} to {end}"
+            where = f"most in {difference.part}; most in frames {start} to {end}"
         limit = "no threshold" if each.threshold is None else f"threshold {each.threshold:.4f}"
         rows.append(
             (
@@ -355,12 +374,13 @@ def _table(found: _Found) -> list[str]:
 
 
 def _joints(row: dict[str, Any]) -> list[str]:
-    """The joints that differ most, as lines."""
+    """The joints that differ most on average, as lines."""
     from pcm3.data.units import three_digits  # noqa: PLC0415
 
     lines = []
     for peak in row.get("joints", []):
         time = "" if peak["seconds"] is None else f" ({peak['seconds']:.2f} s)"
-        size = f"{three_digits(peak['difference'])} {row['unit']}"
-        lines.append((f"  {peak['joint']}", f"up to {size}", f"at frame {peak['frame']}{time}"))
+        mean = f"{three_digits(peak['mean'])} {row['unit']} on average"
+        most = f"up to {three_digits(peak['difference'])} at frame {peak['frame']}{time}"
+        lines.append((f"  {peak['joint']}", mean, most))
     return aligned(lines, len(lines)) if lines else []

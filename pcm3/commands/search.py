@@ -107,7 +107,10 @@ def search_command(arguments: Sequence[str]) -> None:
             )
             for match in matches[:SHOWN]
         ]
-        lines = aligned(shown, len(matches)) or ["no other recording to compare with"]
+        heads = (*("query",) * several, "", "recording", "frames", "similarity", "label")
+        lines = ["no other recording to compare with"]
+        if shown:
+            lines = aligned([heads, *shown], len(matches) + 1)
         if out is not None:
             lines.append(str(out))
         metrics = {"queries": len(queries.names), "window": window}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any, get_args
 
 from pcm3.data.axes import Up, check_up
@@ -20,7 +21,7 @@ from pcm3.data.resumable import cut, partial_folder, read_shards, writing_to
 from pcm3.data.shards import Shard, append_shards, total
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.store.writer import StoreWriter
-from pcm3.data.tally import limit_of_jumps, note_on_size
+from pcm3.data.tally import limit_of_jumps, note_on_size, probable_unit
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import JointMap, Skeleton, joint_map
 
@@ -286,7 +287,7 @@ def _report(
     }
     report |= total(shards)
     sizes = report.pop("sizes")
-    report["warnings"] = note_on_size(opened, sizes, _remedy(opened.format))
+    report["warnings"] = note_on_size(opened, sizes, _remedy(opened.format, sizes))
     report["label_notes"] = list(opened.label_notes)
     report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
     report["jumps"]["limit"] = limit_of_jumps(opened)
@@ -298,11 +299,14 @@ def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Path | Skeleton) else value
 
 
-def _remedy(format: str) -> str:
-    """Say how recordings of a format get their unit."""
+def _remedy(format: str, sizes: Sequence[float]) -> str:
+    """Say how recordings of a format, of bodies of these sizes, get their unit."""
     options = READERS[format].options
     if "unit" in options:
-        return f"--unit says which, such as --unit millimetres {_SEE}"
+        unit = probable_unit(median(sizes)) if sizes else None
+        return f"--unit says which, such as --unit {unit or 'millimetres'} {_SEE}"
+    if format in ("c3d", "trc"):
+        return "the files give it, and need to be corrected"
     if "unit_scale" in options:
         return f"--unit-scale gives the metres in one, such as --unit-scale 0.001 {_SEE}"
     if format == "packed":

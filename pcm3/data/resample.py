@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from pcm3.data.readers.base import Recording, Source
 
+SLOWEST, FASTEST = 5.0, 1000.0
+"""Plausible frames per second."""
 _MOST_TIMES = 100
 
 
@@ -37,7 +39,7 @@ def resample(recording: Recording, rate: float, fps: float) -> Recording:
     if fps > _MOST_TIMES * rate:
         raise ValueError(
             f"{recording.name}: expected at most {_MOST_TIMES} times as many frames, got "
-            f"{rate:g} frames per second to resample to {fps:g}"
+            f"{rate:g} frames per second to resample to {fps:g}{other_unit(rate)}"
         )
     length, step = len(recording.frames), rate / fps
     count = int(np.floor((length - 1) / step + _NEAR)) + 1
@@ -109,6 +111,24 @@ def note_on_rate(source: Source, fps: float | None) -> list[str]:
     if fps is None or source.rates or source.fps is not None:
         return []
     return [f"the frame rate of the recordings is unknown: assumed to be the store's, {fps:g}"]
+
+
+def other_unit(rate: float) -> str:
+    """Say in which unit the times of an implausible frame rate may be; empty if it is plausible.
+
+    Args:
+        rate: Frames per second, by times in a unit that the files give.
+
+    Example:
+        >>> other_unit(0.03), other_unit(30)
+        ('; the times are probably milliseconds, not seconds', '')
+    """
+    if not rate < SLOWEST / 10 and not rate > FASTEST:
+        return ""
+    for factor, units in ((1e3, "milliseconds, not seconds"), (1e-3, "seconds, not milliseconds")):
+        if SLOWEST <= rate * factor <= FASTEST:
+            return f"; the times are probably {units}"
+    return ""
 
 
 MOST_FPS = 100_000

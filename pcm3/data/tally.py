@@ -210,10 +210,17 @@ def note_on_size(source: Source, sizes: Sequence[float], remedy: str) -> list[st
     if metres is None or not sizes or can_be_body(float(np.median(sizes)) * metres):
         return []
     size = three_digits(float(np.median(sizes)))
+    told = " than the files say" if source.unit_told else ""
     return [
         f"bodies measure {size} {source.unit}, the median of all recordings: probably the "
-        f"unit is another one; {remedy}"
+        f"unit is another one{told}; {remedy}"
     ]
+
+
+def probable_unit(size: float) -> str | None:
+    """The metric unit in which a body of this size can be one, the largest of several."""
+    units = ("metres", "centimetres", "millimetres")
+    return next((unit for unit in units if can_be_body(size * (metres_in(unit) or 0.0))), None)
 
 
 def can_be_body(metres: float) -> bool:

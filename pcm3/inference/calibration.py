@@ -122,9 +122,9 @@ class Calibration(NamedTuple):
     Attributes:
         temperature: Of the probabilities.
         threshold: Least probability of a known label.
-        figures: ``recordings`` predicted out of fold, their ``accuracy``, and ``log_loss`` and
-            ``calibration_error`` with this temperature, and ``log_loss_before`` with a temperature
-            of 1.
+        figures: ``recordings`` predicted out of fold, their ``accuracy``, and ``log_loss``,
+            ``calibration_error`` and ``mean_probability`` (of the likeliest class) with this
+            temperature, and ``log_loss_before`` with a temperature of 1.
         predicted: The likeliest classes ``(N,)``.
     """
 
@@ -186,6 +186,7 @@ def calibrate(log_probabilities: Callable[[float], Tensor], labels: Tensor) -> C
             "log_loss": loss(math.log(best), share=0),
             "log_loss_before": loss(0.0, share=0),
             "calibration_error": expected_calibration_error(probabilities.clamp(0, 1), right),
+            "mean_probability": float(probabilities.double().mean()),
         },
         predicted,
     )

@@ -18,17 +18,19 @@ _MOST_PAIRS = 9_000_000  # of frames
 
 
 class Peak(NamedTuple):
-    """Where a joint differs most.
+    """How much a joint differs, and where most.
 
     Attributes:
         joint: Name of the joint.
         difference: Its largest difference, in the unit of the recording.
         frame: The frame that it is in, from 0.
+        mean: Its mean difference over all frames and persons, in the same unit.
     """
 
     joint: str
     difference: float
     frame: int
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,13 @@ class Difference:
     def peaks(self, most: int = 3) -> list[Peak]:
         """The joints with the highest mean difference, the highest first, and their peaks."""
         largest = np.nan_to_num(self.values, nan=-1.0).max(axis=1)
-        order = np.argsort(-np.nan_to_num(self.joints, nan=-1.0), kind="stable")
+        means, names = self.joints, self.skeleton.joints
+        order = np.argsort(-np.nan_to_num(means, nan=-1.0), kind="stable")
         frames = largest.argmax(axis=0)
         return [
-            Peak(self.skeleton.joints[at], float(largest[frames[at], at]), int(frames[at]))
+            Peak(names[at], float(largest[frames[at], at]), int(frames[at]), float(means[at]))
             for at in order[:most].tolist()
-            if np.isfinite(self.joints[at])
+            if np.isfinite(means[at])
         ]
 
     @property

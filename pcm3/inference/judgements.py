@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pcm3.data.body import BODY_UNIT, BodyForm
 from pcm3.data.splits import select
 from pcm3.data.store import Store
-from pcm3.data.units import full_name
+from pcm3.data.tally import body_length
+from pcm3.data.units import full_name, three_digits
 from pcm3.evaluation.metrics import roc_auc
 from pcm3.inference.clips import same_layout
 from pcm3.inference.differences import Difference, compare
@@ -22,6 +23,9 @@ from pcm3.inference.search import Queries
 from pcm3.inference.tables import who, write_table
 
 _Group = TypeVar("_Group", bound=Hashable)
+
+_OTHER_SIZE = 2.5  # times as large or small: not only another person or posture
+_SIZED = 20  # references, and frames of a recording, by which bodies are measured
 
 
 def score_judgements(
@@ -43,7 +47,8 @@ def score_judgements(
         the areas within each class, and ``auc_of_class``, these areas by name;
         ``auc_within_subjects``, the mean of the areas within each subject and class;
         ``true_positive_rate`` and ``false_positive_rate``, the shares of novel and of normal
-        recordings with a score above the threshold. What cannot be computed is None. Empty if the
+        recordings with a score above the threshold; ``others`` and ``alike``, how many of both
+        were judged. What cannot be computed is None. Empty if the
         store has no such column.
     """
     column, _, _ = reference.partition(":")
@@ -59,7 +64,8 @@ def score_judgements(
     whose = [(subjects[each.index], each.label) for each in known]
     of_class = _areas(scores, novel, [each.label or None for each in known])
     of_subject = _areas(scores, novel, [pair if pair[0] >= 0 else None for pair in whose])
-    called = [(each.novel, truth) for each, truth in zip(known, novel.tolist(), strict=True)]
+    pairs = list(zip(known, novel.tolist(), strict=True))
+    called = [(each.novel, truth) for each, truth in pairs]
     rates = {
         name: _mean([yes for yes, truth in called if truth == wanted and yes is not None])
         for name, wanted in (("true_positive_rate", True), ("false_positive_rate", False))
@@ -70,6 +76,10 @@ def score_judgements(
         "auc_within_subjects": _mean(of_subject.values()),
         "auc_of_class": of_class,
         **rates,
+        **{
+            name: len({each.index for each, truth in pairs if truth == wanted})
+            for name, wanted in (("others", True), ("alike", False))
+        },
     }
 
 
@@ -205,6 +215,74 @@ def note_on_classes(
     return notes
 
 
+def note_on_thresholds(judged: Sequence[Judgement], detector: NoveltyDetector) -> list[str]:
+    """Note which thresholds come from too few references for the quantile.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        detector: What judged them.
+    """
+    names, enough = detector.gallery.store.class_names, detector.enough
+    labels = {each.label for each in judged if each.threshold is not None}
+    if detector.across_classes:
+        labels = {""} if labels else labels
+    codes = {label: names.index(label) if label else -1 for label in labels}
+    counts = {label: len(detector.normal_scores(code)) for label, code in codes.items()}
+    few = sorted((count, label) for label, count in counts.items() if enough and count < enough)
+    if not few:
+        return []
+    count, label = few[0]
+    what = "windows of references" if detector.windowed else f"reference{'s' * (count > 1)}"
+    of_class = f" of {label}" if label else ""
+    others = len(few) - 1
+    more = f"; so it is for {others} more class{'es' * (others > 1)}" if others else ""
+    return [
+        f"with {count} {what}{of_class}, the threshold is the largest distance among them, and "
+        f"about one good recording in {count + 1} is called novel: a quantile of "
+        f"{detector.quantile:.4g} needs {enough} of them{more}"
+    ]
+
+
+def note_on_sizes(
+    judged: Sequence[Judgement], queries: Queries, detector: NoveltyDetector
+) -> list[str]:
+    """Note which bodies are more than 2.5 times as large as those of the references, or as small.
+
+    The distance does not depend on the size, but differences in a unit of length do.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        queries: The recordings.
+        detector: What judged them.
+    """
+    store, references = detector.gallery.store, detector.references
+    some = references[np.unique(np.linspace(0, len(references) - 1, _SIZED).astype(int))]
+    sizes = [_size(store, index) for index in some.tolist()]
+    usual = float(np.median([size for size in sizes if size > 0] or [0.0]))
+    found = {each.index: each.recording for each in judged}
+    strange = []
+    for index, name in found.items():
+        size = _size(queries.store, index)
+        if min(size, usual) > 0 and max(size / usual, usual / size) > _OTHER_SIZE:
+            strange.append((size, name))
+    if not strange:
+        return []
+    size, name = strange[0]
+    more = f"; so it is for {len(strange) - 1} of the others" if len(strange) > 1 else ""
+    return [
+        f"bodies of {name} measure {three_digits(size)} {full_name(queries.store.meta['unit'])}, "
+        f"those of the references {three_digits(usual)}: probably one of the two is in another "
+        f"unit than its file says{more}"
+    ]
+
+
+def _size(store: Store, index: int) -> float:
+    """Size of the bodies of a recording, by some of its frames; 0 without any."""
+    frames = store.stored(index)
+    frames = frames[frames.any(axis=(1, 2, 3))]
+    return body_length(frames[:: max(1, len(frames) // _SIZED)]) if len(frames) else 0.0
+
+
 def note_on_sides(judged: Sequence[Judgement], swapped: Sequence[Judgement]) -> list[str]:
     """Note which recordings are closer to the references when left and right are exchanged.
 
@@ -247,6 +325,7 @@ def judgement_json(
             "joints": [
                 {
                     "joint": peak.joint,
+                    "mean": peak.mean,
                     "difference": peak.difference,
                     "frame": judgement.start + peak.frame,
                     "seconds": None if fps is None else (judgement.start + peak.frame) / fps,
@@ -261,7 +340,7 @@ def judgement_json(
 _COLUMNS = (
     *("recording", "person", "start", "end", "label", "score", "threshold", "novel"),
     *("reference", "reference_start", "reference_end", "part", "worst_start", "worst_end"),
-    *("joint", "joint_difference", "joint_frame"),
+    *("joint", "joint_difference", "joint_frame", "joint_mean"),
 )
 
 
@@ -272,9 +351,9 @@ def write_judgements(
 
     The columns are ``recording, person, start, end, label, score, threshold, novel, reference,
     reference_start, reference_end, part, worst_start, worst_end, joint, joint_difference,
-    joint_frame``. ``novel`` is yes or no. The last six say which body part, frames and joint differ
-    most from the reference, and by how much and where the joint does so at most. What is unknown is
-    empty.
+    joint_frame, joint_mean``. ``novel`` is yes or no. The last seven say which body part, frames
+    and joint differ most from the reference, by the mean, and the largest difference of the joint,
+    its frame, and its mean difference. What is unknown is empty.
 
     Args:
         file: The file.
@@ -283,11 +362,12 @@ def write_judgements(
     """
     rows = []
     for each, difference in zip(judged, differences, strict=True):
-        worst: tuple[object, ...] = ("",) * 6
+        worst: tuple[object, ...] = ("",) * 7
         if difference is not None:
             worst = (difference.part, *(each.start + frame for frame in difference.worst))
             (peak,) = difference.peaks(1)
             worst += (peak.joint, f"{peak.difference:.6g}", each.start + peak.frame)
+            worst += (f"{peak.mean:.6g}",)
         threshold = "" if each.threshold is None else f"{each.threshold:.6f}"
         rows.append(
             (

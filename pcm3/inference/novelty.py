@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from pcm3.skeleton import Skeleton
 _FRAMES = 64  # that recordings are resized to for a comparison of joints
 _CHUNK = 512  # recordings at a time
 _UNKNOWN = -1
+_ROUNDING = 1e-12  # of distances
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ class Judgement:
 
     @property
     def novel(self) -> bool | None:
-        """Whether the score is above the threshold; None without a threshold."""
-        return None if self.threshold is None else self.score > self.threshold
+        """Whether the score is above the threshold; None without a threshold.
+
+        By more than rounding errors, as the threshold may be the score of the same reference.
+        """
+        return None if self.threshold is None else self.score > self.threshold + _ROUNDING
 
 
 class NoveltyDetector:
@@ -71,20 +76,27 @@ class NoveltyDetector:
     copy of the same bits. Recordings that are not of the store of the references, and those of a
     store without subjects, have no subject in common with a reference.
 
-    The threshold of a class is a quantile of the scores of its references, which are judged by the
-    same rules. There is none if no reference can be judged, as if all are of one subject.
+    The threshold of a class comes from the scores of its references, which are judged by the same
+    rules. Of n scores it is the ceil(quantile * (n + 1))-th smallest, as in split conformal
+    prediction, and the largest if n is too small for that. There is none if no reference can be
+    judged, as if all are of one subject.
 
     Args:
         gallery: Features of the store.
         references: The recordings of the store that are references.
         k: The score is the mean distance to this many references.
-        quantile: The share of the references whose score is at most the threshold.
+        quantile: The share of new recordings like the references whose score is, on average, at
+            most the threshold.
         same_subject: Compare recordings with references of their own subject too.
         across_classes: Compare recordings with references of all classes.
 
     Raises:
         ValueError: If a number is out of range, there are fewer references than ``k``, or the
             subject of a reference is unknown while others are known.
+
+    Source:
+        Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-Free Predictive Inference for
+        Regression", Journal of the American Statistical Association, 2018, for the threshold.
     """
 
     def __init__(
@@ -113,11 +125,30 @@ class NoveltyDetector:
         self._check_subjects(self._recordings)
         self._classes = store.labels[self._recordings]
         self._values = gallery.values[torch.from_numpy(self._rows)]
+        self._scores: dict[int, NDArray[np.float64]] = {}
+
+    @property
+    def references(self) -> NDArray[np.int64]:
+        """The recordings of the store that are references, in their order."""
+        return np.unique(self._recordings)
 
     @property
     def count(self) -> int:
         """Number of recordings that are references."""
-        return len(np.unique(self._recordings))
+        return len(self.references)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether references are compared in windows."""
+        return len(self._rows) > self.count
+
+    @property
+    def enough(self) -> int | None:
+        """Number of reference scores from which the quantile is not just the largest one.
+
+        It is None for a quantile of 1, which is the largest score of any number.
+        """
+        return None if self.quantile == 1 else _ceil(self.quantile / (1 - self.quantile))
 
     def _check_subjects(self, recordings: NDArray[np.int64]) -> None:
         unknown = recordings[self._subjects[recordings] < 0]
@@ -127,6 +158,17 @@ class NoveltyDetector:
                 f"{store.path}: expected recordings of known subjects, as none is compared with "
                 f"its own subject; that of {store.names[unknown[0]]!r} is unknown (-1); "
                 "--same-subject compares all"
+            )
+
+    def _check_not_itself(self, recordings: NDArray[np.int64]) -> None:
+        """Require that what is judged is not the only reference, or a copy of it."""
+        references = np.unique(self._identity[self._recordings])
+        alike = np.isin(self._identity[recordings], references) & (recordings >= 0)
+        if len(references) == 1 and alike.all():
+            raise ValueError(
+                "expected a recording that is not the reference, got the same recording, "
+                f"{self.gallery.store.names[references[0]]}, as both: none is compared with itself "
+                "or a copy"
             )
 
     def nearest(
@@ -173,18 +215,29 @@ class NoveltyDetector:
             comparable &= (classes < 0) | (classes == self._classes)
         return np.asarray(comparable)
 
+    def normal_scores(self, label: int) -> NDArray[np.float64]:
+        """Scores of the references of a class (n,), the lowest first; of all references for -1.
+
+        Those that have fewer than ``k`` others to be compared with are left out.
+        """
+        if self.across_classes:
+            label = _UNKNOWN
+        if label not in self._scores:
+            own = np.flatnonzero((self._classes == label) | (label < 0))
+            values = self._values[torch.from_numpy(own)]
+            scores, _ = self.nearest(values, np.full(len(own), label), self._recordings[own])
+            self._scores[label] = np.sort(scores[np.isfinite(scores)])
+        return self._scores[label]
+
     def thresholds(self, classes: ArrayLike) -> NDArray[np.float64]:
         """The threshold of each class (N,), that of all references for -1; NaN if unknown."""
         classes = np.asarray(classes)
         thresholds = np.full(classes.shape, np.nan)
         for label in np.unique(classes).tolist():
-            alike = np.full(len(self._rows), label < 0 or self.across_classes)
-            own = np.flatnonzero(alike | (self._classes == label))
-            values = self._values[torch.from_numpy(own)]
-            scores, _ = self.nearest(values, np.full(len(own), label), self._recordings[own])
-            scores = scores[np.isfinite(scores)]
-            if len(scores):
-                thresholds[classes == label] = np.quantile(scores, self.quantile)
+            scores = self.normal_scores(label)
+            if count := len(scores):
+                rank = _ceil(self.quantile * (count + 1))
+                thresholds[classes == label] = scores[min(max(rank, 1), count) - 1]
         return thresholds
 
     def judge(
@@ -223,6 +276,7 @@ class NoveltyDetector:
                     f"{', '.join(names) or 'which has none'}, or without a class, got "
                     f"{', '.join(map(repr, strange))}; --across-classes compares all classes"
                 )
+            self._check_not_itself(np.array(queries.own)[sequences])
             raise ValueError(
                 f"expected at least k = {self.k} references to compare a recording with, of "
                 f"{'another subject' if self.by_subject else 'other recordings'}"
@@ -249,6 +303,11 @@ class NoveltyDetector:
                 )
             )
         return judged, len(rows) - len(judged)
+
+
+def _ceil(value: float) -> int:
+    """Round up what is no whole number but for rounding errors."""
+    return math.ceil(round(value, 9))
 
 
 def _mean_of_smallest(distances: NDArray[np.float64], k: int) -> NDArray[np.float64]:

@@ -109,11 +109,12 @@ def _strips(queries: Queries, place: int, store: Store, matches: Sequence[Match]
     index = int(queries.indices[place])
     length = int(queries.store.lengths[index])
     strips = [_frames(queries.store, index, 0, length, skeleton, alike)]
-    titles = [f"query\n{short_text(queries.names[place], _TITLE)}"]
+    labels = np.array(("", *queries.store.class_names))[queries.store.labels + 1]
+    titles = [_title("query", queries.names[place], str(labels[index]))]
     for match in matches:
         strips.append(_frames(store, match.index, match.start, match.end, skeleton, alike))
         found = f"{match.rank}: {match.start} to {match.end}, {match.similarity:.3f}"
-        titles.append(f"{short_text(match.recording, _TITLE)}\n{found}")
+        titles.append(_title(match.recording, found, match.label))
     width = max(strip.shape[3] for strip in strips)
     clips = np.stack(
         [np.pad(each, ((0, 0),) * 3 + ((0, width - each.shape[3]),)) for each in strips]
@@ -122,6 +123,11 @@ def _strips(queries: Queries, place: int, store: Store, matches: Sequence[Match]
     for axis in figure.axes:
         axis.yaxis.label.set_fontsize("x-small")
     return figure
+
+
+def _title(*lines: str) -> str:
+    """Lines beside a film strip, without empty ones."""
+    return "\n".join(short_text(line, _TITLE) for line in lines if line)
 
 
 def write_search_page(

@@ -227,11 +227,19 @@ def _prediction(
     )
 
 
-def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
+def write_csv(
+    file: str | Path, predictions: Sequence[Prediction], fps: float | None = None
+) -> None:
     """Write predictions as a table, whole or not at all.
 
     The columns are ``recording, person, start, end, label, probability``, with several ranked
-    classes ``label_1, probability_1, label_2, ...``, and ``labelled``, which is ``yes`` or ``no``.
+    classes ``label_1, probability_1, label_2, ...``, ``labelled``, which is ``yes`` or ``no``, and,
+    if the frame rate is known, ``start_seconds, end_seconds``.
+
+    Args:
+        file: The file.
+        predictions: The predictions.
+        fps: Frames per second of the recordings; None if unknown.
     """
     count = max((len(each.ranked) for each in predictions), default=1)
     ranks = [f"{name}_{at}" for at in range(1, count + 1) for name in ("label", "probability")]
@@ -242,5 +250,9 @@ def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
         row.append(f"{each.probability:.6f}")
         if count > 1:
             row += [part for name, p in each.ranked for part in (name, f"{p:.6f}")]
-        rows.append([*row, "yes" if each.labelled else "no"])
-    write_table(file, [*head, *ranks * (count > 1), "labelled"], rows)
+        row.append("yes" if each.labelled else "no")
+        if fps is not None:
+            row += [f"{frame / fps:.3f}" for frame in (each.start, each.end)]
+        rows.append(row)
+    seconds = [] if fps is None else ["start_seconds", "end_seconds"]
+    write_table(file, [*head, *ranks * (count > 1), "labelled", *seconds], rows)

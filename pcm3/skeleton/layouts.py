@@ -294,8 +294,26 @@ def find_skeleton(joints: Sequence[str], parents: Sequence[int] | None = None) -
             if parents is None or tuple(parents) == known.parents:
                 return known
     if parents is None:
+        near = _nearest(joints)
+        which = "a built-in skeleton" if near else f"one of {', '.join(SKELETONS)}"
         raise ValueError(
-            f"expected the joints of one of {', '.join(SKELETONS)}, or parents to derive a "
-            f"skeleton from; got {len(joints)} joints: {', '.join(joints)}"
+            f"expected the joints of {which}, or parents to derive a skeleton from; got "
+            f"{len(joints)} joints: {near or ', '.join(joints)}"
         )
     return Skeleton.from_parents(joints, parents)
+
+
+def _nearest(joints: Sequence[str]) -> str:
+    """Say how joints differ from those of the nearest skeleton; empty if none is near."""
+    names = {normal_name(joint): joint for joint in joints}
+    differences = []
+    for skeleton in SKELETONS.values():
+        own = {normal_name(joint): joint for joint in skeleton.joints}
+        without = [own[name] for name in own if name not in names]
+        more = [names[name] for name in names if name not in own]
+        if 3 * len(without + more) <= len(own):
+            parts = [f"without {', '.join(without)}"] * bool(without)
+            parts += [f"with {', '.join(more)}"] * bool(more)
+            said = f"those of {skeleton.name} {' and '.join(parts)}"
+            differences.append((len(without + more), said))
+    return min(differences, key=lambda pair: pair[0])[1] if differences else ""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_mediapipe import clip
 
+from pcm3.data import prepare
 from pcm3.data.readers import open_source
 from pcm3.data.readers.csv import detect, read_csv
 from pcm3.errors import SkeletonFormatError
@@ -166,8 +167,18 @@ def test_units_in_headers(tmp_path: Path) -> None:
     for recording in source:
         np.testing.assert_array_equal(recording.frames[:, 0], points.astype(np.float32))
     assert open_source(tmp_path, unit="millimetres").unit == "millimetres"
-    with pytest.raises(SkeletonFormatError, match=r"line 1: .*metres.*\(mm\)"):
-        open_source(tmp_path, unit="metres")
+    assert open_source(tmp_path, unit="mm").unit_told is False
+    assert source.unit_told
+    (recording, _) = other = open_source(tmp_path, unit="cm")  # the names are wrong
+    assert other.unit == "centimetres"
+    np.testing.assert_array_equal(recording.frames[:, 0], points.astype(np.float32))
+    (note,) = recording.notes
+    assert "millimetres" in note
+    assert "centimetres" in note
+    (recording, _) = open_source(tmp_path, unit="mm")
+    assert recording.notes == []
+    with pytest.raises(SkeletonFormatError, match=r"line 1: .*\(mm\)"):
+        open_source(tmp_path, image_size=(640, 480))
     write(tmp_path / "b.csv", wide(points, SBU15.joints))
     with pytest.raises(SkeletonFormatError, match=r"b.csv: expected millimetres"):
         list(open_source(tmp_path))
@@ -244,6 +255,29 @@ def test_frame_rate_of_times(tmp_path: Path, name: str, times: Any, rate: float 
     assert rate_of(tmp_path, name, times) == rate
 
 
+@pytest.mark.parametrize(
+    ("name", "step", "unit"),
+    [
+        ("time_s", 33.333, "milliseconds, not seconds"),
+        ("time_ms", 0.033333, "seconds, not milliseconds"),
+        ("time_s", 1, ""),
+        ("time_ms", 0.5, ""),
+    ],
+)
+def test_times_in_another_unit_than_their_name_says(
+    tmp_path: Path, name: str, step: float, unit: str
+) -> None:
+    times = [f"{at * step:.6f}" for at in range(4)]
+    write(tmp_path / "a.csv", with_column(wide(clip(4)[:, 0, :15], SBU15.joints), name, times))
+    (recording,) = open_source(tmp_path)
+    (note,) = recording.notes
+    assert ("probably" in note) == bool(unit)
+    assert unit in note
+    if name == "time_s" and unit:
+        with pytest.raises(ValueError, match=unit):
+            prepare(tmp_path, tmp_path / "store", fps=30, workers=1)
+
+
 def test_times_of_numbered_frames(tmp_path: Path) -> None:
     assert rate_of(tmp_path, "time", ["0.00", "0.05", "0.15", "0.20"], [0, 1, 3, 4]) == 20
     steps = with_column(wide(clip(3)[:, 0, :15], SBU15.joints), "time", ["0", "0.1", "0.2"])
@@ -312,20 +346,39 @@ def with_cell(rows: Any, row: int, column: int, cell: Any) -> Any:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
+        ([row[3:] for row in WIDE], "14 joints: those of sbu15 without head;"),
+        ([[name.replace("neck", "tail") for name in WIDE[0]], *WIDE[1:]], "without neck and with"),
+        ([row[:9] for row in WIDE], "one of .*sbu15.*got 3 joints: head, neck, "),
+    ],
+)
+def test_the_nearest_layout_is_named(tmp_path: Path, rows: Any, message: str) -> None:
+    write(tmp_path / "a.csv", rows)
+    with pytest.raises(SkeletonFormatError, match=message):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
         ([["a", "b"], ["1", "2"]], "line 1: expected columns NAME_x, NAME_y"),
         (WIDE[:1], "line 2: expected rows"),
         ([*WIDE[:2], WIDE[2][:-1]], "line 3: expected 45 cells, got 44"),
         (with_cell(WIDE, 0, 1, "head_x"), "line 1: expected columns of different names"),
-        (with_cell(WIDE, 0, 2, "other"), "line 1: expected z of all joints or of none"),
-        (with_cell(WIDE, 2, 4, "1_0"), "line 3: expected finite numbers"),
-        (with_cell(WIDE, 2, 4, "nan"), "line 3: expected finite numbers"),
+        (with_cell(WIDE, 0, 2, "other"), "line 1: expected z of all joints or of none.*head$"),
+        (with_cell(WIDE, 2, 4, "1_0"), "line 3: expected finite.*got '1_0' in the column 'neck_y'"),
+        (with_cell(WIDE, 2, 4, "nan"), "line 3: expected finite numbers.*'neck_y'; a joint"),
+        (with_cell(LONG, 2, 4, "abc"), "line 3: expected finite numbers.*'abc' in the column 'y'"),
+        ([row[3:] for row in WIDE], "got 14 joints of 3 coordinates, without head;"),
         (with_cell(WIDE, 2, 4, ""), "line 3: expected finite numbers"),
         (with_cell(WIDE, 2, 4, "1e300"), "too large for 32 bits"),
         (with_column(WIDE, "frame", ["1", "1"]), "frame 1: expected one row; a column person"),
         (with_column(WIDE, "frame", ["1", "x"]), "line 3: expected a number of the frame"),
         (with_column(WIDE, "frame", ["1.0", "2.5"]), "line 3: expected a number of the frame"),
         (with_cell(with_cell(WIDE, 0, 0, "tail_x"), 0, 1, "tail_y"), "expected z of all"),
-        ([[name.replace("head", "tail") for name in WIDE[0]], *WIDE[1:]], "head, tail"),
+        (
+            [[name.replace("head", "tail") for name in WIDE[0]], *WIDE[1:]],
+            "without head, with tail;",
+        ),
         (with_cell(LONG, 2, 2, "head"), "line 3: expected a joint once in a frame, got 'head'"),
         (with_cell(LONG, 2, 2, ""), "line 3: expected a joint once in a frame"),
         ([row[1:] for row in LONG], "line 1: expected a column frame or time"),

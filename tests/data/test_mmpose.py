@@ -75,7 +75,9 @@ def test_joints_by_name(tmp_path: Path) -> None:
     for recording in source:
         np.testing.assert_array_equal(recording.frames, points[..., :3].astype(np.float32))
     write(tmp_path / "b.json", with_meta(points, [*backwards[1:], "tail"]))
-    with pytest.raises(SkeletonFormatError, match=r"b.json: .*joints of a.json.*rightwrist, tail"):
+    with pytest.raises(
+        SkeletonFormatError, match=r"b.json: .*of a.json.*without right_wrist, with tail"
+    ):
         list(open_source(tmp_path))
     write(tmp_path / "b.json", frames_of(points))
     with pytest.raises(SkeletonFormatError, match=r"b.json: .*all with names or all without"):

@@ -102,3 +102,36 @@ def test_sizes_of_bodies_are_judged_in_any_unit_of_length(
         frames = np.load(tmp_path / "files" / "a.npy")
         expected = np.median((frames.max(axis=1) - frames.min(axis=1)).max(axis=-1))
         assert float(size) == pytest.approx(expected, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit"), [(0.001, "metres"), (0.1, "centimetres"), (1, "millimetres")]
+)
+def test_the_remedy_for_wrong_names_of_columns_works(
+    tmp_path: Path, scale: float, unit: str
+) -> None:
+    write(tmp_path / "files", 1470 * scale)
+    (tmp_path / "files" / "a.npy").unlink()
+    file = tmp_path / "files" / "a.csv"
+    head, rest = file.read_text().split("\n", 1)
+    wrong = {"metres": "mm", "centimetres": "m", "millimetres": "cm"}[unit]
+    file.write_text(",".join(f"{name} ({wrong})" for name in head.split(",")) + "\n" + rest)
+    report = prepare(tmp_path / "files", tmp_path / "store", workers=1)
+    (note,) = report["warnings"]
+    assert "than the files say" in note
+    given = note.split("such as ")[1].split()[:2]
+    assert given == ["--unit", unit]
+    command = ["prepare", f"{tmp_path}/files", f"{tmp_path}/better", *given]
+    assert main(command) == 0
+    better = Store(tmp_path / "better")
+    assert better.meta["unit"] == unit
+    np.testing.assert_array_equal(better.bodies, Store(tmp_path / "store").bodies)
+
+
+def test_the_help_lists_the_units(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help-all"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for unit in UNITS:
+        assert unit in said
+    assert "read_unit" not in said

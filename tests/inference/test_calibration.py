@@ -52,6 +52,8 @@ def test_the_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
     assert found.figures["log_loss"] <= found.figures["log_loss_before"]
     assert found.figures["calibration_error"] < 0.05
+    rows = (logits / found.temperature).softmax(dim=1)
+    assert found.figures["mean_probability"] == pytest.approx(float(rows.max(dim=1)[0].mean()))
 
 
 def test_one_of_20_right_labels_is_below_the_threshold() -> None:

@@ -19,6 +19,7 @@ from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.hub import Pretrained, load_encoder, save_encoder
 from pcm3.inference.fit import fit_classifier
+from pcm3.inference.predictions import Prediction, write_csv
 from pcm3.skeleton import NTU25
 
 Call = Callable[..., dict[str, Any]]
@@ -105,7 +106,12 @@ def test_the_estimate_in_words(
         assert main([*command, "--json"]) == 0
         captured = capsys.readouterr()
         *lines, last = captured.out.splitlines()
-        counts = json.loads(last)["metrics"]["by_class"]
+        metrics = json.loads(last)["metrics"]
+        counts, figures = metrics["by_class"], metrics["out_of_fold"]
+        excess = figures["mean_probability"] - figures["accuracy"]
+        assert abs(excess) > 0.001
+        wrong = f"{100 * abs(excess):.1f} percentage points too {'high' if excess > 0 else 'low'}"
+        assert any(wrong in line for line in lines)
         right, judged = (sum(each[key] for each in counts.values()) for key in ("right", "judged"))
         assert lines[0].startswith(f"{right} of {judged} labelled recordings")
         for line in lines:
@@ -139,7 +145,12 @@ def test_predictions_as_tables(tmp_path: Path, classifier: Path, store: Store, c
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     documented = ["recording", "person", "start", "end", "label", "probability", "labelled"]
-    assert list(rows[0]) == documented
+    assert list(rows[0]) == [*documented, "start_seconds", "end_seconds"]
+    for name in ("start", "end"):  # 30 frames per second
+        seconds = [float(row[f"{name}_seconds"]) for row in rows]
+        assert seconds == pytest.approx([int(row[name]) / 30 for row in rows], abs=6e-4)
+        told = [row[f"{name}_seconds"] for row in said["predictions"]]
+        assert seconds == pytest.approx(told, abs=1e-9)
     known = (store.labels >= 0).tolist()
     assert [row["labelled"] for row in rows] == ["yes" if each else "no" for each in known]
     assert [row["labelled"] for row in said["predictions"]] == known
@@ -358,3 +369,10 @@ def test_another_normalization_only_if_asked(
     assert "normalization" in capsys.readouterr().err
     call(*command, "--allow-normalization")
     assert pcm3.load_classifier(out).pretrained.normalization == "none"
+
+
+def test_seconds_need_a_frame_rate(tmp_path: Path) -> None:
+    one = Prediction("a.npy", 0, 0, 0, 9, "wave", 0.5, (("wave", 0.5),))
+    for fps, columns in ((None, 7), (30.0, 9)):
+        write_csv(tmp_path / "found.csv", [one], fps)
+        assert len((tmp_path / "found.csv").read_text().splitlines()[0].split(",")) == columns

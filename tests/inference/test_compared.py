@@ -108,6 +108,25 @@ def test_files_without_a_unit_may_have_that_of_the_references(
     np.testing.assert_allclose(parts[0], parts[1], rtol=1e-4)
 
 
+def test_files_with_a_wrong_unit_in_their_headings(
+    tmp_path: Path, call: Callable[..., Said]
+) -> None:
+    """Bodies of 1,470 metres are read in the unit of the references; those of 14 cm are noted."""
+    write_store(tmp_path / "mm", "millimetres", 1000)
+    parts = []
+    for name, heading, scale in (("right", "mm", 1000), ("wrong", "m", 1000), ("cm", "mm", 100)):
+        frames = SOURCE[7].frames[:, :1] * [1, 1.1, 0.9]
+        new = write_csv(tmp_path / f"{name}.csv", scale * frames)
+        head, rest = new.read_text().split("\n", 1)
+        named = ",".join(f"{each.strip()} ({heading})" for each in head.split(","))
+        new.write_text(f"{named}\n{rest}")
+        said = call("--data", tmp_path / "mm", "--reference", "how:good", new)
+        parts.append(said["recordings"][0]["parts"]["trunk"])
+        assert any("columns say metres" in note for note in said["notes"]) == (name == "wrong")
+        assert any("bodies of cm.csv" in note for note in said["notes"]) == (name == "cm")
+    assert parts[1:] == pytest.approx([parts[0], parts[0] / 10], rel=1e-4)
+
+
 @pytest.mark.parametrize("unit", ["body lengths", "bananas"])
 def test_lengths_that_cannot_be_compared_are_refused(
     tmp_path: Path, unit: str, capsys: pytest.CaptureFixture[str]
@@ -266,7 +285,7 @@ def test_recordings_without_a_class_are_compared_with_all(
     table.write_text(f"file,label\n3.csv,{names[0]}\n4.csv,{names[1]}\n")
     said = call(*common)
     assert [row["label"] for row in said["recordings"]] == names
-    assert not any("class" in note for note in said["notes"])
+    assert not any("all classes" in note for note in said["notes"])
     assert "of the same class" in said["lines"][0]
 
 

@@ -236,9 +236,12 @@ def test_film_strips_name_their_recordings(
     assert len(titles) == 4
     for title, name in zip(titles, names, strict=True):
         assert name in title
-    assert all(
-        f"{match.similarity:.3f}" in title for match, title in zip(found, titles[1:], strict=True)
-    )
+    for match, title in zip(found, titles[1:], strict=True):
+        assert f"{match.similarity:.3f}" in title
+        assert title.splitlines()[2:] == [match.label] * bool(match.label)
+    assert any(match.label for match in found)
+    own = store.labels[7]
+    assert titles[0].splitlines()[2:] == [store.class_names[own]] * bool(own >= 0)
 
 
 def test_a_query_without_a_match(
@@ -280,6 +283,13 @@ def test_the_command(
     call("--query", 3, "-k", 2, "--out", tmp_path / "found.png")
     with Image.open(tmp_path / "found.png") as picture:
         assert picture.format == "PNG"
+    assert main(["search", "--run", str(run), "--data", str(store.path), "--query", "3"]) == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    places = [head.index(word) for word in ("recording", "frames", "similarity", "label")]
+    cells = [first[place:].split()[0] for place in places]
+    best = said["matches"][0]
+    assert cells[:3] == [best["recording"], str(best["start"]), f"{best['similarity']:.3f}"]
+    assert cells[3] == best["label"].split()[0]
     said = call("--query", 3, "-k", 3, "--other-subjects")
     own = store.columns["subjects"]
     assert all(own[match["index"]] != own[3] for match in said["matches"])

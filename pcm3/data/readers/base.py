@@ -76,6 +76,7 @@ class Source:
         rates: If recordings have their own frame rates, in ``Recording.fps``: the different rates,
             each with a file that has it.
         unit: Unit of the coordinates.
+        unit_told: Whether the files give the unit.
         about: Origin of the recordings.
         licence: The licence of the recordings.
         left_out: Number of files that a list or a table excludes from the units.
@@ -98,6 +99,7 @@ class Source:
     fps: float | None = None
     rates: Mapping[float, str] = field(default_factory=dict)
     unit: str = "metres"
+    unit_told: bool = False
     about: str = ""
     licence: str = ""
     left_out: int = 0

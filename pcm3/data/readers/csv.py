@@ -23,7 +23,8 @@ from pcm3.data.readers.shared.poses import (
 )
 from pcm3.data.readers.shared.table import with_table
 from pcm3.data.readers.shared.times import find_rate, read_clock
-from pcm3.data.units import full_name, read_unit
+from pcm3.data.resample import other_unit
+from pcm3.data.units import read_unit
 from pcm3.io.reading import fail, parse_float, shown
 from pcm3.io.text import find_delimiter, open_table
 from pcm3.skeleton import BLAZEPOSE33, COCO17, HALPE26, OPENPOSE18, OPENPOSE25, Skeleton
@@ -38,6 +39,7 @@ _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 _MISSING = ("", "nan", "na")
 """Cells, in lower case, of a joint that is not seen."""
 _BOTH_MARKS = "expected either decimal commas or decimal points in a file, got both"
+_SHOWN = 3  # joints that lack a coordinate
 _SHARES = 0.9
 """Share of coordinates from 0 to 1 from which they are shares of an image."""
 
@@ -86,8 +88,10 @@ def read_csv(
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
         image_size: As in ``read_mediapipe``; z is then left out.
-        unit: Unit of the coordinates, by default the one in the names of the columns, or else
-            metres, or pixels for 2D. It must be the one in the names, if there is one.
+        unit: Unit of the coordinates: metres, centimetres, millimetres, inches, feet, pixels, body
+            lengths, image heights or image widths, or m, cm, mm, in, ft or px for short; by default
+            the one in the names of the columns, or else metres, or pixels for 2D. If the names say
+            another one, they are wrong, and a note says so.
 
     Raises:
         SkeletonFormatError: If there is no such file. Wrong files raise only when they are read;
@@ -114,13 +118,15 @@ class _Table(NamedTuple):
 
     Attributes:
         file: The file.
-        header: Its columns.
+        names: Names of its columns.
+        header: What they hold.
         rows: The lines and cells below the header.
         commas: Whether numbers may have a decimal comma, as the separator is another.
         marks: The decimal marks so far, of which a file has one: ``1,234`` is also a thousand.
     """
 
     file: Path
+    names: Sequence[str]
     header: Header
     rows: Iterator[tuple[int, list[str]]]
     commas: bool
@@ -170,10 +176,12 @@ def _read(image_size: ImageSize, unit: str | None, layout_known: bool, file: Pat
         what = "expected columns NAME_x, NAME_y of joints, or joint, x, y"
         fail(file, "line 1", f"{what}, got {shown(cells)}")
     if len({"z" in places for places in header.joints.values()}) > 1:
-        fail(file, "line 1", "expected z of all joints or of none")
-    own = _unit(file, header, unit or ("pixels" if image_size else None))
+        flat = [name for name, places in header.joints.items() if "z" not in places]
+        some = ", ".join(flat[:_SHOWN]) + f" and {len(flat) - _SHOWN} more" * (len(flat) > _SHOWN)
+        fail(file, "line 1", f"expected z of all joints or of none, got none of {some:.200}")
+    own = _unit(file, header, image_size)
     rows = _checked(file, len(cells), delimiter, rows)
-    table = _Table(file, header, rows, commas=delimiter != ",", marks=set())
+    table = _Table(file, cells, header, rows, commas=delimiter != ",", marks=set())
     times: dict[int, str] = {}
     read = _read_wide if header.joint is None else _read_long
     persons, frames, joints = read(table, times)
@@ -192,17 +200,19 @@ def _read(image_size: ImageSize, unit: str | None, layout_known: bool, file: Pat
     notes = [f"columns that are not read: {', '.join(header.ignored)}"[:300]]
     fps, why = _rate(table, times)
     notes = notes * bool(header.ignored) + why
+    if unit is not None and own not in (None, read_unit(unit)):
+        notes.append(f"the names of the columns say {own}: read as {read_unit(unit)} all the same")
     return Poses(scaled, frames, names, fps, notes, own)
 
 
-def _unit(file: Path, header: Header, given: str | None) -> str | None:
-    """Return the unit that the names of the columns give, if any; it must be the given one."""
+def _unit(file: Path, header: Header, image_size: ImageSize) -> str | None:
+    """Return the unit that the names of the columns give, if any; pixels if images have a size."""
     if len(header.units) > 1:
         first, second, *_ = header.units.values()
         fail(file, "line 1", f"expected one unit, got {first!r:.60} and {second!r:.60}")
     for unit, name in header.units.items():
-        if given is not None and full_name(given) != unit:
-            what = f"expected coordinates in {given}, as the options say"
+        if image_size is not None and unit != "pixels":
+            what = "expected shares of an image or pixels, as it has a size"
             fail(file, "line 1", f"{what}, got the column {name!r:.60}")
         return unit
     return None
@@ -223,6 +233,9 @@ def _rate(table: _Table, times: Mapping[int, str]) -> tuple[float | None, list[s
     else:
         clock = any(":" in cell for cell in times.values())
         fps, why = find_rate(values, 1.0 if clock else table.header.per_second)
+    if fps is not None and (doubt := other_unit(fps)):
+        what = f"the frame rate is that of the column {name:.60}, {fps:g} a second{doubt}"
+        return fps, [f"{what}: correct the name, such as time_ms or time_s"]
     if fps is not None:
         return fps, [f"the frame rate is that of the column {name:.60}"]
     advice = "if no file gives a frame rate, --source-fps says it"
@@ -260,23 +273,35 @@ def _joint(
     table: _Table, line: int, row: Sequence[str], places: Mapping[str, int]
 ) -> tuple[list[float], float]:
     """Return the coordinates of a joint, 0 if its cells are empty or NaN, and its score."""
-    cells = [row[places[axis]] for axis in ("x", "y", "z") if axis in places]
-    if all(cell.lower() in _MISSING for cell in cells):
-        return [0.0] * len(cells), 0.0
-    score = row[places["score"]] if "score" in places else "1"
+    columns = [places[axis] for axis in ("x", "y", "z") if axis in places]
+    if all(row[column].lower() in _MISSING for column in columns):
+        return [0.0] * len(columns), 0.0
+    values = [_coordinate(table, line, row, column) for column in columns]
+    return values, _coordinate(table, line, row, places["score"]) if "score" in places else 1.0
+
+
+def _coordinate(table: _Table, line: int, row: Sequence[str], column: int) -> float:
+    """Return the number in a cell.
+
+    Raises:
+        SkeletonFormatError: If it is no finite number; the message names line and column.
+    """
+    cell = row[column]
     try:
-        values = [table.number(cell) for cell in (*cells, score)]
+        value = table.number(cell)
     except ValueError:
-        values = [np.nan]
-    if not np.isfinite(values).all():
-        got = ", ".join((*cells, score))
-        what = f"expected finite numbers of a joint, got {shown(got)}"
+        value = np.nan
+    if not np.isfinite(value):
+        got = f"got {shown(cell)} in the column {table.names[column]!r:.100}"
+        what = f"expected finite numbers of a joint, {got}"
         if len(table.marks) > 1:
-            what = f"{_BOTH_MARKS}, {shown(got)}"
-        elif not table.commas and any(map(_COMMA.fullmatch, cells)):
+            what = f"{_BOTH_MARKS}; {got}"
+        elif not table.commas and _COMMA.fullmatch(cell):
             what += "; a decimal comma is read only if semicolons or tabs separate the cells"
+        elif cell.lower() in _MISSING:
+            what += "; a joint that is not seen has no number in any of its cells"
         fail(table.file, f"line {line}", what)
-    return values[:-1], values[-1]
+    return value
 
 
 def _read_wide(table: _Table, times: dict[int, str]) -> tuple[list[Person], list[int], list[str]]:

@@ -63,8 +63,9 @@ def read_folder(
         path: The folder.
         skeleton: A skeleton, the name of a built-in one (``"coco17"``, ``"blazepose33"``,
             ``"ntu25"``, ...), or a ``skeleton.json`` in place of the folder's.
-        unit: Unit of the coordinates, see ``units.read_unit``; by default metres, or pixels for
-            2D.
+        unit: Unit of the coordinates: metres, centimetres, millimetres, inches, feet, pixels, body
+            lengths, image heights or image widths, or m, cm, mm, in, ft or px for short; by default
+            metres, or pixels for 2D.
         axes: Order of the axes, such as MTVC, by default TMVC. Files with three axes leave out M.
             In the default order, a file with more persons than frames is refused.
         coordinates: As in ``read_packed``.

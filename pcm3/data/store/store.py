@@ -352,7 +352,8 @@ class Store:
         names = ("min", "q25", "median", "q75", "max")
 
         def distinct(column: str) -> int | None:
-            return len(np.unique(self.columns[column])) if column in self.columns else None
+            values = self.columns.get(column)
+            return None if values is None else len(np.unique(values[values != -1]))
 
         return {
             "sequences": len(self),
@@ -368,11 +369,7 @@ class Store:
             "subjects": distinct("subjects"),
             "views": distinct("views"),
             "lengths": dict(zip(names, quantiles, strict=True)),
-            "columns": {
-                name: len(np.unique(values))
-                for name, values in self.columns.items()
-                if name != "duplicate_of"
-            },
+            "columns": {name: distinct(name) for name in self.columns if name != "duplicate_of"},
             "words": {name: list(words) for name, words in self.words.items()},
             "people": {
                 str(count): int((self.slots == count).sum()) for count in np.unique(self.slots)

@@ -15,6 +15,7 @@ import numpy as np
 
 from pcm3.data.readers.base import Recording, Source
 from pcm3.data.readers.shared.rows import did_you_mean, read_labels, read_rows
+from pcm3.data.readers.shared.spelling import count_labels, note_on_names
 from pcm3.data.store.intervals import paint
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, format_error, shown
@@ -101,7 +102,9 @@ def with_intervals(source: Source, folder: Path, intervals: Intervals) -> Source
         if name not in names:
             what = f"expected a file of format {source.format} in {folder}, got {name!r:.200}"
             fail(intervals.file, f"line {rows[0].line}", what + did_you_mean(name, names))
-    notes = [*source.label_notes]
+    labels = (row.label for rows in intervals.rows.values() for row in rows)
+    counts = count_labels(intervals.class_names, labels)
+    notes = [*source.label_notes, *note_on_names(INTERVALS, counts)]
     if without := len(names - intervals.rows.keys()):
         recordings = f"{without} recording{'s' * (without > 1)}"
         notes.append(f"{INTERVALS} has no interval of {recordings}: all frames are background")

@@ -192,6 +192,7 @@ def pose_source(
         fps=next(iter(different)) if len(different) == 1 else None,
         rates=different if len(different) > 1 else {},
         unit=unit or first.unit or ("pixels" if first.shape[1] == 2 else "metres"),
+        unit_told=unit is None and first.unit is not None,
         about=f"{format}, {root.resolve().name}",
         notes=[_JOINED] * joined,
     )
@@ -275,7 +276,7 @@ def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
     if shape not in (None, first.shape):
         found, expected = (f"{n} joints of {c} coordinates" for n, c in (shape or (), first.shape))
         what = f"expected {expected}, as in {first.file.name}, got {found}"
-        fail(file, f"{what}; {EACH_LAYOUT}")
+        fail(file, f"{what}{_differing(poses.joints, first)}; {EACH_LAYOUT}")
     if shape is not None and poses.unit != first.unit:
         what = f"expected {first.unit or 'no unit'}, as in {first.file.name}"
         fail(file, f"{what}, got {poses.unit or 'no unit'} in the names of the columns")
@@ -321,10 +322,26 @@ def _order(file: Path, joints: Sequence[str] | None, first: _First) -> list[int]
     places = {normal_name(joint): at for at, joint in enumerate(joints)}
     wanted = [normal_name(joint) for joint in first.joints]
     if places.keys() != set(wanted):
-        odd = sorted(places.keys() ^ set(wanted))
-        what = f"expected the joints of {first.file.name}, differs in {', '.join(odd)[:200]}"
+        what = f"expected the joints of {first.file.name}, got others{_differing(joints, first)}"
         fail(file, f"{what}; {EACH_LAYOUT}")
     return [places[name] for name in wanted]
+
+
+def _differing(joints: Sequence[str] | None, first: _First) -> str:
+    """Say which joints of the first file are missing, and which are more; empty without names."""
+    ours, theirs = (
+        {normal_name(name): name for name in names or ()} for names in (joints, first.joints)
+    )
+    if not ours or not theirs:
+        return ""
+    without = [name for key, name in theirs.items() if key not in ours]
+    more = [name for key, name in ours.items() if key not in theirs]
+    said = [
+        f", {word} {', '.join(some):.200}"
+        for word, some in (("without", without), ("with", more))
+        if some
+    ]
+    return "".join(said)
 
 
 def _slots(persons: Sequence[Person]) -> tuple[list[int], bool]:

@@ -62,14 +62,17 @@ def read_rows(
         known = key in required or key in optional or is_column(key)
         if not known or count > 1:
             what = f"expected unique identifiers as columns, got {shown(key)}"
-            advice = "; call it subjects if it is a person, which the protocol xsub separates"
-            fail(file, "line 1", what + advice * (key.lower() == "name"))
+            fail(file, "line 1", what + _ADVICE.get(key.lower(), ""))
     for line, row in rows[1:]:
         if len(row) != len(header):
             fail(file, f"line {line}", f"expected {len(header)} cells, got {len(row)}")
     return header, rows[1:]
 
 
+_ADVICE = {
+    "name": "; call it subjects if it is a person, which the protocol xsub separates",
+    "labels": "; a column of labels is called label",
+}
 _OPEN_QUOTE = "a quote is opened but not closed in this line"
 
 

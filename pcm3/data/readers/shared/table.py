@@ -19,6 +19,7 @@ from pcm3.data.readers.shared.intervals import (
     with_intervals,
 )
 from pcm3.data.readers.shared.rows import did_you_mean, read_column, read_labels, read_rows
+from pcm3.data.readers.shared.spelling import count_labels, note_on_names
 from pcm3.data.resample import check_rate, group_rates
 from pcm3.errors import SkeletonFormatError
 from pcm3.io.reading import fail, files_below, parse_float, shown
@@ -172,7 +173,8 @@ def _join(source: Source, table: _Table) -> Source:
         fail(table.file, "line 1", f"column fps: files of format {source.format} give it already")
     columns = [*table.rows[0].columns] if table.rows else []
     given = ["label"] * (labels is not None) + ["fps"] * bool(rates)
-    notes = _twins(labels or ()) + _hints(columns, given)
+    counts = count_labels(labels or (), (row.label for row in table.rows))
+    notes = note_on_names(TABLE, counts) + _hints(columns, given)
     if labels is None and not class_names:
         names = ", ".join(["file", *columns])
         notes.append(f"{TABLE} has no column label, only {names:.200}: no recording has a label")
@@ -186,17 +188,6 @@ def _join(source: Source, table: _Table) -> Source:
         left_out=source.left_out + len(others),
         left_out_why=" or ".join(why),
     )
-
-
-def _twins(names: Sequence[str]) -> list[str]:
-    """Note classes whose names differ in capitals and spaces alone."""
-    first: dict[str, str] = {}
-    notes = []
-    for name in names:
-        known = first.setdefault("".join(name.casefold().split()), name)
-        if known != name:
-            notes.append(f"{TABLE}: {known!r} and {name!r} are two classes")
-    return notes
 
 
 _MEANT = {

@@ -8,9 +8,8 @@ from datetime import date
 
 import numpy as np
 
-from pcm3.data.resample import MOST_FPS
+from pcm3.data.resample import FASTEST, MOST_FPS, SLOWEST
 
-_SLOWEST, _FASTEST = 5.0, 1000.0  # plausible frames per second
 _FARTHEST = 0.3  # of a frame, from even spacing
 _LONGEST = 1.5  # times the median step
 _CLOCK = re.compile(
@@ -59,7 +58,7 @@ def find_rate(times: Mapping[int, float], per_second: float | None) -> tuple[flo
         return None, "the times are not regular"
     rates = [unit / step for unit in ((1.0, 1e3) if per_second is None else (per_second,))]
     if per_second is None:
-        rates = [rate for rate in rates if _SLOWEST <= rate <= _FASTEST]
+        rates = [rate for rate in rates if SLOWEST <= rate <= FASTEST]
     if len(rates) != 1 or rates[0] > MOST_FPS:
         return None, "the unit of the times is unknown"
     (rate,) = rates
