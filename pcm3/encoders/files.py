@@ -94,6 +94,15 @@ def fingerprint(path: str | Path) -> str:
     return hashlib.blake2b(encoder_file(path).read_bytes(), digest_size=8).hexdigest()
 
 
+def is_shipped(path: str | Path) -> bool:
+    """Whether an encoder is the one that comes with this package, or a copy of its file.
+
+    Raises:
+        SkeletonFormatError: If the file is missing.
+    """
+    return fingerprint(path) == fingerprint(_SHIPPED)
+
+
 def describe_input(pretrained: Pretrained) -> dict[str, str]:
     """Describe the input of an encoder in the header of a file.
 

@@ -184,7 +184,7 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
     head, _, *rows = table_of(markdown(results), "## Runs")
     assert head == [
         *("run", "method", "epochs", "seed", "store", "protocol"),
-        *("training sequences", "test sequences", "chance"),
+        *("training sequences (evaluation)", "test sequences", "chance"),
     ]
     assert rows == [
         ["b", "pcm3", "2", "3", "data", "xsub", "7", "4", "50.0%"],
