@@ -170,9 +170,11 @@ def load_encoder(path: str | Path) -> Pretrained:
     kind = find_encoder(file, header)
     verify(file, header, weights, HEADER)
     try:
-        return rebuild_encoder(kind, header, weights)
+        pretrained = rebuild_encoder(kind, header, weights)
     except Exception as error:  # invalid arguments may raise any error
         raise wrong_header(file, error) from None
+    pretrained.encoder.origin = str(file.resolve())
+    return pretrained
 
 
 def load_pretrained() -> Pretrained:

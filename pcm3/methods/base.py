@@ -91,8 +91,8 @@ class Method(nn.Module, ABC):
         stream: Input stream, derived from the augmented joints.
         frames: Number of frames T that each clip is resized to.
         pairs: Whether batches are pairs: each movement twice, shown in two ways.
-        past: What the weights have seen, a :class:`pcm3.runs.seen.Past`; None for nothing. ``fit``
-            adds its data set.
+        past: What the model was trained on, a :class:`pcm3.runs.seen.Past`; None before the first
+            training.
         Settings: Class of the method's settings.
         encoder_type: Class of the encoders that the method can train.
         streams: Input streams that the method can train on.

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.encoders.files import encoder_file, is_shipped
 from pcm3.io.npz import load_npz
 from pcm3.io.reading import fail
+from pcm3.methods import Method
 from pcm3.runs.folder import Run, find_run
 
 Keys: TypeAlias = NDArray[np.uint64]
@@ -113,6 +114,16 @@ def find_past(path: str | Path) -> Past:
     if record is None and stores is not None:
         stores = [{**entry, "recorded": False} for entry in stores]
     return Past(stores, record or Record())
+
+
+def past_of_model(model: Method) -> Past:
+    """Return what a model has seen: what it was trained on, or else its encoder, if from a file."""
+    if model.past is not None:
+        return cast(Past, model.past)
+    origin = getattr(model.encoder, "origin", None)
+    if origin is None:
+        return NOTHING
+    return find_past(origin) if Path(origin).is_file() else Past(None, Record())
 
 
 def past_of(dataset: ClipDataset) -> Past:

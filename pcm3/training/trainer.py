@@ -27,7 +27,7 @@ from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.runs.progress import ProgressReport, event_files, format_epoch
-from pcm3.runs.seen import NOTHING, Record, describe_data, join_pasts, past_of
+from pcm3.runs.seen import Record, describe_data, join_pasts, past_of, past_of_model
 from pcm3.schedules import learning_rate
 from pcm3.terminal import tell
 from pcm3.training.cache import DeviceCache, fits_on
@@ -109,7 +109,7 @@ def fit(
     fabric = launch(config)
     first = fabric.is_global_zero  # only this process writes files and messages
     run = Run(out) if out is not None else None
-    past = model.past or NOTHING
+    past = past_of_model(model)
     if config.epochs:
         past = join_pasts(past, past_of(dataset))
     if settings is None and run is not None:

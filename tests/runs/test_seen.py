@@ -24,6 +24,7 @@ from pcm3.data.store.writer import StoreWriter
 from pcm3.data.synthetic import generate
 from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.encoders import GRUEncoder
+from pcm3.encoders.files import load_encoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.pcm3 import PCM3Settings
@@ -238,6 +239,16 @@ def test_what_is_not_known_stays_unknown(folder: Path, store: Store, tmp_path: P
     assert found(tmp_path / "next", store) == wanted
 
 
+@pytest.mark.parametrize("origin", ["state_dict", "part/config.json"])
+def test_weights_from_elsewhere(folder: Path, store: Store, tmp_path: Path, origin: str) -> None:
+    """Those of a published checkpoint, of a file that is gone, or of one without a run."""
+    encoder = GRUEncoder(store.skeleton, persons=1, hidden=4, layers=1)
+    encoder.origin = str(folder / origin)
+    model = PCM3(encoder, store.skeleton, **SIZES)
+    fit_in_python(SkeletonDataset(store, CHOSEN), tmp_path / "run", model)
+    assert found(tmp_path / "run", store) == [index in CHOSEN or None for index in range(16)]
+
+
 def test_the_start_counts(folder: Path, store: Store, tmp_path: Path) -> None:
     for number, start in enumerate(("python", "python/encoder.safetensors")):
         out = tmp_path / str(number)
@@ -250,6 +261,10 @@ def test_the_start_counts(folder: Path, store: Store, tmp_path: Path) -> None:
             pretrain(config, store, out, start=folder / start, quiet=True)
         own = [0, 3, 4, 6] if number == 0 else split(store, "labels:0")[0].tolist()
         assert found(out, store) == expected(store, range(16), [*CHOSEN, *own])
+    loaded = load_encoder(folder / "python").encoder.train()
+    out = tmp_path / "loaded"
+    fit_in_python(SkeletonDataset(store, [0, 3, 4, 6]), out, PCM3(loaded, store.skeleton, **SIZES))
+    assert found(out, store) == expected(store, range(16), [*CHOSEN, 0, 3, 4, 6])
     config = replace(CONFIG, train=replace(TRAIN, epochs=0))
     start = folder / "whole" / "encoder.safetensors"
     pretrain(config, store, tmp_path / "none", start=start, quiet=True)
