@@ -153,11 +153,15 @@ def test_recordings_that_were_prepared_in_another_way(
     assert find_seen(past, store).count_in([1, *part]) == len(part)
 
 
-def test_an_older_run_knows_whole_stores_alone(folder: Path, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", [True, False])
+def test_a_run_without_its_record_knows_whole_stores_alone(
+    folder: Path, store: Store, tmp_path: Path, older: bool
+) -> None:
     run = Path(shutil.copytree(folder / "part", tmp_path / "run"))
     (run / "seen.npz").unlink()
     settings = json.loads((run / "config.json").read_text())
-    settings["seen"][0].pop("recorded")
+    if older:
+        del settings["seen"][0]["recorded"], settings["seen"][0]["form"]
     (run / "config.json").write_text(json.dumps(settings))
     part = split(store, "xsub")[0].tolist()
     assert found(run, store) == expected(store, range(len(store)), part)
