@@ -98,8 +98,16 @@ def load_official(
         raise ValueError(f"expected method 'pcm3' or 'mamp', got {method!r}")
     weights, name = read_weights(source)
     if method == "mamp":
-        return _load_mamp(rename_mamp(weights, name), skeleton, in_channels, persons, heads)
-    checkpoint = rename_pcm3(weights, name)
+        loaded = _load_mamp(rename_mamp(weights, name), skeleton, in_channels, persons, heads)
+    else:
+        loaded = _load_pcm3(rename_pcm3(weights, name), skeleton, in_channels, persons, hidden)
+    loaded.encoder.origin = name
+    return loaded
+
+
+def _load_pcm3(
+    checkpoint: Checkpoint, skeleton: Skeleton, in_channels: int, persons: int, hidden: int | None
+) -> Official:
     hidden = hidden or gru_width(checkpoint)
     names = checkpoint.weights
     layers = count_layers(names, "encoder.layers.")

@@ -84,6 +84,9 @@ def test_whole_model(tmp_path: Path, wrapper: str, on_disk: bool) -> None:
     if on_disk:
         torch.save(content, tmp_path / "checkpoint.pth.tar")
     loaded = load_official(tmp_path / "checkpoint.pth.tar" if on_disk else content)
+    assert loaded.encoder.origin == (
+        str(tmp_path / "checkpoint.pth.tar") if on_disk else "state_dict"
+    )
     assert loaded.model is not None
     assert loaded.unused == ()
     assert loaded.encoder is loaded.model.encoder

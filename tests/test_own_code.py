@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -260,3 +262,89 @@ def test_what_is_refused(
                 del sys.modules[name]
     assert fact in capsys.readouterr().err
     assert not (folder / "refused").exists()
+
+
+OWN = ("--allow-import", "toys.methods", "--allow-import", "toys.nets")
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    """A folder with the code and the store, whose code may be changed."""
+    for name in ("toys", "store"):
+        shutil.copytree(folder / name, tmp_path / name)
+    return tmp_path
+
+
+def change(folder: Path) -> None:
+    """Change the loss."""
+    file = folder / "toys" / "methods.py"
+    text = file.read_text()
+    file.write_text(text.replace("square().mean()", "abs().mean()"))
+    assert file.read_text() != text
+
+
+def test_code_that_has_changed_is_told_when_a_run_continues(copied: Path) -> None:
+    run = copied / "run"
+    command = ("pretrain", "--method", "toys.methods:Length", "--model.hidden", "4", *BATCH)
+    command += ("--model.encoder", "toys.nets:Mean", "--train.epochs", "1")
+    command += ("--data", "store", "--out", "run")
+
+    def code() -> dict[str, list[str]]:
+        kept: dict[str, list[str]] = json.loads((run / "config.json").read_text())["code"]
+        return kept
+
+    call(copied, *command)
+    before = code()
+    assert before.keys() == {"toys.methods", "toys.nets"}
+    assert "code of" not in call(copied, *command).stderr
+    change(copied)
+    told = call(copied, *command).stderr
+    assert "the code of toys.methods has changed" in told
+    assert "finished" in told
+    assert code() == before
+    (run / "encoder.safetensors").unlink()  # as if it had been stopped
+    told = call(copied, *command).stderr
+    assert "the code of toys.methods has changed" in told
+    assert "continues with the new code" in told
+    after = code()
+    assert after["toys.nets"] == before["toys.nets"]
+    assert after["toys.methods"][:1] == before["toys.methods"] != after["toys.methods"][1:]
+    assert len(after["toys.methods"]) == 2
+    assert "code of" not in call(copied, *command).stderr
+
+
+def test_seeds_of_changed_code_are_not_joined(copied: Path) -> None:
+    head, _, own, _, tail = re.split(r"(?=\[\[)", f'baseline = "own"\n{SWEEP}')
+    text = head + own + tail
+
+    def report(seeds: str) -> dict[str, list[str]]:
+        (copied / "own.toml").write_text(text.replace("[0]", seeds))
+        call(copied, "sweep", "own.toml", "--out", "sweep", *OWN)
+        data = json.loads((copied / "sweep" / "report" / "report.json").read_text())
+        columns: dict[str, list[str]] = {}
+        for each in data["results"]:
+            columns.setdefault(each["column"], []).append(each["run"])
+        assert {each["column"] for each in data["comparison"]} == {*columns}
+        return columns
+
+    assert report("[0, 1]")["own"] == ["own-seed0", "own-seed1"]
+    change(copied)
+    columns = report("[0, 1, 2]")
+    (other,) = columns.keys() - {"own"}
+    digest = json.loads((copied / "sweep" / "own-seed2" / "config.json").read_text())["code"]
+    assert other == f"own (code of toys.methods {digest['toys.methods'][0]})"
+    assert (columns["own"], columns[other]) == (["own-seed0", "own-seed1"], ["own-seed2"])
+    runs = [str(copied / "sweep" / f"own-seed{seed}") for seed in range(3)]
+    call(copied, "report", *runs, "--out", "report")
+    table = (copied / "report" / "report.md").read_text()
+    assert "(2 seeds)" in table
+    assert f"code of toys.methods {digest['toys.methods'][0]}" in table
+    # an older version did not keep digests
+    config = Path(runs[0]) / "config.json"
+    settings = json.loads(config.read_text())
+    del settings["code"]
+    config.write_text(json.dumps(settings))
+    call(copied, "report", *runs, "--out", "report")
+    table = (copied / "report" / "report.md").read_text()
+    assert "seeds)" not in table
+    assert "code of toys.methods unknown" in table

@@ -48,6 +48,7 @@ class Encoder(nn.Module, ABC):
         drop_path: Probability of dropping the branches of the last block in training; None if the
             encoder has no drop-path.
         causal: Whether the encoder defines ``step``, which ``StreamingEncoder`` needs.
+        origin: File that the weights were loaded from; None for new weights.
 
     With ``TrainSettings.compile``, every submodule whose class has a true attribute ``compiles``
     is compiled on its own.
@@ -66,6 +67,7 @@ class Encoder(nn.Module, ABC):
     has_maps: bool = False
     drop_path: float | None = None
     causal: bool = False
+    origin: str | None = None
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init__(self, joints: int, in_channels: int, persons: int, pool: Pool) -> None:

@@ -94,6 +94,15 @@ def fingerprint(path: str | Path) -> str:
     return hashlib.blake2b(encoder_file(path).read_bytes(), digest_size=8).hexdigest()
 
 
+def is_shipped(path: str | Path) -> bool:
+    """Whether an encoder is the one that comes with this package, or a copy of its file.
+
+    Raises:
+        SkeletonFormatError: If the file is missing.
+    """
+    return fingerprint(path) == fingerprint(_SHIPPED)
+
+
 def describe_input(pretrained: Pretrained) -> dict[str, str]:
     """Describe the input of an encoder in the header of a file.
 
@@ -161,9 +170,11 @@ def load_encoder(path: str | Path) -> Pretrained:
     kind = find_encoder(file, header)
     verify(file, header, weights, HEADER)
     try:
-        return rebuild_encoder(kind, header, weights)
+        pretrained = rebuild_encoder(kind, header, weights)
     except Exception as error:  # invalid arguments may raise any error
         raise wrong_header(file, error) from None
+    pretrained.encoder.origin = str(file.resolve())
+    return pretrained
 
 
 def load_pretrained() -> Pretrained:

@@ -13,7 +13,7 @@ import numpy as np
 from pcm3._torch import allow_tf32, find_device
 from pcm3.checks import check_not_empty
 from pcm3.data.dataset import SkeletonDataset, describe_form, describe_left_out, describe_windows
-from pcm3.data.splits import Indices, note_on_copies, note_on_words, split
+from pcm3.data.splits import note_on_copies, note_on_words, split
 from pcm3.data.store import Store
 from pcm3.encoders.files import encoder_file, fingerprint
 from pcm3.evaluation.classification import fuse
@@ -24,7 +24,7 @@ from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.runs.folder import find_run, find_stream
 from pcm3.runs.results import Result, RunAbout, plain_settings, write_result
-from pcm3.runs.seen import count_seen, find_seen, identify
+from pcm3.runs.seen import Found, find_past, find_seen, identify
 from pcm3.terminal import tell
 
 _FEW = 100  # test sequences, each of which moves an accuracy by a percentage point or more
@@ -82,7 +82,8 @@ def evaluate_runs(
         parts, unlabelled = keep_labelled(store, parts, chosen)
     fusion = chosen.fusion if len(paths) > 1 else None
     scores, runs, normalization_notes = [], [], list[str]()
-    for path, (protocols, _) in zip(paths, own, strict=True):
+    found = [find_seen(find_past(path), store) for path in paths]
+    for path, (protocols, _), known in zip(paths, own, found, strict=True):
         pretrained, note = load_for(path, store, allow_normalization)
         normalization_notes += note
         pretrained.encoder.to(device)
@@ -94,13 +95,13 @@ def evaluate_runs(
             metrics = chosen.evaluate(pretrained, training, test, settings)
         best = chosen.headlines(metrics)[:1]
         headline = {name: metrics[name] for name in best}
-        runs.append(_describe_run(path, protocols, store, parts[1], headline))
+        runs.append(_describe_run(path, protocols, known.count_in(parts[1]), headline))
     if fusion:
         metrics = fusion.judge(fuse(scores, weights), test, settings)
     details = metrics.pop("details")
     left_out = {name: count + test.left_out[name] for name, count in training.left_out.items()}
     notes = [*dict.fromkeys(normalization_notes), *note_on_words(store, protocol)]
-    notes += [*note_on_copies(store, protocol), *unlabelled]
+    notes += [*note_on_copies(store, protocol), *unlabelled, *_note_on_unknown(runs)]
     notes += describe_left_out(left_out, limit)
     notes += describe_form(test)
     if chosen.frames(plain) == "windows":
@@ -108,7 +109,7 @@ def evaluate_runs(
         notes += describe_windows(both, "the features of their windows are averaged")
     notes += [*_unknown_classes(training, test, chosen), *details.pop("notes", [])]
     if chosen.new_classes:
-        notes += _seen_classes(paths, store, details["classes"])
+        notes += _seen_classes(found, store, details["classes"])
     return Result(
         task=task,
         store=store.path.resolve().name,
@@ -213,8 +214,9 @@ def few_tests(result: Result) -> str:
 def seen_tests(paths: Sequence[Path], result: Result) -> list[str]:
     """Return warnings about runs whose pretraining has seen test sequences."""
     return [
-        f"{path} was pretrained (protocol {about.protocol}), without labels, on "
-        f"{about.test_sequences_seen} of the {result.test_sequences} test sequences"
+        f"{path} was pretrained{f' (protocol {about.protocol})' if about.protocol else ''}, "
+        f"without labels, on {about.test_sequences_seen} of the {result.test_sequences} test "
+        "sequences"
         for path, about in zip(paths, result.runs, strict=True)
         if about.test_sequences_seen
     ]
@@ -246,11 +248,7 @@ def _limit(task: str, chosen: Task, plain: dict[str, Any], max_frames: int | Non
 
 
 def _describe_run(
-    path: Path,
-    protocols: Sequence[str],
-    store: Store,
-    tests: Indices,
-    headline: dict[str, float],
+    path: Path, protocols: Sequence[str], seen: int | None, headline: dict[str, float]
 ) -> RunAbout:
     run, epoch = find_run(path)
     stream = find_stream(path)
@@ -259,9 +257,17 @@ def _describe_run(
         epoch=epoch,
         encoder=fingerprint(path),
         protocol=" ".join(protocols) or None,
-        test_sequences_seen=count_seen(run, store, tests) if run and run.config.is_file() else None,
+        test_sequences_seen=seen,
         headline=headline,
     )
+
+
+def _note_on_unknown(runs: Sequence[RunAbout]) -> list[str]:
+    """Return a note if it is unknown whether runs have seen test sequences."""
+    names = [about.run for about in runs if about.test_sequences_seen is None]
+    of = f" of {', '.join(names)}" if len(runs) > 1 else ""
+    note = f"whether pretraining{of} has seen test sequences is unknown"
+    return [note] if names else []
 
 
 def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Task) -> list[str]:
@@ -272,12 +278,11 @@ def _unknown_classes(training: SkeletonDataset, test: SkeletonDataset, task: Tas
     return [f"{len(tested - known)} of {len(tested)} test classes have no training sequence"]
 
 
-def _seen_classes(paths: Sequence[Path], store: Store, classes: Sequence[int]) -> list[str]:
+def _seen_classes(found: Sequence[Found], store: Store, classes: Sequence[int]) -> list[str]:
     """Return a note if a run was pretrained on sequences of classes that should be new to it."""
     known: set[int] = set()
-    for run, _ in map(find_run, paths):
-        seen = find_seen(run, store) if run and run.config.is_file() else None
-        known |= set() if seen is None else set(store.labels[seen].tolist())
+    for each in found:
+        known |= set(store.labels[each.seen].tolist())
     count = len(known.intersection(classes))
     if not count:
         return []

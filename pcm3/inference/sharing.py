@@ -18,7 +18,8 @@ with explain_missing():
     from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
 
 _ENCODER, _CLASSIFIER, _CONFIG = "encoder.safetensors", "classifier.safetensors", "config.json"
-_FILES = (_ENCODER, _CLASSIFIER, _CONFIG, "README.md")
+_SEEN = "seen.npz"
+_FILES = (_ENCODER, _CLASSIFIER, _CONFIG, _SEEN, "README.md")
 _TAGS = ("skeleton", "action-recognition", "self-supervised-learning")
 
 
@@ -26,9 +27,9 @@ class SharedModel(ModelHubMixin, library_name="pcm3"):
     """A trained encoder or classifier that can be uploaded to, and downloaded from, the Hub.
 
     A classifier is stored as ``classifier.safetensors``. An encoder is stored as
-    ``encoder.safetensors``, with the ``config.json`` of its run: the downloaded folder is a run
-    folder without checkpoints, which knows what it was trained on. A model card, ``README.md``,
-    says what the files say. Nothing is pickled.
+    ``encoder.safetensors``, with the ``config.json`` and ``seen.npz`` of its run: the downloaded
+    folder is a run folder without checkpoints, which knows what it was trained on. A model card,
+    ``README.md``, says what the files say. Nothing is pickled.
 
     Args:
         path: The run folder or the file of an encoder, or the file of a classifier.
@@ -120,3 +121,5 @@ class SharedModel(ModelHubMixin, library_name="pcm3"):
         run, epoch = find_run(self._path)
         if run is not None and epoch is None and run.config.is_file():
             shutil.copyfile(run.config, save_directory / _CONFIG)
+            if run.seen.is_file():  # runs of earlier versions have none
+                shutil.copyfile(run.seen, save_directory / _SEEN)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable
+from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar, cast
@@ -21,6 +23,33 @@ def import_path(kind: type) -> str:
 def is_import_path(name: str) -> bool:
     """Return whether a name is an import path, not the name of something built in."""
     return ":" in name
+
+
+def digest_code(*kinds: type) -> dict[str, list[str]]:
+    """Return a digest of the source of each module that defines users' own classes, by its name.
+
+    These are the modules of the classes and of their bases, apart from this package, torch and the
+    standard library. Of a script or a notebook (``__main__``), only the classes themselves count,
+    because the rest of it may change with each run. A module without source has no digest.
+
+    Args:
+        kinds: The classes.
+    """
+    known = {"pcm3", "torch", *sys.stdlib_module_names}
+    sources: dict[str, list[str]] = {}
+    for base in dict.fromkeys(base for kind in kinds for base in kind.__mro__):
+        name = base.__module__
+        if name.partition(".")[0] in known or (name in sources and name != "__main__"):
+            continue
+        part = base if name == "__main__" else sys.modules.get(name)
+        try:
+            sources.setdefault(name, []).append(inspect.getsource(part) if part else "")
+        except (OSError, TypeError):  # typed in, or compiled
+            continue
+    return {
+        name: [blake2b("\n".join(texts).encode(errors="surrogatepass"), digest_size=4).hexdigest()]
+        for name, texts in sources.items()
+    }
 
 
 def import_named(modules: Iterable[str]) -> None:

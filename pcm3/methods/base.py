@@ -91,6 +91,8 @@ class Method(nn.Module, ABC):
         stream: Input stream, derived from the augmented joints.
         frames: Number of frames T that each clip is resized to.
         pairs: Whether batches are pairs: each movement twice, shown in two ways.
+        past: What the model was trained on, a :class:`pcm3.runs.seen.Past`; None before the first
+            training.
         Settings: Class of the method's settings.
         encoder_type: Class of the encoders that the method can train.
         streams: Input streams that the method can train on.
@@ -145,6 +147,7 @@ class Method(nn.Module, ABC):
         self.stream: Stream = self.settings.stream
         self.frames = self.settings.frames
         self.pairs = bool(getattr(self.settings, "pairs", False))
+        self.past: Any = None
         self._batches_a_step = 1
         self._recipe = self.recipe
         if self.stream not in self.streams:

@@ -12,6 +12,7 @@ from pcm3.encoders import ENCODERS
 from pcm3.encoders.files import PRETRAINED, fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
+from pcm3.io.imports import is_import_path
 from pcm3.runs.folder import Run, comparable, find_method_name, knows_settings
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.series import Entry
@@ -25,11 +26,13 @@ class Entries(NamedTuple):
         left_out: Runs and files without a result, each with the reason.
         metrics: Column to the metrics of its runs with results, a record for each epoch, with the
             ``seconds`` of training if they are known.
+        given: Column to the one that was given for its runs, see ``read_entries``.
     """
 
     entries: list[Entry]
     left_out: list[str]
     metrics: dict[str, list[list[dict[str, Any]]]]
+    given: dict[str, str]
 
 
 def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = None) -> Entries:
@@ -41,6 +44,8 @@ def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = Non
     Args:
         runs: Folders with a ``results`` folder that ``pcm3 evaluate`` wrote.
         columns: The column of each run; by default runs that differ only in the seed share one.
+            Runs of a column that were trained with different code of the user get columns of their
+            own, named after the code but for the first one.
 
     Raises:
         ValueError: If there is no run, one is given twice, none has results, or there is not a
@@ -70,9 +75,11 @@ def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = Non
         name if names.count(name) == 1 else str(path)
         for name, path in zip(names, paths, strict=True)
     ]
-    columns = columns or _columns(names, [run.config for run in read])
+    configs = [run.config for run in read]
+    given = columns or _columns(names, configs)
+    columns = _split_by_code(given, configs)
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
-    varied = _varied([run.config for run in read])
+    varied = _varied(configs)
     entries = _tell_stores_apart(
         [
             _entry(result, run.config, names[at], columns[at], column_of, file, at)._replace(
@@ -93,7 +100,8 @@ def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = Non
     for run, column in zip(read, columns, strict=True):
         if run.files:
             metrics.setdefault(column, []).append(run.metrics)
-    return Entries(sorted(entries, key=rank), left_out, metrics)
+    given_for = dict(zip(columns, given, strict=True))
+    return Entries(sorted(entries, key=rank), left_out, metrics, given_for)
 
 
 def column_titles(entries: Sequence[Entry]) -> dict[str, str]:
@@ -268,6 +276,29 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
     return columns
 
 
+def _split_by_code(columns: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Give runs of a column that were trained with other code than its first run another column."""
+    first: dict[str, dict[str, str]] = {}
+    split = []
+    for column, config in zip(columns, configs, strict=True):
+        code = _code(config)
+        other = config and code != first.setdefault(column, code)
+        words = ", ".join(f"{name} {digests}" for name, digests in code.items())
+        split.append(f"{column} ({words})" if other else column)
+    return split
+
+
+def _code(config: dict[str, Any]) -> dict[str, str]:
+    """Return the digests of the code of the user that a run was trained with, by title.
+
+    Runs of earlier versions have none.
+    """
+    paths = (find_method_name(config) or "", str(config.get("model", {}).get("encoder", "")))
+    own = [path.partition(":")[0] for path in paths if is_import_path(path)]
+    known = {name: " then ".join(digests) for name, digests in config.get("code", {}).items()}
+    return {f"code of {name}": known.get(name, "unknown") for name in [*own, *known]}
+
+
 _MOST_VARIED = 6
 
 
@@ -276,8 +307,8 @@ def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
     known = [comparable(config) if config else {} for config in configs]
     trained = _without_derived([kept.get("train", {}) for kept in known])
     flat = [
-        {**_known_parts(kept), **_of_model(kept.get("model", {})), **train}
-        for kept, train in zip(known, trained, strict=True)
+        {**_code(config), **_known_parts(kept), **_of_model(kept.get("model", {})), **train}
+        for config, kept, train in zip(configs, known, trained, strict=True)
     ]
     values: dict[str, set[str]] = {}
     for settings in flat:
@@ -338,6 +369,7 @@ def _key(config: dict[str, Any]) -> str | None:
     kept, train = comparable(config), config["train"]
     kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
     kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own
+    kept["code"] = _code(config)
     return json.dumps(kept, sort_keys=True)
 
 

@@ -109,7 +109,8 @@ def write_report(
     if (out / "meta.json").exists():
         raise ValueError(f"expected a folder for the report, got the store {out}")
     rows = tabulate(read.entries)
-    compared = compare(for_people(rows), read.entries, baseline, settings or {})
+    words = {column: (settings or {}).get(given, {}) for column, given in read.given.items()}
+    compared = compare(for_people(rows), read.entries, baseline, words)
     shown = compared if settings or baseline else None
     data = as_json(read) | ({"comparison": as_records(shown)} if shown else {})
     texts = {

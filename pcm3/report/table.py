@@ -30,12 +30,12 @@ class Cell(NamedTuple):
 
     Attributes:
         values: Run to figure.
-        seen: Whether a run has seen test sequences in pretraining.
+        seen: Whether a run has seen test sequences in pretraining; None if this is unknown.
         draws: The repetitions that the figures are means of; empty for most figures.
     """
 
     values: dict[str, float]
-    seen: bool
+    seen: bool | None
     draws: tuple[float, ...] = ()
 
     @property
@@ -93,7 +93,8 @@ def tabulate(entries: Sequence[Entry]) -> list[Row]:
             cell = row.cells.get(entry.column, Cell({}, False))
             values = cell.values | {entry.run: figures[name]}
             draws = (*cell.draws, *(task.draws.values(result, name) if task.draws else ()))
-            row.cells[entry.column] = Cell(values, cell.seen or bool(_seen(result)), draws)
+            seen = _either(cell.seen, *(about.test_sequences_seen for about in result.runs))
+            row.cells[entry.column] = Cell(values, seen, draws)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
@@ -101,8 +102,8 @@ def tabulate(entries: Sequence[Entry]) -> list[Row]:
 def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
     """Format a figure for readers: mean ± standard deviation, see ``notes``.
 
-    The number of runs is added if it is not that of the column, and † if pretraining has seen
-    test sequences.
+    The number of runs is added if it is not that of the column, † if pretraining has seen test
+    sequences, and ? if this is unknown.
     """
     if cell is None:
         return ""
@@ -111,7 +112,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
     text += "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
     text += unit
     text += "" if len(cell.values) == runs else f" (n = {len(cell.values)})"
-    return text + (" †" if cell.seen else "")
+    return text + {True: " †", None: " ?", False: ""}[cell.seen]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -125,6 +126,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines += [record.note for record in draws if record]
     if any(cell.seen for _, cell in cells):
         lines.append("† Pretraining has seen test sequences, without their labels.")
+    if any(cell.seen is None for _, cell in cells):
+        lines.append("? Whether pretraining has seen test sequences is unknown.")
     return lines
 
 
@@ -203,7 +206,8 @@ def run_table(entries: Sequence[Entry]) -> list[list[str]]:
     The method is followed by the settings that tell the runs apart. What is not known is ``"-"``;
     columns of which nothing is known are left out.
     """
-    head = [*RUN_WORDS, "training sequences", "test sequences", "chance"]
+    counted = ("training sequences (evaluation)", "test sequences")
+    head = [*RUN_WORDS, *counted, "chance"]
     chances = chance_by_part(entries)
     lines = {}
     for entry in sorted(entries, key=lambda entry: entry.place):
@@ -310,7 +314,13 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 def _seen(result: Result) -> int | None:
     """Return the most test sequences that any run has seen in pretraining; None if not known."""
     seen = [about.test_sequences_seen for about in result.runs]
-    return max((count for count in seen if count is not None), default=None)
+    known = [count for count in seen if count is not None]
+    return max(known, default=None) or (0 if len(known) == len(seen) else None)
+
+
+def _either(*seen: int | None) -> bool | None:
+    """Whether any of these is more than 0; None if none is known to be, but one is unknown."""
+    return any(seen) or (None if None in seen else False)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@
 ``encoder.safetensors``   the trained encoder and how to build it;
                           ``encoder-epoch300.safetensors`` is one kept after epoch 300, and
                           ``encoder-motion.safetensors`` that of another stream
+``seen.npz``              keys by which the training sequences are recognised
 ``results/*.json``        results of evaluations
 ========================  ====================================================
 """
@@ -17,10 +18,13 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
+
+import numpy as np
 
 from pcm3.data.dataset import LONGEST
 from pcm3.errors import SkeletonFormatError
@@ -29,6 +33,7 @@ from pcm3.io.json import parse_json, read_json
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.settings import NO_EFFECT, present_settings
 from pcm3.runs.checkpoint import load_checkpoint, previous, save_checkpoint
+from pcm3.terminal import tell
 
 
 class _Skeleton(TypedDict):
@@ -45,7 +50,7 @@ class _Data(TypedDict):
 
 class _Seen(TypedDict):
     store: str
-    protocol: str
+    protocol: str | None
     sequences: int
     frames: int
 
@@ -66,6 +71,7 @@ class _Known(TypedDict, total=False):
     seen: list[_Seen] | None
     start: str
     parts: dict[str, str | None]
+    code: dict[str, list[str]]
 
 
 class _Settings(_Known):
@@ -90,6 +96,7 @@ class Run:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoint = self.path / "checkpoint.pt"
         self.encoder = self.path / "encoder.safetensors"
+        self.seen = self.path / "seen.npz"
         self.results = self.path / "results"
 
     def kept_encoder(self, epoch: int) -> Path:
@@ -126,11 +133,17 @@ class Run:
             raise SkeletonFormatError(f"{self.config}: {error}") from None
 
     @contextmanager
-    def claimed(self, settings: dict[str, Any]) -> Iterator[None]:
+    def claimed(self, settings: dict[str, Any], seen: Mapping[str, Any]) -> Iterator[None]:
         """Lock the folder against other processes while a run with these settings trains.
 
-        The settings of a new run are written; a run with other settings is refused. A folder
-        without a checkpoint or encoder, for example after a failed first attempt, counts as new.
+        The settings of a new run and what it sees are written; a run with other settings is
+        refused. A folder without a checkpoint or encoder, for example after a failed first attempt,
+        counts as new. If code of the user has changed since the run began, a warning is printed on
+        standard error, and ``config.json`` keeps the digests of both.
+
+        Args:
+            settings: Content of ``config.json``.
+            seen: Arrays of ``seen.npz``.
 
         Raises:
             ValueError: If the folder holds a run with other settings, is not a run folder, or is
@@ -140,8 +153,12 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path, f"training into {self.path}"):
             self.check(settings)
-            if not self._is_trained():
-                self.write_text(self.config, json.dumps(settings, indent=2) + "\n")
+            if self._is_trained():
+                self._compare_code(settings)
+            else:
+                with replacing(self.seen) as temporary, temporary.open("wb") as file:
+                    np.savez(file, **seen)
+                self._write_settings(settings)
             for leftover in self.path.glob(".*.tmp"):  # files of a process that was killed
                 leftover.unlink()
             yield
@@ -175,6 +192,29 @@ class Run:
                 "use the same settings, or another folder; to go on from its weights with other "
                 f"settings, add --from {self.path} to another --out"
             )
+
+    def _write_settings(self, settings: dict[str, Any]) -> None:
+        self.write_text(self.config, json.dumps(settings, indent=2) + "\n")
+
+    def _compare_code(self, settings: dict[str, Any]) -> None:
+        """Warn of code that has changed, and add its digest if the run trains on."""
+        old = self.settings()
+        before, now = old.get("code"), settings.get("code", {})
+        if before is None:  # a run of an earlier version, or without code of the user
+            return
+        changed = [name for name in now if before.get(name, [])[-1:] != now[name]]
+        if not changed:
+            return
+        finished = self.encoder.is_file()
+        what = "it is finished and stays as it is" if finished else "it continues with the new code"
+        tell(
+            f"warning: the code of {', '.join(changed)} has changed since {self.path} was trained "
+            f"with it; {what}",
+            file=sys.stderr,
+        )
+        if not finished:
+            added = {name: [*before.get(name, []), *now[name]] for name in changed}
+            self._write_settings(old | {"code": before | added})
 
     def _check_folder(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -298,9 +338,10 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that must stay the same when a run continues.
 
     The recordings seen are left out: they follow from the rest, and stores may have moved. So are
-    the number of devices and settings that do not affect the result, such as ``keep_epochs``.
+    the code of the user, in which a fault may have been mended, the number of devices, and settings
+    that do not affect the result, such as ``keep_epochs``.
     """
-    kept = {name: value for name, value in settings.items() if name != "seen"}
+    kept = {name: value for name, value in settings.items() if name not in ("seen", "code")}
     kept.setdefault("max_frames", LONGEST)  # earlier versions did not store it and cut there
     kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")

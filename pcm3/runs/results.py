@@ -26,8 +26,8 @@ class RunAbout:
         epoch: Epoch of an encoder that was kept during training; None for the last encoder.
         encoder: Fingerprint of the encoder; None in results of older versions.
         protocol: Protocol of the run's training; None if not known.
-        test_sequences_seen: Number of test sequences that pretraining has seen, without labels;
-            None if not known.
+        test_sequences_seen: Number of test sequences that pretraining is known to have seen,
+            without labels; None if it is not known to have seen one, but may have.
         headline: The main figure of this run alone, by its name.
     """
 

@@ -41,8 +41,7 @@ def used_sequences(sequences: int, config: TrainSettings, processes: int) -> int
     if sequences < update and config.epochs:
         raise ValueError(
             f"expected at least {update} training sequences (batch_size x devices x accumulate), "
-            f"got {sequences}; lower batch_size (--train.batch-size), or, if the protocol leaves "
-            "out sequences of the store, train on all of it (--protocol all)"
+            f"got {sequences}; lower batch_size (--train.batch-size)"
         )
     return sequences // update * update
 

@@ -29,13 +29,13 @@ from pcm3.data.synthetic.motion import SyntheticMotion
 from pcm3.evaluation.monitor import feature_monitor
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run
-from pcm3.runs.seen import count_seen, describe_data, describe_seen
+from pcm3.runs.seen import describe_data, describe_seen, find_past, find_seen
 from pcm3.skeleton import COMMON15, Skeleton
 from pcm3.terminal import tell
 from pcm3.training.costs import count, estimate
 from pcm3.training.devices import is_first, suitable_threads
 from pcm3.training.order import used_sequences
-from pcm3.training.start import begin, is_run
+from pcm3.training.start import begin
 from pcm3.training.trainer import fit
 
 Data: TypeAlias = Store | Sequence[Store] | SyntheticMotion
@@ -68,8 +68,8 @@ def pretrain(
         out: The run folder.
         start: A run folder whose last checkpoint gives the initial weights, or the file of an
             encoder, or ``"pretrained"``, which gives those of the encoder alone; the optimiser
-            starts afresh. If a run was trained on test sequences of these stores, a warning is
-            printed on standard error.
+            starts afresh. If they are known to have seen test sequences of these stores, a warning
+            is printed on standard error.
         quiet: Show no progress.
 
     Returns:
@@ -101,10 +101,11 @@ def pretrain(
             config.max_frames,
             quiet,
         )
-    if start is not None and is_run(start):
+    if start is not None and not quiet:
+        past = find_past(start)
         for store, protocol, (_, test) in zip(stores, protocols, parts, strict=True):
-            seen = count_seen(Run(start), store, test) if protocol != "all" else 0
-            if seen and not quiet:
+            seen = find_seen(past, store).count_in(test) if protocol != "all" else 0
+            if seen:
                 tell(
                     f"warning: {start} was trained on {seen} of the {len(test)} test sequences of "
                     f"{store.path} under protocol {protocol}, without labels",

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pcm3.data.body import BODY
 from pcm3.data.dataset import ClipDataset
-from pcm3.encoders.files import PRETRAINED, encoder_file, load_encoder
+from pcm3.encoders.files import encoder_file, load_encoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.methods import Method
 from pcm3.methods.catalog import RunSettings
 from pcm3.runs.folder import Run, find_differences, find_method_name
+from pcm3.runs.seen import find_past
 
 _ARCHITECTURE = (
     *("stream", "encoder", "hidden", "layers", "direction", "frames", "embedding"),
@@ -55,12 +56,12 @@ def begin(
     start: str | Path | None = None,
     out: str | Path | None = None,
 ) -> tuple[Method, dict[str, Any]]:
-    """Build the model of a run, and say where its weights come from.
+    """Build the model of a run, and say where its weights come from and what they have seen.
 
     Args:
         config: All settings.
         data: What it is trained on.
-        seen: What the run will have seen, as ``describe_seen`` tells it.
+        seen: What the run will see, as ``describe_seen`` tells it.
         start: A run folder, the file of an encoder, or ``"pretrained"``; None for new weights.
         out: The run folder.
 
@@ -80,11 +81,12 @@ def begin(
                 f"expected --out to be another folder than --from, got {out}; to continue a run, "
                 "repeat the command that began it"
             )
-        before = _load(model, Run(start), config, data).get("seen")
+        _load(model, Run(start), config, data)
     else:
         model = _with_encoder(model, start, data)
-        before = [] if str(start) == PRETRAINED else None  # unknown
-    origin = {"seen": None if before is None else [*before, *seen]}
+    model.past = past = find_past(start)
+    own = seen if config.train.epochs else []
+    origin = {"seen": None if past.stores is None else [*past.stores, *own]}
     return model, origin | {"start": Path(start).resolve().name}
 
 
@@ -116,8 +118,8 @@ def _with_encoder(model: Method, start: str | Path, data: ClipDataset) -> Method
     return type(model)(loaded.encoder.train(), data.skeleton, model.settings)
 
 
-def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> dict[str, Any]:
-    """Load the weights of a run into a model and return the settings of the run."""
+def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> None:
+    """Load the weights of a run into a model."""
     old, new = run.settings(), json.loads(config.to_json())
     if not old.keys() >= {"data", "model"}:
         raise SkeletonFormatError(f"{run.config}: expected data and model, got {', '.join(old)}")
@@ -133,7 +135,6 @@ def _load(model: Method, run: Run, config: RunSettings, data: ClipDataset) -> di
             raise ValueError(f"{run.path} {what}: {'; '.join(differences)}")
     needed = model.state_dict()
     model.load_state_dict({name: state["model"][name] for name in needed})
-    return old
 
 
 def _data_differences(old: dict[str, Any], data: ClipDataset) -> list[str]:

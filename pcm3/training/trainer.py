@@ -22,11 +22,12 @@ from pcm3.checks import type_name
 from pcm3.data.dataset import Batch, ClipDataset, check_joints, collate
 from pcm3.errors import explain_missing, is_out_of_memory
 from pcm3.io.files import reuse_memory
+from pcm3.io.imports import digest_code
 from pcm3.methods import Method
 from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
 from pcm3.runs.progress import ProgressReport, event_files, format_epoch
-from pcm3.runs.seen import describe_data
+from pcm3.runs.seen import Record, describe_data, join_pasts, past_of, past_of_model
 from pcm3.schedules import learning_rate
 from pcm3.terminal import tell
 from pcm3.training.cache import DeviceCache, fits_on
@@ -67,9 +68,9 @@ def fit(
         dataset: The training sequences.
         config: All settings.
         out: Run folder. Nothing is written without it.
-        settings: Content of the run folder's ``config.json`` besides the data; by default
-            ``config`` and a description of the model, see ``describe_model``. A run with other
-            settings is refused.
+        settings: Content of the run folder's ``config.json`` besides the data and the code; by
+            default ``config``, a description of the model, see ``describe_model``, and what it has
+            seen. A run with other settings is refused.
         monitor: Called every ``config.knn_every`` epochs; the values that it returns are added to
             the metrics.
         about: Lines on the data, printed on standard error when training begins.
@@ -108,19 +109,25 @@ def fit(
     fabric = launch(config)
     first = fabric.is_global_zero  # only this process writes files and messages
     run = Run(out) if out is not None else None
+    past = past_of_model(model)
+    if config.epochs:
+        past = join_pasts(past, past_of(dataset))
     if settings is None and run is not None:
-        settings = describe_model(model, config)
+        settings = describe_model(model, config) | {"seen": past.stores}
     settings = (settings or {}) | {"data": describe_data(dataset)}
+    if code := digest_code(type(model), type(model.encoder)):
+        settings["code"] = code
     training = _Training(fabric, model, dataset, config, run)
     training.warns = first and not quiet
     if training.warns and fabric.device.type == "cuda":
         tell(training.describe_passes(), file=sys.stderr)
     with (
         naming_lost_processes(fabric),
-        _claimed(fabric, run, settings),
+        _claimed(fabric, run, settings, past.record),
         _own_randomness(fabric),
         deferred_signals() as stopped,
     ):
+        model.past = past
         training.resume()
         if about and first and not quiet:
             tell(*about, file=sys.stderr)
@@ -426,13 +433,15 @@ def _adapt(model: Method, config: TrainSettings) -> None:
 
 
 @contextmanager
-def _claimed(fabric: Fabric, run: Run | None, settings: dict[str, Any]) -> Iterator[None]:
+def _claimed(
+    fabric: Fabric, run: Run | None, settings: dict[str, Any], record: Record
+) -> Iterator[None]:
     """Hold the run folder; if the first process is refused, all processes end."""
     with ExitStack() as held:
         refusal: Exception | None = None
         if run and fabric.is_global_zero:
             try:
-                held.enter_context(run.claimed(settings))
+                held.enter_context(run.claimed(settings, record._asdict()))
             except (ValueError, OSError) as error:
                 refusal = error
         refusal = fabric.broadcast(refusal)

@@ -104,8 +104,9 @@ def test_the_card_of_a_classifier_says_what_the_file_says(
 
 def test_a_shared_encoder_is_a_run_that_knows_what_it_saw(tmp_path: Path, run: Path) -> None:
     SharedModel(run).save_pretrained(tmp_path / "out")
-    assert names(tmp_path / "out") == ["README.md", "config.json", "encoder.safetensors"]
-    for name in ("config.json", "encoder.safetensors"):
+    kept = ["config.json", "encoder.safetensors", "seen.npz"]
+    assert names(tmp_path / "out") == ["README.md", *kept]
+    for name in kept:
         assert (tmp_path / "out" / name).read_bytes() == (run / name).read_bytes()
     said = rows((tmp_path / "out" / "README.md").read_text())
     assert said["Method"] == "pcm3"

@@ -33,7 +33,7 @@ def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
 def test_fused_results_name_the_others_by_their_column(tmp_path: Path) -> None:
     paths = []
     for seed, top in enumerate((0.5, 0.7)):
-        abouts = [{"run": f"joint-{seed}"}, {"run": f"bone-{seed}"}]
+        abouts = [{"run": f"{x}-{seed}", "test_sequences_seen": 0} for x in ("joint", "bone")]
         fused = result("linear", {"top1": top}, runs=abouts, weights=[0.5, 0.5])
         paths.append(write_run(tmp_path / f"joint-{seed}", fused, seed=seed))
     for seed in (0, 1):
@@ -155,7 +155,7 @@ def test_a_run_whose_scores_alone_are_in_others(tmp_path: Path) -> None:
     fused["weights"] = [0.5, 0.5]
     joint = write_run(tmp_path / "joint", fused)
     bone = write_run(tmp_path / "bone")
-    (found,), left_out, _ = read_entries([joint, bone, write_run(tmp_path / "other")])
+    (found,), left_out, *_ = read_entries([joint, bone, write_run(tmp_path / "other")])
     assert found.fused == ("bone",)
     assert [why.partition(": ")[0] for why in left_out] == [f"{tmp_path}/other"]
 

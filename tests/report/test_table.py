@@ -15,7 +15,15 @@ from written_results import Page, result, table_of, write_run
 from pcm3.evaluation.tasks import knn
 from pcm3.report.entries import read_entries
 from pcm3.report.page import make_page, write_report
-from pcm3.report.table import NOT_KNOWN, explain, for_people, markdown, remarks, tabulate
+from pcm3.report.table import (
+    NOT_KNOWN,
+    as_json,
+    explain,
+    for_people,
+    markdown,
+    remarks,
+    tabulate,
+)
 
 
 def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
@@ -184,7 +192,7 @@ def test_runs_are_told_with_their_data(tmp_path: Path) -> None:
     head, _, *rows = table_of(markdown(results), "## Runs")
     assert head == [
         *("run", "method", "epochs", "seed", "store", "protocol"),
-        *("training sequences", "test sequences", "chance"),
+        *("training sequences (evaluation)", "test sequences", "chance"),
     ]
     assert rows == [
         ["b", "pcm3", "2", "3", "data", "xsub", "7", "4", "50.0%"],
@@ -296,6 +304,22 @@ def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
     assert table_of(text)[2][-1] == "50.0% †"
     assert "† Pretraining has seen test sequences" in text
     assert "†" in make_page(read_entries([path]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "mark", "seen"),
+    [([0, 0], "", 0), ([0, None], " ?", None), ([None], " ?", None), ([None, 2], " †", 2)],
+)
+def test_unknown_is_told_too(
+    tmp_path: Path, counts: list[int | None], mark: str, seen: int | None
+) -> None:
+    runs = [{"run": str(at), "test_sequences_seen": count} for at, count in enumerate(counts)]
+    weights = [1 / len(runs)] * len(runs)
+    own = result("linear", {"top1": 0.5}, runs=runs, weights=weights)
+    results = read_entries([write_run(tmp_path / "a", own)])
+    assert table_of(markdown(results))[2][-1] == f"50.0%{mark}"
+    assert ("? Whether" in markdown(results)) == (mark == " ?")
+    assert as_json(results)["results"][0]["seen"] == seen
 
 
 def test_every_figure_is_explained(evaluated: list[Path]) -> None:

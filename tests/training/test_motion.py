@@ -22,7 +22,7 @@ from pcm3.methods.catalog import RunSettings
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
 from pcm3.runs.folder import Run
-from pcm3.runs.seen import count_seen
+from pcm3.runs.seen import find_past, find_seen
 from pcm3.skeleton import COMMON15
 from pcm3.training.interrupts import Interrupted
 from pcm3.training.pretrain import plan, pretrain
@@ -112,12 +112,12 @@ def test_a_run_on_motion_saw_no_recording(tmp_path: Path) -> None:
     assert "knn" not in records[-1]
     store = generate(tmp_path / "store", sequences=12, classes=3, subjects=4, skeleton=COMMON15)
     run = Run(tmp_path / "run")
-    assert count_seen(run, store, range(12)) == 0
+    assert find_seen(find_past(run.path), store).count_in(range(12)) == 0
     assert run.settings()["seen"] == []
     assert load_encoder(tmp_path / "run").normalization == "center"
     # training goes on with recordings, from these weights
     pretrain(CONFIG, store, tmp_path / "next", start=tmp_path / "run", quiet=True)
-    assert count_seen(Run(tmp_path / "next"), store, range(12)) > 0
+    assert find_seen(find_past(tmp_path / "next"), store).count_in(range(12)) > 0
 
 
 def test_a_plan_generates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

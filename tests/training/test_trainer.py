@@ -416,8 +416,9 @@ def test_nothing_is_written_without_a_folder(
 @pytest.mark.parametrize(("batch_size", "accumulate", "needed"), [(13, 1, 13), (5, 3, 15)])
 def test_too_few_sequences(store: Store, batch_size: int, accumulate: int, needed: int) -> None:
     config = replace(TRAIN, batch_size=batch_size, accumulate=accumulate)
-    with pytest.raises(ValueError, match=f" {needed} training sequences.* 12"):
+    with pytest.raises(ValueError, match=f" {needed} training sequences.* 12") as error:
         fit(new_model(), SkeletonDataset(store), config, quiet=True)
+    assert "protocol" not in str(error.value)  # training on test subjects is no advice
 
 
 def test_data_of_another_order_or_stream_are_refused(store: Store) -> None:

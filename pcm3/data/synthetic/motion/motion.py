@@ -169,6 +169,11 @@ class SyntheticMotion(ClipDataset):
         seeds = np.full(len(self), zlib.crc32(f"{_VERSION} {self.seed}".encode()))
         return np.stack([seeds, np.arange(len(self))], axis=1)
 
+    @property
+    def names(self) -> list[str]:
+        """The name that ``save`` gives each sequence (len,)."""
+        return [f"motion {number}" for number in range(len(self))]
+
     def describe(self, indices: Sequence[int]) -> str:
         """Name the sequences with these numbers, for messages."""
         return f"sequences {', '.join(map(str, indices))} of synthetic motion of seed {self.seed}"
@@ -189,12 +194,13 @@ class SyntheticMotion(ClipDataset):
             normalization=self.normalization,
             overwrite=overwrite,
         ) as writer:
+            names = self.names
             for begin in range(0, len(self), _CHUNK):
                 numbers = list(range(begin, min(begin + _CHUNK, len(self))))
                 batch = self._look(numbers, 0)
                 frames = batch.clips.permute(0, 2, 4, 3, 1).numpy()
                 for number, clip, length in zip(numbers, frames, batch.lengths, strict=True):
-                    writer.add(clip[: int(length)], -1, name=f"motion {number}")
+                    writer.add(clip[: int(length)], -1, name=names[number])
         return Store(out)
 
 
