@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import statistics
@@ -15,7 +16,7 @@ from written_results import Page, result, table_of, write_run
 from pcm3.evaluation.tasks import knn
 from pcm3.report.entries import read_entries
 from pcm3.report.page import make_page, write_report
-from pcm3.report.table import NOT_KNOWN, explain, for_people, markdown, remarks, tabulate
+from pcm3.report.table import NOT_KNOWN, SPREAD, explain, markdown, remarks, tabulate
 
 
 def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
@@ -71,29 +72,45 @@ def semi(tops: dict[float, list[float]]) -> dict[str, Any]:
     return result("semi", metrics, details={"runs": runs})
 
 
-def test_few_labels_have_the_deviation_over_all_draws(tmp_path: Path) -> None:
+def test_the_deviation_is_over_runs_in_all_formats(tmp_path: Path) -> None:
     first = {0.01: [0.1, 0.2, 0.3], 0.1: [0.5, 0.5, 0.5]}
     second = {0.01: [0.2, 0.2, 0.2], 0.1: [0.7, 0.7, 0.7]}
     paths = [
         write_run(tmp_path / f"a-{seed}", semi(tops), seed=seed)
         for seed, tops in enumerate((first, second))
     ]
-    text = markdown(read_entries(paths))
-    # deviations of 10, 20, 30, 20, 20, 20: the root of 200 / 5; three times -10, 10: 600 / 5
+    report = write_report(paths, tmp_path / "out")
+    text = report.table.read_text()
     assert [row[3:] for row in table_of(text)[2:]] == [
-        ["top1_at_0.01", "20.0 ± 6.3%"],
-        ["top1_at_0.1", "60.0 ± 11.0%"],
+        ["top1_at_0.01", "20.0 ± 0.0%"],
+        ["top1_at_0.1", "60.0 ± 14.1%"],  # the root of (10 ** 2 + 10 ** 2) / 1
     ]
-    assert "± of top1_at_F is the standard deviation over all draws" in text
-    assert "over runs that differ" not in text
-    assert "20.0 ± 10.0%" in markdown(read_entries(paths[:1]))
-    for shown in (text, make_page(read_entries(paths))):
-        assert "top1_std_at" not in shown
-        assert "top1_<wbr>std" not in shown
-    data = json.loads(write_report(paths, tmp_path / "out").data.read_text())
+    others = [row[3:] for row in table_of(text, "## All other figures")[2:]]
+    assert others[0] == ["top1_std_at_0.01", "5.0 ± 7.1%"]
+    data = json.loads(report.data.read_text())
     rows = {row["figure"]: row["cells"]["a"] for row in data["table"]}
-    assert rows["top1_std_at_0.01"]["values"] == pytest.approx({"a-0": 0.1, "a-1": 0})
-    assert rows["top1_at_0.01"]["draws"] == [*first[0.01], *second[0.01]]
+    (line,) = csv.DictReader(report.sheet.open())
+    for figure, std in {"top1_at_0.01": 0, "top1_at_0.1": 0.02**0.5}.items():
+        assert rows[figure]["std"] == pytest.approx(std, abs=1e-12)
+        assert float(line[f"semi {figure} std over runs"]) == pytest.approx(std, abs=1e-12)
+    latex = report.latex.read_text()
+    assert r"20.0 $\pm$ 0.0 & 60.0 $\pm$ 14.1" in latex
+    page = report.page.read_text()
+    for said in (text, page, "\n".join(data["notes"])):
+        assert SPREAD in said
+    assert SPREAD.replace("±", r"$\pm$") in latex
+
+
+def test_a_single_run_has_no_deviation_in_any_format(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", semi({0.1: [0.1, 0.2, 0.3]}), seed=0)
+    report = write_report([run], tmp_path / "out")
+    assert table_of(report.table.read_text())[2][3:] == ["top1_at_0.1", "20.0%"]
+    assert json.loads(report.data.read_text())["table"][0]["cells"]["a"]["std"] is None
+    (line,) = csv.DictReader(report.sheet.open())
+    assert line["semi top1_at_0.1 std over runs"] == ""
+    assert r"a & 20.0 \\" in report.latex.read_text()
+    for file in (report.table, report.page):
+        assert SPREAD in file.read_text()
 
 
 def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) -> None:
@@ -299,5 +316,5 @@ def test_seen_test_sequences_are_told(tmp_path: Path) -> None:
 
 
 def test_every_figure_is_explained(evaluated: list[Path]) -> None:
-    rows = for_people(tabulate(read_entries(evaluated).entries))
+    rows = tabulate(read_entries(evaluated).entries)
     assert [row.figure for row in rows if not explain([row])] == []
