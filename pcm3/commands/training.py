@@ -166,6 +166,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         join_protocols(options.protocol),
         options.max_frames,
         _trains_any_layout(options),
+        chosen.preset,
     )
     data = _data(options.data, options.motion, pairs=getattr(options.model, "pairs", False))
     if early.preset and is_first() and not isinstance(data, SyntheticMotion):
@@ -327,7 +328,7 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
         chosen = get_preset(early.preset or "small")
     if early.method is not None:
         settings = find_method(early.method).Settings.sharing(chosen.model)
-        chosen = replace(chosen, model=settings)
+        chosen = replace(chosen, model=settings, preset=None)
     if distil:
         chosen = post_distillation(chosen)
     if early.epochs.isdecimal() and not early.schedule:  # anything but a number is refused below

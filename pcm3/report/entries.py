@@ -8,10 +8,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcm3.encoders import ENCODERS
 from pcm3.encoders.files import PRETRAINED, fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
+from pcm3.report.varied import settings_that_differ
 from pcm3.runs.folder import Run, comparable, find_method_name, knows_settings
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.series import Entry
@@ -72,7 +72,7 @@ def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = Non
     ]
     columns = columns or _columns(names, [run.config for run in read])
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
-    varied = _varied([run.config for run in read])
+    varied = settings_that_differ([run.config for run in read])
     entries = _tell_stores_apart(
         [
             _entry(result, run.config, names[at], columns[at], column_of, file, at)._replace(
@@ -266,66 +266,6 @@ def _columns(names: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[st
         for at in places:
             columns[at] = label if labels.count(label) == 1 else whole
     return columns
-
-
-_MOST_VARIED = 6
-
-
-def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the settings of each run that another run has otherwise, seed and epochs aside."""
-    known = [comparable(config) if config else {} for config in configs]
-    trained = _without_derived([kept.get("train", {}) for kept in known])
-    flat = [
-        {**_known_parts(kept), **_of_model(kept.get("model", {})), **train}
-        for kept, train in zip(known, trained, strict=True)
-    ]
-    values: dict[str, set[str]] = {}
-    for settings in flat:
-        for name, value in settings.items():
-            values.setdefault(name, set()).add(repr(value))
-    names = [name for name in values if len(values[name]) > 1 and name not in ("seed", "epochs")]
-    texts = []
-    for settings in flat:
-        here = [f"{name} {settings[name]}" for name in names if name in settings]
-        more = len(here) - _MOST_VARIED
-        here[_MOST_VARIED:] = [f"{more} more"] if more > 0 else []
-        texts.append(", ".join(here))
-    return texts
-
-
-def _known_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: words for name, words in config.get("parts", {}).items() if words is not None}
-
-
-def _without_derived(trained: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the epochs of drop and warm-up if they only scale with the number of epochs."""
-    kept = [dict(train) for train in trained]
-    for name in ("drop_epoch", "warmup_epochs"):
-        used = [train for train in kept if train.get("epochs") and name in train]
-        if name == "drop_epoch":
-            used = [train for train in used if train.get("schedule") != "cosine"]
-        longest = max(used, key=lambda train: int(train["epochs"]), default={})
-        share = longest.get(name, 0) / longest.get("epochs", 1)
-        if all(abs(train[name] - share * train["epochs"]) <= _ROUNDING for train in used):
-            used = []
-        for train in kept:
-            if not any(train is other for other in used):
-                train.pop(name, None)
-    return kept
-
-
-_ROUNDING = 0.5  # epochs, as schedules are scaled to whole ones
-
-
-_ENCODERS = {kind.__name__: name for name, kind in ENCODERS.items()}
-
-
-def _of_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a model; one built in Python names the classes in the same way."""
-    kept = {name: value for name, value in model.items() if name not in ("method", "name")}
-    if kept.get("encoder") in _ENCODERS:
-        kept["encoder"] = _ENCODERS[kept["encoder"]]
-    return kept
 
 
 def _key(config: dict[str, Any]) -> str | None:

@@ -65,6 +65,7 @@ class _Known(TypedDict, total=False):
     data: _Data
     seen: list[_Seen] | None
     start: str
+    preset: str | None
     parts: dict[str, str | None]
 
 
@@ -298,9 +299,10 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that must stay the same when a run continues.
 
     The recordings seen are left out: they follow from the rest, and stores may have moved. So are
-    the number of devices and settings that do not affect the result, such as ``keep_epochs``.
+    the name of the preset, the number of devices and settings that do not affect the result, such
+    as ``keep_epochs``.
     """
-    kept = {name: value for name, value in settings.items() if name != "seen"}
+    kept = {name: value for name, value in settings.items() if name not in ("seen", "preset")}
     kept.setdefault("max_frames", LONGEST)  # earlier versions did not store it and cut there
     kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")

@@ -295,7 +295,7 @@ def _variation(name: str, common: Table, own: Table, earlier: Mapping[str, Varia
     base = get_preset(table.get("preset", "small"))
     if "method" in table:
         kind = find_method(table["method"])
-        base = replace(base, model=kind.Settings.sharing(base.model))
+        base = replace(base, model=kind.Settings.sharing(base.model), preset=None)
     data = table.get("data", [])
     paths = tuple(map(Path, [data] if isinstance(data, str) else data))
     if not paths:

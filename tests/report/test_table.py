@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from written_results import Page, result, table_of, write_run
 
 from pcm3.evaluation.tasks import knn
+from pcm3.methods.catalog import get_preset
 from pcm3.report.entries import read_entries
 from pcm3.report.page import make_page, write_report
 from pcm3.report.table import NOT_KNOWN, SPREAD, explain, markdown, remarks, tabulate
@@ -256,7 +258,78 @@ def test_runs_of_one_name_are_told_apart_by_their_settings(tmp_path: Path) -> No
     other = write_run(tmp_path / "many" / "run", content, seed=0, model={**many, "setting_0": 1})
     paths = [write_run(tmp_path / "few" / "run", content, seed=0, model=dict.fromkeys(many, -1))]
     (_, second) = table_of(markdown(read_entries([*paths, other])), "## Runs")[2:]
-    assert second[1].endswith("setting_5 5, 3 more)")
+    assert second[1].endswith("setting_5 5, setting_6 6, setting_7 7, setting_8 8)")
+
+
+def config_of(preset: str, **changes: Any) -> dict[str, Any]:
+    """What ``config.json`` of a run of this preset holds, with changed settings of the model."""
+    model = changes.pop("model", {})
+    settings = get_preset(preset)
+    changed = replace(settings, model=settings.model.changed(model), **changes)
+    config: dict[str, Any] = json.loads(changed.to_json())
+    return config
+
+
+@pytest.mark.parametrize(
+    ("configs", "expected"),
+    [
+        (
+            [config_of("small"), config_of("small", any_layout=True)],
+            ["pcm3 (any_layout False)", "pcm3 (any_layout True)"],
+        ),
+        (
+            [config_of("small"), config_of("small-skeletonclr")],
+            ["pcm3 (preset small)", "pcm3 (preset small-skeletonclr)"],
+        ),
+        (
+            [
+                config_of("small"),
+                config_of("small", model={"mask_ratio": 0.3}),
+                config_of("small-skeletonclr", model={"shear": 0.1}),
+            ],
+            [
+                "pcm3 (preset small, mask_ratio 0.6)",
+                "pcm3 (preset small, mask_ratio 0.3)",
+                "pcm3 (preset small-skeletonclr, shear 0.1)",
+            ],
+        ),
+        (
+            [config_of("small"), config_of("small", model={"positives": ("intra", "inter")})],
+            ["pcm3 (positives intra inter mask predict)", "pcm3 (positives intra inter)"],
+        ),
+        (
+            [config_of("small"), config_of("small") | {"start": "other-0"}],
+            ["pcm3 (from none)", "pcm3 (from other)"],
+        ),
+        (
+            [
+                config_of("small")
+                | {
+                    "data": {
+                        "sequences": 9,
+                        "frames": 99,
+                        "checksum": checksum,
+                        "normalization": "none",
+                        "skeleton": {"name": "ntu25", "joints": []},
+                    }
+                }
+                for checksum in ("a", "b")
+            ],
+            ["pcm3 (training data 9 sequences (a))", "pcm3 (training data 9 sequences (b))"],
+        ),
+        ([config_of("small")] * 2, ["pcm3", "pcm3"]),
+    ],
+)
+def test_each_run_is_told_by_its_preset_and_what_differs(
+    tmp_path: Path, configs: list[dict[str, Any]], expected: list[str]
+) -> None:
+    content = result("linear", {"top1": 0.5})
+    paths = [
+        write_run(tmp_path / str(number), content, seed=0, **config)
+        for number, config in enumerate(configs)
+    ]
+    rows = table_of(markdown(read_entries(paths)), "## Runs")[2:]
+    assert [row[1] for row in rows] == expected
 
 
 def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
