@@ -180,7 +180,7 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         lines = [*_describe_plan(planned), "settings:", *text.split("\n")]
         finish("pretrain", planned, options.json, *lines, settings=json.loads(text))
         return
-    before = len(Run(options.out).read_metrics())
+    before = sum(record["epoch"] > 0 for record in Run(options.out).read_metrics())
     try:
         records = pretrain(config, data, options.out, start=options.start)
     except KeyboardInterrupt:

@@ -145,7 +145,8 @@ def _rows_by_epoch(read: Entries) -> Iterator[tuple[int | None, Row]]:
 
 def _minutes(records: Sequence[Mapping[str, float]], epoch: int | None) -> float | None:
     """Minutes of training up to the end of an epoch, or of the run; None if not known."""
-    epochs = [record for record in records if epoch is None or record["epoch"] <= epoch]
+    trained = [record for record in records if record["epoch"] > 0]
+    epochs = [record for record in trained if epoch is None or record["epoch"] <= epoch]
     whole = [record["epoch"] for record in epochs] == [*range(1, (epoch or len(epochs)) + 1)]
     if not epochs or not whole or any("seconds" not in record for record in epochs):
         return None

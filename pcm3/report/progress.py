@@ -42,9 +42,10 @@ def draw_progress(
         yield Picture(
             "Features during training",
             "Measured during training on a held-out part of the training data, whose labels were "
-            "used for nothing else; of several runs mean and standard deviation over seeds. An "
-            "effective rank near 1, or a deviation, alignment and uniformity near 0, mean that the "
-            "features have collapsed. From metrics.jsonl of the runs.",
+            "used for nothing else; epoch 0 is before training. Of several runs mean and standard "
+            "deviation over seeds. An effective rank near 1, or a deviation, alignment and "
+            "uniformity near 0, mean that the features have collapsed. From metrics.jsonl of the "
+            "runs.",
             figures,
         )
 

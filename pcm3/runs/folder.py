@@ -2,7 +2,7 @@
 
 ========================  ====================================================
 ``config.json``           all settings
-``metrics.jsonl``         one JSON object per epoch
+``metrics.jsonl``         one JSON object per epoch; epoch 0 is before training
 ``checkpoint.pt``         state from which training continues; ``checkpoint-previous.pt`` is the
                           checkpoint before it
 ``encoder.safetensors``   the trained encoder and how to build it;

@@ -110,7 +110,9 @@ def track(count: int, description: str, seconds: float = 30.0) -> Generator[int]
 
 def format_epoch(record: Mapping[str, Any], epochs: int) -> str:
     """Format the figures of an epoch that matter while training; the record has them all."""
-    figures = [f"epoch {record['epoch']}/{epochs}", f"loss {record['total']:.4g}"]
+    figures = [f"epoch {record['epoch']}/{epochs}"]
+    if "total" in record:  # not before training
+        figures.append(f"loss {record['total']:.4g}")
     if "knn" in record:
         figures.append(f"kNN {record['knn']:.1%}")
     if record.get("skipped"):

@@ -73,7 +73,7 @@ def pretrain(
         quiet: Show no progress.
 
     Returns:
-        One record of metrics for each epoch.
+        One record of metrics for each epoch, after one of epoch 0 if the features are checked.
 
     Raises:
         ValueError: If the folder holds a run with other settings or other data, the stores do

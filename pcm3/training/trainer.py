@@ -70,15 +70,16 @@ def fit(
         settings: Content of the run folder's ``config.json`` besides the data; by default
             ``config`` and a description of the model, see ``describe_model``. A run with other
             settings is refused.
-        monitor: Called every ``config.knn_every`` epochs; the values that it returns are added to
-            the metrics.
+        monitor: Called before the first step and every ``config.knn_every`` epochs, unless that is
+            0; the values that it returns are added to the metrics.
         about: Lines on the data, printed on standard error when training begins.
         quiet: Show no progress nor these lines, and do not warn of a loss term that dwarfs the
             others.
 
     Returns:
         One record for each epoch: ``epoch``, ``step``, ``lr``, ``total``, every loss term,
-        ``samples_per_second``.
+        ``samples_per_second``. What ``monitor`` returned before the first step is in a record of
+        epoch 0 before them.
 
     Raises:
         ValueError: If the data set has other joints than the model or has them in another order,
@@ -131,11 +132,18 @@ def fit(
             event_files(run if config.tensorboard and first else None) as write_summary,
             training.batches() as batches,
         ):
+            measures = monitor if first and config.knn_every else None
+            if measures and training.is_new:
+                record = {"epoch": 0, "step": 0} | measures(model)
+                if "knn" in record:
+                    bar.show(format_epoch(record, config.epochs))
+                write_summary(record)
+                training.add(record)
             while training.at.epoch < config.epochs:
                 record = training.epoch(batches, bar, stopped)
                 epoch = training.at.epoch
-                if first and monitor and config.knn_every and epoch % config.knn_every == 0:
-                    record |= monitor(model)
+                if measures and epoch % config.knn_every == 0:
+                    record |= measures(model)
                 bar.show(format_epoch(record, config.epochs))
                 write_summary(record)
                 training.keep(record, stopped)
@@ -161,7 +169,7 @@ class _Training:
 
     Attributes:
         at: Progress of the run.
-        records: Metrics of each epoch so far.
+        records: Metrics of each epoch so far, those of epoch 0 included, if there are any.
         used: Number of sequences of an epoch that all processes use.
         warns: Whether to check the next step for a loss term that dwarfs the others.
     """
@@ -221,10 +229,19 @@ class _Training:
         self.at = replace(at, epoch=at.epoch + 1, done=0, skipped=0, sums={})
         return record
 
-    def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
-        """Store the metrics of an epoch and, if due, a checkpoint and the encoder."""
+    @property
+    def is_new(self) -> bool:
+        """Whether there are neither steps nor metrics yet."""
+        return self.at.step == 0 and not self.records
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Store the metrics of an epoch."""
         self.records.append(record)
         self._writer.append_metrics(record)
+
+    def keep(self, record: dict[str, Any], stopped: Callable[[], bool]) -> None:
+        """Store the metrics of an epoch and, if due, a checkpoint and the encoder."""
+        self.add(record)
         epoch, last = self.at.epoch, self.at.epoch == self.config.epochs
         kept = epoch in self.config.keep_epochs
         if last or kept or epoch % self.config.checkpoint_every == 0:

@@ -72,9 +72,10 @@ class RunWriter:
         records: list[dict[str, Any]] = []
         if run := self._writes:
             records = [record for record in run.read_metrics() if record["step"] <= at.step]
-            if len(records) < at.epoch:
+            trained = sum(record["epoch"] > 0 for record in records)
+            if trained < at.epoch:
                 tell(
-                    f"warning: {run.metrics} holds {len(records)} of the {at.epoch} trained epochs",
+                    f"warning: {run.metrics} holds {trained} of the {at.epoch} trained epochs",
                     file=sys.stderr,
                 )
             run.write_metrics(records)
@@ -86,7 +87,7 @@ class RunWriter:
         run = self._run
         state = run.load_checkpoint() if run else None
         if state is None:
-            if run and run.encoder.exists() and run.read_metrics():
+            if run and run.encoder.exists() and any(each["step"] for each in run.read_metrics()):
                 raise ValueError(
                     f"expected a checkpoint in {run.path}, which holds a finished run; delete the "
                     "folder to start again"

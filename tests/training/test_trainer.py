@@ -442,8 +442,9 @@ def test_monitor_joins_the_metrics(store: Store) -> None:
 
     config = replace(TRAIN, knn_every=2, epochs=4)
     records = fit(new_model(), SkeletonDataset(store), config, monitor=monitor, quiet=True)
-    assert [record.get("knn") for record in records] == [None, 1, None, 2]
-    assert seen == [24 % 16, 48 % 16]
+    assert [record["epoch"] for record in records] == [0, 1, 2, 3, 4]
+    assert [record.get("knn") for record in records] == [1, None, 2, None, 3]
+    assert seen == [0, 24 % 16, 48 % 16]
 
 
 def test_progress_is_plain_lines_on_standard_error(
@@ -495,6 +496,7 @@ def test_the_monitor_measures_held_out_clips(store: Store, tmp_path: Path) -> No
     records = pretrain(config, store, tmp_path, quiet=True)
     names = ("feature_rank", "feature_std", "alignment", "uniformity")
     assert [[name in record for name in names] for record in records] == [
+        [True] * 4,
         [False] * 4,
         [True] * 4,
         [False] * 4,
@@ -510,6 +512,24 @@ def test_the_monitor_measures_held_out_clips(store: Store, tmp_path: Path) -> No
     assert last["feature_std"] == pytest.approx(normalized_std(first), rel=1e-4)
     assert last["alignment"] == pytest.approx(alignment(first, second), rel=1e-3)
     assert last["uniformity"] == pytest.approx(uniformity(first), rel=1e-4)
+
+
+def test_features_are_measured_once_before_training(store: Store, tmp_path: Path) -> None:
+    few = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=0))
+    for _ in range(2):  # repeated, nothing is added
+        (untrained,) = pretrain(few, store, tmp_path / "untrained", quiet=True)
+    assert Run(tmp_path / "untrained").read_metrics() == [untrained]
+    assert (untrained["epoch"], untrained["step"]) == (0, 0)
+    more = replace(few, train=replace(few.train, epochs=2))
+    for _ in range(2):
+        first, *_, last = pretrain(more, store, tmp_path / "run", quiet=True)
+        assert first == untrained
+        assert last["epoch"] == 2
+    _, held_out = validation_split(store, split(store, "xsub")[0], "xsub")
+    clips = SkeletonDataset(store, held_out, max_frames=300)
+    generator, encoder = torch.Generator().manual_seed(0), load_encoder(tmp_path / "untrained")
+    features = extract_random_crops(encoder, clips, generator).values
+    assert untrained["feature_rank"] == pytest.approx(effective_rank(features), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -576,8 +596,8 @@ def test_neighbours_are_looked_up_with_the_encoder_that_is_the_result(
     pretrain(config, store, tmp_path, quiet=True)
     state = Run(tmp_path).load_checkpoint()
     assert state is not None
-    assert len(used) == 2  # gallery and queries
-    for name, value in used[1].items():
+    assert len(used) == 4  # gallery and queries, before and after training
+    for name, value in used[3].items():
         assert torch.equal(value, state["model"][f"key_encoder.module.{name}"]), name
 
 
@@ -672,8 +692,8 @@ def test_pretraining_needs_no_labels(
             writer.add(sequence.frames, -1, subjects=number % subjects)
     config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=1), protocol="all")
     records = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
-    assert len(records) == 1
-    assert "knn" not in records[0]
+    assert [record["epoch"] for record in records if "lr" in record] == [1]
+    assert not any("knn" in record for record in records)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "no nearest" in line)
     assert line.startswith("no nearest-neighbour checks during training: ")
     assert reason in line
@@ -689,7 +709,7 @@ def test_a_few_labels_are_enough_for_checks_during_training(
             label = -1 if number % 3 == 0 else number % 2
             writer.add(sequence.frames, label, subjects=number % 4)
     config = replace(SMALL, train=replace(SMALL.train, knn_every=1, epochs=1), protocol="all")
-    (record,) = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
+    _, record = pretrain(config, Store(tmp_path / "store"), tmp_path / "run")
     assert 0 <= record["knn"] <= 1
     assert "no nearest-neighbour checks" not in capsys.readouterr().err
 
