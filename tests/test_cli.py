@@ -1795,7 +1795,7 @@ def test_show_says_what_is_special(tmp_path: Path, capsys: Capture) -> None:
         "  persons: 1 in 1 sequence, 2 in 2 sequences",
         "  untrimmed, 3 segments",
         "  bit-identical to an earlier sequence: 1",
-        "  published protocols: xset",
+        "  published protocol xset: 1 training sequence, 1 test sequence",
     ):
         assert line in lines
     assert not any("read from" in line for line in lines)  # nobody prepared it

@@ -72,6 +72,8 @@ def tiny(words: list[str]) -> list[str]:
     preset = words[words.index("--preset") + 1]
     model = TRANSFORMER if preset.endswith(("-mamp", "-mae")) else GRU
     model = OTHERS.get(preset.rpartition("-")[2], model)
+    if "--model.mask-weight 0.0" in " ".join(words):  # without a decoder
+        model = model.replace("--model.decoder-hidden 4 ", "")
     words = [*words, *model.split(), "--train.batch-size", "4"]
     epochs = "4" if get_preset(preset).train.keep_epochs else "1"
     return words if "--train.epochs" in words else [*words, "--train.epochs", epochs]

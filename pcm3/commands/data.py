@@ -202,6 +202,7 @@ def show_command(arguments: Sequence[str]) -> None:
         read_report,
         sequence_summary,
     )
+    from pcm3.data.splits import part_sizes  # noqa: PLC0415
     from pcm3.data.store import Store  # noqa: PLC0415
 
     def options(
@@ -225,7 +226,13 @@ def show_command(arguments: Sequence[str]) -> None:
         opened = Store(store)
         if index is None and out is None:
             lines = describe(opened).split("\n")
-            finish("show", opened.summary(), json, *lines, report=read_report(opened))
+            sizes = {
+                name: pair and dict(zip(("training", "test"), pair, strict=True))
+                for name, pair in part_sizes(opened).items()
+            }
+            joints = list(opened.skeleton.joints)
+            kept = {"report": read_report(opened), "parts": sizes, "joint_order": joints}
+            finish("show", opened.summary(), json, *lines, **kept)
             return
         which = 0 if index is None else find_sequence(opened, index)
         lines = describe_sequence(opened, which).split("\n")

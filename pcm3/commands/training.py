@@ -166,7 +166,11 @@ def pretrain_command(arguments: Sequence[str]) -> None:
         join_protocols(options.protocol),
         options.max_frames,
         _trains_any_layout(options),
+        chosen.preset,
     )
+    if not Run(options.out).config.exists():  # runs of earlier versions may be continued
+        for part, settings in (("model", config.model), ("train", config.train)):
+            settings.check_effect(_named(arguments, part))
     data = _data(options.data, options.motion, pairs=getattr(options.model, "pairs", False))
     if early.preset and is_first() and not isinstance(data, SyntheticMotion):
         _say_normalization(early.preset, data)
@@ -327,12 +331,20 @@ def _settings(arguments: Sequence[str]) -> "tuple[argparse.Namespace, RunSetting
         chosen = get_preset(early.preset or "small")
     if early.method is not None:
         settings = find_method(early.method).Settings.sharing(chosen.model)
-        chosen = replace(chosen, model=settings)
+        chosen = replace(chosen, model=settings, preset=None)
     if distil:
         chosen = post_distillation(chosen)
     if early.epochs.isdecimal() and not early.schedule:  # anything but a number is refused below
         chosen = replace(chosen, train=chosen.train.scaled_to(int(early.epochs)))
     return early, chosen
+
+
+def _named(arguments: Sequence[str], part: str) -> list[str]:
+    """Return the names of the settings in options ``--PART.NAME`` and ``--PART.no-NAME``."""
+    start = f"--{part}."
+    words = [word.partition("=")[0] for word in arguments if word.startswith(start)]
+    names = [word.removeprefix(start).replace("-", "_").removeprefix("no_") for word in words]
+    return [*dict.fromkeys(names)]
 
 
 def _present_name(argument: str) -> str:

@@ -87,7 +87,7 @@ class ClipDataset(Dataset[tuple[Tensor, int]]):
 
     def describe(self, indices: Sequence[int]) -> str:
         """Name the recordings of the items with these indices, for messages."""
-        return f"items {', '.join(map(str, indices))} of the data set"
+        return f"items {name_some(indices)} of the data set"
 
 
 class SkeletonDataset(ClipDataset):
@@ -266,7 +266,17 @@ class SkeletonDataset(ClipDataset):
     def describe(self, indices: Sequence[int]) -> str:
         """Name the sequences of the items with these indices, for messages."""
         sequences = self.indices[list(indices)].tolist()
-        return f"sequences {', '.join(map(str, sequences))} of {self.store.path}"
+        return f"sequences {name_some(sequences)} of {self.store.path}"
+
+
+def name_some(numbers: Sequence[int]) -> str:
+    """List numbers, of more than eight only the first and how many there are."""
+    more = len(numbers) - _NAMED
+    names = [str(number) for number in numbers[:_NAMED]]
+    return ", ".join(names) + (f" and {more} more ({len(numbers)} in all)" if more > 0 else "")
+
+
+_NAMED = 8
 
 
 def describe_left_out(left_out: Mapping[str, int], limit: int | None) -> list[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from pcm3.data.normalize import ISC_FRAMES
+from pcm3.data.splits import part_sizes
 from pcm3.data.store import Store
 from pcm3.data.tally import Dropped, Jumps, Presence, Spans
 from pcm3.io.files import regular
 from pcm3.io.json import read_json
 from pcm3.io.reading import fail
+from pcm3.skeleton import SKELETONS
 from pcm3.terminal import printable
 
 _BAR = 40
@@ -77,7 +80,8 @@ def read_report(store: Store) -> dict[str, Any] | None:
 def describe(store: Store) -> str:
     """Describe a store and its preparation in lines of ``printable`` text."""
     summary, report = store.summary(), read_report(store)
-    lines = [str(store.path), *_contents(summary), *_histogram(summary["length_histogram"])]
+    lines = [str(store.path), *_contents(summary), *_protocols(store), *_joint_order(store)]
+    lines += _histogram(summary["length_histogram"])
     lines += _preparation(report, summary["unit"]) if report else []
     return "\n".join(map(printable, lines))
 
@@ -212,9 +216,33 @@ def _contents(summary: dict[str, Any]) -> list[str]:
         lines.append(f"untrimmed, {_count(summary['segments'], 'segment')}")
     if summary["duplicates"]:
         lines.append(f"bit-identical to an earlier sequence: {summary['duplicates']:,}")
-    if summary["protocols"]:
-        lines.append(f"published protocols: {', '.join(summary['protocols'])}")
     return [f"  {line}" for line in lines]
+
+
+def _protocols(store: Store) -> list[str]:
+    """Describe the parts of published protocols, or else of ``xsub`` and ``xview``."""
+    lines = []
+    for name, sizes in part_sizes(store).items():
+        kind = "published protocol" if name in store.protocols else "protocol"
+        parts = "the training or the test part is empty"
+        if sizes:
+            train, test = sizes
+            parts = f"{_count(train, 'training sequence')}, {_count(test, 'test sequence')}"
+        lines.append(f"  {kind} {name}: {parts}")
+    return lines
+
+
+def _joint_order(store: Store) -> list[str]:
+    """List the joints, unless they are those of the built-in layout of this name in its order."""
+    name, joints = store.skeleton.name, store.skeleton.joints
+    built_in = SKELETONS.get(name)
+    if built_in is not None and built_in.joints == joints:
+        return []
+    other = f", not that of the built-in layout {name}" if built_in else ""
+    text = f"joint order{other}: {', '.join(joints)}"
+    return textwrap.wrap(
+        text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _listed(words: Sequence[str]) -> str:

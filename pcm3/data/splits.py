@@ -16,10 +16,10 @@ from pcm3.data.store import Store
 
 Indices = NDArray[np.int64]
 
+_BY_NUMBER = "xsub (odd subjects train), xview (the highest view tests), "
 _GENERIC = (
-    "xsub (odd subjects train), xview (the highest view tests), fold:K (fold K tests), "
-    "subjects:1,3, quality:good, labels:0-19 or any other column (these values train, the rest "
-    "test), all (every sequence trains and tests)"
+    "fold:K (fold K tests), subjects:1,3, quality:good, labels:0-19 or any other column (these "
+    "values train, the rest test), all (every sequence trains and tests)"
 )
 
 
@@ -154,13 +154,14 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     if store.protocols and protocol in ("xsub", "xview"):
         raise ValueError(
             f"{store.path} is published with {' and '.join(store.protocols)}, not with "
-            f"{protocol!r}; give the values that train, such as views:2,3"
+            f"{protocol!r}; give a column and the values that train, such as "
+            f"{_example(store, _COLUMN_OF[protocol])}"
         )
     name, colon, text = protocol.partition(":")
     if not colon and name not in ("xsub", "xview"):
-        published = "".join(f"{name}, " for name in store.protocols)
-        raise ValueError(f"unknown protocol {protocol!r}; expected {published}{_GENERIC}")
-    column = {"xsub": "subjects", "xview": "views"}.get(protocol, name)
+        known = "".join(f"{name}, " for name in store.protocols) or _BY_NUMBER
+        raise ValueError(f"unknown protocol {protocol!r}; expected {known}{_GENERIC}")
+    column = _COLUMN_OF.get(protocol, name)
     columns = _columns(store)
     if column not in columns:
         near = get_close_matches(column, columns, n=1)
@@ -196,9 +197,43 @@ def _resolve(store: Store, protocol: str) -> Protocol:
     return Protocol(column, rest, chosen) if name == "fold" else Protocol(column, chosen)
 
 
+_COLUMN_OF = {"xsub": "subjects", "xview": "views"}
+
+
+def _example(store: Store, column: str) -> str:
+    """Return a protocol that the store has the column for, this one or else another."""
+    columns = _columns(store)
+    known = {name: np.unique(values[values >= 0]).tolist() for name, values in columns.items()}
+    several = [name for name, values in known.items() if len(values) > 1]
+    chosen = column if column in several else [*several, *columns][-1]
+    value = (known[chosen] or [1])[0]
+    words = store.class_names if chosen == "labels" else store.words.get(chosen, ())
+    return f"{chosen}:{words[value] if words else value}"
+
+
+def part_sizes(store: Store) -> dict[str, tuple[int, int] | None]:
+    """Count the training and the test sequences of a store under each protocol with a name.
+
+    Returns:
+        The two numbers for each published protocol, None where a part is empty; for a store
+        without published protocols those of ``"xsub"`` and ``"xview"``, where its columns allow
+        them.
+    """
+    sizes: dict[str, tuple[int, int] | None] = {}
+    for protocol in store.protocols or _COLUMN_OF:
+        try:
+            train, test = split(store, protocol)
+        except ValueError:
+            if protocol in store.protocols:
+                sizes[protocol] = None
+        else:
+            sizes[protocol] = len(train), len(test)
+    return sizes
+
+
 def note_on_words(store: Store, protocol: str) -> list[str]:
     """Note which words train and test under ``"xsub"`` or ``"xview"``, if the column has words."""
-    column = {"xsub": "subjects", "xview": "views"}.get(protocol, "")
+    column = _COLUMN_OF.get(protocol, "")
     if column not in store.words or protocol in store.protocols:
         return []
     train = set(_resolve(store, protocol).train)
@@ -212,8 +247,8 @@ def note_on_words(store: Store, protocol: str) -> list[str]:
 
 
 def describe_training(store: Store, protocol: str) -> str:
-    """Say how many sequences of a store train under a protocol, and which values they have."""
-    training, _ = split(store, protocol)
+    """Say how many sequences of a store train and test under a protocol, and by which values."""
+    training, test = split(store, protocol)
     if protocol == "all":
         return f"trains on all {len(store):,} sequences"
     column, values, _ = _resolve(store, protocol)
@@ -222,7 +257,8 @@ def describe_training(store: Store, protocol: str) -> str:
     more = len(names) - _SHOWN
     names[_SHOWN:] = [f"and {more} more"] if more > 0 else []
     count = f"{len(training):,} sequences of {len(store):,}"
-    return f"trains on {protocol}: {count} ({column} {', '.join(names)})"
+    rest = f"; {len(test):,} test"
+    return f"trains on {protocol}: {count} ({column} {', '.join(names)}){rest}"
 
 
 def note_on_copies(store: Store, protocol: str) -> list[str]:

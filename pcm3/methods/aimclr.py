@@ -78,6 +78,15 @@ class AimCLRSettings(EncoderSettings):
                 f"expected neighbours in [1, queue_size={self.queue_size}], got {self.neighbours}"
             )
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = super().without_effect()
+        if not self.drop:
+            unused["drop_threshold"] = "drop is off"
+        if self.mining_start == 1:
+            unused["neighbours"] = "mining_start is 1, so there is no mining"
+        return unused
+
 
 class AimCLRViews(NamedTuple):
     """Extremely augmented query, query and key ``(N, C, T, V, M)`` of a batch."""

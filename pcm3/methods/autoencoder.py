@@ -47,6 +47,11 @@ class AutoEncoderSettings(EncoderSettings):
         if self.frames < 2:
             raise ValueError(f"expected frames >= 2 to restore, got {self.frames}")
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = {} if self.view_weight else {"view_axis": "view_weight is 0"}
+        return super().without_effect() | unused
+
 
 class RotatedClips(NamedTuple):
     """Clips ``(N, C, T, V, M)`` and the angle of each in radians ``(N,)``, 0 if not rotated."""

@@ -307,7 +307,8 @@ class Method(nn.Module, ABC):
                 ``drop_epoch`` and ``warmup_epochs``, both are scaled in proportion.
 
         Raises:
-            ValueError: If an option is unknown, or the dataset or the run folder does not fit.
+            ValueError: If an option is unknown or has no effect under the others, or the dataset or
+                the run folder does not fit.
         """
         with explain_missing():
             from pcm3.training.trainer import fit  # noqa: PLC0415
@@ -316,7 +317,9 @@ class Method(nn.Module, ABC):
         check_number("epochs", options.get("epochs", 0))
         if "epochs" in options and not {"drop_epoch", "warmup_epochs"} & options.keys():
             recipe = recipe.scaled_to(options["epochs"])
-        fit(self, dataset, recipe.changed(options), out, quiet=quiet)
+        settings = recipe.changed(options)
+        settings.check_effect(options)
+        fit(self, dataset, settings, out, quiet=quiet)
         return self
 
     @classmethod
@@ -338,8 +341,8 @@ class Method(nn.Module, ABC):
             changes: Settings of the model to change, by name.
 
         Raises:
-            ValueError: If the preset or a setting is unknown, the preset belongs to another method,
-                or ``skeleton`` is not a skeleton.
+            ValueError: If the preset or a setting is unknown, a changed setting has no effect under
+                the others, the preset belongs to another method, or ``skeleton`` is not a skeleton.
         """
         check_skeleton(skeleton)
         preset = find_preset(name)
@@ -350,6 +353,7 @@ class Method(nn.Module, ABC):
                 f"expected a preset of {cls.__name__}, got {name!r}, a preset of {known.__name__}"
             )
         settings = kind.Settings.sharing(preset.model).changed(changes)
+        settings.check_effect(changes)
         model = settings.build(skeleton, persons, in_channels)
         model._recipe = preset.train
         return cast("Self", model)

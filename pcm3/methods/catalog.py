@@ -61,6 +61,7 @@ for its own.
 class _Known(TypedDict, total=False):
     max_frames: int | None
     any_layout: bool
+    preset: str | None
 
 
 class _Parts(_Known):
@@ -84,6 +85,8 @@ class RunSettings:
     any_layout: bool = False
     """Whether recordings are brought to the body form, see :mod:`pcm3.data.body`. Stores of
     different layouts and units then train together, and the encoder takes any layout."""
+    preset: str | None = None
+    """Preset that the settings were changed from; reports name it. It has no effect itself."""
 
     def __post_init__(self) -> None:
         if self.max_frames is not None:
@@ -113,6 +116,7 @@ class RunSettings:
             protocol=raw["protocol"],
             max_frames=raw.get("max_frames"),
             any_layout=raw.get("any_layout", False),
+            preset=raw.get("preset"),
         )
 
 
@@ -137,7 +141,7 @@ def get_preset(name: str) -> RunSettings:
         ValueError: If the name is unknown; the message suggests similar names.
     """
     preset = find_preset(name)
-    return RunSettings(preset.model, preset.train, preset.protocol, preset.max_frames)
+    return RunSettings(preset.model, preset.train, preset.protocol, preset.max_frames, preset=name)
 
 
 def post_distillation(settings: RunSettings) -> RunSettings:

@@ -62,6 +62,12 @@ class CMDSettings(EncoderSettings):
         if self.distill_weight < 0:
             raise ValueError(f"expected distill_weight >= 0, got {self.distill_weight}")
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        names = ("student_temperature", "teacher_temperature", "topk")
+        unused = {} if self.distill_weight else dict.fromkeys(names, "distill_weight is 0")
+        return super().without_effect() | unused
+
 
 class CMDViews(NamedTuple):
     """Joints of query and key ``(N, C, T, V, M)``, from which the streams are derived."""

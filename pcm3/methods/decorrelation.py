@@ -68,6 +68,17 @@ class DecorrelationSettings(EncoderSettings):
         check_not_empty("partners", self.partners)
         check_different("partners", self.partners)
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = super().without_effect()
+        if "temporal" not in self.partners:
+            unused |= dict.fromkeys(("fastest", "others"), "temporal is not among the partners")
+        if "spatial" not in self.partners:
+            unused["joint_ratio"] = "spatial is not among the partners"
+        if self.loss != "barlow":
+            unused["off_diagonal"] = f"the loss is {self.loss}"
+        return unused
+
 
 @dataclass(frozen=True)
 class DecorrelationViews:

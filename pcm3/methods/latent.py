@@ -49,6 +49,11 @@ class LatentSettings(MaskedTransformerSettings):
         if self.top_blocks > self.depth:
             raise ValueError(f"expected top_blocks <= depth={self.depth}, got {self.top_blocks}")
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        other = {"tube": "motion_temperature", "motion": "tube"}[self.masking]
+        return super().without_effect() | {other: f"masking is {self.masking}"}
+
 
 class LatentPrediction(MaskedTransformer):
     r"""Predict the features of hidden patches that a slow twin of the encoder finds.

@@ -70,6 +70,17 @@ class MS2LSettings(EncoderSettings):
         for name in ("embedding", "head_hidden"):
             check_count(name, getattr(self, name))
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = super().without_effect()
+        if not self.motion_weight:
+            unused["decoder_hidden"] = "motion_weight is 0"
+        if not self.contrast_weight:
+            unused |= dict.fromkeys(("temperature", "embedding"), "contrast_weight is 0")
+        if not self.contrast_weight and not self.jigsaw_weight:
+            unused["head_hidden"] = "contrast_weight and jigsaw_weight are 0"
+        return unused
+
 
 class MS2LViews(NamedTuple):
     """Views of a batch in a training step.

@@ -92,6 +92,27 @@ class Settings:
         self.check_names(changes)
         return replace(self, **_with_tuples(changes))
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason.
+
+        Such a setting is only refused if it is named explicitly, see ``check_effect``.
+        """
+        return {}
+
+    def check_effect(self, names: Iterable[str]) -> None:
+        """Require that settings that were named explicitly have an effect.
+
+        Args:
+            names: Their names, for example those of options on a command line.
+
+        Raises:
+            ValueError: If a setting is among those ``without_effect``.
+        """
+        unused = self.without_effect()
+        texts = [f"{name} has no effect: {unused[name]}" for name in names if name in unused]
+        if texts:
+            raise ValueError("; ".join(texts))
+
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
         """Require that all names are settings.
@@ -214,6 +235,12 @@ class EncoderSettings(MethodSettings):
                     f"default {field.default!r}, got {value!r}"
                 )
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        kind = ENCODERS.get(self.encoder)
+        takes = signature(kind.from_sizes).parameters if kind else _SIZES
+        return {name: f"the encoder is {self.encoder}" for name in _SIZES if name not in takes}
+
     @classmethod
     def of_encoder(cls) -> list[str]:
         """Names of the settings that only a new encoder needs."""
@@ -228,8 +255,7 @@ class EncoderSettings(MethodSettings):
             ValueError: If the encoder takes clips of other sizes.
         """
         kind = ENCODERS.get(self.encoder) or find_class(self.encoder, Encoder)
-        names = ("frames", "hidden", "layers", "direction", "pool")
-        sizes = {name: getattr(self, name) for name in names}
+        sizes = {name: getattr(self, name) for name in ("frames", *_SIZES)}
         takes = signature(kind.from_sizes).parameters
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
         if self.encoder in ENCODERS or not takes_any:
@@ -260,6 +286,9 @@ class EncoderSettings(MethodSettings):
             except ValueError:  # a word
                 arguments[name] = value
         return arguments
+
+
+_SIZES = ("hidden", "layers", "direction", "pool")
 
 
 @dataclass(frozen=True)
@@ -349,6 +378,15 @@ class TrainSettings(Settings):
                 f"expected keep_epochs in [1, epochs={self.epochs}], got {self.keep_epochs}"
             )
         check_seed(self.seed)
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = {}
+        if self.optimizer == "sgd":
+            unused["betas"] = "the optimizer is sgd"
+        other = {"step": "min_lr", "cosine": "drop_epoch"}[self.schedule]
+        unused[other] = f"the schedule is {self.schedule}"
+        return unused
 
     def scaled_to(self, epochs: int) -> TrainSettings:
         """Scale the schedule to another number of epochs: drop, warm-up and kept epochs.

@@ -190,8 +190,8 @@ def comparison_notes(compared: Comparisons) -> list[str]:
         }
         tests = ", ".join(means[test] for test in made)
         how = (
-            f"at the {LEVEL:.0%} level: two-sided, {tests}, with Holm's correction for the number "
-            "of comparisons of a figure."
+            f"at the {LEVEL:.0%} level: p of a two-sided test ({tests}), after Holm's correction "
+            "for the number of comparisons of a figure."
         )
         if any(item.differs for item in others):
             lines.append(f"* Differs from {compared.baseline} {how}")
@@ -226,7 +226,7 @@ def as_csv(compared: Comparisons) -> str:
     names = compared.names_of_settings
     head = ["name", *names]
     for title in compared.titles_of_rows:
-        head += [f"{title} {what}" for what in ("mean", "std", "runs", "difference", "test", "p")]
+        head += [f"{title} {what}" for what in _COLUMNS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(printable, head))
@@ -239,9 +239,12 @@ def as_csv(compared: Comparisons) -> str:
     return text.getvalue()
 
 
+_COLUMNS = ("mean", "std over runs", "runs", "difference", "test", "p after Holm's correction")
+
+
 def _numbers(tested: Tested | None) -> list[Any]:
     if tested is None:
-        return [""] * 6
+        return [""] * len(_COLUMNS)
     cell, found = tested.cell, tested.comparison
     values = (cell.mean, cell.std, len(cell.values), tested.difference)
     rest = (found.test if found else None, tested.p)

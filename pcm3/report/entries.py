@@ -8,11 +8,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcm3.encoders import ENCODERS
 from pcm3.encoders.files import PRETRAINED, fingerprint
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.tasks.registry import TASKS, check_result
-from pcm3.io.imports import is_import_path
+from pcm3.report.varied import code_of, settings_that_differ
 from pcm3.runs.folder import Run, comparable, find_method_name, knows_settings
 from pcm3.runs.results import Result, changed_settings, read_result
 from pcm3.runs.series import Entry
@@ -79,7 +78,7 @@ def read_entries(runs: Sequence[str | Path], columns: Sequence[str] | None = Non
     given = columns or _columns(names, configs)
     columns = _split_by_code(given, configs)
     column_of = {place.name: column for place, column in zip(places, columns, strict=True)}
-    varied = _varied(configs)
+    varied = settings_that_differ(configs)
     entries = _tell_stores_apart(
         [
             _entry(result, run.config, names[at], columns[at], column_of, file, at)._replace(
@@ -281,82 +280,11 @@ def _split_by_code(columns: Sequence[str], configs: Sequence[dict[str, Any]]) ->
     first: dict[str, dict[str, str]] = {}
     split = []
     for column, config in zip(columns, configs, strict=True):
-        code = _code(config)
+        code = code_of(config)
         other = config and code != first.setdefault(column, code)
         words = ", ".join(f"{name} {digests}" for name, digests in code.items())
         split.append(f"{column} ({words})" if other else column)
     return split
-
-
-def _code(config: dict[str, Any]) -> dict[str, str]:
-    """Return the digests of the code of the user that a run was trained with, by title.
-
-    Runs of earlier versions have none.
-    """
-    paths = (find_method_name(config) or "", str(config.get("model", {}).get("encoder", "")))
-    own = [path.partition(":")[0] for path in paths if is_import_path(path)]
-    known = {name: " then ".join(digests) for name, digests in config.get("code", {}).items()}
-    return {f"code of {name}": known.get(name, "unknown") for name in [*own, *known]}
-
-
-_MOST_VARIED = 6
-
-
-def _varied(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the settings of each run that another run has otherwise, seed and epochs aside."""
-    known = [comparable(config) if config else {} for config in configs]
-    trained = _without_derived([kept.get("train", {}) for kept in known])
-    flat = [
-        {**_code(config), **_known_parts(kept), **_of_model(kept.get("model", {})), **train}
-        for config, kept, train in zip(configs, known, trained, strict=True)
-    ]
-    values: dict[str, set[str]] = {}
-    for settings in flat:
-        for name, value in settings.items():
-            values.setdefault(name, set()).add(repr(value))
-    names = [name for name in values if len(values[name]) > 1 and name not in ("seed", "epochs")]
-    texts = []
-    for settings in flat:
-        here = [f"{name} {settings[name]}" for name in names if name in settings]
-        more = len(here) - _MOST_VARIED
-        here[_MOST_VARIED:] = [f"{more} more"] if more > 0 else []
-        texts.append(", ".join(here))
-    return texts
-
-
-def _known_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: words for name, words in config.get("parts", {}).items() if words is not None}
-
-
-def _without_derived(trained: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the epochs of drop and warm-up if they only scale with the number of epochs."""
-    kept = [dict(train) for train in trained]
-    for name in ("drop_epoch", "warmup_epochs"):
-        used = [train for train in kept if train.get("epochs") and name in train]
-        if name == "drop_epoch":
-            used = [train for train in used if train.get("schedule") != "cosine"]
-        longest = max(used, key=lambda train: int(train["epochs"]), default={})
-        share = longest.get(name, 0) / longest.get("epochs", 1)
-        if all(abs(train[name] - share * train["epochs"]) <= _ROUNDING for train in used):
-            used = []
-        for train in kept:
-            if not any(train is other for other in used):
-                train.pop(name, None)
-    return kept
-
-
-_ROUNDING = 0.5  # epochs, as schedules are scaled to whole ones
-
-
-_ENCODERS = {kind.__name__: name for name, kind in ENCODERS.items()}
-
-
-def _of_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a model; one built in Python names the classes in the same way."""
-    kept = {name: value for name, value in model.items() if name not in ("method", "name")}
-    if kept.get("encoder") in _ENCODERS:
-        kept["encoder"] = _ENCODERS[kept["encoder"]]
-    return kept
 
 
 def _key(config: dict[str, Any]) -> str | None:
@@ -369,7 +297,7 @@ def _key(config: dict[str, Any]) -> str | None:
     kept, train = comparable(config), config["train"]
     kept["train"] |= {"devices": train.get("devices", 1) * train.get("nodes", 1), "seed": None}
     kept["start"] = config.get("start", "").rstrip("0123456789")  # each seed has its own
-    kept["code"] = _code(config)
+    kept["code"] = code_of(config)
     return json.dumps(kept, sort_keys=True)
 
 

@@ -47,7 +47,7 @@ def draw_methods(entries: Sequence[Entry], baseline: str | None = None) -> Itera
             Panel(
                 title,
                 [cell and cell.mean for cell in cells],
-                [cell and cell.spread for cell in cells],
+                [cell and cell.std for cell in cells],
                 base and base.mean,
                 chances.get((row.store, row.protocol)) if "top1" in row.figure else None,
                 percent=not is_in_millimetres(row.figure),
@@ -155,7 +155,7 @@ def _minutes(records: Sequence[Mapping[str, float]], epoch: int | None) -> float
 def _curve(points: Sequence[tuple[float, Cell]], place: int) -> Curve:
     """Return a line through the means of cells, in the order of the minutes."""
     ordered = sorted(points, key=lambda point: point[0])
-    spread = [cell.spread for _, cell in ordered]
+    spread = [cell.std for _, cell in ordered]
     return Curve(
         [minutes for minutes, _ in ordered],
         [cell.mean for _, cell in ordered],

@@ -35,7 +35,6 @@ from pcm3.report.table import (
     as_json,
     cell_text,
     explain,
-    for_people,
     markdown,
     notes,
     remarks,
@@ -110,7 +109,7 @@ def write_report(
         raise ValueError(f"expected a folder for the report, got the store {out}")
     rows = tabulate(read.entries)
     words = {column: (settings or {}).get(given, {}) for column, given in read.given.items()}
-    compared = compare(for_people(rows), read.entries, baseline, words)
+    compared = compare(rows, read.entries, baseline, words)
     shown = compared if settings or baseline else None
     data = as_json(read) | ({"comparison": as_records(shown)} if shown else {})
     texts = {
@@ -144,7 +143,7 @@ def make_page(read: Entries, compared: Comparisons | None = None) -> str:
     for entry in entries:
         parts.setdefault((entry.store, entry.result.protocol), []).append(entry)
     for (store, protocol), group in parts.items():
-        rows = for_people(tabulate(group))
+        rows = tabulate(group)
         sections += [
             f"<section><h2>{_text(f'{store}, {protocol}')}</h2>",
             *_tables(rows, {name: titles[name] for name in column_titles(group)}, group),
@@ -177,7 +176,7 @@ def _runs(entries: Sequence[Entry], left_out: Sequence[str]) -> list[str]:
     for run, *values in lines:
         cells = "".join(f"<td>{_text(value)}</td>" for value in values)
         table.append(f'<tr><th scope="row">{_text(run)}</th>{cells}</tr>')
-    legend = explain(for_people(tabulate(entries)))
+    legend = explain(tabulate(entries))
     terms = [f"<dt>{_broken(name)}</dt><dd>{escape(text)}</dd>" for name, text in legend.items()]
     missing = [f"<li>{_text(reason)}</li>" for reason in left_out]
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -22,6 +21,11 @@ RUN_WORDS = ("run", "method", "epochs", "seed", "store", "protocol")
 UNKNOWN = "-"
 """Cell of ``run_table`` whose value is not known."""
 NOT_KNOWN = f"{UNKNOWN}: not known, as of an encoder without its run."
+SPREAD = (
+    "± is the standard deviation over runs that differ in nothing but the seed of training. "
+    "A figure of a single run has none."
+)
+"""What ± and std mean in each format of a report."""
 LEFT_OUT = "Runs and files that are not in this report:"
 
 
@@ -31,12 +35,10 @@ class Cell(NamedTuple):
     Attributes:
         values: Run to figure.
         seen: Whether a run has seen test sequences in pretraining; None if this is unknown.
-        draws: The repetitions that the figures are means of; empty for most figures.
     """
 
     values: dict[str, float]
     seen: bool | None
-    draws: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -47,12 +49,6 @@ class Cell(NamedTuple):
     def std(self) -> float | None:
         """Standard deviation over the runs, with n - 1 in the denominator; None for one run."""
         return stdev(self.values.values()) if len(self.values) > 1 else None
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation of the draws, or else over the runs; None for a single figure."""
-        sample = self.draws or (*self.values.values(),)
-        return stdev(sample) if len(sample) > 1 else None
 
 
 class Row(NamedTuple):
@@ -92,9 +88,8 @@ def tabulate(entries: Sequence[Entry]) -> list[Row]:
             row = rows.setdefault(key, Row(*key, headline=name in best, cells={}))
             cell = row.cells.get(entry.column, Cell({}, False))
             values = cell.values | {entry.run: figures[name]}
-            draws = (*cell.draws, *(task.draws.values(result, name) if task.draws else ()))
             seen = _either(cell.seen, *(about.test_sequences_seen for about in result.runs))
-            row.cells[entry.column] = Cell(values, seen, draws)
+            row.cells[entry.column] = Cell(values, seen)
     place = {key[:4]: at for at, key in reversed(list(enumerate(rows)))}
     return sorted(rows.values(), key=lambda row: (place[row[:4]], not row.headline))
 
@@ -109,7 +104,7 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
         return ""
     scale, unit = (1, " mm") if is_in_millimetres(figure) else (100, "%")
     text = f"{scale * cell.mean:.1f}"
-    text += "" if cell.spread is None else f" ± {scale * cell.spread:.1f}"
+    text += "" if cell.std is None else f" ± {scale * cell.std:.1f}"
     text += unit
     text += "" if len(cell.values) == runs else f" (n = {len(cell.values)})"
     return text + {True: " †", None: " ?", False: ""}[cell.seen]
@@ -117,16 +112,11 @@ def cell_text(cell: Cell | None, figure: str, runs: int) -> str:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Explain the marks that occur in a table."""
-    cells = [(row.task, cell) for row in rows for cell in row.cells.values()]
-    spread = [(task, bool(cell.draws)) for task, cell in cells if cell.spread is not None]
-    lines = []
-    if any(not of_draws for _, of_draws in spread):
-        lines.append("± is the standard deviation over runs that differ in nothing but the seed.")
-    draws = [TASKS[task].draws for task, of_draws in dict.fromkeys(spread) if of_draws]
-    lines += [record.note for record in draws if record]
-    if any(cell.seen for _, cell in cells):
+    cells = [cell for row in rows for cell in row.cells.values()]
+    lines = [SPREAD] if cells else []
+    if any(cell.seen for cell in cells):
         lines.append("† Pretraining has seen test sequences, without their labels.")
-    if any(cell.seen is None for _, cell in cells):
+    if any(cell.seen is None for cell in cells):
         lines.append("? Whether pretraining has seen test sequences is unknown.")
     return lines
 
@@ -148,16 +138,6 @@ def remarks(entries: Sequence[Entry]) -> list[str]:
             words = ([how] if how else []) + (some if len(some) < count else [])
             lines.append(f"{task}{' (' + ', '.join(words) + ')' if words else ''}: {note}")
     return lines
-
-
-def for_people(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows without those whose figure is shown in a cell of another row."""
-    return [row for row in rows if not _is_spread(row)]
-
-
-def _is_spread(row: Row) -> bool:
-    draws = TASKS[row.task].draws
-    return draws is not None and fnmatchcase(row.figure, draws.spread)
 
 
 def main_rows(rows: Sequence[Row]) -> list[Row]:
@@ -239,7 +219,7 @@ def markdown(read: Entries, comparison: Sequence[str] = ()) -> str:
         comparison: Paragraphs of a comparison, which come after the headline figures.
     """
     entries = read.entries
-    rows = for_people(tabulate(entries))
+    rows = tabulate(entries)
     best, rest = ([row for row in rows if row.headline == kind] for kind in (True, False))
     parts = ["# Results", *_figures_markdown(best, entries)]
     parts += [escape_markdown(remark) for remark in remarks(entries)]
@@ -279,8 +259,10 @@ def table_markdown(lines: Sequence[Sequence[str]], words: int) -> str:
 
 def as_json(read: Entries) -> dict[str, Any]:
     """Return results, table and what was left out, for programs."""
+    rows = tabulate(read.entries)
     return {
         "left_out": read.left_out,
+        "notes": notes(rows),
         "results": [_entry_json(entry) for entry in read.entries],
         "table": [
             {
@@ -290,12 +272,11 @@ def as_json(read: Entries) -> dict[str, Any]:
                         "mean": cell.mean,
                         "std": cell.std,
                         "values": cell.values,
-                        **({"draws": cell.draws} if cell.draws else {}),
                     }
                     for name, cell in row.cells.items()
                 },
             }
-            for row in tabulate(read.entries)
+            for row in rows
         ],
     }
 

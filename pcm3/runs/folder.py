@@ -70,6 +70,7 @@ class _Known(TypedDict, total=False):
     data: _Data
     seen: list[_Seen] | None
     start: str
+    preset: str | None
     parts: dict[str, str | None]
     code: dict[str, list[str]]
 
@@ -338,10 +339,11 @@ def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that must stay the same when a run continues.
 
     The recordings seen are left out: they follow from the rest, and stores may have moved. So are
-    the code of the user, in which a fault may have been mended, the number of devices, and settings
-    that do not affect the result, such as ``keep_epochs``.
+    the code of the user, in which a fault may have been mended, the name of the preset, the number
+    of devices, and settings that do not affect the result, such as ``keep_epochs``.
     """
-    kept = {name: value for name, value in settings.items() if name not in ("seen", "code")}
+    left_out = ("seen", "code", "preset")
+    kept = {name: value for name, value in settings.items() if name not in left_out}
     kept.setdefault("max_frames", LONGEST)  # earlier versions did not store it and cut there
     kept.setdefault("any_layout", False)
     free = (*NO_EFFECT, "devices", "nodes")

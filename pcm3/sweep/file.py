@@ -204,6 +204,10 @@ def _read(file: Path, table: Table) -> Sweep:
             if name in variations:
                 raise ValueError("expected different names of variations")
             variations[name] = _variation(name, common, own, variations)
+            for part in _PARTS:
+                getattr(variations[name].config, part).check_effect(own.get(part, {}))
+    with _at("common"):
+        _check_common(common, [variation.config for variation in variations.values()])
     with _at("evaluations"):
         evaluations = tuple(_evaluations(table.get("evaluations", [])))
     baseline = table.get("baseline")
@@ -211,6 +215,19 @@ def _read(file: Path, table: Table) -> Sweep:
         _check_known("baseline", baseline, variations)
     keys = dict.fromkeys(key for _, _, own in rows for key in flatten(own))
     return Sweep(file, baseline, seeds, variations, evaluations, tuple(keys))
+
+
+_PARTS = ("model", "train")
+
+
+def _check_common(common: Table, configs: Sequence[RunSettings]) -> None:
+    """Require that each common setting has an effect in at least one variation."""
+    for part in _PARTS:
+        names = [*common.get(part, {})]
+        for config in configs:
+            unused = getattr(config, part).without_effect()
+            names = [name for name in names if name in unused]
+        getattr(configs[-1], part).check_effect(names)
 
 
 def _check_table(table: Table, kinds: Mapping[str, Any]) -> None:
@@ -295,7 +312,7 @@ def _variation(name: str, common: Table, own: Table, earlier: Mapping[str, Varia
     base = get_preset(table.get("preset", "small"))
     if "method" in table:
         kind = find_method(table["method"])
-        base = replace(base, model=kind.Settings.sharing(base.model))
+        base = replace(base, model=kind.Settings.sharing(base.model), preset=None)
     data = table.get("data", [])
     paths = tuple(map(Path, [data] if isinstance(data, str) else data))
     if not paths:

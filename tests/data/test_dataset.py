@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -265,3 +267,11 @@ def test_stores_of_other_units_are_not_trained_on_together(tmp_path):
         with pytest.raises(ValueError, match="the same unit"):
             HybridDataset([parts[one], parts[other]])
     assert len(HybridDataset([parts["metres"], parts["m"]])) == 2
+
+
+@pytest.mark.parametrize("count", [3, 8, 9, 64])
+def test_messages_name_a_few_sequences_and_their_number(count, make_store, make_sequences):
+    dataset = SkeletonDataset(make_store(make_sequences([2] * 64)))
+    text = dataset.describe(range(count))
+    numbers = [int(number) for number in re.findall(r"\b\d+\b", text.partition(" of ")[0])]
+    assert numbers == ([*range(count)] if count <= 8 else [*range(8), count - 8, count])

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pcm3.data import Store, prepare, split, validation_split
-from pcm3.data.splits import describe_training, note_on_copies, select
+from pcm3.data.protocols import Protocol
+from pcm3.data.splits import describe_training, note_on_copies, part_sizes, select
 
 SUBJECTS = [1, 1, 2, 2, 3, 3, 4, 4]
 VIEWS = [1, 2, 1, 3, 1, 2, 3, 2]
@@ -130,13 +131,43 @@ def test_who_trains(make_store, make_sequences):
         make_sequences([2] * 40), {"subjects": [*range(1, 41)], "views": [1, 2, 3, 1] * 10}
     )
     assert describe_training(store, "views:1,3").endswith(
-        "trains on views:1,3: 30 sequences of 40 (views 1, 3)"
+        "trains on views:1,3: 30 sequences of 40 (views 1, 3); 10 test"
     )
     assert "20 sequences of 40 (subjects 1, 3, 5, " in describe_training(store, "xsub")
-    assert describe_training(store, "xsub").endswith(" 23, and 8 more)")
+    assert describe_training(store, "xsub").endswith(" 23, and 8 more); 20 test")
     assert describe_training(store, "all") == "trains on all 40 sequences"
     name = store.class_names[int(store.labels[0])]
     assert f"(labels {name})" in describe_training(store, f"labels:{name}")
+
+
+def test_sizes_of_the_parts(make_store, make_sequences):
+    columns = {"subjects": SUBJECTS, "views": VIEWS}
+    sequences = make_sequences([*range(1, 8), 1])
+    sequences[7] = sequences[0]  # of a subject who tests, but seen in training
+    store = make_store(sequences, columns)
+    assert part_sizes(store) == {"xsub": (4, 3), "xview": (6, 2)}
+    assert part_sizes(make_store(sequences, {"subjects": SUBJECTS}, "by")) == {"xsub": (4, 3)}
+    assert part_sizes(make_store(sequences, name="none")) == {}
+    rules = {"xsub": Protocol("subjects", (1, 2)), "xset": Protocol("subjects", (9,))}
+    published = make_store(sequences, columns, "published", protocols=rules)
+    assert part_sizes(published) == {"xsub": (4, 3), "xset": None}
+
+
+def test_messages_name_protocols_once_and_columns_that_are_there(make_store, make_sequences):
+    sequences = make_sequences(range(1, 9))
+    rules = {"xsub": Protocol("subjects", (1, 2))}
+    store = make_store(sequences, {"subjects": SUBJECTS}, protocols=rules)
+    with pytest.raises(ValueError, match="unknown protocol 'xsubject'") as raised:
+        split(store, "xsubject")
+    names = [part.split()[0].rstrip(",") for part in str(raised.value).split("expected ")[1:]]
+    assert names == ["xsub"]
+    assert str(raised.value).count("xsub,") == 1
+    assert "odd subjects" not in str(raised.value)  # here xsub is another one
+    with pytest.raises(ValueError, match="such as ") as raised:
+        split(store, "xview")
+    example = str(raised.value).rpartition(" ")[2]
+    assert example.partition(":")[0] == "subjects"
+    assert len(split(store, example)[0]) == 2
 
 
 def test_validation_drops_duplicates(make_store, make_sequences):

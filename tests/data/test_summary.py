@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from test_csv import WIDE, wide, write
 
 from pcm3.data import Store, prepare
 from pcm3.data.report import describe
+from pcm3.data.store.writer import StoreWriter
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import KINECT20, SBU15
 
@@ -86,3 +88,17 @@ def test_layouts_in_one_folder(tmp_path: Path) -> None:
     for to in (None, "common15"):
         with pytest.raises(SkeletonFormatError, match=r"b\.csv: .*each layout"):
             prepare(tmp_path, tmp_path / "s", to=to, workers=1)
+
+
+def test_the_order_of_joints_is_shown_if_it_is_not_the_built_in_one(tmp_path: Path) -> None:
+    turned = KINECT20.reordered(KINECT20.joints[::-1])
+    other = replace(KINECT20, name="own")
+    for number, skeleton in enumerate((KINECT20, turned, other)):
+        path = tmp_path / str(number)
+        with StoreWriter(path, skeleton, class_names=["wave"]) as writer:
+            writer.add(np.ones((2, 1, len(skeleton), 3), np.float32), label=0)
+        words = " ".join(describe(Store(path)).split())
+        shown = f": {', '.join(skeleton.joints)}"
+        assert (shown in words) == (skeleton is not KINECT20)
+        note = "joint order, not that of the built-in layout kinect20"
+        assert (note + shown in words) == (skeleton is turned)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,10 @@ import pytest
 from written_results import Page, result, table_of, write_run
 
 from pcm3.evaluation.tasks import knn
+from pcm3.methods.catalog import get_preset
 from pcm3.report.entries import read_entries
 from pcm3.report.page import make_page, write_report
-from pcm3.report.table import (
-    NOT_KNOWN,
-    as_json,
-    explain,
-    for_people,
-    markdown,
-    remarks,
-    tabulate,
-)
+from pcm3.report.table import NOT_KNOWN, SPREAD, as_json, explain, markdown, remarks, tabulate
 
 
 def test_runs_that_differ_in_the_seed_share_a_column(seeds: list[Path]) -> None:
@@ -79,29 +74,45 @@ def semi(tops: dict[float, list[float]]) -> dict[str, Any]:
     return result("semi", metrics, details={"runs": runs})
 
 
-def test_few_labels_have_the_deviation_over_all_draws(tmp_path: Path) -> None:
+def test_the_deviation_is_over_runs_in_all_formats(tmp_path: Path) -> None:
     first = {0.01: [0.1, 0.2, 0.3], 0.1: [0.5, 0.5, 0.5]}
     second = {0.01: [0.2, 0.2, 0.2], 0.1: [0.7, 0.7, 0.7]}
     paths = [
         write_run(tmp_path / f"a-{seed}", semi(tops), seed=seed)
         for seed, tops in enumerate((first, second))
     ]
-    text = markdown(read_entries(paths))
-    # deviations of 10, 20, 30, 20, 20, 20: the root of 200 / 5; three times -10, 10: 600 / 5
+    report = write_report(paths, tmp_path / "out")
+    text = report.table.read_text()
     assert [row[3:] for row in table_of(text)[2:]] == [
-        ["top1_at_0.01", "20.0 ± 6.3%"],
-        ["top1_at_0.1", "60.0 ± 11.0%"],
+        ["top1_at_0.01", "20.0 ± 0.0%"],
+        ["top1_at_0.1", "60.0 ± 14.1%"],  # the root of (10 ** 2 + 10 ** 2) / 1
     ]
-    assert "± of top1_at_F is the standard deviation over all draws" in text
-    assert "over runs that differ" not in text
-    assert "20.0 ± 10.0%" in markdown(read_entries(paths[:1]))
-    for shown in (text, make_page(read_entries(paths))):
-        assert "top1_std_at" not in shown
-        assert "top1_<wbr>std" not in shown
-    data = json.loads(write_report(paths, tmp_path / "out").data.read_text())
+    others = [row[3:] for row in table_of(text, "## All other figures")[2:]]
+    assert others[0] == ["top1_std_at_0.01", "5.0 ± 7.1%"]
+    data = json.loads(report.data.read_text())
     rows = {row["figure"]: row["cells"]["a"] for row in data["table"]}
-    assert rows["top1_std_at_0.01"]["values"] == pytest.approx({"a-0": 0.1, "a-1": 0})
-    assert rows["top1_at_0.01"]["draws"] == [*first[0.01], *second[0.01]]
+    (line,) = csv.DictReader(report.sheet.open())
+    for figure, std in {"top1_at_0.01": 0, "top1_at_0.1": 0.02**0.5}.items():
+        assert rows[figure]["std"] == pytest.approx(std, abs=1e-12)
+        assert float(line[f"semi {figure} std over runs"]) == pytest.approx(std, abs=1e-12)
+    latex = report.latex.read_text()
+    assert r"20.0 $\pm$ 0.0 & 60.0 $\pm$ 14.1" in latex
+    page = report.page.read_text()
+    for said in (text, page, "\n".join(data["notes"])):
+        assert SPREAD in said
+    assert SPREAD.replace("±", r"$\pm$") in latex
+
+
+def test_a_single_run_has_no_deviation_in_any_format(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", semi({0.1: [0.1, 0.2, 0.3]}), seed=0)
+    report = write_report([run], tmp_path / "out")
+    assert table_of(report.table.read_text())[2][3:] == ["top1_at_0.1", "20.0%"]
+    assert json.loads(report.data.read_text())["table"][0]["cells"]["a"]["std"] is None
+    (line,) = csv.DictReader(report.sheet.open())
+    assert line["semi top1_at_0.1 std over runs"] == ""
+    assert r"a & 20.0 \\" in report.latex.read_text()
+    for file in (report.table, report.page):
+        assert SPREAD in file.read_text()
 
 
 def test_means_and_deviations_for_programs(seeds: list[Path], tmp_path: Path) -> None:
@@ -247,7 +258,78 @@ def test_runs_of_one_name_are_told_apart_by_their_settings(tmp_path: Path) -> No
     other = write_run(tmp_path / "many" / "run", content, seed=0, model={**many, "setting_0": 1})
     paths = [write_run(tmp_path / "few" / "run", content, seed=0, model=dict.fromkeys(many, -1))]
     (_, second) = table_of(markdown(read_entries([*paths, other])), "## Runs")[2:]
-    assert second[1].endswith("setting_5 5, 3 more)")
+    assert second[1].endswith("setting_5 5, setting_6 6, setting_7 7, setting_8 8)")
+
+
+def config_of(preset: str, **changes: Any) -> dict[str, Any]:
+    """What ``config.json`` of a run of this preset holds, with changed settings of the model."""
+    model = changes.pop("model", {})
+    settings = get_preset(preset)
+    changed = replace(settings, model=settings.model.changed(model), **changes)
+    config: dict[str, Any] = json.loads(changed.to_json())
+    return config
+
+
+@pytest.mark.parametrize(
+    ("configs", "expected"),
+    [
+        (
+            [config_of("small"), config_of("small", any_layout=True)],
+            ["pcm3 (any_layout False)", "pcm3 (any_layout True)"],
+        ),
+        (
+            [config_of("small"), config_of("small-skeletonclr")],
+            ["pcm3 (preset small)", "pcm3 (preset small-skeletonclr)"],
+        ),
+        (
+            [
+                config_of("small"),
+                config_of("small", model={"mask_ratio": 0.3}),
+                config_of("small-skeletonclr", model={"shear": 0.1}),
+            ],
+            [
+                "pcm3 (preset small, mask_ratio 0.6)",
+                "pcm3 (preset small, mask_ratio 0.3)",
+                "pcm3 (preset small-skeletonclr, shear 0.1)",
+            ],
+        ),
+        (
+            [config_of("small"), config_of("small", model={"positives": ("intra", "inter")})],
+            ["pcm3 (positives intra inter mask predict)", "pcm3 (positives intra inter)"],
+        ),
+        (
+            [config_of("small"), config_of("small") | {"start": "other-0"}],
+            ["pcm3 (from none)", "pcm3 (from other)"],
+        ),
+        (
+            [
+                config_of("small")
+                | {
+                    "data": {
+                        "sequences": 9,
+                        "frames": 99,
+                        "checksum": checksum,
+                        "normalization": "none",
+                        "skeleton": {"name": "ntu25", "joints": []},
+                    }
+                }
+                for checksum in ("a", "b")
+            ],
+            ["pcm3 (training data 9 sequences (a))", "pcm3 (training data 9 sequences (b))"],
+        ),
+        ([config_of("small")] * 2, ["pcm3", "pcm3"]),
+    ],
+)
+def test_each_run_is_told_by_its_preset_and_what_differs(
+    tmp_path: Path, configs: list[dict[str, Any]], expected: list[str]
+) -> None:
+    content = result("linear", {"top1": 0.5})
+    paths = [
+        write_run(tmp_path / str(number), content, seed=0, **config)
+        for number, config in enumerate(configs)
+    ]
+    rows = table_of(markdown(read_entries(paths)), "## Runs")[2:]
+    assert [row[1] for row in rows] == expected
 
 
 def test_chance_of_occluded_recordings(tmp_path: Path) -> None:
@@ -323,5 +405,5 @@ def test_unknown_is_told_too(
 
 
 def test_every_figure_is_explained(evaluated: list[Path]) -> None:
-    rows = for_people(tabulate(read_entries(evaluated).entries))
+    rows = tabulate(read_entries(evaluated).entries)
     assert [row.figure for row in rows if not explain([row])] == []

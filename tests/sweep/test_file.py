@@ -147,13 +147,13 @@ def test_settings_that_differ_are_shown(tmp_path: Path) -> None:
         [[variations]]
         name = "changed"
         model.hidden = 8
-        model.positives = ["intra", "inter"]
+        model.positives = ["intra", "predict"]
         model.semantic_guidance = false
         """,
     )
     assert shown_settings(sweep) == {
         "plain": {"positives": "intra, inter, mask, predict", "semantic_guidance": "true"},
-        "changed": {"positives": "intra, inter", "semantic_guidance": "false"},
+        "changed": {"positives": "intra, predict", "semantic_guidance": "false"},
     }
 
 

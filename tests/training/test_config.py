@@ -26,7 +26,7 @@ from pcm3.methods.catalog import PRESETS, RunSettings, get_preset
 from pcm3.methods.mamp import MAMPSettings
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
-from pcm3.runs.folder import Run
+from pcm3.runs.folder import Run, comparable
 from pcm3.skeleton import KINECT20, NTU25
 from pcm3.training.pretrain import pretrain
 
@@ -359,3 +359,11 @@ def test_a_run_of_mamp_with_the_switch_of_earlier_versions(tmp_path: Path) -> No
     settings["model"]["normalize_target"] = 0
     with pytest.raises(ValueError, match=r"normalize_target.*'patch' or 'time' or False, got 0"):
         RunSettings.from_json(json.dumps(settings))
+
+
+def test_the_preset_is_recorded_and_parts_no_runs() -> None:
+    settings = json.loads(get_preset("small-mae").to_json())
+    assert settings["preset"] == "small-mae"
+    former = {name: value for name, value in settings.items() if name != "preset"}
+    assert comparable(former) == comparable(settings)
+    assert RunSettings.from_json(json.dumps(former)).preset is None

@@ -17,22 +17,6 @@ from pcm3.runs.series import Picture, Series
 Frames: TypeAlias = Literal["windows", "first", "all"]
 
 
-class Draws(NamedTuple):
-    """Repetitions with different random draws, whose mean is a figure.
-
-    Attributes:
-        values: Function that returns, for a result and the name of a figure, the values whose mean
-            the figure is; empty for other figures.
-        spread: Pattern of the figures that hold the standard deviation of such values. Tables show
-            them beside the mean, not in rows of their own.
-        note: Note on this standard deviation, for tables.
-    """
-
-    values: Callable[[Result, str], Sequence[float]]
-    spread: str
-    note: str
-
-
 class Fusion(NamedTuple):
     """The evaluation of several encoders by the sum of their class scores.
 
@@ -73,7 +57,6 @@ class Task:
         fusion: Set if the task can add the scores of several encoders.
         labels: Function that returns the true class of each test sequence from the details, which
             determine chance; None if not known.
-        draws: Set if the task has repetitions whose mean is a figure.
         recipes: Recipes by name, whose values the settings that are None take.
         shown: Settings that are shown beside figures even if they are the defaults.
         also_called: What to write instead of other names of the task in the field.
@@ -97,7 +80,6 @@ class Task:
     protocol: Callable[[Store], str | None] = lambda _: None
     fusion: Fusion | None = None
     labels: Callable[[Mapping[str, Any]], Sequence[int] | None] = lambda parts: parts.get("labels")
-    draws: Draws | None = None
     recipes: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ()
     also_called: Mapping[str, str] = field(default_factory=dict)

@@ -125,6 +125,7 @@ def evaluate_fewshot(
     check_labels(test)
     named, notes = _named(test, settings)
     classes, left_out = _choose(test.labels, named, settings)
+    notes += _note_on_few(test, left_out, len(classes), settings)
     features = F.normalize(extract_features(pretrained, test).values.double(), dim=1).numpy()
     accuracies: dict[str, list[float]] = {
         f"{kind}_{shots}shot": [] for shots in settings.shots for kind in settings.classifiers
@@ -193,7 +194,7 @@ def _choose(
     wanted = sorted(set(named)) or list(count_of)
     enough = [label for label in wanted if count_of.get(label, 0) >= size]
     left_out = [label for label in wanted if label not in enough]
-    needed = f"{size} sequences ({max(settings.shots)} shots and {settings.queries} queries)"
+    needed = _needed(settings)
     if named and settings.classes != "auto" and left_out:
         raise ValueError(
             f"expected {needed} of every given class, got "
@@ -206,6 +207,28 @@ def _choose(
             f"{len(wanted)}; {_remedy(sizes, len(enough), settings)}"
         )
     return enough, left_out
+
+
+_SHOWN = 12
+
+
+def _needed(settings: FewShotSettings) -> str:
+    """Say how many sequences of a class an episode takes."""
+    shots, queries = max(settings.shots), settings.queries
+    return f"{shots + queries} sequences ({shots} shots and {queries} queries)"
+
+
+def _note_on_few(
+    test: SkeletonDataset, left_out: list[int], used: int, settings: FewShotSettings
+) -> list[str]:
+    """Note the classes of the test part that have too few sequences, if there are any."""
+    names = [test.class_names[label] for label in np.intersect1d(left_out, test.labels)]
+    if not names:
+        return []
+    which = f"{len(names)} of {used + len(names)} classes"
+    more = len(names) - _SHOWN
+    names[_SHOWN:] = [f"and {more} more"] if more > 0 else []
+    return [f"{which} have fewer than {_needed(settings)}, so left out: {', '.join(names)}"]
 
 
 def _remedy(sizes: list[int], enough: int, settings: FewShotSettings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from statistics import mean
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,7 +17,7 @@ from pcm3.evaluation.details import require
 from pcm3.evaluation.features import Features, extract_features
 from pcm3.evaluation.metrics import accuracy
 from pcm3.evaluation.probes import fit_logistic
-from pcm3.evaluation.tasks.base import Draws, Task
+from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.finetune import (
     FinetuneSettings,
     check_fraction,
@@ -27,7 +28,7 @@ from pcm3.evaluation.tasks.finetune import (
 )
 from pcm3.evaluation.tasks.finetune_recipes import RECIPES, RecipeSettings
 from pcm3.runs.results import Result
-from pcm3.runs.series import Picture, Series, source_of
+from pcm3.runs.series import Picture, Series
 from pcm3.viz.results import curve_figure
 
 
@@ -194,27 +195,26 @@ def _check(result: Result) -> None:
     require(all(0 < share <= 1 for share in shares), f"fractions in (0, 1], got {shares!s:.100}")
 
 
-def _draws(result: Result, figure: str) -> list[float]:
-    """Return the accuracies whose mean is ``top1_at_F``."""
-    draws = result.details.get("runs", ())
-    return [draw["top1"] for draw in draws if figure == f"top1_at_{draw['fraction']}"]
-
-
 def _curve(series: Series) -> Iterator[Picture]:
     curves = {}
     for name, group in series.items():
         accuracies: dict[float, list[float]] = {}
         for entry in group.entries:
+            draws: dict[float, list[float]] = {}
             for run in entry.result.details.get("runs", ()):
-                accuracies.setdefault(run["fraction"], []).append(run["top1"])
+                draws.setdefault(run["fraction"], []).append(run["top1"])
+            for fraction, sample in draws.items():
+                accuracies.setdefault(fraction, []).append(mean(sample))
         if accuracies:
-            curves[name] = group.curve(dict(sorted(accuracies.items())), spread=True)
+            several = len(group.entries) > 1
+            curves[name] = group.curve(dict(sorted(accuracies.items())), spread=several)
     if curves:
         yield Picture(
             "Few labels",
-            "Accuracy with the labels of a share of the training part: mean and "
-            "standard deviation over all draws of the labelled sequences and all seeds. "
-            f"{source_of(series.entries)}",
+            series.caption(
+                "Accuracy with the labels of a share of the training part, mean of the draws of "
+                "the labelled sequences"
+            ),
             [curve_figure(curves, "labelled share", x_percent=True, logarithmic=True)],
         )
 
@@ -227,15 +227,10 @@ TASK = Task(
     evaluate=evaluate_semi,
     headline=("top1_at_*",),
     legend={
-        "top1_at_F": "top1 with the labels of the share F of the training part",
+        "top1_at_F": "top1 with the labels of the share F of the training part, mean of the draws",
+        "top1_std_at_F": "standard deviation of top1_at_F over the draws of one run",
     },
     details=_Details,
     check=_check,
     pictures=(_curve,),
-    draws=Draws(
-        _draws,
-        spread="top1_std_at_*",
-        note="± of top1_at_F is the standard deviation over all draws of the labelled sequences "
-        "and all seeds.",
-    ),
 )

@@ -66,3 +66,8 @@ class MAMPSettings(MaskedTransformerSettings):
     normalize_target: Normalized = "patch"
     """What of the target gets mean 0 and variance 1: each patch (MAMP), each coordinate over time
     (NAT), or nothing."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        unused = {} if self.target == "motion" else {"motion_stride": f"target is {self.target}"}
+        return super().without_effect() | unused

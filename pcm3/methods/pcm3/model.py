@@ -146,7 +146,7 @@ class PCM3(MomentumContrast):
         }
         features = encoder.out_features
         self.decoder: MaskedMotionDecoder | None = None
-        if self._predicts:
+        if self.settings.predicts:
             self.decoder = MaskedMotionDecoder(features, hidden=chosen.decoder_hidden, **size)
         self.queue = MemoryQueue(size=chosen.queue_size, dim=chosen.embedding)
         views = self._prompted_views if chosen.domain_prompts else ()
@@ -212,7 +212,7 @@ class PCM3(MomentumContrast):
             return to_stream(spatial(cropped, generator=generator), self.skeleton, self.stream)
 
         intra, key = view(shown, self.spatial), view(other, self.spatial)
-        source = view(shown, self.source_spatial) if self._masks else None
+        source = view(shown, self.source_spatial) if self.settings.masks else None
         inter = self._mix(intra, generator) if "inter" in self.positives else None
         mask = None if source is None else self.masking(source, generator=generator)
         offsets = self._draw_offsets(clips.device, generator)
@@ -268,16 +268,6 @@ class PCM3(MomentumContrast):
         return Output(total, {n: t.detach() for n, t in terms.items()}, prediction)
 
     @property
-    def _predicts(self) -> bool:
-        """Whether hidden joints are predicted."""
-        return self.mask_weight > 0 or "predict" in self.positives
-
-    @property
-    def _masks(self) -> bool:
-        """Whether there is a masked view."""
-        return self._predicts or "mask" in self.positives
-
-    @property
     def _prompted_views(self) -> tuple[Positive, ...]:
         """Views with prompts: all of PCM3's, so that its ablations have equally many weights."""
         return (*PCM3_POSITIVES, "clip") if "clip" in self.positives else PCM3_POSITIVES
@@ -299,7 +289,7 @@ class PCM3(MomentumContrast):
             first["clip"] = views.clip
         if "intra" in self.positives:
             first["intra"] = views.intra
-        if self._masks:
+        if self.settings.masks:
             first["mask"] = views.masked
         if "inter" in self.positives:
             if views.inter is None:

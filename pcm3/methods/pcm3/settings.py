@@ -96,3 +96,49 @@ class PCM3Settings(EncoderSettings):
                 "expected positives with info_nce_weight or kl_weight > 0, or mask_weight > 0, got "
                 "settings with nothing to learn"
             )
+
+    @property
+    def predicts(self) -> bool:
+        """Whether hidden joints are predicted."""
+        return self.mask_weight > 0 or "predict" in self.positives
+
+    @property
+    def masks(self) -> bool:
+        """Whether there is a masked view."""
+        return self.predicts or "mask" in self.positives
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that change nothing under the other settings, each with the reason."""
+        contrasts = self.positives and (self.info_nce_weight or self.kl_weight)
+        nothing = "there are no positives" if not self.positives else "no positive has a weight"
+        unmasked = "mask_weight is 0 and neither mask nor predict is among the positives"
+        unpredicted = "mask_weight is 0 and predict is not among the positives"
+        distilled = ("student_temperature", "teacher_temperature")
+        alone = "neither mask, predict nor inter is among the positives, and mask_weight is 0"
+        rules = (
+            (not self.masks, unmasked, ("masking", "mask_ratio", "mask_clip_length")),
+            (not self.predicts, unpredicted, ("decoder_hidden",)),
+            (not self.masks and "inter" not in self.positives, alone, ("same_on_batch",)),
+            (
+                "predict" not in self.positives,
+                "predict is not among the positives",
+                ("semantic_guidance",),
+            ),
+            (
+                "clip" not in self.positives,
+                "clip is not among the positives",
+                ("clip_ratio", "clip_mode"),
+            ),
+            (self.info_nce_weight == 0, "info_nce_weight is 0", ("temperature",)),
+            (self.kl_weight == 0, "kl_weight is 0", distilled),
+            (not contrasts, nothing, ("temperature", *distilled)),
+            (not self.positives, nothing, ("momentum",)),
+            (not self.domain_prompts, "domain_prompts is off", ("prompt_position",)),
+            (
+                self.reflect is not None,
+                "reflect takes the place of the crop",
+                ("crop_scale", "crop_min_frames"),
+            ),
+        )
+        unused = {name: reason for applies, reason, names in rules if applies for name in names}
+        return super().without_effect() | unused

@@ -175,6 +175,9 @@ def test_classes_with_too_few_sequences_are_left_out(pretrained: Pretrained, sto
     details = evaluate_fewshot(pretrained, few, few, chosen)["details"]
     assert details["classes"] == [0, 1, 3, 4, 5]
     assert details["left_out"] == [2]
+    (note,) = details["notes"]
+    assert note.startswith("1 of 6 classes have fewer than 12 sequences (2 shots and 10 queries)")
+    assert note.endswith(f": {few.class_names[2]}")
     count = int((few.labels == 2).sum())
     asked = FewShotSettings(ways=3, shots=(2,), queries=10, classes=(0, 2, 5, 77))
     message = (

@@ -17,7 +17,7 @@ from pcm3.data.synthetic import generate
 from pcm3.encoders import GRUEncoder
 from pcm3.errors import SkeletonFormatError
 from pcm3.evaluation.details import require
-from pcm3.evaluation.tasks.base import Draws, Task
+from pcm3.evaluation.tasks.base import Task
 from pcm3.evaluation.tasks.registry import TASKS, check_result
 from pcm3.hub import Pretrained, save_encoder
 from pcm3.runs.results import Result, read_result
@@ -57,11 +57,13 @@ TASK = Task(
     settings=LengthSettings,
     evaluate=evaluate_lengths,
     headline=("right_at_*",),
-    legend={"right_at_N": "share of the lengths that are right"},
+    legend={
+        "right_at_N": "share of the lengths that are right",
+        "right_std_at_N": "deviation over two draws",
+    },
     check=check_lengths,
     pictures=(draw_lengths,),
     labels=lambda details: details.get("truth"),
-    draws=Draws(lambda result, _: result.details["draws"], "right_std_*", "± is over two draws."),
     shown=("factor",),
     also_called={"duration": "lengths"},
     examples=("--run run --data store --factor 3",),
@@ -99,9 +101,9 @@ def test_a_task_is_evaluated_kept_and_reported(
     report = json.loads((run.parent / "report" / "report.json").read_text())
     assert [each["settings"] for each in report["results"]] == [{"factor": 2}, {"factor": 3}]
     text = (run.parent / "report" / "report.md").read_text()
-    assert "| data | xsub | lengths (factor 2) | right_at_9 | 50.0 ± 35.4% |" in text
-    assert "right_std" not in text
-    for said in ("± is over two draws.", "lengths alone", "`right_at_N`: share of the lengths"):
+    assert "| data | xsub | lengths (factor 2) | right_at_9 | 50.0% |" in text
+    assert "| right_std_at_9 | 35.0% |" in text
+    for said in ("lengths alone", "`right_at_N`: share of the lengths"):
         assert said in text
     assert "75.0%" in text.partition("## Runs")[2]  # the commonest of the true classes
     page = check_page((run.parent / "report" / "report.html").read_text())

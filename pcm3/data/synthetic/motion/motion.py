@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pcm3.checks import check_count, check_seed
 from pcm3.data.body import BODY as BODY_FORM
 from pcm3.data.body import BODY_UNIT, Form, scaled, turned
-from pcm3.data.dataset import Batch, ClipDataset, check_items
+from pcm3.data.dataset import Batch, ClipDataset, check_items, name_some
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.store import Store
@@ -176,7 +176,7 @@ class SyntheticMotion(ClipDataset):
 
     def describe(self, indices: Sequence[int]) -> str:
         """Name the sequences with these numbers, for messages."""
-        return f"sequences {', '.join(map(str, indices))} of synthetic motion of seed {self.seed}"
+        return f"sequences {name_some(indices)} of synthetic motion of seed {self.seed}"
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> Store:
         """Write the sequences of the first epoch to a store, to look at or to train on.
