@@ -38,7 +38,11 @@ DATASETS = {
 }
 DETECTION = {"precog2016": "PRECOG-2016, by subject", "msrc12_untrimmed": "MSRC-12, by subject"}
 ROWS = {
-    "recognition": {"random": "untrained encoder", "contrastive": "contrastive only", "pcm3": "PCM3"},
+    "recognition": {
+        "random": "untrained encoder",
+        "contrastive": "contrastive only",
+        "pcm3": "PCM3",
+    },
     "methods": {
         "pcm3": "PCM3",
         "pcm3pp": "PCM3++",
