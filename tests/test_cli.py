@@ -545,13 +545,13 @@ def test_pretrain_takes_a_preset_by_name(folder: Path, tmp_path: Path, capsys: C
 def test_epochs_alone_keep_the_shape_of_the_schedule(folder: Path, tmp_path: Path) -> None:
     for name, more, wanted in (
         ("a", ["--train.epochs", "5"], (5, 4)),
-        ("b", ["--train.epochs=5", "--train.drop-epoch", "3"], (5, 3)),
+        ("b", ["--train.epochs=5", "--train.drop_epoch", "3"], (5, 3)),
         ("c", ["--train.epochs", "0"], (0, 160)),
     ):
         assert main(pretrain(folder / "store", tmp_path / name, *more)) == 0
         train = Run(tmp_path / name).load_config().train
         assert (train.epochs, train.drop_epoch) == wanted
-    for name, more, warm in (("e", [], 0.025), ("f", ["--train.drop_epoch=1"], 10)):
+    for name, more, warm in (("e", [], 0.025), ("f", ["--train.warmup_epochs=10"], 10)):
         out = ["--data", f"{folder}/store", "--out", f"{tmp_path}/{name}"]
         assert main(["pretrain", *MAMP_SMALL, *out, *more]) == 0
         assert Run(tmp_path / name).load_config().train.warmup_epochs == pytest.approx(warm)
