@@ -239,7 +239,7 @@ def as_csv(compared: Comparisons) -> str:
     return text.getvalue()
 
 
-_COLUMNS = ("mean", "std over runs", "runs", "difference", "test", "p after Holm's correction")
+_COLUMNS = ("mean", "std", "runs", "difference", "test", "p_holm")
 
 
 def _numbers(tested: Tested | None) -> list[Any]:

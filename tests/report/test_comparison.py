@@ -69,8 +69,8 @@ def test_every_format_has_the_table(tmp_path: Path) -> None:
     assert [float(row["linear top1 mean"]) for row in rows] == pytest.approx(
         [sum(tops) / 4 for tops in TOPS.values()]
     )
-    assert rows[0]["linear top1 p after Holm's correction"] == ""
-    assert [float(row["linear top1 p after Holm's correction"]) for row in rows[1:]] == expected()
+    assert rows[0]["linear top1 p_holm"] == ""
+    assert [float(row["linear top1 p_holm"]) for row in rows[1:]] == expected()
     latex = report.latex.read_text().splitlines()
     assert latex[-4:-2] == [
         r"better (4 seeds) & 0.8 & 90.8 $\pm$ 3.3 \textsuperscript{*} \\",

@@ -94,7 +94,7 @@ def test_the_deviation_is_over_runs_in_all_formats(tmp_path: Path) -> None:
     (line,) = csv.DictReader(report.sheet.open())
     for figure, std in {"top1_at_0.01": 0, "top1_at_0.1": 0.02**0.5}.items():
         assert rows[figure]["std"] == pytest.approx(std, abs=1e-12)
-        assert float(line[f"semi {figure} std over runs"]) == pytest.approx(std, abs=1e-12)
+        assert float(line[f"semi {figure} std"]) == pytest.approx(std, abs=1e-12)
     latex = report.latex.read_text()
     assert r"20.0 $\pm$ 0.0 & 60.0 $\pm$ 14.1" in latex
     page = report.page.read_text()
@@ -109,7 +109,7 @@ def test_a_single_run_has_no_deviation_in_any_format(tmp_path: Path) -> None:
     assert table_of(report.table.read_text())[2][3:] == ["top1_at_0.1", "20.0%"]
     assert json.loads(report.data.read_text())["table"][0]["cells"]["a"]["std"] is None
     (line,) = csv.DictReader(report.sheet.open())
-    assert line["semi top1_at_0.1 std over runs"] == ""
+    assert line["semi top1_at_0.1 std"] == ""
     assert r"a & 20.0 \\" in report.latex.read_text()
     for file in (report.table, report.page):
         assert SPREAD in file.read_text()
