@@ -156,7 +156,8 @@ def test_a_command_whose_process_is_killed_ends(
     elif moment == "works":
         run = Run(folder / "out")
         files = {each.name for each in run.path.iterdir()}
-        known = {"config.json", "metrics.jsonl", "checkpoint.pt", "checkpoint-previous.pt"}
+        known = {"config.json", "seen.npz", "metrics.jsonl"}
+        known |= {"checkpoint.pt", "checkpoint-previous.pt"}
         assert files <= known
         assert len(run.read_metrics()) > 0
         run.load_checkpoint()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -239,10 +238,7 @@ def _joint_order(store: Store) -> list[str]:
     if built_in is not None and built_in.joints == joints:
         return []
     other = f", not that of the built-in layout {name}" if built_in else ""
-    text = f"joint order{other}: {', '.join(joints)}"
-    return textwrap.wrap(
-        text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-    )
+    return [f"  joint order{other}: {', '.join(joints)}"]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -301,7 +301,7 @@ def test_classes_that_pretraining_has_seen_are_noted(
     pretrained: Pretrained, store: Store, tmp_path: Path
 ) -> None:
     model = PCM3Settings(hidden=4, layers=1, frames=8, decoder_hidden=4, queue_size=8)
-    train = TrainSettings(epochs=0, batch_size=2, accelerator="cpu")
+    train = TrainSettings(epochs=1, batch_size=2, accelerator="cpu")
     pretrain(RunSettings(model, train, "xsub"), store, tmp_path / "run", quiet=True)
     save_encoder(tmp_path / "alone.safetensors", pretrained)
     result = evaluate_runs("fewshot", [tmp_path / "run"], store, settings=EPISODES)
@@ -313,4 +313,4 @@ def test_classes_that_pretraining_has_seen_are_noted(
         f"seen sequences of {count} of the {len(classes)} classes" in x for x in result.notes
     )
     alone = evaluate_runs("fewshot", [tmp_path / "alone.safetensors"], store, "xsub", EPISODES)
-    assert not any("has seen" in note for note in alone.notes)
+    assert not any("seen sequences of" in note for note in alone.notes)
