@@ -170,6 +170,7 @@ def test_python_of_parts(here: Path) -> None:
     assert torch.equal(names["queue"].anchors[:8], names["key"])
     assert names["network"][1].weight.grad.isfinite().all()
     assert names["features"].shape == (8, 128)
+    assert names["precision"] == 1
 
 
 def test_code_of_the_tutorial_on_parts() -> None:

@@ -254,7 +254,9 @@ def _check_rebuildable(encoder: object) -> None:
         json.dumps(encoder.arguments)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
-            f"expected {type(encoder).__name__}.arguments that can be written as JSON: {error}"
+            f"expected an encoder that can be rebuilt from JSON, got {type(encoder).__name__}, "
+            f"whose arguments cannot be written ({error}); write a subclass of Encoder with plain "
+            "arguments, or train without a run folder, and save the state_dict"
         ) from None
 
 

@@ -12,7 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcm3.checks import check_at_least, check_positive, check_rows_finite, check_seed
+from pcm3.checks import (
+    check_at_least,
+    check_positive,
+    check_rows_finite,
+    check_seed,
+    check_tensor,
+    type_name,
+)
 from pcm3.evaluation.features import Features
 from pcm3.evaluation.supervised import Epoch, train
 from pcm3.heads import Classifier, ProbeHead
@@ -166,7 +173,7 @@ def train_classifier(
         values, labels = draw_training()
         if len(values) < least:
             raise ValueError(f"expected at least {least} training sequences, got {len(values)}")
-        check_rows_finite("training features", values)
+        _check_features(Features(values, labels), classes)
         batches = torch.randperm(len(values), generator=generator).split(recipe.batch_size)
         return batches, lambda rows: F.cross_entropy(classifier(values[rows]), labels[rows])
 
@@ -190,9 +197,10 @@ def fit_logistic(
         ``ValueError`` that names the row if a feature is not finite.
 
     Raises:
-        ValueError: If a training feature is not finite; the message names its row.
+        ValueError: If a training feature is not finite (the message names its row), or a label is
+            not in [0, classes).
     """
-    classifier = _fit(training, regularization)
+    classifier = _fit(training, classes, regularization)
 
     def score(features: Tensor) -> Tensor:
         check_rows_finite("features", features)
@@ -227,9 +235,10 @@ def fit_ridge(
         The classifier, a function that maps features ``(N, D)`` to scores ``(N, classes)``.
 
     Raises:
-        ValueError: If a training feature is not finite; the message names its row.
+        ValueError: If a training feature is not finite (the message names its row), or a label is
+            not in [0, classes).
     """
-    check_rows_finite("training features", training.values)
+    _check_features(training, classes)
     values = training.values.double()
     center, scale = values.mean(dim=0), values.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-12 * values.abs().amax(dim=0), scale, 1.0)
@@ -262,10 +271,11 @@ def logistic_head(training: Features, classes: int, regularization: float = 1.0)
     Raises:
         ValueError: If a class has no training feature, or a feature is not finite.
     """
+    _check_features(training, classes)
     missing = sorted(set(range(classes)) - set(training.labels.tolist()))
     if missing:
         raise ValueError(f"expected training features of {classes} classes, got none of {missing}")
-    scaler, regression = (step for _, step in _fit(training, regularization).steps)
+    scaler, regression = (step for _, step in _fit(training, classes, regularization).steps)
     weight = regression.coef_ / scaler.scale_
     bias = regression.intercept_ - weight @ scaler.mean_
     if len(weight) == 1:  # of two classes, the second's
@@ -275,17 +285,41 @@ def logistic_head(training: Features, classes: int, regularization: float = 1.0)
     return head
 
 
-def _fit(training: Features, regularization: float) -> Pipeline:
+def _check_features(training: Features, classes: int) -> None:
+    """Require training features with labels of known classes.
+
+    Raises:
+        ValueError: If they are no ``Features`` of tensors, a label is not in [0, classes), or a
+            feature is not finite; the message names its row.
+    """
+    if not isinstance(training, Features):
+        raise ValueError(f"expected Features(values, labels), got {type_name(training)}")
+    values, labels = training
+    check_tensor("training features", values)
+    check_tensor("labels", labels)
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        shapes = f"{tuple(values.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected training features (N, D) and labels (N,), got {shapes}")
+    wrong = ((labels < 0) | (labels >= classes)).nonzero()[:, 0].tolist()
+    if wrong:
+        raise ValueError(
+            f"expected labels in [0, {classes}), got {labels[wrong[0]].item()} in row {wrong[0]}; "
+            "leave out sequences without a label"
+        )
+    check_rows_finite("training features", values)
+
+
+def _fit(training: Features, classes: int, regularization: float) -> Pipeline:
     """Fit standardisation and logistic regression.
 
     Raises:
-        ValueError: If a training feature is not finite; the message names its row.
+        ValueError: As ``_check_features``.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - scikit-learn is slow
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
-    check_rows_finite("training features", training.values)
+    _check_features(training, classes)
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=regularization, max_iter=2000)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pcm3.data.body import BodyForm, form_of
 from pcm3.data.normalize import Normalization, normalize
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting_orders
+from pcm3.data.readers.shared.third import looks_like_score
 from pcm3.data.store import Store
 from pcm3.data.store.writer import StoreWriter
 from pcm3.encoders.files import Pretrained, load_encoder
@@ -224,6 +226,7 @@ def _stored(
     if any_layout:
         recipe = "none"  # the form is made of recordings as they are
         channels = COORDINATES
+    warned = False
     with TemporaryDirectory(prefix="pcm3-") as folder:
         target = Path(folder) / "store"
         with StoreWriter(target, skeleton, class_names=class_names, normalization=recipe) as writer:
@@ -233,6 +236,13 @@ def _stored(
                 except ValueError as error:
                     raise ValueError(f"recording {number}: {error}") from None
                 channels = frames.shape[-1:]  # all have as many
+                if any_layout and channels == (3,) and not warned and looks_like_score(frames):
+                    warned = True
+                    warnings.warn(
+                        f"recording {number} looks like x, y and a score, but is read as x, y, z; "
+                        "pass recording[..., :2] if the third number is a score",
+                        stacklevel=5,
+                    )
                 of_it: dict[str, Any] = {
                     name: int(values[number]) for name, values in columns.items()
                 }

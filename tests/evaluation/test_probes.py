@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -246,3 +247,18 @@ def test_ridge_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError):
         fit_ridge(Features(values * torch.nan, labels), 4)
+
+
+@pytest.mark.parametrize("fit", [fit_logistic, fit_ridge, logistic_head])
+def test_training_labels_are_those_of_known_classes(fit: Callable[..., Any]) -> None:
+    values, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    fit(Features(values, labels), 3)
+    for wrong in (-1, 3):  # -1 is no label
+        with pytest.raises(ValueError, match=rf"labels in \[0, 3\), got {wrong} in row 5"):
+            fit(Features(values, torch.tensor([0, 1, 2, 0, 1, wrong])), 3)
+    for other in (Features(values, labels[:5]), Features(values[None], labels)):
+        with pytest.raises(ValueError, match=r"features \(N, D\)"):
+            fit(other, 3)
+    for kind in ((values, labels), Features(values.numpy(), labels.numpy())):
+        with pytest.raises(ValueError, match="expected"):
+            fit(kind, 3)

@@ -219,3 +219,16 @@ def test_errors_name_no_temporary_folder(run: Path, raw: list[np.ndarray]) -> No
     with pytest.raises(ValueError, match="2 classes") as caught:
         ActionClassifier(run).fit(raw[:4], ["a"] * 4)
     assert str(caught.value).startswith("expected labels")
+
+
+def test_scores_in_the_place_of_z_are_told(recwarn: pytest.WarningsRecorder) -> None:
+    rng = np.random.default_rng(0)
+    points = [rng.uniform(size=(20, 17, 2)).cumsum(axis=0) / 20 for _ in range(2)]
+    scored = [np.concatenate([each, np.full((20, 17, 1), 0.9)], axis=-1) for each in points]
+    encoder = PretrainedEncoder("pretrained", skeleton="coco17").fit([])
+    encoder.transform(points)
+    encoder.transform([each - 1 for each in scored])  # z may be negative
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="recording 0 looks like x, y and a score") as told:
+        encoder.transform(scored)
+    assert len(told) == 1

@@ -164,10 +164,19 @@ def draw_episodes(
 
     Yields:
         Rows of the examples (ways, largest number of shots) and of the queries (ways, queries).
+
+    Raises:
+        ValueError: If there are too few classes, or a class has too few sequences.
     """
-    rng = np.random.default_rng(settings.seed)
-    rows = {label: np.flatnonzero(labels == label) for label in classes}
     size = settings.queries + max(settings.shots)
+    rows = {label: np.flatnonzero(labels == label) for label in classes}
+    few = [f"{len(found)} of class {label}" for label, found in rows.items() if len(found) < size]
+    if few or len(rows) < settings.ways:
+        got = ", ".join(few) or f"{len(rows)} classes"
+        raise ValueError(
+            f"expected at least {settings.ways} classes with {_needed(settings)}, got {got}"
+        )
+    rng = np.random.default_rng(settings.seed)
     for _ in track(settings.episodes, "few-shot"):
         chosen = rng.permutation(classes)[: settings.ways].tolist()
         drawn = np.stack([rng.permutation(rows[label])[:size] for label in chosen])

@@ -112,7 +112,14 @@ class MAMP(MaskedTransformer):
 
 
 def frame_motion(clips: Tensor, stride: int = 1) -> Tensor:
-    """Compute ``x[t + stride] - x[t]`` of clips ``(N, C, T, V, M)``, 0 in the last frames."""
+    """Compute ``x[t + stride] - x[t]`` of clips ``(N, C, T, V, M)``, 0 in the last frames.
+
+    Raises:
+        ValueError: If the clips have another shape, or ``stride`` is below 1.
+    """
+    if clips.ndim != 5 or stride < 1:
+        got = f"{tuple(clips.shape)} and {stride}"
+        raise ValueError(f"expected clips (N, C, T, V, M) and stride >= 1, got {got}")
     motion = torch.zeros_like(clips)
     motion[:, :, :-stride] = clips[:, :, stride:] - clips[:, :, :-stride]
     return motion

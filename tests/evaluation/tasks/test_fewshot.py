@@ -314,3 +314,14 @@ def test_classes_that_pretraining_has_seen_are_noted(
     )
     alone = evaluate_runs("fewshot", [tmp_path / "alone.safetensors"], store, "xsub", EPISODES)
     assert not any("seen sequences of" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "ways"), [([0, 1, 2], 3), ([0, 1, 9], 3), ([0, 1], 3)]
+)  # of 2 only two sequences, none of 9, two classes
+def test_episodes_need_enough_sequences(classes: list[int], ways: int) -> None:
+    labels = np.repeat([0, 1, 2], [9, 9, 2])
+    settings = FewShotSettings(ways=ways, shots=(1,), queries=4, episodes=2)
+    with pytest.raises(ValueError, match=f"at least {ways} classes"):
+        next(draw_episodes(labels, classes, settings))
+    assert len(list(draw_episodes(labels, [0, 1], replace(settings, ways=2)))) == 2

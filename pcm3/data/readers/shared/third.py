@@ -47,7 +47,7 @@ class Third(NamedTuple):
             if flat != (self.coordinates == 2):
                 what = "is 0 throughout" if flat else "is not 0 throughout"
                 fail(file, place, f"the third coordinate {what}, unlike in {self.why}; {_REMEDY}")
-            if _looks_like_score(frames):
+            if looks_like_score(frames):
                 fail(file, place, f"looks like x, y, score, or is z from 0 to 1: {_REMEDY}")
         return np.ascontiguousarray(frames[..., : self.coordinates])
 
@@ -74,7 +74,7 @@ def find_third(
     return Third(3, name)
 
 
-def _looks_like_score(frames: NDArray[np.float32]) -> bool:
+def looks_like_score(frames: NDArray[np.float32]) -> bool:
     """Return whether the third values may be scores that pose estimators add to x and y.
 
     Scores are from 0 to 1, as heights may be. With scores, x and y are pixels or fractions of an

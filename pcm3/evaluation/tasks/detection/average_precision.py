@@ -287,6 +287,8 @@ def summarize_published(proposals: Sequence[Proposal], test: SkeletonDataset) ->
 def _check(proposals: Sequence[Proposal], truth: Sequence[Proposal]) -> None:
     for what, intervals in (("proposals", proposals), ("truth", truth)):
         for interval in intervals:
+            if not isinstance(interval, Proposal):
+                raise ValueError(f"expected {what} as Proposal(...), got {interval!r:.80}")
             if not interval.start < interval.end:
                 raise ValueError(f"expected start < end in the {what}, got {interval}")
             if math.isnan(interval.confidence):
@@ -328,7 +330,7 @@ def _places(intervals: Sequence[Proposal]) -> dict[tuple[int, int], list[int]]:
     """Return the positions of the intervals of each video and class."""
     places = defaultdict(list)
     for place, interval in enumerate(intervals):
-        places[interval.video, interval.label].append(place)
+        places[int(interval.video), int(interval.label)].append(place)  # of torch or numpy too
     return places
 
 
@@ -361,7 +363,9 @@ def _pku_area(matched: NDArray[np.int64], intervals: int) -> float:
 def _grouped(intervals: Sequence[Proposal], by: str) -> dict[int, list[Proposal]]:
     groups: dict[int, list[Proposal]] = defaultdict(list)
     for interval in intervals:
-        groups[getattr(interval, by)].append(interval)
+        if not isinstance(interval, Proposal):
+            raise ValueError(f"expected intervals as Proposal(...), got {interval!r:.80}")
+        groups[int(getattr(interval, by))].append(interval)
     return groups
 
 

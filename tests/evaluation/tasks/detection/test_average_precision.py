@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -319,3 +321,19 @@ def test_bad_intervals(metric: Callable[[Intervals, Intervals], float]) -> None:
         metric([ONE], [ONE._replace(end=3)])
     with pytest.raises(ValueError, match="other than NaN"):
         metric([ONE._replace(confidence=math.nan)], [ONE])
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_fields_may_be_numbers_of_torch_or_numpy(kind: Callable[..., Sequence[Any]]) -> None:
+    table = [(0, 0, 10, 50), (0, 1, 60, 90), (1, 1, 5, 20)]
+    truth = [Proposal(*row) for row in kind(table)]
+    found = [
+        Proposal(*row, score) for row, score in zip(kind(table), kind([0.9, 0.8, 0.7]), strict=True)
+    ]
+    plain = [Proposal(*row) for row in table]
+    for those in (truth, plain):
+        assert voc_ap(found, those) == pku_ap(found, those) == f1_score(found, those) == 1
+        assert map_by_action(found, those) == map_by_video(found, those) == 1
+    for metric in (voc_ap, map_by_action, map_by_video):
+        with pytest.raises(ValueError, match="Proposal"):
+            metric(table, plain)
