@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -373,7 +374,7 @@ def main() -> None:
 def _command() -> str:
     """The command as typed, less the folders of this machine."""
     words = [word if not Path(word).is_absolute() else "FOLDER" for word in sys.argv[1:]]
-    return f"python benchmarks/{' '.join([Path(__file__).name, *words])}"
+    return f"python benchmarks/{shlex.join([Path(__file__).name, *words])}"
 
 
 def record(results: Sequence[dict[str, Any]], file: Path, final: bool) -> None:

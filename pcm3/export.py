@@ -24,7 +24,14 @@ from pcm3.encoders.files import Pretrained, describe_input
 from pcm3.errors import how_to_install
 from pcm3.io.files import replacing
 
-__all__ = ["export_onnx", "export_program"]
+__all__ = [
+    "Network",
+    "describe_clips",
+    "export_onnx",
+    "export_program",
+    "write_onnx",
+    "write_program",
+]
 
 _TOLERANCE = 1e-5
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -40,9 +47,23 @@ class Network(nn.Module):
 
     Args:
         encoder: The encoder. It is copied, to the CPU and to float32 in evaluation mode.
+
+    Example:
+        >>> class Scores(Network):
+        ...     outputs = ("scores",)
+        ...
+        ...     def __init__(self, encoder, head):
+        ...         super().__init__(encoder)
+        ...         self.head = head.eval()
+        ...
+        ...     def forward(self, clips):
+        ...         return (self.head(self.encoder.pool(self.encoder(clips))),)
+        >>> scores = Scores(encoder, head)                               # doctest: +SKIP
+        >>> write_program(scores, "scores.pt2", 64, {})                  # doctest: +SKIP
     """
 
     outputs: tuple[str, ...]
+    """Names of the tensors that ``forward`` returns, in order."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
