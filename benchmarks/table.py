@@ -73,7 +73,7 @@ ROWS = {
     },
     "prompts": {
         "pcm3": "after the input normalisation",
-        "pre_norm": "before it",
+        "pre_norm": "before the input normalisation",
         "no_prompts": "no prompts",
     },
 }
@@ -199,7 +199,7 @@ def row(title: str, name: str, summary: dict[str, Any]) -> str:
 
 def downstream() -> list[str]:
     """One row for each figure: no learning, an untrained encoder, PCM3."""
-    rows = ["| Recordings | Task | Naive | Random encoder | PCM3 |"]
+    rows = ["| Recordings | Task | Naive | Untrained encoder | PCM3 |"]
     rows += ["| --- | --- | --- | --- | --- |"]
     for dataset, (title, figures) in DOWNSTREAM.items():
         for figure, name in figures.items():
@@ -421,10 +421,10 @@ def threads() -> list[str]:
 
 def gradients() -> list[str]:
     """Mean gradient norms of prompts in either position."""
-    rows = ["| Domain prompts | of domain prompts | of task prompts | of the input normalisation |"]
+    rows = ["| Domain prompts | Norm, domain prompts | Norm, task prompts | Norm, input normalisation |"]
     rows += ["| --- | --- | --- | --- |"]
     file = RESULTS / "prompt_gradients_utd_mhad.json"
-    names = {"post_norm": "after the input normalisation", "pre_norm": "before it"}
+    names = {"post_norm": "after the input normalisation", "pre_norm": "before the input normalisation"}
     for position, norms in json.loads(file.read_text())["mean_gradient_norm"].items():
         rows.append(f"| {names[position]} | {' | '.join(f'{n:.2g}' for n in norms.values())} |")
     return rows
