@@ -421,10 +421,15 @@ def threads() -> list[str]:
 
 def gradients() -> list[str]:
     """Mean gradient norms of prompts in either position."""
-    rows = ["| Domain prompts | Norm, domain prompts | Norm, task prompts | Norm, input normalisation |"]
+    rows = [
+        "| Domain prompts | Norm, domain prompts | Norm, task prompts | Norm, input normalisation |"
+    ]
     rows += ["| --- | --- | --- | --- |"]
     file = RESULTS / "prompt_gradients_utd_mhad.json"
-    names = {"post_norm": "after the input normalisation", "pre_norm": "before the input normalisation"}
+    names = {
+        "post_norm": "after the input normalisation",
+        "pre_norm": "before the input normalisation",
+    }
     for position, norms in json.loads(file.read_text())["mean_gradient_norm"].items():
         rows.append(f"| {names[position]} | {' | '.join(f'{n:.2g}' for n in norms.values())} |")
     return rows

@@ -232,6 +232,7 @@ def _judge(
         explain_furthest,
         judgement_json,
         note_on_classes,
+        note_on_missing_joints,
         note_on_sides,
         note_on_sizes,
         note_on_thresholds,
@@ -244,6 +245,7 @@ def _judge(
     differences, failed = explain_furthest(judged, queries, store)
     notes = [*queries.notes, *failed, *note_on_classes(judged, queries, detector)]
     notes += note_on_thresholds(judged, detector)
+    notes += note_on_missing_joints(judged, queries, detector)
     if by_joints:
         notes += note_on_sizes(judged, queries, detector)
     if by_joints and store.skeleton.mirror_pairs:

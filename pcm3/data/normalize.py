@@ -35,6 +35,7 @@ def normalize(
     ``"none"`` changes nothing. ``"center"`` subtracts the centre joint of person 0 from all
     persons, frame by frame. Absent (all-zero) persons and joints stay zero. If the centre joint
     is itself absent, that of the nearest earlier frame is used, or of the first frame that has it.
+    If no frame has it, nothing is subtracted; ``fill_center`` gives raw coordinates one before.
 
     ``"isc"`` is the recipe of PCM3, CMD and ISC. Among the first four bodies, those with the
     highest spread become persons 0, 1, ..., each filled by ``pad_null_frames``. The centre joint is
@@ -138,6 +139,36 @@ def _center(frames: Frames, joint: int) -> Frames:
     latest = np.maximum.accumulate(np.where(seen, np.arange(len(frames)), int(np.argmax(seen))))
     present = frames.any(-1, keepdims=True)
     return (frames - centers[latest, None, None]) * present
+
+
+def fill_center(frames: Frames, skeleton: Skeleton) -> Frames:
+    """Put the centre joint of person 0 at the mean of the person's joints, if no frame has it.
+
+    Recordings that are centred already, whose centre joint is 0 for that reason, do not change: in
+    most frames, the origin is in or near the box around the person's joints, not farther than half
+    of its longest side.
+
+    Args:
+        frames: Coordinates (T, M, V, C), 0 where nobody is.
+        skeleton: The layout of the joint axis.
+
+    Returns:
+        ``frames``, or a copy with a centre joint.
+    """
+    joint = skeleton.center
+    present = _seen(frames[:, 0])
+    person = frames[present, 0]
+    if not len(person) or person[:, joint].any():
+        return frames
+    there = person.any(-1, keepdims=True)
+    low = np.where(there, person, np.inf).min(1)
+    high = np.where(there, person, -np.inf).max(1)
+    near = (high - low).max(-1, keepdims=True) / 2
+    if ((low <= near) & (high >= -near)).all(-1).mean() > 0.5:
+        return frames
+    filled = frames.copy()
+    filled[present, 0, joint] = person.sum(1) / there.sum(1)
+    return filled
 
 
 def pad_null_frames(person: Frames, size: int) -> Frames:

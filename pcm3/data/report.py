@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from pcm3.data.normalize import ISC_FRAMES
 from pcm3.data.splits import part_sizes
 from pcm3.data.store import Store
-from pcm3.data.tally import Dropped, Jumps, Presence, Spans
+from pcm3.data.tally import Dropped, Jumps, Presence, Spans, WithoutCenter
 from pcm3.io.files import regular
 from pcm3.io.json import read_json
 from pcm3.io.reading import fail
@@ -21,7 +21,7 @@ from pcm3.terminal import printable
 _BAR = 40
 _BAD_SHOWN = 5
 _CLASSES_SHOWN = 12
-_JOINTS_SHOWN = 8
+_NAMES_SHOWN = 8
 _WORDS_SHOWN = 40
 
 
@@ -44,6 +44,7 @@ class _Known(TypedDict, total=False):
     others_there: Spans
     cut: Spans
     jumps: _Jumps
+    without_center: WithoutCenter
     rounding: float
 
 
@@ -277,9 +278,11 @@ def _mapped(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _some(words: list[str]) -> str:
-    more = len(words) - _JOINTS_SHOWN
-    return ", ".join(words[:_JOINTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _some(names: Sequence[str], total: int | None = None) -> str:
+    """List names, which may be the first of a total, and how many there are more."""
+    shown = names[:_NAMES_SHOWN]
+    more = (len(names) if total is None else total) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _histogram(histogram: dict[str, list[int]]) -> list[str]:
@@ -301,8 +304,9 @@ def _preparation(report: dict[str, Any], unit: str) -> list[str]:
         f"read from {report['source']} ({report['format']}): {' with '.join(counts)}; "
         f"{report['kept']:,} kept, {len(dropped):,} dropped; {skipped} skipped"
     ]
-    reasons = Counter(entry["reason"] for entry in dropped)
-    lines += [f"  dropped {count:,}: {reason}" for reason, count in reasons.most_common()]
+    for reason, count in Counter(entry["reason"] for entry in dropped).most_common():
+        names = [entry["name"] for entry in dropped if entry["reason"] == reason]
+        lines.append(f"  dropped {count:,}: {reason}: {_some(names)}")
     lines += [f"  {line}" for line in _held(report)]
     lines += [f"  bad: {message}" for message in bad[:_BAD_SHOWN]]
     if len(bad) > _BAD_SHOWN:
@@ -362,6 +366,13 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
             f"{_count(others['frames'], 'frame')} of {_count(others['sequences'], 'sequence')} "
             "have nobody, though the files have somebody who was not kept: --associate gives a "
             "person with several ids one slot, --persons keeps more persons"
+        )
+    lost = report.get("without_center", {"sequences": 0})
+    if lost["sequences"]:
+        lines.append(
+            f"{_count(lost['sequences'], 'sequence')} never "
+            f"{'shows' if lost['sequences'] == 1 else 'show'} the centre joint, and are centred on "
+            f"the mean of the joints instead: {_some(lost['some'], lost['sequences'])}"
         )
     jumps = report.get("jumps", {"steps": 0})
     if jumps["steps"]:

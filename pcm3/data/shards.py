@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pcm3.data.associate import associate
 from pcm3.data.axes import Up, turn_up
-from pcm3.data.normalize import Normalization, is_isc, normalize
+from pcm3.data.normalize import Normalization, fill_center, is_isc, normalize
 from pcm3.data.readers import Recording, Source
 from pcm3.data.resample import is_same_rate, resample
 from pcm3.data.store import Store
@@ -155,7 +156,7 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
             return f"bodies of size {size:g}"
         recording = replace(recording, frames=recording.frames / np.float32(size))
     frames = normalize(
-        recording.frames,
+        _with_center(recording, recipe, shard, tally),
         shard.skeleton,
         recipe,
         source.persons,
@@ -178,6 +179,19 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
     if recipe == "isc":
         tally.count_cut(len(recording.frames) - len(frames))
     return None
+
+
+def _with_center(
+    recording: Recording, recipe: Normalization, shard: Shard, tally: Tally
+) -> NDArray[np.float32]:
+    """Return frames that have the centre joint which ``"center"`` subtracts."""
+    if recipe != "center":
+        return recording.frames
+    kept = normalize(recording.frames, shard.skeleton, "none", shard.source.persons)
+    filled = fill_center(kept, shard.skeleton)
+    if filled is not kept:
+        tally.count_without_center(recording.name)
+    return filled
 
 
 def total(shards: Sequence[Shard]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ class Jumps(TypedDict):
     worst: list[tuple[str, int]]
 
 
+class WithoutCenter(TypedDict):
+    """Sequences in which the centre joint of the first person is never seen, and some names."""
+
+    sequences: int
+    some: list[str]
+
+
 class Counts(TypedDict):
     """The type of ``Tally.report``."""
 
@@ -70,6 +77,7 @@ class Counts(TypedDict):
     others_there: Spans
     cut: Spans
     jumps: Jumps
+    without_center: WithoutCenter
 
 
 class Tally:
@@ -84,8 +92,9 @@ class Tally:
             number of ``sequences`` with the person, of their ``frames``, and of frames that are
             ``empty``, without the person), ``others_there`` (``sequences`` and ``frames`` with
             somebody in the files but nobody in the store), ``cut`` (``sequences`` and ``frames``
-            that the recipe cuts off), and ``jumps`` (``steps`` and ``sequences``, and name and
-            steps of the ``worst``).
+            that the recipe cuts off), ``jumps`` (``steps`` and ``sequences``, and name and
+            steps of the ``worst``), and ``without_center`` (``sequences`` that never show the
+            centre joint of the first person, and the names of ``some``).
     """
 
     def __init__(self) -> None:
@@ -103,6 +112,7 @@ class Tally:
             "others_there": {"sequences": 0, "frames": 0},
             "cut": {"sequences": 0, "frames": 0},
             "jumps": {"sequences": 0, "steps": 0, "worst": []},
+            "without_center": {"sequences": 0, "some": []},
         }
 
     def add(self, other: dict[str, Any]) -> None:
@@ -117,6 +127,7 @@ class Tally:
         for key in ("others_there", "cut"):
             self._count(report[key], other[key])
         self._add_jumps(other["jumps"])
+        self._add_without_center(**other["without_center"])
 
     def count_read(self, recording: Recording) -> None:
         """Count a recording as it was read."""
@@ -135,6 +146,10 @@ class Tally:
         """Count the jumps of a recording."""
         if steps:
             self._add_jumps({"sequences": 1, "steps": steps, "worst": [[name, steps]]})
+
+    def count_without_center(self, name: str) -> None:
+        """Count a recording in which the centre joint of the first person is never seen."""
+        self._add_without_center(1, [name])
 
     def count_resampled(self, rate: float) -> None:
         """Count a recording that was resampled from this frame rate."""
@@ -168,6 +183,11 @@ class Tally:
         self._count(jumps, {key: other[key] for key in ("sequences", "steps")})
         worst = sorted([*jumps["worst"], *other["worst"]], key=lambda jump: (-jump[1], jump[0]))
         jumps["worst"] = worst[:_WORST]
+
+    def _add_without_center(self, sequences: int, some: list[str]) -> None:
+        counts = self.report["without_center"]
+        counts["sequences"] += sequences
+        counts["some"] = [*counts["some"], *some][:_WORST]
 
     @staticmethod
     def _count(counts: dict[str, int], more: dict[str, int]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.data.body import BodyForm, form_of
-from pcm3.data.normalize import Normalization, normalize
+from pcm3.data.normalize import Normalization, fill_center, normalize
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.data.readers.shared.orders import COORDINATES, ORDER, crowded, fitting_orders
 from pcm3.data.readers.shared.third import looks_like_score
@@ -246,6 +246,8 @@ def _stored(
                 of_it: dict[str, Any] = {
                     name: int(values[number]) for name, values in columns.items()
                 }
+                if recipe == "center":
+                    frames = fill_center(frames, skeleton)
                 clip = normalize(frames, skeleton, recipe, encoder.persons)
                 writer.add(clip, of_it.pop("labels", -1), **of_it)
         try:

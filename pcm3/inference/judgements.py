@@ -25,6 +25,7 @@ from pcm3.inference.tables import who, write_table
 _Group = TypeVar("_Group", bound=Hashable)
 
 _OTHER_SIZE = 2.5  # times as large or small: not only another person or posture
+_MORE_MISSING = 0.1  # of the joints of a recording
 _SIZED = 20  # references, and frames of a recording, by which bodies are measured
 
 
@@ -274,6 +275,46 @@ def note_on_sizes(
         f"those of the references {three_digits(usual)}: probably one of the two is in another "
         f"unit than its file says{more}"
     ]
+
+
+def note_on_missing_joints(
+    judged: Sequence[Judgement], queries: Queries, detector: NoveltyDetector
+) -> list[str]:
+    """Note which recordings lack more joints than the references, by ten percent of all or more.
+
+    A joint that is not seen is at 0, so it adds to the distance as a joint that moved would.
+
+    Args:
+        judged: What ``NoveltyDetector.judge`` found.
+        queries: The recordings.
+        detector: What judged them.
+    """
+    store, references = detector.gallery.store, detector.references
+    some = references[np.unique(np.linspace(0, len(references) - 1, _SIZED).astype(int))]
+    usual = float(np.median([_missing(store, index) for index in some.tolist()]))
+    found = {each.index: each.recording for each in judged}
+    shares = [(_missing(queries.store, index), name) for index, name in found.items()]
+    strange = sorted((pair for pair in shares if pair[0] >= usual + _MORE_MISSING), reverse=True)
+    if not strange:
+        return []
+    share, name = strange[0]
+    more = f"; the same holds for {len(strange) - 1} more" if len(strange) > 1 else ""
+    return [
+        f"{share:.0%} of the joints of {name} are missing, of those of the references "
+        f"{usual:.0%}: missing joints count as differences, so its score may be high because it "
+        f"was tracked badly{more}"
+    ]
+
+
+def _missing(store: Store, index: int) -> float:
+    """Share of joints that are not seen, in frames of persons who are there.
+
+    The centre joint does not count, as it is at 0 where recordings are centred.
+    """
+    frames = np.delete(store.stored(index), store.skeleton.center, axis=2)
+    seen = np.asarray(frames.any(-1))
+    there = np.asarray(seen.any(-1))
+    return 1 - float(seen[there].mean()) if there.any() else 0.0
 
 
 def _size(store: Store, index: int) -> float:

@@ -24,7 +24,7 @@ from pcm3.data.units import full_name, metres_in, three_digits
 from pcm3.errors import SkeletonFormatError
 from pcm3.inference.intake import Intake
 from pcm3.io.reading import fail, files_below, is_file, is_store
-from pcm3.skeleton import SKELETONS
+from pcm3.skeleton import SKELETONS, Skeleton
 
 _BY_PERSON = ("none", "center")
 """Recipes that give each person of a recording what they give a person alone."""
@@ -80,11 +80,12 @@ def open_recordings(
 ) -> Iterator[Recordings]:
     """Open a store, or prepare files for the time of the ``with`` block.
 
-    Files get the normalisation and the frame rate of the training recordings, and, if they
-    do not name their joints, its joints. A file that is one recording of a folder format may be
-    given alone. An encoder of one person takes every person of a recording alone. Recordings in
-    another unit of length are converted to that of the training recordings. Files that do not give
-    a unit are in metres, unless only the unit of the training recordings makes bodies of them.
+    Files get the normalisation and the frame rate of the training recordings. They also get their
+    layout if they have the same joints, or do not name them. A file that is one recording of a
+    folder format may be given alone. An encoder of one person takes every person of a recording
+    alone. Recordings in another unit of length are converted to that of the training recordings.
+    Files that do not give a unit are in metres, unless only the unit of the training recordings
+    makes bodies of them.
 
     Args:
         source: A store, or anything that ``prepare`` reads without further options.
@@ -149,8 +150,9 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
     options: dict[str, Any] = {}
     assumed: list[str] = []
     format, path = _find_format(source, target.with_name(_FILES))
-    if format == "folder" and not (path / "skeleton.json").is_file():
-        options["skeleton"] = layout = intake.layout
+    own = path.is_dir() and (path / "skeleton.json").is_file()
+    layout = None if own or "skeleton" not in READERS[format].options else intake.layout
+    if format == "folder" and layout is not None:
         built_in = SKELETONS.get(layout.name)
         if built_in is not None and built_in.joints != layout.joints:
             assumed.append(
@@ -169,7 +171,7 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
         "source_fps": source_fps,
         "workers": 1,
     }
-    report = prepare(path, target, **options)
+    report, options = _prepare_as(layout, path, target, options)
     if "unit" in READERS[format].options and (size := _misread(Store(target), intake.unit)):
         report = prepare(path, target, unit=intake.unit, overwrite=True, **options)
         assumed.append(
@@ -177,6 +179,26 @@ def _prepare(source: Path, target: Path, intake: Intake, source_fps: float | Non
             f"bodies would measure {size} metres"
         )
     return _notes(source, format, report, assumed)
+
+
+def _prepare_as(
+    layout: Skeleton | None, path: Path, target: Path, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Prepare files with a layout, or with their own if they have other joints.
+
+    Returns:
+        The report, and the options that were used.
+    """
+    if layout is None:
+        return prepare(path, target, **options), options
+    same = options | {"skeleton": layout}
+    try:
+        return prepare(path, target, **same), same
+    except ValueError as error:
+        try:
+            return prepare(path, target, overwrite=True, **options), options
+        except ValueError:
+            raise error from None
 
 
 def _notes(

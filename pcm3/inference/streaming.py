@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pcm3.checks import check_count, type_name
 from pcm3.data.axes import CLEARLY, Up, check_up, from_legs_to_trunk, turn_up
 from pcm3.data.body import body_form, form_of
-from pcm3.data.normalize import Normalization, normalize
+from pcm3.data.normalize import Normalization, fill_center, normalize
 from pcm3.data.readers.shared.layout import choose_layout
 from pcm3.inference.classifier import UNKNOWN, Classifier
 from pcm3.skeleton import Skeleton, joint_map
@@ -197,4 +197,6 @@ class StreamingClassifier:
             form = pretrained.skeleton
             frames = body_form(frames, self._map, form, self.up, left_handed=self.left_handed)
         recipe: Any = self._recipe if self._map is None else "none"
+        if recipe == "center":
+            frames = fill_center(frames, pretrained.skeleton)
         return normalize(frames, pretrained.skeleton, recipe, pretrained.encoder.persons)

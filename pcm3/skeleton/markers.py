@@ -61,6 +61,18 @@ def join_markers(names: Sequence[str], points: NDArray[np.floating[Any]]) -> tup
     return tuple(parents.tolist())
 
 
+def join_body(names: Sequence[str], points: NDArray[np.floating[Any]]) -> tuple[int, ...] | None:
+    """Join the joints of a body as ``join_markers`` does, if each name says where it belongs.
+
+    Returns:
+        The parent of each joint, -1 for the root; None if a name has no known word, such as
+        ``left_sholder`` or ``p1``.
+    """
+    if any(name.limb is None for name in read_names(names)[0]):
+        return None
+    return join_markers(names, points)
+
+
 def _labels(names: Sequence[str]) -> tuple[list[JointName], list[int]]:
     """Return the labels and the counterpart of each marker; itself without a side.
 

@@ -12,8 +12,9 @@ from test_mediapipe import clip
 from pcm3.data import prepare
 from pcm3.data.readers import open_source
 from pcm3.data.readers.csv import detect, read_csv
+from pcm3.data.store import Store
 from pcm3.errors import SkeletonFormatError
-from pcm3.skeleton import BLAZEPOSE33, COCO17, KINECT20, SBU15
+from pcm3.skeleton import BLAZEPOSE33, COCO17, COMMON15, KINECT20, PARTS, SBU15
 
 
 def write(file: Path, rows: Any, delimiter: str = ",") -> None:
@@ -343,18 +344,47 @@ def with_cell(rows: Any, row: int, column: int, cell: Any) -> Any:
     return copy
 
 
+def renamed_wide() -> Any:
+    return wide(clip(2)[:, 0, :15], [f"p{number}" for number in range(15)])
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row[3:] for row in WIDE], "14 joints: those of sbu15 without head;"),
-        ([[name.replace("neck", "tail") for name in WIDE[0]], *WIDE[1:]], "without neck and with"),
-        ([row[:9] for row in WIDE], "one of .*sbu15.*got 3 joints: head, neck, "),
+        ([[name.replace("neck", "nekc") for name in WIDE[0]], *WIDE[1:]], "without neck and with"),
+        (renamed_wide(), "one of .*sbu15.*got 15 joints: p0, p1, "),
     ],
 )
 def test_the_nearest_layout_is_named(tmp_path: Path, rows: Any, message: str) -> None:
     write(tmp_path / "a.csv", rows)
     with pytest.raises(SkeletonFormatError, match=message):
         open_source(tmp_path)
+
+
+def test_a_body_without_a_built_in_layout_is_connected(tmp_path: Path) -> None:
+    """The joints of trackers that give neither neck nor hip centre, as they stand."""
+    places = {"head": (0, 0), "shoulder": (20, 30), "elbow": (25, 60), "wrist": (27, 90)}
+    places |= {"hip": (12, 100), "knee": (13, 150), "ankle": (14, 200)}
+    names = ["head", *(f"{side}_{name}" for name in list(places)[1:] for side in ("left", "right"))]
+    points = []
+    for name in names:
+        side, _, joint = name.rpartition("_")
+        x, y = places[joint]
+        points.append((300 + (x if side == "left" else -x), 100 + y))
+    still = np.repeat(np.array([points], float), 4, axis=0)
+    write(tmp_path / "a.csv", wide(still, names, axes="xy"))
+    source = open_source(tmp_path)
+    tree = source.skeleton.parents
+    for side in ("left", "right"):
+        for child, parent in (("elbow", "shoulder"), ("wrist", "elbow"), ("ankle", "knee")):
+            above = tree[names.index(f"{side}_{child}")]
+            assert names[above] == f"{side}_{parent}"
+        assert names[tree[names.index(f"{side}_knee")]] == f"{side}_hip"
+    assert set(source.skeleton.parts) == set(PARTS)
+    assert any("connected as a tree" in note for note in source.notes)
+    store = prepare(tmp_path, tmp_path / "store", to="common15")
+    assert store["kept"] == 1
+    assert Store(tmp_path / "store").skeleton.joints == COMMON15.joints
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from pcm3.data.normalize import is_isc, normalize, pad_null_frames
+from pcm3.data.normalize import fill_center, is_isc, normalize, pad_null_frames
 from pcm3.skeleton import KINECT20, NTU25, SBU15, UIPRMD22, Skeleton
 
 CENTER = SBU15.center
@@ -57,6 +59,46 @@ def test_lost_center_is_taken_from_before(frames):
 def test_no_center_at_all(frames):
     frames[:, 0] = 0
     np.testing.assert_array_equal(normalize(frames, SBU15, "center"), frames)
+
+
+def body(places: Any, size: float = 1.0) -> Any:
+    """A clip (T, 1, V, 2) of a body of this size whose joints lie around a place in each frame."""
+    joints = np.random.default_rng(1).uniform(-size / 2, size / 2, (1, 15, 2))
+    return (np.asarray(places)[:, None, None] + joints[None]).astype(np.float32)
+
+
+def test_a_center_that_is_never_seen_is_the_mean_of_the_joints() -> None:
+    clip = body([(5, 7), (6, 9), (4, 3)])
+    clip[:, 0, [CENTER, 3]] = 0
+    clip[1] = 0  # nobody
+    filled = fill_center(clip, SBU15)
+    others = [joint for joint in range(15) if joint not in (CENTER, 3)]
+    for frame in (0, 2):
+        mean = np.mean([clip[frame, 0, joint] for joint in others], axis=0)
+        np.testing.assert_allclose(filled[frame, 0, CENTER], mean, rtol=1e-6)
+    np.testing.assert_array_equal(np.delete(filled, CENTER, 2), np.delete(clip, CENTER, 2))
+    assert not filled[1].any()
+
+
+def test_where_a_body_is_does_not_matter_without_its_center() -> None:
+    clip = body([(5, 7), (6, 9)])
+    clip[:, 0, CENTER] = 0
+    moved = np.where(clip == 0, 0, clip + 100).astype(np.float32)
+    one, other = (normalize(fill_center(each, SBU15), SBU15, "center") for each in (clip, moved))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 0.9)])  # around the joint, and all below it
+def test_centred_recordings_have_a_center(place: Any) -> None:
+    clip = body([place] * 3)
+    clip[:, 0, CENTER] = 0
+    assert fill_center(clip, SBU15) is clip
+
+
+def test_a_center_that_is_seen_once_is_left_alone() -> None:
+    clip = body([(5, 7), (6, 9)])
+    clip[1, 0, CENTER] = 0
+    assert fill_center(clip, SBU15) is clip
 
 
 def test_unknown_recipe(frames):

@@ -27,6 +27,31 @@ def clip(seed: int, absent: float = 0.3) -> np.ndarray:
     return frames
 
 
+def test_recordings_without_a_centre_joint_are_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    rng, nose = np.random.default_rng(0), 0
+    expected = {}
+    for number in range(12):
+        frames = rng.uniform(200, 400, (20, 17, 2)).astype(np.float32)
+        if number < 9:
+            frames[:, nose] = 0
+            expected[f"{number}.npy"] = frames[:, 1:] - frames[:, 1:].mean(1, keepdims=True)
+        elif number == 9:
+            frames[:] = 0
+        np.save(tmp_path / "in" / f"{number}.npy", frames)
+    report = prepare(tmp_path / "in", tmp_path / "store", keep_pixels=True, **OPTIONS)
+    assert report["without_center"]["sequences"] == 9
+    assert set(report["without_center"]["some"]) < set(expected)
+    store = Store(tmp_path / "store")
+    for name, frames in expected.items():
+        stored = store.sequence(store.names.index(name))[:, 0, 1:]
+        np.testing.assert_allclose(stored, frames, atol=1e-3)
+    said = describe(store)
+    assert "9 sequences never show the centre joint" in said
+    assert "and 4 more" in said
+    assert "no body in any frame: 9.npy" in said
+
+
 @given(st.integers(0, 999), st.sampled_from([None, 3.0, 5.0, 8.0]))
 def test_jumps_one_by_one(seed, fps):
     frames = clip(seed)

@@ -535,6 +535,28 @@ def test_bodies_of_another_size_are_noted(
         assert "1 of the others" in note
 
 
+@pytest.mark.parametrize(("lost", "noted"), [((), False), ((3,), False), ((0, 3, 7, 8), True)])
+def test_missing_joints_are_noted(
+    tmp_path: Path,
+    store: Store,
+    call: Callable[..., dict[str, Any]],
+    lost: tuple[int, ...],
+    noted: bool,
+) -> None:
+    (tmp_path / "new").mkdir()
+    for at in (1, 2):
+        frames = store.sequence(at)[:, :1].copy()
+        frames[:, :, list(lost)] = 0
+        np.save(tmp_path / "new" / f"{at}.npy", frames)
+    said = call("--reference", "quality:7", tmp_path / "new")
+    found = [note for note in said["notes"] if "tracked badly" in note]
+    assert len(found) == noted
+    for note in found:  # the centre joint does not count
+        share = 1 - np.delete(frames[:, 0], NTU25.center, axis=1).any(-1).mean()
+        assert note.startswith(f"{share:.0%} of the joints of")
+        assert note.endswith(" 1 more")
+
+
 def test_the_only_reference_is_not_judged(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,24 @@ def test_one_file_is_a_recording(folder: Path, raw: list[np.ndarray], fitted: Fi
     assert found.probability == pytest.approx(row.max(), abs=1e-5)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_files_with_the_joints_of_training_have_its_layout(
+    tmp_path: Path, raw: list[np.ndarray], fitted: Fitted, known: bool
+) -> None:
+    """Also if the files alone would give a layout with another centre, or none."""
+    names = NTU25.joints if known else tuple(f"p{number}" for number in range(25))
+    mine = replace(NTU25, name="mine", joints=names, center=NTU25.joints.index("neck"))
+    pretrained = fitted().pretrained._replace(skeleton=mine)
+    classifier = replace(fitted(), pretrained=pretrained, layout=mine)
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([f"{name}_{axis}" for name in names for axis in "xyz"])
+        writer.writerows(raw[3].reshape(len(raw[3]), -1).tolist())
+    with open_recordings(tmp_path, classifier) as recordings:
+        frames = recordings.store.sequence(0)
+    np.testing.assert_allclose(frames, normalize(raw[3][:, None], mine, "center"), atol=1e-6)
+
+
 def test_a_folder_may_say_its_layout_itself(folder: Path, fitted: Fitted) -> None:
     other = KINECT20.to_dict()
     keys = ("name", "joints", "parents")

@@ -14,6 +14,7 @@ from pcm3.data.resample import check_rate
 from pcm3.io.c3d import Points, is_c3d, load_points
 from pcm3.io.reading import fail, file_or_files
 from pcm3.skeleton import Skeleton
+from pcm3.skeleton.markers import join_markers
 
 
 def detect(path: Path) -> bool:
@@ -44,7 +45,7 @@ def read_c3d(path: str | Path, *, skeleton: str | Path | Skeleton | None = None)
         *("c3d", root, find_recordings(root, ".c3d"), _read, {}),
         skeleton=skeleton,
         min_score=0.0,
-        markers=True,
+        join=join_markers,
     )
 
 

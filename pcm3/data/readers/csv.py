@@ -28,6 +28,7 @@ from pcm3.data.units import read_unit
 from pcm3.io.reading import fail, parse_float, shown
 from pcm3.io.text import find_delimiter, open_table
 from pcm3.skeleton import BLAZEPOSE33, COCO17, HALPE26, OPENPOSE18, OPENPOSE25, Skeleton
+from pcm3.skeleton.markers import join_body
 
 _LAYOUTS = {
     (len(layout), coordinates): layout
@@ -82,8 +83,9 @@ def read_csv(
 
     Args:
         path: A file, or a folder whose ``.csv`` files are read, also those in sub-folders.
-        skeleton: Layout of the joints. By default it is the built-in one with their names, or of
-            their number, if they have no names: 33 are ``blazepose33``, 17 ``coco17``, 18
+        skeleton: Layout of the joints. By default it is the built-in one with their names, or
+            ``join_body`` makes one if each name says where it belongs. Without names, it is the
+            built-in one of their number: 33 are ``blazepose33``, 17 ``coco17``, 18
             ``openpose18``, 25 ``openpose25`` and 26 ``halpe26``.
         min_score: As in ``read_mediapipe``; scores are also called visibility, confidence,
             likelihood, v or c.
@@ -110,6 +112,7 @@ def read_csv(
         min_score=min_score,
         unit=None if unit is None else read_unit(unit),
         by_name=False,
+        join=join_body,
     )
 
 

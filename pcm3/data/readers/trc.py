@@ -18,6 +18,7 @@ from pcm3.data.readers.shared.table import with_table
 from pcm3.data.resample import check_rate
 from pcm3.io.reading import fail, parse_float, read_lines, shown
 from pcm3.skeleton import Skeleton
+from pcm3.skeleton.markers import join_markers
 
 _START = "PathFileType"
 _KEYS = ("DataRate", "NumFrames", "NumMarkers", "Units")
@@ -58,7 +59,7 @@ def read_trc(
         *("trc", root, find_recordings(root, ".trc"), partial(_read, count_rows), {}),
         skeleton=skeleton,
         min_score=0.0,
-        markers=True,
+        join=join_markers,
     )
 
 

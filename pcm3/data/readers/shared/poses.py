@@ -24,7 +24,6 @@ from pcm3.errors import SkeletonFormatError
 from pcm3.io.files import regular
 from pcm3.io.reading import fail, file_or_files, format_error, kinds_of, most_bytes
 from pcm3.skeleton import SKELETONS, Skeleton, find_skeleton
-from pcm3.skeleton.markers import join_markers
 from pcm3.skeleton.words import normal_name
 
 IGNORED = frozenset(("skeleton.json", TABLE, INTERVALS))
@@ -69,6 +68,10 @@ class Poses(NamedTuple):
     fps: float | None = None
     notes: Sequence[str] = ()
     unit: str | None = None
+
+
+Join = Callable[[Sequence[str], NDArray[np.float64]], tuple[int, ...] | None]
+"""Makes a tree of joints, by their names and coordinates (T, V, C): the parent of each."""
 
 
 class _First(NamedTuple):
@@ -134,7 +137,7 @@ def pose_source(
     min_score: float,
     unit: str | None = None,
     by_name: bool = True,
-    markers: bool = False,
+    join: Join | None = None,
 ) -> Source:
     """Make a source of what a pose estimator found in each unit.
 
@@ -150,7 +153,7 @@ def pose_source(
             for 3D.
         by_name: Whether ``layouts`` name the joints, so that ``skeleton`` is matched by name.
             Otherwise it is matched by order, unless the files name their joints.
-        markers: Whether joints that no built-in skeleton has are joined by ``join_markers``.
+        join: Joins joints that no built-in skeleton has to a tree, by their names and coordinates.
 
     Raises:
         SkeletonFormatError: If no file can be read, or none has a person in it. Other files that
@@ -172,7 +175,7 @@ def pose_source(
         if shape is not None and first is None:
             names = None if poses.joints is None else tuple(poses.joints)
             first = _First(_file(each), shape, names, poses.unit)
-            tree = join_markers(names, _points(poses)) if markers and names else None
+            tree = join(names, _points(poses)) if join and names else None
         at_once = Counter(person.frame for person in poses.persons)
         persons = max(persons, *at_once.values(), 1)
         if poses.fps is not None:
@@ -199,7 +202,7 @@ def pose_source(
 
 
 _JOINED = (
-    "markers are joined to a tree by names and distances; --skeleton gives parents, parts and "
+    "joints are connected as a tree, by names and distances; --skeleton gives parents, parts and "
     "centre instead"
 )
 
@@ -241,7 +244,7 @@ def _layout(
     if given is not None:
         if joints is None and by_name and known is not None:
             return choose_layout(given, known.joints, known.parents)
-        with suppress(ValueError):  # of markers with the names of a built-in layout
+        with suppress(ValueError):  # of joints with the names of a built-in layout
             tree = tree and find_skeleton(joints or ()).parents
         layout = choose_layout(given, joints, tree)
         if len(layout) != first.shape[0]:
@@ -266,7 +269,7 @@ def _known_or_joined(joints: Sequence[str], tree: Sequence[int] | None) -> Skele
     except ValueError:
         if tree is None:
             raise
-    return Skeleton.from_parents(joints, tree, name="markers")
+    return Skeleton.from_parents(joints, tree, name="connected")
 
 
 def _read_unit(content: _Content, unit: Any) -> Iterator[Recording]:
