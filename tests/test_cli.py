@@ -1863,9 +1863,7 @@ def test_dry_run(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert planned["steps"] == 3 * (count // batch)
     steps = planned["steps"]
     left = f"; an epoch leaves {count % batch} out, others each time" if count % batch else ""
-    assert said.startswith(
-        f"{count} training sequences, 3 epochs, {steps} steps of {batch}{left}\n"
-    )
+    assert said.startswith(f"{count} training clips, 3 epochs, {steps} steps of {batch}{left}\n")
     assert main(command) == 0
     told = capsys.readouterr().err
     assert f"trains on xsub: {count} sequences of {len(store)} (subjects " in told

@@ -372,7 +372,7 @@ def _describe_plan(planned: dict[str, float]) -> list[str]:
     rest = planned["sequences"] % planned["batch"]
     left = f"; an epoch leaves {rest} out, others each time" if rest else ""
     return [
-        f"{planned['sequences']:,} training sequences, {planned['epochs']:,} epochs, "
+        f"{planned['sequences']:,} training clips, {planned['epochs']:,} epochs, "
         f"{planned['steps']:,} steps of {planned['batch']:,}{left}",
         f"{planned['parameters'] / 1e6:.2f} M parameters",
         f"{planned['forward'] / 1e9:.3g} G multiply-accumulates per sequence forward, "

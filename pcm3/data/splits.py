@@ -138,8 +138,8 @@ def validation_split(
     else:
         tried = " or ".join(dict.fromkeys((first, "subjects", "videos")))
         raise ValueError(
-            f"{store.path}: nothing of the training part can be held out by {tried}: all its "
-            "sequences have the same value, or none has a value"
+            f"{store.path}: nothing can be held out by {tried}, because the training sequences do "
+            "not differ in them; the column subjects of labels.csv says who moves"
         )
     held_out = groups[-max(1, round(fraction * len(groups))) :]
     test = chosen & np.isin(values, held_out)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcm3.checks import type_name
+from pcm3.data.axes import Up
 from pcm3.data.dataset import LONGEST
 from pcm3.encoders.files import (
     HEADER,
@@ -38,6 +39,8 @@ class _Later(TypedDict, total=False):
 
     persons: int
     layout: dict[str, Any]
+    channels: int | None
+    up: Up | None
     left_handed: bool | None
 
 
@@ -55,6 +58,7 @@ class _About(_Later):
     background: bool
 
 
+_AXES = ("channels", "up", "left_handed")
 _KEYS = (*HEADER, "class_names", "classifier", "head", "made")
 
 
@@ -80,6 +84,8 @@ def save_classifier(file: str | Path, classifier: Classifier) -> None:
         "background": classifier.background,
         "persons": classifier.persons,
         "layout": classifier.layout.to_dict(),
+        "channels": classifier.channels,
+        "up": classifier.up,
         "left_handed": classifier.left_handed,
     }
     header = {
@@ -139,7 +145,7 @@ def _rebuild(
     about = parse_json(header["classifier"].encode(), f"{file}: classifier", _About)
     persons = about.pop("persons", pretrained.encoder.persons)
     layout = about.pop("layout", None)
-    left_handed = about.pop("left_handed", None)
+    axes: dict[str, Any] = {name: about.pop(name, None) for name in _AXES}
     made = parse_json(header["made"].encode(), f"{file}: made")
     check_finite(tensors)
     head = _make_head(header["head"], tensors)
@@ -150,7 +156,7 @@ def _rebuild(
         made=made,
         persons=persons,
         layout=pretrained.skeleton if layout is None else Skeleton.from_dict(layout),
-        left_handed=left_handed,
+        **axes,
         **about,
     )
     _check(classifier)

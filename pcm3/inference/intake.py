@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from pcm3.data.axes import Up
 from pcm3.data.body import BodyForm, form_of
 from pcm3.data.store import Store
 from pcm3.encoders.files import Pretrained
@@ -27,8 +29,11 @@ class Intake:
         persons: Number of persons that are taken together, at most that of the encoder. If it is
             1, each person of a recording counts alone.
         layout: Layout of the recordings; that of the encoder, unless it takes any.
-        left_handed: For an encoder of any layout, whether the axes of the recordings are
-            left-handed; None if unknown.
+        channels: For an encoder of any layout, the number of coordinates of the recordings; None if
+            unknown.
+        up: For such an encoder, the axis of the recordings that points up; None if unknown.
+        left_handed: For such an encoder, whether the axes of the recordings are left-handed; None
+            if unknown.
     """
 
     pretrained: Pretrained
@@ -36,6 +41,8 @@ class Intake:
     unit: str
     persons: int
     layout: Skeleton
+    channels: int | None = None
+    up: Up | None = None
     left_handed: bool | None = None
 
     @staticmethod
@@ -47,18 +54,19 @@ class Intake:
         has room for one.
         """
         normalization, persons = str(store.meta["normalization"]), pretrained.encoder.persons
-        layout, left_handed = pretrained.skeleton, None
+        layout, axes = pretrained.skeleton, dict[str, Any]()
         if form := form_of(pretrained.normalization):
             normalization, persons = form, min(persons, store.persons)
             layout = store.skeleton
             left_handed = BodyForm(store, pretrained.skeleton).left_handed
+            axes = {"channels": store.channels, "up": store.up, "left_handed": left_handed}
         return Intake(
             pretrained=pretrained._replace(normalization=normalization),
             fps=store.meta["fps"],
             unit=store.meta["unit"],
             persons=persons,
             layout=layout,
-            left_handed=left_handed,
+            **axes,
         )
 
     def clips(self, store: Store, indices: Sequence[int] | None = None) -> Clips:
@@ -74,16 +82,22 @@ class Intake:
     def with_axes(self, store: Store) -> Store:
         """A store with the axes of the training recordings, if it has their joints.
 
-        A few recordings may not show whether axes are left-handed, and two programs rarely give
-        joints of the same names in different axes. So only many recordings count that clearly show
-        other axes.
+        A few recordings, of people who lie or turn their backs, may not show which axis points up
+        and whether axes are left-handed, and two programs rarely give joints of the same names in
+        different axes. So only many recordings count that show other axes.
         """
         if self.left_handed is None or {*store.skeleton.joints} != {*self.layout.joints}:
             return store
-        shown = BodyForm(store, self.pretrained.skeleton).shown_left_handed
-        if store.known_left_handed is not None or (len(store) >= _MANY and shown is not None):
+        many, up, left_handed = len(store) >= _MANY, store.known_up, store.known_left_handed
+        if up is None and not many and store.channels == self.channels:
+            up = self.up
+        turned = Store(store.path, up=up, left_handed=left_handed)
+        shown = BodyForm(turned, self.pretrained.skeleton).shown_left_handed
+        if left_handed is None and not (many and shown is not None):
+            left_handed = self.left_handed
+        if (up, left_handed) == (store.known_up, store.known_left_handed):
             return store
-        return Store(store.path, up=store.known_up, left_handed=self.left_handed)
+        return Store(store.path, up=up, left_handed=left_handed)
 
     def check(self, store: Store) -> None:
         """Require recordings like those of training.

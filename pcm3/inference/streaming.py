@@ -57,7 +57,9 @@ class StreamingClassifier:
             ``pretrain --any-layout`` takes another one.
         up: The axis of the frames that points up, for an encoder of ``pretrain --any-layout``:
             ``"-y"`` of image coordinates and of MediaPipe's world landmarks, ``"z"`` of much motion
-            capture. It is not found out from the frames, as ``Store.up`` is from recordings.
+            capture. By default it is that of the training recordings if the frames have their
+            layout and number of coordinates, else ``"y"``. It is not found out from the frames, as
+            ``Store.up`` is from recordings.
         left_handed: Whether the axes of the frames are left-handed, for such an encoder. By default
             they are as those of the training recordings if the layout is theirs, else
             right-handed.
@@ -67,8 +69,9 @@ class StreamingClassifier:
             ``smoothing`` is below 1, or the encoder cannot take the layout.
 
     Warns:
-        UserWarning: If the body in the first frames extends along another axis than ``up``. This
-            needs an encoder of ``pretrain --any-layout``, and legs that are seen.
+        UserWarning: If the body in the first frames extends along another axis than ``up``, unless
+            ``up`` is that of the training recordings. This needs an encoder of ``pretrain
+            --any-layout``, and legs that are seen.
 
     Example:
         >>> classifier = load_classifier("classifier.safetensors")           # doctest: +SKIP
@@ -83,7 +86,7 @@ class StreamingClassifier:
         smoothing: int | None = None,
         *,
         skeleton: str | Path | Skeleton | None = None,
-        up: Up = "y",
+        up: Up | None = None,
         left_handed: bool | None = None,
     ) -> None:
         if not isinstance(classifier, Classifier):
@@ -99,17 +102,18 @@ class StreamingClassifier:
                 f"{self._recipe!r}, which needs whole recordings"
             )
         self.skeleton = classifier.layout if skeleton is None else choose_layout(skeleton)
-        if not any_layout and (self.skeleton != pretrained.skeleton or up != "y"):
+        if not any_layout and (self.skeleton != pretrained.skeleton or up not in (None, "y")):
             raise ValueError(
                 f"expected frames of the layout {pretrained.skeleton.name!r} with the axes of the "
                 f"training recordings, got {self.skeleton.name!r}, up {up}; an encoder of pretrain "
                 "--any-layout takes all"
             )
-        check_up(up, 3)
-        self.up: Up = up
-        like_training = {*self.skeleton.joints} == {*classifier.layout.joints}
+        if up is not None:
+            check_up(up, 3)
+        self._up: Up | None = up
+        self._like_training = {*self.skeleton.joints} == {*classifier.layout.joints}
         if left_handed is None:
-            left_handed = like_training and bool(classifier.left_handed)
+            left_handed = self._like_training and bool(classifier.left_handed)
         self.left_handed = left_handed
         self._map = joint_map(self.skeleton, pretrained.skeleton) if any_layout else None
         self.classifier = classifier
@@ -171,22 +175,34 @@ class StreamingClassifier:
         room[: len(bodies)] = bodies
         return room
 
+    def _up_of(self, channels: int) -> Up:
+        """The axis that points up in frames of this number of coordinates."""
+        known = self._up or (self.classifier.up if self._trained(channels) else None)
+        return known or "y"
+
+    def _trained(self, channels: int) -> bool:
+        """Whether frames have the layout and the coordinates of the training recordings."""
+        return self._like_training and channels == self.classifier.channels
+
     def _check_up(self, frames: NDArray[np.float32]) -> None:
         """Warn if bodies (T, M, V, C) extend along another axis than the one that points up."""
         self._up_is_checked = True
         parts = self.skeleton.parts
+        if self._up is None and self._trained(frames.shape[-1]):
+            return
         if self._map is None or not {"trunk", "left_leg", "right_leg"} <= parts.keys():
             return
         body = from_legs_to_trunk(frames.reshape(-1, *frames.shape[2:]), parts)
         if not body.any():
             return
-        turned = turn_up(body, self.up)
+        up = self._up_of(frames.shape[-1])
+        turned = turn_up(body, up)
         if np.abs(turned).max() > CLEARLY * turned[1]:
             longest = int(np.abs(body).argmax())
             axis = ("-" if body[longest] < 0 else "") + "xyz"[longest]
             warnings.warn(
                 f"the body in the first {len(frames)} frames extends along {axis}, but up is "
-                f"{self.up!r}; unless somebody lies there, pass up={axis!r}",
+                f"{up!r}; unless somebody lies there, pass up={axis!r}",
                 stacklevel=3,
             )
 
@@ -195,7 +211,8 @@ class StreamingClassifier:
         pretrained = self.classifier.pretrained
         if self._map is not None:
             form = pretrained.skeleton
-            frames = body_form(frames, self._map, form, self.up, left_handed=self.left_handed)
+            up = self._up_of(frames.shape[-1])
+            frames = body_form(frames, self._map, form, up, left_handed=self.left_handed)
         recipe: Any = self._recipe if self._map is None else "none"
         if recipe == "center":
             frames = fill_center(frames, pretrained.skeleton)

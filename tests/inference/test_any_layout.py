@@ -401,6 +401,46 @@ def test_few_recordings_have_the_axes_of_training(tmp_path: Path, encoder: Path)
     assert again.known_left_handed
 
 
+def push_all(stream: StreamingClassifier, frames: np.ndarray) -> Any:
+    for frame in frames[: stream.classifier.window]:
+        now = stream.push(frame)
+    return now
+
+
+def test_somebody_who_lies_is_turned_as_those_who_stand(tmp_path: Path, encoder: Path) -> None:
+    """One body along z does not make z point up, if the layout is that of training."""
+    file = tmp_path / "classifier.safetensors"
+    downwards = np.array((1, -1, -1))  # y points down, and the axes stay right-handed
+    standing = write_posed(tmp_path / "standing", downwards)
+    save_classifier(file, fit_classifier(load_encoder(encoder), standing))
+    classifier = load_classifier(file)
+    assert (classifier.up, classifier.channels) == ("-y", 3)
+
+    lying = np.asarray(standing.stored(0))[..., [0, 2, 1]] * np.array((1, 1, -1))
+    alone = tmp_path / "alone"
+    with StoreWriter(alone, NTU25, class_names=(), normalization="center") as writer:
+        writer.add(lying.astype(np.float32))
+    assert Store(alone).up in ("z", "-z")
+    mapping = joint_map(NTU25, COMMON15)
+    expected = body_form(lying, mapping, COMMON15, "-y", left_handed=bool(classifier.left_handed))
+    found = clip_of(classifier.clips(Store(alone)), 0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    given = classifier.clips(Store(alone, up="z"))
+    assert np.abs(clip_of(given, 0) - expected).max() > 0.1
+
+    stream, other = (StreamingClassifier(classifier, 1, up=up) for up in (None, "-y"))
+    default = StreamingClassifier(classifier, 1, skeleton=KINECT20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        now = push_all(stream, lying)
+    with pytest.warns(UserWarning, match="extends along"):
+        then = push_all(other, lying)
+    np.testing.assert_allclose(now.probabilities, then.probabilities)
+    as_kinect = joint_map(NTU25, KINECT20).apply(np.asarray(standing.stored(0)))
+    with pytest.warns(UserWarning, match="up is 'y'"):  # another layout, so not that of training
+        push_all(default, as_kinect)
+
+
 def test_a_recording_has_the_label_that_it_has_among_others(tmp_path: Path, encoder: Path) -> None:
     file = tmp_path / "classifier.safetensors"
     mirrored = write_posed(tmp_path / "mirrored", MIRROR)
