@@ -110,7 +110,7 @@ class StreamingClassifier:
             )
         if up is not None:
             check_up(up, 3)
-        self._up: Up | None = up
+        self.up: Up | None = up
         self._like_training = {*self.skeleton.joints} == {*classifier.layout.joints}
         if left_handed is None:
             left_handed = self._like_training and bool(classifier.left_handed)
@@ -177,7 +177,7 @@ class StreamingClassifier:
 
     def _up_of(self, channels: int) -> Up:
         """The axis that points up in frames of this number of coordinates."""
-        known = self._up or (self.classifier.up if self._trained(channels) else None)
+        known = self.up or (self.classifier.up if self._trained(channels) else None)
         return known or "y"
 
     def _trained(self, channels: int) -> bool:
@@ -188,7 +188,7 @@ class StreamingClassifier:
         """Warn if bodies (T, M, V, C) extend along another axis than the one that points up."""
         self._up_is_checked = True
         parts = self.skeleton.parts
-        if self._up is None and self._trained(frames.shape[-1]):
+        if self.up is None and self._trained(frames.shape[-1]):
             return
         if self._map is None or not {"trunk", "left_leg", "right_leg"} <= parts.keys():
             return

@@ -57,6 +57,21 @@ def test_other_classes_are_not_almost_alike(one: str, other: str) -> None:
     assert note_on_names("labels.csv", {one: 9, other: 1}) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "noted"),
+    [
+        ("push-up", "pushup", True),
+        ("Push up", "push_up", True),
+        ("step 1-2", "step 12", False),
+        ("-", "_", False),
+        ("a", "b", False),
+    ],
+)
+def test_names_that_differ_in_separators(one: str, other: str, noted: bool) -> None:
+    notes = note_on_names("labels.csv", {one: 5, other: 5})
+    assert (f"labels.csv: {one!r} and {other!r} are two classes" in notes) == noted
+
+
 @pytest.mark.parametrize(("rare", "noted"), [(1, True), (2, True), (3, False), (5, False)])
 def test_only_rare_names_are_noted(rare: int, noted: bool) -> None:
     notes = note_on_names("labels.csv", {"phone_cal": rare, "phone_call": 5, "phone_shot": 1})

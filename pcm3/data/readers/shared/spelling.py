@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 _LETTERS = 5  # of the shortest name, and
 _WORD = 3  # of the longer of two words, that are compared
 _RARE = 0.5  # share of the commoner class
+_SEPARATORS = re.compile(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)")  # but between two numbers
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 
 
@@ -21,11 +22,11 @@ def count_labels(names: Sequence[str], labels: Iterable[int]) -> dict[str, int]:
 def note_on_names(table: str, counts: Mapping[str, int]) -> list[str]:
     """Note classes that are probably another one, or a mark for none.
 
-    Two names that differ in capitals and spaces alone are probably one. So are those of which one
-    has a letter more, another letter, or two letters swapped, if it has at most half as many labels
-    as the other. Names of fewer than five letters, words of fewer than three, digits, and l and r
-    at the end of a word, which may be sides, are not compared. A name without a letter or a digit
-    is probably a mark for an unknown class.
+    Two names that differ in capitals, spaces, hyphens and underscores alone are probably one. So
+    are those of which one has a letter more, another letter, or two letters swapped, if it has at
+    most half as many labels as the other. Names of fewer than five letters, words of fewer than
+    three, digits, and l and r at the end of a word, which may be sides, are not compared. A name
+    without a letter or a digit is probably a mark for an unknown class.
 
     Args:
         table: Name of the table.
@@ -37,7 +38,7 @@ def note_on_names(table: str, counts: Mapping[str, int]) -> list[str]:
     """
     notes, first = [], dict[str, str]()
     for name in counts:
-        known = first.setdefault("".join(name.casefold().split()), name)
+        known = first.setdefault(_SEPARATORS.sub("", name.casefold()) or name, name)
         if known != name:
             notes.append(f"{table}: {known!r} and {name!r} are two classes")
     names = sorted(first.values(), key=lambda name: -counts[name])
