@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from pcm3.data.dataset import SkeletonDataset
-from pcm3.data.normalize import normalize
+from pcm3.data.normalize import fill_center, normalize
 from pcm3.data.store import Store
 from pcm3.data.synthetic import synthetic_sequences
 from pcm3.encoders import GRUEncoder
@@ -141,7 +141,8 @@ def test_a_live_recording_has_the_label_of_its_latest_frames(
         found = stream.push(frame)
         if number % 9 == 0:
             part = frames[max(0, number + 1 - classifier.window) : number + 1, None]
-            clip = torch.from_numpy(normalize(part, NTU25, "center")).permute(3, 0, 2, 1)[None]
+            centred = normalize(fill_center(part, NTU25), NTU25, "center")
+            clip = torch.from_numpy(centred).permute(3, 0, 2, 1)[None]
             expected = classifier.predict_proba(clip)[0]
             np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
             assert found.label == classifier.name(expected)
