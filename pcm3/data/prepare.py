@@ -21,7 +21,13 @@ from pcm3.data.resumable import cut, partial_folder, read_shards, writing_to
 from pcm3.data.shards import Shard, append_shards, total
 from pcm3.data.store import Store, StoreDtype
 from pcm3.data.store.writer import StoreWriter
-from pcm3.data.tally import limit_of_jumps, note_on_size, probable_unit
+from pcm3.data.tally import (
+    limit_of_jumps,
+    note_on_directions,
+    note_on_marks,
+    note_on_size,
+    probable_unit,
+)
 from pcm3.errors import SkeletonFormatError
 from pcm3.skeleton import JointMap, Skeleton, joint_map
 
@@ -287,7 +293,11 @@ def _report(
     }
     report |= total(shards)
     sizes = report.pop("sizes")
-    report["warnings"] = note_on_size(opened, sizes, _remedy(opened.format, sizes))
+    report["warnings"] = [
+        *note_on_size(opened, sizes, _remedy(opened.format, sizes)),
+        *note_on_marks(report["marks"]),
+        *note_on_directions(report["directions"]),
+    ]
     report["label_notes"] = list(opened.label_notes)
     report["notes"] = dict.fromkeys(notes, 1) | report["notes"]
     report["jumps"]["limit"] = limit_of_jumps(opened)

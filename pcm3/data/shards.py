@@ -139,6 +139,8 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
         recording = replace(recording, frames=turn_up(recording.frames, shard.up))
     if shard.associate:
         recording = replace(recording, frames=associate(recording.frames))
+    tally.count_marks(recording.frames)
+    tally.count_direction(recording.frames, source.skeleton)
     if metres_in(source.unit) is not None:
         tally.count_size(recording.frames)
     speed_of = rate if source.unit == "metres" else None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.axes import CLEARLY, from_legs_to_trunk
 from pcm3.data.readers.base import Recording, Source
 from pcm3.data.units import metres_in, three_digits
+from pcm3.skeleton import Skeleton
 
 Frames = NDArray[np.float32]
 
@@ -20,6 +22,8 @@ SMALLEST, LARGEST = 0.1, 10.0
 """Sizes of bodies in metres beyond which the unit is probably another one."""
 FARTHEST = 0.5
 """The farthest plausible step of a joint if speeds are unknown, body lengths per frame."""
+_RARE = 0.1  # share of the recordings in which bodies extend in the opposite direction
+_SEVERAL = 5  # recordings, of people who rarely all lie
 _SIZED = 16  # frames by which a body is measured
 _WORST = 5  # number of recordings to name
 
@@ -61,6 +65,13 @@ class WithoutCenter(TypedDict):
     some: list[str]
 
 
+class Marks(TypedDict):
+    """Joints whose coordinates are all -1, and the sequences that they are in."""
+
+    sequences: int
+    joints: int
+
+
 class Counts(TypedDict):
     """The type of ``Tally.report``."""
 
@@ -78,6 +89,8 @@ class Counts(TypedDict):
     cut: Spans
     jumps: Jumps
     without_center: WithoutCenter
+    marks: Marks
+    directions: dict[str, int]
 
 
 class Tally:
@@ -93,8 +106,10 @@ class Tally:
             ``empty``, without the person), ``others_there`` (``sequences`` and ``frames`` with
             somebody in the files but nobody in the store), ``cut`` (``sequences`` and ``frames``
             that the recipe cuts off), ``jumps`` (``steps`` and ``sequences``, and name and
-            steps of the ``worst``), and ``without_center`` (``sequences`` that never show the
-            centre joint of the first person, and the names of ``some``).
+            steps of the ``worst``), ``without_center`` (``sequences`` that never show the
+            centre joint of the first person, and the names of ``some``), ``marks`` (``joints`` at
+            -1 in all coordinates, and their ``sequences``), and ``directions`` (number of
+            recordings by the axis along which bodies clearly extend from the legs up).
     """
 
     def __init__(self) -> None:
@@ -113,6 +128,8 @@ class Tally:
             "cut": {"sequences": 0, "frames": 0},
             "jumps": {"sequences": 0, "steps": 0, "worst": []},
             "without_center": {"sequences": 0, "some": []},
+            "marks": {"sequences": 0, "joints": 0},
+            "directions": {},
         }
 
     def add(self, other: dict[str, Any]) -> None:
@@ -120,11 +137,11 @@ class Tally:
         report = self.report
         for key in ("sizes", "kept", "frames_read", "dropped", "bad", "already_isc"):
             report[key] += other[key]
-        for key in ("bodies", "notes", "resampled"):
+        for key in ("bodies", "notes", "resampled", "directions"):
             report[key] = dict(Counter(report[key]) + Counter(other[key]))
         for person, counts in enumerate(other["persons"]):
             self._count(self._person(person), counts)
-        for key in ("others_there", "cut"):
+        for key in ("others_there", "cut", "marks"):
             self._count(report[key], other[key])
         self._add_jumps(other["jumps"])
         self._add_without_center(**other["without_center"])
@@ -146,6 +163,21 @@ class Tally:
         """Count the jumps of a recording."""
         if steps:
             self._add_jumps({"sequences": 1, "steps": steps, "worst": [[name, steps]]})
+
+    def count_marks(self, frames: Frames) -> None:
+        """Count the joints of a recording (T, B, V, C) that are at -1 in all coordinates."""
+        joints = int((frames == -1).all(-1).sum())
+        self._count(self.report["marks"], {"sequences": joints > 0, "joints": joints})
+
+    def count_direction(self, frames: Frames, skeleton: Skeleton) -> None:
+        """Count the axis along which the first person of a recording extends, if it is clear."""
+        if not {"trunk", "left_leg", "right_leg"} <= skeleton.parts.keys():
+            return
+        body = from_legs_to_trunk(frames[:, 0], skeleton.parts)
+        order = np.argsort(-np.abs(body))
+        if abs(body[order[0]]) > CLEARLY * abs(body[order[1]]):
+            axis = f"{'-' if body[order[0]] < 0 else ''}{'xyz'[order[0]]}"
+            self._count(self.report["directions"], {axis: 1})
 
     def count_without_center(self, name: str) -> None:
         """Count a recording in which the centre joint of the first person is never seen."""
@@ -235,6 +267,42 @@ def note_on_size(source: Source, sizes: Sequence[float], remedy: str) -> list[st
         f"bodies measure {size} {source.unit}, the median of all recordings: probably the "
         f"unit is another one{told}; {remedy}"
     ]
+
+
+def note_on_marks(marks: Marks) -> list[str]:
+    """Return a note if joints are where some tools put those that are not seen."""
+    if not marks["joints"]:
+        return []
+    return [
+        f"{marks['joints']:,} joints in {marks['sequences']:,} sequences are at -1 in all "
+        "coordinates, where some tools put joints that are not seen; they are taken as they are: "
+        "leave their cells empty, or write 0"
+    ]
+
+
+def note_on_directions(directions: Mapping[str, int]) -> list[str]:
+    """Return a note if bodies stand in opposite directions, or lie in most recordings.
+
+    Args:
+        directions: As of ``Tally.report``.
+    """
+    if not directions:
+        return []
+    axis, most = max(directions.items(), key=lambda pair: pair[1])
+    opposite = axis[1:] if axis.startswith("-") else f"-{axis}"
+    others, clear = directions.get(opposite, 0), sum(directions.values())
+    if others >= max(2, _RARE * clear):
+        return [
+            f"bodies extend from the legs up along {axis} in {most:,} recordings, and along "
+            f"{opposite} in {others:,}: if these are of another tool or camera, prepare those of "
+            "each on their own"
+        ]
+    if axis in ("x", "-x") and most > clear / 2 and clear >= _SEVERAL:
+        return [
+            f"bodies extend along {axis} in {most:,} recordings: unless everybody lies, x and y "
+            "are swapped, or the videos are turned"
+        ]
+    return []
 
 
 def probable_unit(size: float) -> str | None:

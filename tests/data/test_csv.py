@@ -242,6 +242,8 @@ def rate_of(tmp_path: Path, name: str, times: Any, frames: Any = None) -> Any:
         ("time", ["10:00:00.00", "10:00:00.50", "10:00:01.00", "10:00:01.50"], 2),
         ("time", [f"2024-01-05 23:59:59.9{at}" for at in range(4)], 100),
         ("time", [0, 2000, 4000, 6000], None),  # neither unit is plausible
+        ("time", [7, 8, 9, 10], None),  # numbers of frames
+        ("time_ms", [7, 8, 9, 10], 1000),
         ("time", [0, 0, 0, 0], None),
         ("time", [3, 2, 1, 0], None),
         ("time", ["0", "", "0.1", "0.15"], None),

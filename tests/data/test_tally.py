@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -25,6 +26,52 @@ def clip(seed: int, absent: float = 0.3) -> np.ndarray:
     frames[rng.random(frames.shape[:3]) < absent] = 0
     frames[rng.random(frames.shape[:2]) < 0.2] = 0
     return frames
+
+
+def standing(number, up):
+    """Somebody in pixels (T, V, 2) who stands along an axis, in the layout of SBU15."""
+    heights = {"head": 3, "neck": 2.5, "torso": 2, "shoulder": 2.4, "elbow": 2, "hand": 1.6}
+    heights |= {"hip": 1.5, "knee": 0.8, "foot": 0.1}
+    rows = [heights[name.split("_")[-1]] for name in SBU15.joints]
+    rng = np.random.default_rng(number)
+    body = np.stack([rng.uniform(-0.2, 0.2, 15), rows], axis=-1)
+    turned = {"y": body, "-y": -body, "x": body[:, ::-1]}[up]
+    return (300 + 50 * turned + rng.normal(size=(20, 15, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ups", "noted"),
+    [
+        (["-y"] * 12, None),
+        (["y"] * 12, None),
+        (["-y"] * 6 + ["y"] * 6, "along y in 6|along -y in 6"),
+        (["-y"] * 18 + ["y"] * 2, "along -y in 18 recordings, and along y in 2"),
+        (["-y"] * 19 + ["y"], None),
+        (["-y"] * 8 + ["x"] * 4, None),  # some lie
+        (["x"] * 8, "along x in 8 recordings: unless"),
+    ],
+)
+def test_bodies_that_stand_in_several_directions_are_told(tmp_path, ups, noted):
+    (tmp_path / "in").mkdir()
+    for number, up in enumerate(ups):
+        np.save(tmp_path / "in" / f"{number}.npy", standing(number, up))
+    report = prepare(tmp_path / "in", tmp_path / "store", **(OPTIONS | {"skeleton": "sbu15"}))
+    found = [text for text in report["warnings"] if "bodies extend" in text]
+    assert len(found) == (noted is not None)
+    assert noted is None or re.search(noted, found[0])
+
+
+def test_joints_at_minus_one_are_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    lost = {1: [3, 4], 2: [3]}
+    for number in range(4):
+        frames = standing(number, "-y")
+        frames[:5, lost.get(number, [])] = -1
+        frames[5, 0, 0] = -1  # in one coordinate alone
+        np.save(tmp_path / "in" / f"{number}.npy", frames)
+    report = prepare(tmp_path / "in", tmp_path / "store", **(OPTIONS | {"skeleton": "sbu15"}))
+    (found,) = [text for text in report["warnings"] if "at -1" in text]
+    assert found.startswith("15 joints in 2 sequences ")
 
 
 def test_recordings_without_a_centre_joint_are_told(tmp_path):

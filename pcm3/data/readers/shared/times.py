@@ -39,7 +39,8 @@ def find_rate(times: Mapping[int, float], per_second: float | None) -> tuple[flo
     Args:
         times: Time of each frame by its number.
         per_second: Units of the time in a second; None tries seconds and milliseconds, and takes
-            the one that gives 5 to 1000 frames a second.
+            the one that gives 5 to 1000 frames a second. Whole numbers one after the other then
+            are no times, but count the frames.
 
     Returns:
         The rate, or None and the reason why there is none.
@@ -56,6 +57,8 @@ def find_rate(times: Mapping[int, float], per_second: float | None) -> tuple[flo
     off = float(np.abs(values - values[0] - step * numbers).max()) / step
     if off > _FARTHEST or steps.max() > _LONGEST * np.median(steps):
         return None, "the times are not regular"
+    if per_second is None and step == 1 and not np.mod(values, 1).any():
+        return None, "the times count the frames"
     rates = [unit / step for unit in ((1.0, 1e3) if per_second is None else (per_second,))]
     if per_second is None:
         rates = [rate for rate in rates if SLOWEST <= rate <= FASTEST]
