@@ -165,10 +165,12 @@ def _estimate(made: Mapping[str, Any], has_subjects: bool) -> list[str]:
     ]
     if by != "subject" and has_subjects:
         why = made["not_by_subject"] or "some recordings have none"
-        lines.append(f"their people were not left out, as column subjects cannot be used: {why}")
+        lines.append(
+            f"for new people the number may be lower; the column subjects cannot be used: {why}"
+        )
     elif by != "subject":
         lines.append(
-            "their people were not left out: a column subjects gives an estimate for new people"
+            "for new people the number may be lower: a column subjects gives an estimate for them"
         )
     if judged == MOST_CALIBRATED < labelled:
         lines.append(f"{judged:,} of the {labelled:,} labelled {items} were drawn to be judged")
