@@ -256,9 +256,8 @@ def note_on_sizes(
         queries: The recordings.
         detector: What judged them.
     """
-    store, references = detector.gallery.store, detector.references
-    some = references[np.unique(np.linspace(0, len(references) - 1, _SIZED).astype(int))]
-    sizes = [_size(store, index) for index in some.tolist()]
+    store = detector.gallery.store
+    sizes = [_size(store, index) for index in _some_references(detector)]
     usual = float(np.median([size for size in sizes if size > 0] or [0.0]))
     found = {each.index: each.recording for each in judged}
     strange = []
@@ -289,9 +288,8 @@ def note_on_missing_joints(
         queries: The recordings.
         detector: What judged them.
     """
-    store, references = detector.gallery.store, detector.references
-    some = references[np.unique(np.linspace(0, len(references) - 1, _SIZED).astype(int))]
-    usual = float(np.median([_missing(store, index) for index in some.tolist()]))
+    store = detector.gallery.store
+    usual = float(np.median([_missing(store, index) for index in _some_references(detector)]))
     found = {each.index: each.recording for each in judged}
     shares = [(_missing(queries.store, index), name) for index, name in found.items()]
     strange = sorted((pair for pair in shares if pair[0] >= usual + _MORE_MISSING), reverse=True)
@@ -304,6 +302,14 @@ def note_on_missing_joints(
         f"{usual:.0%}: missing joints count as differences, so its score may be high because it "
         f"was tracked badly{more}"
     ]
+
+
+def _some_references(detector: NoveltyDetector) -> list[int]:
+    """Recordings that show what the references are like."""
+    references = detector.references
+    some = references[np.unique(np.linspace(0, len(references) - 1, _SIZED).astype(int))]
+    chosen: list[int] = some.tolist()
+    return chosen
 
 
 def _missing(store: Store, index: int) -> float:
