@@ -91,9 +91,8 @@ class Intake:
         many, up, left_handed = len(store) >= _MANY, store.known_up, store.known_left_handed
         if up is None and not many and store.channels == self.channels:
             up = self.up
-        turned = Store(store.path, up=up, left_handed=left_handed)
-        shown = BodyForm(turned, self.pretrained.skeleton).shown_left_handed
-        if left_handed is None and not (many and shown is not None):
+        form = BodyForm(store, self.pretrained.skeleton)
+        if left_handed is None and not (many and form.shown_left_handed is not None):
             left_handed = self.left_handed
         if (up, left_handed) == (store.known_up, store.known_left_handed):
             return store
