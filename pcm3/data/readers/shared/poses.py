@@ -246,7 +246,12 @@ def _layout(
             return choose_layout(given, known.joints, known.parents)
         with suppress(ValueError):  # of joints with the names of a built-in layout
             tree = tree and find_skeleton(joints or ()).parents
-        layout = choose_layout(given, joints, tree)
+        try:
+            layout = choose_layout(given, joints, tree)
+        except SkeletonFormatError:  # of the file of the layout
+            raise
+        except ValueError as error:
+            fail(first.file, str(error))
         if len(layout) != first.shape[0]:
             what = f"expected {len(layout)} joints, as skeleton {layout.name!r} has"
             fail(first.file, f"{what}, got {first.shape[0]}")
