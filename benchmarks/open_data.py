@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,16 +27,20 @@ _UNTRIMMED = {"msrc12": "msrc12_untrimmed"}
 """Data sets that are cut out of another one's untrimmed recordings."""
 
 
-def open_store(name: str, data: Path, out: Path) -> Store:
-    """Open the store of a data set in a folder; prepare it first if it is not there."""
-    store = out / name
+def open_store(name: str, data: Path, out: Path, *, flat: bool = False) -> Store:
+    """Open the store of a data set in a folder; prepare it first if it is not there.
+
+    If ``flat``, the third coordinate is left out.
+    """
+    store = out / (f"{name}_2d" if flat else name)
     if not store.exists():
         with tempfile.TemporaryDirectory() as folder:
             source = data / f"{name}.npz"
             if name in _UNTRIMMED:
                 source = Path(folder) / f"{name}.npz"
                 _cut(data / f"{_UNTRIMMED[name]}.npz", source)
-            prepare(source, store, format="packed", fps=30)
+            coordinates: dict[str, Any] = {"coordinates": 2} if flat else {}
+            prepare(source, store, format="packed", fps=30, **coordinates)
     return Store(store)
 
 

@@ -5,7 +5,8 @@ accuracy, on features of real recordings, of a logistic regression, of the neare
 a logistic regression on 5 labels of each class, the mean of five draws. Every choice is made with
 held-out *training* subjects (views, styles) of the data sets; `--final` uses the true test parts,
 and chooses nothing. `own` learns on the training part of each set without its labels, `pool` on
-those of all sets together; `continued` is `own` that begins with the shipped encoder.
+those of all sets together; `continued` is `own` that begins with the shipped encoder. `--flat`
+leaves out the depth of all recordings; its figures have files of their own.
 
     python benchmarks/shipped.py --data FOLDER --cache FOLDER --on untrained scripts motion pairs
     python benchmarks/shipped.py --data FOLDER --cache FOLDER --on shipped own pool --final
@@ -40,7 +41,7 @@ from pcm3.data.store import Store
 from pcm3.data.synthetic.motion import SyntheticMotion, motion, programme
 from pcm3.data.synthetic.motion.body import Bodies, draw_bodies
 from pcm3.data.synthetic.motion.draws import Draws
-from pcm3.data.synthetic.motion.kinematics import rotation
+from pcm3.data.synthetic.motion.kinematics import Floats, rotation
 from pcm3.data.synthetic.motion.sensor import Cameras
 from pcm3.encoders.files import Pretrained, load_encoder, load_pretrained, save_encoder
 from pcm3.evaluation.features import Features, dataset_for, extract_features
@@ -119,6 +120,8 @@ FINAL = TRIALS | {
     for fold in range(1, 6)
 }
 """With the data set whose every sequence is in a test part."""
+FLAT = {"penn": Trial("penn_action", "train", (1,))}
+"""Data sets of 2D recordings, for the final figure."""
 
 
 def _stratified(training: Indices, labels: Indices, share: float, seed: int = 0) -> Indices:
@@ -142,9 +145,11 @@ def judge(encoder_of: Callable[[Trial], Pretrained], options: argparse.Namespace
     figures: Figures = {}
     features: dict[tuple[str, int], Features] = {}
     trials = FINAL if options.final else TRIALS
+    if options.final and options.flat:
+        trials = trials | FLAT
     for name in options.sets or trials:
         trial = trials[name]
-        store, encoder = open_store(trial.file, options.data, options.cache), encoder_of(trial)
+        store, encoder = _store(trial.file, options), encoder_of(trial)
         key = trial.file, id(encoder)
         if key not in features:
             everything = dataset_for(encoder, store, np.arange(len(store)))
@@ -171,6 +176,10 @@ def _accuracies(
         "knn": accuracy(nearest, labels[test]),
         "five": statistics.mean(few),
     }
+
+
+def _store(file: str, options: argparse.Namespace) -> Store:
+    return open_store(file, options.data, options.cache, flat=options.flat)
 
 
 def _scripts(options: argparse.Namespace) -> ClipDataset:
@@ -201,16 +210,44 @@ def _pairs(options: argparse.Namespace) -> ClipDataset:
     return _motion(options, pairs=True)
 
 
+class _Seen(SyntheticMotion):
+    """Motion as it is seen in pictures: each sequence, or every second one, has no depth."""
+
+    every = 1
+
+    def _generate(self, numbers: Sequence[int], lengths: Indices, look: int) -> Floats:
+        frames = super()._generate(numbers, lengths, look)
+        flat = frames[np.asarray(numbers) % self.every == 0]
+        flat[..., :2] /= np.maximum(flat[..., 2:], _NEAREST)
+        flat[..., 2] = 0.0
+        frames[np.asarray(numbers) % self.every == 0] = flat
+        return frames
+
+
+_NEAREST = 0.5
+"""Metres from the camera; joints that are nearer are not enlarged further."""
+
+
+def _flat(options: argparse.Namespace, every: int = 1) -> ClipDataset:
+    motion = _Seen(options.batch * _STEPS, persons=_PERSONS, seed=options.seed, normalization=BODY)
+    motion.every = every
+    return motion
+
+
+def _both(options: argparse.Namespace) -> ClipDataset:
+    return _flat(options, every=2)
+
+
 def _own(options: argparse.Namespace, trial: Trial) -> ClipDataset:
     """The training part of a data set."""
-    store = open_store(trial.file, options.data, options.cache)
+    store = _store(trial.file, options)
     return HybridDataset([_in_body_form(store, trial.official(store))])
 
 
 def _pool(options: argparse.Namespace) -> ClipDataset:
     """The training parts of all data sets but that whose every sequence is tested, and one more."""
     trials = {trial.file: trial for trial in TRIALS.values()}
-    stores = {file: open_store(file, options.data, options.cache) for file in (*trials, _UNTESTED)}
+    stores = {file: _store(file, options) for file in (*trials, _UNTESTED)}
     return HybridDataset(
         [
             _in_body_form(store, trials[file].official(store) if file in trials else None)
@@ -223,6 +260,8 @@ _UNTESTED = "gtu_action3d"
 CONTRASTIVE = "small-contrastive"
 """`small` without its masked part, in place of a preset."""
 _EACH = ("own", "continued")  # an encoder for each data set
+_REAL = (*_EACH, "pool")  # on real recordings
+_2D = "_2d"
 
 
 DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
@@ -230,6 +269,8 @@ DATA: dict[str, Callable[[argparse.Namespace], ClipDataset]] = {
     "scripts": _scripts,
     "motion": _motion,
     "pairs": _pairs,
+    "flat": _flat,
+    "both": _both,
     "pool": _pool,
 }
 
@@ -296,10 +337,11 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
         own = f" {trial.file} {trial.column} {trial.training}" if what in _EACH else ""
         name = what + own
         if name not in trained:
-            kept = f"{options.name} {name} {options.steps} {options.seed}".replace(" ", "-")
-            file = options.encoders / f"{kept}.safetensors" if options.encoders else None
-            if file and file.exists():
-                trained[name] = load_encoder(file)
+            learned = name + _2D * (options.flat and what in _REAL)
+            kept = f"{options.name} {learned} {options.steps} {options.seed}".replace(" ", "-")
+            encoder = options.encoders / f"{kept}.safetensors" if options.encoders else None
+            if encoder and encoder.exists():
+                trained[name] = load_encoder(encoder)
                 return trained[name]
             began = time.process_time()
             if what == "shipped":
@@ -310,9 +352,9 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
             else:
                 trained[name] = _train(what, options)
             seconds.append(time.process_time() - began)
-            if file:
+            if encoder:
                 options.encoders.mkdir(parents=True, exist_ok=True)
-                save_encoder(file, trained[name])
+                save_encoder(encoder, trained[name])
         return trained[name]
 
     figures = judge(encoder_of, options)
@@ -337,11 +379,13 @@ def main() -> None:
         nargs="+",
         default=list(DATA),
         help=f"what to learn on: {', '.join(DATA)}, own, continued, shipped; motion and pairs "
-        f'also without a part, as in "motion without cameras": {", ".join(WITHOUT)}',
+        f'also without a part, as in "motion without cameras": {", ".join(WITHOUT)}; flat is '
+        "motion seen in 2D, of both every second sequence is",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
-    parser.add_argument("--sets", nargs="+", choices=FINAL, help="by default all")
+    parser.add_argument("--flat", action="store_true", help="leave out the depth of recordings")
+    parser.add_argument("--sets", nargs="+", choices=FINAL | FLAT, help="by default all")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--mild", action="store_true", help="crop and shear as the shipped encoder")
     parser.add_argument("--steps", type=int, default=1200)
@@ -356,7 +400,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
-    file = options.out / f"{options.name}.json"
+    file = options.out / f"{options.name}{_2D * options.flat}.json"
     results = json.loads(file.read_text())["results"] if file.exists() else []
     for what in options.on:
         for seed in options.seeds:

@@ -6,6 +6,7 @@ torch is imported once.
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
@@ -35,7 +36,7 @@ from pcm3.evaluation.tasks.registry import TASKS
 from pcm3.methods.catalog import RunSettings
 from pcm3.methods.pcm3 import PCM3Settings
 from pcm3.methods.settings import TrainSettings
-from pcm3.skeleton import KINECT20, NTU25, SBU15, Skeleton
+from pcm3.skeleton import COCO17, KINECT20, NTU25, SBU15, Skeleton
 from pcm3.training.pretrain import pretrain
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -139,6 +140,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "nw_ucla.npz", **packed(KINECT20, 1, 4, 24))
     np.savez(folder / "sbu_interaction.npz", **packed(SBU15, 2, 4, 20))
     np.savez(folder / "precog2016.npz", **untrimmed(packed(KINECT20, 1, 3, 10)))
+    pictures = packed(COCO17, 1, 3, 15)
+    pictures["joints"][..., 2] = 0
+    pictures |= {"unit": np.array("pixels"), "train": np.arange(15) % 2}
+    np.savez(folder / "penn_action.npz", **pictures)
     return folder
 
 
@@ -360,6 +365,34 @@ def test_shipped(
     assert set(subjects[utd.official(store)]) == {1, 3, 5}
     assert set(subjects[training]) == ({1, 3, 5} if final else {1, 5})
     assert set(subjects[test]) == ({2, 4} if final else {3})
+
+
+def test_shipped_without_depth(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    shipped = script("shipped")
+    monkeypatch.setattr(shipped, "_STEPS", 2)
+    folders = ["--data", data, "--cache", tmp_path, "--out", tmp_path, "--encoders", tmp_path]
+    size = ["--steps", 2, "--batch", 4]
+    on = ["both", "own", "shipped"]
+    sets = ["utd_mhad", "penn"]
+    start(shipped, *folders, *size, "--flat", "--final", "--on", *on, "--sets", *sets)
+    start(shipped, *folders, *size, "--final", "--on", *on, "--sets", *sets[:1])
+    results = json.loads((tmp_path / "shipped_2d.json").read_text())["results"]
+    assert [(row["what"], list(row["figures"])) for row in results] == [(name, sets) for name in on]
+    results = json.loads((tmp_path / "shipped.json").read_text())["results"]
+    reused = {row["what"]: row["cpu_seconds"] is None for row in results}
+    assert reused == {"both": True, "own": False, "shipped": True}
+    assert Store(tmp_path / "utd_mhad_2d").channels == 2
+    assert Store(tmp_path / "utd_mhad").channels == 3
+
+    options = argparse.Namespace(batch=8, seed=0)
+    whole, flat, both = (shipped.DATA[name](options) for name in ("motion", "flat", "both"))
+    depths = [data.batch(range(6)).clips[:, 2].abs().amax((1, 2, 3)) for data in (flat, both)]
+    assert (depths[0] == 0).all()
+    assert (depths[1] > 0).tolist() == [False, True] * 3
+    second = both.batch([1]).clips
+    assert torch.equal(second, whole.batch([1]).clips)
 
 
 def test_open_data(
