@@ -122,6 +122,8 @@ FINAL = TRIALS | {
 """With the data set whose every sequence is in a test part."""
 FLAT = {"penn": Trial("penn_action", "train", (1,))}
 """Data sets of 2D recordings, for the final figure."""
+UNTRIMMED = {"precog": Trial("precog2016", "subjects", _ODD)}
+"""Data sets for shipped_tasks.py, with `--encoders` and `--sets`: encoders are only kept."""
 
 
 def _stratified(training: Indices, labels: Indices, share: float, seed: int = 0) -> Indices:
@@ -148,8 +150,10 @@ def judge(encoder_of: Callable[[Trial], Pretrained], options: argparse.Namespace
     if options.final and options.flat:
         trials = trials | FLAT
     for name in options.sets or trials:
-        trial = trials[name]
+        trial = (trials | UNTRIMMED)[name]
         store, encoder = _store(trial.file, options), encoder_of(trial)
+        if name in UNTRIMMED:
+            continue
         key = trial.file, id(encoder)
         if key not in features:
             everything = dataset_for(encoder, store, np.arange(len(store)))
@@ -337,8 +341,8 @@ def measure(what: str, options: argparse.Namespace) -> dict[str, Any]:
         own = f" {trial.file} {trial.column} {trial.training}" if what in _EACH else ""
         name = what + own
         if name not in trained:
-            learned = name + _2D * (options.flat and what in _REAL)
-            kept = f"{options.name} {learned} {options.steps} {options.seed}".replace(" ", "-")
+            prefix = options.name + _2D * (options.flat and what in _REAL)
+            kept = f"{prefix} {name} {options.steps} {options.seed}".replace(" ", "-")
             encoder = options.encoders / f"{kept}.safetensors" if options.encoders else None
             if encoder and encoder.exists():
                 trained[name] = load_encoder(encoder)
@@ -385,7 +389,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of packed .npz files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for prepared stores")
     parser.add_argument("--flat", action="store_true", help="leave out the depth of recordings")
-    parser.add_argument("--sets", nargs="+", choices=FINAL | FLAT, help="by default all")
+    parser.add_argument(
+        "--sets", nargs="+", choices=FINAL | FLAT | UNTRIMMED, help="by default all"
+    )
     parser.add_argument("--preset", default="small")
     parser.add_argument("--mild", action="store_true", help="crop and shear as the shipped encoder")
     parser.add_argument("--steps", type=int, default=1200)
@@ -405,8 +411,11 @@ def main() -> None:
     for what in options.on:
         for seed in options.seeds:
             now = argparse.Namespace(**vars(options), seed=seed)
+            measured = measure(what, now)
+            if not measured["figures"]:
+                continue
             row = {"what": what, "preset": options.preset, "mild": options.mild}
-            row |= {"steps": options.steps, "batch": options.batch, **measure(what, now)}
+            row |= {"steps": options.steps, "batch": options.batch, **measured}
             row |= {"command": _command(), "environment": environment()}
             same = ("what", "preset", "mild", "steps", "batch", "seed")
             results = [r for r in results if any(r[key] != row[key] for key in same)]

@@ -18,6 +18,7 @@ SHIPPED = {
     "msrc12": "MSRC-12, 1, 5, 10 % of labels",
     "sbu": "SBU",
 }
+WITHOUT_DEPTH = SHIPPED | {"penn": "Penn Action"}
 ENCODERS = {
     "untrained": "untrained",
     "shipped": "shipped",
@@ -48,6 +49,13 @@ PARTS = {
     "pairs without postures": "no postures",
     "pairs without oscillations": "no oscillations",
 }
+DIMENSIONS = {
+    "untrained": "untrained",
+    "motion": "3D",
+    "flat": "2D",
+    "both": "half in 3D, half in 2D",
+    "shipped": "shipped",
+}
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -55,16 +63,17 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return json.loads(file.read_text())["results"] if file.exists() else []
 
 
-def shipped() -> list[str]:
+def shipped(results: str, sets: Mapping[str, str]) -> list[str]:
     """Three rows for each encoder in the body form: what it is worth on each data set."""
-    rows = [f"| Encoder | With | {' | '.join(SHIPPED.values())} | Mean | Seeds |"]
-    rows.append("| --- " * (len(SHIPPED) + 4) + "|")
+    rows = [f"| Encoder | With | {' | '.join(sets.values())} | Mean | Seeds |"]
+    rows.append("| --- " * (len(sets) + 4) + "|")
     for what, title in ENCODERS.items():
-        runs = [averaged(row["figures"]) for row in _rows("shipped") if row["what"] == what]
+        runs = [averaged(row["figures"]) for row in _rows(results) if row["what"] == what]
         for kind, name in KINDS.items() if runs else ():
-            values = [[run[file][kind] for run in runs] for file in SHIPPED]
-            values.append([statistics.mean(each) for each in zip(*values, strict=True)])
-            cells = " | ".join(percent(spread(each)) for each in values)
+            values = [[run[file][kind] for run in runs if file in run] for file in sets]
+            whole = [run for run in runs if run.keys() == sets.keys()]
+            values.append([statistics.mean(each[kind] for each in run.values()) for run in whole])
+            cells = " | ".join(percent(spread(each)) if each else "-" for each in values)
             rows.append(f"| {title} | {name} | {cells} | {len(runs)} |")
     return rows
 
@@ -82,6 +91,23 @@ def tasks() -> list[str]:
             values = [row["figure"] for row in rows if asked.items() <= row.items()]
             cells.append(percent(spread(values)) if values else "-")
         lines.append(f"| {FINE_TUNED.get(what, what)} | {' | '.join(cells)} |")
+    return lines
+
+
+def dimensions() -> list[str]:
+    """One row for each kind of training data: means over the data sets in 3D, and in 2D."""
+    kinds = [f"{name}, {depth}" for depth in ("3D", "2D") for name in KINDS.values()]
+    lines = [f"| Trained on motion in | {' | '.join(kinds)} |", "| --- " * 7 + "|"]
+    for what, title in DIMENSIONS.items():
+        cells = []
+        for name in ("shipped_dimensions", "shipped_dimensions_2d"):
+            rows = [row for row in _rows(name) if row["what"] == what]
+            runs = [averaged(row["figures"]).values() for row in rows]
+            for kind in KINDS if runs else ():
+                means = [statistics.mean(each[kind] for each in run) for run in runs]
+                cells.append(percent(spread(means)))
+        if cells:
+            lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
 
 
@@ -106,8 +132,10 @@ def compared(key: str, titles: Mapping[str, str]) -> list[str]:
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "shipped": shipped,
+    "shipped": lambda: shipped("shipped", SHIPPED),
+    "shipped_2d": lambda: shipped("shipped_2d", WITHOUT_DEPTH),
     "shipped_tasks": tasks,
     "shipped_methods": lambda: compared("preset", METHODS),
+    "shipped_dimensions": dimensions,
     "shipped_parts": lambda: compared("what", PARTS),
 }

@@ -383,6 +383,11 @@ def test_shipped_without_depth(
     results = json.loads((tmp_path / "shipped.json").read_text())["results"]
     reused = {row["what"]: row["cpu_seconds"] is None for row in results}
     assert reused == {"both": True, "own": False, "shipped": True}
+    written = (tmp_path / "shipped.json").read_bytes()
+    start(shipped, *folders, *size, "--on", "own", "--sets", "precog")  # to be kept
+    assert (tmp_path / "shipped.json").read_bytes() == written
+    [kept] = tmp_path.glob("shipped-own-precog2016-*.safetensors")
+    assert load_encoder(kept).normalization == "body"
     assert Store(tmp_path / "utd_mhad_2d").channels == 2
     assert Store(tmp_path / "utd_mhad").channels == 3
 
@@ -520,6 +525,7 @@ def test_tables_of_shipped(
     tables = import_module("shipped_tables")
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert {name.partition(",")[0] for name in shipped.FINAL} == {*tables.SHIPPED}
+    assert {*tables.WITHOUT_DEPTH} == {*tables.SHIPPED, *shipped.FLAT}
     assert {*tasks.KEPT} < {*tables.ENCODERS}
     parts = {part for name in tables.PARTS for part in name.split(" without ")}
     assert parts == {*shipped.WITHOUT, "scripts", "motion", "pairs"}
@@ -533,13 +539,21 @@ def test_tables_of_shipped(
     results = {"results": [row("pairs", 0, 0.5), row("pairs", 1, 0.7), row("own", 0, 0.5)]}
     for name in ("shipped", "shipped_choices"):
         (tmp_path / f"{name}.json").write_text(json.dumps(results))
-    linear, _, _ = tables.shipped()[2:]
+    linear, _, _ = tables.shipped("shipped", tables.SHIPPED)[2:]
     cells = linear.strip("| ").split(" | ")
     assert cells[:2] == ["own", "linear"]
     assert cells[-3:] == ["51.0", "50.1", "1"]  # SBU: the mean of five folds
+    linear, _, _ = tables.shipped("shipped", tables.WITHOUT_DEPTH)[2:]
+    assert linear.strip("| ").split(" | ")[-4:] == ["51.0", "-", "-", "1"]  # no set of pictures
     [pairs] = tables.compared("what", tables.PARTS)[2:]
     assert pairs.split(" | ")[1:4] == ["1,200", "1.5", "60.1 ± 14.1"]
     assert len(tables.compared("preset", tables.METHODS)) == 2  # none on "motion"
+
+    for name, value in (("", 0.6), ("_2d", 0.5)):
+        results = {"results": [row("flat", 0, value)]}
+        (tmp_path / f"shipped_dimensions{name}.json").write_text(json.dumps(results))
+    [flat] = tables.TABLES["shipped_dimensions"]()[2:]
+    assert flat == f"| 2D |{' 60.1 |' * 3}{' 50.1 |' * 3}"
 
     figures = [("UTD-MHAD", "untrained", 0.4), ("UTD-MHAD", "untrained", 0.6), ("SBU", "own", 0.7)]
     rows = [dict(zip(("what", "encoder", "figure"), each, strict=True)) for each in figures]
