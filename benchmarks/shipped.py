@@ -318,9 +318,10 @@ def train(
     model = replace(preset.model, **changes).build(COMMON15, _PERSONS)
     if start is not None:
         model = type(model)(start.encoder.train(), COMMON15, model.settings)
-    epochs = round(steps / (len(dataset) // options.batch))
+    batch = min(options.batch, len(dataset))
+    epochs = round(steps / (len(dataset) // batch))
     train = preset.train.scaled_to(max(1, epochs))
-    train = replace(train, batch_size=options.batch, knn_every=0, seed=options.seed)
+    train = replace(train, batch_size=batch, knn_every=0, seed=options.seed)
     train = replace(train, workers=options.workers)
     if steps:
         records = fit(model, dataset, train, quiet=True)

@@ -53,28 +53,39 @@ CLEARLY = 3.0
 """Times further do bodies extend along another axis than along y where that axis points up."""
 
 
-def from_legs_to_trunk(points: NDArray[Any], parts: Mapping[str, Sequence[int]]) -> NDArray[Any]:
+def from_legs_to_trunk(
+    points: NDArray[Any],
+    parts: Mapping[str, Sequence[int]],
+    seen: NDArray[np.bool_] | None = None,
+) -> NDArray[Any]:
     """Find where bodies extend to, on average over frames.
 
     Args:
         points: Coordinates (T, V, C), 0 where absent.
         parts: Joints of ``trunk``, ``left_leg`` and ``right_leg``.
+        seen: Which joints are seen (T, V); by default those that are not at 0.
 
     Returns:
         The vector (C,) from the mean of the legs to that of the trunk, in frames with both; 0 if
         there are none.
     """
     legs, trunk = [*parts["left_leg"], *parts["right_leg"]], list(parts["trunk"])
-    seen = points != 0
-    both = seen[:, legs].any(axis=(1, 2)) & seen[:, trunk].any(axis=(1, 2))
+    if seen is None:
+        seen = np.asarray(points.any(axis=-1))
+    both = seen[:, legs].any(axis=1) & seen[:, trunk].any(axis=1)
     points, seen = points[both], seen[both]
 
     def mean(joints: Sequence[int]) -> NDArray[np.float64]:
-        count = seen[:, joints].sum(axis=(0, 1))
         total = points[:, joints].sum(axis=(0, 1), dtype=np.float64)
-        return np.asarray(total / np.maximum(count, 1))
+        return np.asarray(total / max(1, int(seen[:, joints].sum())))
 
     return mean(trunk) - mean(legs)
+
+
+def along(body: NDArray[Any], axis: int) -> Up:
+    """Name one of the axes, in the direction in which a vector (C,) goes along it."""
+    names: tuple[Up, ...] = get_args(Up)  # x, -x, y, ...
+    return names[2 * axis + bool(body[axis] < 0)]
 
 
 def check_up(up: str, channels: int) -> None:

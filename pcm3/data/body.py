@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcm3.data.axes import Up, turn_up
-from pcm3.data.normalize import normalize
+from pcm3.data.normalize import normalize, someone_first
 from pcm3.data.store import Store
 from pcm3.data.tally import body_length
 from pcm3.skeleton import JointMap, Skeleton, joint_map
@@ -45,7 +45,8 @@ class BodyForm:
     about the vertical so that the first person's right shoulder and hip lie in the direction of
     the first axis from the left ones, on average over its frames; it then faces -z. If people
     clearly face the other way in the store as a whole, by ``in_front``, its axes are left-handed,
-    and the first one changes its sign. 2D recordings get a third coordinate of 0.
+    and the first one changes its sign. 2D recordings get a third coordinate of 0. The first person
+    is the first one who is ever seen in the sequence.
 
     Args:
         store: The recordings, of any normalization.
@@ -88,19 +89,30 @@ class BodyForm:
         return front < 0 if abs(front) > _CLEAR else None
 
     def describe(self) -> list[str]:
-        """Say what was changed that may be wrong, for readers of results."""
+        """Say what was changed or taken for granted that may be wrong, for readers of results."""
         notes = []
         if self.store.skeleton != self.skeleton:
             derived = [*self.map.report()["derived"]]
             how = f"{', '.join(derived)} derived from others" if derived else "all exact"
             names = f"{self.store.skeleton.name} to {self.skeleton.name}"
             notes.append(f"joints mapped from {names}: {how}")
-        if self.store.up in ("z", "-z") and self.store.meta["normalization"] != "isc":
+        isc, solid = self.store.meta["normalization"] == "isc", self.store.channels == 3
+        if isc:
+            notes.append(
+                "prepared with isc, which turns each recording as its first frame says: features "
+                "differ from those of recordings prepared without it"
+            )
+        elif self.store.up != "y" and solid:
             notes.append(f"bodies stand along {self.store.up}, which was turned to point along y")
         if self.left_handed:
             notes.append(
                 "the axes are left-handed, as in a mirror: x has changed its sign; left and right "
                 "joints are as the files name them"
+            )
+        elif solid and self.store.known_left_handed is None and self.shown_left_handed is None:
+            notes.append(
+                "bodies do not show clearly whether the axes are left-handed, as in a mirror: "
+                "they are taken to be right-handed"
             )
         return notes
 
@@ -108,8 +120,7 @@ class BodyForm:
         """Mapped and upright frames."""
         stored = self.store.stored(index).astype(np.float32)
         seen = np.asarray(stored.any(axis=-1))
-        if self.store.origin is not None:  # that joint is at 0 in every frame of the first person
-            seen[:, 0, self.store.skeleton.center] |= seen[:, 0].any(axis=-1)
+        seen[:, 0] = self.store.seen(stored[:, 0])
         return _mapped(self.store.upright(stored), seen, self.map)
 
 
@@ -159,7 +170,7 @@ def _mapped(
     """Map upright frames (T, M, V, C), moved away from the origin, where joints look absent."""
     flat = np.zeros((*points.shape[:-1], 3 - points.shape[-1]), np.float32)
     points = np.concatenate([points, flat], axis=-1) + np.float32(np.abs(points).max(initial=1))
-    return joints.apply(points * seen[..., None])
+    return someone_first(joints.apply(points * seen[..., None]))
 
 
 def scaled(frames: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:

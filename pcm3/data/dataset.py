@@ -300,7 +300,9 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
     long = np.unique(dataset.indices[dataset.store.lengths[dataset.indices] > LONGEST])
     if not len(long) or dataset.max_frames is not None:
         return []
-    return [f"{len(long):,} sequences are longer than {LONGEST} frames: {what}"]
+    fps = dataset.store.meta["fps"]
+    seconds = f" ({LONGEST / fps:.3g} s)" if fps else ""
+    return [f"{len(long):,} sequences are longer than {LONGEST} frames{seconds}: {what}"]
 
 
 def check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:

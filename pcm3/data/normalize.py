@@ -141,6 +141,12 @@ def _center(frames: Frames, joint: int) -> Frames:
     return (frames - centers[latest, None, None]) * present
 
 
+def someone_first(frames: Frames) -> Frames:
+    """Move slots (T, M, V, C) in which nobody is ever seen from the front to the end."""
+    first = int(np.asarray(frames.any(axis=(0, 2, 3))).argmax()) if frames.size else 0
+    return np.roll(frames, -first, axis=1) if first else frames
+
+
 def fill_center(frames: Frames, skeleton: Skeleton) -> Frames:
     """Put the centre joint of person 0 at the mean of the person's joints, if no frame has it.
 

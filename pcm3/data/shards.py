@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pcm3.data.associate import associate
 from pcm3.data.axes import Up, turn_up
-from pcm3.data.normalize import Normalization, fill_center, is_isc, normalize
+from pcm3.data.normalize import Normalization, fill_center, is_isc, normalize, someone_first
 from pcm3.data.readers import Recording, Source
 from pcm3.data.resample import is_same_rate, resample
 from pcm3.data.store import Store
@@ -89,10 +89,11 @@ def read_shard(shard: Shard) -> None:
                             raise recording
                         tally.report["bad"].append(str(recording))
                         continue
-                    tally.count_read(recording)
-                    reason = _add(recording, shard, writer, tally)
+                    read = _with_someone_first(recording)
+                    tally.count_read(read)
+                    reason = _add(read, shard, writer, tally)
                     if reason:
-                        tally.report["dropped"].append({"name": recording.name, "reason": reason})
+                        tally.report["dropped"].append({"name": read.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
@@ -107,6 +108,15 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
         yield from source.read(unit)
     except SkeletonFormatError as error:
         yield error
+
+
+def _with_someone_first(recording: Recording) -> Recording:
+    """The first person that is ever seen in a recording becomes the first one of all."""
+    frames = someone_first(recording.frames)
+    if frames is recording.frames:
+        return recording
+    note = "nobody is in the first place for persons: the others moved forward"
+    return replace(recording, frames=frames, notes=(*recording.notes, note))
 
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.axes import CLEARLY, from_legs_to_trunk
+from pcm3.data.axes import CLEARLY, along, from_legs_to_trunk
 from pcm3.data.readers.base import Recording, Source
 from pcm3.data.units import metres_in, three_digits
 from pcm3.skeleton import Skeleton
@@ -176,8 +176,7 @@ class Tally:
         body = from_legs_to_trunk(frames[:, 0], skeleton.parts)
         order = np.argsort(-np.abs(body))
         if abs(body[order[0]]) > CLEARLY * abs(body[order[1]]):
-            axis = f"{'-' if body[order[0]] < 0 else ''}{'xyz'[order[0]]}"
-            self._count(self.report["directions"], {axis: 1})
+            self._count(self.report["directions"], {along(body, int(order[0])): 1})
 
     def count_without_center(self, name: str) -> None:
         """Count a recording in which the centre joint of the first person is never seen."""

@@ -198,7 +198,7 @@ def dataset_for(
         ValueError: If the store has other joints, more persons, or another normalization than
             the encoder was trained on; or lacks joints of an encoder for all layouts.
     """
-    persons = max(store.persons, pretrained.encoder.persons)
+    persons = max(int(store.slots.max()), pretrained.encoder.persons)
     dataset = SkeletonDataset(
         store,
         indices,
@@ -226,8 +226,11 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     check_encoder(pretrained.encoder)
     check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
+        persons = pretrained.encoder.persons
         raise ValueError(
-            f"expected a store of {pretrained.encoder.persons} persons, got {dataset.persons}"
+            f"expected recordings of {'at most ' * (persons > 1)}{persons} "
+            f"person{'s' * (persons > 1)}, got {dataset.persons}; pcm3 prepare --persons {persons} "
+            "keeps the foremost"
         )
     _check_normalization(pretrained, dataset.normalization)
 

@@ -42,7 +42,7 @@ class Clips(SkeletonDataset):
         lengths: NDArray[np.int64] | None = None,
         max_frames: int | None = None,
     ) -> None:
-        persons = max(store.persons, pretrained.encoder.persons)
+        persons = max(int(store.slots.max()), pretrained.encoder.persons)
         super().__init__(
             store,
             indices,

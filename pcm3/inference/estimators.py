@@ -218,6 +218,8 @@ def _stored(
             f"expected recordings of the layout of the encoder, {pretrained.skeleton.name!r}, got "
             f"{skeleton.name!r}; an encoder of pretrain --any-layout takes all"
         )
+    if len(recordings) == 0:
+        raise ValueError("expected one or more recordings, got none")
     for name, values in columns.items():
         if len(values) != len(recordings):
             raise ValueError(f"expected {len(recordings)} {name}, got {len(values)}")
@@ -269,6 +271,8 @@ def _checked(recording: ArrayLike, joints: int, channels: tuple[int, ...]) -> ND
         )
     if not np.isfinite(frames).all():
         raise ValueError("expected finite coordinates")
+    if not frames.any():
+        raise ValueError("expected a body, but all coordinates are 0")
     return frames
 
 

@@ -98,6 +98,29 @@ class Intake:
             return store
         return Store(store.path, up=up, left_handed=left_handed)
 
+    def describe(self, store: Store) -> list[str]:
+        """Say in what recordings seem to differ from those of training, for readers of results.
+
+        Args:
+            store: The recordings, before ``with_axes``.
+        """
+        notes, channels = [], self.channels or store.channels
+        if store.channels != channels:
+            notes.append(
+                f"the recordings have {store.channels} coordinates, the training recordings "
+                f"{channels}: results may be worse"
+            )
+        if still := int((store.lengths == 1).sum()):
+            notes.append(f"recordings of one frame, in which nothing moves: {still:,}")
+        up = self.with_axes(store).up
+        if store.known_up is None and store.up != up and store.meta["normalization"] != "isc":
+            notes.append(
+                f"bodies extend along {store.up}, but {up} points up in the training recordings, "
+                f"and is taken to do so here: unless people lie there, prepare the recordings "
+                f"with --up={store.up}"
+            )
+        return notes
+
     def check(self, store: Store) -> None:
         """Require recordings like those of training.
 
@@ -124,8 +147,8 @@ class Intake:
             raise ValueError(
                 f"{what} of {self.pretrained.encoder.in_channels} coordinates, got {store.channels}"
             )
-        if store.persons > self.persons:
+        if store.slots.max() > self.persons:
             raise ValueError(
-                f"{what} of at most {self.persons} persons, as are taken together, got room for "
-                f"{store.persons}; pcm3 prepare --persons {self.persons} keeps the foremost"
+                f"{what} of at most {self.persons} persons, as are taken together, got "
+                f"{store.slots.max()}; pcm3 prepare --persons {self.persons} keeps the foremost"
             )

@@ -111,7 +111,7 @@ def open_recordings(
         yield recordings
 
 
-_STORE, _FILES, _CONVERTED = "store", "files", "converted"
+_STORE, _FILES, _CONVERTED, _PERSONS = "store", "files", "converted", "persons"
 
 
 @contextmanager
@@ -121,7 +121,8 @@ def _named(source: Path, folder: Path) -> Iterator[None]:
         yield
     except (SkeletonFormatError, ValueError) as error:
         message, files = str(error), folder / _FILES
-        for temporary in (folder / _STORE, folder / _CONVERTED, files / source.name, files):
+        stores = (folder / name for name in (_STORE, _CONVERTED, _PERSONS))
+        for temporary in (*stores, files / source.name, files):
             message = message.replace(str(temporary), str(source))
         raise _alike(error)(message) from None
 
@@ -272,6 +273,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
                 "bodies seem to have another size, so the results may be wrong",
             ]
     normalization: Normalization = store.meta["normalization"]
+    notes = [*notes, *intake.describe(store)]
     store = intake.with_axes(store)
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
@@ -279,7 +281,7 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
         together = np.where(store.slots > 1, -1, 0)
         return Recordings(store, store, np.arange(len(store)), together, notes)
     indices, persons = [], []
-    target = folder / "persons"
+    target = folder / _PERSONS
     with StoreWriter(
         target,
         store.skeleton,

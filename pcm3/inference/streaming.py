@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pcm3.checks import check_count, type_name
-from pcm3.data.axes import CLEARLY, Up, check_up, from_legs_to_trunk, turn_up
+from pcm3.data.axes import CLEARLY, Up, along, check_up, from_legs_to_trunk, turn_up
 from pcm3.data.body import body_form, form_of
 from pcm3.data.normalize import Normalization, fill_center, normalize
 from pcm3.data.readers.shared.layout import choose_layout
@@ -198,8 +198,7 @@ class StreamingClassifier:
         up = self._up_of(frames.shape[-1])
         turned = turn_up(body, up)
         if np.abs(turned).max() > CLEARLY * turned[1]:
-            longest = int(np.abs(body).argmax())
-            axis = ("-" if body[longest] < 0 else "") + "xyz"[longest]
+            axis = along(body, int(np.abs(body).argmax()))
             warnings.warn(
                 f"the body in the first {len(frames)} frames extends along {axis}, but up is "
                 f"{up!r}; unless somebody lies there, pass up={axis!r}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from pcm3.data import prepare
+from pcm3.data.axes import Up, turn_up
 from pcm3.data.body import BODY, body_form, trunk_and_leg
 from pcm3.data.dataset import SkeletonDataset, describe_form
 from pcm3.data.normalize import normalize
@@ -110,6 +112,71 @@ def test_bodies_that_stand_along_z(tmp_path: Path, down: bool) -> None:
         np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-4)
     assert other.body is not None
     assert any("stand along" in note for note in other.body.describe())
+
+
+PICTURE = (
+    *("head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist"),
+    *("right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
+LIMBS = find_skeleton(PICTURE, [-1, 0, 0, 1, 2, 3, 4, 1, 2, 7, 8, 9, 10])
+"""A body whose trunk is its head alone, which is also its centre."""
+
+
+@pytest.mark.parametrize("recipe", ["none", "center"])
+@pytest.mark.parametrize("up", get_args(Up))
+def test_which_axis_points_up(tmp_path: Path, up: Up, recipe: str) -> None:
+    """Also where the origin is the only joint of the trunk."""
+    turn = turn_up(np.eye(3), up)
+    for skeleton in (NTU25, LIMBS):
+        mapping = joint_map(NTU25, skeleton)
+        mapped = [mapping.apply(frames) for frames in SEQUENCES]
+        plain = body(write(tmp_path / f"{skeleton.name} y", mapped, skeleton, recipe))
+        others = [frames @ turn.T.astype(np.float32) for frames in mapped]
+        store = write(tmp_path / skeleton.name, others, skeleton, recipe)
+        assert store.up == up
+        other = body(store)
+        for item in range(len(SEQUENCES)):
+            np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-4)
+        said = any(f"stand along {up}" in note for note in describe_form(other))
+        assert said == (up != "y")
+
+
+@pytest.mark.parametrize("recipe", ["none", "center"])
+def test_an_empty_first_place_is_skipped(tmp_path: Path, recipe: str) -> None:
+    single = [frames[:, :1] for frames in SEQUENCES]
+    empty = [np.concatenate([0 * frames, frames], axis=1) for frames in single]
+    plain = body(write(tmp_path / "plain", single), persons=2)
+    other = body(write(tmp_path / "other", empty, recipe=recipe))
+    for item in range(len(single)):
+        np.testing.assert_allclose(frames_of(other, item), frames_of(plain, item), atol=1e-4)
+    np.savez(
+        tmp_path / "packed.npz",
+        joints=np.concatenate(empty),
+        lengths=[len(frames) for frames in empty],
+        joint_names=NTU25.joints,
+        parents=NTU25.parents,
+    )
+    report = prepare(tmp_path / "packed.npz", tmp_path / "prepared", workers=1)
+    for item, frames in enumerate(single):
+        found = Store(tmp_path / "prepared").stored(item)
+        np.testing.assert_allclose(found, normalize(frames, NTU25, "center"), atol=1e-6)
+    assert len(single) in report["notes"].values()
+
+
+def test_what_is_taken_for_granted_is_said(tmp_path: Path) -> None:
+    """Arms and legs that hang straight do not show where somebody faces."""
+    straight = joint_map(NTU25, COMMON15).apply(SEQUENCES[0][:, :1])
+    straight[..., 2] = 0.01 * np.random.default_rng(0).normal(size=straight.shape[:-1])
+    unclear = body(write(tmp_path / "unclear", [straight], COMMON15))
+    assert unclear.body is not None
+    assert unclear.body.shown_left_handed is None
+    assert "right-handed" in " ".join(describe_form(unclear))
+    known = body(Store(tmp_path / "unclear", left_handed=False))
+    assert describe_form(known) == []
+    complete = [each.frames for each in synthetic_sequences(sequences=4, missing=0.0, seed=5)]
+    isc = body(write(tmp_path / "isc", complete, recipe="isc"))
+    assert "isc" in " ".join(describe_form(isc))
 
 
 @pytest.mark.parametrize("channels", [2, 3])

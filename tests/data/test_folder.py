@@ -440,6 +440,10 @@ def test_scores_are_no_coordinates(tmp_path):
     np.save(tmp_path / "a.npy", clip * [640, 480, 1])
     with pytest.raises(SkeletonFormatError, match=r"a.npy: .* looks like x, y, score"):
         list(read_folder(tmp_path, skeleton="coco17"))
+    with pytest.raises(SkeletonFormatError, match="looks like x, y, score"):
+        list(read_folder(tmp_path, skeleton="coco17", unit="pixels"))
+    [found] = read_folder(tmp_path, skeleton="coco17", unit="metres")  # so z is a length too
+    assert found.frames.shape[3] == 3
     np.save(tmp_path / "a.npy", clip * [640, 480, 0])
     assert len(list(read_folder(tmp_path, skeleton="coco17"))) == 1
 

@@ -47,6 +47,18 @@ def file(tmp_path):
     return tmp_path / "data.npz"
 
 
+def test_a_unit_of_length_says_that_no_number_is_a_score(file):
+    arrays = packed()
+    arrays["joints"] = arrays["joints"] * [9, 9, 0] + np.linspace(0.1, 0.9, 15)[:, None] * [0, 0, 1]
+    np.savez(file, **arrays)
+    [first, *_] = read_packed(file)
+    np.testing.assert_allclose(first.frames, arrays["joints"][:3], rtol=1e-6)
+    for unit in ({}, {"unit": np.array("pixels")}):
+        np.savez(file, **{k: v for k, v in arrays.items() if k != "unit"} | unit)
+        with pytest.raises(SkeletonFormatError, match=r"sequence 0.*x, y, score"):
+            list(read_packed(file))
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_reads_everything(file, save):
     arrays = packed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -90,6 +91,14 @@ def test_logistic_regression_is_blind_to_scale_and_shift() -> None:
     stretched = Features(training.values.double() * scale + shift, training.labels)
     moved = fit_logistic(stretched, 4)(test.values.double() * scale + shift).argmax(1)
     assert accuracy(plain, moved) > 0.99
+
+
+def test_one_label_of_each_of_many_classes_is_no_reason_to_warn() -> None:
+    values = torch.eye(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = fit_logistic(Features(values, torch.arange(20)), 20)(values)
+    assert scores.argmax(dim=1).tolist() == list(range(20))
 
 
 def test_logistic_regression_predicts_the_labels_it_was_given() -> None:

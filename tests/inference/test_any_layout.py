@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -439,6 +440,54 @@ def test_somebody_who_lies_is_turned_as_those_who_stand(tmp_path: Path, encoder:
     as_kinect = joint_map(NTU25, KINECT20).apply(np.asarray(standing.stored(0)))
     with pytest.warns(UserWarning, match="up is 'y'"):  # another layout, so not that of training
         push_all(default, as_kinect)
+
+
+def test_other_axes_than_those_of_training_are_told(tmp_path: Path, encoder: Path) -> None:
+    standing = write_posed(tmp_path / "standing")
+    classifier = fit_classifier(load_encoder(encoder), standing)
+
+    def notes(store: Store) -> str:
+        with open_recordings(store.path, classifier) as recordings:
+            return " ".join(recordings.notes)
+
+    few = write_posed(tmp_path / "few", count=2)
+    assert "extend along" not in notes(few)
+    turned = np.stack([POSED[0][..., 0], -POSED[0][..., 2], POSED[0][..., 1]], axis=-1)
+    for name, frames, said in (
+        ("z up", turned, "--up=z"),
+        ("down", POSED[0] * [1, -1, -1], "--up=-y"),
+        ("still", POSED[0][:1], "one frame"),
+        ("flat", POSED[0][..., :2], "2 coordinates"),
+    ):
+        with StoreWriter(tmp_path / name, NTU25, class_names=(), normalization="none") as writer:
+            writer.add(frames.astype(np.float32))
+        assert said in notes(Store(tmp_path / name))
+
+
+def test_places_that_nobody_has_do_not_count(tmp_path: Path, encoder: Path) -> None:
+    pretrained = load_encoder(encoder)
+    four = np.pad(POSED[0], ((0, 0), (0, 3), (0, 0), (0, 0)))
+    for name, frames in (("one", POSED[0]), ("four", four), ("crowd", POSED[0].repeat(3, 1))):
+        with StoreWriter(tmp_path / name, NTU25, class_names=(), normalization="none") as writer:
+            writer.add(frames)
+    one, four = (
+        extract_features(pretrained, dataset_for(pretrained, Store(tmp_path / name))).values
+        for name in ("one", "four")
+    )
+    torch.testing.assert_close(one, four)
+    with pytest.raises(ValueError, match=r"at most 2 persons, got 3; .*--persons 2"):
+        dataset_for(pretrained, Store(tmp_path / "crowd"))
+
+
+def test_errors_name_the_recordings_of_persons(tmp_path: Path, encoder: Path) -> None:
+    """Not the temporary store of one person each."""
+    classifier = fit_classifier(load_encoder(encoder), write_posed(tmp_path / "one"))
+    pair = tmp_path / "pair"
+    with StoreWriter(pair, NTU25, class_names=(), fps=15, normalization="none") as writer:
+        writer.add(POSED[0].repeat(2, axis=1))
+    with pytest.raises(ValueError, match=re.escape(f"{pair}: expected")) as error:
+        open_recordings(pair, classifier).__enter__()
+    assert "pcm3-" not in str(error.value)
 
 
 def test_a_recording_has_the_label_that_it_has_among_others(tmp_path: Path, encoder: Path) -> None:

@@ -222,6 +222,14 @@ def test_errors_name_no_temporary_folder(run: Path, raw: list[np.ndarray]) -> No
     assert str(caught.value).startswith("expected labels")
 
 
+def test_recordings_of_nobody_are_named(run: Path, raw: list[np.ndarray]) -> None:
+    transformer = PretrainedEncoder(run).fit(raw)
+    with pytest.raises(ValueError, match="recording 1: expected a body"):
+        transformer.transform([raw[0], 0 * raw[1]])
+    with pytest.raises(ValueError, match="one or more recordings"):
+        transformer.transform([])
+
+
 def test_scores_in_the_place_of_z_are_told(recwarn: pytest.WarningsRecorder) -> None:
     rng = np.random.default_rng(0)
     points = [rng.uniform(size=(20, 17, 2)).cumsum(axis=0) / 20 for _ in range(2)]

@@ -90,7 +90,9 @@ def read_folder(
         fail(folder, f"expected .npy files, found {kinds_of(folder)}")
     units = named_files(folder, files)
     persons, first = _survey(units, layout, axes)
-    third = _third(units, layout, axes, coordinates) if first and first.channels == 3 else None
+    third = None
+    if first and first.channels == 3:
+        third = _third(units, layout, axes, coordinates, unit)
     if coordinates == 3 and third is None:
         raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = first is not None and (third.coordinates if third else first.channels) == 2
@@ -165,14 +167,18 @@ def _survey(
 
 
 def _third(
-    files: Sequence[Path], skeleton: Skeleton, axes: str | None, given: Coordinates
+    files: Sequence[Path],
+    skeleton: Skeleton,
+    axes: str | None,
+    given: Coordinates,
+    unit: str | None,
 ) -> Third:
     def frames(file: Path) -> NDArray[np.float32]:
         with suppress(SkeletonFormatError):
             return _frames(file, skeleton, axes)
         return np.zeros((0, 1, 1, 3), np.float32)
 
-    return find_third(((file.name, partial(frames, file)) for file in files), given)
+    return find_third(((file.name, partial(frames, file)) for file in files), given, unit)
 
 
 def _frames(file: Path, skeleton: Skeleton, axes: str | None) -> NDArray[np.float32]:

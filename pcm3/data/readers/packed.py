@@ -79,7 +79,7 @@ def read_packed(
             joints, see ``choose_layout``.
         coordinates: Read only x and y (2) or also z (3) of three numbers per joint. By default
             recordings whose third numbers are all 0 are 2D, and recordings whose third numbers
-            look like scores are refused.
+            look like scores are refused, unless ``unit`` is one of length.
 
     Raises:
         ValueError: If ``coordinates`` is 3 and C is 2.
@@ -103,12 +103,13 @@ def read_packed(
         at, expected = int(np.argmax(wrong)), f"expected [-1, {len(class_names)})"
         fail(file, "labels", f"{expected}, sequence {at} has {int(labels[at])}")
     columns, ignored = _columns(file, len(lengths))
-    third = _third(joints, lengths, coordinates) if joints.shape[3] == 3 else None
+    unit = full_name(_text(file, arrays, "unit", "")) or None
+    third = _third(joints, lengths, coordinates, unit) if joints.shape[3] == 3 else None
     if coordinates == 3 and third is None:
         raise ValueError("expected recordings of 3 numbers per joint for 3 coordinates, got 2")
     flat = third is None or third.coordinates == 2
     notes = [f"arrays that are not columns, ignored: {', '.join(ignored)}"] if ignored else []
-    unit = full_name(_text(file, arrays, "unit", "pixels" if flat else "metres"))
+    unit = unit or ("pixels" if flat else "metres")
     if unit not in UNITS:
         notes.append(f"the unit is none of {', '.join(UNITS)}: {shown(unit)}")
     data = _Data(
@@ -206,16 +207,18 @@ def _check_joints(joints: NpzArray, names: int) -> None:
         fail(file, "joint_names", f"expected {shape[2]} names, as joints has, got {names}")
 
 
-def _third(joints: NpzArray, lengths: NDArray[np.int64], given: Coordinates) -> Third:
+def _third(
+    joints: NpzArray, lengths: NDArray[np.int64], given: Coordinates, unit: str | None
+) -> Third:
     """Find out what the third numbers are, and skip unreadable recordings."""
 
     def recordings() -> Iterator[tuple[str, Callable[[], NDArray[np.float32]]]]:
         with suppress(SkeletonFormatError):
-            for unit in joints.units(len(lengths)):
-                for index, rows in enumerate(joints.sequences(lengths, unit), unit.start):
+            for part in joints.units(len(lengths)):
+                for index, rows in enumerate(joints.sequences(lengths, part), part.start):
                     yield f"sequence {index}", partial(_frames, rows)
 
-    return find_third(recordings(), given)
+    return find_third(recordings(), given, unit)
 
 
 def _frames(rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcm3.data.axes import CLEARLY, Up, from_legs_to_trunk, turn_up
+from pcm3.data.axes import CLEARLY, Up, along, from_legs_to_trunk, turn_up
 from pcm3.data.protocols import Protocol
 from pcm3.data.store.meta import read_meta, too_empty
 from pcm3.errors import SkeletonFormatError
@@ -325,8 +325,9 @@ class Store:
     def up(self) -> Up:
         """The axis that points up, from legs to trunks, on average over several sequences.
 
-        It is the second one, or the opposite of it as in image coordinates, unless bodies extend
-        along the third by far. Without a trunk or legs in sight, it is ``"y"``, or ``"-y"`` in 2D.
+        It is the second one, or the opposite of it as in image coordinates, unless bodies of three
+        coordinates extend along another one by far. Without a trunk or legs in sight, it is
+        ``"y"``, or ``"-y"`` in 2D.
         """
         if self.known_up is not None:
             return self.known_up
@@ -337,12 +338,26 @@ class Store:
         # several sequences, because people may lie down in one
         some = np.linspace(0, len(self) - 1, min(len(self), _SOME)).astype(int)
         points = np.concatenate([self.stored(int(at))[:, 0] for at in some])
-        body = from_legs_to_trunk(points, parts)
+        body = from_legs_to_trunk(points, parts, self.seen(points))
         if not body.any():
             return unknown
-        if isc or (self.channels == 3 and abs(body[2]) > CLEARLY * abs(body[1])):
-            return "z" if body[2] >= 0 else "-z"
-        return "y" if body[1] >= 0 else "-y"
+        axis = 1
+        if isc:
+            axis = 2
+        elif self.channels == 3:
+            longest = 2 if abs(body[2]) >= abs(body[0]) else 0
+            axis = longest if abs(body[longest]) > CLEARLY * abs(body[1]) else 1
+        return along(body, axis)
+
+    def seen(self, points: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which joints of stored coordinates (..., V, C) of the first person are seen, (..., V).
+
+        The joint that is the origin, see ``origin``, is seen in all frames with any other joint.
+        """
+        seen = np.asarray(points.any(axis=-1))
+        if self.origin is not None:
+            seen[..., self.skeleton.center] |= seen.any(axis=-1)
+        return seen
 
     def summary(self) -> dict[str, Any]:
         """Summarise the content: counts, and quantiles and a histogram of lengths; JSON-able."""

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pcm3.data.units import metres_in
 from pcm3.io.reading import fail
 
 Coordinates = Literal[2, 3] | None
@@ -24,10 +25,12 @@ class Third(NamedTuple):
     Attributes:
         coordinates: Number of coordinates of each joint.
         why: The recording that this follows from; None if the user set it.
+        measured: Whether the coordinates have a known unit of length, so that none is a score.
     """
 
     coordinates: int
     why: str | None
+    measured: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -47,7 +50,7 @@ class Third(NamedTuple):
             if flat != (self.coordinates == 2):
                 what = "is 0 throughout" if flat else "is not 0 throughout"
                 fail(file, place, f"the third coordinate {what}, unlike in {self.why}; {_REMEDY}")
-            if looks_like_score(frames):
+            if not self.measured and looks_like_score(frames):
                 fail(file, place, f"looks like x, y, score, or is z from 0 to 1: {_REMEDY}")
         return np.ascontiguousarray(frames[..., : self.coordinates])
 
@@ -56,22 +59,26 @@ _REMEDY = "--coordinates 2 reads x and y only, --coordinates 3 reads the third a
 
 
 def find_third(
-    recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]], given: Coordinates
+    recordings: Iterable[tuple[str, Callable[[], NDArray[np.float32]]]],
+    given: Coordinates,
+    unit: str | None = None,
 ) -> Third:
     """Find out what the third numbers are, as given or else by the first recording with a body.
 
     Args:
         recordings: Names, and functions that read frames (T, B, V, 3).
         given: Number of coordinates of a joint; None finds it out.
+        unit: Unit of the coordinates, if the files or the user name it.
     """
+    measured = unit is not None and metres_in(unit) is not None
     if given is not None:
         return Third(given, None)
     name = ""
     for name, read in recordings:
         frames = read()
         if frames.any():
-            return Third(3 if frames[..., 2].any() else 2, name)
-    return Third(3, name)
+            return Third(3 if frames[..., 2].any() else 2, name, measured)
+    return Third(3, name, measured)
 
 
 def looks_like_score(frames: NDArray[np.float32]) -> bool:

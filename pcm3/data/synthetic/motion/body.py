@@ -92,8 +92,8 @@ def _joints() -> tuple[list[str], list[int]]:
     return names, parents
 
 
-BODY = Skeleton.from_parents(*_joints())
-"""All joints of a body; every built-in layout is made of them by ``joint_map``."""
+BODY = Skeleton.from_parents(*_joints(), name="synthetic")
+"""All joints of a body; ``joint_map`` makes each built-in layout but ``human36m32`` of them."""
 _PLACE = {name: place for place, name in enumerate(BODY.joints)}
 _SIDES = (("left", -1.0), ("right", 1.0))
 _DETAILS = {
