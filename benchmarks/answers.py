@@ -304,7 +304,7 @@ def measure_speed(store: Path, options: argparse.Namespace) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(min(count, len(opened))):
             np.save(folder / f"{index:03}.npy", opened.sequence(index))
-        command = [sys.executable, "-m", "pcm3.cli", "predict", str(classifier), str(folder)]
+        command = [sys.executable, "-m", "pcm3", "predict", str(classifier), str(folder)]
         speed[f"predict_{count}"] = middle([timed(command) for _ in range(REPEATS)])
     return speed | {"commit": environment()["commit"]}
 

@@ -32,7 +32,7 @@ def main() -> None:
         shutil.copytree(options.run, run, ignore=shutil.ignore_patterns("results"))
         command = ["evaluate", "all", "--run", str(run), "--data", str(options.store)]
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pcm3.cli", *command], check=True)
+        subprocess.run([sys.executable, "-m", "pcm3", *command], check=True)
         seconds = time.perf_counter() - started
         tasks = {
             (result := json.loads(file.read_text()))["command"]: result["seconds"]

@@ -132,7 +132,7 @@ def read_line_by_line(file: Path) -> list[list[list[dict[str, float]]]]:
 
 def prepare(source: Path, store: Path, dtype: str) -> dict[str, Any]:
     """The command as a user runs it, with all its processes watched."""
-    command = [sys.executable, "-m", "pcm3.cli", "prepare", "ntu", str(source), str(store)]
+    command = [sys.executable, "-m", "pcm3", "prepare", "ntu", str(source), str(store)]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--dtype", dtype], stdout=subprocess.DEVNULL)
     peak: list[float] = [0.0]

@@ -221,7 +221,7 @@ def as_typed(arguments: list[str], options: argparse.Namespace) -> str:
 def call(arguments: list[str]) -> dict[str, Any]:
     """Run a pcm3 command on one thread and return the JSON it prints last."""
     done = subprocess.run(
-        [sys.executable, "-m", "pcm3.cli", *arguments],
+        [sys.executable, "-m", "pcm3", *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -135,6 +135,3 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "sweep": sweep_command,
     "completion": _completion_command,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -68,7 +68,7 @@ def run_inside(run: Run, command: list[str], **options: Any) -> Any:
     """Run a pcm3 command or a benchmark script here, and anything else as it is."""
     printed = io.StringIO()
     with redirect_stdout(printed):
-        if command[:3] == [sys.executable, "-m", "pcm3.cli"]:
+        if command[:3] == [sys.executable, "-m", "pcm3"]:
             code = pcm3_command(command[3:])
         elif command[0] == sys.executable and Path(command[1]).parent == BENCHMARKS:
             code = start(import_module(Path(command[1]).stem), *command[2:])

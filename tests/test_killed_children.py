@@ -100,7 +100,7 @@ def is_at_work(folder: Path) -> bool:
 def kill_one(folder: Path, command: str, child: int, moment: str) -> tuple[int, str]:
     """Start a command, kill one of its processes, wait; its exit code and what it said."""
     with subprocess.Popen(
-        [sys.executable, "-m", "pcm3.cli", *COMMANDS[command]],
+        [sys.executable, "-m", "pcm3", *COMMANDS[command]],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -53,8 +53,6 @@ def search_command(arguments: Sequence[str]) -> None:
             overwrite: Replace an existing file.
             json: Print the result as JSON on the last line.
         """
-        from dataclasses import asdict  # noqa: PLC0415
-
         from pcm3._torch import allow_tf32, find_device  # noqa: PLC0415
         from pcm3.data.dataset import describe_form  # noqa: PLC0415
         from pcm3.data.store import Store  # noqa: PLC0415
@@ -79,9 +77,10 @@ def search_command(arguments: Sequence[str]) -> None:
                 raise ValueError(f"expected one query to draw, got {len(queries.names)}")
             features, own = queries.features(), queries.own
             matches = search(gallery, features, queries.names, k, own, other_subjects)
-            rows = [asdict(match) for match in matches]
+            fps = store.meta["fps"]
+            rows = [match.to_json(fps) for match in matches]
             if out is not None and out.suffix == ".csv":
-                write_matches(out, matches)
+                write_matches(out, matches, fps)
             elif out is not None and out.suffix == ".json":
                 write_json(out, rows)
             elif out is not None:

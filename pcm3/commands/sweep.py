@@ -116,4 +116,4 @@ def _command_of(cells: "Cells", file: Path, cell: "Cell") -> list[str]:
     )
     allowed = [word for module in modules for word in ("--allow-import", module)]
     words = ["sweep", str(file), "--out", str(cells.out), "--cell", str(cell.number)]
-    return [sys.executable, "-m", "pcm3.cli", *allowed, *words]
+    return [sys.executable, "-m", "pcm3", *allowed, *words]

@@ -227,10 +227,12 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
     check_joints(dataset, pretrained.skeleton)
     if pretrained.encoder.persons != dataset.persons:
         persons = pretrained.encoder.persons
+        remedy = f"SkeletonDataset(..., persons={persons}) adds empty ones"
+        if dataset.persons > persons:
+            remedy = f"pcm3 prepare --persons {persons} keeps the foremost"
         raise ValueError(
-            f"expected recordings of {'at most ' * (persons > 1)}{persons} "
-            f"person{'s' * (persons > 1)}, got {dataset.persons}; pcm3 prepare --persons {persons} "
-            "keeps the foremost"
+            f"expected a place for {persons} person{'s' * (persons > 1)}, as the encoder has, got "
+            f"{dataset.persons}; {remedy}"
         )
     _check_normalization(pretrained, dataset.normalization)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,16 @@ class Match:
     end: int
     label: str
     similarity: float
+
+    def to_json(self, fps: float | None) -> dict[str, Any]:
+        """As JSON, with seconds where the frame rate is known."""
+        content = asdict(self)
+        if fps is not None:
+            content |= {
+                "start_seconds": round(self.start / fps, 3),
+                "end_seconds": round(self.end / fps, 3),
+            }
+        return content
 
 
 @dataclass(frozen=True)
@@ -350,8 +361,18 @@ def _match(gallery: Gallery, query: str, rank: int, place: int, similarity: floa
     return Match(query, rank, store.names[index], index, start, end, word, similarity)
 
 
-def write_matches(file: str | Path, matches: Sequence[Match]) -> None:
-    """Write matches as a table with the attributes of ``Match``, whole or not at all."""
-    rows = [asdict(each) | {"similarity": f"{each.similarity:.6f}"} for each in matches]
-    columns = list(Match.__annotations__)
+def write_matches(file: str | Path, matches: Sequence[Match], fps: float | None = None) -> None:
+    """Write matches as a table, whole or not at all.
+
+    The columns are the attributes of ``Match`` and, if the frame rate is known, ``start_seconds,
+    end_seconds``.
+
+    Args:
+        file: The file.
+        matches: The matches.
+        fps: Frames per second of the store that was searched; None if unknown.
+    """
+    seconds = [] if fps is None else ["start_seconds", "end_seconds"]
+    columns = [*Match.__annotations__, *seconds]
+    rows = [each.to_json(fps) | {"similarity": f"{each.similarity:.6f}"} for each in matches]
     write_table(file, columns, [[row[column] for column in columns] for row in rows])

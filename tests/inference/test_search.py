@@ -276,6 +276,11 @@ def test_the_command(
         rows = list(csv.DictReader(stream))
     assert [int(row["index"]) for row in rows] == [match["index"] for match in said["matches"]]
     assert list(rows[0])[:4] == ["query", "rank", "recording", "index"]
+    fps = store.meta["fps"]
+    for row, match in zip(rows, said["matches"], strict=True):
+        for name in ("start", "end"):
+            assert float(row[f"{name}_seconds"]) == match[f"{name}_seconds"]
+            assert match[f"{name}_seconds"] == pytest.approx(match[name] / fps, abs=1e-3)
     call("--query", store.path, "--k", 1, "--out", tmp_path / "found.html")
     page = (tmp_path / "found.html").read_text()
     assert len(re.findall("<h2>", page)) == len(re.findall("<img", page)) == 20

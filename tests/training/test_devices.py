@@ -216,7 +216,7 @@ def test_one_command_trains_on_two_and_goes_on_with_one(store: Store, tmp_path: 
     settings = [f"--model.{name.replace('_', '-')}={value}" for name, value in MODEL.items()]
     settings += ["--train.lr=0.01", "--train.accelerator=cpu", "--train.optimizer=sgd"]
     settings += ["--train.checkpoint-every=1", "--train.epochs=4", "--train.drop-epoch=351"]
-    command = ["-m", "pcm3.cli", "pretrain", f"--data={store.path}", f"--out={folder}"]
+    command = ["-m", "pcm3", "pretrain", f"--data={store.path}", f"--out={folder}"]
     command += ["--preset=ntu60-xsub", "--train.batch-size=2", "--json", *settings]
     said = run(*command, "--train.devices=2")
     assert len(said.splitlines()) == 2  # one of the two processes speaks
@@ -243,7 +243,7 @@ def test_one_command_trains_on_two_and_goes_on_with_one(store: Store, tmp_path: 
 
 def test_a_refusal_is_said_once_and_nobody_waits(store: Store, tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text("{}")
-    command = ["-m", "pcm3.cli", "pretrain", "--data", str(store.path), "--out", str(tmp_path)]
+    command = ["-m", "pcm3", "pretrain", "--data", str(store.path), "--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, *command, "--train.devices=2", "--train.batch-size=2"],
         capture_output=True,

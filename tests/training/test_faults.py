@@ -472,7 +472,7 @@ def start(store: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
         **{"train.knn-every": 0, "train.accelerator": "cpu"},
     }
     options = [f"--{name}={value}" for name, value in settings.items()]
-    command = [sys.executable, "-m", "pcm3.cli", "pretrain", "--preset=small", f"--data={store}"]
+    command = [sys.executable, "-m", "pcm3", "pretrain", "--preset=small", f"--data={store}"]
     return subprocess.Popen(
         [*command, f"--out={out}", *options, *arguments],
         stderr=subprocess.PIPE,
