@@ -231,7 +231,7 @@ def check_data(pretrained: Pretrained, dataset: ClipDataset) -> None:
         if dataset.persons > persons:
             remedy = f"pcm3 prepare --persons {persons} keeps the foremost"
         raise ValueError(
-            f"expected a place for {persons} person{'s' * (persons > 1)}, as the encoder has, got "
+            f"expected room for {persons} person{'s' * (persons > 1)}, as the encoder has, got "
             f"{dataset.persons}; {remedy}"
         )
     _check_normalization(pretrained, dataset.normalization)
