@@ -89,11 +89,10 @@ def read_shard(shard: Shard) -> None:
                             raise recording
                         tally.report["bad"].append(str(recording))
                         continue
-                    read = _with_someone_first(recording)
-                    tally.count_read(read)
-                    reason = _add(read, shard, writer, tally)
+                    tally.count_read(recording)
+                    reason = _add(recording, shard, writer, tally)
                     if reason:
-                        tally.report["dropped"].append({"name": read.name, "reason": reason})
+                        tally.report["dropped"].append({"name": recording.name, "reason": reason})
             if len(writer) == 0:
                 raise _NothingKeptError
     except _NothingKeptError:
@@ -108,15 +107,6 @@ def _read(source: Source, unit: Any) -> Iterator[Recording | SkeletonFormatError
         yield from source.read(unit)
     except SkeletonFormatError as error:
         yield error
-
-
-def _with_someone_first(recording: Recording) -> Recording:
-    """The first person that is ever seen in a recording becomes the first one of all."""
-    frames = someone_first(recording.frames)
-    if frames is recording.frames:
-        return recording
-    note = "nobody is in the first place for persons: the others moved forward"
-    return replace(recording, frames=frames, notes=(*recording.notes, note))
 
 
 def _left_to_do(recording: Recording, shard: Shard, tally: Tally) -> Normalization:
@@ -196,12 +186,18 @@ def _add(recording: Recording, shard: Shard, writer: StoreWriter, tally: Tally) 
 def _with_center(
     recording: Recording, recipe: Normalization, shard: Shard, tally: Tally
 ) -> NDArray[np.float32]:
-    """Return frames that have the centre joint which ``"center"`` subtracts."""
+    """Return frames that have the first person and the centre joint which ``"center"`` subtracts.
+
+    The other recipes place persons as published.
+    """
     if recipe != "center":
         return recording.frames
     kept = normalize(recording.frames, shard.skeleton, "none", shard.source.persons)
-    filled = fill_center(kept, shard.skeleton)
-    if filled is not kept:
+    placed = someone_first(kept)
+    if placed is not kept:
+        tally.count_note("nobody is in the first place for persons: the others moved forward")
+    filled = fill_center(placed, shard.skeleton)
+    if filled is not placed:
         tally.count_without_center(recording.name)
     return filled
 

@@ -154,6 +154,10 @@ class Tally:
         self._count(report["notes"], Counter(recording.notes))
         report["frames_read"] += len(recording.frames)
 
+    def count_note(self, note: str) -> None:
+        """Count a remark on a recording."""
+        self._count(self.report["notes"], {note: 1})
+
     def count_size(self, frames: Frames) -> None:
         """Count the size of the bodies of a recording, by some of its frames."""
         some = frames[frames.any(axis=(1, 2, 3))][:: max(1, len(frames) // _SIZED)]

@@ -145,7 +145,7 @@ def test_another_skeleton_or_number_of_persons(tmp_path: Path, pretrained: Pretr
             {"skeleton": NTU25.reordered(NTU25.joints[::-1])},
             r"\b0\b.*right_thumb\b.*spine_base",
         ),
-        ({"persons": 2}, r"\b1 persons.*\b2\b"),
+        ({"persons": 2}, r"\b1 person\b.*\b2\b"),
     ):
         out = tmp_path / str(len(message))
         other = SkeletonDataset(generate(out, sequences=4, classes=2, subjects=2, **options))
