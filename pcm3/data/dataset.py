@@ -302,7 +302,8 @@ def describe_windows(dataset: SkeletonDataset, what: str) -> list[str]:
         return []
     fps = dataset.store.meta["fps"]
     seconds = f" ({LONGEST / fps:.3g} s)" if fps else ""
-    return [f"{len(long):,} sequences are longer than {LONGEST} frames{seconds}: {what}"]
+    are = "sequence is" if len(long) == 1 else "sequences are"
+    return [f"{len(long):,} {are} longer than {LONGEST} frames{seconds}: {what}"]
 
 
 def check_items(items: ArrayLike, count: int) -> NDArray[np.int64]:
@@ -335,8 +336,8 @@ def _joint_order(stored: Skeleton, wanted: Skeleton) -> list[int] | None:
             f"expected a store of skeleton {wanted.name!r} ({len(wanted)} joints), got "
             f"{stored.name!r} ({len(stored)} joints), "
             + " and ".join(f"{how} {_some(joints)}" for how, joints in pairs if joints)
-            + "; pcm3 prepare ... --to common15 gives recordings of both layouts the same joints, "
-            "and --run pretrained takes any layout"
+            + "; pcm3 prepare ... --to common15 gives recordings of both layouts the same joints; "
+            "--run pretrained, and pretrain with --any-layout, take any layout"
         )
     return [stored.joints.index(joint) for joint in wanted.joints]
 

@@ -369,10 +369,10 @@ def _frames_and_persons(report: dict[str, Any], unit: str) -> list[str]:
         )
     lost = report.get("without_center", {"sequences": 0})
     if lost["sequences"]:
+        shows, is_ = ("shows", "is") if lost["sequences"] == 1 else ("show", "are")
         lines.append(
-            f"{_count(lost['sequences'], 'sequence')} never "
-            f"{'shows' if lost['sequences'] == 1 else 'show'} the centre joint, and are centred on "
-            f"the mean of the joints instead: {_some(lost['some'], lost['sequences'])}"
+            f"{_count(lost['sequences'], 'sequence')} never {shows} the centre joint, and {is_} "
+            f"centred on the mean of the joints instead: {_some(lost['some'], lost['sequences'])}"
         )
     jumps = report.get("jumps", {"steps": 0})
     if jumps["steps"]:

@@ -236,19 +236,25 @@ def _without_seed(name: str, seed: Any) -> str:
 
 
 def _tell_stores_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Add the size to the name of a store if several stores have the same name.
+    """Add to the name of a store what differs between the stores that have it.
 
-    A store that was prepared again counts as another one.
+    That is the size or, if sizes are equal, the fingerprint of the content.
     """
-    sizes: dict[str, set[str]] = {}
-    for entry in entries:
-        sizes.setdefault(entry.store, set()).add(_size(entry.result))
-    return [
-        entry._replace(store=f"{entry.store} ({_size(entry.result)})")
-        if len(sizes[entry.store]) > 1
-        else entry
-        for entry in entries
-    ]
+    for describe in (_size, _content):
+        found: dict[str, set[str]] = {}
+        for entry in entries:
+            found.setdefault(entry.store, set()).add(describe(entry.result))
+        entries = [
+            entry._replace(store=f"{entry.store} ({describe(entry.result)})")
+            if len(found[entry.store]) > 1
+            else entry
+            for entry in entries
+        ]
+    return list(entries)
+
+
+def _content(result: Result) -> str:
+    return f"content {(result.store_fingerprint or 'unknown')[:8]}"
 
 
 def _size(result: Result) -> str:

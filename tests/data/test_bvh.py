@@ -179,6 +179,18 @@ def test_one_turn_by_hand(tmp_path):
     np.testing.assert_allclose(recording.frames[0, 0, 1], [1 - y, 2 + x, 3 + z], rtol=1e-5)
 
 
+def test_joints_at_the_origin_are_seen(tmp_path):
+    body = Body(seed=4)
+    motion = body.motion(5)
+    moved = motion.copy()
+    motion[:, :3], moved[:, :3] = 0, 100
+    for name, numbers in (("still", motion), ("moved", moved)):
+        (tmp_path / f"{name}.bvh").write_text(body.text(numbers))
+    moved, still = read_bvh(tmp_path)
+    assert still.frames.any(-1).all()
+    np.testing.assert_allclose(still.frames, moved.frames - moved.frames[:, :, :1], atol=1e-5)
+
+
 def test_folder(tmp_path):
     body = Body()
     (tmp_path / "b").mkdir()

@@ -16,6 +16,21 @@ from pcm3.report.page import make_page
 from pcm3.report.table import as_json, markdown
 
 
+def test_stores_of_one_name_and_another_content_are_apart(tmp_path: Path) -> None:
+    """Such as with other labels: their figures are no seeds of one."""
+    runs = [
+        write_run(
+            tmp_path / name,
+            result("knn", {"top1": 0.5}, run=name, store_fingerprint=content),
+            result("knn", {"top1": 0.5}, run=name, store="same", store_fingerprint="e5f6"),
+            seed=seed,
+        )
+        for seed, (name, content) in enumerate((("a0", "a1b2c3d4e5"), ("a1", "00112233445")))
+    ]
+    stores = [each.store for each in read_entries(runs).entries]
+    assert stores == ["data (content 00112233)", "data (content a1b2c3d4)", "same", "same"]
+
+
 def test_stores_of_one_name_and_another_size_are_apart(tmp_path: Path) -> None:
     details = {"confusion": [[1, 0], [0, 1]]}
     metrics = {"top1": 1.0, "per_class": [1.0, 1.0]}

@@ -36,6 +36,7 @@ from pcm3.skeleton import Skeleton
 _CHANNELS = frozenset(f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation"))
 _MOST_JOINTS = 1000
 _LONGEST = 1000.0  # seconds between frames
+_AT_ORIGIN = 1e-9  # metres; all joints are seen, but 0 would mean that one is not
 
 
 class _Joint(NamedTuple):
@@ -309,6 +310,7 @@ def _read_unit(
     with parsing(file), np.errstate(over="ignore", invalid="ignore"):
         positions = _positions(header.joints, values.reshape(rows, width))
         frames = (positions * unit_scale).astype(np.float32)[:, None]
+    frames[~frames.any(-1)] = _AT_ORIGIN
     if where := not_finite(frames):
         fail(file, f"coordinates overflow float32 in {where}")
     notes = ["other numbers of frames than in the headers, all read"] * (rows != header.frames)

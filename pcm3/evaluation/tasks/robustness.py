@@ -39,7 +39,8 @@ class RobustnessSettings:
     ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     """Hidden shares of the joints or frames."""
     noise: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
-    """Standard deviations of noise on the joints, in the store's unit."""
+    """Standard deviations of noise on the joints, in the store's unit, or in body lengths for an
+    encoder of any layout."""
     strides: tuple[int, ...] = (2, 3, 4)
     """Strides n of lower frame rates: every n-th frame is kept."""
     persons: Persons = "first"
