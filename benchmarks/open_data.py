@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,8 +38,7 @@ def open_store(name: str, data: Path, out: Path, *, flat: bool = False) -> Store
             if name in _UNTRIMMED:
                 source = Path(folder) / f"{name}.npz"
                 _cut(data / f"{_UNTRIMMED[name]}.npz", source)
-            coordinates: dict[str, Any] = {"coordinates": 2} if flat else {}
-            prepare(source, store, format="packed", fps=30, **coordinates)
+            prepare(source, store, format="packed", fps=30, coordinates=2 if flat else None)
     return Store(store)
 
 

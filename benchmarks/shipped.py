@@ -221,10 +221,9 @@ class _Seen(SyntheticMotion):
 
     def _generate(self, numbers: Sequence[int], lengths: Indices, look: int) -> Floats:
         frames = super()._generate(numbers, lengths, look)
-        flat = frames[np.asarray(numbers) % self.every == 0]
-        flat[..., :2] /= np.maximum(flat[..., 2:], _NEAREST)
-        flat[..., 2] = 0.0
-        frames[np.asarray(numbers) % self.every == 0] = flat
+        flat = np.asarray(numbers) % self.every == 0
+        frames[flat, ..., :2] /= np.maximum(frames[flat, ..., 2:], _NEAREST)
+        frames[flat, ..., 2] = 0.0
         return frames
 
 

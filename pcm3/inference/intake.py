@@ -98,11 +98,12 @@ class Intake:
             return store
         return Store(store.path, up=up, left_handed=left_handed)
 
-    def describe(self, store: Store) -> list[str]:
+    def describe(self, store: Store, taken: Store) -> list[str]:
         """Say in what recordings seem to differ from those of training, for readers of results.
 
         Args:
-            store: The recordings, before ``with_axes``.
+            store: The recordings.
+            taken: What ``with_axes`` makes of them.
         """
         notes, channels = [], self.channels or store.channels
         if store.channels != channels:
@@ -112,12 +113,12 @@ class Intake:
             )
         if still := int((store.lengths == 1).sum()):
             notes.append(f"recordings of one frame, in which nothing moves: {still:,}")
-        up = self.with_axes(store).up
-        if store.known_up is None and store.up != up and store.meta["normalization"] != "isc":
+        isc = store.meta["normalization"] == "isc"
+        if store.known_up is None and store.up != taken.up and not isc:
             notes.append(
-                f"bodies extend along {store.up}, but {up} points up in the training recordings, "
-                f"and is taken to do so here: unless people lie there, prepare the recordings "
-                f"with --up={store.up}"
+                f"bodies extend along {store.up}, but {taken.up} points up in the training "
+                "recordings, and is taken to do so here: unless people lie there, prepare the "
+                f"recordings with --up={store.up}"
             )
         return notes
 

@@ -19,7 +19,7 @@ from pcm3.inference.classifier import UNKNOWN, Classifier
 from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.labels import BACKGROUND, is_labelled
 from pcm3.inference.recordings import Recordings
-from pcm3.inference.tables import who, write_table
+from pcm3.inference.tables import SECONDS, in_seconds, who, write_table
 
 Rule: TypeAlias = Literal["sliding_window", "activity"]
 """How the probabilities of frames become intervals."""
@@ -63,11 +63,7 @@ class Prediction:
             "start": self.start,
             "end": self.end,
         }
-        if fps is not None:
-            content |= {
-                "start_seconds": round(self.start / fps, 3),
-                "end_seconds": round(self.end / fps, 3),
-            }
+        content |= in_seconds(self.start, self.end, fps)
         ranked = [{"label": name, "probability": value} for name, value in self.ranked]
         content |= {"label": self.label, "probability": self.probability, "ranked": ranked}
         return content | {"labelled": self.labelled}
@@ -251,8 +247,7 @@ def write_csv(
         if count > 1:
             row += [part for name, p in each.ranked for part in (name, f"{p:.6f}")]
         row.append("yes" if each.labelled else "no")
-        if fps is not None:
-            row += [f"{frame / fps:.3f}" for frame in (each.start, each.end)]
+        row += [f"{second:.3f}" for second in in_seconds(each.start, each.end, fps).values()]
         rows.append(row)
-    seconds = [] if fps is None else ["start_seconds", "end_seconds"]
+    seconds = SECONDS if fps is not None else ()
     write_table(file, [*head, *ranks * (count > 1), "labelled", *seconds], rows)

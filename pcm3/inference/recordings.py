@@ -273,8 +273,8 @@ def _separated(store: Store, intake: Intake, folder: Path, notes: list[str]) -> 
                 "bodies seem to have another size, so the results may be wrong",
             ]
     normalization: Normalization = store.meta["normalization"]
-    notes = [*notes, *intake.describe(store)]
-    store = intake.with_axes(store)
+    taken = intake.with_axes(store)
+    notes, store = [*notes, *intake.describe(store, taken)], taken
     alone = intake.persons == 1 and store.persons > 1 and normalization in _BY_PERSON
     if not alone:
         notes = [*notes, *describe_form(intake.clips(store))]

@@ -24,7 +24,7 @@ from pcm3.evaluation.features import extract_features
 from pcm3.inference.clips import Clips, window_starts
 from pcm3.inference.intake import Intake
 from pcm3.inference.recordings import open_recordings
-from pcm3.inference.tables import write_table
+from pcm3.inference.tables import SECONDS, in_seconds, write_table
 from pcm3.io.files import replacing
 from pcm3.io.npz import load_npz
 from pcm3.runs.folder import find_run
@@ -59,13 +59,7 @@ class Match:
 
     def to_json(self, fps: float | None) -> dict[str, Any]:
         """As JSON, with seconds where the frame rate is known."""
-        content = asdict(self)
-        if fps is not None:
-            content |= {
-                "start_seconds": round(self.start / fps, 3),
-                "end_seconds": round(self.end / fps, 3),
-            }
-        return content
+        return asdict(self) | in_seconds(self.start, self.end, fps)
 
 
 @dataclass(frozen=True)
@@ -372,7 +366,9 @@ def write_matches(file: str | Path, matches: Sequence[Match], fps: float | None 
         matches: The matches.
         fps: Frames per second of the store that was searched; None if unknown.
     """
-    seconds = [] if fps is None else ["start_seconds", "end_seconds"]
-    columns = [*Match.__annotations__, *seconds]
-    rows = [each.to_json(fps) | {"similarity": f"{each.similarity:.6f}"} for each in matches]
-    write_table(file, columns, [[row[column] for column in columns] for row in rows])
+    rows = []
+    for each in matches:
+        row = asdict(each) | {"similarity": f"{each.similarity:.6f}"}
+        seconds = in_seconds(each.start, each.end, fps).values()
+        rows.append([*row.values(), *(f"{second:.3f}" for second in seconds)])
+    write_table(file, [*Match.__annotations__, *(SECONDS if fps is not None else ())], rows)

@@ -23,3 +23,14 @@ def write_table(file: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
 def who(person: int) -> str:
     """The number of a person as text; ``"all"`` for several who are taken together."""
     return "all" if person < 0 else str(person)
+
+
+SECONDS = ("start_seconds", "end_seconds")
+"""Names of what ``in_seconds`` gives."""
+
+
+def in_seconds(start: int, end: int, fps: float | None) -> dict[str, float]:
+    """Begin and end of a span of frames in seconds, empty if the frame rate is unknown."""
+    if fps is None:
+        return {}
+    return {name: round(at / fps, 3) for name, at in zip(SECONDS, (start, end), strict=True)}
